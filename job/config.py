@@ -1,0 +1,340 @@
+"""Validated settings: a nested dict or YAML file in, one frozen `Config` out."""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self, get_args
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from job.errors import ConfigError
+from job.estimators import ALGORITHMS
+from transforms.bars import duration_us
+from transforms.features import DEFAULT_FEATURES, FEATURES
+from transforms.labels import Direction, Label, TripleBarrier, parse_label
+
+Scalar = bool | int | float | str | None
+SECRET_WORDS: Final = ("key", "secret", "token", "password", "credential", "sas", "connection_string")
+MASK: Final = "***"
+
+
+def _one_of(known: Sequence[str], what: str) -> BeforeValidator:
+    """Validator that refuses a name outside `known` and offers the nearest one."""
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and value not in known:
+            raise ValueError(f"unknown {what} {value!r}{did_you_mean(value, known)} (known: {', '.join(known)})")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _timeframe(value: object) -> object:
+    duration_us(str(value))
+    return value
+
+
+def _utc(value: datetime | None) -> datetime | None:
+    """Read a time without a zone as UTC."""
+    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+def _names(value: object) -> object:
+    """Accept `A,B` where a list is expected."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Timeframe = Annotated[str, BeforeValidator(_timeframe)]
+FeatureName = Annotated[str, _one_of(tuple(FEATURES), "feature")]
+Algorithm = Annotated[str, _one_of(tuple(ALGORITHMS), "algorithm")]
+LabelSetting = Annotated[InstanceOf[Label], BeforeValidator(parse_label), PlainSerializer(Label.definition)]
+Names = BeforeValidator(_names)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class RaySettings(_Section):
+    """How to start or join Ray. `address` joins a running cluster; without it a local one is started."""
+
+    num_cpus: int | None = Field(default=None, ge=1)
+    num_gpus: int | None = Field(default=None, ge=0)
+    address: str | None = None
+    logging_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("logging_level", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("address")
+    @classmethod
+    def _no_client(cls, value: str | None) -> str | None:
+        if value is not None and value.startswith("ray://"):
+            raise ValueError("ray:// is not supported: submit the job with `ray job submit --working-dir . -- ...`")
+        return value
+
+
+class DataSettings(_Section):
+    """Which bars to read and how to understand them. `start` is inclusive, `end` exclusive, both bar open times."""
+
+    input: str | None = None
+    format: str = "auto"
+    exchange: str | None = None
+    symbols: Annotated[tuple[str, ...], Names] = ()
+    timeframe: Timeframe | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    lookback_days: float | None = Field(default=None, gt=0)
+    columns: dict[str, str] = {}
+    timezone: str = "UTC"
+    bar_time: Literal["auto", "open", "close"] = "auto"
+    max_fill: int = Field(default=5, ge=0)
+    min_coverage: float = Field(default=0.8, gt=0, le=1)
+    max_rejected: float = Field(default=0.1, ge=0, le=1)
+    gaps: Literal["segment", "ignore"] = "segment"
+    options: dict[str, Any] = {}
+
+    _zone = field_validator("start", "end")(_utc)
+
+
+class ModelSettings(_Section):
+    """One kind of model. `params` are passed to the estimator and win over its defaults."""
+
+    timeframes: Annotated[tuple[Timeframe, ...], Names]
+    algorithm: Algorithm
+    label: LabelSetting
+    features: Annotated[tuple[FeatureName, ...], Names] = DEFAULT_FEATURES
+    n_estimators: int = Field(default=100, ge=1)
+    max_depth: int | None = Field(default=10, ge=1)
+    params: dict[str, Scalar] = {}
+
+
+class AnalystSettings(ModelSettings):
+    """Trend models."""
+
+    timeframes: Annotated[tuple[Timeframe, ...], Names] = ("1h", "15m", "5m", "1m")
+    algorithm: Algorithm = "random_forest"
+    label: LabelSetting = Direction(horizon=10)
+
+
+class TacticianSettings(ModelSettings):
+    """Entry and exit models."""
+
+    timeframes: Annotated[tuple[Timeframe, ...], Names] = ("1m",)
+    algorithm: Algorithm = "hist_gradient_boosting"
+    label: LabelSetting = TripleBarrier(k=1.5, window=20, horizon=15)
+
+
+GROUPINGS: Final = (("exchange", "symbol", "timeframe"), ("exchange", "timeframe"), ("timeframe",))
+
+
+class TrainerSettings(_Section):
+    """What to train, how to split and score it, and where the models go."""
+
+    enable_analyst_models: bool = True
+    enable_tactician_models: bool = True
+    model_directory: str = "models"
+    group_by: Annotated[tuple[str, ...], Names] = GROUPINGS[0]
+    test_size: float = Field(default=0.2, gt=0, lt=1)
+    cv_folds: int = Field(default=5, ge=1)
+    embargo: int = Field(default=0, ge=0)
+    random_state: int = Field(default=42, ge=0)
+    max_samples: int = Field(default=2_000_000, ge=1)
+    calibrate: Literal["shrink", "none"] = "shrink"
+    refit: bool = False
+    analyst_models: AnalystSettings = AnalystSettings()
+    tactician_models: TacticianSettings = TacticianSettings()
+
+    @field_validator("group_by")
+    @classmethod
+    def _known_grouping(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for grouping in GROUPINGS:
+            if set(value) == set(grouping):
+                return grouping
+        raise ValueError("use one of " + "; ".join(",".join(grouping) for grouping in GROUPINGS))
+
+    @model_validator(mode="after")
+    def _something_to_train(self) -> Self:
+        if not (self.enable_analyst_models or self.enable_tactician_models):
+            raise ValueError("both kinds of model are disabled: enable analyst or tactician models")
+        return self
+
+
+class StorageSettings(_Section):
+    """How artefacts are stored. `pkl` can run code when loaded, so loading it is opt-in."""
+
+    format: Literal["skops", "pkl"] = "skops"
+    options: dict[str, Any] = {}
+
+
+class ModelSpec(_Section):
+    """Everything that determines a model, given its bars."""
+
+    algorithm: str
+    n_estimators: int
+    max_depth: int | None
+    params: dict[str, Scalar]
+    label: LabelSetting
+    features: tuple[str, ...]
+    test_size: float
+    cv_folds: int
+    embargo: int
+    random_state: int
+    calibrate: Literal["shrink", "none"]
+    refit: bool
+
+
+class Config(_Section):
+    """All settings of a run."""
+
+    ray: RaySettings = RaySettings()
+    data: DataSettings = DataSettings()
+    model_trainer: TrainerSettings = TrainerSettings()
+    storage: StorageSettings = StorageSettings()
+
+    def model_specs(self) -> Iterator[tuple[str, str, ModelSpec]]:
+        """Yield (model type, timeframe, spec) of every model that a series gets."""
+        trainer = self.model_trainer
+        kinds: list[tuple[str, ModelSettings]] = []
+        if trainer.enable_analyst_models:
+            kinds.append(("analyst", trainer.analyst_models))
+        if trainer.enable_tactician_models:
+            kinds.append(("tactician", trainer.tactician_models))
+        shared = trainer.model_dump(include=set(ModelSpec.model_fields) & set(TrainerSettings.model_fields))
+        for model_type, kind in kinds:
+            own = {name: getattr(kind, name) for name in ModelSettings.model_fields if name != "timeframes"}
+            spec = ModelSpec(**own, **shared)
+            for timeframe in kind.timeframes:
+                yield model_type, timeframe, spec
+
+    def masked(self) -> dict[str, Any]:
+        """Return the settings as JSON values with every secret replaced."""
+        dump: dict[str, Any] = self.model_dump(mode="json")
+        for section in ("data", "storage"):
+            dump[section]["options"] = mask(dump[section]["options"])
+        return dump
+
+
+def mask(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace the value of every key that names a secret, at any depth."""
+    return {
+        key: mask(value)
+        if isinstance(value, Mapping)
+        else MASK
+        if any(word in key.lower() for word in SECRET_WORDS)
+        else value
+        for key, value in options.items()
+    }
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Return `; did you mean 'x'?` for the nearest known name, or nothing."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def load_config(source: Mapping[str, Any] | str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
+    """Validate a nested dict or a YAML file, with `dotted.key=value` overrides applied on top.
+
+    Raises:
+        ConfigError: the file cannot be read, a key is unknown, a value has the wrong type, or an override
+            carries a secret. The message names the dotted key.
+    """
+    settings = dict(source) if isinstance(source, Mapping) else _read_yaml(Path(source))
+    for override in overrides:
+        settings = _merge(settings, parse_override(override))
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(error))) from None
+
+
+def merge(settings: Mapping[str, Any], key: str, value: object) -> dict[str, Any]:
+    """Return `settings` with the dotted `key` set to `value`."""
+    return _merge(settings, _nest(key.split("."), value))
+
+
+def parse_override(override: str) -> dict[str, Any]:
+    """Turn `dotted.key=value` into a nested dict; the value is read as YAML."""
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override!r}: expected dotted.key=value")
+    path = key.strip().split(".")
+    if "options" in path or any(word in path[-1] for word in ("secret", "token", "password")):
+        raise ConfigError(f"--set {key}: secrets do not belong on a command line; use the environment or a config file")
+    try:
+        return _nest(path, yaml.safe_load(text))
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {key}: {text!r} is not a YAML value; quote it") from None
+
+
+def _nest(path: Sequence[str], value: object) -> dict[str, Any]:
+    for part in reversed(path):
+        value = {part: value}
+    return value  # type: ignore[return-value]  # path is never empty
+
+
+def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"config file {path}: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = " ".join(str(error).split())
+        raise ConfigError(f"config file {path} is not YAML: {line}") from None
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"config file {path}: expected a mapping at the top, got {type(loaded).__name__}")
+    return loaded
+
+
+def _explain(error: ValidationError) -> Iterator[str]:
+    """Yield one clause a problem, naming the dotted key as the user wrote it."""
+    for problem in error.errors():
+        path = [str(part) for part in problem["loc"]]
+        key = ".".join(path)
+        if problem["type"] == "extra_forbidden":
+            yield f"unknown key {key}{did_you_mean(path[-1], _fields_at(path[:-1]))}"
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            yield f"{key or 'config'}: {message}" + _got(problem["input"], message)
+
+
+def _got(value: object, message: str) -> str:
+    shown = repr(value)
+    return f", got {shown}" if isinstance(value, Scalar) and shown not in message else ""
+
+
+def _fields_at(path: Sequence[str]) -> tuple[str, ...]:
+    """Names of the keys that the section at `path` knows."""
+    section: type[BaseModel] = Config
+    for part in path:
+        annotation = section.model_fields[part].annotation
+        candidates = [annotation, *get_args(annotation)]
+        section = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return tuple(section.model_fields)
+

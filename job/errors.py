@@ -1,0 +1,31 @@
+"""Every error that a user can meet: one line that says what is wrong, where, and what to do about it."""
+
+from typing import ClassVar
+
+
+class JobError(Exception):
+    """Base of all errors with a message meant for the user; `exit_status` is what the command line returns."""
+
+    exit_status: ClassVar[int] = 1
+
+
+class ConfigError(JobError):
+    """A setting, argument or path that cannot be used."""
+
+    exit_status = 2
+
+
+class DataError(JobError):
+    """Bars that are absent, unreadable or unusable."""
+
+    exit_status = 3
+
+
+class StoreError(JobError):
+    """A model store that cannot be written or read, or an artefact that must not be loaded."""
+
+    exit_status = 2
+
+
+class TrainingError(JobError):
+    """Samples from which no model can be trained or scored."""

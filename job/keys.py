@@ -1,0 +1,50 @@
+"""The name of a model: which series, timeframe and kind it stands for, and its folder in the store."""
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote, unquote
+
+POOLED: Final = "pooled"
+ALL: Final = "all"
+RESERVED: Final = frozenset({"aliases", "listings", "runs", "rejected"})
+"""Top-level folders of a store that are no exchanges."""
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """Identity of a model across versions. A pooled model has exchange `pooled` and symbol `all` or the exchange."""
+
+    exchange: str
+    symbol: str
+    timeframe: str
+    model_type: str
+
+    @property
+    def folder(self) -> str:
+        """Folder of the series below the store's root, safe on every file system: `binance/BTC%2FUSDT`."""
+        return f"{encode(self.exchange)}/{encode(self.symbol)}"
+
+    @property
+    def stem(self) -> str:
+        """What every version's name starts with: `analyst_1h`."""
+        return f"{self.model_type}_{self.timeframe}"
+
+    def __str__(self) -> str:
+        return f"{self.exchange}/{self.symbol} {self.model_type} {self.timeframe}"
+
+
+def encode(name: str) -> str:
+    """Map any name to one safe path component; `decode` gives the name back.
+
+    Everything but letters, digits, `_`, `-`, `.` and `~` is percent-encoded as UTF-8. Names made of dots only, and
+    names of the store's own folders, have their first character encoded too, so that neither can leave its place.
+    """
+    encoded = quote(name, safe="")
+    if not encoded.strip(".") or encoded in RESERVED:
+        return "".join(f"%{byte:02X}" for byte in encoded[:1].encode()) + encoded[1:]
+    return encoded
+
+
+def decode(component: str) -> str:
+    """Inverse of `encode`."""
+    return unquote(component)
