@@ -1,7 +1,8 @@
 """Made-up 1-minute bars in which the best possible score is known beforehand.
 
-One generator, one parameter: the Hurst exponent H of the returns. At H = 1/2 nothing about the next return can be
-known; above it, returns persist by a known amount at every horizon and timeframe (`persistence`).
+One generator, one parameter: the Hurst exponent H of the returns. At H = 1/2 the sign of the next return cannot be
+known. Above it, a return has the sign of the return of equal length just before it with probability
+1/2 + arcsin(2^(2H-1) - 1)/pi, at every horizon and timeframe.
 """
 
 import math
@@ -30,18 +31,11 @@ SUBSTEPS: Final = 6
 FIRST_PRICE: Final = 100.0
 VOLATILITY: Final = 7e-4
 """Root mean square of the volatility of one minute."""
+VOLUME_NOISE: Final = 0.4
+"""Standard deviation of the part of log volume that nothing explains."""
 DIGITS: Final = 6
 """Significant digits of the lowest price; it sets the tick of a series, as an exchange does."""
 EPOCH: Final = datetime(2024, 1, 1, tzinfo=UTC)
-
-
-def persistence(hurst: float) -> float:
-    """Chance that a return has the sign of the return of equal length just before it.
-
-    Adjacent increments of fractional Brownian motion correlate by r = 2^(2H-1) - 1 whatever their length, and two
-    Gaussians that correlate by r agree in sign with probability 1/2 + arcsin(r)/π.
-    """
-    return 0.5 + math.asin(2 ** (2 * hurst - 1) - 1) / math.pi
 
 
 def stationary_gaussian(covariance: Callable[[Array], Array], white: Array) -> Array:
@@ -83,6 +77,28 @@ def volatility(minutes: int, random: np.random.Generator) -> Array:
     fast = ornstein_uhlenbeck(random.standard_normal(2 * minutes), 30, 0.25)
     shape: Array = np.exp(0.35 * cycle + slow + fast)
     return shape * (VOLATILITY / math.sqrt(np.mean(shape**2)))
+
+
+def cut_path(steps: Array) -> dict[str, Array]:
+    """Cut the price path with log increments `steps` of shape (bars, sub-steps) into open, high, low and close.
+
+    A bar opens at the close before it, so that joined bars are the bars of the same path cut more coarsely.
+    """
+    path = np.cumsum(steps).reshape(steps.shape)
+    opens = np.concatenate([[0.0], path[:-1, -1]])
+    logs = {
+        "open": opens,
+        "high": np.maximum(path.max(axis=1), opens),
+        "low": np.minimum(path.min(axis=1), opens),
+        "close": path[:, -1],
+    }
+    return {name: FIRST_PRICE * np.exp(values) for name, values in logs.items()}
+
+
+def trading_volume(sigma: Array, returns: Array, noise: Array) -> Array:
+    """Volume of each minute: it grows with volatility and with the size of the return, whatever the return's sign."""
+    relative: Array = np.log(sigma / sigma.mean())
+    return np.exp(3 + 1.2 * relative + 0.35 * np.abs(returns) / sigma + noise)
 
 
 def make_bars(
@@ -146,22 +162,12 @@ def write_world(
 
 def _bars(steps: Array, sigma: Array, start: datetime, random: np.random.Generator) -> pl.DataFrame:
     """Cut the price path with log increments `steps` of shape (minutes, sub-steps) into bars and give them volume."""
-    path = np.cumsum(steps).reshape(steps.shape)
-    opens = np.concatenate([[0.0], path[:-1, -1]])
-    jitter = random.normal(0.0, 0.4, len(sigma))
-    activity = 1.2 * np.log(sigma / sigma.mean()) + 0.35 * np.abs(path[:, -1] - opens) / sigma
-    logs = {
-        "open": opens,
-        "high": np.maximum(path.max(axis=1), opens),
-        "low": np.minimum(path.min(axis=1), opens),
-        "close": path[:, -1],
-    }
-    prices = {name: FIRST_PRICE * np.exp(values) for name, values in logs.items()}
+    prices = cut_path(steps)
+    volume = trading_volume(sigma, steps.sum(axis=1), random.normal(0.0, VOLUME_NOISE, len(sigma)))
     decimals = max(0, DIGITS - 1 - math.floor(math.log10(prices["low"].min())))
     rounded = {name: np.round(values, decimals) for name, values in prices.items()}
-    volume = np.round(np.exp(3 + activity + jitter), 2)
     minute = pl.lit(start).cast(pl.Datetime("us", "UTC")) + pl.duration(minutes=pl.int_range(len(sigma)))
-    return pl.DataFrame(rounded | {"volume": volume}).select(minute.alias("timestamp"), pl.all())
+    return pl.DataFrame(rounded | {"volume": np.round(volume, 2)}).select(minute.alias("timestamp"), pl.all())
 
 
 def _write(bars: pl.DataFrame, output: Path, number: int) -> Path:
