@@ -41,7 +41,8 @@ def read_bars(path: Path, days: int) -> pd.DataFrame:
     bars = READERS[path.suffix](path).rename(columns={"date": "timestamp"})
     bars["timestamp"] = pd.to_datetime(bars["timestamp"], utc=True)
     bars = bars.set_index("timestamp").sort_index()[["open", "high", "low", "close", "volume"]]
-    return bars[bars.index > bars.index[-1] - pd.Timedelta(days=days)]
+    first = pd.Timestamp(bars.index[-1]) - pd.Timedelta(days=days)
+    return bars[bars.index > first]
 
 
 def resample(bars: pd.DataFrame, timeframe: str) -> pd.DataFrame:
