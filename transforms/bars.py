@@ -1,0 +1,303 @@
+"""Bars: the contract, the cleaning rules, and what a series of bars becomes before features are made.
+
+A frame of bars has the columns
+    timestamp  Datetime("us", "UTC")   open time of the bar
+    open, high, low, close  Float64
+    volume     Float64                 absent where the source has none
+and is sorted by `timestamp`, with one bar a time.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import polars as pl
+import polars.selectors as cs
+
+from transforms.windows import Ints
+
+Gaps = Literal["segment", "ignore"]
+
+TIME: Final = pl.Datetime("us", "UTC")
+PRICES: Final = ("open", "high", "low", "close")
+JUMP: Final = 0.5
+"""A close-to-close log return beyond this, either way, is a split or a bad tick, not trading."""
+
+_UNITS: Final = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000}
+_ROUNDING: Final = 1e-9
+
+
+def duration_us(timeframe: str) -> int:
+    """Length of a timeframe such as `1m`, `15m`, `1h` or `1d` in microseconds.
+
+    Raises:
+        ValueError: `timeframe` is anything but a positive whole number and one of s, m, h, d.
+    """
+    match = re.fullmatch(r"([1-9][0-9]*)([smhd])", timeframe)
+    if match is None:
+        raise ValueError(
+            f"timeframe {timeframe!r}: expected a whole number and one of s, m, h, d, such as '15m' or '1h'"
+        )
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def timeframe_name(step_us: int) -> str:
+    """Inverse of `duration_us`, in the largest unit that fits: `1h`, not `60m`.
+
+    Raises:
+        ValueError: `step_us` is no positive whole number of seconds.
+    """
+    for letter, unit in _UNITS.items():
+        if step_us > 0 and step_us % unit == 0:
+            return f"{step_us // unit}{letter}"
+    raise ValueError(f"bars {step_us} microseconds apart: no timeframe in whole seconds; set the timeframe of the data")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A reason to reject a row. `breaks` is true for offenders; null counts as kept.
+
+    `breaks` reads rows sorted by time, without exact duplicates, and beside the columns of a bar the column
+    `residue`: microseconds by which `timestamp` is off the grid of the series.
+    """
+
+    name: str
+    breaks: pl.Expr
+    meaning: str
+
+
+_time = pl.col("timestamp")
+
+RULES: Final = (
+    Rule("no_timestamp", _time.is_null(), "the time is absent"),
+    Rule(
+        "conflicting_duplicate",
+        (_time == _time.shift(1)) | (_time == _time.shift(-1)),
+        "several rows with different values share this time; which of them is right cannot be told",
+    ),
+    Rule(
+        "not_finite",
+        ~pl.all_horizontal(cs.float().is_finite().fill_null(value=False)),
+        "a number is absent, NaN or infinite",
+    ),
+    Rule("non_positive_price", pl.min_horizontal(PRICES) <= 0, "a price is zero or below"),
+    Rule("negative_volume", pl.col("volume") < 0, "the volume is below zero"),
+    Rule("high_below_low", pl.col("high") < pl.col("low"), "the high is below the low"),
+    Rule(
+        "outside_range",
+        (pl.min_horizontal("open", "close") < pl.col("low")) | (pl.max_horizontal("open", "close") > pl.col("high")),
+        "open or close lies outside the range from low to high",
+    ),
+    Rule("off_grid", pl.col("residue") != 0, "the time is off the grid that most bars of the series keep"),
+)
+"""All rules, in the order in which they are tried: a row is rejected under the first that it breaks."""
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """Result of `clean`.
+
+    `rejected` has the columns of `bars` and `rule` String. `offset_us` is what most times leave when divided by the
+    timeframe. `counts` has `rows_read`, `duplicate`, one entry a rule, `rows_kept` and `out_of_order`.
+    """
+
+    bars: pl.DataFrame
+    rejected: pl.DataFrame
+    timeframe: str
+    offset_us: int
+    counts: dict[str, int]
+
+
+def clean(raw: pl.DataFrame, *, timeframe: str | None = None) -> Cleaned:
+    """Sort raw rows, collapse exact duplicates and set rows that break a rule aside.
+
+    Args:
+        raw: columns of a bar in any order, rows in any order, nulls allowed.
+        timeframe: of the rows; inferred from the most common step between distinct times where None.
+
+    The result is the same in whatever order the rows come, except for the count `out_of_order`: rows that step back
+    in time in the order given.
+
+    Raises:
+        ValueError: the timeframe is to be inferred, and fewer than two distinct times are there or the step is no
+            whole number of seconds.
+    """
+    columns = ["timestamp", *PRICES, *(["volume"] if "volume" in raw.columns else [])]
+    given = (
+        raw.select(pl.col("timestamp").cast(TIME), cs.by_name(columns[1:]).cast(pl.Float64) + 0.0)
+        .select(columns)
+        .rechunk()
+    )
+    distinct = _sorted_distinct(given)
+    times = distinct["timestamp"].drop_nulls().unique(maintain_order=True)
+    timeframe = timeframe or infer_timeframe(times)
+    step = duration_us(timeframe)
+    offset = _most_common(times.to_physical() % step)
+    judged = _judge(distinct, (pl.col("timestamp").to_physical() - offset) % step)
+    bars = judged.filter(pl.col("rule").is_null()).drop("rule")
+    rejected = judged.filter(pl.col("rule").is_not_null()).with_columns(pl.col("rule").cast(pl.String))
+    counts = {"rows_read": given.height, "duplicate": given.height - distinct.height}
+    counts |= {rule.name: int((rejected["rule"] == rule.name).sum()) for rule in RULES}
+    counts |= {"rows_kept": bars.height, "out_of_order": int((given["timestamp"].to_physical().diff() < 0).sum())}
+    return Cleaned(bars, rejected, timeframe, offset, counts)
+
+
+def infer_timeframe(times: pl.Series) -> str:
+    """Most common step between the sorted distinct `times`, the shortest of equally common ones.
+
+    Raises:
+        ValueError: there are fewer than two times, or the step is no whole number of seconds.
+    """
+    if times.len() < 2:
+        raise ValueError(
+            f"{times.len()} distinct bar times: the timeframe cannot be inferred; set the timeframe of the data"
+        )
+    return timeframe_name(_most_common(times.to_physical().diff().drop_nulls()))
+
+
+def _most_common(values: pl.Series) -> int:
+    """Most common value, the smallest of equally common ones, 0 where there is none."""
+    if values.is_empty():
+        return 0
+    counted = values.alias("value").value_counts().sort("count", "value", descending=[True, False])
+    return int(counted["value"][0])
+
+
+def _sorted_distinct(given: pl.DataFrame) -> pl.DataFrame:
+    """Rows by time, then by value, each once.
+
+    Adding 0.0 to the numbers beforehand has made -0.0 and 0.0 one value, so that it cannot matter which row stays.
+    """
+    if given["timestamp"].null_count() == 0 and (given["timestamp"].to_physical().diff().drop_nulls() > 0).all():
+        return given
+    return given.sort(given.columns).unique(maintain_order=True)
+
+
+def _judge(rows: pl.DataFrame, residue: pl.Expr) -> pl.DataFrame:
+    """Add `rule`: the first rule that a row breaks, null for a good bar."""
+    names = pl.Enum([rule.name for rule in RULES])
+    checked = rows.with_columns(residue=residue)
+    known = [rule for rule in RULES if set(rule.breaks.meta.root_names()) <= set(checked.columns)]
+    broken = [pl.when(rule.breaks).then(pl.lit(rule.name, dtype=names)) for rule in known]
+    return checked.with_columns(rule=pl.coalesce(broken)).drop("residue")
+
+
+def content_digest(bars: pl.DataFrame) -> str:
+    """SHA-256, in hex, of the columns' names and of their values as little-endian 64-bit buffers."""
+    digest = hashlib.sha256()
+    for column in bars.iter_columns():
+        values = column.to_physical().rechunk().to_numpy()
+        digest.update(f"{column.name}:{values.dtype.name}:{values.size};".encode())
+        digest.update(values.astype(values.dtype.newbyteorder("<"), copy=False).data)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Result of `resample`: `counts` has `unfinished` and `low_coverage`, the bars that were left out."""
+
+    bars: pl.DataFrame
+    counts: dict[str, int]
+
+
+def resample(
+    bars: pl.DataFrame,
+    *,
+    source: str,
+    timeframe: str,
+    offset_us: int = 0,
+    min_coverage: float = 0.8,
+    gaps: Gaps = "segment",
+) -> Resampled:
+    """Make bars of `timeframe` from bars of `source`: windows closed and labelled on the left.
+
+    Windows start at whole multiples of the timeframe since 1970, plus `offset_us`. The last bar is left out as
+    `unfinished` unless its last source bar is there. A bar with fewer than `min_coverage` of its source bars is left
+    out as `low_coverage`, unless `gaps` is `ignore`.
+
+    Raises:
+        ValueError: `timeframe` is finer than `source`, or no multiple of it.
+    """
+    step, source_step = duration_us(timeframe), duration_us(source)
+    if step < source_step:
+        raise ValueError(f"timeframe {timeframe} is finer than the data's {source}; use {source} or a multiple of it")
+    if step % source_step:
+        raise ValueError(f"timeframe {timeframe} is no multiple of the data's {source}; use one that is")
+    if step == source_step or bars.is_empty():
+        return Resampled(bars, {"unfinished": 0, "low_coverage": 0})
+    joined = _aggregate(bars, step, offset_us)
+    last_needed = joined["timestamp"].to_physical()[-1] + step - source_step
+    unfinished = int(bars["timestamp"].to_physical()[-1] < last_needed)
+    finished = joined.head(joined.height - unfinished)
+    least = 0 if gaps == "ignore" else min_coverage * (step // source_step) - _ROUNDING
+    valid = finished.filter(pl.col("rows") >= least).drop("rows")
+    return Resampled(valid, {"unfinished": unfinished, "low_coverage": finished.height - valid.height})
+
+
+def _aggregate(bars: pl.DataFrame, step: int, offset_us: int) -> pl.DataFrame:
+    """One row a window that holds any bar, with `rows`, the number of bars in it.
+
+    NumPy adds the volumes of a window one after the other, so their sum has the same bits on any number of threads.
+    """
+    window = (bars["timestamp"].to_physical().to_numpy() - offset_us) // step
+    first = np.flatnonzero(np.diff(window, prepend=window[0] - 1))
+    last = np.append(first[1:], window.size) - 1
+    values = {name: bars[name].to_numpy() for name in bars.columns if name != "timestamp"}
+    columns = {
+        "open": values["open"][first],
+        "high": np.maximum.reduceat(values["high"], first),
+        "low": np.minimum.reduceat(values["low"], first),
+        "close": values["close"][last],
+    }
+    if "volume" in values:
+        columns["volume"] = np.add.reduceat(values["volume"], first)
+    start = pl.Series("timestamp", window[first] * step + offset_us).cast(TIME)
+    return pl.DataFrame({"timestamp": start, **columns, "rows": last - first + 1})
+
+
+def segment(bars: pl.DataFrame, *, timeframe: str, max_fill: int = 5, gaps: Gaps = "segment") -> pl.DataFrame:
+    """Fill short gaps and number the stretches that no window may cross.
+
+    Up to `max_fill` missing bars in a row are filled flat: the close before them for all prices, volume 0. With
+    `gaps="ignore"` bars count as contiguous whatever lies between them, and nothing is filled.
+
+    Adds:
+        filled   Boolean  made here, not in the data
+        stretch  UInt32   counts up at each gap that was not filled
+        segment  UInt32   counts up there and at each jump: |ln(close / previous close)| > 0.5
+    """
+    missing = (
+        _missing_before(bars, duration_us(timeframe)) if gaps == "segment" else np.zeros(bars.height, dtype=np.int64)
+    )
+    filled = _fill(
+        bars.with_columns(gap=missing > max_fill), np.where(missing > max_fill, 0, missing), duration_us(timeframe)
+    )
+    jump = ((pl.col("close") / pl.col("close").shift(1)).log().abs() > JUMP).fill_null(value=False)
+    return filled.with_columns(
+        stretch=pl.col("gap").cum_sum().cast(pl.UInt32), segment=(pl.col("gap") | jump).cum_sum().cast(pl.UInt32)
+    ).drop("gap")
+
+
+def _missing_before(bars: pl.DataFrame, step: int) -> Ints:
+    """Count the bars that are missing between each bar and the one before it."""
+    times = bars["timestamp"].to_physical().to_numpy()
+    return np.diff(times, prepend=times[:1] - step) // step - 1
+
+
+def _fill(bars: pl.DataFrame, missing: Ints, step: int) -> pl.DataFrame:
+    """Put `missing[i]` flat bars before bar i, and add `filled`."""
+    if not missing.any():
+        return bars.with_columns(filled=pl.lit(value=False))
+    copies = np.append(missing[1:], 0) + 1
+    source = np.repeat(np.arange(bars.height), copies)
+    after = np.arange(source.size) - np.repeat(np.cumsum(copies) - copies, copies)
+    repeated = bars[source].with_columns(filled=pl.Series(after > 0), after=pl.Series(after))
+    made = [name for name in ("open", "high", "low") if name in bars.columns]
+    return repeated.with_columns(
+        pl.col("timestamp") + pl.duration(microseconds=pl.col("after") * step),
+        *(pl.when("filled").then("close").otherwise(name).alias(name) for name in made),
+        cs.by_name("volume", require_all=False) * ~pl.col("filled"),
+        gap=pl.col("gap") & ~pl.col("filled"),
+    ).drop("after")

@@ -1,0 +1,134 @@
+"""Samples: features and label of one series at one timeframe, one row a bar that can be learnt from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from transforms.bars import TIME, Gaps, duration_us, resample, segment
+from transforms.features import add_features, warmup_bars
+from transforms.labels import Label
+from transforms.windows import Floats, positions
+
+_STATES: Final = pl.Enum(["filled", "warmup", "not_finite", "no_label", "used"])
+_NOTED: Final = ("tie", "timeout", "ambiguous")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Result of `make_samples`.
+
+    `frame` has timestamp, available_at (when the bar closed), label Int8, label_end and a Float32 column a feature.
+
+    `counts`: `unfinished` and `low_coverage` of all bars given; of the bars at or after `start`: `bars` (real ones),
+    `filled`, `segments`, `jumps`, and what became of the real ones: `warmup` (features not warmed up), `not_finite`,
+    `no_label`, `used`. The last four add up to `bars`.
+
+    `label_stats`: `definition`, `entry`; `tie`, `timeout`, `ambiguous`: shares of the rows with features; `filled`:
+    share of all bars at or after `start`; `barrier_bps`: median width of the triple barrier; `uniqueness`: mean of the
+    labels' uniqueness; `effective`: its sum. A number that has nothing to be taken of is None.
+    """
+
+    frame: pl.DataFrame
+    counts: dict[str, int]
+    label_stats: dict[str, Any]
+
+
+def make_samples(
+    bars: pl.DataFrame,
+    *,
+    source: str,
+    timeframe: str,
+    offset_us: int,
+    features: Sequence[str],
+    label: Label,
+    max_fill: int,
+    min_coverage: float,
+    gaps: Gaps,
+    start: datetime | None,
+) -> Samples:
+    """Turn clean bars of `source` into samples of `timeframe`.
+
+    Bars before `start` warm the features up and give no sample.
+
+    Raises:
+        ValueError: `timeframe` is finer than `source`, or no multiple of it.
+    """
+    joined = resample(
+        bars, source=source, timeframe=timeframe, offset_us=offset_us, min_coverage=min_coverage, gaps=gaps
+    )
+    segmented = segment(joined.bars, timeframe=timeframe, max_fill=max_fill, gaps=gaps)
+    labelled = label.apply(add_features(segmented, features), timeframe)
+    judged = labelled.with_columns(state=_state(labelled, features))
+    first = 0 if start is None else int(judged["timestamp"].search_sorted(pl.Series([start], dtype=TIME))[0])
+    span = judged.slice(first)
+    close_time = pl.col("timestamp") + pl.duration(microseconds=duration_us(timeframe))
+    frame = span.filter(pl.col("state") == "used").select(
+        "timestamp", "label", "label_end", *features, available_at=close_time
+    )
+    columns = ["timestamp", "available_at", "label", "label_end", *features]
+    return Samples(frame.select(columns), joined.counts | _counts(span), _label_stats(label, span, timeframe))
+
+
+def _state(labelled: pl.DataFrame, features: Sequence[str]) -> pl.Expr:
+    """What becomes of each row, one of `_STATES`."""
+    cold = pl.Series(positions(labelled["segment"]) < warmup_bars(features))
+    finite = pl.all_horizontal(pl.col(name).is_finite() for name in features)
+    unlabelled = pl.col("label").is_null()
+    state = {name: pl.lit(name, dtype=_STATES) for name in _STATES.categories}
+    return (
+        pl.when("filled")
+        .then(state["filled"])
+        .when(pl.lit(cold))
+        .then(state["warmup"])
+        .when(~finite)
+        .then(state["not_finite"])
+        .when(unlabelled)
+        .then(state["no_label"])
+        .otherwise(state["used"])
+    )
+
+
+def _counts(span: pl.DataFrame) -> dict[str, int]:
+    """Counts over rows in time order; a segment that is cut at the first row counts as one that starts there."""
+    states = {name: int((span["state"] == name).sum()) for name in _STATES.categories}
+    cuts = {name: int(span[name][-1] - span[name][0]) if span.height else 0 for name in ("stretch", "segment")}
+    segments = cuts["segment"] + 1 if span.height else 0
+    bars = {"bars": span.height - states["filled"], "segments": segments, "jumps": cuts["segment"] - cuts["stretch"]}
+    return bars | states
+
+
+def _label_stats(label: Label, span: pl.DataFrame, timeframe: str) -> dict[str, Any]:
+    with_features = span.filter(pl.col("state").is_in(["no_label", "used"]))
+    widths = span.filter(pl.col("state") == "used")["barrier"].drop_nulls().to_numpy()
+    notes = {note: with_features["label_note"].eq_missing(note).mean() for note in _NOTED}
+    unique = uniqueness(span, timeframe)
+    return {
+        "definition": label.definition(),
+        "entry": label.entry,
+        **notes,
+        "filled": span["filled"].mean(),
+        "barrier_bps": 1e4 * float(np.median(widths)) if widths.size else None,
+        "uniqueness": float(unique.mean()) if unique.size else None,
+        "effective": float(unique.sum()),
+    }
+
+
+def uniqueness(span: pl.DataFrame, timeframe: str) -> Floats:
+    """Mean, over the bars that a label waits for, of 1 / the number of labels that wait for the same bar.
+
+    One value a row with state `used`. A label waits for the bars after its own up to the one that resolves it. (López
+    de Prado, Advances in Financial Machine Learning, ch. 4.)
+    """
+    times = span["timestamp"].to_physical().to_numpy()
+    first = np.flatnonzero((span["state"] == "used").to_numpy())
+    resolving = span["label_end"].to_physical().gather(first).to_numpy() - duration_us(timeframe)
+    last = np.searchsorted(times, resolving)
+    began, ended = (np.bincount(rows + 1, minlength=times.size + 1) for rows in (first, last))
+    waiting = np.cumsum(began - ended)
+    shares = np.cumsum(1.0 / np.maximum(waiting, 1))
+    mean: Floats = (shares[last] - shares[first]) / (last - first)
+    return mean

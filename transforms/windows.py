@@ -1,0 +1,44 @@
+"""Sums and spreads over the last bars, and where a row stands in its segment."""
+
+from typing import Final, TypeVar
+
+import numpy as np
+import polars as pl
+
+Column = TypeVar("Column", pl.Expr, pl.Series)
+Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
+Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+_CANCELLED: Final = 1e-13
+"""Share of a sum of squares below which a difference of two such sums is rounding, not spread."""
+
+
+def window_sum(values: Column, bars: int) -> Column:
+    """Sum of each value and the `bars - 1` before it, null where there are fewer.
+
+    Only what lies in the window is added, by doubling: sums of 2, 4, 8, … values. A running sum would keep the
+    rounding of all values that ever passed; here a window of zeros sums to zero exactly, and no value outside the
+    window can change a bit.
+    """
+    if bars == 1:
+        return values
+    half = window_sum(values, bars // 2)
+    total = half + half.shift(bars // 2)
+    return total + values.shift(bars - 1) if bars % 2 else total
+
+
+def spread(total: Column, squares: Column, bars: int) -> Column:
+    """Standard deviation, ddof 1, of `bars` values with this sum and this sum of squares.
+
+    It is exactly zero where all values are equal.
+    """
+    deviations = squares - total * total / bars
+    return (deviations * (deviations > squares * _CANCELLED) / (bars - 1)).sqrt()
+
+
+def positions(segments: pl.Series) -> Ints:
+    """Count, for each row, the rows of its segment before it; rows of a segment stand together."""
+    numbers = segments.to_numpy()
+    first = np.flatnonzero(np.diff(numbers, prepend=numbers[:1] + 1))
+    lengths = np.diff(np.append(first, numbers.size))
+    return np.arange(numbers.size) - np.repeat(first, lengths)
