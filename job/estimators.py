@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
+import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -25,6 +26,8 @@ BOOSTING_LEAF_SHARE: Final = 0.05
 BOOSTING_LEAF_ROWS: Final = 20
 BOOSTING_MAX_DEPTH: Final = 2
 LOGISTIC_C: Final = 1e-3
+LOGISTIC_SOLVER: Final = "newton-cholesky"
+"""Exact in a handful of steps where columns are few."""
 RESERVED: Final = {
     "n_jobs": "it follows from the CPUs of the task",
     "early_stopping": "it holds out shuffled rows, and labels of neighbouring bars overlap",
@@ -58,7 +61,10 @@ class Window:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """One entry of `ALGORITHMS`; `version` moves whenever the defaults do, so that models are trained anew."""
+    """One entry of `ALGORITHMS`; `version` moves whenever the defaults do, so that models are trained anew.
+
+    `parallel` algorithms take `n_jobs`; `precision` is that of the features which the estimator is fitted on.
+    """
 
     name: str
     estimator: type[ClassifierMixin]
@@ -66,6 +72,7 @@ class Algorithm:
     importance: Importance
     version: int
     parallel: bool = False
+    precision: type[np.floating[Any]] = np.float32
 
 
 def build(spec: Hyperparameters, window: Window, *, n_jobs: int = 1) -> ClassifierMixin:
@@ -99,9 +106,7 @@ def check_names(algorithm: Algorithm, params: Mapping[str, Any]) -> dict[str, An
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(
-                f"params.{name}: {algorithm.name} has no such parameter{hint} (known: {', '.join(known)})"
-            )
+            raise ConfigError(f"unknown parameter params.{name} of {algorithm.name}{hint} (known: {', '.join(known)})")
     return dict(params)
 
 
@@ -142,7 +147,7 @@ def _hist_gradient_boosting(spec: Hyperparameters, window: Window) -> dict[str, 
 
 
 def _logistic(spec: Hyperparameters, window: Window) -> dict[str, Any]:  # noqa: ARG001 - same signature as the others
-    return {"C": LOGISTIC_C, "solver": "newton-cholesky", "random_state": spec.random_state}
+    return {"C": LOGISTIC_C, "solver": LOGISTIC_SOLVER, "random_state": spec.random_state}
 
 
 ALGORITHMS: Final[dict[str, Algorithm]] = {
@@ -154,6 +159,13 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
         Algorithm(
             "hist_gradient_boosting", HistGradientBoostingClassifier, _hist_gradient_boosting, "permutation", version=1
         ),
-        Algorithm("logistic_regression", LogisticRegression, _logistic, "absolute_coefficient", version=1),
+        Algorithm(
+            "logistic_regression",
+            LogisticRegression,
+            _logistic,
+            "absolute_coefficient",
+            version=1,
+            precision=np.float64,
+        ),
     )
 }

@@ -1,0 +1,158 @@
+"""Fit one model on one training window, and turn features into probabilities. No scores here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from sklearn.base import ClassifierMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from job.config import ModelSpec
+from job.errors import TrainingError
+from job.estimators import ALGORITHMS, LOGISTIC_C, LOGISTIC_SOLVER, Window, build
+from job.metrics import FloatArray, base_rate
+from job.splits import Fold, IntArray
+
+Matrix = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int8]
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Samples as arrays, sorted by time: features float32, contiguous by column; times in µs since the epoch."""
+
+    matrix: Matrix
+    label: Labels
+    available_at: IntArray
+    label_end: IntArray
+    pooled: bool
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A model fitted on a fold's training rows, and raw probabilities of up on the fold's test rows."""
+
+    fold: Fold
+    model: ClassifierMixin
+    scaler: StandardScaler
+    scaled_test: Matrix
+    label: Labels
+    base: float
+    p: FloatArray
+    p_benchmark: FloatArray
+
+    @property
+    def p_base(self) -> FloatArray:
+        """The base rate, once a test row."""
+        return np.full(len(self.label), self.base)
+
+
+def sort_samples(samples: pl.DataFrame) -> pl.DataFrame:
+    """Sort by time, and by series within a time, so that the order of the given rows changes nothing."""
+    return samples.sort("available_at", "series") if "series" in samples.columns else samples.sort("available_at")
+
+
+def read_rows(samples: pl.DataFrame, features: Sequence[str]) -> Rows:
+    """Return sorted `samples` as arrays; pooled means that `series` names more than one."""
+    return Rows(
+        matrix=feature_matrix(samples, features),
+        label=samples["label"].to_numpy(),
+        available_at=samples["available_at"].to_physical().to_numpy(),
+        label_end=samples["label_end"].to_physical().to_numpy(),
+        pooled="series" in samples.columns and samples["series"].n_unique() > 1,
+    )
+
+
+def feature_matrix(frame: pl.DataFrame, features: Sequence[str]) -> Matrix:
+    """Return the columns named `features` as float32, contiguous by column, which trees go through fastest."""
+    return np.asfortranarray(frame.select(pl.col(list(features)).cast(pl.Float32)).to_numpy())
+
+
+def predict_proba(
+    model: ClassifierMixin, scaler: StandardScaler, frame: pl.DataFrame, features: Sequence[str]
+) -> FloatArray:
+    """Return the raw probability of up for every row of `frame`, whose `features` must be finite.
+
+    One thread does it all, so that sums have one order and the same model gives the same bits anywhere.
+    """
+    with threadpool_limits(limits=1):
+        return probability_of_up(model, scaler.transform(feature_matrix(frame, features)))
+
+
+def probability_of_up(model: ClassifierMixin, scaled: Matrix) -> FloatArray:
+    """Return the probability of class 1 as contiguous float64."""
+    return np.ascontiguousarray(model.predict_proba(scaled)[:, 1], dtype=np.float64)
+
+
+def evaluate(rows: Rows, fold: Fold, spec: ModelSpec, *, n_jobs: int) -> Evaluated:
+    """Fit scaler, model and logistic benchmark on the fold's training rows, and predict its test rows.
+
+    Raises:
+        TrainingError: the training labels are all of one class.
+    """
+    scaler, scaled, label = scale(rows, fold.train)
+    model = fit_scaled(scaled, label, spec, pooled=rows.pooled, n_jobs=n_jobs)
+    scaled_test = scaler.transform(take(rows.matrix, fold.test))
+    return Evaluated(
+        fold=fold,
+        model=model,
+        scaler=scaler,
+        scaled_test=scaled_test,
+        label=rows.label[fold.test],
+        base=base_rate(label),
+        p=probability_of_up(model, scaled_test),
+        p_benchmark=probability_of_up(fit_benchmark(scaled, label), scaled_test),
+    )
+
+
+def fit(rows: Rows, spec: ModelSpec, *, n_jobs: int) -> tuple[ClassifierMixin, StandardScaler]:
+    """Fit scaler and model on all rows."""
+    scaler, scaled, label = scale(rows, np.arange(len(rows.label)))
+    return fit_scaled(scaled, label, spec, pooled=rows.pooled, n_jobs=n_jobs), scaler
+
+
+def scale(rows: Rows, index: IntArray) -> tuple[StandardScaler, Matrix, Labels]:
+    """Return a scaler fitted on the rows at `index`, those rows scaled, and their labels, which are of both classes."""
+    label = rows.label[index]
+    if label.min() == label.max():
+        raise TrainingError(
+            f"all {len(label)} labels of the training window from {time_of(rows.available_at[index[0]])} to "
+            f"{time_of(rows.available_at[index[-1]])} are {'up' if label[0] else 'down'}: "
+            "give more bars, lower cv_folds, or use another label"
+        )
+    scaler = StandardScaler()
+    return scaler, scaler.fit_transform(take(rows.matrix, index)), label
+
+
+def fit_scaled(scaled: Matrix, label: Labels, spec: ModelSpec, *, pooled: bool, n_jobs: int) -> ClassifierMixin:
+    """Fit the algorithm of `spec`; the model comes back set to one thread, as it is stored and predicts."""
+    algorithm = ALGORITHMS[spec.algorithm]
+    model = build(spec, Window(len(label), pooled=pooled), n_jobs=n_jobs)
+    model.fit(scaled.astype(algorithm.precision, copy=False), label)
+    return model.set_params(n_jobs=1) if algorithm.parallel else model
+
+
+def fit_benchmark(scaled: Matrix, label: Labels) -> LogisticRegression:
+    """Fit the model that any other should beat: a logistic regression with a strong penalty."""
+    return LogisticRegression(C=LOGISTIC_C, solver=LOGISTIC_SOLVER).fit(scaled.astype(np.float64), label)
+
+
+def take(matrix: Matrix, index: IntArray) -> Matrix:
+    """Return rows, as a view where `index` (ascending) has no holes: `matrix` is contiguous by column and stays so."""
+    first, last = int(index[0]), int(index[-1])
+    if last - first + 1 == len(index):
+        return matrix[first : last + 1]
+    return np.asfortranarray(matrix[index])
+
+
+def time_of(microseconds: Any) -> str:
+    """Return a time in µs since the epoch as ISO 8601, UTC."""
+    return (EPOCH + timedelta(microseconds=int(microseconds))).isoformat()

@@ -1,0 +1,218 @@
+"""Scores of class-1 probabilities, their shrinking to the base rate, and the uncertainty of skill.
+
+Everywhere `label` is 0 or 1 (1 is up), `p` the probability of 1 as float64, one a row.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import brentq
+from scipy.special import expit, logit
+from scipy.stats import rankdata
+from scipy.stats import t as student_t
+
+FloatArray = npt.NDArray[np.float64]
+LabelArray = npt.NDArray[np.integer[Any]]
+
+PROBABILITY_FLOOR: Final = 1e-15
+"""Probabilities are kept this far from 0 and 1, so that one certain and wrong row costs 34.5 nats, not infinity."""
+MIN_BLOCKS: Final = 8
+"""An interval from fewer blocks is flagged as underpowered."""
+CONFIDENCE: Final = 0.95
+
+
+def clip(p: FloatArray) -> FloatArray:
+    """Return `p` inside [floor, 1 - floor]."""
+    return np.clip(p, PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
+
+
+def predicted(p: FloatArray) -> npt.NDArray[np.bool_]:
+    """Class 1 where `p` > 0.5; a tie goes to class 0, as in scikit-learn's `predict`."""
+    return p > 0.5
+
+
+def row_log_loss(label: LabelArray, p: FloatArray) -> FloatArray:
+    """Negative log-likelihood of each row, in nats."""
+    return -np.log(clip(np.where(label == 1, p, 1 - p)))
+
+
+def log_loss(label: LabelArray, p: FloatArray) -> float:
+    """Mean negative log-likelihood, in nats."""
+    return float(row_log_loss(label, p).mean())
+
+
+def accuracy(label: LabelArray, p: FloatArray) -> float:
+    """Share of rows whose predicted class is right."""
+    return float((predicted(p) == (label == 1)).mean())
+
+
+def precision(label: LabelArray, p: FloatArray) -> float:
+    """Share of predicted ups that were up; 0 where none was predicted."""
+    called = predicted(p)
+    return _ratio(int((called & (label == 1)).sum()), int(called.sum()))
+
+
+def recall(label: LabelArray, p: FloatArray) -> float:
+    """Share of ups that were predicted; 0 where there was none."""
+    return _ratio(int((predicted(p) & (label == 1)).sum()), int((label == 1).sum()))
+
+
+def f1(label: LabelArray, p: FloatArray) -> float:
+    """Harmonic mean of precision and recall; 0 where both are."""
+    called, up = predicted(p), label == 1
+    return _ratio(2 * int((called & up).sum()), int(called.sum()) + int(up.sum()))
+
+
+def brier(label: LabelArray, p: FloatArray) -> float:
+    """Mean squared distance of `p` from the outcome."""
+    return float(np.square(p - label).mean())
+
+
+def roc_auc(label: LabelArray, p: FloatArray) -> float | None:
+    """Probability that a random up ranks above a random down, ties half (Mann-Whitney); null with one class."""
+    up = label == 1
+    ups, downs = int(up.sum()), int((~up).sum())
+    if not ups or not downs:
+        return None
+    return float((rankdata(p)[up].sum() - ups * (ups + 1) / 2) / (ups * downs))
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+SCORES: Final[dict[str, Callable[[LabelArray, FloatArray], float | None]]] = {
+    "accuracy": accuracy,
+    "precision": precision,
+    "recall": recall,
+    "f1": f1,
+    "log_loss": log_loss,
+    "roc_auc": roc_auc,
+    "brier": brier,
+}
+
+
+def base_rate(label: LabelArray) -> float:
+    """Probability of up that class frequencies alone give, with Laplace's rule: (ups + 1) / (n + 2)."""
+    return float((np.count_nonzero(label == 1) + 1) / (len(label) + 2))
+
+
+def shrink(p: FloatArray, base: FloatArray | float, weight: float) -> FloatArray:
+    """Pull `p` towards `base` on the log-odds scale: logit p' = logit b + weight · (logit p - logit b)."""
+    centre = logit(base)
+    shrunk: FloatArray = expit(centre + weight * (logit(clip(p)) - centre))
+    return shrunk
+
+
+def fit_shrink(label: LabelArray, p: FloatArray, base: FloatArray) -> float:
+    """Return the weight in [0, 1] with the least log-loss of `shrink(p, base, weight)`.
+
+    The loss is convex in the weight, so its slope has at most one root. `p` must be out of fold.
+    """
+    centre = logit(base)
+    distance = logit(clip(p)) - centre
+
+    def slope(weight: float) -> float:
+        return float(((expit(centre + weight * distance) - label) * distance).mean())
+
+    if slope(0.0) >= 0:
+        return 0.0
+    return 1.0 if slope(1.0) <= 0 else float(brentq(slope, 0.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Skill:
+    """Share of the base's log-loss that a model saves, and its 95% interval (null where there are no two blocks)."""
+
+    value: float
+    low: float | None
+    high: float | None
+    blocks: int
+
+    @property
+    def underpowered(self) -> bool:
+        """Too few blocks for the interval to be relied on."""
+        return self.blocks < MIN_BLOCKS
+
+
+def block_length(times: int, horizon_bars: int) -> int:
+    """Times a block: longer than the overlap of labels, at least n^(1/3), at most a sixth of all."""
+    wanted = max(5 * horizon_bars, math.ceil(float(np.cbrt(times))))
+    return max(1, min(wanted, times // 6))
+
+
+def skill(times: npt.NDArray[np.int64], loss: FloatArray, base_loss: FloatArray, *, horizon_bars: int) -> Skill:
+    """Return 1 - sum(loss) / sum(base_loss) with the interval of a circular block bootstrap by time.
+
+    Rows of one time stay together; blocks are runs of consecutive distinct `times`. The standard error is the one
+    that infinitely many resamples would give: it has a closed form for the linearised ratio (Politis and Romano, 1992),
+    so no seed is involved. It is scaled by k / (k - 1), k blocks, and the half-width uses Student's t(k - 1).
+    """
+    total, base_total = loss.sum(), base_loss.sum()
+    value = float(1 - total / base_total)
+    _, position = np.unique(times, return_inverse=True)
+    influence = np.bincount(position, weights=loss - (total / base_total) * base_loss) / base_total
+    length = block_length(len(influence), horizon_bars)
+    blocks = len(influence) // length
+    if blocks < 2:
+        return Skill(value, None, None, blocks)
+    error = math.sqrt(_circular_block_variance(influence, length) * blocks / (blocks - 1))
+    half_width = float(student_t.ppf((1 + CONFIDENCE) / 2, blocks - 1)) * error
+    return Skill(value, value - half_width, value + half_width, blocks)
+
+
+def _circular_block_variance(values: FloatArray, length: int) -> float:
+    """Variance of the sum of a series resampled in blocks of `length` that start anywhere and wrap around."""
+    running = np.concatenate(([0.0], np.cumsum(np.concatenate((values, values[: length - 1])))))
+    sums = running[length:] - running[:-length]
+    return float(sums.var() * len(values) / length)
+
+
+HOUR_US: Final = 3_600_000_000
+
+Excess = dict[str, list[float]]
+"""Change of log-loss against the base by cluster of the clock: {cluster's number since the epoch: [rows, sum]}."""
+
+
+def excess_by_cluster(
+    times: npt.NDArray[np.int64], change: FloatArray, *, horizon_bars: int, timeframe_us: int
+) -> Excess:
+    """Sum the rows' `change` of log-loss over clusters of the clock, an hour or five horizons long if that is more."""
+    cluster_us = max(HOUR_US, 5 * horizon_bars * timeframe_us)
+    cluster, position = np.unique(times // cluster_us, return_inverse=True)
+    rows, sums = np.bincount(position), np.bincount(position, weights=change)
+    return {str(c): [int(n), float(s)] for c, n, s in zip(cluster, rows, sums, strict=True)}
+
+
+@dataclass(frozen=True)
+class FleetSkill:
+    """Mean change of log-loss against the base over many models (below 0 is skill) and its z over clusters."""
+
+    mean: float
+    z: float
+    clusters: int
+
+
+def fleet_z(excesses: Iterable[Mapping[str, Sequence[float]]]) -> FleetSkill:
+    """Test whether log-loss changes on average, from the `excess_by_cluster` of models of one label and timeframe.
+
+    Symbols move together and labels overlap, so what all models did in one stretch of the clock counts as a single
+    observation (cluster-robust standard error of the mean over rows). z is nan with fewer than two clusters.
+    """
+    totals: dict[str, tuple[float, float]] = {}
+    for excess in excesses:
+        for cluster, (rows, change) in excess.items():
+            before = totals.get(cluster, (0.0, 0.0))
+            totals[cluster] = before[0] + rows, before[1] + change
+    if not totals:
+        return FleetSkill(math.nan, math.nan, 0)
+    rows, sums = np.array(list(totals.values())).T
+    mean, clusters = float(sums.sum() / rows.sum()), len(sums)
+    if clusters < 2:
+        return FleetSkill(mean, math.nan, clusters)
+    error = math.sqrt(float(np.square(sums - mean * rows).sum()) * clusters / (clusters - 1)) / float(rows.sum())
+    return FleetSkill(mean, mean / error, clusters)

@@ -1,0 +1,102 @@
+"""The one splitter: expanding walk-forward folds and a holdout, cut by clock time and purged."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from job.errors import TrainingError
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Row numbers, ascending, of a training window and of the test window that follows it."""
+
+    train: IntArray
+    test: IntArray
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Cross-validation folds in time order, all of their rows inside `holdout.train`, and the holdout."""
+
+    folds: tuple[Fold, ...]
+    holdout: Fold
+
+
+def holdout_start(times: int, test_size: float) -> int:
+    """Return the position of the holdout's first time among `times` ≥ 2 distinct ones; neither side is empty."""
+    return times - min(max(1, round(test_size * times)), times - 1)
+
+
+def walk_forward(
+    available_at: IntArray,
+    label_end: IntArray,
+    *,
+    test_size: float,
+    folds: int,
+    embargo_us: int = 0,
+    holdout_from: int | None = None,
+) -> Splits:
+    """Split samples by the clock, the same boundaries for every series that they come from.
+
+    The holdout is the last `test_size` of the distinct times, or all from `holdout_from` on, for samples of which some
+    before it were left out. The rows that may train for it are cut, again at
+    distinct times, into `folds` + 1 stretches of equal length: fold i tests on stretch i + 1 and trains on all before.
+    A row trains iff its `label_end` + `embargo_us` ≤ `available_at` of the first test row, both µs since the epoch.
+    Test rows of folds are purged against the holdout in the same way, since what they score is fitted on.
+
+    Raises:
+        TrainingError: a window would be empty.
+    """
+    rows = np.arange(len(available_at))
+    start = _holdout_time(available_at, test_size) if holdout_from is None else holdout_from
+    before = rows[_closed(available_at, label_end, start, embargo_us)]
+    holdout = Fold(train=before, test=rows[available_at >= start])
+    known, ends = available_at[before], label_end[before]
+    edges = _edges(np.unique(known), folds)
+    return Splits(
+        folds=tuple(
+            _fold(before, known, ends, start=first, stop=stop, embargo_us=embargo_us)
+            for first, stop in pairwise(edges.tolist())
+        ),
+        holdout=holdout,
+    )
+
+
+def _holdout_time(available_at: IntArray, test_size: float) -> int:
+    times = np.unique(available_at)
+    if len(times) < 2:
+        raise TrainingError(f"samples at {len(times)} distinct times cannot be split: give more bars")
+    return int(times[holdout_start(len(times), test_size)])
+
+
+def _closed(available_at: IntArray, label_end: IntArray, start: int, embargo_us: int) -> npt.NDArray[np.bool_]:
+    """Rows known, label and all, when the window that begins at `start` begins."""
+    return (available_at < start) & (label_end + embargo_us <= start)
+
+
+def _edges(times: IntArray, folds: int) -> IntArray:
+    """First time of each test stretch, and a last edge past the end."""
+    if len(times) <= folds:
+        raise TrainingError(
+            f"{len(times)} distinct times before the holdout are too few for {folds} folds: "
+            "give more bars, or lower cv_folds"
+        )
+    first = [len(times) * i // (folds + 1) for i in range(1, folds + 1)]
+    return np.append(times[first], times[-1] + 1)
+
+
+def _fold(
+    rows: IntArray, available_at: IntArray, label_end: IntArray, *, start: int, stop: int, embargo_us: int
+) -> Fold:
+    train = rows[_closed(available_at, label_end, start, embargo_us)]
+    if not len(train):
+        raise TrainingError(
+            "no sample's label is known before the first test window: give more bars, lower cv_folds or embargo, "
+            "or use a label with a shorter horizon"
+        )
+    return Fold(train=train, test=rows[(available_at >= start) & (available_at < stop)])

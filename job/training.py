@@ -1,0 +1,226 @@
+"""From samples to a fitted model with honest scores. Pure: no Ray, no files, no clock."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from sklearn.base import ClassifierMixin
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from job.config import ModelSpec
+from job.estimators import ALGORITHMS
+from job.fitting import Evaluated, Rows, evaluate, fit, predict_proba, read_rows, sort_samples, time_of
+from job.importances import importances
+from job.keys import Key
+from job.metrics import (
+    SCORES,
+    FloatArray,
+    accuracy,
+    excess_by_cluster,
+    fit_shrink,
+    log_loss,
+    roc_auc,
+    row_log_loss,
+    shrink,
+    skill,
+)
+from job.splits import walk_forward
+from transforms.bars import duration_us
+
+__all__ = ["Trained", "predict_proba", "train"]
+
+Scores = dict[str, float | bool | None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with its scaler, ready to be stored, and everything that is known about it.
+
+    `scores` are flat numbers, null where undefined; `metadata` holds JSON values. `holdout` has the columns
+    `available_at`, `series` (if samples have it), `label` Int8, and Float64 probabilities of up: `p_raw`, `p`
+    (shrunk), `p_base` (class frequencies of the training rows) and `p_benchmark` (logistic, treated as the model is).
+    """
+
+    model: ClassifierMixin
+    scaler: StandardScaler
+    features: tuple[str, ...]
+    scores: Scores
+    metadata: dict[str, Any]
+    holdout: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Shrinkage:
+    """How much of their distance from the base rate the model and the benchmark keep: 1 is all of it."""
+
+    model: float = 1.0
+    benchmark: float = 1.0
+
+
+def train(
+    samples: pl.DataFrame, spec: ModelSpec, *, key: Key, n_jobs: int = 1, holdout_from: int | None = None
+) -> Trained:
+    """Fit and score one model on `samples`: label, available_at, label_end, features, and `series` where pooled.
+
+    Cross-validation yields out-of-fold probabilities, on which the shrinking towards the base rate is fitted. The
+    model of the holdout fold is scored on the holdout and returned; `spec.refit` fits it once more, on all rows, after
+    that: scores, importances and `holdout` are then its predecessor's, and the metadata says so.
+    All scores but `skill_raw` are of shrunk probabilities; `roc_auc` is of raw ones, which shrinking leaves in their
+    order unless its weight is 0. The benchmark, a logistic regression with C = 0.001 on the
+    same scaled rows, is shrunk by a weight of its own: what is compared is the models, not their calibration.
+    `holdout_from` (µs, `available_at`) sets the holdout's first time where training rows were thinned out before.
+    The result is the same bit for bit whatever `n_jobs` and the order of the rows.
+
+    Raises:
+        TrainingError: too few samples for the split, or a training window whose labels are all of one class.
+        ConfigError: `spec.params` does not suit the algorithm.
+    """
+    samples = sort_samples(samples)
+    rows = read_rows(samples, spec.features)
+    splits = walk_forward(
+        rows.available_at,
+        rows.label_end,
+        test_size=spec.test_size,
+        folds=spec.cv_folds,
+        embargo_us=spec.embargo * duration_us(key.timeframe),
+        holdout_from=holdout_from,
+    )
+    with threadpool_limits(limits={"blas": 1, "openmp": n_jobs}):
+        folds = [evaluate(rows, fold, spec, n_jobs=n_jobs) for fold in splits.folds]
+        holdout = evaluate(rows, splits.holdout, spec, n_jobs=n_jobs)
+        shrinkage = fit_shrinkage(folds) if spec.calibrate == "shrink" else Shrinkage()
+        metadata = describe(rows, folds, holdout, shrinkage, spec=spec, key=key)
+        model, scaler = fit(rows, spec, n_jobs=n_jobs) if spec.refit else (holdout.model, holdout.scaler)
+    return Trained(
+        model=model,
+        scaler=scaler,
+        features=tuple(spec.features),
+        scores=score(rows, folds, holdout, shrinkage, horizon_bars=spec.label.horizon),
+        metadata=metadata,
+        holdout=holdout_frame(samples, holdout, shrinkage),
+    )
+
+
+def fit_shrinkage(folds: Sequence[Evaluated]) -> Shrinkage:
+    """Fit both weights on the test rows of all folds, none of which has a label that reaches into the holdout."""
+    label = np.concatenate([fold.label for fold in folds])
+    base = np.concatenate([fold.p_base for fold in folds])
+    return Shrinkage(
+        model=fit_shrink(label, np.concatenate([fold.p for fold in folds]), base),
+        benchmark=fit_shrink(label, np.concatenate([fold.p_benchmark for fold in folds]), base),
+    )
+
+
+def shrunk(evaluated: Evaluated, shrinkage: Shrinkage) -> FloatArray:
+    """Probabilities of up as they are scored."""
+    return shrink(evaluated.p, evaluated.base, shrinkage.model)
+
+
+def score(
+    rows: Rows, folds: Sequence[Evaluated], holdout: Evaluated, shrinkage: Shrinkage, *, horizon_bars: int
+) -> Scores:
+    """Return the flat scores: `SCORES` on the holdout, cross-validated accuracy, and skill over the base rate."""
+    p = shrunk(holdout, shrinkage)
+    p_benchmark = shrink(holdout.p_benchmark, holdout.base, shrinkage.benchmark)
+    label, base_loss = holdout.label, row_log_loss(holdout.label, holdout.p_base)
+    saved = skill(rows.available_at[holdout.fold.test], row_log_loss(label, p), base_loss, horizon_bars=horizon_bars)
+    accuracies = [accuracy(fold.label, shrunk(fold, shrinkage)) for fold in folds]
+    return {
+        **{name: function(label, p) for name, function in SCORES.items()},
+        "roc_auc": roc_auc(label, holdout.p),
+        "cv_mean": float(np.mean(accuracies)),
+        "cv_std": float(np.std(accuracies)),
+        "base_accuracy": accuracy(label, holdout.p_base),
+        "base_log_loss": float(base_loss.mean()),
+        "skill": saved.value,
+        "skill_low": saved.low,
+        "skill_high": saved.high,
+        "skill_raw": 1 - float(row_log_loss(label, holdout.p).mean() / base_loss.mean()),
+        "benchmark_log_loss": log_loss(label, p_benchmark),
+        "shrink": shrinkage.model,
+        "underpowered": saved.underpowered,
+    }
+
+
+def describe(
+    rows: Rows, folds: Sequence[Evaluated], holdout: Evaluated, shrinkage: Shrinkage, *, spec: ModelSpec, key: Key
+) -> dict[str, Any]:
+    """Return what a version's metadata says of training, as JSON values."""
+    algorithm = ALGORITHMS[spec.algorithm]
+    change = row_log_loss(holdout.label, shrunk(holdout, shrinkage)) - row_log_loss(holdout.label, holdout.p_base)
+    return {
+        "algorithm": {"name": algorithm.name, "version": algorithm.version},
+        "parameters": holdout.model.get_params(deep=False),
+        "classes": [int(value) for value in holdout.model.classes_],
+        "base_rate": holdout.base,
+        "shrink": {"model": shrinkage.model, "benchmark": shrinkage.benchmark, "fitted": spec.calibrate == "shrink"},
+        "split": {
+            "test_size": spec.test_size,
+            "embargo_bars": spec.embargo,
+            "folds": [describe_fold(rows, fold, shrinkage) for fold in folds],
+            "holdout": describe_fold(rows, holdout, shrinkage),
+        },
+        "class_shares": {
+            "training": class_shares(rows.label[holdout.fold.train]),
+            "holdout": class_shares(holdout.label),
+        },
+        "importances": {
+            "method": algorithm.importance,
+            "values": dict(zip(spec.features, importance_values(holdout, spec, key), strict=True)),
+        },
+        "refit": spec.refit,
+        "excess_log_loss": excess_by_cluster(
+            rows.available_at[holdout.fold.test],
+            change,
+            horizon_bars=spec.label.horizon,
+            timeframe_us=duration_us(key.timeframe),
+        ),
+    }
+
+
+def importance_values(holdout: Evaluated, spec: ModelSpec, key: Key) -> list[float]:
+    """Importances of the scored model, seeded by the model's name."""
+    method = ALGORITHMS[spec.algorithm].importance
+    return importances(holdout.model, method, holdout.scaled_test, holdout.label, seed=f"{key} {spec.random_state}")
+
+
+def describe_fold(rows: Rows, evaluated: Evaluated, shrinkage: Shrinkage) -> dict[str, Any]:
+    """Return a window's rows, times (`available_at` of first and last rows), base rate, and scores, as a model's."""
+    train, test = evaluated.fold.train, evaluated.fold.test
+    p = shrunk(evaluated, shrinkage)
+    return {
+        "train_rows": len(train),
+        "test_rows": len(test),
+        "purged_rows": int((rows.available_at < rows.available_at[test[0]]).sum()) - len(train),
+        "train_from": time_of(rows.available_at[train[0]]),
+        "train_to": time_of(rows.available_at[train[-1]]),
+        "test_from": time_of(rows.available_at[test[0]]),
+        "test_to": time_of(rows.available_at[test[-1]]),
+        "base_rate": evaluated.base,
+        "scores": {name: function(evaluated.label, p) for name, function in SCORES.items()}
+        | {"roc_auc": roc_auc(evaluated.label, evaluated.p)},
+    }
+
+
+def class_shares(label: Any) -> dict[str, float]:
+    """Return the share of each class."""
+    up = float(np.mean(label == 1))
+    return {"down": 1 - up, "up": up}
+
+
+def holdout_frame(samples: pl.DataFrame, holdout: Evaluated, shrinkage: Shrinkage) -> pl.DataFrame:
+    """Return the holdout's rows with every probability that they were scored by."""
+    kept = [name for name in ("available_at", "series", "label") if name in samples.columns]
+    return (
+        samples[holdout.fold.test]
+        .select(kept)
+        .with_columns(
+            p_raw=holdout.p,
+            p=shrunk(holdout, shrinkage),
+            p_base=holdout.p_base,
+            p_benchmark=shrink(holdout.p_benchmark, holdout.base, shrinkage.benchmark),
+        )
+    )
