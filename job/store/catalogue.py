@@ -1,0 +1,172 @@
+"""The catalogue: a summary of every version in one file. It is a cache; the metadata files are the truth."""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from job.errors import StoreError
+from job.keys import RESERVED, Key, decode
+from job.store.files import MissingFileError, Store
+from job.store.versions import METADATA_NAME, parse_metadata
+
+CATALOGUE: Final = "model_metadata.json"
+CATALOGUE_SCHEMA: Final = 1
+FINGERPRINT_DIGITS: Final = 16
+SIGNIFICANT_DIGITS: Final = 4
+WRITE_ATTEMPTS: Final = 5
+
+KEPT: Final = {
+    "created_at": ("created_at",),
+    "label_end": ("label_end",),
+    "fingerprint": ("fingerprint",),
+    "rows": ("data", "samples", "used"),
+    "seconds": ("seconds", "training"),
+    **{name: ("scores", name) for name in ("accuracy", "log_loss", "skill", "skill_low", "skill_high")},
+}
+"""What a summary keeps beside version and key, and where the metadata has it."""
+
+Summary = dict[str, Any]
+
+logger = logging.getLogger(__name__)
+
+
+def summarise(metadata: Mapping[str, Any]) -> Summary:
+    """Return what the catalogue keeps of a version, in at most 400 bytes of JSON for names of usual length.
+
+    `key` is (exchange, symbol, timeframe, model type); the rest is `KEPT`, where the metadata has it: times, the
+    first 16 digits of the fingerprint, what the training cost, and scores to four significant digits.
+    """
+    key = metadata["key"]
+    kept = {name: _brief(_find(metadata, path)) for name, path in KEPT.items()}
+    if kept["fingerprint"] is not None:
+        kept["fingerprint"] = short_fingerprint(kept["fingerprint"])
+    return {
+        "version": metadata["version"],
+        "key": [key["exchange"], key["symbol"], key["timeframe"], key["model_type"]],
+        **{name: value for name, value in kept.items() if value is not None},
+    }
+
+
+def short_fingerprint(fingerprint: str) -> str:
+    """Return the part of a fingerprint by which summaries are compared."""
+    return fingerprint[:FINGERPRINT_DIGITS]
+
+
+def key_of(summary: Summary) -> Key:
+    """Return the key of the version that `summary` is about."""
+    return Key(*summary["key"])
+
+
+def keys(store: Store) -> list[Key]:
+    """Return the key of every model with a committed version, in order."""
+    return sorted({key for key, _ in _committed(store, "").values()})
+
+
+def versions(store: Store, prefix: str = "", *, catalogue: Iterable[Summary] | None = None) -> list[Summary]:
+    """Return a summary of each committed version below the folder `prefix`, by key and then by age.
+
+    What is committed is what a listing shows; summaries come from `catalogue` (default: the stored one), and only
+    the metadata of versions that it lacks is read.
+
+    Raises:
+        StoreError: metadata that is not in the catalogue is damaged or newer than this code reads.
+    """
+    committed = _committed(store, prefix)
+    cached = {_path(one): one for one in (read_catalogue(store) if catalogue is None else catalogue)}
+    read = store.read_many(path for path in committed if path not in cached)
+    found = [cached[path] for path in committed if path in cached]
+    for path, data in read.items():
+        key, version = committed[path]
+        found.append(summarise(parse_metadata(data, key, version, where=f"{store.url}/{path}")))
+    return sorted(found, key=_order)
+
+
+def read_catalogue(store: Store) -> list[Summary]:
+    """Return the stored summaries; none if there is no catalogue, or if it is damaged, which is logged.
+
+    Raises:
+        StoreError: the catalogue is newer than this code reads.
+    """
+    try:
+        document = json.loads(store.read(CATALOGUE))
+        schema, summaries = document["schema_version"], list(document["versions"])
+        _ = [_path(one) for one in summaries]
+    except MissingFileError:
+        return []
+    except (ValueError, LookupError, TypeError) as error:
+        logger.warning("%s/%s is damaged (%s) and is made anew", store.url, CATALOGUE, error)
+        return []
+    if schema > CATALOGUE_SCHEMA:
+        raise StoreError(f"{store.url}/{CATALOGUE} has schema {schema}, newer than this release reads; upgrade")
+    return summaries
+
+
+def write_catalogue(store: Store, summaries: Iterable[Summary]) -> None:
+    """Add `summaries` to the catalogue.
+
+    Another run may rewrite it at the same moment, so that it is read again afterwards and written again where
+    something of ours is lost. What is lost even so costs the next run a read.
+    """
+    ours = {_path(one): one for one in summaries}
+    for _ in range(WRITE_ATTEMPTS):
+        stored = {_path(one): one for one in read_catalogue(store)}
+        if ours.keys() <= stored.keys():
+            return
+        _replace(store, (stored | ours).values())
+
+
+def rebuild(store: Store) -> list[Summary]:
+    """Make the catalogue anew from the metadata of every version, and return it."""
+    summaries = versions(store, catalogue=())
+    _replace(store, summaries)
+    return summaries
+
+
+def _replace(store: Store, summaries: Iterable[Summary]) -> None:
+    """Write the catalogue, a summary a line."""
+    lines = ",\n".join(_compact(one) for one in sorted(summaries, key=_order))
+    text = f'{{"schema_version":{CATALOGUE_SCHEMA},"versions":[\n{lines}\n]}}\n'
+    store.replace(CATALOGUE, text.encode())
+
+
+def _compact(summary: Summary) -> str:
+    return json.dumps(summary, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _committed(store: Store, prefix: str) -> dict[str, tuple[Key, str]]:
+    """Return key and version of every metadata file below `prefix`, by path."""
+    located = ((path, _locate(path)) for path in store.list(prefix) if path.endswith(".json"))
+    return {path: found for path, found in located if found is not None}
+
+
+def _locate(path: str) -> tuple[Key, str] | None:
+    """Return the key and version whose metadata stands at `path`; None for any other file."""
+    exchange, _, rest = path.partition("/")
+    symbol, _, name = rest.partition("/")
+    match = METADATA_NAME.fullmatch(name)
+    if match is None or exchange in RESERVED:
+        return None
+    key = Key(decode(exchange), decode(symbol), match["timeframe"], match["model_type"])
+    return (key, match["version"]) if key.folder == f"{exchange}/{symbol}" else None
+
+
+def _path(summary: Summary) -> str:
+    """Return where the metadata of a summary's version stands."""
+    return f"{key_of(summary).folder}/{summary['version']}.json"
+
+
+def _order(summary: Summary) -> tuple[Key, str]:
+    return key_of(summary), summary["version"]
+
+
+def _find(metadata: Mapping[str, Any], path: Iterable[str]) -> Any:
+    """Return the value at `path`, or None where the metadata has none."""
+    value: Any = metadata
+    for part in path:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _brief(value: Any) -> Any:
+    return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if isinstance(value, float) else value

@@ -1,0 +1,234 @@
+"""One folder on any file system that fsspec knows, with one way to write: create, whole and exclusively."""
+
+import errno
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import fsspec
+from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
+
+from job.errors import StoreError
+from job.store import local
+from job.store.failures import explain, is_transient, scrub, storage_errors
+
+EXCLUSIVE: Final = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
+"""Protocols, beside local files, whose fsspec implementation creates exclusively in one request."""
+
+RETRY_DELAYS_S: Final = (0.2, 0.5, 1.0, 2.0)
+CONCURRENT_READS: Final = 16
+
+_memory_lock: Final = threading.Lock()
+"""The memory file system looks and writes in two steps."""
+
+T = TypeVar("T")
+
+
+class MissingFileError(StoreError):
+    """A file that the store does not hold."""
+
+
+class ExistingFileError(StoreError):
+    """A file that exists with other content than the one to be created."""
+
+
+class Store:
+    """Files below one URL. Paths are relative, with `/`; nothing is cached, so other writers are always seen.
+
+    Args:
+        url: a local folder or an fsspec URL (`s3://bucket/models`, `memory://x`).
+        options: passed to the file system: endpoint, credentials. They never show in a message or in `repr`.
+
+    Raises:
+        StoreError: the URL's protocol is unknown or its package is not installed, or the URL holds a password.
+    """
+
+    def __init__(self, url: str, *, options: Mapping[str, Any] | None = None) -> None:
+        absolute = url if "://" in url else str(Path(url).expanduser().absolute())
+        self.url = re.sub(r"(?<=[^:/])/+$", "", absolute)
+        self._options = dict(options or {})
+        self._files, root = _open(self.url, self._options)
+        self._root = root.rstrip("/")
+        self._local = isinstance(self._files, LocalFileSystem)
+        self._lock = _memory_lock if isinstance(self._files, MemoryFileSystem) else nullcontext()
+
+    def __repr__(self) -> str:
+        return f"Store({self.url!r})"
+
+    def __reduce__(self) -> tuple[Callable[..., "Store"], tuple[str, dict[str, Any]]]:
+        return _reopen, (self.url, self._options)
+
+    def create(self, path: str, data: bytes) -> None:
+        """Write a new file; it appears whole or not at all, and of several writers one wins.
+
+        If the file exists with the same bytes, an earlier attempt of ours succeeded and only its reply was lost.
+
+        Raises:
+            ExistingFileError: the file exists with other bytes.
+            StoreError: it cannot be written.
+        """
+        try:
+            self._attempt("create", path, lambda: self._create(path, data))
+        except FileExistsError:
+            if self.read(path) != data:
+                raise ExistingFileError(f"{self.url}/{path} exists already, with other content") from None
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Write a file whole in place of what was there; for files that are caches or records of one writer."""
+        self._attempt("write", path, lambda: self._replace(path, data))
+
+    def read(self, path: str) -> bytes:
+        """Return a file's bytes.
+
+        Raises:
+            MissingFileError: there is no such file.
+        """
+        try:
+            data: bytes = self._attempt("read", path, lambda: self._files.cat_file(self._at(path)))
+        except (FileNotFoundError, NotADirectoryError):
+            raise MissingFileError(f"{self.url}/{path} does not exist") from None
+        return data
+
+    def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """Return the bytes of every file that exists, read at the same time."""
+        with ThreadPoolExecutor(CONCURRENT_READS) as pool:
+            read = [(path, pool.submit(self._read_or_none, path)) for path in paths]
+        return {path: data for path, future in read if (data := future.result()) is not None}
+
+    def exists(self, path: str) -> bool:
+        """Tell whether there is a file (not a folder) at `path`."""
+        try:
+            info = self._attempt("look at", path, lambda: self._files.info(self._at(path)))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return bool(info["type"] == "file")
+
+    def list(self, prefix: str = "") -> list[str]:
+        """Return the sorted paths of all files below the folder `prefix`, half-written ones left out."""
+        folder = self._at(prefix) if prefix else self._root
+        strict = {"on_error": "raise"} if self._local else {}
+        try:
+            found = self._attempt("list", prefix, lambda: self._files.find(folder or "/", **strict))
+        except FileNotFoundError:
+            return []
+        paths = (path[len(self._root) :].lstrip("/") for path in found)
+        return sorted(path for path in paths if not local.is_temporary(path.rpartition("/")[2]))
+
+    def remove(self, path: str) -> None:
+        """Delete a file; it is no error if it is gone already."""
+        try:
+            self._attempt("delete", path, lambda: self._files.rm_file(self._at(path)))
+        except FileNotFoundError:
+            return
+
+    def check_writable(self) -> None:
+        """Create and delete a file, and see that a second writer of it is refused.
+
+        Raises:
+            StoreError: saying what is wrong with the output and what to do about it.
+        """
+        probe = local.temporary_name()
+        self.create(probe, b"first writer")
+        try:
+            self.create(probe, b"second writer")
+        except ExistingFileError:
+            return
+        finally:
+            self.remove(probe)
+        raise StoreError(
+            f"{self.url}: this object store ignores conditional writes (If-None-Match), so that two runs could "
+            "overwrite each other; upgrade it or choose another output"
+        )
+
+    def _at(self, path: str) -> str:
+        """Return the file system's path of `path`, which must not lead out of the store."""
+        if not path or any(part in {"", ".", ".."} for part in path.split("/")):
+            raise StoreError(f"{path!r} is no path inside a store")
+        return f"{self._root}/{path}"
+
+    def _create(self, path: str, data: bytes) -> None:
+        target = self._at(path)
+        if self._local:
+            local.create(Path(target), data)
+            return
+        self._require_exclusive()
+        try:
+            with self._lock:
+                self._files.pipe_file(target, data, mode="create")
+        except OSError as error:
+            # Only AWS says which precondition failed; from others it comes as an invalid argument.
+            if error.errno == errno.EINVAL and self.exists(path):
+                raise FileExistsError(path) from error
+            raise
+
+    def _replace(self, path: str, data: bytes) -> None:
+        if self._local:
+            local.replace(Path(self._at(path)), data)
+        else:
+            self._files.pipe_file(self._at(path), data)
+
+    def _require_exclusive(self) -> None:
+        if not EXCLUSIVE.intersection(_protocols(self._files)):
+            raise StoreError(
+                f"{self.url}: this file system cannot create files exclusively, so that two runs could overwrite "
+                "each other; choose a local or mounted folder, s3://, gs:// or az://"
+            )
+
+    def _read_or_none(self, path: str) -> bytes | None:
+        try:
+            return self.read(path)
+        except MissingFileError:
+            return None
+
+    def _attempt(self, action: str, path: str, call: Callable[[], T]) -> T:
+        """Return what `call` returns, trying again where that may help.
+
+        Raises:
+            FileExistsError, FileNotFoundError, NotADirectoryError: to be understood by the caller.
+            StoreError: every other failure, naming the URL, the cause and a remedy.
+        """
+        delays = iter(RETRY_DELAYS_S)
+        while True:
+            try:
+                return call()
+            except storage_errors() as error:
+                if _is_answer(action, error):
+                    raise
+                delay = next(delays, None) if is_transient(error) else None
+                if delay is None:
+                    cause = explain(error, local=self._local, options=self._options)
+                    raise StoreError(f"cannot {action} {self.url}/{path}: {cause}") from error
+                time.sleep(delay)
+
+
+def _is_answer(action: str, error: Exception) -> bool:
+    """Tell whether an error says what the caller asked: that a file exists, or that it does not."""
+    if action == "create":
+        return isinstance(error, FileExistsError)
+    return action != "write" and isinstance(error, FileNotFoundError | NotADirectoryError)
+
+
+def _reopen(url: str, options: dict[str, Any]) -> Store:
+    return Store(url, options=options)
+
+
+def _open(url: str, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, str]:
+    """Return the file system and the path of `url` on it."""
+    if re.search(r"://[^/@]*:[^/@]*@", url):
+        raise StoreError("credentials do not belong in the output's URL: use the environment or storage.options")
+    try:
+        files, root = fsspec.url_to_fs(url, **{"use_listings_cache": False, **options})
+    except (ValueError, ImportError, TypeError) as error:
+        raise StoreError(f"cannot open {url}: {scrub(' '.join(str(error).split()), options)}") from None
+    return files, str(root)
+
+
+def _protocols(files: AbstractFileSystem) -> tuple[str, ...]:
+    return (files.protocol,) if isinstance(files.protocol, str) else tuple(files.protocol)

@@ -1,0 +1,82 @@
+"""Files of a local folder that appear whole or not at all."""
+
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from job.errors import StoreError
+from job.store.failures import NO_LINKS
+
+TEMPORARY: Final = ".tmp"
+"""Suffix of files that are being written; they are no part of the store."""
+
+
+def create(target: Path, data: bytes) -> None:
+    """Write a file that did not exist before: a temporary file beside it, synced, gets its name by a hard link.
+
+    Raises:
+        FileExistsError: the target exists.
+        NotADirectoryError: a file stands where a folder is needed.
+        StoreError: the file system has no hard links, without which two writers could not be told apart.
+    """
+    with _staged(target, data) as staged:
+        try:
+            os.link(staged, target)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            raise StoreError(
+                f"{target.parent}: this file system has no hard links ({error.strerror}), which exclusive writes need; "
+                "choose a folder on another disk, or an object store"
+            ) from error
+    _sync_folder(target.parent)
+
+
+def replace(target: Path, data: bytes) -> None:
+    """Write a file in place of what was there: readers see the old bytes or the new ones, never a part."""
+    with _staged(target, data) as staged:
+        staged.replace(target)
+    _sync_folder(target.parent)
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a file's name is one that a writer uses until its file is whole."""
+    return name.startswith(".") and name.endswith(TEMPORARY)
+
+
+def temporary_name() -> str:
+    """Return a new name that says which process on which host is writing: `.4711-host-0a1b2c3d.tmp`."""
+    return f".{os.getpid()}-{socket.gethostname()}-{secrets.token_hex(4)}{TEMPORARY}"
+
+
+@contextmanager
+def _staged(target: Path, data: bytes) -> Iterator[Path]:
+    """Yield a synced temporary file beside `target` that holds `data`, and remove it if it is still there."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(error.errno, "Not a directory", str(target.parent)) from error
+    staged = target.parent / temporary_name()
+    try:
+        with staged.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield staged
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name survive a power failure; only POSIX can sync a folder."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,227 @@
+"""Versions of a model: two artefacts, then the metadata whose existence makes them a version."""
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from job.errors import StoreError
+from job.keys import Key
+from job.store.artefacts import FORMATS, Format, dump, parse
+from job.store.files import ExistingFileError, MissingFileError, Store
+
+SCHEMA_VERSION: Final = 1
+"""Version of the metadata's layout; a reader refuses newer ones."""
+
+ROLES: Final = {"model": "", "scaler": "_scaler"}
+"""Artefacts of a version, and what their names add to it."""
+
+LATEST: Final = "latest"
+RUN_ID: Final = r"\d{8}_\d{6}_[0-9a-f]{6}"
+METADATA_NAME: Final = re.compile(
+    rf"(?P<version>(?P<model_type>[A-Za-z0-9_]+)_(?P<timeframe>[1-9]\d*[smhd])_{RUN_ID})\.json"
+)
+
+
+def new_run_id(now: datetime) -> str:
+    """Return an id for a run that starts `now`: UTC to the second, and a random suffix (`20231201_120000_a1b2c3`)."""
+    return f"{now.astimezone(UTC):%Y%m%d_%H%M%S}_{secrets.token_hex(3)}"
+
+
+def version_name(key: Key, run_id: str) -> str:
+    """Return the version that a run gives to a model: `analyst_1h_20231201_120000_a1b2c3`."""
+    return f"{key.stem}_{run_id}"
+
+
+def commit(
+    store: Store,
+    key: Key,
+    version: str,
+    *,
+    model: object,
+    scaler: object,
+    metadata: Mapping[str, Any],
+    format: Format = "skops",  # noqa: A002 - the setting's name
+) -> dict[str, Any]:
+    """Write the artefacts, then the metadata, and return the metadata as the store holds it.
+
+    A repeated attempt that comes to the same artefacts finds its version committed and returns what stands there.
+
+    Args:
+        store: where to.
+        key: the model.
+        version: from `version_name`.
+        model: a fitted estimator of `ALGORITHMS`.
+        scaler: its fitted StandardScaler.
+        metadata: JSON values without NaN. Added are `schema_version`, `key`, `version`, `created_at` (unless given)
+            and `artefacts`: the format, and each artefact's file, bytes and sha256.
+        format: `skops`, or `pkl`.
+
+    Raises:
+        ExistingFileError: the version exists with other artefacts.
+        StoreError: the store cannot be written.
+        ValueError: the metadata is no JSON, or `version` is not one of `key`.
+    """
+    if not _is_version(key, version):
+        raise ValueError(f"{version!r} is no version of {key}")
+    estimators = {"model": model, "scaler": scaler}
+    data = {role: dump(estimators[role], format=format) for role in ROLES}
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "key": asdict(key),
+        "version": version,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        **metadata,
+        "artefacts": {"format": format, **{role: _describe(version, role, format, data[role]) for role in ROLES}},
+    }
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    for role in ROLES:
+        store.create(f"{key.folder}/{_file_name(version, role, format)}", data[role])
+    return _commit_metadata(store, key, version, text)
+
+
+def load(
+    store: Store, key: Key, version: str = LATEST, *, allow_pickle: bool = False
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Return a version's (model, scaler, metadata), once its digests, schema and types have been checked.
+
+    Args:
+        store: where from.
+        key: the model.
+        version: a version's name, or `latest`.
+        allow_pickle: load `.pkl` artefacts, which can run any code.
+
+    Raises:
+        StoreError: there is no such version, or it must not be loaded; the message says why.
+    """
+    metadata = find_version(store, key, version)
+    if metadata is None:
+        raise StoreError(_unknown(store, key, version))
+    name, format_ = metadata["version"], _format(store, key, metadata)
+    data = {role: _checked(store, key, metadata, role, format_) for role in ROLES}
+    model, scaler = (
+        parse(
+            data[role],
+            format=format_,
+            where=f"{store.url}/{key.folder}/{_file_name(name, role, format_)}",
+            allow_pickle=allow_pickle,
+        )
+        for role in ROLES
+    )
+    return model, scaler, metadata
+
+
+def find_version(store: Store, key: Key, version: str = LATEST) -> dict[str, Any] | None:
+    """Return the metadata of a committed version, or None if there is no such version.
+
+    Raises:
+        StoreError: the metadata is damaged, is another version's, or is newer than this code reads.
+    """
+    if version == LATEST:
+        names = list_versions(store, key)
+        return read_metadata(store, key, names[-1]) if names else None
+    if not _is_version(key, version):
+        return None
+    try:
+        return read_metadata(store, key, version)
+    except MissingFileError:
+        return None
+
+
+def list_versions(store: Store, key: Key) -> list[str]:
+    """Return the names of a model's committed versions, oldest first."""
+    names = (path.rpartition("/")[2].removesuffix(".json") for path in store.list(key.folder) if path.endswith(".json"))
+    return sorted(name for name in names if _is_version(key, name))
+
+
+def read_metadata(store: Store, key: Key, version: str) -> dict[str, Any]:
+    """Return the metadata of a version that was listed.
+
+    Raises:
+        MissingFileError: it is not there.
+        StoreError: as for `find_version`.
+    """
+    path = f"{key.folder}/{version}.json"
+    return parse_metadata(store.read(path), key, version, where=f"{store.url}/{path}")
+
+
+def parse_metadata(data: bytes, key: Key, version: str, *, where: str) -> dict[str, Any]:
+    """Return metadata whose schema is known and that belongs to the version it is stored under."""
+    try:
+        metadata: dict[str, Any] = json.loads(data)
+        schema, owner = metadata["schema_version"], (metadata["key"], metadata["version"])
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise StoreError(f"{where} is damaged ({error}); delete the version or train the model again") from None
+    if not isinstance(schema, int) or schema > SCHEMA_VERSION:
+        raise StoreError(
+            f"{where} has metadata schema {schema!r}, newer than the {SCHEMA_VERSION} that this release reads; upgrade"
+        )
+    if owner != (asdict(key), version):
+        raise StoreError(f"{where} describes another model ({metadata['version']}); it was moved or altered")
+    return metadata
+
+
+def _is_version(key: Key, version: str) -> bool:
+    return re.fullmatch(rf"{re.escape(key.stem)}_{RUN_ID}", version) is not None
+
+
+def _file_name(version: str, role: str, format_: Format) -> str:
+    return f"{version}{ROLES[role]}.{format_}"
+
+
+def _describe(version: str, role: str, format_: Format, data: bytes) -> dict[str, Any]:
+    digest = hashlib.sha256(data).hexdigest()
+    return {"file": _file_name(version, role, format_), "bytes": len(data), "sha256": digest}
+
+
+def _commit_metadata(store: Store, key: Key, version: str, text: str) -> dict[str, Any]:
+    """Create the metadata, unless an earlier attempt committed the same artefacts."""
+    document: dict[str, Any] = json.loads(text)
+    try:
+        store.create(f"{key.folder}/{version}.json", text.encode())
+    except ExistingFileError:
+        stored = read_metadata(store, key, version)
+        if stored.get("artefacts") != document["artefacts"]:
+            raise
+        return stored
+    return document
+
+
+def _format(store: Store, key: Key, metadata: Mapping[str, Any]) -> Format:
+    """Return the format that a version's metadata names."""
+    artefacts = metadata.get("artefacts")
+    named = artefacts.get("format") if isinstance(artefacts, dict) else None
+    for known in FORMATS:
+        if named == known:
+            return known
+    where = f"{store.url}/{key.folder}/{metadata['version']}.json"
+    raise StoreError(f"{where}: unknown artefact format {named!r} (known: {', '.join(FORMATS)})")
+
+
+def _checked(store: Store, key: Key, metadata: Mapping[str, Any], role: str, format_: Format) -> bytes:
+    """Return an artefact's bytes if they are the ones that were committed."""
+    path = f"{key.folder}/{_file_name(metadata['version'], role, format_)}"
+    try:
+        data = store.read(path)
+    except MissingFileError:
+        raise StoreError(
+            f"{store.url}/{path} is missing although its version is committed; train the model again"
+        ) from None
+    wanted = metadata["artefacts"].get(role)
+    if wanted != _describe(metadata["version"], role, format_, data):
+        raise StoreError(
+            f"{store.url}/{path} is not the {role} that was committed (its SHA-256 differs from the metadata's); "
+            "restore it from a backup or train the model again"
+        )
+    return data
+
+
+def _unknown(store: Store, key: Key, version: str) -> str:
+    names = list_versions(store, key)
+    if not names:
+        return f"{store.url} holds no model {key}"
+    return f"{store.url} holds no version {version!r} of {key}; the latest are {', '.join(names[:-4:-1])}"
