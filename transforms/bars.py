@@ -1,4 +1,4 @@
-"""Bars: the contract, the cleaning rules, and what a series of bars becomes before features are made.
+"""Bars: the contract, the cleaning rules, and bars of longer timeframes.
 
 A frame of bars has the columns
     timestamp  Datetime("us", "UTC")   open time of the bar
@@ -16,15 +16,10 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-from transforms.windows import Ints
-
 Gaps = Literal["segment", "ignore"]
 
 TIME: Final = pl.Datetime("us", "UTC")
 PRICES: Final = ("open", "high", "low", "close")
-JUMP: Final = 0.5
-"""A close-to-close log return beyond this, either way, is a split or a bad tick, not trading."""
-
 _UNITS: Final = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000}
 _ROUNDING: Final = 1e-9
 
@@ -131,7 +126,8 @@ def clean(raw: pl.DataFrame, *, timeframe: str | None = None) -> Cleaned:
         .rechunk()
     )
     distinct = _sorted_distinct(given)
-    times = distinct["timestamp"].drop_nulls().unique(maintain_order=True)
+    times = distinct["timestamp"].drop_nulls()
+    times = times.filter(times.to_physical().diff().fill_null(1) > 0)
     timeframe = timeframe or infer_timeframe(times)
     step = duration_us(timeframe)
     offset = _most_common(times.to_physical() % step)
@@ -161,6 +157,8 @@ def _most_common(values: pl.Series) -> int:
     """Most common value, the smallest of equally common ones, 0 where there is none."""
     if values.is_empty():
         return 0
+    if (values == values[0]).all():
+        return int(values[0])
     counted = values.alias("value").value_counts().sort("count", "value", descending=[True, False])
     return int(counted["value"][0])
 
@@ -255,49 +253,3 @@ def _aggregate(bars: pl.DataFrame, step: int, offset_us: int) -> pl.DataFrame:
         columns["volume"] = np.add.reduceat(values["volume"], first)
     start = pl.Series("timestamp", window[first] * step + offset_us).cast(TIME)
     return pl.DataFrame({"timestamp": start, **columns, "rows": last - first + 1})
-
-
-def segment(bars: pl.DataFrame, *, timeframe: str, max_fill: int = 5, gaps: Gaps = "segment") -> pl.DataFrame:
-    """Fill short gaps and number the stretches that no window may cross.
-
-    Up to `max_fill` missing bars in a row are filled flat: the close before them for all prices, volume 0. With
-    `gaps="ignore"` bars count as contiguous whatever lies between them, and nothing is filled.
-
-    Adds:
-        filled   Boolean  made here, not in the data
-        stretch  UInt32   counts up at each gap that was not filled
-        segment  UInt32   counts up there and at each jump: |ln(close / previous close)| > 0.5
-    """
-    missing = (
-        _missing_before(bars, duration_us(timeframe)) if gaps == "segment" else np.zeros(bars.height, dtype=np.int64)
-    )
-    filled = _fill(
-        bars.with_columns(gap=missing > max_fill), np.where(missing > max_fill, 0, missing), duration_us(timeframe)
-    )
-    jump = ((pl.col("close") / pl.col("close").shift(1)).log().abs() > JUMP).fill_null(value=False)
-    return filled.with_columns(
-        stretch=pl.col("gap").cum_sum().cast(pl.UInt32), segment=(pl.col("gap") | jump).cum_sum().cast(pl.UInt32)
-    ).drop("gap")
-
-
-def _missing_before(bars: pl.DataFrame, step: int) -> Ints:
-    """Count the bars that are missing between each bar and the one before it."""
-    times = bars["timestamp"].to_physical().to_numpy()
-    return np.diff(times, prepend=times[:1] - step) // step - 1
-
-
-def _fill(bars: pl.DataFrame, missing: Ints, step: int) -> pl.DataFrame:
-    """Put `missing[i]` flat bars before bar i, and add `filled`."""
-    if not missing.any():
-        return bars.with_columns(filled=pl.lit(value=False))
-    copies = np.append(missing[1:], 0) + 1
-    source = np.repeat(np.arange(bars.height), copies)
-    after = np.arange(source.size) - np.repeat(np.cumsum(copies) - copies, copies)
-    repeated = bars[source].with_columns(filled=pl.Series(after > 0), after=pl.Series(after))
-    made = [name for name in ("open", "high", "low") if name in bars.columns]
-    return repeated.with_columns(
-        pl.col("timestamp") + pl.duration(microseconds=pl.col("after") * step),
-        *(pl.when("filled").then("close").otherwise(name).alias(name) for name in made),
-        cs.by_name("volume", require_all=False) * ~pl.col("filled"),
-        gap=pl.col("gap") & ~pl.col("filled"),
-    ).drop("after")

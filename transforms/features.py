@@ -10,7 +10,8 @@ from typing import Final
 
 import polars as pl
 
-from transforms.windows import positions, spread, window_sum
+from transforms.segments import positions
+from transforms.windows import spread, window_sum
 
 CHANGES: Final = (1, 2, 3, 5, 10)
 WINDOWS: Final = (5, 10, 20)
@@ -174,10 +175,16 @@ def add_features(bars: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
 
     Args:
         bars: as `transforms.bars.segment` gives them. No window reaches across a segment.
-        names: entries of `FEATURES`; their inputs must be there.
+        names: entries of `FEATURES`.
 
     A value is null where its segment has had fewer than `warmup` bars before.
+
+    Raises:
+        ValueError: a feature's inputs are not among the columns.
     """
+    left_out = available(names, bars.columns)[1]
+    if left_out:
+        raise ValueError(f"no volume in these bars: leave out the features {', '.join(left_out)}")
     several = bars.height > 0 and bars["segment"][0] != bars["segment"][-1]
     working = bars.with_columns(pl.col("segment").set_sorted(), position=pl.Series(positions(bars["segment"])))
     for level in _levels(names):

@@ -17,7 +17,8 @@ import numpy as np
 import polars as pl
 
 from transforms.bars import duration_us
-from transforms.windows import Ints, positions, spread, window_sum
+from transforms.segments import Ints, positions
+from transforms.windows import spread, window_sum
 
 Entry = Literal["close", "next_open"]
 Flat = Literal["drop", "down"]
@@ -136,8 +137,8 @@ class TripleBarrier(Label):
 
     Sigma is the standard deviation (ddof 1) of the last `window` one-bar log returns up to the row. A bar that opens
     beyond a barrier touches that one only; one that reaches both from between them gives no label. After `horizon`
-    bars without a touch the sign of the return decides. (López de Prado, Advances in Financial Machine Learning, ch. 3, with
-    two classes.)
+    bars without a touch the sign of the return decides. (López de Prado, Advances in Financial Machine Learning,
+    ch. 3, with two classes.)
     """
 
     kind: ClassVar[str] = "triple_barrier"

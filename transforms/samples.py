@@ -8,10 +8,12 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from transforms.bars import TIME, Gaps, duration_us, resample, segment
+from transforms.bars import TIME, Gaps, duration_us, resample
 from transforms.features import add_features, warmup_bars
 from transforms.labels import Label
-from transforms.windows import Floats, positions
+from transforms.segments import positions, segment
+
+Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 _STATES: Final = pl.Enum(["filled", "warmup", "not_finite", "no_label", "used"])
 _NOTED: Final = ("tie", "timeout", "ambiguous")
@@ -76,7 +78,7 @@ def make_samples(
 def _state(labelled: pl.DataFrame, features: Sequence[str]) -> pl.Expr:
     """What becomes of each row, one of `_STATES`."""
     cold = pl.Series(positions(labelled["segment"]) < warmup_bars(features))
-    finite = pl.all_horizontal(pl.col(name).is_finite() for name in features)
+    finite = pl.all_horizontal(pl.lit(value=True), *(pl.col(name).is_finite() for name in features))
     unlabelled = pl.col("label").is_null()
     state = {name: pl.lit(name, dtype=_STATES) for name in _STATES.categories}
     return (

@@ -1,13 +1,10 @@
-"""Sums and spreads over the last bars, and where a row stands in its segment."""
+"""Sums and spreads over the last bars."""
 
 from typing import Final, TypeVar
 
-import numpy as np
 import polars as pl
 
 Column = TypeVar("Column", pl.Expr, pl.Series)
-Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
-Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 _CANCELLED: Final = 1e-13
 """Share of a sum of squares below which a difference of two such sums is rounding, not spread."""
@@ -34,11 +31,3 @@ def spread(total: Column, squares: Column, bars: int) -> Column:
     """
     deviations = squares - total * total / bars
     return (deviations * (deviations > squares * _CANCELLED) / (bars - 1)).sqrt()
-
-
-def positions(segments: pl.Series) -> Ints:
-    """Count, for each row, the rows of its segment before it; rows of a segment stand together."""
-    numbers = segments.to_numpy()
-    first = np.flatnonzero(np.diff(numbers, prepend=numbers[:1] + 1))
-    lengths = np.diff(np.append(first, numbers.size))
-    return np.arange(numbers.size) - np.repeat(first, lengths)

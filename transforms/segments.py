@@ -1,0 +1,65 @@
+"""Segments: the stretches of a series that no window may leave."""
+
+from typing import Final
+
+import numpy as np
+import polars as pl
+import polars.selectors as cs
+
+from transforms.bars import Gaps, duration_us
+
+Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+JUMP: Final = 0.5
+"""A close-to-close log return beyond this, either way, is a split or a bad tick, not trading."""
+
+
+def segment(bars: pl.DataFrame, *, timeframe: str, max_fill: int = 5, gaps: Gaps = "segment") -> pl.DataFrame:
+    """Fill short gaps and number the stretches that no window may cross.
+
+    Up to `max_fill` missing bars in a row are filled flat: the close before them for all prices, volume 0. With
+    `gaps="ignore"` bars count as contiguous whatever lies between them, and nothing is filled.
+
+    Adds:
+        filled   Boolean  made here, not in the data
+        stretch  UInt32   counts up at each gap that was not filled
+        segment  UInt32   counts up there and at each jump: |ln(close / previous close)| > 0.5
+    """
+    step = duration_us(timeframe)
+    missing = _missing_before(bars, step) * (gaps == "segment")
+    gap = missing > max_fill
+    filled = _fill(bars.with_columns(gap=gap), np.where(gap, 0, missing), step)
+    jump = ((pl.col("close") / pl.col("close").shift(1)).log().abs() > JUMP).fill_null(value=False)
+    return filled.with_columns(
+        stretch=pl.col("gap").cum_sum().cast(pl.UInt32), segment=(pl.col("gap") | jump).cum_sum().cast(pl.UInt32)
+    ).drop("gap")
+
+
+def _missing_before(bars: pl.DataFrame, step: int) -> Ints:
+    """Count the bars that are missing between each bar and the one before it."""
+    times = bars["timestamp"].to_physical().to_numpy()
+    return np.diff(times, prepend=times[:1] - step) // step - 1
+
+
+def _fill(bars: pl.DataFrame, missing: Ints, step: int) -> pl.DataFrame:
+    """Put `missing[i]` flat bars before bar i, and add `filled`."""
+    if not missing.any():
+        return bars.with_columns(filled=pl.lit(value=False))
+    copies = np.append(missing[1:], 0) + 1
+    source = np.repeat(np.arange(bars.height), copies)
+    after = np.arange(source.size) - np.repeat(np.cumsum(copies) - copies, copies)
+    repeated = bars[source].with_columns(filled=pl.Series(after > 0), after=pl.Series(after))
+    return repeated.with_columns(
+        pl.col("timestamp") + pl.duration(microseconds=pl.col("after") * step),
+        *(pl.when("filled").then("close").otherwise(name).alias(name) for name in ("open", "high", "low")),
+        cs.by_name("volume", require_all=False) * ~pl.col("filled"),
+        gap=pl.col("gap") & ~pl.col("filled"),
+    ).drop("after")
+
+
+def positions(segments: pl.Series) -> Ints:
+    """Count, for each row, the rows of its segment before it; rows of a segment stand together."""
+    numbers = segments.to_numpy()
+    first = np.flatnonzero(np.diff(numbers, prepend=numbers[:1] + 1))
+    lengths = np.diff(np.append(first, numbers.size))
+    return np.arange(numbers.size) - np.repeat(first, lengths)
