@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
 
+from job.errors import DataError
+
 POOLED: Final = "pooled"
 ALL: Final = "all"
-RESERVED: Final = frozenset({"aliases", "listings", "runs", "rejected"})
-"""Top-level folders of a store that are no exchanges."""
+RESERVED: Final = frozenset({"aliases", "listings", "model_metadata.json", "rejected", "runs"})
+"""Top-level names of a store that are no exchanges."""
 
 
 @dataclass(frozen=True, order=True)
@@ -36,15 +38,20 @@ class Key:
 def encode(name: str) -> str:
     """Map any name to one safe path component; `decode` gives the name back.
 
-    Everything but letters, digits, `_`, `-`, `.` and `~` is percent-encoded as UTF-8. Names made of dots only, and
-    names of the store's own folders, have their first character encoded too, so that neither can leave its place.
+    Everything but letters, digits, `_`, `-`, `.` and `~` is percent-encoded as UTF-8. Where a name ends with a dot
+    (as `..` does), or is one of the store's own, its last character is encoded too, so that it cannot leave its place.
+
+    Raises:
+        DataError: the name is empty.
     """
-    encoded = quote(name, safe="")
-    if not encoded.strip(".") or encoded in RESERVED:
-        return "".join(f"%{byte:02X}" for byte in encoded[:1].encode()) + encoded[1:]
+    if not name:
+        raise DataError("an exchange or symbol has no name: set data.exchange, or data.columns for the symbol")
+    encoded = quote(name, safe="", errors="surrogatepass")
+    if encoded.endswith(".") or encoded in RESERVED:
+        return f"{encoded[:-1]}%{ord(encoded[-1]):02X}"
     return encoded
 
 
 def decode(component: str) -> str:
     """Inverse of `encode`."""
-    return unquote(component)
+    return unquote(component, errors="surrogatepass")
