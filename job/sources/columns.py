@@ -1,0 +1,179 @@
+"""Which column of a file is which: wordings of headers, numbers as text, and what unnamed columns betray."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import polars as pl
+
+from job.errors import DataError
+
+PRICES: Final = ("open", "high", "low", "close")
+REQUIRED: Final = ("timestamp", *PRICES)
+BAR: Final = (*REQUIRED, "volume")
+KEYS: Final = ("symbol", "exchange", "timeframe")
+
+WORDINGS: Final[Mapping[str, tuple[str, ...]]] = {
+    "timestamp": (
+        *("timestamp", "open_time", "opentime", "time_open", "window_start", "candle_begin_time", "time_period_start"),
+        *("start_time", "unix_timestamp", "unix", "unixtime", "unix_time", "datetime", "date_time", "timestamp_ms"),
+        *("gmt_time", "utc_time", "time_utc", "local_time", "ts_event", "ts", "time", "date", "t", "index_level_0", ""),
+    ),
+    "open": ("open", "o", "open_price", "price_open", "openprice", "1_open", "opening_price", "op"),
+    "high": ("high", "h", "high_price", "price_high", "highprice", "2_high", "max", "hi"),
+    "low": ("low", "l", "low_price", "price_low", "lowprice", "3_low", "min", "lo"),
+    "close": ("close", "c", "close_price", "price_close", "closeprice", "4_close", "close_last", "last", "cl"),
+    "volume": (
+        *("volume", "vol", "v", "base_volume", "basevolume", "volume_base", "volumefrom", "volume_traded", "5_volume"),
+        *("qty", "tick_volume", "tickvol", "tickvolume"),
+    ),
+    "symbol": ("symbol", "ticker", "instrument", "pair", "coin", "tic"),
+    "exchange": ("exchange", "venue"),
+    "timeframe": ("timeframe", "interval", "resolution", "per"),
+}
+"""Names of columns as `normal` writes them, the preferred one first."""
+
+DAY: Final = ("date", "day", "trade_date")
+CLOCK: Final = ("time", "clock", "trade_time", "hour")
+_NULLS: Final = ("", "null", "none", "na", "n/a", "nan", "#n/a")
+_BEHAVES: Final = 0.98
+"""Share of rows in which the high must be the highest and the low the lowest: a few bad bars are no other layout."""
+
+
+def normal(name: str) -> str:
+    """Lower case, everything but letters and digits as single underscores: `<Open Time>` → `open_time`."""
+    return re.sub(r"[\W_]+", "_", name).strip("_").lower()
+
+
+Indices = dict[str, tuple[int, ...]]
+"""Position of each column of a bar in the file; two for a time that is split into a day and a clock."""
+
+
+def numbered(mapping: Mapping[str, str], width: int, where: str) -> Indices:
+    """Positions that `mapping` gives as numbers from 1 in a file without header.
+
+    Raises:
+        DataError: an entry is no number of a column.
+    """
+    header = [str(number) for number in range(1, width + 1)]
+    return {ours: (_mapped(header, ours, theirs, where),) for ours, theirs in mapping.items()}
+
+
+def resolve(header: Sequence[str], mapping: Mapping[str, str], where: str) -> Indices:
+    """Find the columns of a bar, and those that tell series apart, in a header.
+
+    Args:
+        header: names as the file has them.
+        mapping: name here → name in the file or its number from 1; wins over the usual wordings.
+        where: the file, for errors.
+
+    Raises:
+        DataError: a column of `mapping` is absent, two columns fit equally well, or one that every bar needs is absent.
+    """
+    names = [normal(name) for name in header]
+    found: Indices = {ours: (_mapped(header, ours, theirs, where),) for ours, theirs in mapping.items()}
+    split = _day_and_clock(names)
+    if "timestamp" not in found and split and not {"timestamp", "datetime", "open_time"} & set(names):
+        found["timestamp"] = split
+    for ours, wordings in WORDINGS.items():
+        index = _worded(names, wordings, where) if ours not in found else None
+        if index is not None:
+            found[ours] = (index,)
+    missing = [name for name in REQUIRED if name not in found]
+    if missing:
+        raise DataError(
+            f"{where}: no column for {', '.join(missing)} among {_listed(header)}; "
+            f"name it in data.columns, such as {{{missing[0]}: NAME_IN_FILE}}"
+        )
+    return found
+
+
+def _listed(header: Sequence[str]) -> str:
+    shown = ", ".join(header[:15])
+    return f"{shown} and {len(header) - 15} more" if len(header) > 15 else shown
+
+
+def _mapped(header: Sequence[str], ours: str, theirs: str, where: str) -> int:
+    if theirs in header:
+        return list(header).index(theirs)
+    if theirs.isdigit() and 1 <= int(theirs) <= len(header):
+        return int(theirs) - 1
+    near = difflib.get_close_matches(theirs, header, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"it has {_listed(header)}"
+    raise DataError(f"{where}: data.columns.{ours} names column {theirs!r}, which the file does not have; {hint}")
+
+
+def _worded(names: Sequence[str], wordings: Sequence[str], where: str) -> int | None:
+    for wording in wordings:
+        if names.count(wording) > 1:
+            raise DataError(
+                f"{where}: {names.count(wording)} columns are called {wording!r}; choose by number in data.columns"
+            )
+        if wording in names and (wording or names[0] == ""):
+            return names.index(wording)
+    return None
+
+
+def _day_and_clock(names: Sequence[str]) -> tuple[int, int] | None:
+    day = next((names.index(name) for name in DAY if name in names), None)
+    clock = next((names.index(name) for name in CLOCK if name in names), None)
+    return (day, clock) if day is not None and clock is not None else None
+
+
+def numbers(column: pl.Series, where: str) -> pl.Series:
+    """Cast to Float64; text such as `null` and nothing at all become null.
+
+    Raises:
+        DataError: a row holds text; the message names column, row and text.
+    """
+    if column.dtype.is_numeric() or column.dtype == pl.Null:
+        return column.cast(pl.Float64)
+    if column.dtype not in {pl.String, pl.Categorical, pl.Enum}:
+        raise DataError(
+            f"{where}: column {column.name!r} holds {column.dtype}, not numbers; set data.columns.{column.name}"
+        )
+    text = column.cast(pl.String)
+    cast = text.cast(pl.Float64, strict=False)
+    if cast.null_count() == text.null_count():
+        return cast
+    stripped = text.str.strip_chars(" \t\r\"'")
+    cast = stripped.cast(pl.Float64, strict=False)
+    wrong = cast.is_null() & ~stripped.str.to_lowercase().is_in(_NULLS).fill_null(value=True)
+    if wrong.any():
+        row = int(wrong.arg_true()[0])
+        raise DataError(
+            f"{where}: column {column.name!r}, row {row + 1}: {text[row]!r} is not a number; {_remedy(text[row])}"
+        )
+    return cast
+
+
+def _remedy(text: str) -> str:
+    if re.fullmatch(r"[-+]?[\d.,' ]+", text):
+        return "write numbers with a decimal point and without thousands separators"
+    return "correct the row, or download the file again"
+
+
+def unlike_bars(bars: pl.DataFrame) -> str | None:
+    """Say why unnamed columns cannot be time, open, high, low, close[, volume] in this order; None if they can.
+
+    The high must be the highest and the low the lowest of a row, open must follow the close before it at least as
+    closely as close follows the open before it, and a volume must not lie between low and high as a price does.
+    """
+    rows = bars.drop_nulls()
+    if rows.is_empty():
+        return "no row is complete"
+    inside = (pl.col("high") >= pl.max_horizontal(PRICES)) & (pl.col("low") <= pl.min_horizontal(PRICES))
+    if rows.select(inside.mean()).item() < _BEHAVES:
+        return "columns 2 to 5 do not behave as open, high, low, close"
+    follows = rows.sort("timestamp").select(
+        forward=(pl.col("open") - pl.col("close").shift(1)).abs().mean(),
+        backward=(pl.col("close") - pl.col("open").shift(1)).abs().mean(),
+    )
+    forward, backward = follows.row(0)
+    if forward is not None and forward > backward:
+        return "columns 2 and 5 look like close and open, not open and close"
+    between = pl.col("volume").is_between("low", "high") if "volume" in rows.columns else pl.lit(value=False)
+    if rows.select(between.mean()).item() > 1 - _BEHAVES and rows.height > 1:
+        return "column 6 looks like a price, not a volume"
+    return None

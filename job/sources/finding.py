@@ -1,0 +1,142 @@
+"""Find the series that an input holds, and choose among them what is asked for."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from job.config import DataSettings, did_you_mean
+from job.errors import ConfigError, DataError
+from job.sources.columns import BAR, KEYS
+from job.sources.formats import FORMATS
+from job.sources.names import stem_of
+from job.sources.parts import Part, Parts, parts_of
+from job.sources.series import Found, Series
+from job.sources.storage import list_files, shown
+from job.sources.symbols import symbol_named, unknown_symbol
+from transforms.bars import duration_us
+
+
+def find_series(settings: DataSettings) -> Found:
+    """Find all series below `data.input`: a file, a folder, a glob, on any storage.
+
+    Where the files state their exchange, `data.exchange` chooses among these; elsewhere it names them.
+
+    Raises:
+        ConfigError: a setting of the data is unknown.
+        DataError: nothing is there, no file holds bars, or a symbol asked for is in none of them.
+    """
+    check(settings)
+    if settings.input is None:
+        raise ConfigError("data.input is not set: give a file, a folder or a URL with bars, such as --input bars/")
+    parts = parts_of(list_files(settings.input, settings.options), settings)
+    found = _grouped(_asked(_on_exchange(parts, settings), settings), settings)
+    if not found.series and not found.problems:
+        formats = f"known formats: {', '.join(FORMATS)}"
+        raise DataError("; ".join([f"{shown(settings.input)}: no bars found", *found.notes, formats]))
+    return found
+
+
+def _grouped(parts: Parts, settings: DataSettings) -> Found:
+    """Put the parts of a series together; a file that cannot be understood fails its whole series."""
+    failed = {(one.exchange, one.symbol) for one in parts.bad}
+    groups: dict[tuple[str, str], list[Part]] = defaultdict(list)
+    for part in parts.good:
+        groups[part.exchange, part.symbol].append(part)
+    series, problems, notes = [], [one.problem for one in parts.bad], list(parts.notes)
+    for name in sorted(groups.keys() - failed):
+        try:
+            chosen, left = _one_timeframe(groups[name], settings)
+        except DataError as error:
+            problems.append(error)
+        else:
+            series.append(_series(chosen))
+            notes += left
+    return Found(tuple(series), tuple(problems), tuple(notes))
+
+
+def check(settings: DataSettings) -> None:
+    """Refuse settings that no file could be read with.
+
+    Raises:
+        ConfigError: the format, a column's name or the time zone is unknown.
+    """
+    if settings.format != "auto" and settings.format not in FORMATS:
+        known = ("auto", *FORMATS)
+        hint = did_you_mean(settings.format, known)
+        raise ConfigError(f"data.format: unknown format {settings.format!r}{hint} (known: {', '.join(known)})")
+    for name in settings.columns:
+        if name not in (known := (*BAR, *KEYS)):
+            raise ConfigError(
+                f"data.columns: unknown column {name!r}{did_you_mean(name, known)}; "
+                f"write {{name here: name in the file}}, names here: {', '.join(known)}"
+            )
+    try:
+        ZoneInfo(settings.timezone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ConfigError(
+            f"data.timezone: unknown time zone {settings.timezone!r}; write it as America/New_York"
+        ) from None
+
+
+def _on_exchange(parts: Parts, settings: DataSettings) -> Parts:
+    """Keep what lies on `data.exchange`, where the files state where they come from."""
+    if settings.exchange is None:
+        return parts
+    wanted = settings.exchange.casefold()
+    kept = [part for part in parts.good if not part.stated or part.exchange.casefold() == wanted]
+    if parts.good and not kept:
+        known = ", ".join(sorted({part.exchange for part in parts.good}))
+        raise DataError(f"no bars of exchange {settings.exchange!r} in the input; known: {known}")
+    return replace(parts, good=kept)
+
+
+def _asked(parts: Parts, settings: DataSettings) -> Parts:
+    """Keep the symbols that are asked for: all of them where none is named."""
+    if not settings.symbols:
+        return parts
+    known = {part.symbol for part in parts.good} | {bad.symbol for bad in parts.bad}
+    asked = set()
+    for wanted in settings.symbols:
+        symbol = symbol_named(wanted, known)
+        if symbol is None:
+            raise unknown_symbol(wanted, known)
+        asked.add(symbol)
+    good = [one for one in parts.good if one.symbol in asked]
+    return replace(parts, good=good, bad=[one for one in parts.bad if one.symbol in asked])
+
+
+def _one_timeframe(group: list[Part], settings: DataSettings) -> tuple[list[Part], list[str]]:
+    """Parts of the timeframe that is asked for, else of the finest, and a note on the others."""
+    by_timeframe: dict[str | None, list[Part]] = defaultdict(list)
+    for part in group:
+        by_timeframe[part.timeframe].append(part)
+    if len(by_timeframe) == 1 and (
+        settings.timeframe is None or None in by_timeframe or settings.timeframe in by_timeframe
+    ):
+        return group, []
+    symbol, known = group[0].symbol, sorted((one for one in by_timeframe if one is not None), key=duration_us)
+    if settings.timeframe is not None and settings.timeframe not in by_timeframe:
+        raise DataError(f"{symbol}: no bars of {settings.timeframe} (data.timeframe); the names say {', '.join(known)}")
+    if settings.timeframe is None and None in by_timeframe:
+        without = stem_of(by_timeframe[None][0].file.url)
+        raise DataError(f"{symbol}: {without} names no timeframe, others say {', '.join(known)}; set data.timeframe")
+    chosen = settings.timeframe or known[0]
+    left = [str(one) for one in by_timeframe if one != chosen]
+    return by_timeframe[chosen], [f"{symbol}: reading {chosen}; left out {', '.join(left)}"]
+
+
+def _series(parts: list[Part]) -> Series:
+    first, columns = parts[0], _common_columns(parts)
+    return Series(first.exchange, first.symbol, first.timeframe, tuple(part.file for part in parts), *columns)
+
+
+def _common_columns(parts: list[Part]) -> tuple[str | None, str | None, str | None]:
+    """Columns that tell the series from others, of whichever file has them."""
+    readings: tuple[Callable[[Part], str | None], ...] = (
+        lambda part: part.symbol_column,
+        lambda part: part.exchange_column,
+        lambda part: part.timeframe_column,
+    )
+    symbol, exchange, timeframe = (next((name for part in parts if (name := read(part))), None) for read in readings)
+    return symbol, exchange, timeframe

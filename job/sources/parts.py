@@ -1,0 +1,172 @@
+"""What each listed file holds: by its name where that tells, else by a look into it."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Final
+
+import polars as pl
+
+from job.config import DataSettings
+from job.errors import DataError
+from job.sources.columns import KEYS, WORDINGS, normal
+from job.sources.formats import FORMATS, format_of
+from job.sources.names import Name, kraken_name, name_of, timeframe_of
+from job.sources.series import SourceFile
+from job.sources.storage import Listed, members
+from job.sources.symbols import squash
+from job.sources.tables import Look, place
+
+LOOKS_AT_ONCE: Final = 16
+"""Files looked into at the same time: each look is one short request."""
+
+UNKNOWN: Final = "unknown"
+"""Exchange of files that do not name one."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file's bars of one series. `stated` means that the exchange stands in the path or a column as such."""
+
+    exchange: str
+    symbol: str
+    timeframe: str | None
+    file: SourceFile
+    stated: bool = False
+    symbol_column: str | None = None
+    exchange_column: str | None = None
+    timeframe_column: str | None = None
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A file that cannot be understood, and the symbol that its name says."""
+
+    exchange: str
+    symbol: str
+    problem: DataError
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Parts of series, files that cannot be understood, and notes on those left out."""
+
+    good: list[Part]
+    bad: list[Unreadable]
+    notes: list[str]
+
+
+def parts_of(listed: Sequence[Listed], settings: DataSettings) -> Parts:
+    """Understand every listed file."""
+    known = [(file, fmt) for file in listed if (fmt := format_of(file.path, settings)) is not None]
+    notes = _left_out("of no known format", [file.path for file in listed if format_of(file.path, settings) is None])
+    named = [(file, fmt, name_of(file.path)) for file, fmt in known]
+    notes += _left_out("without bars of trades", [file.path for file, _, name in named if name.kind == "no_bars"])
+    notes += _left_out(
+        "of bars without a fixed length", [f.path for f, _, name in named if name.kind == "no_fixed_length"]
+    )
+    with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
+        jobs = [pool.submit(_understood, *item, settings) for item in named if item[2].kind == "bars"]
+        outcomes = [one for job in jobs for one in job.result()]
+    good = [one for one in outcomes if isinstance(one, Part)]
+    return Parts(good, [one for one in outcomes if isinstance(one, Unreadable)], notes)
+
+
+def _left_out(why: str, paths: Sequence[str]) -> list[str]:
+    if not paths:
+        return []
+    names = ", ".join(path.rsplit("/", 1)[-1] for path in paths[:3])
+    more = ", …" if len(paths) > 3 else ""
+    return [f"left out {len(paths)} {'file' if len(paths) == 1 else 'files'} {why}: {names}{more}"]
+
+
+def _understood(listed: Listed, fmt: str, name: Name, settings: DataSettings) -> list[Part | Unreadable]:
+    """Parts that a file or the files of an archive hold, or why these cannot be understood."""
+    file = SourceFile(listed.url, listed.size, listed.stamp, (name.vendor if fmt == "csv" else None) or fmt)
+    if name.certain:
+        return [_named(file, name, settings)]
+    try:
+        packed = listed.path.lower().endswith(".zip")
+        inner = _members(file, listed.path, settings) if packed else [(file, listed.path)]
+    except DataError as error:
+        return [_unreadable(name, error, settings)]
+    return [one for part, path in inner for one in _looked(part, path, settings)]
+
+
+def _unreadable(name: Name, error: DataError, settings: DataSettings) -> Unreadable:
+    return Unreadable(settings.exchange or name.exchange or UNKNOWN, name.symbol, error)
+
+
+def _members(file: SourceFile, path: str, settings: DataSettings) -> list[tuple[SourceFile, str]]:
+    """Files in an archive with their paths; the only file of an archive is called as the archive is."""
+    inner = members(file.url, settings.options)
+    if len(inner) == 1:
+        fmt = format_of(inner[0][0], settings) or file.format
+        return [(replace(file, member=inner[0][0], size=inner[0][1], format=fmt), path)]
+    known = [(name, size, format_of(name, settings)) for name, size in inner]
+    return [
+        (replace(file, member=name, size=size, format=fmt), f"{path.rpartition('/')[0]}/{name}")
+        for name, size, fmt in known
+        if fmt is not None and name_of(name).kind == "bars"
+    ]
+
+
+def _looked(file: SourceFile, path: str, settings: DataSettings) -> list[Part | Unreadable]:
+    """Parts by what stands in the file: one a symbol where a column names symbols, else the one that its name says."""
+    name = name_of(path)
+    try:
+        look = FORMATS[file.format].look(file, settings)
+        if look.format == "kraken":
+            name = kraken_name(path) or name
+        file = replace(file, format=look.format)
+        columns = _key_columns(look, settings)
+        if "symbol" not in columns or _says(look, columns["symbol"], name):
+            return [_named(file, name, settings)]
+        return list(_by_columns(file, name, columns, settings))
+    except DataError as error:
+        return [_unreadable(name, error, settings)]
+
+
+def _named(file: SourceFile, name: Name, settings: DataSettings) -> Part:
+    exchange = name.exchange if name.stated else settings.exchange or name.exchange
+    return Part(exchange or UNKNOWN, name.symbol, name.timeframe, file, stated=name.stated)
+
+
+def _key_columns(look: Look, settings: DataSettings) -> dict[str, str]:
+    """Names in the file of the columns that tell series apart."""
+    by_wording = {normal(name): name for name in reversed(look.names)}
+    found = {key: next((by_wording[word] for word in WORDINGS[key] if word in by_wording), None) for key in KEYS}
+    mapped = {key: settings.columns[key] for key in KEYS if settings.columns.get(key) in look.names}
+    return {key: column for key, column in found.items() if column is not None} | mapped
+
+
+def _says(look: Look, column: str, name: Name) -> bool:
+    """Whether the file's name and the symbol in its first row agree, so that the rest need not be read to know it."""
+    first = dict(zip(look.names, look.first, strict=False)).get(column)
+    return bool(first) and squash(str(first)) == squash(name.symbol)
+
+
+def _by_columns(file: SourceFile, name: Name, columns: dict[str, str], settings: DataSettings) -> Iterator[Part]:
+    """Yield one part for each exchange, symbol and timeframe that the columns hold."""
+    values = FORMATS[file.format].values(file, list(columns.values()), settings)
+    text = values.select(pl.col(column).cast(pl.String).str.strip_chars().alias(key) for key, column in columns.items())
+    for key, column in columns.items():
+        if absent := text[key].null_count():
+            raise DataError(f"{place(file)}: {absent} rows have no {column!r}; complete them, or leave the column out")
+    timeframes = {value: timeframe_of(value) for value in text["timeframe"].unique()} if "timeframe" in text else {}
+    if len(timeframes) > 1 and None in timeframes.values():
+        names = ", ".join(sorted(timeframes))
+        raise DataError(f"{place(file)}: not every {columns['timeframe']!r} is a timeframe ({names}); split the file")
+    part = _named(file, name, settings)
+    for row in text.group_by(list(columns)).len().sort(list(columns)).iter_rows(named=True):
+        yield replace(
+            part,
+            file=replace(file, rows=row["len"]),
+            symbol=row["symbol"],
+            exchange=row.get("exchange", part.exchange),
+            timeframe=timeframes.get(row["timeframe"]) if timeframes else part.timeframe,
+            stated=part.stated or "exchange" in columns,
+            symbol_column=columns["symbol"],
+            exchange_column=columns.get("exchange"),
+            timeframe_column=columns.get("timeframe") if len(timeframes) > 1 else None,
+        )

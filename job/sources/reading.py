@@ -1,0 +1,81 @@
+"""Read the bars of one series, however its files were cut."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import polars as pl
+
+from job.config import DataSettings
+from job.errors import DataError
+from job.sources.formats import FORMATS, rows_by_size
+from job.sources.layouts import Edge
+from job.sources.series import Series, SourceFile
+from job.sources.tables import Raw, place
+from transforms.bars import duration_us, infer_timeframe
+
+AT_ONCE: Final = 4
+"""Files fetched at the same time: hides the latency of a bucket without holding more than a few of them as text."""
+
+
+def read_series(series: Series, settings: DataSettings) -> pl.DataFrame:
+    """Read all rows of a series, as they stand in its files, in the order of these.
+
+    Returns:
+        timestamp  Datetime("us", "UTC")  open time of the bar
+        open, high, low, close  Float64   null where the file has none
+        volume     Float64                absent where no file has it
+
+    Raises:
+        DataError: a file cannot be read; the message names it and what to do.
+    """
+    with ThreadPoolExecutor(min(AT_ONCE, len(series.files))) as pool:
+        raws = list(pool.map(lambda file: FORMATS[file.format].read(file, series, settings), series.files))
+    _same_columns(series, raws)
+    edges = [raw.edge if settings.bar_time == "auto" else settings.bar_time for raw in raws]
+    bars = pl.concat([raw.bars for raw in raws])
+    if bars.is_empty():
+        raise DataError(f"{place(series.files[0])}: no rows of {series.symbol}; check that the file is whole")
+    return _at_open(bars, edges, [raw.bars.height for raw in raws], series, settings) if "close" in edges else bars
+
+
+def _same_columns(series: Series, raws: list[Raw]) -> None:
+    with_volume = ["volume" in raw.bars.columns for raw in raws]
+    if any(with_volume) and not all(with_volume):
+        file, other = series.files[with_volume.index(False)], series.files[with_volume.index(True)]
+        raise DataError(
+            f"{place(file)}: no column for volume, which {place(other)} has; set data.columns to {{volume: NAME}}"
+        )
+
+
+def _at_open(
+    bars: pl.DataFrame, edges: list[Edge], heights: list[int], series: Series, settings: DataSettings
+) -> pl.DataFrame:
+    """Move times that mark the end of a bar to its beginning."""
+    timeframe = settings.timeframe or series.timeframe
+    if timeframe is None:
+        timeframe = _inferred(bars, series)
+    step = duration_us(timeframe)
+    shifts = [step if edge == "close" else 0 for edge in edges]
+    shift = pl.concat(
+        [pl.repeat(one, height, eager=True, dtype=pl.Int64) for one, height in zip(shifts, heights, strict=True)]
+    )
+    return bars.with_columns(pl.col("timestamp") - shift.cast(pl.Duration("us")))
+
+
+def _inferred(bars: pl.DataFrame, series: Series) -> str:
+    try:
+        return infer_timeframe(bars["timestamp"].drop_nulls().unique().sort())
+    except ValueError:
+        raise DataError(
+            f"{place(series.files[0])}: times mark the end of bars, and the rows do not tell how long these are; "
+            "set data.timeframe, such as 1m"
+        ) from None
+
+
+def expected_rows(series: Series) -> int:
+    """Estimate the rows of a series from what was listed, without reading."""
+    return sum(_rows(file) for file in series.files)
+
+
+def _rows(file: SourceFile) -> int:
+    return file.rows if file.rows is not None else rows_by_size(file)

@@ -1,0 +1,52 @@
+"""What a search for bars finds: series, and the files that hold them."""
+
+from dataclasses import dataclass
+
+from job.errors import DataError
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file, or one member of a zip archive, as it was listed.
+
+    `size` is in bytes, of the member where there is one. `stamp` is the ETag or time of change, empty where the
+    storage tells neither. `format` is an entry of `FORMATS`. `rows` is the number of rows of the series in this file,
+    where that was seen on the way.
+    """
+
+    url: str
+    size: int
+    stamp: str
+    format: str
+    member: str | None = None
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Series:
+    """All files with bars of one symbol on one exchange.
+
+    Where a file holds several series, the columns named here tell them apart: rows belong whose `symbol_column` holds
+    `symbol`, whose `exchange_column` holds `exchange` and whose `timeframe_column` means `timeframe`. `timeframe` is
+    what names and columns say, None where they say nothing.
+    """
+
+    exchange: str
+    symbol: str
+    timeframe: str | None
+    files: tuple[SourceFile, ...]
+    symbol_column: str | None = None
+    exchange_column: str | None = None
+    timeframe_column: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.exchange}/{self.symbol}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Series sorted by exchange and symbol; `problems` fail one symbol each, `notes` tell what was left out and why."""
+
+    series: tuple[Series, ...]
+    problems: tuple[DataError, ...] = ()
+    notes: tuple[str, ...] = ()

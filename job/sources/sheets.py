@@ -1,0 +1,140 @@
+"""Delimited text: which delimiter, which lines come before the header, is there one, and its columns as text."""
+
+import codecs
+import csv
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from job.errors import DataError
+
+SEPARATORS: Final = (";", "\t", "|", ",")
+"""A comma comes last: it may be the decimal mark of a file that one of the others separates."""
+
+LEAST_COLUMNS: Final = 5
+_LOOK: Final = 60
+"""Lines that are looked at."""
+
+_UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_BLANK_LINES: Final = re.compile(rb"\n[ \r]*(?=\n)")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A delimited text, decoded to UTF-8 without blank lines.
+
+    `skip` lines come before the first row of data, the header among them. `sample` holds the first rows, `banner` the
+    lines before the header.
+    """
+
+    data: bytes
+    separator: str
+    skip: int
+    header: tuple[str, ...] | None
+    sample: tuple[tuple[str, ...], ...]
+    banner: str
+    width: int
+
+
+def sheet_of(raw: bytes, where: str) -> Sheet:
+    """Tell the layout of a text from its first lines; `raw` may be only the beginning of a file.
+
+    Raises:
+        DataError: it is empty, no text, a web page or JSON, or no delimiter makes at least five columns of it.
+    """
+    data = plain_text(raw, where)
+    lines = _first_lines(data)
+    separator, width = _separator(lines, where)
+    rows = [tuple(field.strip() for field in row) for row in csv.reader(lines, delimiter=separator)]
+    banner = next(index for index, row in enumerate(rows) if len(row) == width)
+    header = rows[banner] if _is_header(rows[banner]) else None
+    skip = banner + (header is not None)
+    if skip >= len(rows):
+        raise DataError(f"{where}: there is a header and no row of data; download it again")
+    return Sheet(data, separator, skip, header, tuple(rows[skip:]), "\n".join(lines[:banner]), width)
+
+
+def plain_text(raw: bytes, where: str) -> bytes:
+    """Bytes as UTF-8 without byte-order mark, blank lines or blank ends.
+
+    Raises:
+        DataError: there is nothing, or it is no text, a web page or an XML error report.
+    """
+    text = raw
+    if raw.startswith(_UTF16):
+        text = raw[: len(raw) & ~1].decode("utf-16", errors="replace").encode()
+    text = text.removeprefix(codecs.BOM_UTF8).strip(b" \r\n")
+    if not text:
+        raise DataError(f"{where}: the file is empty; download it again")
+    start = text[:512].lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<error", b"<body")):
+        raise DataError(f"{where}: this is a web page or an error report, not bars; download the file again")
+    if b"\0" in text[:4096]:
+        raise DataError(f"{where}: this is no text; set data.format, or give the file the suffix of its format")
+    if b"\n\n" in text or b"\n\r\n" in text or b"\n \n" in text:
+        text = _BLANK_LINES.sub(b"", text)
+    return text
+
+
+def _first_lines(data: bytes) -> list[str]:
+    """First whole lines; the last line only where nothing else is there or the text ends with it."""
+    head = data[: 1 << 16]
+    lines = head.decode("utf-8", errors="replace").splitlines()[: _LOOK + 1]
+    return lines[:-1] if len(lines) > _LOOK else lines
+
+
+def _separator(lines: Sequence[str], where: str) -> tuple[str, int]:
+    """Delimiter and number of columns: the first delimiter that gives most lines the same five columns or more."""
+    for separator in SEPARATORS:
+        widths = Counter(len(row) for row in csv.reader(lines, delimiter=separator))
+        width, count = max(widths.items(), key=lambda item: (item[1], item[0]))
+        if width >= LEAST_COLUMNS and count * 2 >= len(lines) - 1:
+            return separator, width
+    first = lines[0][:60]
+    if first.startswith(("{", "[")):
+        raise DataError(f"{where}: this is JSON, not delimited text; name it .json, or download it again")
+    raise DataError(
+        f"{where}: no delimiter (comma, semicolon, tab, |) splits it into time, open, high, low and close; "
+        f"it begins with {first!r}"
+    )
+
+
+def _is_header(row: Sequence[str]) -> bool:
+    return not any(re.fullmatch(r"[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?", field) for field in row[1:])
+
+
+def text_columns(sheet: Sheet, indices: Sequence[int], where: str) -> pl.DataFrame:
+    """Columns at `indices` of all rows, as String, named `0`, `1`, … by position; a short row ends in nulls.
+
+    Raises:
+        DataError: a row has more fields than the others, or a quote is not closed.
+    """
+    wanted = sorted(set(indices))
+    try:
+        frame = pl.read_csv(
+            sheet.data,
+            has_header=False,
+            separator=sheet.separator,
+            skip_lines=sheet.skip,
+            schema={str(index): pl.String for index in range(sheet.width)},
+            columns=wanted,
+            encoding="utf8-lossy",
+        )
+    except pl.exceptions.PolarsError as error:
+        raise DataError(_ragged(sheet, where) or f"{where}: {str(error).splitlines()[0]}; download it again") from None
+    return frame.rename(dict(zip(frame.columns, map(str, wanted), strict=True)))
+
+
+def _ragged(sheet: Sheet, where: str) -> str | None:
+    """Message for the first row with too many fields."""
+    lines = sheet.data.decode("utf-8", errors="replace").splitlines()[sheet.skip :]
+    for number, row in enumerate(csv.reader(lines, delimiter=sheet.separator), start=1):
+        if len(row) > sheet.width:
+            return (
+                f"{where}: row {number} has {len(row)} fields, not {sheet.width}; correct it or download the file again"
+            )
+    return None

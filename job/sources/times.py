@@ -1,0 +1,223 @@
+"""Times of bars in any usual notation, as UTC in microseconds."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from job.errors import DataError
+
+UTC_TIME: Final = pl.Datetime("us", "UTC")
+NAIVE: Final = pl.Datetime("us")
+
+_DATES: Final = (
+    (re.compile(r"\d{4}-\d{1,2}-\d{1,2}"), ("%Y-%m-%d",)),
+    (re.compile(r"\d{4}/\d{1,2}/\d{1,2}"), ("%Y/%m/%d",)),
+    (re.compile(r"\d{4}\.\d{1,2}\.\d{1,2}"), ("%Y.%m.%d",)),
+    (re.compile(r"\d{8}"), ("%Y%m%d",)),
+    (re.compile(r"\d{1,2}\.\d{1,2}\.\d{4}"), ("%d.%m.%Y",)),
+    (re.compile(r"\d{1,2}/\d{1,2}/\d{4}"), ("%d/%m/%Y", "%m/%d/%Y")),
+    (re.compile(r"\d{1,2}-\d{1,2}-\d{4}"), ("%d-%m-%Y", "%m-%d-%Y")),
+    (re.compile(r"\d{1,2}-[A-Za-z]{3}-\d{4}"), ("%d-%b-%Y",)),
+    (re.compile(r"[A-Za-z]{3} \d{1,2},? \d{4}"), ("%b %d, %Y",)),
+)
+"""Dates with the formats that they may be in: two where only all rows together tell days from months."""
+
+_CLOCKS: Final = (
+    (re.compile(r"\d{1,2}:\d{2}"), "%H:%M"),
+    (re.compile(r"\d{1,2}:\d{2}:\d{2}(\.\d+)?"), "%H:%M:%S%.f"),
+    (re.compile(r"\d{6}"), "%H%M%S"),
+    (re.compile(r"\d{4}"), "%H%M"),
+    (re.compile(r"\d{1,2}:\d{2} ?[APap][Mm]"), "%I:%M %p"),
+    (re.compile(r"\d{1,2}:\d{2}:\d{2}(\.\d+)? ?[APap][Mm]"), "%I:%M:%S%.f %p"),
+)
+
+_PARTS: Final = re.compile(
+    r"(?P<date>[A-Za-z]{3} \d{1,2},? \d{4}|[^ T]+)(?:[ T](?P<clock>.+?))?(?P<zone> ?[+-]\d{2}:?\d{2})?"
+)
+_EPOCHS: Final = ((10**11, 10**6, 1), (10**14, 10**3, 1), (10**17, 1, 1), (2**63, 1, 10**3))
+"""Upper bound, factor and divisor to microseconds, for seconds, milli-, micro- and nanoseconds since 1970."""
+
+EARLIEST: Final = 10**8
+"""Smallest number taken for a time: 1973-03-03 in seconds. In every unit, the bounds lie at least a century away."""
+
+_CALENDAR: Final = r"^(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d)?)?$"
+_CALENDARS: Final = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+
+
+def utc(times: pl.Series, *, zone: str, where: str) -> pl.Series:
+    """Decode times: Datetime, Date, epoch numbers or text, the notation and unit decided for each row.
+
+    Args:
+        times: any of the types above; null stays null.
+        zone: of times that name none, such as `America/New_York`.
+        where: what an error names: the file and column.
+
+    Returns:
+        `Datetime("us", "UTC")`, rows as given.
+
+    Raises:
+        DataError: a row holds no time, or a local time that does not exist or cannot be told from its twin.
+    """
+    if isinstance(times.dtype, pl.Datetime):
+        naive = times.dt.cast_time_unit("us")
+        return _local(naive, zone, where) if times.dtype.time_zone is None else naive.dt.convert_time_zone("UTC")
+    if times.dtype == pl.Date:
+        return _local(times.cast(NAIVE), zone, where)
+    if times.dtype.is_numeric():
+        return _numbers(times, zone, where)
+    if times.dtype == pl.Null:
+        return times.cast(UTC_TIME)
+    return _text(times.cast(pl.String), zone, where)
+
+
+def _numbers(times: pl.Series, zone: str, where: str) -> pl.Series:
+    whole = times.cast(pl.Int64, strict=False) if times.dtype.is_integer() else times.cast(pl.Float64)
+    if whole.dtype == pl.Int64 and (calendar := _calendar(whole.cast(pl.String), zone, where)) is not None:
+        return calendar
+    return _epoch(whole, where)
+
+
+def _epoch(numbers: pl.Series, where: str) -> pl.Series:
+    """Epoch numbers, Int64 or Float64, each in the unit that its size tells."""
+    wrong = ((numbers < EARLIEST) | ~numbers.cast(pl.Float64).is_finite()).fill_null(value=False)
+    _refuse(numbers.cast(pl.String), wrong, where)
+    value, whole = pl.col("n"), numbers.dtype == pl.Int64
+    units = [
+        pl.when(value < bound).then(value * factor // divisor if whole else (value * factor / divisor).round())
+        for bound, factor, divisor in _EPOCHS
+    ]
+    decoded = numbers.alias("n").to_frame().select(pl.coalesce(units).cast(pl.Int64).cast(UTC_TIME))
+    return decoded.to_series().alias(numbers.name)
+
+
+def _calendar(digits: pl.Series, zone: str, where: str) -> pl.Series | None:
+    """Read `20230102`, `202301021530` or `20230102153000`, if all rows are such: as epochs most lie before 1977."""
+    given = digits.drop_nulls()
+    length = len(given[0]) if given.len() else 0
+    if length not in _CALENDARS or not (given.str.contains(_CALENDAR) & (given.str.len_bytes() == length)).all():
+        return None
+    if length != 12:
+        return _local(digits.str.to_datetime(_CALENDARS[length], time_unit="us"), zone, where)
+    return _local((digits + "00").str.to_datetime("%Y%m%d%H%M%S", time_unit="us"), zone, where)
+
+
+def _text(text: pl.Series, zone: str, where: str) -> pl.Series:
+    text = text.str.strip_chars(" \t\"'")
+    text = text.set(text == "", None)
+    whole = text.cast(pl.Int64, strict=False)
+    if whole.null_count() == text.null_count():
+        return _numbers(whole, zone, where)
+    numbers = text.cast(pl.Float64, strict=False)
+    if numbers.null_count() == text.null_count():
+        return _epoch(numbers, where)
+    rest = text.set(numbers.is_not_null(), None)
+    return _epoch(numbers, where).zip_with(numbers.is_not_null(), _written(rest, zone, where))
+
+
+@dataclass(frozen=True)
+class _Notation:
+    """Formats that a text may be in, after `_prepared`."""
+
+    formats: tuple[str, ...]
+    zoned: bool
+
+
+def _notation(text: str) -> _Notation | None:
+    """Notation of one time; None where it is none."""
+    parts = _PARTS.fullmatch(text)
+    if parts is None:
+        return None
+    dates = next((formats for pattern, formats in _DATES if pattern.fullmatch(parts["date"])), None)
+    clock = next(
+        (fmt for pattern, fmt in _CLOCKS if parts["clock"] and pattern.fullmatch(parts["clock"].strip())), None
+    )
+    if dates is None or (parts["clock"] and clock is None):
+        return None
+    zone = "%z" if parts["zone"] else ""
+    return _Notation(tuple(f"{date} {clock}{zone}" if clock else date for date in dates), bool(zone))
+
+
+def _prepared(text: pl.Series) -> pl.Series:
+    """Write `T`, `Z`, `UTC`, `GMT+0100` and the `09-AM` of CryptoDataDownload in the notations of `_CLOCKS`."""
+    if not text.str.contains(r"[A-Za-z]|:\d\d(?:\.\d+)? ?[+-]\d\d:?(?:\d\d)?$").any():
+        return text
+    for pattern, replacement in (
+        (r"(\d)T(\d)", "$1 $2"),
+        (r"(:\d\d(?:\.\d+)?) ?(?:Z|UTC|GMT)$", "$1+00:00"),
+        (r"(:\d\d(?:\.\d+)?) ?(?:UTC|GMT)?([+-]\d\d):?(\d\d)$", "$1$2:$3"),
+        (r"(:\d\d(?:\.\d+)?)([+-]\d\d)$", "$1$2:00"),
+        (r"(\d)-([AP]M)$", "$1:00 $2"),
+        (r"(\d)([APap][Mm])$", "$1 $2"),
+        (r"([A-Za-z]{3} \d{1,2}) (\d{4})", "$1, $2"),
+    ):
+        text = text.str.replace(pattern, replacement)
+    return text
+
+
+def _written(text: pl.Series, zone: str, where: str) -> pl.Series:
+    """Read times written as text, one notation after the other until every row is read."""
+    rest, result = _prepared(text), pl.Series(text.name, [None] * text.len(), dtype=UTC_TIME)
+    while (left := rest.is_not_null()).any():
+        first = int(left.arg_true()[0])
+        notation = _notation(rest[first])
+        read = _parsed(rest, notation, zone, where) if notation else result.clear(text.len())
+        _refuse(text, pl.Series([read[first] is None]), where, first)
+        result = result.zip_with(result.is_not_null(), read)
+        rest = rest.set(read.is_not_null(), None)
+    return result
+
+
+def _parsed(text: pl.Series, notation: _Notation, zone: str, where: str) -> pl.Series:
+    readings = [text.str.to_datetime(fmt, time_unit="us", strict=False) for fmt in notation.formats]
+    best = min(readings, key=pl.Series.null_count)
+    for other in readings:
+        if other is not best and other.null_count() == best.null_count() and not other.equals(best):
+            raise DataError(
+                f"{where}: {text.drop_nulls()[0]!r} may be day/month or month/day, and no row tells; "
+                "write the dates as 2024-01-31"
+            )
+    return best if notation.zoned else _local(best, zone, where)
+
+
+def _local(naive: pl.Series, zone: str, where: str) -> pl.Series:
+    """Put times without a zone into `zone`; where clocks are set back, the order of the rows tells the twins apart."""
+    if zone == "UTC":
+        return naive.dt.replace_time_zone("UTC")
+    early = naive.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
+    absent = early.is_null() & naive.is_not_null()
+    if absent.any():
+        raise DataError(
+            f"{where}: {naive.filter(absent)[0]} does not exist in {zone}; set data.timezone to the zone of the times"
+        )
+    late = naive.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null").dt.convert_time_zone("UTC")
+    twins = (early != late).fill_null(value=False)
+    return early.zip_with(~twins | ~_second(naive, twins, zone, where), late) if twins.any() else early
+
+
+def _second(naive: pl.Series, twins: pl.Series, zone: str, where: str) -> pl.Series:
+    """Mark the rows of hours that come twice a year which belong to the second time round."""
+    rows = pl.DataFrame({"time": naive, "twin": twins}).with_row_index("row").filter(pl.col("twin"))
+    newest_first = naive.drop_nulls()[0] > naive.drop_nulls()[-1]
+    ordered = rows.reverse() if newest_first else rows
+    day = pl.col("time").dt.date()
+    marked = ordered.with_columns(second=(pl.col("time").diff() <= pl.duration(microseconds=0)).cum_sum().over(day) > 0)
+    marked = marked.with_columns(pl.col("second").fill_null(value=False), decided=pl.col("second").any().over(day))
+    lone = marked.filter(~pl.col("decided"))
+    if lone.height:
+        raise DataError(
+            f"{where}: {lone['time'][0]} comes twice in {zone}, and the rows do not tell which is meant; "
+            "write the times in UTC and set data.timezone: UTC"
+        )
+    second = pl.Series([False] * naive.len())
+    return second.scatter(marked.filter(pl.col("second"))["row"], True)  # noqa: FBT003 - the value to write
+
+
+def _refuse(text: pl.Series, wrong: pl.Series, where: str, offset: int = 0) -> None:
+    """Raise for the first wrong row."""
+    if wrong.any():
+        row = int(wrong.arg_true()[0]) + offset
+        raise DataError(
+            f"{where}, row {row + 1}: {text[row]!r} is not a time; correct it or set data.columns.timestamp"
+        )
