@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -19,6 +19,7 @@ from job.metrics import (
     SCORES,
     FloatArray,
     accuracy,
+    base_rate,
     excess_by_cluster,
     fit_shrink,
     log_loss,
@@ -33,6 +34,9 @@ from transforms.bars import duration_us
 __all__ = ["Trained", "predict_proba", "train"]
 
 Scores = dict[str, float | bool | None]
+
+OPENMP_ROWS: Final = 200_000
+"""Below this, boosting's threads wait for each other longer than they work, and very long on busy CPUs."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +92,14 @@ def train(
         embargo_us=spec.embargo * duration_us(key.timeframe),
         holdout_from=holdout_from,
     )
-    with threadpool_limits(limits={"blas": 1, "openmp": n_jobs}):
+    with threadpool_limits(limits={"blas": 1, "openmp": n_jobs if samples.height >= OPENMP_ROWS else 1}):
         folds = [evaluate(rows, fold, spec, n_jobs=n_jobs) for fold in splits.folds]
         holdout = evaluate(rows, splits.holdout, spec, n_jobs=n_jobs)
         shrinkage = fit_shrinkage(folds) if spec.calibrate == "shrink" else Shrinkage()
         metadata = describe(rows, folds, holdout, shrinkage, spec=spec, key=key)
         model, scaler = fit(rows, spec, n_jobs=n_jobs) if spec.refit else (holdout.model, holdout.scaler)
+    if spec.refit:
+        metadata |= {"base_rate": base_rate(rows.label), "parameters": model.get_params(deep=False)}
     return Trained(
         model=model,
         scaler=scaler,

@@ -1,0 +1,39 @@
+"""Each algorithm's importances find the feature that matters, by the method that is recorded."""
+
+import numpy as np
+import pytest
+
+from job.estimators import ALGORITHMS
+from job.importances import PERMUTATION_ROWS, permutation_importance
+from job.training import train
+from tests.oracles_training import FEATURES, KEY, made_samples, model_spec
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_feature_that_matters_comes_first(algorithm: str) -> None:
+    metadata = train(made_samples(1_500, signal=1.5), model_spec(algorithm), key=KEY).metadata
+    values = metadata["importances"]["values"]
+    assert metadata["importances"]["method"] == ALGORITHMS[algorithm].importance
+    assert tuple(values) == FEATURES
+    assert max(values, key=values.__getitem__) == "return_1"
+
+
+class FirstColumn:
+    """Predicts up with the probability that stands in the first column."""
+
+    def predict_proba(self, matrix: np.ndarray) -> np.ndarray:
+        return np.column_stack([1 - matrix[:, 0], matrix[:, 0]])
+
+
+@pytest.mark.parametrize("rows", [300, 3 * PERMUTATION_ROWS])
+def test_permutation_is_the_rise_of_log_loss(rows: int) -> None:
+    random = np.random.default_rng(0)
+    matrix = random.uniform(0.1, 0.9, (rows, 3)).astype(np.float32)
+    before = matrix.copy()
+    label = (random.uniform(size=rows) < matrix[:, 0]).astype(np.int8)
+    first = permutation_importance(FirstColumn(), matrix, label, seed="x")
+    assert first[0] > 0.05
+    assert first[1:] == [0.0, 0.0]
+    assert np.array_equal(matrix, before)
+    assert permutation_importance(FirstColumn(), matrix, label, seed="x") == first
+    assert permutation_importance(FirstColumn(), matrix, label, seed="y") != first

@@ -1,0 +1,302 @@
+"""A model is fitted on the past only, scored on what came after, and the same whatever computes it."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from job import fitting
+from job.errors import ConfigError, TrainingError
+from job.estimators import ALGORITHMS
+from job.metrics import fit_shrink, log_loss, shrink
+from job.splits import Fold, Splits, walk_forward
+from job.training import Trained, predict_proba, train
+from tests.oracles_training import FEATURES, KEY, START_US, made_samples, model_spec, random_walk_samples
+
+SCORE_NAMES = {
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "log_loss",
+    "roc_auc",
+    "brier",
+    "cv_mean",
+    "cv_std",
+    "base_accuracy",
+    "base_log_loss",
+    "skill",
+    "skill_low",
+    "skill_high",
+    "skill_raw",
+    "benchmark_log_loss",
+    "shrink",
+    "underpowered",
+}
+
+
+def pooled(frame: pl.DataFrame, names: str = "AB") -> pl.DataFrame:
+    return pl.concat([frame.with_columns(series=pl.lit(name)) for name in names])
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_every_algorithm_finds_a_planted_signal(algorithm: str) -> None:
+    trained = train(made_samples(2_000, signal=1.5), model_spec(algorithm, n_estimators=60), key=KEY)
+    scores = trained.scores
+    assert set(scores) == SCORE_NAMES
+    assert trained.features == FEATURES
+    assert scores["skill_low"] is not None
+    assert 0 < scores["skill_low"] < scores["skill"] < scores["skill_high"]  # type: ignore[operator]
+    assert scores["accuracy"] > 0.65  # type: ignore[operator]
+    assert scores["cv_mean"] > 0.65  # type: ignore[operator]
+    assert scores["underpowered"] is False
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_metadata_and_scores_are_json(algorithm: str) -> None:
+    trained = train(made_samples(400), model_spec(algorithm), key=KEY)
+    assert json.loads(json.dumps(trained.metadata, allow_nan=False)) == trained.metadata
+    assert json.loads(json.dumps(trained.scores, allow_nan=False)) == trained.scores
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_stored_model_is_the_scored_one(algorithm: str) -> None:
+    samples = made_samples(600, signal=1.0)
+    trained = train(samples, model_spec(algorithm), key=KEY)
+    again = predict_proba(trained.model, trained.scaler, samples[-trained.holdout.height :], FEATURES)
+    assert np.array_equal(again, trained.holdout["p_raw"].to_numpy())
+    assert trained.model.classes_.tolist() == [0, 1]
+
+
+def test_scores_are_those_of_the_holdout_frame() -> None:
+    trained = train(made_samples(1_000, signal=1.0), model_spec(), key=KEY)
+    frame, scores = trained.holdout, trained.scores
+    label = frame["label"].to_numpy()
+    assert frame.schema == {
+        "available_at": pl.Datetime("us", "UTC"),
+        "label": pl.Int8,
+        **dict.fromkeys(("p_raw", "p", "p_base", "p_benchmark"), pl.Float64),
+    }
+    for score, column in (("log_loss", "p"), ("base_log_loss", "p_base"), ("benchmark_log_loss", "p_benchmark")):
+        assert scores[score] == pytest.approx(log_loss(label, frame[column].to_numpy()))
+    losses = {column: log_loss(label, frame[column].to_numpy()) for column in ("p", "p_raw", "p_base")}
+    assert scores["skill"] == pytest.approx(1 - losses["p"] / losses["p_base"])
+    assert scores["skill_raw"] == pytest.approx(1 - losses["p_raw"] / losses["p_base"])
+    assert frame["p_base"].unique().to_list() == [trained.metadata["base_rate"]]
+
+
+def test_shrinking_is_fitted_on_the_folds_and_applied_to_the_holdout() -> None:
+    samples, spec = made_samples(1_500, signal=0.5), model_spec(params={"min_samples_leaf": 1})
+    trained = train(samples, spec, key=KEY)
+    rows = fitting.read_rows(samples, FEATURES)
+    splits = walk_forward(rows.available_at, rows.label_end, test_size=0.2, folds=3)
+    folds = [fitting.evaluate(rows, fold, spec, n_jobs=1) for fold in splits.folds]
+    weight = fit_shrink(*(np.concatenate([getattr(fold, name) for fold in folds]) for name in ("label", "p", "p_base")))
+    assert trained.scores["shrink"] == weight
+    assert 0 < weight < 1
+    raw, base = trained.holdout["p_raw"].to_numpy(), trained.metadata["base_rate"]
+    assert np.array_equal(trained.holdout["p"].to_numpy(), shrink(raw, base, weight))
+    unshrunk = train(samples, spec.model_copy(update={"calibrate": "none"}), key=KEY)
+    assert unshrunk.scores["shrink"] == 1.0
+    assert unshrunk.scores["skill"] == pytest.approx(unshrunk.scores["skill_raw"])
+    assert unshrunk.scores["skill_raw"] == trained.scores["skill_raw"]
+    assert trained.scores["skill"] > trained.scores["skill_raw"]  # type: ignore[operator]
+
+
+def test_ranking_is_scored_even_where_shrinking_leaves_nothing() -> None:
+    samples = made_samples(1_500, signal=2.0)
+    sign = pl.when((pl.int_range(pl.len()) // 240) % 2 == 0).then(1).otherwise(-1)
+    scores = train(samples.with_columns((pl.col("return_1") * sign).cast(pl.Float32)), model_spec(), key=KEY).scores
+    assert scores["shrink"] == 0.0
+    assert scores["roc_auc"] != 0.5
+
+
+def test_nothing_after_the_holdout_begins_reaches_the_model() -> None:
+    samples = made_samples(800, signal=1.0)
+    trained = train(samples, model_spec(), key=KEY)
+    start = trained.holdout["available_at"][0]
+    late = pl.col("label_end") > start
+    changed = samples.with_columns(
+        pl.when(late).then(1 - pl.col("label")).otherwise(pl.col("label")).alias("label"),
+        *(
+            pl.when(pl.col("available_at") >= start).then(9.0).otherwise(pl.col(name)).cast(pl.Float32).alias(name)
+            for name in FEATURES
+        ),
+    )
+    again = train(changed, model_spec(), key=KEY)
+    first, second = (predict_proba(each.model, each.scaler, samples, FEATURES) for each in (trained, again))
+    assert np.array_equal(first, second)
+    assert again.scores["shrink"] == trained.scores["shrink"]
+
+
+@pytest.mark.parametrize("algorithm", ["random_forest", "hist_gradient_boosting"])
+def test_noise_shows_no_skill(algorithm: str) -> None:
+    aucs, above = noise_scores(model_spec(algorithm, n_estimators=10))
+    assert abs(aucs.mean() - 0.5) < 3 * aucs.std(ddof=1) / np.sqrt(len(aucs))
+    assert above <= 3
+
+
+def test_a_shuffled_split_shows_skill_on_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test above is known to bite."""
+
+    def shuffled(available_at: Any, _label_end: Any, **_settings: Any) -> Splits:
+        order = np.random.default_rng(0).permutation(len(available_at))
+        parts = [np.sort(part) for part in np.array_split(order, 4)]
+        return Splits((Fold(parts[0], parts[1]),), Fold(np.sort(np.concatenate(parts[:3])), parts[3]))
+
+    monkeypatch.setattr("job.training.walk_forward", shuffled)
+    aucs, above = noise_scores(model_spec(n_estimators=10, params={"min_samples_leaf": 1}))
+    assert aucs.mean() - 0.5 > 3 * aucs.std(ddof=1) / np.sqrt(len(aucs))
+    assert above > 10
+
+
+def noise_scores(spec: Any) -> tuple[np.ndarray, int]:
+    """AUC on 24 random walks, and how many intervals of skill lie above 0."""
+    spec = spec.model_copy(update={"label": type(spec.label)(horizon=10)})
+    scores = [train(random_walk_samples(600, seed=seed, horizon=10), spec, key=KEY).scores for seed in range(24)]
+    return np.array([each["roc_auc"] for each in scores]), sum((each["skill_low"] or 0) > 0 for each in scores)
+
+
+def bits(trained: Trained) -> tuple[Any, ...]:
+    return trained.scores, trained.metadata, trained.holdout.to_dict(as_series=False)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_the_number_of_jobs_changes_no_bit(algorithm: str) -> None:
+    samples, spec = made_samples(1_000, signal=0.3), model_spec(algorithm)
+    assert bits(train(samples, spec, key=KEY, n_jobs=1)) == bits(train(samples, spec, key=KEY, n_jobs=2))
+
+
+def test_openmp_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples, spec = made_samples(600, signal=0.3), model_spec("hist_gradient_boosting", n_estimators=3)
+    alone = bits(train(samples, spec, key=KEY, n_jobs=2))
+    monkeypatch.setattr("job.training.OPENMP_ROWS", 0)
+    assert bits(train(samples, spec, key=KEY, n_jobs=2)) == alone
+
+
+def test_the_order_of_rows_changes_no_bit() -> None:
+    samples = pooled(made_samples(400, signal=0.3))
+    spec = model_spec()
+    assert bits(train(samples.sample(fraction=1, shuffle=True, seed=1), spec, key=KEY)) == bits(
+        train(samples, spec, key=KEY)
+    )
+
+
+PRINT_BITS = """
+import hashlib
+from job.training import train
+from job.estimators import ALGORITHMS
+from tests.oracles_training import KEY, made_samples, model_spec
+for name in ALGORITHMS:
+    trained = train(made_samples(1_000, signal=0.3), model_spec(name, n_estimators=5), key=KEY, n_jobs=2)
+    print(name, hashlib.sha256(trained.holdout["p_raw"].to_numpy().tobytes()).hexdigest(), trained.scores)
+"""
+
+
+def test_thread_limits_of_the_environment_change_no_bit() -> None:
+    def run(threads: str) -> str:
+        variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
+        environment = os.environ | dict.fromkeys(variables, threads)
+        return subprocess.run(
+            [sys.executable, "-c", PRINT_BITS], env=environment, check=True, capture_output=True, text=True
+        ).stdout
+
+    assert run("1") == run("2")
+
+
+def test_pooled_rows_share_one_split_and_one_scaler() -> None:
+    samples = pooled(made_samples(600, signal=1.0))
+    trained = train(samples, model_spec(), key=KEY)
+    per_time = trained.holdout.group_by("available_at").agg(pl.col("series").n_unique())
+    assert per_time["series"].unique().to_list() == [2]
+    assert trained.holdout.columns[:3] == ["available_at", "series", "label"]
+    training = samples.sort("available_at")[: trained.metadata["split"]["holdout"]["train_rows"]]
+    assert trained.scaler.mean_ == pytest.approx(training.select(FEATURES).mean().to_numpy()[0], abs=1e-6)
+
+
+@pytest.mark.parametrize(("names", "share"), [("A", 0.10), ("AB", 0.05)])
+def test_pooled_groups_get_smaller_leaves(names: str, share: float) -> None:
+    metadata = train(pooled(made_samples(300), names), model_spec(), key=KEY).metadata
+    assert metadata["parameters"]["min_samples_leaf"] == int(share * metadata["split"]["holdout"]["train_rows"])
+
+
+def test_copies_of_a_series_do_not_narrow_the_interval() -> None:
+    samples = made_samples(600, signal=1.0)
+    spec = model_spec("logistic_regression", params={"C": 1e6}, calibrate="none")
+    one, many = (train(pooled(samples, names), spec, key=KEY).scores for names in ("A", "ABCD"))
+    widths = [scores["skill_high"] - scores["skill_low"] for scores in (one, many)]  # type: ignore[operator]
+    assert widths[1] == pytest.approx(widths[0], rel=0.01)
+
+
+def test_embargo_counts_bars_of_the_timeframe() -> None:
+    samples = made_samples(300)
+    purged = [
+        train(samples, model_spec(embargo=bars), key=KEY).metadata["split"]["holdout"]["purged_rows"] for bars in (0, 5)
+    ]
+    assert purged == [2, 7]
+
+
+def test_metadata_says_how_rows_were_split() -> None:
+    split = train(made_samples(500), model_spec(cv_folds=2), key=KEY).metadata["split"]
+    assert [fold["test_rows"] for fold in split["folds"]] == [133, 133]
+    holdout = split["holdout"]
+    assert (holdout["train_rows"], holdout["purged_rows"], holdout["test_rows"]) == (398, 2, 100)
+    assert holdout["train_from"] == "2023-11-14T22:13:00+00:00"
+    assert holdout["test_from"] == "2023-11-15T04:53:00+00:00"
+    assert holdout["test_to"] == "2023-11-15T06:32:00+00:00"
+    assert set(holdout["scores"]) < SCORE_NAMES
+
+
+def test_refit_uses_all_rows_after_scoring() -> None:
+    samples = made_samples(500, signal=1.0)
+    scored = train(samples, model_spec(), key=KEY)
+    refitted = train(samples, model_spec(refit=True), key=KEY)
+    assert refitted.scores == scored.scores
+    assert_frame_equal(refitted.holdout, scored.holdout)
+    assert refitted.metadata["refit"] is True
+    assert refitted.scaler.n_samples_seen_ == 500
+    assert scored.scaler.n_samples_seen_ == 398
+    assert refitted.metadata["base_rate"] == (samples["label"].sum() + 1) / 502
+
+
+def test_holdout_may_begin_where_thinning_began() -> None:
+    trained = train(made_samples(500), model_spec(), key=KEY, holdout_from=START_US + 300 * 60_000_000)
+    assert trained.holdout.height == 200
+
+
+def test_auc_is_null_where_the_holdout_has_one_class() -> None:
+    samples = made_samples(500).with_columns(
+        pl.when(pl.int_range(pl.len()) >= 400).then(1).otherwise(pl.col("label")).cast(pl.Int8).alias("label")
+    )
+    scores = train(samples, model_spec(), key=KEY).scores
+    assert scores["roc_auc"] is None
+    assert scores["log_loss"] is not None
+
+
+@pytest.mark.parametrize(("value", "word"), [(0, "down"), (1, "up")])
+def test_one_class_in_a_training_window(value: int, word: str) -> None:
+    samples = made_samples(500).with_columns(
+        pl.when(pl.int_range(pl.len()) < 150).then(value).otherwise(pl.col("label")).cast(pl.Int8).alias("label")
+    )
+    message = (
+        f"all 97 labels of the training window from 2023-11-14T22:13:00.* to 2023-11-14T23:49:00.* are {word}: give"
+    )
+    with pytest.raises(TrainingError, match=message):
+        train(samples, model_spec(), key=KEY)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 4])
+def test_few_rows(rows: int) -> None:
+    with pytest.raises(TrainingError, match="give more bars"):
+        train(made_samples(500)[:rows], model_spec(), key=KEY)
+
+
+def test_params_that_do_not_suit() -> None:
+    with pytest.raises(ConfigError, match=r"params.depth of random_forest; did you mean 'max_depth'\?"):
+        train(made_samples(200), model_spec(params={"depth": 3}), key=KEY)
