@@ -116,7 +116,9 @@ class Direction(Label):
 
     def __post_init__(self) -> None:
         self._check_shared()
-        self._require(met=0 <= self.threshold < math.inf, what=f"threshold must be 0 or more, got {self.threshold}")
+        self._require(
+            met=0 <= self.threshold < math.inf, what=f"threshold must be 0 or more and finite, got {self.threshold}"
+        )
         self._require(met=self.flat in get_args(Flat), what=f"flat must be drop or down, got {self.flat!r}")
 
     def _resolve(self, bars: pl.DataFrame) -> pl.DataFrame:
@@ -150,7 +152,7 @@ class TripleBarrier(Label):
 
     def __post_init__(self) -> None:
         self._check_shared()
-        self._require(met=0 < self.k < math.inf, what=f"k must be above 0, got {self.k}")
+        self._require(met=0 < self.k < math.inf, what=f"k must be above 0 and finite, got {self.k}")
         self._require(met=self.window >= 2, what=f"window must be at least 2 bars, got {self.window}")
 
     def _resolve(self, bars: pl.DataFrame) -> pl.DataFrame:
@@ -237,7 +239,7 @@ def parse_label(value: Label | str | Mapping[str, Any]) -> Label:
 
 
 def _from_mapping(value: Mapping[str, Any]) -> tuple[str, list[Any], dict[str, Any]]:
-    named = dict(value)
+    named = {str(key): parameter for key, parameter in value.items()}
     kinds = [named.pop(key) for key in ("kind", "name", "type") if key in named]
     if len(kinds) != 1:
         raise ValueError(f"label {dict(value)}: give its kind, one of {', '.join(LABELS)}, once")
@@ -253,7 +255,9 @@ def _from_text(value: object) -> tuple[str, list[Any], dict[str, Any]]:
             return call.id, [], {}
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
             raise problem
-        named = {word.arg or "**": ast.literal_eval(word.value) for word in call.keywords}
+        if any(word.arg is None for word in call.keywords):
+            raise problem
+        named = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
         return call.func.id, [ast.literal_eval(argument) for argument in call.args], named
     except (SyntaxError, ValueError):
         raise problem from None
