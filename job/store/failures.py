@@ -75,7 +75,7 @@ def _remedy(error: Exception, *, local: bool) -> str:
     if isinstance(error, PermissionError):
         return "make the folder writable or choose another output" if local else CREDENTIALS
     if isinstance(error, FileNotFoundError):
-        return "create the bucket or correct the URL"
+        return "choose another output" if local else "create the bucket or correct the URL"
     if isinstance(error, OSError):
         return REMEDIES.get(error.errno or 0, "")
     return CREDENTIALS if "Credentials" in type(error).__name__ else "check the URL, the endpoint and the network"

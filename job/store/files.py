@@ -204,7 +204,8 @@ class Store:
                 delay = next(delays, None) if is_transient(error) else None
                 if delay is None:
                     cause = explain(error, local=self._local, options=self._options)
-                    raise StoreError(f"cannot {action} {self.url}/{path}: {cause}") from error
+                    where = self.url if local.is_temporary(path) else f"{self.url}/{path}"
+                    raise StoreError(f"cannot {action} {where}: {cause}") from error
                 time.sleep(delay)
 
 

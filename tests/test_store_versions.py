@@ -1,0 +1,310 @@
+"""Versions: committed by their metadata, found again, and refused with the reason where they must not be loaded."""
+
+import json
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from job.errors import StoreError
+from job.keys import Key
+from job.store import (
+    ExistingFileError,
+    Store,
+    commit,
+    find_version,
+    list_versions,
+    load,
+    new_run_id,
+    version_name,
+)
+from job.store.artefacts import Format
+from tests.stores import KEY, KINDS, VERSION, fitted, open_store, s3_server, samples
+from tests.test_store_artefacts import Payload
+
+FOLDER = "binance/BTC%2FUSDT%3AUSDT"
+MODEL = f"{FOLDER}/{VERSION}.skops"
+SCALER = f"{FOLDER}/{VERSION}_scaler.skops"
+METADATA = f"{FOLDER}/{VERSION}.json"
+LATER = "analyst_1h_20240101_000000_000000"
+
+
+@pytest.fixture(scope="module")
+def s3_endpoint() -> Iterator[str]:
+    with s3_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest) -> Store:
+    return open_store(request.param, request)
+
+
+@pytest.fixture
+def memory(request: pytest.FixtureRequest) -> Store:
+    return open_store("memory", request)
+
+
+def commit_one(
+    store: Store,
+    version: str = VERSION,
+    *,
+    key: Key = KEY,
+    model: str = "logistic_regression",
+    format_: Format = "skops",
+) -> dict[str, Any]:
+    return commit(
+        store,
+        key,
+        version,
+        model=fitted(model),
+        scaler=fitted("scaler"),
+        metadata={"fingerprint": "f" * 64, "scores": {"accuracy": 0.5}},
+        format=format_,
+    )
+
+
+def change_metadata(store: Store, change: Callable[[dict[str, Any]], object]) -> None:
+    metadata = json.loads(store.read(METADATA))
+    change(metadata)
+    store.replace(METADATA, json.dumps(metadata).encode())
+
+
+def test_a_version_is_three_files_and_loads_as_it_was(store: Store) -> None:
+    committed = commit_one(store, model="random_forest")
+    assert store.list() == sorted([MODEL, SCALER, METADATA])
+    model, scaler, metadata = load(store, KEY)
+    features, _ = samples()
+    assert metadata == committed == find_version(store, KEY, VERSION)
+    assert model.predict_proba(features).tobytes() == fitted("random_forest").predict_proba(features).tobytes()
+    assert scaler.transform(features).tobytes() == fitted("scaler").transform(features).tobytes()
+
+
+def test_metadata_says_what_the_artefacts_are(memory: Store) -> None:
+    metadata = commit_one(memory)
+    assert metadata["schema_version"] == 1
+    assert metadata["key"] == {
+        "exchange": "binance",
+        "symbol": "BTC/USDT:USDT",
+        "timeframe": "1h",
+        "model_type": "analyst",
+    }
+    assert (metadata["version"], metadata["fingerprint"]) == (VERSION, "f" * 64)
+    assert datetime.fromisoformat(metadata["created_at"]).utcoffset() == timedelta(0)
+    assert metadata["artefacts"]["format"] == "skops"
+    for role, path in (("model", MODEL), ("scaler", SCALER)):
+        described = metadata["artefacts"][role]
+        assert described["file"] == path.rpartition("/")[2]
+        assert described["bytes"] == len(memory.read(path))
+        assert len(described["sha256"]) == 64
+
+
+def test_the_metadata_is_written_last(memory: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    created: list[str] = []
+    create = memory.create
+
+    def spy(path: str, data: bytes) -> None:
+        created.append(path)
+        create(path, data)
+
+    monkeypatch.setattr(memory, "create", spy)
+    commit_one(memory)
+    assert created == [MODEL, SCALER, METADATA]
+
+
+def test_artefacts_without_metadata_are_no_version(memory: Store) -> None:
+    commit_one(memory)
+    memory.remove(METADATA)
+    assert (list_versions(memory, KEY), find_version(memory, KEY), find_version(memory, KEY, VERSION)) == (
+        [],
+        None,
+        None,
+    )
+    with pytest.raises(StoreError, match=rf"{memory.url} holds no model binance/BTC/USDT:USDT analyst 1h"):
+        load(memory, KEY)
+
+
+def test_a_repeated_commit_finds_the_first_one(store: Store) -> None:
+    first = commit_one(store)
+    again = commit(
+        store, KEY, VERSION, model=fitted("logistic_regression"), scaler=fitted("scaler"), metadata={"seconds": 9.9}
+    )
+    assert again == first == find_version(store, KEY)
+
+
+def test_another_models_commit_of_the_same_version_is_refused(memory: Store) -> None:
+    commit_one(memory)
+    with pytest.raises(ExistingFileError, match=f"{MODEL} exists already, with other content"):
+        commit_one(memory, model="random_forest")
+    load(memory, KEY)
+
+
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_a_commit_that_was_killed_is_completed_by_the_next_attempt(tmp_path: Path, written: int) -> None:
+    script = (
+        "import os, signal, sys\n"
+        "from job.store import Store, local\n"
+        "from tests.test_store_versions import commit_one\n"
+        "link, left = os.link, [int(sys.argv[2])]\n"
+        "def dying_link(*names):\n"
+        "    if not left[0]:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    left[0] -= 1\n"
+        "    link(*names)\n"
+        "os.link = dying_link\n"
+        "commit_one(Store(sys.argv[1]), model='random_forest')\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), str(written)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], check=False)
+    assert done.returncode == -signal.SIGKILL
+    store = Store(str(tmp_path))
+    assert store.list() == [MODEL, SCALER][:written]
+    assert find_version(store, KEY) is None
+    commit_one(store, model="random_forest")
+    features, _ = samples()
+    model, _, _ = load(store, KEY)
+    assert model.predict_proba(features).tobytes() == fitted("random_forest").predict_proba(features).tobytes()
+
+
+def test_metadata_that_is_no_json_writes_nothing(memory: Store) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        commit(memory, KEY, VERSION, model=fitted("scaler"), scaler=fitted("scaler"), metadata={"x": float("nan")})
+    assert memory.list() == []
+
+
+@pytest.mark.parametrize(
+    "version", ["analyst_1h", "tactician_1h_20231201_120000_a1b2c3", f"../{VERSION}", f"{VERSION}\n"]
+)
+def test_only_a_version_of_the_key_can_be_committed(memory: Store, version: str) -> None:
+    with pytest.raises(ValueError, match="is no version of binance/BTC/USDT:USDT analyst 1h"):
+        commit_one(memory, version)
+
+
+def test_the_latest_version_is_the_one_of_the_latest_run(memory: Store) -> None:
+    commit_one(memory, LATER)
+    commit_one(memory, model="random_forest")
+    commit_one(memory, "analyst_15m_20250101_000000_000000", key=Key("binance", KEY.symbol, "15m", "analyst"))
+    assert list_versions(memory, KEY) == [VERSION, LATER]
+    assert load(memory, KEY)[2]["version"] == LATER
+    assert load(memory, KEY, VERSION)[2]["version"] == VERSION
+
+
+@pytest.mark.parametrize(
+    "version", ["champion", f"../BTC%2FUSDT%3AUSDT/{VERSION}", "analyst_1h_20200101_000000_ffffff", ""]
+)
+def test_an_unknown_version_is_refused_with_the_known_ones(memory: Store, version: str) -> None:
+    commit_one(memory)
+    with pytest.raises(StoreError, match=f"holds no version '{version}' of .*; the latest are {VERSION}"):
+        load(memory, KEY, version)
+
+
+@pytest.mark.parametrize("path", [MODEL, SCALER])
+def test_a_changed_artefact_is_refused_before_it_is_parsed(memory: Store, path: str) -> None:
+    commit_one(memory)
+    data = bytearray(memory.read(path))
+    data[len(data) // 2] ^= 1
+    memory.replace(path, bytes(data))
+    with pytest.raises(StoreError, match=rf"{path} is not the (model|scaler) that was committed \(its SHA-256 differs"):
+        load(memory, KEY)
+
+
+def test_a_swapped_scaler_is_refused(memory: Store) -> None:
+    commit_one(memory)
+    memory.replace(SCALER, memory.read(MODEL))
+    with pytest.raises(StoreError, match=f"{SCALER} is not the scaler that was committed"):
+        load(memory, KEY)
+
+
+@pytest.mark.parametrize("path", [MODEL, SCALER])
+def test_a_missing_artefact_is_named(memory: Store, path: str) -> None:
+    commit_one(memory)
+    memory.remove(path)
+    with pytest.raises(StoreError, match=f"{path} is missing although its version is committed; train the model again"):
+        load(memory, KEY)
+
+
+@pytest.mark.parametrize("schema", [2, "1", None])
+def test_metadata_from_the_future_is_refused(memory: Store, schema: object) -> None:
+    commit_one(memory)
+    change_metadata(memory, lambda metadata: metadata.update(schema_version=schema))
+    with pytest.raises(StoreError, match=rf"{METADATA} has metadata schema {schema!r}, newer than the 1 .*; upgrade"):
+        load(memory, KEY)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b"null", b"{}", b"\xff", b'{"schema_version": 1, "version": "x"}', b"[" * 99_999]
+)
+def test_damaged_metadata_is_refused(memory: Store, data: bytes) -> None:
+    commit_one(memory)
+    memory.replace(METADATA, data)
+    with pytest.raises(StoreError, match=f"{METADATA} is damaged .*; delete the version or train the model again"):
+        load(memory, KEY)
+
+
+def test_metadata_of_another_model_is_refused(memory: Store) -> None:
+    commit_one(memory, key=Key("binance", "ETHUSDT", "1h", "analyst"))
+    commit_one(memory)
+    memory.replace(METADATA, memory.read(f"binance/ETHUSDT/{VERSION}.json"))
+    with pytest.raises(StoreError, match=rf"{METADATA} describes another model \({VERSION}\); it was moved or altered"):
+        load(memory, KEY)
+
+
+@pytest.mark.parametrize(
+    "artefacts", [{"format": "joblib"}, {"format": "../pkl"}, {"format": []}, {}, [], None, "skops"]
+)
+def test_an_unknown_format_is_refused(memory: Store, artefacts: object) -> None:
+    commit_one(memory)
+    change_metadata(memory, lambda metadata: metadata.update(artefacts=artefacts))
+    with pytest.raises(StoreError, match=rf"{METADATA}: unknown artefact format .* \(known: skops, pkl\)"):
+        load(memory, KEY)
+
+
+@pytest.mark.parametrize("described", [None, {}, {"file": "../../etc/passwd", "bytes": 1, "sha256": "x"}])
+def test_metadata_that_describes_an_artefact_otherwise_is_refused(memory: Store, described: object) -> None:
+    commit_one(memory)
+    change_metadata(memory, lambda metadata: metadata["artefacts"].update(model=described))
+    with pytest.raises(StoreError, match=f"{MODEL} is not the model that was committed"):
+        load(memory, KEY)
+
+
+def test_pickles_load_only_where_the_caller_opts_in(store: Store, tmp_path: Path) -> None:
+    commit_one(store, format_="pkl")
+    assert store.list() == sorted([MODEL.replace(".skops", ".pkl"), SCALER.replace(".skops", ".pkl"), METADATA])
+    with pytest.raises(StoreError, match=rf"{VERSION}\.pkl is a pickle, .* load it with allow_pickle=True"):
+        load(store, KEY)
+    features, _ = samples()
+    model, _, _ = load(store, KEY, allow_pickle=True)
+    assert model.predict_proba(features).tobytes() == fitted("logistic_regression").predict_proba(features).tobytes()
+
+
+def test_a_hostile_pickle_in_place_of_an_artefact_is_not_run(memory: Store, tmp_path: Path) -> None:
+    commit_one(memory, format_="pkl")
+    memory.replace(MODEL.replace(".skops", ".pkl"), pickle.dumps(Payload(tmp_path / "ran")))
+    with pytest.raises(StoreError, match="is not the model that was committed"):
+        load(memory, KEY, allow_pickle=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("symbol", ["..", "../../x", "a/b", "x y", "比特币", "runs", "."])
+def test_odd_symbols_stay_inside_the_store(tmp_path: Path, symbol: str) -> None:
+    store = Store(str(tmp_path / "store"))
+    key = Key("aliases", symbol, "1h", "analyst")
+    commit_one(store, key=key)
+    assert load(store, key)[2]["key"]["symbol"] == symbol
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {len(path.relative_to(tmp_path).parts) for path in files} == {4}
+
+
+def test_a_run_id_is_utc_to_the_second_and_unique() -> None:
+    noon = datetime(2023, 12, 1, 13, 0, 0, 999_999, tzinfo=timezone(timedelta(hours=1)))
+    ids = {new_run_id(noon) for _ in range(50)}
+    assert len(ids) == 50
+    assert {one[:16] for one in ids} == {"20231201_120000_"}
+    assert version_name(KEY, "20231201_120000_a1b2c3") == VERSION
+    assert new_run_id(datetime.now(UTC)) > max(ids)
