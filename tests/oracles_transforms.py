@@ -52,7 +52,7 @@ def random_bars(
     price = np.round(price / tick) * tick if tick else price
     columns = {"open": price[:, 0], "high": price.max(axis=1), "low": price.min(axis=1), "close": price[:, 3]}
     columns |= {"volume": np.where(rng.random(count) < 0.1, 0.0, rng.lognormal(3, 1, count))} if volume else {}
-    frame = pl.DataFrame({"timestamp": 1_700_000_040_000_000 // step * step + step * np.arange(count), **columns})
+    frame = pl.DataFrame({"timestamp": 1_699_999_200_000_000 // step * step + step * np.arange(count), **columns})
     lost = rng.random(count) < missing / 2
     for start in np.flatnonzero(rng.random(count) < missing / 20):
         lost[start : start + 10] = True
