@@ -20,6 +20,18 @@ def rule_rate(hurst: float) -> float:
     return 0.5 + math.asin(2 ** (2 * hurst - 1) - 1) / math.pi
 
 
+def best_rate(hurst: float, horizon: int, past: int = 400) -> float:
+    """Chance that the best forecast from the last `past` returns has the sign of the next `horizon` returns' sum.
+
+    The best forecast of a Gaussian is its linear regression on what is known; its correlation with the truth gives
+    the rate as in `rule_rate`. A model that beats this rate by more than chance looks ahead.
+    """
+    covariance = fractional_noise_covariance(past + horizon, hurst)
+    known, both = covariance[:past, :past], covariance[:past, past:].sum(axis=1)
+    correlation = math.sqrt(both @ np.linalg.solve(known, both) / horizon ** (2 * hurst))
+    return 0.5 + math.asin(correlation) / math.pi
+
+
 def last_return_rule(bars: pl.DataFrame, *, bar: timedelta, horizon: int) -> pl.DataFrame:
     """Forecast that the next `horizon` bars go the way of the last `horizon` bars.
 

@@ -28,6 +28,7 @@ from job.synth import (
 )
 from tests.oracles_worlds import (
     PRICES,
+    best_rate,
     fractional_noise_covariance,
     join_bars,
     last_return_rule,
@@ -61,6 +62,8 @@ def hit_rates(hurst: float, timeframe: str, horizon: int) -> np.ndarray[Any, np.
 
 def test_known_rates() -> None:
     assert [round(rule_rate(hurst), 3) for hurst in HURSTS] == [0.5, 0.574, 0.636]
+    assert [round(best_rate(hurst, 1), 3) for hurst in HURSTS] == [0.5, 0.583, 0.649]
+    assert [round(best_rate(hurst, 10), 3) for hurst in HURSTS] == [0.5, 0.591, 0.66]
     assert WORLDS == {"noise": 0.5, "signal": 0.65}
 
 
