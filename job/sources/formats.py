@@ -67,13 +67,18 @@ def suffix_of(path: str) -> str:
     return "." + name.rpartition(".")[2] if "." in name else ""
 
 
-def format_of(path: str, settings: DataSettings) -> str | None:
-    """Name of the format by the suffix, where `csv` stands for all text; None for any other suffix."""
-    if settings.format != "auto":
-        return settings.format
+def format_of(path: str, forced: str = "auto") -> str | None:
+    """Name of the format by the suffix, where `csv` stands for all text; None for any other suffix.
+
+    With a `forced` format, that one, unless the suffix is of another kind of file.
+    """
     suffix = suffix_of(path)
-    known = next((entry.name for entry in FORMATS.values() if suffix in entry.suffixes), None)
-    return "csv" if known is None and path.lower().endswith(PACKED) else known
+    fitting = [entry.name for entry in FORMATS.values() if suffix in entry.suffixes]
+    if not fitting and path.lower().endswith(PACKED):
+        fitting = ["csv", *FORMATS]
+    if forced != "auto":
+        return forced if forced in fitting else None
+    return fitting[0] if fitting else None
 
 
 def rows_by_size(file: SourceFile) -> int:

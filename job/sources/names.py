@@ -39,7 +39,7 @@ _WORDS: Final = {
 }
 _MONTH: Final = re.compile(r"(?i:\d+mo|mn1?|monthly)|\d+M")
 _TIMEFRAME: Final = r"(?:\d+[A-Za-z]{1,7}|[MHDW]\d+|MN1?|(?i:minute|min|hourly|hour|daily|day|d|weekly|monthly))"
-_DATE: Final = r"(?:19|20)\d\d(?:[-_]?[01]\d(?:[-_]?[0-3]\d)?)?"
+_DATE: Final = r"(?:19|20)\d\d(?:[-_]?[01]\d(?:[-_]?[0-3]\d(?:\d{4}|\d{6})?)?)?"
 _TIMED: Final = re.compile(
     rf"(?P<symbol>.+?)(?:[-_. ]{_DATE})*[-_. ](?P<timeframe>{_TIMEFRAME})(?:[-_. ](?:futures|spot|swap|perp))?"
     rf"(?:[-_. ]{_DATE})*"

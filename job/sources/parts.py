@@ -58,8 +58,11 @@ class Parts:
 
 def parts_of(listed: Sequence[Listed], settings: DataSettings) -> Parts:
     """Understand every listed file."""
-    known = [(file, fmt) for file in listed if (fmt := format_of(file.path, settings)) is not None]
-    notes = _left_out("of no known format", [file.path for file in listed if format_of(file.path, settings) is None])
+    known = [(file, fmt) for file in listed if (fmt := format_of(file.path, settings.format)) is not None]
+    if not known and settings.format != "auto":
+        known = [(file, settings.format) for file in listed]
+    readable = {file for file, _ in known}
+    notes = _left_out("of no known format", [file.path for file in listed if file not in readable])
     named = [(file, fmt, name_of(file.path)) for file, fmt in known]
     notes += _left_out("without bars of trades", [file.path for file, _, name in named if name.kind == "no_bars"])
     notes += _left_out(
@@ -101,9 +104,9 @@ def _members(file: SourceFile, path: str, settings: DataSettings) -> list[tuple[
     """Files in an archive with their paths; the only file of an archive is called as the archive is."""
     inner = members(file.url, settings.options)
     if len(inner) == 1:
-        fmt = format_of(inner[0][0], settings) or file.format
+        fmt = format_of(inner[0][0], settings.format) or file.format
         return [(replace(file, member=inner[0][0], size=inner[0][1], format=fmt), path)]
-    known = [(name, size, format_of(name, settings)) for name, size in inner]
+    known = [(name, size, format_of(name, settings.format)) for name, size in inner]
     return [
         (replace(file, member=name, size=size, format=fmt), f"{path.rpartition('/')[0]}/{name}")
         for name, size, fmt in known

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any, Final
-from urllib.parse import unquote
 
 import fsspec
 
@@ -61,7 +60,7 @@ def list_files(url: str, options: Mapping[str, Any]) -> tuple[Listed, ...]:
         fs.invalidate_cache()
         infos = _infos(fs, path)
     listed = [
-        Listed(fs.unstrip_protocol(name), unquote(name), int(info.get("size") or 0), _stamp(info))
+        Listed(fs.unstrip_protocol(name), name, int(info.get("size") or 0), _stamp(info))
         for name, info in infos.items()
         if info["type"] == "file" and not _hidden(name, path)
     ]

@@ -33,8 +33,19 @@ _CLOCKS: Final = (
     (re.compile(r"\d{1,2}:\d{2}:\d{2}(\.\d+)? ?[APap][Mm]"), "%I:%M:%S%.f %p"),
 )
 
+_REWRITES: Final = (
+    (r"(\d)T(\d)", "${1} ${2}"),
+    (r"(:\d\d(?:\.\d+)?) ?(?:Z|UTC|GMT)$", "${1}+00:00"),
+    (r"(:\d\d(?:\.\d+)?) ?(?:UTC|GMT)?([+-]\d\d):?(\d\d)$", "${1}${2}:${3}"),
+    (r"(:\d\d(?:\.\d+)?)([+-]\d\d)$", "${1}${2}:00"),
+    (r"(\d)-([AP]M)$", "${1}:00 ${2}"),
+    (r"(:\d\d)([APap][Mm])$", "${1} ${2}"),
+    (r"([A-Za-z]{3} \d{1,2}) (\d{4})", "${1}, ${2}"),
+)
+"""Patterns and what to write instead: `T`, `Z`, `GMT+0100`, the `09-AM` of CryptoDataDownload."""
+
 _PARTS: Final = re.compile(
-    r"(?P<date>[A-Za-z]{3} \d{1,2},? \d{4}|[^ T]+)(?:[ T](?P<clock>.+?))?(?P<zone> ?[+-]\d{2}:?\d{2})?"
+    r"(?P<date>[A-Za-z]{3} \d{1,2},? \d{4}|[^ ]+)(?: (?P<clock>.+?))?(?P<zone>[+-]\d{2}:?\d{2})?"
 )
 _EPOCHS: Final = ((10**11, 10**6, 1), (10**14, 10**3, 1), (10**17, 1, 1), (2**63, 1, 10**3))
 """Upper bound, factor and divisor to microseconds, for seconds, milli-, micro- and nanoseconds since 1970."""
@@ -118,62 +129,52 @@ def _text(text: pl.Series, zone: str, where: str) -> pl.Series:
 
 @dataclass(frozen=True)
 class _Notation:
-    """Formats that a text may be in, after `_prepared`."""
+    """How a time is written: `rewrites` to apply, then the `formats` it may be in; `zoned` if it names its zone."""
 
+    rewrites: tuple[tuple[str, str], ...]
     formats: tuple[str, ...]
     zoned: bool
 
 
 def _notation(text: str) -> _Notation | None:
     """Notation of one time; None where it is none."""
+    rewrites = []
+    for pattern, replacement in _REWRITES:
+        if re.search(pattern, text):
+            text = re.sub(pattern, re.sub(r"\$\{(\d)\}", r"\\\1", replacement), text)
+            rewrites.append((pattern, replacement))
     parts = _PARTS.fullmatch(text)
     if parts is None:
         return None
     dates = next((formats for pattern, formats in _DATES if pattern.fullmatch(parts["date"])), None)
-    clock = next(
-        (fmt for pattern, fmt in _CLOCKS if parts["clock"] and pattern.fullmatch(parts["clock"].strip())), None
-    )
+    clock = next((fmt for pattern, fmt in _CLOCKS if parts["clock"] and pattern.fullmatch(parts["clock"])), None)
     if dates is None or (parts["clock"] and clock is None):
         return None
     zone = "%z" if parts["zone"] else ""
-    return _Notation(tuple(f"{date} {clock}{zone}" if clock else date for date in dates), bool(zone))
-
-
-def _prepared(text: pl.Series) -> pl.Series:
-    """Write `T`, `Z`, `UTC`, `GMT+0100` and the `09-AM` of CryptoDataDownload in the notations of `_CLOCKS`."""
-    if not text.str.contains(r"[A-Za-z]|:\d\d(?:\.\d+)? ?[+-]\d\d:?(?:\d\d)?$").any():
-        return text
-    for pattern, replacement in (
-        (r"(\d)T(\d)", "$1 $2"),
-        (r"(:\d\d(?:\.\d+)?) ?(?:Z|UTC|GMT)$", "$1+00:00"),
-        (r"(:\d\d(?:\.\d+)?) ?(?:UTC|GMT)?([+-]\d\d):?(\d\d)$", "$1$2:$3"),
-        (r"(:\d\d(?:\.\d+)?)([+-]\d\d)$", "$1$2:00"),
-        (r"(\d)-([AP]M)$", "$1:00 $2"),
-        (r"(\d)([APap][Mm])$", "$1 $2"),
-        (r"([A-Za-z]{3} \d{1,2}) (\d{4})", "$1, $2"),
-    ):
-        text = text.str.replace(pattern, replacement)
-    return text
+    return _Notation(tuple(rewrites), tuple(f"{date} {clock}{zone}" if clock else date for date in dates), bool(zone))
 
 
 def _written(text: pl.Series, zone: str, where: str) -> pl.Series:
     """Read times written as text, one notation after the other until every row is read."""
-    rest, result = _prepared(text), pl.Series(text.name, [None] * text.len(), dtype=UTC_TIME)
+    rest, result = text, pl.Series(text.name, [None] * text.len(), dtype=UTC_TIME)
     while (left := rest.is_not_null()).any():
         first = int(left.arg_true()[0])
         notation = _notation(rest[first])
         read = _parsed(rest, notation, zone, where) if notation else result.clear(text.len())
-        _refuse(text, pl.Series([read[first] is None]), where, first)
+        if read[first] is None:
+            _refuse(text, left, where)
         result = result.zip_with(result.is_not_null(), read)
         rest = rest.set(read.is_not_null(), None)
     return result
 
 
 def _parsed(text: pl.Series, notation: _Notation, zone: str, where: str) -> pl.Series:
+    for pattern, replacement in notation.rewrites:
+        text = text.str.replace(pattern, replacement)
     readings = [text.str.to_datetime(fmt, time_unit="us", strict=False) for fmt in notation.formats]
     best = min(readings, key=pl.Series.null_count)
     for other in readings:
-        if other is not best and other.null_count() == best.null_count() and not other.equals(best):
+        if other.null_count() == best.null_count() and not other.equals(best):
             raise DataError(
                 f"{where}: {text.drop_nulls()[0]!r} may be day/month or month/day, and no row tells; "
                 "write the dates as 2024-01-31"
@@ -214,10 +215,10 @@ def _second(naive: pl.Series, twins: pl.Series, zone: str, where: str) -> pl.Ser
     return second.scatter(marked.filter(pl.col("second"))["row"], True)  # noqa: FBT003 - the value to write
 
 
-def _refuse(text: pl.Series, wrong: pl.Series, where: str, offset: int = 0) -> None:
+def _refuse(text: pl.Series, wrong: pl.Series, where: str) -> None:
     """Raise for the first wrong row."""
     if wrong.any():
-        row = int(wrong.arg_true()[0]) + offset
+        row = int(wrong.arg_true()[0])
         raise DataError(
             f"{where}, row {row + 1}: {text[row]!r} is not a time; correct it or set data.columns.timestamp"
         )

@@ -1,0 +1,227 @@
+"""Every format reads the bars that were written, exactly, however its vendor writes them."""
+
+import dataclasses
+import json
+import pickle
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from job.config import DataSettings
+from job.errors import DataError
+from job.sources import FORMATS, expected_rows, find_series, read_series
+from tests.vendors import (
+    KLINES_HEADER,
+    PRICES,
+    SAMPLES,
+    Sample,
+    epoch,
+    find,
+    klines,
+    lines,
+    make_bars,
+    named,
+    only,
+    pack,
+    put,
+    read,
+    values,
+)
+
+
+@pytest.fixture(params=SAMPLES, ids=lambda sample: sample.write.__name__)
+def sample(request: pytest.FixtureRequest) -> Sample:
+    return request.param  # type: ignore[no-any-return]
+
+
+def test_sample_reads_back_exactly(sample: Sample, tmp_path: Path) -> None:
+    bars = make_bars(step=sample.step)
+    sample.write(tmp_path, bars)
+    found = find(tmp_path)
+    assert not found.problems
+    series = named(found, sample.found)
+    assert series.timeframe == sample.timeframe
+    assert {file.format for file in series.files} == {sample.format}
+    raw = read_series(series, DataSettings())
+    assert raw.schema == bars.schema
+    assert_frame_equal(raw.sort("timestamp"), bars, check_exact=True)
+
+
+def test_sample_rows_are_estimated_within_a_factor_of_three(sample: Sample, tmp_path: Path) -> None:
+    bars = make_bars(rows=20_000, step="1m" if sample.step == "1m" else sample.step)
+    sample.write(tmp_path, bars)
+    estimate = expected_rows(named(find(tmp_path), sample.found))
+    assert bars.height / 3 < estimate < bars.height * 3
+
+
+def test_sample_travels(sample: Sample, tmp_path: Path) -> None:
+    sample.write(tmp_path, make_bars(step=sample.step))
+    series = named(find(tmp_path), sample.found)
+    assert pickle.loads(pickle.dumps(series)) == series
+    assert json.loads(json.dumps(dataclasses.asdict(series)))["symbol"] == series.symbol
+
+
+def test_every_format_has_a_sample() -> None:
+    assert {sample.format for sample in SAMPLES} == set(FORMATS)
+
+
+def test_forced_format_reads_what_it_would_have_recognised(sample: Sample, tmp_path: Path) -> None:
+    bars = make_bars(step=sample.step)
+    sample.write(tmp_path, bars)
+    settings = DataSettings(input=str(tmp_path), format=sample.format)
+    raw = read_series(named(find_series(settings), sample.found), settings)
+    assert_frame_equal(raw.sort("timestamp"), bars, check_exact=True)
+
+
+def test_file_that_changes_from_ms_to_us_midway(tmp_path: Path) -> None:
+    bars = make_bars()
+    rows = [*klines(bars[:200], "ms"), *klines(bars[200:], "us")]
+    put(tmp_path / "BTCUSDT-1m.csv", "\n".join([KLINES_HEADER, *rows]))
+    assert_frame_equal(read(tmp_path), bars, check_exact=True)
+
+
+def test_header_and_headerless_months_of_one_series(tmp_path: Path) -> None:
+    bars = make_bars()
+    folder = tmp_path / "data/futures/um/monthly/klines/BTCUSDT/1m"
+    pack(folder / "BTCUSDT-1m-2021-12.zip", "BTCUSDT-1m-2021-12.csv", "\n".join(klines(bars[:100], "ms")))
+    pack(folder / "BTCUSDT-1m-2022-01.zip", "x.csv", "\n".join([KLINES_HEADER, *klines(bars[100:], "ms")]))
+    assert str(only(tmp_path)) == "binanceusdm/BTCUSDT"
+    assert_frame_equal(read(tmp_path), bars, check_exact=True)
+
+
+def test_spot_and_futures_of_one_symbol_stay_apart(tmp_path: Path) -> None:
+    bars = make_bars()
+    for market in ("spot", "futures/um", "futures/cm"):
+        put(
+            tmp_path / f"data/{market}/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2024-12-31.csv", "\n".join(klines(bars, "ms"))
+        )
+    put(tmp_path / "data/futures/um/daily/markPriceKlines/BTCUSDT/1m/BTCUSDT-1m-2024-12-31.csv", "not trades")
+    put(tmp_path / "data/spot/daily/aggTrades/BTCUSDT/BTCUSDT-aggTrades-2024-12-31.csv", "not bars")
+    found = find(tmp_path)
+    assert [str(one) for one in found.series] == ["binance/BTCUSDT", "binancecoinm/BTCUSDT", "binanceusdm/BTCUSDT"]
+    assert found.notes == (
+        "left out 2 files without bars of trades: BTCUSDT-1m-2024-12-31.csv, BTCUSDT-aggTrades-2024-12-31.csv",
+    )
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "timestamp,open,high,low,close,volume",
+        "Open time,Open,High,Low,Close,Volume",
+        "unix,O,H,L,C,V",
+        "datetime,open_price,high_price,low_price,close_price,base_volume",
+        "time_period_start,price_open,price_high,price_low,price_close,volume_traded",
+        ",open,high,low,close,volume",
+        "ts,1. open,2. high,3. low,4. close,5. volume",
+    ],
+)
+def test_usual_wordings_and_separators(header: str, separator: str, tmp_path: Path) -> None:
+    bars = make_bars()
+    body = lines([epoch(bars, "ms"), *values(bars)], separator)
+    put(tmp_path / "BTCUSDT.csv", "\n".join([header.replace(",", separator), *body]))
+    assert_frame_equal(read(tmp_path), bars, check_exact=True)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_parquet_with_numbers_for_times(unit: str, tmp_path: Path) -> None:
+    bars = make_bars()
+    bars.with_columns(timestamp=epoch(bars, unit)).write_parquet(tmp_path / "BTCUSDT.parquet")
+    assert_frame_equal(read(tmp_path), bars, check_exact=True)
+
+
+def test_parquet_types_are_widened_and_columns_reordered(tmp_path: Path) -> None:
+    bars = make_bars()
+    odd = bars.select(
+        pl.col("volume").cast(pl.Int32),
+        pl.col("close").cast(pl.Decimal(12, 2)),
+        pl.col("open", "high", "low").cast(pl.String),
+        extra=pl.lit("x"),
+        date=pl.col("timestamp").dt.replace_time_zone(None).cast(pl.Datetime("ns")),
+    )
+    odd.write_parquet(tmp_path / "BTCUSDT.parquet")
+    expected = bars.with_columns(pl.col("volume").cast(pl.Int32).cast(pl.Float64))
+    assert_frame_equal(read(tmp_path), expected, check_exact=True)
+
+
+def test_volume_may_be_absent(tmp_path: Path) -> None:
+    bars = make_bars()
+    bars.drop("volume").write_parquet(tmp_path / "EURUSD.parquet")
+    assert_frame_equal(read(tmp_path), bars.drop("volume"), check_exact=True)
+
+
+def test_volume_in_some_files_only_is_refused(tmp_path: Path) -> None:
+    bars = make_bars()
+    bars[:100].write_parquet(tmp_path / "BTCUSDT_2023.parquet")
+    bars[100:].drop("volume").write_parquet(tmp_path / "BTCUSDT_2024.parquet")
+    with pytest.raises(
+        DataError, match=r"BTCUSDT_2024.parquet: no column for volume, which .*BTCUSDT_2023.parquet has"
+    ):
+        read(tmp_path)
+
+
+def test_columns_setting_maps_any_name_and_number(tmp_path: Path) -> None:
+    bars = make_bars()
+    body = lines([bars["volume"], *[bars[name] for name in reversed(PRICES)], epoch(bars, "s")])
+    columns = {"timestamp": "when", "open": "5", "high": "4", "low": "C", "close": "B", "volume": "A"}
+    put(tmp_path / "BTCUSDT.csv", "\n".join(["A,B,C,D,E,when", *body]))
+    assert_frame_equal(read(tmp_path, columns=columns), bars, check_exact=True)
+
+
+def test_columns_setting_reads_a_headerless_file_of_any_order(tmp_path: Path) -> None:
+    bars = make_bars()
+    rows = [bars["volume"], *[bars[name] for name in reversed(PRICES)], epoch(bars, "s"), bars["close"], bars["open"]]
+    put(tmp_path / "BTCUSDT.csv", "\n".join(lines(rows)))
+    columns = {"timestamp": "6", "open": "5", "high": "4", "low": "3", "close": "2", "volume": "1"}
+    assert_frame_equal(read(tmp_path, columns=columns), bars, check_exact=True)
+
+
+def test_day_and_clock_in_two_columns_without_header(tmp_path: Path) -> None:
+    bars = make_bars()
+    day, clock = bars["timestamp"].dt.strftime("%Y.%m.%d"), bars["timestamp"].dt.strftime("%H:%M")
+    put(tmp_path / "EURUSD1.csv", "\n".join(lines([day, clock, *values(bars)])))
+    assert_frame_equal(read(tmp_path), bars, check_exact=True)
+
+
+@pytest.mark.parametrize(("setting", "shift"), [("auto", 1), ("close", 1), ("open", 0)])
+def test_time_of_the_end_is_moved_to_the_beginning(setting: str, shift: int, tmp_path: Path) -> None:
+    bars = make_bars()
+    ends = bars.with_columns(pl.col("timestamp") + pl.duration(minutes=1))
+    put(tmp_path / "ES.txt", "\n".join(lines([ends["timestamp"].dt.strftime("%Y%m%d %H%M%S"), *values(bars)], ";")))
+    expected = ends.with_columns(pl.col("timestamp") - pl.duration(minutes=shift))
+    assert_frame_equal(read(tmp_path, bar_time=setting), expected, check_exact=True)
+
+
+def test_bar_time_close_needs_the_length_of_a_bar(tmp_path: Path) -> None:
+    make_bars(rows=1).write_parquet(tmp_path / "BTCUSDT.parquet")
+    with pytest.raises(DataError, match=r"times mark the end of bars.*set data.timeframe"):
+        read(tmp_path, bar_time="close")
+    assert read(tmp_path, bar_time="close", timeframe="1h")["timestamp"][0] == make_bars(rows=1)["timestamp"][
+        0
+    ].replace(hour=19)
+
+
+def test_times_without_zone_are_in_the_zone_of_the_settings(tmp_path: Path) -> None:
+    bars = make_bars()
+    local = bars["timestamp"].dt.convert_time_zone("America/New_York").dt.strftime("%Y-%m-%d %H:%M:%S")
+    put(tmp_path / "SPY.csv", "\n".join(["date,open,high,low,close,volume", *lines([local, *values(bars)])]))
+    assert_frame_equal(read(tmp_path, timezone="America/New_York"), bars, check_exact=True)
+
+
+def test_nothing_is_dropped_or_repaired(tmp_path: Path) -> None:
+    """Absent numbers stay null, duplicates and disorder stay: cleaning is to count them."""
+    put(
+        tmp_path / "BTCUSDT.csv",
+        "time,open,high,low,close,volume\n"
+        "2024-01-01 00:02,1,2,0.5,1,NaN\n2024-01-01 00:01,,2,0.5,null,5\n2024-01-01 00:01,,2,0.5,null,5\n,-1,inf,9,1\n",
+    )
+    raw = read(tmp_path)
+    assert raw.height == 4
+    assert raw["timestamp"].null_count() == 1
+    assert raw["open"].to_list() == [1.0, None, None, -1.0]
+    assert raw["close"].to_list() == [1.0, None, None, 1.0]
+    assert raw["volume"].is_nan().to_list() == [True, False, False, None]
+    assert raw["high"].to_list() == [2.0, 2.0, 2.0, float("inf")]
