@@ -100,10 +100,10 @@ def test_exact_duplicates_collapse_and_are_counted() -> None:
 
 
 def test_a_zero_has_no_sign() -> None:
-    rows = [{**GOOD, "timestamp": AT, "volume": volume} for volume in (0.0, -0.0)]
-    cleaned = clean(bars_frame([*series(), *rows]))
-    assert cleaned.counts["duplicate"] == 1
-    assert content_digest(cleaned.bars) == content_digest(clean(bars_frame([*series(), rows[0]])).bars)
+    zero, minus = ({**GOOD, "timestamp": AT, "volume": volume} for volume in (0.0, -0.0))
+    cleaned = [clean(bars_frame([*series(), *rows])) for rows in ([zero], [minus], [zero, minus], [minus, zero])]
+    assert [each.counts["duplicate"] for each in cleaned] == [0, 0, 1, 1]
+    assert len({content_digest(each.bars) for each in cleaned}) == 1
 
 
 def test_volume_may_be_absent() -> None:

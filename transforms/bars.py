@@ -120,11 +120,7 @@ def clean(raw: pl.DataFrame, *, timeframe: str | None = None) -> Cleaned:
             whole number of seconds.
     """
     columns = ["timestamp", *PRICES, *(["volume"] if "volume" in raw.columns else [])]
-    given = (
-        raw.select(pl.col("timestamp").cast(TIME), cs.by_name(columns[1:]).cast(pl.Float64) + 0.0)
-        .select(columns)
-        .rechunk()
-    )
+    given = raw.select(pl.col("timestamp").cast(TIME), *map(_unsigned_zero, columns[1:])).rechunk()
     distinct = _sorted_distinct(given)
     times = distinct["timestamp"].drop_nulls()
     times = times.filter(times.to_physical().diff().fill_null(1) > 0)
@@ -163,11 +159,14 @@ def _most_common(values: pl.Series) -> int:
     return int(counted["value"][0])
 
 
-def _sorted_distinct(given: pl.DataFrame) -> pl.DataFrame:
-    """Rows by time, then by value, each once.
+def _unsigned_zero(name: str) -> pl.Expr:
+    """Float64 column in which -0.0 is 0.0: rows that compare equal then have equal bits, and either may stay."""
+    number = pl.col(name).cast(pl.Float64)
+    return pl.when(number == 0).then(0.0).otherwise(number).alias(name)
 
-    Adding 0.0 to the numbers beforehand has made -0.0 and 0.0 one value, so that it cannot matter which row stays.
-    """
+
+def _sorted_distinct(given: pl.DataFrame) -> pl.DataFrame:
+    """Rows by time, then by value, each once."""
     if given["timestamp"].null_count() == 0 and (given["timestamp"].to_physical().diff().drop_nulls() > 0).all():
         return given
     return given.sort(given.columns).unique(maintain_order=True)
