@@ -255,9 +255,9 @@ def load_config(source: Mapping[str, Any] | str | os.PathLike[str], overrides: S
         ConfigError: the file cannot be read, a key is unknown, a value has the wrong type, or an override
             carries a secret. The message names the dotted key.
     """
-    settings = dict(source) if isinstance(source, Mapping) else _read_yaml(Path(source))
+    settings = dict(source) if isinstance(source, Mapping) else read_settings(Path(source))
     for override in overrides:
-        settings = _merge(settings, parse_override(override))
+        settings = overlay(settings, parse_override(override))
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
@@ -266,7 +266,7 @@ def load_config(source: Mapping[str, Any] | str | os.PathLike[str], overrides: S
 
 def merge(settings: Mapping[str, Any], key: str, value: object) -> dict[str, Any]:
     """Return `settings` with the dotted `key` set to `value`."""
-    return _merge(settings, _nest(key.split("."), value))
+    return overlay(settings, _nest(key.split("."), value))
 
 
 def parse_override(override: str) -> dict[str, Any]:
@@ -289,15 +289,17 @@ def _nest(path: Sequence[str], value: object) -> dict[str, Any]:
     return value  # type: ignore[return-value]  # path is never empty
 
 
-def _merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with the values of `top` laid over it, section by section."""
     merged = dict(base)
     for key, value in top.items():
         below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        merged[key] = overlay(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file; raises ConfigError naming the file."""
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -337,4 +339,3 @@ def _fields_at(path: Sequence[str]) -> tuple[str, ...]:
         candidates = [annotation, *get_args(annotation)]
         section = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
     return tuple(section.model_fields)
-

@@ -201,7 +201,8 @@ def fleet_z(excesses: Iterable[Mapping[str, Sequence[float]]]) -> FleetSkill:
     """Test whether log-loss changes on average, from the `excess_by_cluster` of models of one label and timeframe.
 
     Symbols move together and labels overlap, so what all models did in one stretch of the clock counts as a single
-    observation (cluster-robust standard error of the mean over rows). z is nan with fewer than two clusters.
+    observation (cluster-robust standard error of the mean over rows). z is nan with fewer than two
+    clusters, and where nothing varies, as when every model is shrunk to its base rate.
     """
     totals: dict[str, tuple[float, float]] = {}
     for excess in excesses:
@@ -215,4 +216,4 @@ def fleet_z(excesses: Iterable[Mapping[str, Sequence[float]]]) -> FleetSkill:
     if clusters < 2:
         return FleetSkill(mean, math.nan, clusters)
     error = math.sqrt(float(np.square(sums - mean * rows).sum()) * clusters / (clusters - 1)) / float(rows.sum())
-    return FleetSkill(mean, mean / error, clusters)
+    return FleetSkill(mean, mean / error if error else math.nan, clusters)

@@ -1,0 +1,114 @@
+"""Start a local Ray or join a cluster, with one thread budget a task; ask every node what it can see."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from job.config import RaySettings
+from job.environment import ROOT
+from job.errors import ConfigError
+
+THREAD_LIMITS: Final = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a run trains on; `joined` is False for a Ray that this process started."""
+
+    nodes: int
+    cpus: int
+    joined: bool
+
+
+@contextmanager
+def running(settings: RaySettings, *, threads: int = 1) -> Iterator[Cluster]:
+    """Start a local Ray, or join the cluster at `settings.address` or RAY_ADDRESS; leave it at the end.
+
+    A Ray that the caller has already started is used and left running.
+
+    Raises:
+        ConfigError: there is no cluster at the address.
+    """
+    if ray.is_initialized():
+        yield _size(joined=len(_alive()) > 1)
+        return
+    address = settings.address or os.environ.get("RAY_ADDRESS")
+    limits = {name: str(threads) for name in THREAD_LIMITS}
+    level = getattr(logging, settings.logging_level.upper() if settings.logging_level != "info" else "WARNING")
+    joined = address not in {None, "", "local"}
+    if address and joined:
+        _join(address, limits, level)
+    else:
+        _start(settings, limits, level)
+    if threading.current_thread() is threading.main_thread():
+        # Ray's own handler ends the process on the spot; a stopped job must still close its run record.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield _size(joined=joined)
+    finally:
+        ray.shutdown()
+
+
+def _start(settings: RaySettings, limits: Mapping[str, str], level: int) -> None:
+    """Start Ray on this machine. Its workers inherit this process's environment, which a runtime_env would slow."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ.update({**limits, "PYTHONPATH": os.pathsep.join(paths)})
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that its local token is on is no news
+    ray.init(
+        address="local",
+        num_cpus=settings.num_cpus,
+        num_gpus=settings.num_gpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=level,
+    )
+
+
+def _join(address: str, limits: Mapping[str, str], level: int) -> None:
+    """Join a running cluster. Submitted jobs have the code there already; otherwise it is shipped from here."""
+    runtime_env: dict[str, object] = {"env_vars": dict(limits)}
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
+        runtime_env |= {"working_dir": str(ROOT), "excludes": [".git", ".venv", "models", "tests", "data"]}
+    try:
+        ray.init(address=address, runtime_env=runtime_env, log_to_driver=False, logging_level=level)
+    except ConnectionError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"no Ray cluster at {address}: {reason}; start one, or unset ray.address and RAY_ADDRESS"
+        ) from None
+
+
+def _size(*, joined: bool) -> Cluster:
+    nodes = _alive()
+    cpus = int(sum(node["Resources"].get("CPU", 0) for node in nodes))
+    return Cluster(nodes=len(nodes), cpus=max(1, cpus), joined=joined)
+
+
+def _alive() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def ask_nodes(check: Callable[..., list[str]], *arguments: object) -> dict[str, list[str]]:
+    """Run `check(*arguments)` once on every node that can train; return its findings by the node's name."""
+    nodes = {
+        node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+        for node in _alive()
+        if node["Resources"].get("CPU")
+    }
+    remote = ray.remote(check)
+    answers = [
+        remote.options(
+            num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+        ).remote(*arguments)
+        for node in nodes
+    ]
+    return dict(zip(nodes.values(), ray.get(answers), strict=True))

@@ -1,0 +1,42 @@
+"""What this process runs on: the versions that decide a model's numbers, and the machine."""
+
+import hashlib
+import platform
+import sys
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+"""The project's folder, also inside a copy that Ray made of it."""
+
+NUMERIC_LIBRARIES: Final = ("polars", "numpy", "scipy", "scikit-learn")
+"""Libraries whose versions can change a model's numbers."""
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions of Python, of the numeric libraries and of this code; equal on all nodes of a run."""
+    libraries = {name: version(name) for name in NUMERIC_LIBRARIES}
+    return {"python": platform.python_version(), **libraries, "code": code_digest()}
+
+
+@cache
+def code_digest() -> str:
+    """Return 12 hex digits of the SHA-256 over the sources of job/ and transforms/."""
+    digest = hashlib.sha256()
+    for package in ("job", "transforms"):
+        for file in sorted((ROOT / package).rglob("*.py")):
+            digest.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@cache
+def cpu_model() -> str:
+    """Return the processor's marketing name, which decides the last bits of some sums."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

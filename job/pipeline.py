@@ -1,0 +1,137 @@
+"""THE PAGE TO READ FIRST: bars flow through one Ray Dataset and come out as committed models.
+
+    bundles of tasks → load_bars → prepare_samples → train_models → outcomes
+
+Two groupings share the steps. Partition-aligned (a model a series): the bars of a series are read whole by one task,
+so grouping them by timeframe needs no shuffle. Pooled (a model over many series): samples are made series by series,
+then `groupby(...).map_groups(...)` brings each model's rows together.
+"""
+
+import logging
+import pickle
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final
+
+import ray.data
+from ray.data import DataContext, Dataset
+
+from job.keys import Key
+from job.outcomes import Outcome, failed
+from job.planning import Bundle, Task, bundle, by_series, singles
+from job.pooling import GROUP_COLUMNS, Cap, caps_of, flat_samples, sample_times, train_group
+from job.rows import Job
+from job.steps import load_bars, prepare_samples, train_models
+from job.store import find_version, version_name
+from job.versions import outcome_of
+
+MAX_ROUNDS: Final = 3
+"""How often a task is started whose worker died; failures with a cause are final at once."""
+
+
+def train(tasks: Sequence[Task], job: Job, *, cpus: int) -> Iterator[Outcome]:
+    """Train every task and yield one outcome each, as they end.
+
+    Tasks whose worker died leave no outcome: they run again, each alone, until the last round.
+    """
+    pooled = "symbol" not in job.config.model_trainer.group_by
+    missing = {task.key: task for task in tasks}
+    for attempt in range(1, MAX_ROUNDS + 1):
+        this = replace(job, attempt=attempt)
+        if pooled:
+            outcomes = train_pooled(list(missing.values()), this)
+        else:
+            bundles = bundle(missing.values(), cpus=cpus) if attempt == 1 else singles(missing.values())
+            outcomes = train_aligned(bundles, this)
+        for outcome in outcomes:
+            del missing[outcome.key]
+            yield outcome
+        for outcome in committed(list(missing.values()), this):
+            del missing[outcome.key]
+            yield outcome
+        if not missing:
+            return
+    lost = {"type": "WorkerDied", "where": "training", "message": "the worker died each time: killed, or out of memory"}
+    yield from (failed(key, lost, attempts=MAX_ROUNDS) for key in missing)
+
+
+def train_aligned(bundles: Sequence[Bundle], job: Job) -> Iterator[Outcome]:
+    """Train models whose series are read whole by one task: no shuffle."""
+    step = remote_options(job)
+    return outcomes_of(
+        dataset(bundles, whole_groups=True)
+        .map_batches(partial(load_bars, job=job), **step)
+        .map_batches(partial(prepare_samples, job=job), **step)
+        .map_batches(partial(train_models, job=job), **step)
+    )
+
+
+def train_pooled(tasks: Sequence[Task], job: Job) -> Iterator[Outcome]:
+    """Train models over many series: samples series by series, then a shuffle by model."""
+    step = remote_options(job)
+    caps = sample_caps(tasks, job) if any(task.capped for task in tasks) else {}
+    return outcomes_of(
+        dataset(by_series(tasks), whole_groups=False)
+        .map_batches(partial(load_bars, job=job), **step)
+        .map_batches(partial(flat_samples, job=job, caps=caps), **step)
+        .groupby(list(GROUP_COLUMNS), num_partitions=len(tasks))
+        .map_groups(partial(train_group, job=job), batch_format="pyarrow", num_cpus=job.cpus_per_task)
+    )
+
+
+def sample_caps(tasks: Sequence[Task], job: Job) -> dict[Key, Cap]:
+    """Find, in a first pass over the bars, where each group's holdout begins and which share of the rest to keep."""
+    step = remote_options(job)
+    rows = (
+        dataset(by_series(tasks), whole_groups=True)
+        .map_batches(partial(load_bars, job=job), **step)
+        .map_batches(partial(sample_times, job=job), **step)
+        .iter_rows()
+    )
+    return caps_of(rows, job.config.model_trainer)
+
+
+def dataset(bundles: Sequence[Bundle], *, whole_groups: bool) -> Dataset:
+    """Return the Dataset of a run's bundles, one block each, in the given order.
+
+    With a target block size of one byte every row a step yields is a block of its own, so that a model's whole group
+    arrives as one batch and outcomes leave as soon as they exist. A shuffle wants ordinary blocks, unsliced.
+    """
+    context = DataContext.get_current()
+    context.target_max_block_size = 1 if whole_groups else None
+    context.max_errored_blocks = -1  # a worker's death costs its own tasks, which run again
+    context.execution_no_progress_timeout_s = -1  # a long fit is no hang
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated", DeprecationWarning)  # max_retries has no other way
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it prints whole tracebacks of errors that we record
+    return ray.data.from_items([{"head": pickle.dumps(one)} for one in bundles], override_num_blocks=len(bundles))
+
+
+def remote_options(job: Job) -> dict[str, Any]:
+    """Return how a step runs: whole blocks as Arrow, the task's CPUs, and no retries by Ray.
+
+    Ray retries a generator from its start and drops as many rows as it saw before, which loses rows in silence.
+    """
+    return {
+        "batch_format": "pyarrow",
+        "batch_size": None,
+        "num_cpus": job.cpus_per_task,
+        "max_retries": 0,
+    }
+
+
+def outcomes_of(outcomes: Dataset) -> Iterator[Outcome]:
+    """Run a Dataset and yield its outcomes as they arrive."""
+    return (Outcome.from_json(row["outcome"]) for row in outcomes.iter_rows())
+
+
+def committed(tasks: Sequence[Task], job: Job) -> Iterator[Outcome]:
+    """Yield outcomes of models that this run committed although their worker's answer was lost."""
+    store = job.store()
+    for task in tasks:
+        metadata = find_version(store, task.key, version_name(task.key, job.run_id))
+        if metadata is not None:
+            yield outcome_of(task.key, metadata)

@@ -1,0 +1,170 @@
+"""Pooled models: samples of many series in one shuffle, one row a sample.
+
+Every series gives each of its models at least one row, the first, whose `head` (pickled) carries the counts or the
+error of that series; so no group is ever empty, and no series is left out unseen.
+"""
+
+import hashlib
+import pickle
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from job.config import TrainerSettings
+from job.keys import Key
+from job.planning import Task
+from job.rows import FAILURES, Facts, Job, Loaded, Prepared, describe, unpack
+from job.splits import holdout_start
+from job.steps import samples_of, train_task
+from transforms.features import FEATURES
+
+GROUP_COLUMNS: Final = ("pool", "timeframe", "model_type")
+Times = npt.NDArray[np.int64]
+PolarsType = pl.DataType | type[pl.DataType]
+TIME: Final = pl.Datetime("us", "UTC")
+SCHEMA: Final[dict[str, PolarsType]] = {
+    "pool": pl.String,
+    "timeframe": pl.String,
+    "model_type": pl.String,
+    "head": pl.Binary,
+    "series": pl.String,
+    "timestamp": TIME,
+    "available_at": TIME,
+    "label": pl.Int8,
+    "label_end": TIME,
+    **dict.fromkeys(FEATURES, pl.Float32),
+}
+"""Columns of a shuffled row; the same for all models, so features that a model does not use are null."""
+
+
+@dataclass(frozen=True)
+class Cap:
+    """Where a group's holdout begins (µs, `available_at`), and the share of the rows before it to keep."""
+
+    holdout_from: int
+    share: float
+
+
+def flat_samples(batch: pa.Table, *, job: Job, caps: dict[Key, Cap]) -> Iterator[pa.Table]:
+    """Yield one table a task and series: its samples as rows, the first row carrying the head."""
+    for task, head, frame in _samples(batch, job):
+        kept = frame
+        if task.key in caps and frame.height:
+            cap = caps[task.key]
+            kept = thin(frame, cap, name=f"{head.series} {task.spec.random_state}")
+            counts = {**head.counts, "used": kept.height, "thinned": frame.height - kept.height}
+            head = replace(head, counts=counts, holdout_from=cap.holdout_from)  # noqa: PLW2901 - the same head, told more
+        yield _rows(task, head, kept)
+
+
+def sample_times(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
+    """Yield one row a task and series: the times of its samples (int64 µs, as bytes), for `caps_of`."""
+    for task, _, frame in _samples(batch, job):
+        times = frame["available_at"].to_physical().to_numpy() if frame.height else np.empty(0, np.int64)
+        yield pa.table({"key": [pickle.dumps(task.key)], "times": [times.tobytes()]})
+
+
+def caps_of(rows: Iterable[dict[str, Any]], settings: TrainerSettings) -> dict[Key, Cap]:
+    """Return each group's cap, from the rows of `sample_times`; holds one counter a distinct time, not a row."""
+    known: dict[Key, tuple[Times, Times]] = {}
+    for row in rows:
+        key = pickle.loads(row["key"])  # noqa: S301 - made by this run
+        new = np.frombuffer(row["times"], np.int64)
+        times, counts = known.get(key, (np.empty(0, np.int64), np.empty(0, np.int64)))
+        merged, where = np.unique(np.concatenate([times, new]), return_inverse=True)
+        weights = np.concatenate([counts, np.ones(len(new), np.int64)])
+        known[key] = merged, np.bincount(where, weights, len(merged)).astype(np.int64)
+    return {key: _cap(times, counts, settings) for key, (times, counts) in known.items() if len(times)}
+
+
+def _cap(times: Times, counts: Times, settings: TrainerSettings) -> Cap:
+    first = holdout_start(len(times), settings.test_size)
+    before, after = int(counts[:first].sum()), int(counts[first:].sum())
+    share = (settings.max_samples - after) / before if before else 1.0
+    return Cap(int(times[first]), min(1.0, max(share, 0.0)))
+
+
+def thin(frame: pl.DataFrame, cap: Cap, *, name: str) -> pl.DataFrame:
+    """Keep the share of rows before the holdout whose hash of (name, timestamp) is lowest, and all rows after."""
+    times = frame["available_at"].to_physical().to_numpy()
+    keep = (times >= cap.holdout_from) | (uniform_hash(times, name) < cap.share)
+    return frame.filter(pl.Series(keep))
+
+
+def uniform_hash(times: Times, name: str) -> npt.NDArray[np.float64]:
+    """Return a number in [0, 1) for each time, by the finaliser of SplitMix64 (Steele, Lea & Flood 2014)."""
+    mixed = times.astype(np.uint64) + np.uint64(zlib.crc32(name.encode()) * 0x9E3779B97F4A7C15 % 2**64)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (mixed ^ (mixed >> np.uint64(31))).astype(np.float64) / 2.0**64
+
+
+def _samples(batch: pa.Table, job: Job) -> Iterator[tuple[Task, Prepared, pl.DataFrame]]:
+    """Yield each task with its samples of one series; with an empty frame where that series failed."""
+    for loaded, bars in unpack(batch):
+        series = f"{loaded.bundle.series.exchange}/{loaded.bundle.series.symbol}"
+        for task in loaded.bundle.tasks:
+            yield task, *_samples_of(task, loaded, bars, job, series)
+
+
+def _samples_of(task: Task, loaded: Loaded, bars: pl.DataFrame, job: Job, series: str) -> tuple[Prepared, pl.DataFrame]:
+    if loaded.facts is None:
+        return Prepared(task, None, series=series, error=loaded.error), pl.DataFrame()
+    try:
+        samples, left_out = samples_of(task, bars, loaded.facts, job.config.data, name=series)
+    except FAILURES as error:
+        described = describe(error, "making samples", job)
+        return Prepared(task, None, series=series, error=described), pl.DataFrame()
+    head = Prepared(task, loaded.facts, samples.counts, samples.label_stats, left_out, series=series)
+    return head, samples.frame
+
+
+def _rows(task: Task, head: Prepared, frame: pl.DataFrame) -> pa.Table:
+    """Return the samples in the shuffle's columns behind a first row that holds nothing but the head."""
+    group = {"pool": task.key.symbol, "timeframe": task.key.timeframe, "model_type": task.key.model_type}
+    first = pl.DataFrame({**group, "head": pickle.dumps(head)})
+    rows = frame.with_columns(series=pl.lit(head.series), **{name: pl.lit(value) for name, value in group.items()})
+    typed = (part.cast({name: SCHEMA[name] for name in part.columns}) for part in (first, rows) if part.height)
+    return pl.concat([pl.DataFrame(schema=SCHEMA), *typed], how="diagonal").to_arrow()
+
+
+def train_group(group: pa.Table, *, job: Job) -> pa.Table:
+    """Train one pooled model on its rows; the series that failed are named in the outcome's warnings."""
+    frame = pl.DataFrame(pl.from_arrow(group))
+    heads = [pickle.loads(head) for head in frame["head"].drop_nulls().sort()]  # noqa: S301 - made by this run
+    samples = frame.filter(pl.col("head").is_null()).drop(*GROUP_COLUMNS, "head").sort("available_at", "series")
+    return pa.table({"outcome": [train_task(merge(heads), samples, job).to_json()]})
+
+
+def merge(heads: list[Prepared]) -> Prepared:
+    """Return the head of a pooled model from those of its series."""
+    heads = sorted(heads, key=lambda head: head.series)
+    good = [head for head in heads if head.error is None]
+    if not good:
+        return replace(heads[0], error=heads[0].error)
+    left_out = tuple(sorted({name for head in good for name in head.left_out}))
+    failed = tuple(f"left out {head.series}: {head.error['message']}" for head in heads if head.error is not None)
+    counts = {name: sum(head.counts.get(name, 0) for head in good) for name in good[0].counts}
+    facts = pool_facts([head.facts for head in good if head.facts is not None], failed)
+    stats = {"series": {head.series: head.label_stats for head in good}}
+    return replace(good[0], facts=facts, counts=counts, label_stats=stats, left_out=left_out)
+
+
+def pool_facts(facts: list[Facts], failed: tuple[str, ...]) -> Facts:
+    """Return the facts of several series as one: counts added, digests digested, files listed."""
+    names = sorted({name for one in facts for name in one.counts})
+    return replace(
+        facts[0],
+        first=min(one.first for one in facts),
+        last=max(one.last for one in facts),
+        counts={name: sum(one.counts.get(name, 0) for one in facts) for name in names},
+        digest=hashlib.sha256("".join(one.digest for one in facts).encode()).hexdigest(),
+        files=tuple(file for one in facts for file in one.files),
+        warnings=(*failed, *(warning for one in facts for warning in one.warnings)),
+    )

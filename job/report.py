@@ -1,0 +1,162 @@
+"""What a person sees of a run: a progress bar and tables on a terminal, plain log lines elsewhere."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from job.outcomes import Outcome
+from job.runs import RunRecord
+
+log = logging.getLogger("job")
+
+MOST_ROWS: Final = 40
+"""Tables of single models stop here; the run record has them all."""
+
+
+Watcher = Callable[[Outcome], None]
+"""Sees each outcome as it arrives."""
+
+
+def configure_logging(level: str) -> None:
+    """Send the job's log lines to stderr."""
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr, force=True
+    )
+    logging.getLogger().setLevel(logging.WARNING)
+    log.setLevel(level.upper())
+
+
+@contextmanager
+def watching(total: int) -> Iterator[Watcher]:
+    """Give a function that shows each outcome: on a progress bar if stderr is a terminal, else as a log line."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        done = 0
+
+        def line(outcome: Outcome) -> None:
+            nonlocal done
+            done += 1
+            log.log(*_line(outcome, f"{done}/{total} "))
+
+        yield line
+        return
+    columns = (
+        TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
+        TimeRemainingColumn(), TextColumn("{task.description}"),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("", total=total)
+
+        def advance(outcome: Outcome) -> None:
+            progress.update(bar, advance=1, description=str(outcome.key))
+            if outcome.status == "failed":
+                progress.console.print(_line(outcome)[1], style="red", markup=False, highlight=False)
+
+        yield advance
+
+
+def _line(outcome: Outcome, prefix: str = "") -> tuple[int, str]:
+    """Return the log level and text for an outcome."""
+    if outcome.error is not None:
+        text = f"{prefix}failed {outcome.key}: {outcome.error['message']}"
+        return logging.ERROR, text + (f"\n{trace}" if (trace := outcome.error.get("traceback")) else "")
+    scores = outcome.scores
+    return logging.INFO, (
+        f"{prefix}trained {outcome.key}: log-loss {_number(scores['log_loss'], 4)} (base {_number(scores['base_log_loss'], 4)}), "
+        f"skill {_percent(scores['skill'])} {_interval(scores)}, {outcome.rows} rows, {outcome.seconds:.1f} s"
+    )
+
+
+def show_result(record: RunRecord) -> None:
+    """Print the result: tables if stdout is a terminal, log lines elsewhere, and every warning once."""
+    for warning in sorted({warning for outcome in record.outcomes for warning in outcome.warnings}):
+        log.warning(warning)
+    for problem in record.problems:
+        log.error(problem)
+    summary = record.as_dict()
+    console = Console()
+    if console.is_terminal:
+        if len(record.outcomes) <= MOST_ROWS:
+            console.print(models_table(record.outcomes))
+        console.print(fleet_table(summary["fleet"]))
+    else:
+        for row in summary["fleet"]:
+            log.info("fleet %s %s: %s", row["model_type"], row["timeframe"], _fleet_line(row))
+    counts = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in summary["counts"].items() if count)
+    log.info("run %s %s: %s; models in %s", record.run_id, record.status, counts or "nothing to do", summary["output"])
+
+
+def models_table(outcomes: Iterable[Outcome]) -> Table:
+    """Return one row a model."""
+    table = Table(title="holdout scores, shrunk probabilities", title_justify="left")
+    for name in ("series", "model", "rows"):
+        table.add_column(name, justify="right" if name == "rows" else "left")
+    for score in ("accuracy", "base", "log-loss", "base", "logistic", "skill [95%]", "AUC", "s"):
+        table.add_column(score, justify="right")
+    for one in sorted(outcomes, key=lambda outcome: outcome.key):
+        name = (f"{one.exchange}/{one.symbol}", f"{one.model_type} {one.timeframe}")
+        if one.error is not None:
+            table.add_row(*name, "", "[red]failed[/]")
+            continue
+        scores = one.scores
+        losses = (_number(scores[field], 4) for field in ("log_loss", "base_log_loss", "benchmark_log_loss"))
+        skill = f"{_percent(scores['skill'])} {_interval(scores)}"
+        table.add_row(
+            *name, f"{one.rows:,}", _number(scores["accuracy"], 3), _number(scores["base_accuracy"], 3), *losses, skill,
+            _number(scores["roc_auc"], 3), f"{one.seconds:.1f}",
+        )  # fmt: skip
+    return table
+
+
+def fleet_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """Return one row a kind and timeframe."""
+    table = Table(title="all models of a kind against their base rates", title_justify="left")
+    for name in ("model", "models", "beat base", "change of log-loss", "z (below 0 is skill)"):
+        table.add_column(name, justify="left" if name == "model" else "right")
+    for row in rows:
+        table.add_row(
+            f"{row['model_type']} {row['timeframe']}", str(row["models"]), str(row["beat_base"]),
+            _number(row["change"], 5), _number(row["z"], 1),
+        )  # fmt: skip
+    return table
+
+
+def show_plan(described: Mapping[str, Any]) -> None:
+    """Print what a run would do, one row a kind and timeframe."""
+    table = Table(
+        title=f"{described['models']} models, about {described['cpu_seconds']} CPU seconds", title_justify="left"
+    )
+    for name in ("model", "models", "rows", "CPU s", "peak MB a task"):
+        table.add_column(name, justify="left" if name == "model" else "right")
+    for kind in described["kinds"]:
+        table.add_row(
+            f"{kind['model_type']} {kind['timeframe']}", str(kind["models"]), f"{kind['rows']:,}",
+            str(kind["cpu_seconds"]), str(kind["peak_mb_a_task"]),
+        )  # fmt: skip
+    Console().print(table)
+
+
+def _fleet_line(row: Mapping[str, Any]) -> str:
+    return (
+        f"{row['beat_base']} of {row['models']} beat their base rate, "
+        f"change of log-loss {_number(row['change'], 5)}, z {_number(row['z'], 1)}"
+    )
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "n/a" if value is None else f"{value:.{digits}f}"
+
+
+def _percent(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:+.2%}"
+
+
+def _interval(scores: Mapping[str, float | None]) -> str:
+    text = f"[{_percent(scores['skill_low'])}, {_percent(scores['skill_high'])}]"
+    return f"{text} underpowered" if scores["underpowered"] else text

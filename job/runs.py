@@ -1,0 +1,131 @@
+"""The run record: what a run was asked, what became of every task, kept in the store while it runs."""
+
+import json
+import math
+import time
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from job.config import Config
+from job.errors import DataError, JobError
+from job.metrics import fleet_z
+from job.outcomes import Outcome
+from job.store import Store, write_catalogue
+
+SAVE_EVERY_S: Final = 30.0
+OUTCOMES_A_FILE: Final = 1_000
+
+RunStatus = Literal["running", "finished", "interrupted", "aborted"]
+
+
+class RunRecord:
+    """The record of one run, rewritten in the store as outcomes arrive."""
+
+    def __init__(self, run_id: str, config: Config, store: Store, *, planned: int) -> None:
+        self.run_id = run_id
+        self.status: RunStatus = "running"
+        self.planned = planned
+        self.outcomes: list[Outcome] = []
+        self.problems: list[JobError] = []
+        self.cluster: dict[str, int] = {"nodes": 0, "cpus": 0}
+        self._config = config
+        self._store = store
+        self._started = datetime.now(UTC)
+        self._finished: datetime | None = None
+        self._saved = 0.0
+        self._files: list[str] = []
+        self._listed = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Take an outcome; save the record when the last time is long ago."""
+        self.outcomes.append(outcome)
+        if time.monotonic() - self._saved > SAVE_EVERY_S:
+            self.save()
+
+    def finish(self, status: RunStatus) -> None:
+        """Close the record and save it."""
+        self.status, self._finished = status, datetime.now(UTC)
+        self.save()
+
+    def save(self) -> None:
+        """Write record and catalogue; outcomes past the first thousand go to numbered files, written once."""
+        full = (len(self.outcomes) - 1) // OUTCOMES_A_FILE
+        for number in range(len(self._files), max(full, 0)):
+            path = f"runs/{self.run_id}/outcomes-{number}.jsonl"
+            part = self.outcomes[number * OUTCOMES_A_FILE : (number + 1) * OUTCOMES_A_FILE]
+            self._store.create(path, "".join(json.dumps(one.record()) + "\n" for one in part).encode())
+            self._files.append(path)
+        record = self.as_dict(outcomes=self.outcomes[len(self._files) * OUTCOMES_A_FILE :])
+        self._store.replace(f"runs/{self.run_id}.json", json.dumps(record, indent=1).encode())
+        if new := [one.summary for one in self.outcomes[self._listed :] if one.summary]:
+            write_catalogue(self._store, new)
+        self._listed = len(self.outcomes)
+        self._saved = time.monotonic()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Outcomes by status; a file that cannot be read counts as a failure."""
+        statuses = [outcome.status for outcome in self.outcomes]
+        counts = {status: statuses.count(status) for status in ("trained", "current", "failed")}
+        counts["current_not_latest"] = sum(
+            outcome.status == "current" and bool(outcome.warnings) for outcome in self.outcomes
+        )
+        counts["failed"] += len(self.problems)
+        counts["not_run"] = self.planned - len(self.outcomes)
+        return counts
+
+    @property
+    def exit_status(self) -> int:
+        """0 all trained, 1 some failed, 3 nothing but unusable data, 130 interrupted."""
+        if self.status == "interrupted":
+            return 130
+        failures = [outcome for outcome in self.outcomes if outcome.status == "failed"]
+        if not failures and not self.problems and not self.counts["not_run"]:
+            return 0
+        unusable = all(
+            outcome.error is not None and outcome.error["type"] == DataError.__name__ for outcome in failures
+        )
+        return DataError.exit_status if len(failures) == len(self.outcomes) and unusable else JobError.exit_status
+
+    def as_dict(self, outcomes: list[Outcome] | None = None) -> dict[str, Any]:
+        """Return the record as JSON values."""
+        shown = self.outcomes if outcomes is None else outcomes
+        return {
+            "run_id": self.run_id,
+            "status": self.status,
+            "started_at": self._started.isoformat(timespec="seconds"),
+            "finished_at": self._finished.isoformat(timespec="seconds") if self._finished else None,
+            "output": self._store.url,
+            "config": self._config.masked(),
+            "cluster": self.cluster,
+            "counts": self.counts,
+            "fleet": fleet_scores(self.outcomes),
+            "problems": [{"type": type(problem).__name__, "message": str(problem)} for problem in self.problems],
+            "outcome_files": self._files,
+            "outcomes": [outcome.record() for outcome in shown],
+        }
+
+
+def fleet_scores(outcomes: list[Outcome]) -> list[dict[str, Any]]:
+    """Return, for each kind and timeframe, how many trained models beat their base rate and the clustered z.
+
+    Symbols move together, so a count of winners alone overstates the evidence.
+    """
+    groups: dict[tuple[str, str], list[Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.status == "trained":
+            groups.setdefault((outcome.model_type, outcome.timeframe), []).append(outcome)
+    return [_fleet(*kind, members) for kind, members in groups.items()]
+
+
+def _fleet(model_type: str, timeframe: str, members: list[Outcome]) -> dict[str, Any]:
+    found = fleet_z(one.excess for one in members)
+    return {
+        "model_type": model_type,
+        "timeframe": timeframe,
+        "models": len(members),
+        "beat_base": sum((one.scores["skill"] or 0.0) > 0 for one in members),
+        "change": None if math.isnan(found.mean) else found.mean,
+        "z": None if math.isnan(found.z) else found.z,
+        "clusters": found.clusters,
+    }

@@ -1,0 +1,249 @@
+"""The Python API: configure once, train, load models, watch progress from another thread."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, Self
+
+from job.config import Config, load_config, merge
+from job.environment import versions
+from job.errors import ConfigError, StoreError
+from job.keys import Key
+from job.outcomes import Outcome
+from job.paths import resolve_input, resolve_output
+from job.planning import Plan, make_plan, with_known
+from job.report import Watcher
+from job.rows import Job
+from job.runs import RunRecord
+from job.store import Store, keys, load, new_run_id
+from job.store import versions as versions_in
+from job.training_data import ModelConfig, TrainingData, training_data
+
+TARGET_KEYS: Final = {
+    "symbol": "data.symbols",
+    "exchange": "data.exchange",
+    "timeframe": "data.timeframe",
+    "lookback_days": "data.lookback_days",
+    "start": "data.start",
+    "end": "data.end",
+    "input": "data.input",
+}
+"""Keys of the mapping that `RayModelTrainer.train_models` takes, and the settings that they stand for."""
+
+
+def run(config: Config, *, force: bool = False, watch: Watcher | None = None, plan: Plan | None = None) -> RunRecord:
+    """Train every model that `config` describes and the store does not hold; return the run record.
+
+    Ctrl-C ends a run cleanly: what is committed stays, and the record says `interrupted`.
+
+    Raises:
+        ConfigError: a setting, path or node cannot be used; nothing was trained.
+        DataError: there are no bars to train on.
+        StoreError: the store cannot be written.
+    """
+    plan = plan or make_plan(config)
+    output = config.model_trainer.model_directory
+    store = Store(output, options=config.storage.options)
+    store.check_writable()
+    known = with_known(plan.tasks, versions_in(store))
+    record = RunRecord(new_run_id(datetime.now(UTC)), config, store, planned=len(plan.tasks))
+    record.problems += plan.problems
+    record.save()
+    job = Job(run_id=record.run_id, config=config, output=output, versions=versions(), force=force)
+    try:
+        for outcome in _outcomes(replace(plan, tasks=tuple(known)), job, record):
+            record.add(outcome)
+            if watch is not None:
+                watch(outcome)
+    except KeyboardInterrupt:
+        record.finish("interrupted")
+    except BaseException:
+        record.finish("aborted")
+        raise
+    else:
+        record.finish("finished")
+    return record
+
+
+def _outcomes(plan: Plan, job: Job, record: RunRecord) -> Iterator[Outcome]:
+    """Start or join Ray, check its nodes, and yield one outcome a task."""
+    if not plan.tasks:
+        return
+    from job.cluster import running  # noqa: PLC0415 - Ray takes seconds to import, and is needed from here on only
+    from job.doctor import check_nodes  # noqa: PLC0415
+    from job.pipeline import train  # noqa: PLC0415
+
+    with running(job.config.ray) as cluster:
+        record.cluster = {"nodes": cluster.nodes, "cpus": cluster.cpus}
+        if cluster.joined:
+            check_nodes(job, plan)
+        yield from train(plan.tasks, job, cpus=cluster.cpus)
+
+
+class RayModelTrainer:
+    """Trains, finds and loads models. Ray starts with the first training and stays until `stop`."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._ray = ExitStack()
+        self._total = 0
+        self._outcomes: list[Outcome] = []
+        self._state = "idle"
+        self._started = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Shut down the Ray that this trainer started, if any."""
+        self._ray.close()
+
+    def train_models(self, target: Mapping[str, Any] | None = None, *, force: bool = False) -> dict[str, Any]:
+        """Train all models of a target and wait for them.
+
+        Args:
+            target: any of `symbol`, `exchange`, `timeframe` (of the bars), `lookback_days`, `start`, `end`, `input`;
+                what is absent comes from the configuration.
+            force: train models that are current, too.
+
+        Returns:
+            `analyst_models` and `tactician_models` by timeframe, each the flat scores with `status`, `version` and
+            `error`; for several series these stand under `series` by `exchange/symbol`. `run` is the run record.
+
+        Raises:
+            ConfigError, DataError, StoreError: nothing could be trained.
+        """
+        config = self._targeted(target or {})
+        plan = make_plan(config)
+        self._total, self._outcomes, self._state, self._started = len(plan.tasks), [], "running", time.monotonic()
+        try:
+            self._start_ray(config)
+            record = run(config, force=force, watch=self._outcomes.append, plan=plan)
+        finally:
+            self._state = "finished"
+        return _results(record)
+
+    def get_training_status(self) -> dict[str, Any]:
+        """Return state, models planned, done, trained and failed, and seconds since the start; from any thread."""
+        statuses = [outcome.status for outcome in self._outcomes]
+        return {
+            "state": self._state,
+            "total": self._total,
+            "done": len(statuses),
+            "trained": statuses.count("trained"),
+            "current": statuses.count("current"),
+            "failed": statuses.count("failed"),
+            "seconds": round(time.monotonic() - self._started, 1) if self._started else 0.0,
+        }
+
+    def load_model(
+        self,
+        model_type: str,
+        timeframe: str,
+        *,
+        symbol: str | None = None,
+        exchange: str | None = None,
+        version: str = "latest",
+        allow_pickle: bool = False,
+    ) -> tuple[Any, Any]:
+        """Return (model, scaler) of a stored version, both plain scikit-learn objects.
+
+        Raises:
+            StoreError: there is no such model, several series have one and none was named (they are listed), or the
+                artefact must not be loaded.
+        """
+        store = self._store()
+        key = _find_key(store, model_type, timeframe, symbol, exchange)
+        model, scaler, _ = load(store, key, version, allow_pickle=allow_pickle)
+        return model, scaler
+
+    def training_data(self, model_type: str, timeframe: str, target: Mapping[str, Any] | None = None) -> TrainingData:
+        """Return the features and labels that the model of one series would be trained on, made in this process."""
+        return training_data(self._targeted(target or {}), model_type, timeframe)
+
+    def train_model(self, model: ModelConfig, data: TrainingData) -> dict[str, Any]:
+        """Train one model on samples of one's own, in this process; return scores and version, like `train_models`.
+
+        Raises:
+            ConfigError, TrainingError: the samples do not suit the model; the message says which and why.
+        """
+        from job.training_data import train_on  # noqa: PLC0415 - brings scikit-learn, which planning does not need
+
+        return _entry(train_on(model, data, self._config))
+
+    def _store(self) -> Store:
+        return Store(self._config.model_trainer.model_directory, options=self._config.storage.options)
+
+    def _start_ray(self, config: Config) -> None:
+        from job.cluster import running  # noqa: PLC0415 - Ray takes seconds to import
+
+        self._ray.close()
+        self._ray.enter_context(running(config.ray))
+
+    def _targeted(self, target: Mapping[str, Any]) -> Config:
+        settings = self._config.model_dump()
+        for name, value in target.items():
+            if name not in TARGET_KEYS:
+                raise ConfigError(f"unknown target key {name!r}: known are {', '.join(TARGET_KEYS)}")
+            settings = merge(settings, TARGET_KEYS[name], value)
+        return resolved(load_config(settings))
+
+
+def setup_model_trainer(config: Mapping[str, Any] | str | os.PathLike[str]) -> RayModelTrainer:
+    """Return a trainer for a nested dict or a YAML file of settings.
+
+    Raises:
+        ConfigError: naming the key that is unknown or has the wrong type, or the file that cannot be read.
+    """
+    return RayModelTrainer(resolved(load_config(config)))
+
+
+def resolved(config: Config) -> Config:
+    """Return the settings with local input and output made absolute."""
+    data, trainer = config.data, config.model_trainer
+    chosen = "model_directory" in trainer.model_fields_set
+    place = {"model_directory": resolve_output(trainer.model_directory, chosen=chosen)}
+    where = {"input": resolve_input(data.input) if data.input else None}
+    return config.model_copy(
+        update={"data": data.model_copy(update=where), "model_trainer": trainer.model_copy(update=place)}
+    )
+
+
+def _find_key(store: Store, model_type: str, timeframe: str, symbol: str | None, exchange: str | None) -> Key:
+    matching = [
+        key
+        for key in keys(store)
+        if (key.model_type, key.timeframe) == (model_type, timeframe)
+        and symbol in {None, key.symbol}
+        and exchange in {None, key.exchange}
+    ]
+    wanted = f"{exchange or '*'}/{symbol or '*'} {model_type} {timeframe}"
+    if not matching:
+        known = ", ".join(sorted({str(key) for key in keys(store)})[:10]) or "none"
+        raise StoreError(f"no model {wanted} in {store.url}; there are: {known}")
+    if len(matching) > 1:
+        series = ", ".join(sorted(f"{key.exchange}/{key.symbol}" for key in matching)[:20])
+        raise StoreError(f"{len(matching)} models {wanted} in {store.url}: name symbol and exchange, one of {series}")
+    return matching[0]
+
+
+def _results(record: RunRecord) -> dict[str, Any]:
+    series: dict[str, dict[str, Any]] = {}
+    for outcome in record.outcomes:
+        one = series.setdefault(f"{outcome.exchange}/{outcome.symbol}", {"analyst_models": {}, "tactician_models": {}})
+        one[f"{outcome.model_type}_models"][outcome.timeframe] = _entry(outcome)
+    alone = next(iter(series.values())) if len(series) == 1 else {"analyst_models": {}, "tactician_models": {}}
+    return {**alone, "series": series, "run": record.as_dict()}
+
+
+def _entry(outcome: Outcome) -> dict[str, Any]:
+    return {**outcome.scores, "status": outcome.status, "version": outcome.version, "error": outcome.error}

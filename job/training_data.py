@@ -1,0 +1,180 @@
+"""Samples of one's own: what the Python API trains on when the features and labels are made elsewhere."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import polars as pl
+
+from job.config import Config, ModelSettings, ModelSpec
+from job.environment import versions
+from job.errors import ConfigError, TrainingError
+from job.keys import Key
+from job.outcomes import Outcome
+from job.planning import Plan, Task, make_plan
+from job.rows import Job, Prepared
+from job.steps import load_series, samples_of
+from job.store import new_run_id
+from job.versions import commit_version
+from transforms.bars import duration_us
+from transforms.features import DEFAULT_FEATURES
+
+KINDS: Final = ("analyst", "tactician")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One model for `RayModelTrainer.train_model`; algorithm and split come from the trainer's settings."""
+
+    model_type: str
+    timeframe: str
+    features: tuple[str, ...] = DEFAULT_FEATURES
+    target_column: str = "label"
+    test_size: float = 0.2
+    random_state: int = 42
+    n_estimators: int = 100
+    max_depth: int | None = 10
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Samples of one series, one row a bar, in time order.
+
+    Args:
+        features: pandas frame, one float column a feature, indexed by the bars' open times (UTC if without a zone).
+        labels: pandas Series on the same index: 1 up, 0 down; rows without a label are NaN and do not train.
+        timeframe: of the bars, such as `1h`.
+        model_type: `analyst` or `tactician`.
+        data_info: `symbol`, `exchange`, and when each label is known: `label_end` (times, one a row) or `horizon`
+            (bars; default: the horizon of the kind's label). Training rows whose label reaches into a test window are
+            left out by it.
+    """
+
+    features: pd.DataFrame
+    labels: "pd.Series[Any]"
+    timeframe: str
+    model_type: str
+    data_info: Mapping[str, Any] = field(default_factory=dict)
+
+
+def training_data(config: Config, model_type: str, timeframe: str) -> TrainingData:
+    """Read one series and return the samples that its model is trained on.
+
+    Raises:
+        ConfigError: more than one series is meant, or no such model is configured.
+        DataError: the bars cannot be used.
+    """
+    task = _one_task(make_plan(config), model_type, timeframe)
+    job = _job(config)
+    bars, facts = load_series(task.series[0], job)
+    name = f"{task.key.exchange}/{task.key.symbol}"
+    samples, left_out = samples_of(task, bars, facts, config.data, name=name)
+    frame = samples.frame.to_pandas().set_index("timestamp")
+    kept = [feature for feature in task.spec.features if feature not in left_out]
+    info = {"symbol": task.key.symbol, "exchange": task.key.exchange, "label_end": frame["label_end"], **samples.counts}
+    return TrainingData(frame[kept], frame["label"], timeframe, model_type, info)
+
+
+def _one_task(plan: Plan, model_type: str, timeframe: str) -> Task:
+    tasks = [task for task in plan.tasks if (task.key.model_type, task.key.timeframe) == (model_type, timeframe)]
+    if len(tasks) != 1 or len(tasks[0].series) != 1:
+        known = ", ".join(sorted({str(task.key) for task in plan.tasks})[:10])
+        raise ConfigError(
+            f"expected one series with a {model_type} {timeframe} model, got {len(tasks)}: name one of {known}"
+        )
+    return tasks[0]
+
+
+def train_on(model: ModelConfig, data: TrainingData, config: Config) -> Outcome:
+    """Train, score and commit one model on given samples; see `RayModelTrainer.train_model`."""
+    if (model.model_type, model.timeframe) != (data.model_type, data.timeframe):
+        raise ConfigError(
+            f"model config is for {model.model_type} {model.timeframe}, data for {data.model_type} {data.timeframe}"
+        )
+    spec = _spec(model, config)
+    key = Key(
+        str(data.data_info.get("exchange", config.data.exchange or "unknown")),
+        str(data.data_info.get("symbol", "custom")),
+        data.timeframe,
+        data.model_type,
+    )
+    samples = _samples(model, data, spec)
+    task = Task(key=key, spec=spec, series=(), rows=samples.height, seconds=0.0, memory=0)
+    prepared = Prepared(
+        task, None, {"used": samples.height}, {"definition": spec.label.definition(), "source": "caller"}
+    )
+    return commit_version(prepared, samples, _job(config))
+
+
+def _spec(model: ModelConfig, config: Config) -> ModelSpec:
+    if model.model_type not in KINDS:
+        raise ConfigError(f"model_type {model.model_type!r}: expected one of {', '.join(KINDS)}")
+    trainer = config.model_trainer
+    kind: ModelSettings = getattr(trainer, f"{model.model_type}_models")
+    return ModelSpec(
+        algorithm=kind.algorithm,
+        n_estimators=model.n_estimators,
+        max_depth=model.max_depth,
+        params=kind.params,
+        label=kind.label,
+        features=tuple(model.features),
+        test_size=model.test_size,
+        cv_folds=trainer.cv_folds,
+        embargo=trainer.embargo,
+        random_state=model.random_state,
+        calibrate=trainer.calibrate,
+        refit=trainer.refit,
+    )
+
+
+def _samples(model: ModelConfig, data: TrainingData, spec: ModelSpec) -> pl.DataFrame:
+    """Return the frame that training takes, from the labelled rows whose features are finite."""
+    frame = data.features
+    if missing := [name for name in model.features if name not in frame.columns]:
+        raise ConfigError(
+            f"features {missing} are not columns of the data (it has {', '.join(map(str, frame.columns))})"
+        )
+    if not frame.index.equals(data.labels.index):
+        raise ConfigError(f"features ({len(frame)} rows) and labels ({len(data.labels)} rows) have different indexes")
+    times = pd.DatetimeIndex(frame.index)
+    opened = pl.Series("timestamp", _microseconds(times)).cast(pl.Datetime("us", "UTC"))
+    width = duration_us(data.timeframe)
+    available = opened.dt.offset_by(f"{width}us")
+    horizon = int(data.data_info.get("horizon", spec.label.horizon))
+    ends = data.data_info.get("label_end")
+    known = (
+        available.dt.offset_by(f"{width * horizon}us")
+        if ends is None
+        else pl.Series(_microseconds(pd.DatetimeIndex(ends))).cast(pl.Datetime("us", "UTC"))
+    )
+    columns = {name: frame[name].to_numpy(dtype=np.float32) for name in model.features}
+    samples = pl.DataFrame(
+        {
+            "timestamp": opened,
+            "available_at": available,
+            "label_end": known,
+            "label": data.labels.to_numpy(dtype=np.float64),
+            **columns,
+        }
+    )
+    usable = samples.filter(pl.all_horizontal(pl.col("label", *model.features).is_finite())).sort("timestamp")
+    if bad := set(usable["label"].unique()) - {0.0, 1.0}:
+        raise TrainingError(f"labels must be 0 or 1, got {sorted(bad)[:3]}: map the classes first")
+    return usable.with_columns(pl.col("label").cast(pl.Int8))
+
+
+def _microseconds(times: pd.DatetimeIndex) -> np.ndarray[Any, np.dtype[np.int64]]:
+    utc = times.tz_localize("UTC") if times.tz is None else times.tz_convert("UTC")
+    return utc.as_unit("us").asi8
+
+
+def _job(config: Config) -> Job:
+    return Job(
+        run_id=new_run_id(datetime.now(UTC)),
+        config=config,
+        output=config.model_trainer.model_directory,
+        versions=versions(),
+    )

@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m tests.bench [case …]`, side by side with what they are compared to."""

@@ -1,0 +1,76 @@
+"""Which module may import what."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULES = sorted(path for package in ("job", "transforms") for path in (ROOT / package).rglob("*.py"))
+LAYERS = (
+    {"commands"},
+    {"trainer", "doctor"},
+    {"pipeline", "cluster", "training_data", "report", "runs"},
+    {"pooling", "steps", "versions"},
+    {"rows", "outcomes"},
+    {"planning"},
+    {"training", "store", "sources", "synth"},
+    {"fitting", "importances", "splits", "metrics"},
+    {"config"},
+    {"estimators"},
+    {"errors", "keys", "environment", "paths"},
+)
+"""From the top down: a module of job/ imports from its own layer or from a lower one."""
+
+
+def imports(path: Path) -> set[str]:
+    """Return every module that a file imports, wherever in the file."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+    return found
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_ray_and_fsspec_stay_where_they_belong(path: Path) -> None:
+    tops = {name.partition(".")[0] for name in imports(path)}
+    name = name_of(path)
+    assert "ray" not in tops or name in {"job/pipeline.py", "job/cluster.py"}
+    assert "fsspec" not in tops or name.startswith(("job/sources/", "job/store/"))
+    if name.startswith("transforms/"):
+        assert tops <= {"polars", "numpy", "transforms", *sys.stdlib_module_names}
+
+
+def layer(module: str) -> int:
+    (number,) = [number for number, names in enumerate(LAYERS) if module in names]
+    return number
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if name_of(path).startswith("job/")], ids=name_of)
+def test_imports_go_one_way(path: Path) -> None:
+    own = path.relative_to(ROOT / "job").parts[0].removesuffix(".py")
+    if own in {"__init__", "main"}:
+        return
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "job" and len(parts) > 1 and parts[1] != own:
+            assert layer(parts[1]) >= layer(own), f"{name_of(path)} imports {name}, which lies above it"
+
+
+def test_every_module_of_job_has_a_layer() -> None:
+    names = {path.relative_to(ROOT / "job").parts[0].removesuffix(".py") for path in (ROOT / "job").rglob("*.py")}
+    assert names - {"__init__", "main"} == set().union(*LAYERS)
+
+
+def test_files_stay_short() -> None:
+    long = {name_of(path): lines for path in MODULES if (lines := path.read_text(encoding="utf-8").count("\n")) > 350}
+    assert not long

@@ -1,0 +1,127 @@
+"""Settings: defaults, overrides, and one clear line for each mistake."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from job.config import Config, load_config, mask, parse_override
+from job.errors import ConfigError
+from transforms.labels import Direction, TripleBarrier
+
+
+def test_defaults_give_five_models_a_series() -> None:
+    specs = list(Config().model_specs())
+    assert [(kind, timeframe) for kind, timeframe, _ in specs] == [
+        ("analyst", "1h"),
+        ("analyst", "15m"),
+        ("analyst", "5m"),
+        ("analyst", "1m"),
+        ("tactician", "1m"),
+    ]
+    analyst, tactician = specs[0][2], specs[-1][2]
+    assert (analyst.algorithm, analyst.label) == ("random_forest", Direction(horizon=10))
+    assert (tactician.algorithm, tactician.label) == (
+        "hist_gradient_boosting",
+        TripleBarrier(k=1.5, window=20, horizon=15),
+    )
+    assert (analyst.test_size, analyst.cv_folds, analyst.embargo, analyst.random_state) == (0.2, 5, 0, 42)
+
+
+def test_file_then_overrides(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("model_trainer:\n  cv_folds: 3\n  analyst_models: {timeframes: [1h], label: direction(1)}\n")
+    config = load_config(file, ["model_trainer.cv_folds=4", "data.symbols=[BTC, ETH]", "data.start=2024-01-01"])
+    assert config.model_trainer.cv_folds == 4
+    assert config.data.symbols == ("BTC", "ETH")
+    assert config.data.start is not None
+    assert config.data.start.isoformat() == "2024-01-01T00:00:00+00:00"
+    assert config.model_trainer.analyst_models.label == Direction(horizon=1)
+    assert config.model_trainer.analyst_models.algorithm == "random_forest"
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["direction(3)", {"kind": "direction", "horizon": 3}, {"name": "direction", "horizon": 3}, Direction(horizon=3)],
+    ids=str,
+)
+def test_labels_in_every_wording(label: Any) -> None:
+    config = load_config({"model_trainer": {"analyst_models": {"label": label}}})
+    assert config.model_trainer.analyst_models.label == Direction(horizon=3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dta": {}}, "unknown key dta; did you mean 'data'"),
+        ({"data": {"simbols": []}}, "unknown key data.simbols; did you mean 'symbols'"),
+        ({"model_trainer": {"analyst_models": {"timeframe": []}}}, "analyst_models.timeframe; did you mean 'timeframes'"),
+        ({"model_trainer": {"cv_folds": "many"}}, "model_trainer.cv_folds: .*integer.*'many'"),
+        ({"model_trainer": {"test_size": 1.5}}, "model_trainer.test_size: .*less than 1.*1.5"),
+        ({"model_trainer": {"analyst_models": {"timeframes": ["1x"]}}}, "analyst_models.timeframes.0: .*1x"),
+        ({"model_trainer": {"analyst_models": {"algorithm": "random_forrest"}}}, "did you mean 'random_forest'"),
+        ({"model_trainer": {"analyst_models": {"features": ["rsi14"]}}}, "unknown feature 'rsi14'; did you mean 'rsi_14'"),
+        ({"model_trainer": {"analyst_models": {"label": "direktion(1)"}}}, "did you mean 'direction'"),
+        ({"model_trainer": {"group_by": ["symbol"]}}, "model_trainer.group_by: use one of exchange,symbol,timeframe"),
+        (
+            {"model_trainer": {"enable_analyst_models": False, "enable_tactician_models": False}},
+            "both kinds of model are disabled",
+        ),
+        ({"ray": {"address": "ray://head:10001"}}, "ray.address: ray:// is not supported.*ray job submit"),
+        ({"storage": {"format": "joblib"}}, "storage.format: .*'skops' or 'pkl'"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(settings)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("[1, 2]", "expected a mapping at the top, got list"), ("a: [", "is not YAML")],
+)
+def test_files_that_are_no_settings(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_config(file)
+
+
+def test_absent_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.yaml: No such file"):
+        load_config(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.symbols", "expected dotted.key=value"),
+        ("data.symbols=[", "not a YAML value"),
+        ("storage.options.secret=x", "secrets do not belong on a command line"),
+    ],
+)
+def test_bad_overrides(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_override(override)
+
+
+def test_an_override_through_a_value_is_refused() -> None:
+    with pytest.raises(ConfigError, match="cv_folds"):
+        load_config({}, ["model_trainer.cv_folds.deep=1"])
+
+
+def test_secrets_are_masked_at_any_depth() -> None:
+    options = {"key": "AKIA", "client_kwargs": {"aws_secret_access_key": "s", "endpoint_url": "http://here"}}
+    assert mask(options) == {
+        "key": "***",
+        "client_kwargs": {"aws_secret_access_key": "***", "endpoint_url": "http://here"},
+    }
+    config = load_config({"storage": {"options": options}})
+    assert "AKIA" not in str(config.masked())
+
+
+def test_settings_survive_a_round_trip() -> None:
+    config = load_config({"model_trainer": {"tactician_models": {"label": "triple_barrier(2, 30, 5)"}}})
+    assert load_config(config.model_dump(mode="json")) == config
+    assert load_config(config.model_dump()) == config

@@ -1,0 +1,258 @@
+"""The whole pipeline in process, on a Ray of its own: what comes out, what stays the same, what fails alone."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from job.cluster import running
+from job.config import Config, load_config
+from job.outcomes import Outcome
+from job.runs import RunRecord
+from job.store import Store, keys, load, read_catalogue
+from job.store import versions as versions_in
+from job.synth import make_bars, write_world
+from job.trainer import resolved, run
+
+FAST = {
+    "analyst_models": {"timeframes": ["15m", "1m"], "n_estimators": 10},
+    "tactician_models": {"n_estimators": 10},
+    "cv_folds": 2,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_for_all() -> Iterator[None]:
+    """One local Ray for the tests of this file."""
+    with running(load_config({"ray": {"num_cpus": 2}}).ray):
+        yield
+
+
+@pytest.fixture(scope="module")
+def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two symbols, five days."""
+    folder = tmp_path_factory.mktemp("bars")
+    write_world(folder, symbols=2, days=5, seed=3, world="signal")
+    return folder
+
+
+def config_for(bars: Path, output: Path, **settings: Any) -> Config:
+    trainer = {**FAST, "model_directory": str(output), **settings.pop("model_trainer", {})}
+    data = {"input": str(bars), **settings.pop("data", {})}
+    return resolved(load_config({"data": data, "model_trainer": trainer, **settings}))
+
+
+def by_key(record: RunRecord) -> dict[tuple[str, str, str], Outcome]:
+    return {(one.symbol, one.model_type, one.timeframe): one for one in record.outcomes}
+
+
+@pytest.fixture(scope="module")
+def trained(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunRecord, Store]:
+    """A run over both symbols, and its store."""
+    output = tmp_path_factory.mktemp("models")
+    return run(config_for(bars, output)), Store(str(output))
+
+
+def test_every_model_is_trained_committed_and_listed(trained: tuple[RunRecord, Store]) -> None:
+    record, store = trained
+    assert record.exit_status == 0
+    assert record.counts == {"trained": 6, "current": 0, "failed": 0, "current_not_latest": 0, "not_run": 0}
+    assert len(keys(store)) == 6
+    assert {one["version"] for one in read_catalogue(store)} == {one.version for one in record.outcomes}
+    for outcome in record.outcomes:
+        model, scaler, metadata = load(store, outcome.key)
+        assert model.predict_proba(scaler.transform(np.zeros((3, len(metadata["features"])), np.float32))).shape == (
+            3,
+            2,
+        )
+        assert metadata["run_id"] == record.run_id
+        assert metadata["data"]["content_digest"]
+        assert metadata["scores"]["log_loss"] == outcome.scores["log_loss"]
+
+
+def test_the_run_record_is_in_the_store(trained: tuple[RunRecord, Store]) -> None:
+    record, store = trained
+    stored = json.loads(store.read(f"runs/{record.run_id}.json"))
+    assert stored == json.loads(json.dumps(record.as_dict()))
+    assert stored["status"] == "finished"
+    assert stored["cluster"]["cpus"] == 2
+    names = {"accuracy", "precision", "recall", "f1", "log_loss", "roc_auc", "brier", "cv_mean", "cv_std"}
+    names |= {"base_accuracy", "base_log_loss", "skill", "skill_low", "skill_high", "skill_raw"}
+    names |= {"benchmark_log_loss", "shrink", "underpowered"}
+    for outcome in stored["outcomes"]:
+        assert names <= set(outcome["scores"])
+        assert outcome["cpu_seconds"] > 0
+        assert outcome["peak_rss_mb"] > 100
+        assert outcome["error"] is None
+
+
+def test_a_second_run_trains_nothing(bars: Path, trained: tuple[RunRecord, Store]) -> None:
+    first, store = trained
+    config = config_for(bars, Path(store.url))
+    again = run(config)
+    assert again.counts["current"] == 6
+    assert {one.version for one in again.outcomes} == {one.version for one in first.outcomes}
+    assert again.exit_status == 0
+
+
+def test_force_adds_versions_with_the_same_predictions(bars: Path, tmp_path: Path) -> None:
+    config = config_for(bars, tmp_path, data={"symbols": ["SYN00USDT"]})
+    one, two = run(config), run(config, force=True)
+    assert two.counts["trained"] == 3
+    store = Store(str(tmp_path))
+    assert len(versions_in(store)) == 6
+    probe = np.random.default_rng(0).normal(size=(200, 20)).astype(np.float32)
+    for key, outcome in by_key(one).items():
+        assert outcome.version is not None
+        (old, scaler, _), (new, _, _) = load(store, outcome.key, outcome.version), load(store, outcome.key)
+        scaled = scaler.transform(probe)
+        assert np.array_equal(old.predict_proba(scaled), new.predict_proba(scaled)), key
+        assert by_key(two)[key].scores == outcome.scores
+
+
+def test_the_cut_of_the_files_and_the_order_of_rows_change_nothing(
+    bars: Path, trained: tuple[RunRecord, Store], tmp_path: Path
+) -> None:
+    whole = pl.read_parquet(next((bars / "exchange=synthetic" / "symbol=SYN00USDT").glob("*.parquet")))
+    shuffled = whole.sample(fraction=1.0, shuffle=True, seed=1)
+    folder = tmp_path / "bars" / "exchange=synthetic" / "symbol=SYN00USDT"
+    folder.mkdir(parents=True)
+    cuts = [0, 11, 700, 4000, shuffled.height]
+    for number, (start, stop) in enumerate(zip(cuts, [*cuts[1:], None], strict=True)):
+        if stop is not None:
+            shuffled[start:stop].write_parquet(folder / f"part-{number}-1m.parquet")
+    record = run(config_for(tmp_path / "bars", tmp_path / "models"))
+    before = by_key(trained[0])
+    assert len(record.outcomes) == 3
+    for key, outcome in by_key(record).items():
+        assert outcome.scores == before[key].scores
+        assert outcome.rows == before[key].rows
+
+
+def test_one_bad_file_fails_alone(bars: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bars"
+    good = folder / "exchange=synthetic" / "symbol=GOOD"
+    good.mkdir(parents=True)
+    make_bars(seed=1, days=4).write_parquet(good / "GOOD-1m.parquet")
+    for name, frame in {
+        "NEGATIVE": make_bars(seed=1, days=4).with_columns(pl.col("low") * -1),
+        "ONEBAR": make_bars(seed=1, days=4)[:1],
+        "ONECLASS": make_bars(seed=1, days=4).with_columns(
+            (100 * (1 + pl.int_range(pl.len()) * 1e-6)).alias(name) for name in ("open", "high", "low", "close")
+        ),
+    }.items():
+        path = folder / "exchange=synthetic" / f"symbol={name}"
+        path.mkdir()
+        frame.write_parquet(path / f"{name}-1m.parquet")
+    record = run(config_for(folder, tmp_path / "models"))
+    assert record.exit_status == 1
+    assert {one.symbol for one in record.outcomes if one.status == "trained"} == {"GOOD"}
+    messages = {one.symbol: one.error["message"] for one in record.outcomes if one.error and one.timeframe == "1m"}
+    assert "non_positive_price" in messages["NEGATIVE"]
+    assert "NEGATIVE" in messages["NEGATIVE"]
+    assert "ONEBAR" in messages["ONEBAR"]
+    assert "labels of the training window" in messages["ONECLASS"]
+    assert all("\n" not in message for message in messages.values())
+
+
+def test_a_few_bad_bars_are_kept_apart_and_told(tmp_path: Path) -> None:
+    bars = make_bars(seed=1, days=4)
+    broken = bars.with_columns(
+        high=pl.when(pl.int_range(pl.len()) % 997 == 5).then(pl.col("low") / 2).otherwise("high")
+    )
+    broken.write_parquet(tmp_path / "BTC-1m.parquet")
+    record = run(
+        config_for(tmp_path / "BTC-1m.parquet", tmp_path / "models", model_trainer={"enable_tactician_models": False})
+    )
+    assert record.exit_status == 0
+    (warning,) = {warning for one in record.outcomes for warning in one.warnings}
+    assert "high_below_low 6" in warning
+    rejected = pl.read_parquet(next((tmp_path / "models" / "rejected").rglob("*.parquet")))
+    assert rejected.height == 6
+    assert set(rejected["rule"]) == {"high_below_low"}
+
+
+def test_pooled_models_train_over_all_series(bars: Path, tmp_path: Path) -> None:
+    record = run(config_for(bars, tmp_path, model_trainer={"group_by": ["timeframe"]}))
+    assert record.exit_status == 0
+    assert len(record.outcomes) == 3
+    minute = by_key(record)["all", "analyst", "1m"]
+    _, _, metadata = load(Store(str(tmp_path)), minute.key)
+    assert minute.rows > 13_000
+    assert set(metadata["label"]["series"]) == {"synthetic/SYN00USDT", "synthetic/SYN01USDT"}
+    assert (tmp_path / "pooled" / "all").is_dir()
+
+
+def test_a_cap_keeps_every_row_of_the_holdout(bars: Path, tmp_path: Path) -> None:
+    settings = {"group_by": ["timeframe"], "enable_tactician_models": False}
+    whole = run(config_for(bars, tmp_path / "a", model_trainer=settings))
+    capped = run(config_for(bars, tmp_path / "b", model_trainer={**settings, "max_samples": 6_000}))
+    outcome = by_key(capped)["all", "analyst", "1m"]
+    assert outcome.rows == pytest.approx(6_000, rel=0.02)
+    (_, _, one), (_, _, two) = (load(Store(str(tmp_path / name)), outcome.key) for name in ("a", "b"))
+    assert one["split"]["holdout"]["test_rows"] == two["split"]["holdout"]["test_rows"]
+    assert one["split"]["holdout"]["test_from"] == two["split"]["holdout"]["test_from"]
+    assert two["data"]["samples"]["thinned"] > 0
+    assert by_key(whole)["all", "analyst", "1m"].rows == outcome.rows + two["data"]["samples"]["thinned"]
+
+
+def test_one_bad_series_of_a_pool_is_named(bars: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bars"
+    for name, frame in {"A": make_bars(seed=1, days=4), "B": make_bars(seed=2, days=4)[:1]}.items():
+        path = folder / f"symbol={name}"
+        path.mkdir(parents=True)
+        frame.write_parquet(path / f"{name}-1m.parquet")
+    settings = {"group_by": ["timeframe"], "enable_tactician_models": False}
+    record = run(config_for(folder, tmp_path / "models", model_trainer=settings))
+    assert record.counts["trained"] == 2
+    assert any("left out unknown/B" in warning for one in record.outcomes for warning in one.warnings)
+
+
+def test_a_killed_worker_costs_only_time(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kill a worker while it trains: its bundle's models are trained again, each alone."""
+    import psutil
+
+    killed: list[int] = []
+
+    def kill_first(outcome: Outcome) -> None:
+        if not killed:
+            for process in psutil.process_iter(["cmdline"]):
+                if any("ray::" in part and "MapBatches" in part for part in process.info["cmdline"] or []):
+                    os.kill(process.pid, signal.SIGKILL)
+                    killed.append(process.pid)
+
+    record = run(config_for(bars, tmp_path, model_trainer={"cv_folds": 5}), watch=kill_first)
+    assert killed
+    assert record.counts["trained"] == 6
+    assert max(one.attempts for one in record.outcomes) == 2
+
+
+def test_lookback_start_and_end_limit_the_samples_but_not_the_warmup(bars: Path, tmp_path: Path) -> None:
+    ranges: dict[str, dict[str, Any]] = {
+        "days": {"lookback_days": 2},
+        "dates": {"start": "2024-01-04", "end": "2024-01-06"},
+    }
+    found = {}
+    for name, data in ranges.items():
+        config = config_for(
+            bars,
+            tmp_path / name,
+            data={**data, "symbols": ["SYN00USDT"]},
+            model_trainer={"enable_tactician_models": False},
+        )
+        found[name] = by_key(run(config))["SYN00USDT", "analyst", "1m"]
+    assert found["days"].scores == found["dates"].scores
+    assert 2 * 1440 * 0.98 < found["days"].rows <= 2 * 1440
+
+
+def test_outcomes_survive_json() -> None:
+    outcome = Outcome("a", "b", "1m", "analyst", "trained", warnings=("x",), excess={"1": [1.0, 2.0]})
+    assert Outcome.from_json(outcome.to_json()) == outcome
+    assert "excess" not in replace(outcome).record()

@@ -1,0 +1,130 @@
+"""Tasks, bundles and fingerprints."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from job.config import Config, load_config
+from job.errors import ConfigError
+from job.keys import Key
+from job.planning import Bundle, Task, bundle, by_series, describe_plan, fingerprint, make_plan, plan_tasks, with_known
+from job.sources import Series, SourceFile
+
+
+def series(symbol: str, exchange: str = "binance", rows: int = 43_200) -> Series:
+    file = SourceFile(url=f"/bars/{symbol}-1m.feather", size=rows * 24, stamp="", format="feather")
+    return Series(exchange=exchange, symbol=symbol, timeframe="1m", files=(file,))
+
+
+def test_a_task_for_every_model_of_every_series() -> None:
+    tasks = plan_tasks([series("ETH"), series("BTC")], Config())
+    assert len(tasks) == 10
+    assert [task.key for task in tasks] == sorted(task.key for task in tasks)
+    assert {task.key.symbol for task in tasks} == {"BTC", "ETH"}
+    hour = next(task for task in tasks if task.key.stem == "analyst_1h")
+    minute = next(task for task in tasks if task.key.stem == "analyst_1m")
+    assert minute.rows == pytest.approx(60 * hour.rows, rel=0.01)
+    assert minute.seconds > hour.seconds
+    assert minute.memory > hour.memory
+
+
+def test_a_lookback_caps_the_estimated_rows() -> None:
+    config = load_config({"data": {"lookback_days": 7}})
+    (task, *_) = (task for task in plan_tasks([series("BTC")], config) if task.key.timeframe == "1m")
+    assert task.rows == 7 * 1440
+
+
+@pytest.mark.parametrize(
+    ("group_by", "keys"),
+    [
+        ("timeframe", {("pooled", "all")}),
+        ("exchange,timeframe", {("pooled", "binance"), ("pooled", "kraken")}),
+        ("timeframe,symbol,exchange", {("binance", "BTC"), ("binance", "ETH"), ("kraken", "BTC")}),
+    ],
+)
+def test_groupings(group_by: str, keys: set[tuple[str, str]]) -> None:
+    config = load_config({"model_trainer": {"group_by": group_by}})
+    tasks = plan_tasks([series("BTC"), series("ETH"), series("BTC", "kraken")], config)
+    assert {(task.key.exchange, task.key.symbol) for task in tasks} == keys
+    assert len(tasks) == 5 * len(keys)
+
+
+def test_pooled_rows_are_capped() -> None:
+    config = load_config({"model_trainer": {"group_by": "timeframe", "max_samples": 50_000}})
+    tasks = {task.key.stem: task for task in plan_tasks([series("BTC"), series("ETH")], config)}
+    assert (tasks["analyst_1m"].rows, tasks["analyst_1m"].capped) == (50_000, True)
+    assert not tasks["analyst_1h"].capped
+    assert [one.series.symbol for one in by_series(list(tasks.values()))] == ["BTC", "ETH"]
+
+
+def task(symbol: str, number: int, seconds: float) -> Task:
+    spec = next(iter(Config().model_specs()))[2]
+    key = Key("binance", symbol, f"{number}m", "analyst")
+    return Task(key=key, spec=spec, series=(series(symbol),), rows=1, seconds=seconds, memory=1)
+
+
+@given(
+    costs=st.lists(st.tuples(st.sampled_from("ABC"), st.floats(0.01, 100)), min_size=1, max_size=40),
+    cpus=st.integers(1, 64),
+)
+def test_bundles_hold_every_task_once_and_stay_short(costs: list[tuple[str, float]], cpus: int) -> None:
+    tasks = [task(symbol, number + 1, seconds) for number, (symbol, seconds) in enumerate(costs)]
+    bundles = bundle(tasks, cpus=cpus)
+    assert sorted(one.key for part in bundles for one in part.tasks) == sorted(one.key for one in tasks)
+    assert [part.seconds for part in bundles] == sorted((part.seconds for part in bundles), reverse=True)
+    limit = min(30.0, sum(one.seconds for one in tasks) / (3 * cpus))
+    for part in bundles:
+        assert {one.series[0] for one in part.tasks} == {part.series}
+        assert len(part.tasks) == 1 or part.seconds <= limit * (1 + 1e-9)
+
+
+def test_five_models_of_one_symbol_use_both_cores() -> None:
+    bundles = bundle(plan_tasks([series("BTC")], Config()), cpus=2)
+    assert len(bundles) >= 2
+
+
+def test_known_versions_reach_their_task() -> None:
+    tasks = [task("A", 1, 1.0), task("B", 1, 1.0)]
+    summaries = [
+        {"version": f"v{number}", "key": ["binance", "A", "1m", "analyst"], "fingerprint": f"f{number}"}
+        for number in (1, 2)
+    ]
+    a, b = with_known(tasks, summaries)
+    assert a.known == (("f1", "v1"), ("f2", "v2"))
+    assert b.known == ()
+
+
+def test_a_fingerprint_changes_with_what_decides_the_model_and_with_nothing_else() -> None:
+    config = Config()
+    spec = next(iter(config.model_specs()))[2]
+
+    def of(spec: object = spec, **changes: object) -> str:
+        values = {"timeframe": "1h", "data": config.data, "content_digest": "abc", **changes}
+        return fingerprint(spec, **values)  # type: ignore[arg-type]
+
+    assert of() == of()
+    assert of(data=config.data.model_copy(update={"input": "elsewhere", "symbols": ("BTC",)})) == of()
+    assert of(data=config.data.model_copy(update={"max_fill": 6})) != of()
+    assert of(content_digest="abd") != of()
+    assert of(timeframe="5m") != of()
+    for field, value in {"n_estimators": 7, "features": spec.features[1:], "random_state": 1, "test_size": 0.3}.items():
+        assert of(spec=spec.model_copy(update={field: value})) != of(), field
+    assert of(spec=spec.model_copy(update={"label": replace(spec.label, horizon=3)})) != of()
+
+
+def test_a_plan_without_input_says_what_to_set() -> None:
+    with pytest.raises(ConfigError, match=r"data\.input is not set"):
+        make_plan(Config())
+
+
+def test_a_plan_is_described_by_kind() -> None:
+    described = describe_plan(plan_tasks([series("BTC"), series("ETH")], Config()))
+    assert described["models"] == 10
+    assert [kind["models"] for kind in described["kinds"]] == [2] * 5
+    assert described["cpu_seconds"] > 0
+
+
+def test_bundles_know_their_cost() -> None:
+    assert Bundle(series("A"), (task("A", 1, 1.5), task("A", 2, 2.0))).seconds == 3.5
