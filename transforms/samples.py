@@ -57,7 +57,7 @@ def make_samples(
     Bars before `start` warm the features up and give no sample.
 
     Raises:
-        ValueError: `timeframe` is finer than `source`, or no multiple of it.
+        ValueError: `timeframe` is finer than `source`, or no multiple of it; or a feature lacks its input.
     """
     joined = resample(
         bars, source=source, timeframe=timeframe, offset_us=offset_us, min_coverage=min_coverage, gaps=gaps
@@ -67,12 +67,10 @@ def make_samples(
     judged = labelled.with_columns(state=_state(labelled, features))
     first = 0 if start is None else int(judged["timestamp"].search_sorted(pl.Series([start], dtype=TIME))[0])
     span = judged.slice(first)
-    close_time = pl.col("timestamp") + pl.duration(microseconds=duration_us(timeframe))
-    frame = span.filter(pl.col("state") == "used").select(
-        "timestamp", "label", "label_end", *features, available_at=close_time
-    )
-    columns = ["timestamp", "available_at", "label", "label_end", *features]
-    return Samples(frame.select(columns), joined.counts | _counts(span), _label_stats(label, span, timeframe))
+    available_at = (pl.col("timestamp") + pl.duration(microseconds=duration_us(timeframe))).alias("available_at")
+    used = span.filter(pl.col("state") == "used")
+    frame = used.select("timestamp", available_at, "label", "label_end", *features)
+    return Samples(frame, joined.counts | _counts(span), _label_stats(label, span, timeframe))
 
 
 def _state(labelled: pl.DataFrame, features: Sequence[str]) -> pl.Expr:
