@@ -102,9 +102,9 @@ def _counts(span: pl.DataFrame) -> dict[str, int]:
 
 
 def _label_stats(label: Label, span: pl.DataFrame, timeframe: str) -> dict[str, Any]:
-    with_features = span.filter(pl.col("state").is_in(["no_label", "used"]))
-    widths = span.filter(pl.col("state") == "used")["barrier"].drop_nulls().to_numpy()
-    notes = {note: with_features["label_note"].eq_missing(note).mean() for note in _NOTED}
+    judged = span["label_note"].filter(span["state"].is_in(["no_label", "used"]))
+    widths = span["barrier"].filter(span["state"] == "used").drop_nulls().to_numpy()
+    notes = {note: judged.eq_missing(note).mean() for note in _NOTED}
     unique = uniqueness(span, timeframe)
     return {
         "definition": label.definition(),
