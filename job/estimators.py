@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils._param_validation import InvalidParameterError
 
 from job.errors import ConfigError
+from job.forest import fit_forest
 
 Importance = Literal["impurity", "permutation", "absolute_coefficient"]
 
@@ -59,11 +60,16 @@ class Window:
     pooled: bool = False
 
 
+def _fit(estimator: Any, matrix: Any, label: Any) -> None:
+    estimator.fit(matrix, label)
+
+
 @dataclass(frozen=True)
 class Algorithm:
     """One entry of `ALGORITHMS`; `version` moves whenever the defaults do, so that models are trained anew.
 
-    `parallel` algorithms take `n_jobs`; `precision` is that of the features which the estimator is fitted on.
+    `parallel` algorithms take `n_jobs`; `precision` is that of the features which the estimator is fitted on;
+    `fit(estimator, matrix, label)` fits it in place.
     """
 
     name: str
@@ -73,6 +79,7 @@ class Algorithm:
     version: int
     parallel: bool = False
     precision: type[np.floating[Any]] = np.float32
+    fit: Callable[[Any, Any, Any], None] = _fit
 
 
 def build(spec: Hyperparameters, window: Window, *, n_jobs: int = 1) -> ClassifierMixin:
@@ -153,7 +160,9 @@ def _logistic(spec: Hyperparameters, window: Window) -> dict[str, Any]:  # noqa:
 ALGORITHMS: Final[dict[str, Algorithm]] = {
     algorithm.name: algorithm
     for algorithm in (
-        Algorithm("random_forest", RandomForestClassifier, _forest, "impurity", version=1, parallel=True),
+        Algorithm(
+            "random_forest", RandomForestClassifier, _forest, "impurity", version=1, parallel=True, fit=fit_forest
+        ),
         Algorithm("extra_trees", ExtraTreesClassifier, _forest, "impurity", version=1, parallel=True),
         Algorithm("gradient_boosting", GradientBoostingClassifier, _gradient_boosting, "permutation", version=1),
         Algorithm(

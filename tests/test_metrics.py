@@ -108,15 +108,16 @@ def test_block_length(times: int, horizon: int, length: int) -> None:
     assert block_length(times, horizon) == length
 
 
-def test_interval_is_that_of_many_resamples() -> None:
+@pytest.mark.parametrize("distinct", [70, 300])
+def test_interval_is_that_of_many_resamples(distinct: int) -> None:
     random = np.random.default_rng(5)
-    times = np.sort(random.integers(0, 300, 500))
+    times = np.sort(np.concatenate([np.arange(distinct), random.integers(0, distinct, 500 - distinct)]))
     loss, base_loss = random.uniform(0.4, 1.0, 500), random.uniform(0.6, 0.8, 500)
     found = skill(times, loss, base_loss, horizon_bars=2)
     draws = circular_block_bootstrap(
         times, lambda rows: 1 - loss[rows].sum() / base_loss[rows].sum(), block=10, draws=4_000, random=random
     )
-    blocks = len(np.unique(times)) // block_length(len(np.unique(times)), 2)
+    blocks = distinct // 10
     half_width = student_t.ppf(0.975, blocks - 1) * draws.std() * math.sqrt(blocks / (blocks - 1))
     assert found.value == pytest.approx(1 - loss.sum() / base_loss.sum())
     assert found.low is not None

@@ -1,0 +1,203 @@
+"""Forests grown from histograms are those of scikit-learn, node for node, given the same draw of rows."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import skops.io
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import log_loss
+from sklearn.tree import DecisionTreeClassifier
+
+from job import forest as forests
+from job.forest import candidates, fit_forest, grow, suits
+from job.trees import MAX_BINS, Rules, bin_edges, bin_rows, bootstrap, grow_batch
+
+Matrix = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int8]
+
+
+def problem(rows: int, *, features: int = 6, seed: int = 0, values: int | None = None) -> tuple[Matrix, Labels]:
+    """Features, of no more than `values` distinct values each, and labels that the first two decide in part."""
+    random = np.random.default_rng(seed)
+    matrix = random.standard_normal((rows, features)).astype(np.float32)
+    if values is not None:
+        matrix = np.round(matrix * values / 8).astype(np.float32)
+    log_odds = matrix[:, 0] / matrix[:, 0].std() + (matrix[:, 1] > 0)
+    return np.asfortranarray(matrix), (random.uniform(size=rows) < 1 / (1 + np.exp(-log_odds))).astype(np.int8)
+
+
+def facts(tree: Any) -> list[tuple[Any, ...]]:
+    """What every node holds, whatever the order of nodes."""
+    columns = tree.feature, tree.n_node_samples, tree.weighted_n_node_samples, tree.impurity.round(12)
+    return sorted(zip(*(column.tolist() for column in columns), strict=True))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("max_depth", "leaf"), [(None, 300), (10, 600), (2, 50), (1, 4_000)])
+def test_each_tree_is_scikit_learns_on_the_same_draw(seed: int, max_depth: int | None, leaf: int) -> None:
+    matrix, label = problem(9_000, seed=seed, values=100)
+    binned, rules = bin_rows(matrix, label), Rules(max_depth, leaf, candidates=6)
+    grown = grow_batch(binned, 3, rules, np.random.default_rng(seed))
+    drawn = bootstrap(binned, 3, np.random.default_rng(seed))
+    for number, tree in enumerate(grown):
+        mine = drawn.node == number
+        weight = np.bincount(drawn.row[mine], weights=drawn.weight[mine], minlength=len(label))
+        reference = DecisionTreeClassifier(max_depth=max_depth, min_samples_leaf=leaf, random_state=0)
+        reference.fit(matrix, label, sample_weight=weight)
+        assert facts(tree) == facts(reference.tree_)
+        rows = matrix[weight > 0]
+        assert np.allclose(tree.predict(rows), reference.tree_.predict(rows), atol=1e-12)
+        assert tree.max_depth == reference.tree_.max_depth
+        assert tree.compute_feature_importances() == pytest.approx(reference.feature_importances_)
+
+
+def test_a_forest_is_as_good_as_scikit_learns() -> None:
+    matrix, label = problem(6_000)
+    fresh, outcome = problem(6_000, seed=1)
+    settings = {"n_estimators": 60, "max_depth": 10, "min_samples_leaf": 500, "random_state": 0}
+    grown, reference = RandomForestClassifier(**settings), RandomForestClassifier(**settings).fit(matrix, label)
+    grow(grown, matrix, label)
+    losses = [log_loss(outcome, model.predict_proba(fresh)) for model in (grown, reference)]
+    assert losses[0] == pytest.approx(losses[1], abs=0.002)
+    assert grown.feature_importances_ == pytest.approx(reference.feature_importances_, abs=0.1)
+    correlation = np.corrcoef(*(model.predict_proba(fresh)[:, 1] for model in (grown, reference)))
+    assert correlation[0, 1] > 0.98
+
+
+def test_a_grown_forest_is_a_plain_one() -> None:
+    matrix, label = problem(500)
+    grown = RandomForestClassifier(7, min_samples_leaf=50, random_state=0)
+    reference = RandomForestClassifier(7, min_samples_leaf=50, random_state=0).fit(matrix, label)
+    fit_forest(grown, matrix, label)
+    assert set(vars(grown)) == set(vars(reference))
+    assert set(vars(grown.estimators_[0])) == set(vars(reference.estimators_[0]))
+    assert grown.get_params() == reference.get_params()
+    assert grown.classes_.dtype == reference.classes_.dtype
+    assert len(grown.estimators_) == 7
+    assert set(grown.predict(matrix)) == {0, 1}
+
+
+@pytest.mark.parametrize("copy", ["pickle", "skops"])
+def test_a_grown_forest_can_be_stored(copy: str) -> None:
+    matrix, label = problem(500)
+    grown = RandomForestClassifier(5, min_samples_leaf=50, random_state=0)
+    fit_forest(grown, matrix, label)
+    if copy == "pickle":
+        loaded = pickle.loads(pickle.dumps(grown))
+    else:
+        data = skops.io.dumps(grown)
+        loaded = skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data))
+    assert np.array_equal(loaded.predict_proba(matrix), grown.predict_proba(matrix))
+
+
+def test_the_seed_decides_every_bit() -> None:
+    matrix, label = problem(500)
+
+    def probabilities(seed: int) -> Any:
+        grown = RandomForestClassifier(20, min_samples_leaf=50, random_state=seed)
+        fit_forest(grown, matrix, label)
+        return grown.predict_proba(matrix)
+
+    assert np.array_equal(probabilities(1), probabilities(1))
+    assert not np.array_equal(probabilities(1), probabilities(2))
+
+
+def test_trees_differ_in_rows_and_candidate_features() -> None:
+    matrix, label = problem(2_000, features=9)
+    grown = RandomForestClassifier(40, min_samples_leaf=200, random_state=0)
+    grow(grown, matrix, label)
+    assert len({(tree.tree_.impurity[0], tree.tree_.n_node_samples[0]) for tree in grown.estimators_}) == 40
+    roots = [int(tree.tree_.feature[0]) for tree in grown.estimators_]
+    assert 0.2 < np.mean([root in {0, 1} for root in roots]) < 0.9
+
+
+@pytest.mark.parametrize("entries", [1, 3_000, 10**9])
+def test_any_batch_size_grows_all_trees(entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forests, "BATCH_ENTRIES", entries)
+    matrix, label = problem(1_000)
+    grown = RandomForestClassifier(10, min_samples_leaf=100, random_state=0)
+    grow(grown, matrix, label)
+    assert [tree.tree_.n_node_samples[0] > 550 for tree in grown.estimators_] == [True] * 10
+
+
+@pytest.mark.parametrize("constant", [slice(2, 6), slice(0, 6)])
+def test_constant_features_are_never_cut(constant: slice) -> None:
+    matrix, label = problem(400)
+    matrix[:, constant] = 1.5
+    grown = RandomForestClassifier(10, min_samples_leaf=40, random_state=0)
+    grow(grown, matrix, label)
+    assert not grown.feature_importances_[constant].any()
+    share = grown.predict_proba(matrix)[:, 1].mean()
+    assert share == pytest.approx(label.mean(), abs=0.05)
+
+
+def test_leaves_hold_enough_rows_and_depth_is_kept() -> None:
+    matrix, label = problem(3_000)
+    grown = RandomForestClassifier(30, min_samples_leaf=100, max_depth=3, random_state=0)
+    grow(grown, matrix, label)
+    for estimator in grown.estimators_:
+        tree = estimator.tree_
+        assert tree.n_node_samples[tree.children_left == -1].min() >= 100
+        assert tree.max_depth == 3
+
+
+def test_a_node_of_one_class_is_a_leaf() -> None:
+    matrix, _ = problem(1_000, values=100)
+    grown = RandomForestClassifier(10, min_samples_leaf=20, max_features=None, random_state=0)
+    grow(grown, matrix, (matrix[:, 0] > 0).astype(np.int8))
+    assert [estimator.tree_.node_count for estimator in grown.estimators_] == [3] * 10
+
+
+@pytest.mark.parametrize(
+    ("params", "suitable"),
+    [
+        ({"min_samples_leaf": 100}, True),
+        ({"min_samples_leaf": 100, "max_features": None, "max_depth": 3, "n_jobs": 2}, True),
+        ({"min_samples_leaf": 19}, False),
+        ({"min_samples_leaf": 0.1}, False),
+        ({"min_samples_leaf": 100, "bootstrap": False}, False),
+        ({"min_samples_leaf": 100, "class_weight": "balanced"}, False),
+        ({"min_samples_leaf": 100, "criterion": "entropy"}, False),
+        ({"min_samples_leaf": 100, "max_leaf_nodes": 4}, False),
+    ],
+)
+def test_what_growing_does_not_honour_is_left_to_scikit_learn(params: dict[str, Any], *, suitable: bool) -> None:
+    model = RandomForestClassifier(5, random_state=0, **params)
+    assert suits(model, 1_000) is suitable
+    matrix, label = problem(1_000)
+    fit_forest(model, matrix, label)
+    fitted = RandomForestClassifier(5, random_state=0, **params).fit(matrix, label)
+    same = np.array_equal(model.predict_proba(matrix), fitted.predict_proba(matrix))
+    assert same is not suitable
+
+
+@pytest.mark.parametrize("wanted", ["sqrt", "log2", None, 3, 0.5, 0.01])
+def test_candidates_are_counted_as_scikit_learn_does(wanted: Any) -> None:
+    matrix, label = problem(50, features=11)
+    assert candidates(wanted, 11) == DecisionTreeClassifier(max_features=wanted).fit(matrix, label).max_features_
+
+
+@settings(max_examples=100, deadline=None)
+@given(arrays(np.float32, st.integers(1, 700), elements=st.floats(-1e6, 1e6, width=32)))
+def test_bins_are_what_thresholds_tell_apart(column: npt.NDArray[np.float32]) -> None:
+    edges = bin_edges(column)
+    codes = bin_rows(column[:, None], np.zeros(len(column), dtype=np.int8)).codes[:, 0]
+    assert len(edges) < MAX_BINS
+    assert (np.diff(edges) > 0).all()
+    for position, edge in enumerate(edges):
+        assert np.array_equal(codes <= position, column <= edge)
+
+
+@pytest.mark.parametrize(("distinct", "edges"), [(1, 0), (2, 1), (256, 255), (5_000, 255)])
+def test_few_values_are_all_told_apart(distinct: int, edges: int) -> None:
+    column = np.repeat(np.arange(distinct, dtype=np.float32), 3)
+    found = bin_edges(column)
+    assert len(found) == edges
+    counts = np.bincount(np.searchsorted(found, column))
+    assert counts.max() <= np.ceil(len(column) / (edges + 1)) + 3
