@@ -122,7 +122,7 @@ def _one_timeframe(group: list[Part], settings: DataSettings) -> tuple[list[Part
         without = stem_of(by_timeframe[None][0].file.url)
         raise DataError(f"{symbol}: {without} names no timeframe, others say {', '.join(known)}; set data.timeframe")
     chosen = settings.timeframe or known[0]
-    left = [str(one) for one in by_timeframe if one != chosen]
+    left = [one for one in known if one != chosen] + ["files that name none"] * (None in by_timeframe)
     return by_timeframe[chosen], [f"{symbol}: reading {chosen}; left out {', '.join(left)}"]
 
 

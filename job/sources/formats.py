@@ -9,6 +9,7 @@ import polars as pl
 from job.config import DataSettings
 from job.sources import tables, texts
 from job.sources.series import Series, SourceFile
+from job.sources.storage import shown
 from job.sources.tables import Look, Raw
 
 TEXT: Final = (".csv", ".txt", ".tsv")
@@ -83,5 +84,5 @@ def format_of(path: str, forced: str = "auto") -> str | None:
 
 def rows_by_size(file: SourceFile) -> int:
     """Estimate the rows of a file from its size."""
-    packed = file.member is None and file.url.partition("?")[0].lower().endswith(PACKED)
+    packed = file.member is None and shown(file.url).lower().endswith(PACKED)
     return int(file.size / (FORMATS[file.format].bytes_per_row * (PACKING if packed else 1)))

@@ -12,13 +12,16 @@ from typing import IO, Any, Final
 
 import fsspec
 
-from job.config import mask
+from job.config import MASK
 from job.errors import DataError
 
 HEAD: Final = 1 << 16
 """Bytes that are looked at to tell a text file's layout."""
 
 _DAMAGE: Final = (zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile, NotImplementedError)
+_PLACES: Final = frozenset({"endpoint_url", "region_name", "project", "host", "port"})
+"""Options that are no secrets and help to understand an error."""
+
 _BACKEND_ERRORS: Final = (
     ("aiohttp", "ClientError"),
     ("azure.core.exceptions", "AzureError"),
@@ -41,12 +44,13 @@ class Listed:
 
 
 def shown(url: str) -> str:
-    """URL for a message: local files as plain paths, without user, password or query, where secrets may stand."""
-    plain = re.sub(r"(?<=://)[^/@]*@", "", url)
-    protocol, colon, _ = plain.partition("://")
-    if protocol in {"http", "https"}:
-        return plain.partition("?")[0]
-    return plain.removeprefix("file://") if colon else plain
+    """URL for messages and records: local files as plain paths, no user, password or query, where secrets may stand."""
+    return _without_query(re.sub(r"(?<=://)[^/@]*@", "", url)).removeprefix("file://")
+
+
+def _without_query(url: str) -> str:
+    """Cut what follows `?` off a web address; elsewhere `?` may be part of a name."""
+    return url.partition("?")[0] if url.startswith(("http://", "https://")) else url
 
 
 def list_files(url: str, options: Mapping[str, Any]) -> tuple[Listed, ...]:
@@ -60,9 +64,9 @@ def list_files(url: str, options: Mapping[str, Any]) -> tuple[Listed, ...]:
         fs.invalidate_cache()
         infos = _infos(fs, path)
     listed = [
-        Listed(fs.unstrip_protocol(name), name, int(info.get("size") or 0), _stamp(info))
+        Listed(fs.unstrip_protocol(name), _without_query(name), int(info.get("size") or 0), _stamp(info))
         for name, info in infos.items()
-        if info["type"] == "file" and not _hidden(name, path)
+        if info["type"] == "file" and not _hidden(name, _root(path))
     ]
     if not listed:
         raise DataError(
@@ -78,7 +82,7 @@ def natural(text: str) -> tuple[tuple[int, str], ...]:
 
 def _infos(fs: Any, path: str) -> dict[str, dict[str, Any]]:
     """Details of the files by name; a pattern may match folders, whose files all count."""
-    if fs.isfile(path):
+    if not path.endswith("/") and fs.isfile(path):
         return {path: fs.info(path)}
     if fs.isdir(path):
         return dict(fs.find(path, detail=True))
@@ -87,6 +91,12 @@ def _infos(fs: Any, path: str) -> dict[str, dict[str, Any]]:
     for files in below:
         matched.update(files)
     return matched
+
+
+def _root(path: str) -> str:
+    """Folder below which names count as hidden: that of a file, and of the first wildcard of a pattern."""
+    fixed = re.split(r"[*?\[]", path)[0]
+    return path if fixed == path else fixed.rpartition("/")[0]
 
 
 def _stamp(info: Mapping[str, Any]) -> str:
@@ -120,20 +130,20 @@ def reported(url: str, options: Mapping[str, Any]) -> Iterator[None]:
 
 
 def _line(error: BaseException, options: Mapping[str, Any]) -> str:
-    """Message on one line, every secret among the options masked wherever it stands."""
+    """Message on one line; what stands in `options` may be secret, so it is masked wherever it turns up."""
     text = " ".join(str(error).split()) or type(error).__name__
-    masked = mask(options)
-    for secret in _hidden_values(options, masked):
-        text = text.replace(secret, "***")
+    for value in sorted(_values(options), key=len, reverse=True):
+        text = text.replace(value, MASK)
     return re.sub(r"(?<=://)[^/@\s]*@", "", text)
 
 
-def _hidden_values(options: Mapping[str, Any], masked: Mapping[str, Any]) -> Iterator[str]:
+def _values(options: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the values of all options but those that only say where."""
     for key, value in options.items():
-        if isinstance(value, Mapping) and isinstance(masked[key], Mapping):
-            yield from _hidden_values(value, masked[key])
-        elif masked[key] is not value and str(value):
-            yield str(value)
+        if isinstance(value, Mapping):
+            yield from _values(value)
+        elif isinstance(value, str) and value and key not in _PLACES:
+            yield value
 
 
 @contextmanager
@@ -163,7 +173,7 @@ def content(url: str, member: str | None, options: Mapping[str, Any], limit: int
 
 
 def _decompressed(file: IO[bytes], url: str, member: str | None, limit: int) -> bytes:
-    path = url.partition("?")[0].lower()
+    path = _without_query(url).lower()
     if path.endswith(".zip"):
         with zipfile.ZipFile(file) as archive, archive.open(member or _only_member(archive, url)) as inner:
             return inner.read(limit)

@@ -87,13 +87,13 @@ def _numbers(times: pl.Series, zone: str, where: str) -> pl.Series:
     whole = times.cast(pl.Int64, strict=False) if times.dtype.is_integer() else times.cast(pl.Float64)
     if whole.dtype == pl.Int64 and (calendar := _calendar(whole.cast(pl.String), zone, where)) is not None:
         return calendar
-    return _epoch(whole, where)
+    return _epoch(whole, whole.cast(pl.String), where)
 
 
-def _epoch(numbers: pl.Series, where: str) -> pl.Series:
-    """Epoch numbers, Int64 or Float64, each in the unit that its size tells."""
+def _epoch(numbers: pl.Series, given: pl.Series, where: str) -> pl.Series:
+    """Decode epoch numbers, Int64 or Float64, each in the unit that its size tells; `given` is how they are written."""
     wrong = ((numbers < EARLIEST) | ~numbers.cast(pl.Float64).is_finite()).fill_null(value=False)
-    _refuse(numbers.cast(pl.String), wrong, where)
+    _refuse(given, wrong, where)
     value, whole = pl.col("n"), numbers.dtype == pl.Int64
     units = [
         pl.when(value < bound).then(value * factor // divisor if whole else (value * factor / divisor).round())
@@ -122,9 +122,9 @@ def _text(text: pl.Series, zone: str, where: str) -> pl.Series:
         return _numbers(whole, zone, where)
     numbers = text.cast(pl.Float64, strict=False)
     if numbers.null_count() == text.null_count():
-        return _epoch(numbers, where)
+        return _epoch(numbers, text, where)
     rest = text.set(numbers.is_not_null(), None)
-    return _epoch(numbers, where).zip_with(numbers.is_not_null(), _written(rest, zone, where))
+    return _epoch(numbers, text, where).zip_with(numbers.is_not_null(), _written(rest, zone, where))
 
 
 @dataclass(frozen=True)
