@@ -90,6 +90,17 @@ def test_equal_models_give_equal_bytes_in_another_process() -> None:
     assert done.stdout.split() == here
 
 
+def test_what_was_never_written_does_not_reach_the_artefact() -> None:
+    clean, dirty = (RandomForestClassifier(2, max_depth=3, random_state=1).fit(*samples()) for _ in range(2))
+    for tree in (one.tree_ for one in dirty.estimators_):
+        state = tree.__getstate__()
+        nodes = state["nodes"].copy()
+        nodes.view(np.uint8).reshape(len(nodes), -1)[:, -7:] = 0xAB
+        tree.__setstate__({**state, "nodes": nodes})
+    assert skops.io.dumps(clean) != skops.io.dumps(dirty)
+    assert dump(clean, format="skops") == dump(dirty, format="skops")
+
+
 def test_artefacts_are_deflated() -> None:
     model = fitted("random_forest")
     assert len(dump(model, format="skops")) < 0.3 * len(skops.io.dumps(model))

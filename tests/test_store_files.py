@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -101,13 +102,33 @@ def test_of_many_writers_one_wins(store: Store) -> None:
     assert store.list() == ["a/x"]
 
 
+def test_memory_looks_and_writes_in_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    exists = MemoryFileSystem.exists
+
+    def slow(self: MemoryFileSystem, path: str) -> bool:
+        found = bool(exists(self, path))
+        time.sleep(0.02)
+        return found
+
+    monkeypatch.setattr(MemoryFileSystem, "exists", slow)
+    test_of_many_writers_one_wins(Store("memory://slow"))
+
+
+def test_a_store_travels_to_other_processes(store: Store) -> None:
+    store.create("a/x", b"one")
+    assert pickle.loads(pickle.dumps(store)).read("a/x") == b"one"
+
+
 def test_other_writers_are_seen_at_once(store: Store) -> None:
-    other = pickle.loads(pickle.dumps(store))
+    other = Store(store.url, options={**store._options, "skip_instance_cache": True})
     assert store.list("a") == []
     assert not store.exists("a/x")
     other.create("a/x", b"one")
-    assert store.list("a") == ["a/x"]
+    assert store.list("a") == store.list() == ["a/x"]
+    other.create("a/y", b"two")
+    assert store.list("a") == store.list() == ["a/x", "a/y"]
     other.remove("a/x")
+    assert not store.exists("a/x")
     other.create("a/x", b"other")
     assert store.read("a/x") == b"other"
     assert store.exists("a/x")

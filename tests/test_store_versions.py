@@ -145,6 +145,13 @@ def test_another_models_commit_of_the_same_version_is_refused(memory: Store) -> 
     load(memory, KEY)
 
 
+def test_a_version_has_one_format(memory: Store) -> None:
+    commit_one(memory)
+    with pytest.raises(ExistingFileError, match=f"{METADATA} exists already, with other content"):
+        commit_one(memory, format_="pkl")
+    load(memory, KEY)
+
+
 @pytest.mark.parametrize("written", [0, 1, 2])
 def test_a_commit_that_was_killed_is_completed_by_the_next_attempt(tmp_path: Path, written: int) -> None:
     script = (

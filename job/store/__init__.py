@@ -14,7 +14,16 @@ from job.store.catalogue import (
     write_catalogue,
 )
 from job.store.files import ExistingFileError, MissingFileError, Store
-from job.store.versions import LATEST, commit, find_version, list_versions, load, new_run_id, version_name
+from job.store.versions import (
+    LATEST,
+    commit,
+    find_version,
+    list_versions,
+    load,
+    new_run_id,
+    read_metadata,
+    version_name,
+)
 
 __all__ = [
     "CATALOGUE",
@@ -32,6 +41,7 @@ __all__ = [
     "load",
     "new_run_id",
     "read_catalogue",
+    "read_metadata",
     "rebuild",
     "short_fingerprint",
     "summarise",

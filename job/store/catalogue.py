@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from job.errors import StoreError
-from job.keys import RESERVED, Key, decode
+from job.keys import Key, decode
 from job.store.files import MissingFileError, Store
 from job.store.versions import METADATA_NAME, parse_metadata
 
@@ -145,7 +145,7 @@ def _locate(path: str) -> tuple[Key, str] | None:
     exchange, _, rest = path.partition("/")
     symbol, _, name = rest.partition("/")
     match = METADATA_NAME.fullmatch(name)
-    if match is None or exchange in RESERVED:
+    if match is None:
         return None
     key = Key(decode(exchange), decode(symbol), match["timeframe"], match["model_type"])
     return (key, match["version"]) if key.folder == f"{exchange}/{symbol}" else None
