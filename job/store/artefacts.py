@@ -91,7 +91,7 @@ def dump(estimator: object, *, format: Format) -> bytes:  # noqa: A002 - the set
     """
     if format == "pkl":
         return pickle.dumps(estimator, protocol=5)
-    import skops.io  # noqa: PLC0415 - takes 2 s, and most processes never touch an artefact
+    import skops.io  # noqa: PLC0415 - takes a second, and most processes never touch an artefact
 
     return _canonical(skops.io.dumps(estimator))
 
@@ -124,7 +124,7 @@ def _parse_skops(data: bytes, where: str) -> object:
         schema = json.loads(archive.read("schema.json"))
     if foreign := _foreign(schema):
         raise StoreError(f"{where} holds types outside the allow-list ({', '.join(foreign)}); it was not loaded")
-    import skops.io  # noqa: PLC0415 - takes 2 s, and most processes never touch an artefact
+    import skops.io  # noqa: PLC0415 - takes a second, and most processes never touch an artefact
 
     return skops.io.loads(data, trusted=sorted(frozenset[str]().union(*ALLOWED.values())))
 

@@ -60,11 +60,11 @@ def key_of(summary: Summary) -> Key:
 
 def keys(store: Store) -> list[Key]:
     """Return the key of every model with a committed version, in order."""
-    return sorted({key for key, _ in _committed(store, "").values()})
+    return sorted({key for key, _ in _committed(store, ()).values()})
 
 
-def versions(store: Store, prefix: str = "", *, catalogue: Iterable[Summary] | None = None) -> list[Summary]:
-    """Return a summary of each committed version below the folder `prefix`, by key and then by age.
+def versions(store: Store, *prefixes: str, catalogue: Iterable[Summary] | None = None) -> list[Summary]:
+    """Return a summary of each committed version below the folders `prefixes` (default: all), by key and then by age.
 
     What is committed is what a listing shows; summaries come from `catalogue` (default: the stored one), and only
     the metadata of versions that it lacks is read.
@@ -72,7 +72,7 @@ def versions(store: Store, prefix: str = "", *, catalogue: Iterable[Summary] | N
     Raises:
         StoreError: metadata that is not in the catalogue is damaged or newer than this code reads.
     """
-    committed = _committed(store, prefix)
+    committed = _committed(store, prefixes)
     cached = {_path(one): one for one in (read_catalogue(store) if catalogue is None else catalogue)}
     read = store.read_many(path for path in committed if path not in cached)
     found = [cached[path] for path in committed if path in cached]
@@ -134,9 +134,9 @@ def _compact(summary: Summary) -> str:
     return json.dumps(summary, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _committed(store: Store, prefix: str) -> dict[str, tuple[Key, str]]:
-    """Return key and version of every metadata file below `prefix`, by path."""
-    located = ((path, _locate(path)) for path in store.list(prefix) if path.endswith(".json"))
+def _committed(store: Store, prefixes: Iterable[str]) -> dict[str, tuple[Key, str]]:
+    """Return key and version of every metadata file below `prefixes`, by path."""
+    located = ((path, _locate(path)) for path in store.list(*prefixes) if path.endswith(".json"))
     return {path: found for path, found in located if found is not None}
 
 

@@ -4,7 +4,7 @@ import errno
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -110,16 +110,11 @@ class Store:
             return False
         return bool(info["type"] == "file")
 
-    def list(self, prefix: str = "") -> list[str]:
-        """Return the sorted paths of all files below the folder `prefix`, half-written ones left out."""
-        folder = self._at(prefix) if prefix else self._root
-        strict = {"on_error": "raise"} if self._local else {}
-        try:
-            found = self._attempt("list", prefix, lambda: self._files.find(folder or "/", **strict))
-        except FileNotFoundError:
-            return []
-        paths = (path[len(self._root) :].lstrip("/") for path in found)
-        return sorted(path for path in paths if not local.is_temporary(path.rpartition("/")[2]))
+    def list(self, *prefixes: str) -> list[str]:
+        """Return the sorted paths of all whole files below the folders `prefixes` (default: all)."""
+        with ThreadPoolExecutor(CONCURRENT_READS) as pool:
+            listings = [*pool.map(self._list, prefixes or ("",))]
+        return sorted({path for listing in listings for path in listing})
 
     def remove(self, path: str) -> None:
         """Delete a file; it is no error if it is gone already."""
@@ -180,6 +175,16 @@ class Store:
                 f"{self.url}: this file system cannot create files exclusively, so that two runs could overwrite "
                 "each other; choose a local or mounted folder, s3://, gs:// or az://"
             )
+
+    def _list(self, prefix: str) -> Iterator[str]:
+        folder = self._at(prefix) if prefix else self._root
+        strict = {"on_error": "raise"} if self._local else {}
+        try:
+            found = self._attempt("list", prefix, lambda: self._files.find(folder or "/", **strict))
+        except FileNotFoundError:
+            return iter(())
+        paths = (path[len(self._root) :].lstrip("/") for path in found)
+        return (path for path in paths if not local.is_temporary(path.rpartition("/")[2]))
 
     def _read_or_none(self, path: str) -> bytes | None:
         try:
