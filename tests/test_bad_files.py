@@ -4,6 +4,7 @@ import gzip
 import json
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
@@ -11,6 +12,7 @@ from polars.testing import assert_frame_equal
 from job.config import DataSettings
 from job.errors import DataError
 from job.sources import read_series
+from job.sources.columns import unlike_bars
 from tests.vendors import KLINES_HEADER, PRICES, epoch, find, klines, lines, make_bars, pack, put, read, values
 
 HEAD = "time,open,high,low,close,volume\n"
@@ -205,3 +207,19 @@ def test_several_symbols_under_one_name_are_refused(tmp_path: Path) -> None:
         DataError, match=r"holds several symbols \(BTCUSDT, ETHUSDT\) under one name; split it, or rename it"
     ):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_open_and_close_are_told_apart_although_bars_do_not_join(swapped: bool) -> None:
+    """An open that is not the close before it, as in stocks, must neither hide a swap nor fake one."""
+    gap = np.random.default_rng(3).normal(0, 0.1, 480)
+    bars = make_bars().with_columns(pl.col("open") + gap)
+    bars = bars.with_columns(high=pl.max_horizontal(PRICES), low=pl.min_horizontal(PRICES))
+    if swapped:
+        bars = bars.rename({"open": "close", "close": "open"})
+    reason = unlike_bars(bars)
+    assert reason == ("columns 2 and 5 look like close and open, not open and close" if swapped else None)
+
+
+def test_headerless_file_without_a_whole_row_is_refused() -> None:
+    assert unlike_bars(make_bars().with_columns(close=pl.lit(None, dtype=pl.Float64))) == "no row is complete"

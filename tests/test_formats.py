@@ -225,3 +225,13 @@ def test_nothing_is_dropped_or_repaired(tmp_path: Path) -> None:
     assert raw["close"].to_list() == [1.0, None, None, 1.0]
     assert raw["volume"].is_nan().to_list() == [True, False, False, None]
     assert raw["high"].to_list() == [2.0, 2.0, 2.0, float("inf")]
+
+
+def test_spaces_and_quotes_around_numbers(tmp_path: Path) -> None:
+    bars = make_bars()
+    body = [
+        line.replace(",", "' , '") + "'"
+        for line in lines([bars["timestamp"].dt.strftime("'%Y-%m-%d %H:%M"), *values(bars)])
+    ]
+    put(tmp_path / "BTCUSDT.csv", "\n".join(["Time , Open, High, Low, Close, Volume", *body]))
+    assert_frame_equal(read(tmp_path), bars, check_exact=True)

@@ -318,3 +318,15 @@ def test_rows_are_estimated_without_reading() -> None:
         SourceFile("s3://x/b.csv.gz", 220_000, "", "csv"),
     )
     assert expected_rows(Series("x", "A", None, files)) == 100_000 + 10_000
+
+
+def test_symbol_of_the_name_stays_where_the_first_row_agrees(tmp_path: Path) -> None:
+    body = [f"BTC/USDT,{line}" for line in csv_of(make_bars()).splitlines()[1:]]
+    put(tmp_path / "BTCUSDT.csv", "\n".join([f"symbol,{HEADER}", *body]))
+    put(tmp_path / "more.csv", "\n".join([f"symbol,{HEADER}", *body]))
+    found = find(tmp_path)
+    assert [(one.symbol, one.symbol_column) for one in found.series] == [("BTC/USDT", "symbol"), ("BTCUSDT", None)]
+    put(tmp_path / "BTCUSDT.csv", "\n".join([f"symbol,{HEADER}", *body, body[0].replace("BTC", "ETH")]))
+    series = named(find(tmp_path), "unknown/BTCUSDT")
+    with pytest.raises(DataError, match=r"BTCUSDT.csv: holds several symbols \(BTC/USDT, ETH/USDT\) under one name"):
+        read_series(series, DataSettings())
