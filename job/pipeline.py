@@ -24,8 +24,7 @@ from job.planning import Bundle, Task, bundle, by_series, singles
 from job.pooling import GROUP_COLUMNS, Cap, caps_of, flat_samples, sample_times, train_group
 from job.rows import Job
 from job.steps import load_bars, prepare_samples, train_models
-from job.store import find_version, version_name
-from job.versions import outcome_of
+from job.versions import committed
 
 MAX_ROUNDS: Final = 3
 """How often a task is started whose worker died; failures with a cause are final at once."""
@@ -105,7 +104,9 @@ def dataset(bundles: Sequence[Bundle], *, whole_groups: bool) -> Dataset:
     context.execution_no_progress_timeout_s = -1  # a long fit is no hang
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated", DeprecationWarning)  # max_retries has no other way
+    warnings.filterwarnings(
+        "ignore", "`ray_remote_args` is deprecated", DeprecationWarning
+    )  # max_retries has no other way
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it prints whole tracebacks of errors that we record
     return ray.data.from_items([{"head": pickle.dumps(one)} for one in bundles], override_num_blocks=len(bundles))
 
@@ -126,12 +127,3 @@ def remote_options(job: Job) -> dict[str, Any]:
 def outcomes_of(outcomes: Dataset) -> Iterator[Outcome]:
     """Run a Dataset and yield its outcomes as they arrive."""
     return (Outcome.from_json(row["outcome"]) for row in outcomes.iter_rows())
-
-
-def committed(tasks: Sequence[Task], job: Job) -> Iterator[Outcome]:
-    """Yield outcomes of models that this run committed although their worker's answer was lost."""
-    store = job.store()
-    for task in tasks:
-        metadata = find_version(store, task.key, version_name(task.key, job.run_id))
-        if metadata is not None:
-            yield outcome_of(task.key, metadata)

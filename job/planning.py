@@ -10,6 +10,7 @@ from typing import Any, Final
 from job.config import Config, DataSettings, ModelSpec
 from job.environment import versions
 from job.errors import ConfigError, DataError
+from job.estimators import ALGORITHMS
 from job.keys import ALL, POOLED, Key
 from job.sources import Series, expected_rows, find_series
 from job.store import Summary, key_of
@@ -183,16 +184,17 @@ def by_series(tasks: Sequence[Task]) -> list[Bundle]:
     return [Bundle(one, tuple(task for task in tasks if one in task.series)) for one in series]
 
 
-def fingerprint(spec: ModelSpec, *, timeframe: str, data: DataSettings, content_digest: str) -> str:
+def fingerprint(spec: ModelSpec, *, timeframe: str, data: DataSettings, content: str) -> str:
     """Return the SHA-256 of everything that decides a model's numbers: definitions, bars, range and libraries."""
     libraries = {name: version for name, version in versions().items() if name != "code"}
     parts: dict[str, Any] = {
         "spec": spec.model_dump(mode="json"),
         "features": {name: FEATURES[name].version for name in spec.features},
         "label_version": spec.label.version,
+        "algorithm_version": ALGORITHMS[spec.algorithm].version,
         "timeframe": timeframe,
         "bars": data.model_dump(mode="json", include={"max_fill", "min_coverage", "gaps", "start", "lookback_days"}),
-        "content": content_digest,
+        "content": content,
         "libraries": libraries,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

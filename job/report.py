@@ -67,8 +67,9 @@ def _line(outcome: Outcome, prefix: str = "") -> tuple[int, str]:
         text = f"{prefix}failed {outcome.key}: {outcome.error['message']}"
         return logging.ERROR, text + (f"\n{trace}" if (trace := outcome.error.get("traceback")) else "")
     scores = outcome.scores
+    loss, base = _number(scores["log_loss"], 4), _number(scores["base_log_loss"], 4)
     return logging.INFO, (
-        f"{prefix}trained {outcome.key}: log-loss {_number(scores['log_loss'], 4)} (base {_number(scores['base_log_loss'], 4)}), "
+        f"{prefix}{outcome.status} {outcome.key}: log-loss {loss} (base {base}), "
         f"skill {_percent(scores['skill'])} {_interval(scores)}, {outcome.rows} rows, {outcome.seconds:.1f} s"
     )
 
@@ -100,17 +101,23 @@ def models_table(outcomes: Iterable[Outcome]) -> Table:
     for score in ("accuracy", "base", "log-loss", "base", "logistic", "skill [95%]", "AUC", "s"):
         table.add_column(score, justify="right")
     for one in sorted(outcomes, key=lambda outcome: outcome.key):
-        name = (f"{one.exchange}/{one.symbol}", f"{one.model_type} {one.timeframe}")
+        model = (f"{one.exchange}/{one.symbol}", f"{one.model_type} {one.timeframe}")
         if one.error is not None:
-            table.add_row(*name, "", "[red]failed[/]")
+            table.add_row(*model, "", "[red]failed[/]")
             continue
         scores = one.scores
         losses = (_number(scores[field], 4) for field in ("log_loss", "base_log_loss", "benchmark_log_loss"))
         skill = f"{_percent(scores['skill'])} {_interval(scores)}"
         table.add_row(
-            *name, f"{one.rows:,}", _number(scores["accuracy"], 3), _number(scores["base_accuracy"], 3), *losses, skill,
-            _number(scores["roc_auc"], 3), f"{one.seconds:.1f}",
-        )  # fmt: skip
+            *model,
+            f"{one.rows:,}",
+            _number(scores["accuracy"], 3),
+            _number(scores["base_accuracy"], 3),
+            *losses,
+            skill,
+            _number(scores["roc_auc"], 3),
+            f"{one.seconds:.1f}",
+        )
     return table
 
 

@@ -5,6 +5,7 @@ import platform
 import resource
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -17,7 +18,7 @@ from job.outcomes import Outcome, failed
 from job.planning import Task
 from job.rows import FAILURES, Facts, Job, Loaded, Prepared, describe, pack, unpack, version_differences
 from job.sources import Series, read_series
-from job.store import Store
+from job.store import ExistingFileError, Store
 from job.versions import commit_version
 from transforms.bars import Cleaned, clean, content_digest, duration_us
 from transforms.features import available, warmup_bars
@@ -96,7 +97,11 @@ def load_series(series: Series, job: Job) -> tuple[pl.DataFrame, Facts]:
     """
     data = job.config.data
     name = f"{series.exchange}/{series.symbol}"
-    cleaned = clean(read_series(series, data), timeframe=data.timeframe or series.timeframe)
+    raw = read_series(series, data)
+    try:
+        cleaned = clean(raw, timeframe=data.timeframe or series.timeframe)
+    except ValueError as error:
+        raise DataError(f"{name}: {error}") from None
     check_rejected(name, cleaned, data)
     bars = cleaned.bars if data.end is None else cleaned.bars.filter(pl.col("timestamp") < data.end)
     if bars.is_empty():
@@ -144,7 +149,8 @@ def keep_rejected(series: Series, cleaned: Cleaned, digest: str, store: Store) -
     path = f"rejected/{encode(series.exchange)}/{encode(series.symbol)}/{digest}.parquet"
     buffer = io.BytesIO()
     cleaned.rejected.write_parquet(buffer)
-    store.create(path, buffer.getvalue())
+    with suppress(ExistingFileError):  # the same bars, written by another version of the library
+        store.create(path, buffer.getvalue())
     return (f"{series.exchange}/{series.symbol}: rejected {rule_counts(cleaned.rejected)}; kept in {path}",)
 
 
@@ -159,7 +165,7 @@ def samples_of(
     key, label = task.key, task.spec.label
     features, left_out = available(task.spec.features, bars.columns)
     start = range_start(facts, data)
-    if start is not None:
+    if start is not None and data.gaps == "segment":  # where bars skip hours, clock time does not tell how many warm up
         warmup = timedelta(microseconds=duration_us(key.timeframe)) * (warmup_bars(features) + 1)
         bars = bars.filter(pl.col("timestamp") >= start - warmup)
     try:

@@ -60,6 +60,10 @@ def run(config: Config, *, force: bool = False, watch: Watcher | None = None, pl
             if watch is not None:
                 watch(outcome)
     except KeyboardInterrupt:
+        from job.versions import committed  # noqa: PLC0415 - brings scikit-learn
+
+        done = {outcome.key for outcome in record.outcomes}
+        record.outcomes += committed([task for task in plan.tasks if task.key not in done], job)
         record.finish("interrupted")
     except BaseException:
         record.finish("aborted")

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +14,7 @@ from job.keys import Key
 from job.outcomes import Outcome, of
 from job.planning import Task, fingerprint
 from job.rows import Job, Prepared
-from job.store import commit, short_fingerprint, summarise, version_name
+from job.store import Store, commit, find_version, read_metadata, short_fingerprint, summarise, version_name
 from job.training import Trained, train
 from transforms.features import FEATURES
 
@@ -22,14 +23,17 @@ def commit_version(prepared: Prepared, samples: pl.DataFrame, job: Job) -> Outco
     """Train one model on its samples and commit it with its metadata; raises what `train` and `commit` raise."""
     task = prepared.task
     digest = prepared.facts.digest if prepared.facts else samples_digest(samples)
-    identity = fingerprint(task.spec, timeframe=task.key.timeframe, data=job.config.data, content_digest=digest)
+    content = f"{digest} {prepared.holdout_from} {prepared.counts.get('thinned', 0)}"
+    identity = fingerprint(task.spec, timeframe=task.key.timeframe, data=job.config.data, content=content)
     if not job.force and (version := dict(task.known).get(short_fingerprint(identity))):
-        return current(task, version)
+        return current(task, version, job.store())
     started = time.perf_counter()
     kept = tuple(name for name in task.spec.features if name not in prepared.left_out)
     spec = task.spec.model_copy(update={"features": kept})
     trained = train(samples, spec, key=task.key, n_jobs=job.cpus_per_task, holdout_from=prepared.holdout_from)
-    metadata = describe_version(prepared, trained, job, identity=identity, seconds=time.perf_counter() - started)
+    metadata = describe_version(
+        prepared, samples, trained, job, identity=identity, seconds=time.perf_counter() - started
+    )
     version = version_name(task.key, job.run_id)
     written = commit(
         job.store(),
@@ -44,7 +48,7 @@ def commit_version(prepared: Prepared, samples: pl.DataFrame, job: Job) -> Outco
 
 
 def describe_version(
-    prepared: Prepared, trained: Trained, job: Job, *, identity: str, seconds: float
+    prepared: Prepared, samples: pl.DataFrame, trained: Trained, job: Job, *, identity: str, seconds: float
 ) -> dict[str, Any]:
     """Return a version's metadata but for what the store adds: name, sizes and digests of the artefacts."""
     facts = prepared.facts
@@ -61,6 +65,7 @@ def describe_version(
             else {"name": name}
             for name in trained.features
         ],
+        "label_end": samples["label_end"].dt.max().isoformat(),
         "features_left_out": list(prepared.left_out),
         "label": prepared.label_stats,
         "seconds": {"samples": round(prepared.seconds, 3), "training": round(seconds, 3)},
@@ -76,11 +81,12 @@ def samples_digest(samples: pl.DataFrame) -> str:
     return hashlib.sha256(b"".join([" ".join(samples.columns).encode(), *buffers])).hexdigest()
 
 
-def current(task: Task, version: str) -> Outcome:
+def current(task: Task, version: str, store: Store) -> Outcome:
     """Return the outcome of a model that the store already holds; says so if a later version hides it."""
     latest = task.known[-1][1]
     hidden = (f"{task.key}: {version} is current, but {latest} is later: --force makes it the latest",)
-    return replace(of(task.key, "current"), version=version, warnings=() if version == latest else hidden)
+    stored = outcome_of(task.key, read_metadata(store, task.key, version))
+    return replace(stored, status="current", warnings=() if version == latest else hidden, summary={}, excess={})
 
 
 def outcome_of(key: Key, metadata: dict[str, Any]) -> Outcome:
@@ -94,3 +100,13 @@ def outcome_of(key: Key, metadata: dict[str, Any]) -> Outcome:
         summary=summarise(metadata),
         excess=metadata["excess_log_loss"],
     )
+
+
+def committed(tasks: Sequence[Task], job: Job) -> Iterator[Outcome]:
+    """Yield outcomes of models that this run committed although their worker's answer was lost."""
+    store = job.store()
+    written = set(store.list(*sorted({task.key.folder for task in tasks}))) if tasks else set()
+    for task in tasks:
+        version = version_name(task.key, job.run_id)
+        if f"{task.key.folder}/{version}.json" in written and (metadata := find_version(store, task.key, version)):
+            yield outcome_of(task.key, metadata)

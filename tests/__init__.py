@@ -1,0 +1,1 @@
+"""Tests, and the slow obvious versions that they compare with."""

@@ -1,7 +1,5 @@
 """Tasks, bundles and fingerprints."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +9,7 @@ from job.errors import ConfigError
 from job.keys import Key
 from job.planning import Bundle, Task, bundle, by_series, describe_plan, fingerprint, make_plan, plan_tasks, with_known
 from job.sources import Series, SourceFile
+from transforms.labels import Direction
 
 
 def series(symbol: str, exchange: str = "binance", rows: int = 43_200) -> Series:
@@ -101,17 +100,17 @@ def test_a_fingerprint_changes_with_what_decides_the_model_and_with_nothing_else
     spec = next(iter(config.model_specs()))[2]
 
     def of(spec: object = spec, **changes: object) -> str:
-        values = {"timeframe": "1h", "data": config.data, "content_digest": "abc", **changes}
+        values = {"timeframe": "1h", "data": config.data, "content": "abc", **changes}
         return fingerprint(spec, **values)  # type: ignore[arg-type]
 
     assert of() == of()
     assert of(data=config.data.model_copy(update={"input": "elsewhere", "symbols": ("BTC",)})) == of()
     assert of(data=config.data.model_copy(update={"max_fill": 6})) != of()
-    assert of(content_digest="abd") != of()
+    assert of(content="abd") != of()
     assert of(timeframe="5m") != of()
     for field, value in {"n_estimators": 7, "features": spec.features[1:], "random_state": 1, "test_size": 0.3}.items():
         assert of(spec=spec.model_copy(update={field: value})) != of(), field
-    assert of(spec=spec.model_copy(update={"label": replace(spec.label, horizon=3)})) != of()
+    assert of(spec=spec.model_copy(update={"label": Direction(horizon=3)})) != of()
 
 
 def test_a_plan_without_input_says_what_to_set() -> None:

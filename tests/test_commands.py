@@ -1,0 +1,205 @@
+"""The command line: what it prints, and how it ends."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from job.commands import main
+from job.synth import make_bars, write_world
+
+ROOT = Path(__file__).resolve().parents[1]
+FAST = ("--set", "model_trainer.cv_folds=2", "--set", "model_trainer.analyst_models.n_estimators=10")
+
+
+def shell(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the job as a user would, from any folder."""
+    command = [sys.executable, str(ROOT / "job" / "main.py"), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bars")
+    write_world(folder, symbols=1, days=3, seed=3)
+    return folder
+
+
+@pytest.fixture
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def last_line(capsys: pytest.CaptureFixture[str]) -> str:
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--set", "model_trainer.cv_fold=3"], 2, "unknown key model_trainer.cv_fold; did you mean 'cv_folds'"),
+        (["--set", "model_trainer.cv_folds=x"], 2, "model_trainer.cv_folds"),
+        (["--config", "absent.yaml"], 2, "config file absent.yaml: No such file"),
+        (["--timeframes", "1y"], 2, "--timeframes"),
+        (["--model-types", "analist"], 2, "--model-types: unknown 'analist'; did you mean 'analyst'"),
+        (["--group-by", "symbol"], 2, "model_trainer.group_by: use one of"),
+        (["--lookback-days", "-3"], 2, "data.lookback_days"),
+        (["--start", "soon"], 2, "data.start"),
+        (["--symbols", "NOPE"], 3, "NOPE"),
+        (["--input", "nowhere/*.csv"], 3, "nowhere"),
+        (["plan", "--symbols", "NOPE"], 3, "SYN00USDT"),
+        (["synth", "--output", "x", "--days", "0"], 2, "days: expected at least 1"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_mistakes_cost_one_line_and_a_status(
+    arguments: list[str], status: int, message: str, capsys: pytest.CaptureFixture[str], in_empty_folder: None
+) -> None:
+    assert main(arguments) == status
+    line = last_line(capsys)
+    assert message in line
+    assert "Traceback" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("BTC-1m.csv", b"", "empty"),
+        ("BTC-1m.csv", b"<!DOCTYPE html><html><body>503</body></html>", "web page"),
+        ("BTC-1m.zip", b"PK\x03\x04 and then nothing", "zip"),
+        ("BTC-1m.csv.gz", gzip.compress(b"time,open,high,low,close\n" * 99)[:40], "BTC-1m.csv.gz"),
+        ("BTC-1m.csv", b"time,open,high,low\n2024-01-01,1,1,1\n", "close"),
+        ("BTC-1m.parquet", b"not parquet", "BTC-1m.parquet"),
+    ],
+)
+def test_files_that_hold_no_bars_are_named(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    done = shell("--input", name, "--output", "models", *FAST, cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stderr
+    assert any(message in line and name in line for line in done.stderr.splitlines()), done.stderr
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_training(bars: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = shell("--input", str(bars), "--output", "file/models", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "file/models" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_from_another_folder(bars: Path, tmp_path: Path) -> None:
+    done = shell("--input", str(bars), "--timeframes", "15m", "--json", *FAST, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout.splitlines()[-1])
+    assert record["counts"]["trained"] == 1
+    assert record["output"].endswith(str(tmp_path / "models"))
+    assert len(list((tmp_path / "models" / "synthetic" / "SYN00USDT").glob("analyst_15m_*.json"))) == 1
+    assert "trained synthetic/SYN00USDT analyst 15m" in done.stderr
+    assert "Warning" not in done.stderr
+    again = shell("--input", str(bars), "--timeframes", "15m", "--json", *FAST, cwd=tmp_path)
+    assert json.loads(again.stdout.splitlines()[-1])["counts"]["current"] == 1
+
+
+def test_some_failures_exit_1_and_keep_the_rest(bars: Path, tmp_path: Path) -> None:
+    frame = make_bars(seed=1, days=3)
+    (tmp_path / "bars").mkdir()
+    frame.write_parquet(tmp_path / "bars" / "GOOD-1m.parquet")
+    frame.with_columns(pl.col("close").cast(pl.String)).with_columns(
+        close=pl.when(pl.int_range(pl.len()) == 16).then(pl.lit("n/k")).otherwise("close")
+    ).write_csv(tmp_path / "bars" / "TEXT-1m.csv")
+    done = shell("--input", "bars", "--timeframes", "15m,1m", "--model-types", "analyst", *FAST, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    failures = [line for line in done.stderr.splitlines() if "ERROR" in line]
+    assert failures
+    assert all("TEXT" in line and "n/k" in line and "close" in line for line in failures)
+    assert len(list((tmp_path / "models").rglob("analyst_1m_*.skops"))) == 2
+
+
+def test_a_timeframe_finer_than_the_data_is_named(bars: Path, tmp_path: Path) -> None:
+    make_bars(seed=1, days=30, dropout=0).gather_every(15).write_csv(tmp_path / "ETH-15m.csv")
+    done = shell("--input", "ETH-15m.csv", "--timeframes", "15m,5m", *FAST, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert any("ETH" in line and "5m" in line and "15m" in line for line in done.stderr.splitlines() if "ERROR" in line)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_so_and_keeps_what_is_committed(
+    how: signal.Signals, bars: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, str(ROOT / "job" / "main.py"), "--input", str(bars), "--output", "models"]
+    slow = ["--set", "model_trainer.tactician_models.n_estimators=20000", "--set", "model_trainer.cv_folds=2"]
+    with subprocess.Popen([*command, *slow], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "trained" in line:
+                break
+        os.kill(process.pid, how)
+        rest = process.stderr.read()
+        assert process.wait(60) == 130
+    assert "Traceback" not in rest
+    (file,) = (tmp_path / "models" / "runs").glob("*.json")
+    record = json.loads(file.read_text())
+    assert record["status"] == "interrupted"
+    assert record["counts"]["trained"] >= 1
+    assert record["counts"]["not_run"] >= 1
+    assert len(list((tmp_path / "models").rglob("analyst_*.json"))) == record["counts"]["trained"]
+
+
+def test_plan_trains_nothing(bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "models"
+    assert main(["plan", "--input", str(bars), "--output", str(output), "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert plan["models"] == 5
+    assert {kind["timeframe"] for kind in plan["kinds"]} == {"1h", "15m", "5m", "1m"}
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], {"analyst 1h", "analyst 15m", "analyst 5m", "analyst 1m", "tactician 1m"}),
+        (["--timeframes", "1h,15m"], {"analyst 1h", "analyst 15m"}),
+        (["--timeframes", "1m"], {"analyst 1m", "tactician 1m"}),
+        (["--timeframes", "4h"], {"analyst 4h"}),
+        (["--model-types", "tactician"], {"tactician 1m"}),
+        (["--model-types", "tactician", "--timeframes", "5m"], {"tactician 5m"}),
+    ],
+)
+def test_kinds_and_timeframes(
+    arguments: list[str], expected: set[str], bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "--input", str(bars), "--output", str(tmp_path), "--json", *arguments]) == 0
+    plan = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert {f"{kind['model_type']} {kind['timeframe']}" for kind in plan["kinds"]} == expected
+
+
+def test_doctor_finds_all_well_and_names_what_is_not(bars: Path, tmp_path: Path) -> None:
+    done = shell("doctor", "--input", str(bars), "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    findings = json.loads(done.stdout.splitlines()[-1])
+    assert {finding["subject"] for finding in findings} == {"versions", "input", "store", "memory", "cluster", "node"}
+    assert all(finding["good"] for finding in findings)
+    bad = shell("doctor", "--input", "nowhere", cwd=tmp_path)
+    assert bad.returncode == 2
+    assert "nowhere" in bad.stderr
+
+
+def test_synth_writes_bars_that_train_can_find(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["synth", "--output", str(tmp_path / "w"), "--symbols", "2", "--days", "1", "--seed", "1"]) == 0
+    capsys.readouterr()
+    assert main(["plan", "--input", str(tmp_path / "w"), "--output", str(tmp_path / "m"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["models"] == 10
+
+
+def test_debug_shows_the_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--input", str(tmp_path / "nowhere"), "--set", "ray.logging_level=debug"]) == 3
+    assert "Traceback" in capsys.readouterr().err
