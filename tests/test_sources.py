@@ -7,6 +7,8 @@ from pathlib import Path
 import fsspec
 import hypothesis.strategies as st
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from polars.testing import assert_frame_equal
@@ -330,3 +332,21 @@ def test_symbol_of_the_name_stays_where_the_first_row_agrees(tmp_path: Path) -> 
     series = named(find(tmp_path), "unknown/BTCUSDT")
     with pytest.raises(DataError, match=r"BTCUSDT.csv: holds several symbols \(BTC/USDT, ETH/USDT\) under one name"):
         read_series(series, DataSettings())
+
+
+@pytest.mark.parametrize("kind", ["string", "large_string"])
+def test_of_a_file_of_many_symbols_only_one_is_loaded(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pl.concat([make_bars(rows=50).with_columns(symbol=pl.lit(name)) for name in "ABC"]).to_arrow()
+    symbols = table["symbol"].cast({"string": pa.string(), "large_string": pa.large_string()}[kind])
+    pq.write_table(table.set_column(6, "symbol", symbols), tmp_path / "all.parquet", row_group_size=50)
+    loaded, read_table = [], pq.read_table
+
+    def counting(*args: object, **kwargs: object) -> pa.Table:
+        loaded.append(read_table(*args, **kwargs))
+        return loaded[-1]
+
+    monkeypatch.setattr(pq, "read_table", counting)
+    assert_frame_equal(read_series(find(tmp_path).series[1], DataSettings()), make_bars(rows=50), check_exact=True)
+    assert [one.num_rows for one in loaded] == [50]

@@ -134,10 +134,14 @@ def read_parquet(file: SourceFile, series: Series, settings: DataSettings) -> Ra
         indices = resolve(schema.names, settings.columns, where)
         names = [schema.names[index] for index in _flat(indices)]
         by_symbol = series.symbol_column if series.symbol_column in names else None
-        is_text = by_symbol is not None and pa.types.is_string(schema.field(by_symbol).type)
+        is_text = by_symbol is not None and _is_text(schema.field(by_symbol).type)
         table = pq.read_table(handle, columns=names, filters=[(by_symbol, "==", series.symbol)] if is_text else None)
     frame = _positions(cast("pl.DataFrame", pl.from_arrow(table)).select(names), _flat(indices))
     return Raw(bars_of(frame, indices, series, settings, where), "open")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def feather_names(file: SourceFile, settings: DataSettings) -> Look:
