@@ -24,7 +24,7 @@ from job.metrics import (
     shrink,
     skill,
 )
-from tests.oracles_training import circular_block_bootstrap, least_loss_weight
+from tests.oracles_training import circular_block_bootstrap, expected_weight
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
@@ -81,24 +81,41 @@ def test_shrinking_moves_between_base_and_model(p: float, base: float, weight: f
     assert shrink(np.array([p]), base, 1.0)[0] == pytest.approx(p)
 
 
-@pytest.mark.parametrize("true_weight", [0.2, 0.5, 0.9])
-def test_shrinking_finds_the_least_loss(true_weight: float) -> None:
+@pytest.mark.parametrize(("rows", "horizon"), [(40, 1), (40, 10), (1_000, 1), (1_000, 10)])
+@pytest.mark.parametrize("true_weight", [-1.0, 0.0, 0.2, 0.9, 2.0])
+def test_shrinking_is_what_the_rows_lead_to_expect(true_weight: float, rows: int, horizon: int) -> None:
     random = np.random.default_rng(3)
-    p = random.uniform(0.05, 0.95, 4_000)
-    label = (random.uniform(size=4_000) < shrink(p, 0.5, true_weight)).astype(np.int8)
-    found = fit_shrink(label, p, np.full(4_000, 0.45))
-    assert found == pytest.approx(least_loss_weight(label, p, 0.45), abs=1e-3)
-    assert found == pytest.approx(true_weight, abs=0.1)
+    p = random.uniform(0.2, 0.8, rows)
+    label = (random.uniform(size=rows) < shrink(p, 0.5, true_weight)).astype(np.int8)
+    found = fit_shrink(label, p, np.full(rows, 0.45), horizon_bars=horizon)
+    assert found == pytest.approx(expected_weight(label, p, 0.45, horizon), abs=1e-3)
+
+
+def test_shrinking_finds_the_true_weight() -> None:
+    random = np.random.default_rng(3)
+    p = random.uniform(0.05, 0.95, 20_000)
+    label = (random.uniform(size=20_000) < shrink(p, 0.5, 0.4)).astype(np.int8)
+    assert fit_shrink(label, p, np.full(20_000, 0.5)) == pytest.approx(0.4, abs=0.05)
 
 
 def test_a_model_worse_than_the_base_rate_is_shrunk_away() -> None:
     label, p = scored(0)
-    assert fit_shrink(label, 1 - p, np.full(len(p), 0.5)) == 0.0
+    assert fit_shrink(label, 1 - p, np.full(len(p), 0.5)) < 0.01
 
 
 def test_an_underconfident_model_is_not_stretched() -> None:
     label, p = scored(0, rows=2_000)
-    assert fit_shrink(label, shrink(p, 0.5, 0.3), np.full(len(p), 0.5)) == 1.0
+    assert 0.95 < fit_shrink(label, shrink(p, 0.5, 0.3), np.full(len(p), 0.5)) <= 1.0
+
+
+def test_a_model_that_says_nothing_keeps_half() -> None:
+    label, p = scored(0)
+    assert fit_shrink(label, np.full(len(p), 0.5), np.full(len(p), 0.5)) == pytest.approx(0.5)
+
+
+def test_certain_rows_are_weighed_too() -> None:
+    label = np.array([0, 1] * 50, dtype=np.int8)
+    assert fit_shrink(label, np.tile([0.0, 0.0, 1.0, 1.0], 25), np.full(100, 0.5)) < 0.05
 
 
 @pytest.mark.parametrize(
