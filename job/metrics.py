@@ -109,12 +109,13 @@ def shrink(p: FloatArray, base: FloatArray | float, weight: float) -> FloatArray
     return shrunk
 
 
-def fit_shrink(label: LabelArray, p: FloatArray, base: FloatArray, *, horizon_bars: int = 1) -> float:
+def fit_shrink(label: LabelArray, p: FloatArray, base: FloatArray) -> float:
     """Return the weight of `shrink(p, base, weight)` to expect given the rows, any in [0, 1] being as likely before.
 
     It is the posterior's mean, not its mode: where rows say little it stays near 1/2 instead of jumping to 0 or 1.
-    Labels overlap over `horizon_bars`, so each row counts as one `horizon_bars`-th of an observation. `p` must be out
-    of fold. The log-posterior is concave; it is integrated by Gauss-Legendre over six standard deviations of its mode.
+    Rows count in full even where their labels overlap, which leaves the flat prior less room than it could claim.
+    `p` must be out of fold. The log-posterior is concave; it is integrated by Gauss-Legendre over six standard
+    deviations around its mode.
     """
     centre = logit(base)
     distance = logit(clip(p)) - centre
@@ -122,9 +123,9 @@ def fit_shrink(label: LabelArray, p: FloatArray, base: FloatArray, *, horizon_ba
     offset = np.where(label == 1, -centre, centre)
 
     def loss(weight: float) -> float:
-        return float(np.logaddexp(0.0, offset + weight * signed).sum()) / horizon_bars
+        return float(np.logaddexp(0.0, offset + weight * signed).sum())
 
-    mode, deviation = _mode_of_weight(offset, signed, horizon_bars)
+    mode, deviation = _mode_of_weight(offset, signed)
     low, high = max(0.0, mode - 6 * deviation), min(1.0, mode + 6 * deviation)
     nodes, shares = np.polynomial.legendre.leggauss(QUADRATURE_NODES)
     weights = low + (high - low) * (nodes + 1) / 2
@@ -132,7 +133,7 @@ def fit_shrink(label: LabelArray, p: FloatArray, base: FloatArray, *, horizon_ba
     return float(np.average(weights, weights=shares * np.exp(losses.min() - losses)))
 
 
-def _mode_of_weight(offset: FloatArray, signed: FloatArray, horizon_bars: int) -> tuple[float, float]:
+def _mode_of_weight(offset: FloatArray, signed: FloatArray) -> tuple[float, float]:
     """Return the weight in [0, 1] with the least loss, and the standard deviation of a normal posterior there."""
 
     def slope(weight: float) -> float:
@@ -141,7 +142,7 @@ def _mode_of_weight(offset: FloatArray, signed: FloatArray, horizon_bars: int) -
     at_zero, at_one = slope(0.0) >= 0, slope(1.0) <= 0
     mode = 0.0 if at_zero else 1.0 if at_one else float(brentq(slope, 0.0, 1.0))
     chance = expit(offset + mode * signed)
-    information = float((chance * (1 - chance) * np.square(signed)).sum()) / horizon_bars
+    information = float((chance * (1 - chance) * np.square(signed)).sum())
     return mode, 1 / math.sqrt(max(information, 1e-12))
 
 

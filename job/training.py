@@ -95,7 +95,7 @@ def train(
     with threadpool_limits(limits={"blas": 1, "openmp": n_jobs if samples.height >= OPENMP_ROWS else 1}):
         folds = [evaluate(rows, fold, spec, n_jobs=n_jobs) for fold in splits.folds]
         holdout = evaluate(rows, splits.holdout, spec, n_jobs=n_jobs)
-        shrinkage = fit_shrinkage(folds, horizon_bars=spec.label.horizon) if spec.calibrate == "shrink" else Shrinkage()
+        shrinkage = fit_shrinkage(folds) if spec.calibrate == "shrink" else Shrinkage()
         metadata = describe(rows, folds, holdout, shrinkage, spec=spec, key=key)
         model, scaler = fit(rows, spec, n_jobs=n_jobs) if spec.refit else (holdout.model, holdout.scaler)
     if spec.refit:
@@ -110,15 +110,13 @@ def train(
     )
 
 
-def fit_shrinkage(folds: Sequence[Evaluated], *, horizon_bars: int) -> Shrinkage:
+def fit_shrinkage(folds: Sequence[Evaluated]) -> Shrinkage:
     """Fit both weights on the test rows of all folds, none of which has a label that reaches into the holdout."""
     label = np.concatenate([fold.label for fold in folds])
     base = np.concatenate([fold.p_base for fold in folds])
     return Shrinkage(
-        model=fit_shrink(label, np.concatenate([fold.p for fold in folds]), base, horizon_bars=horizon_bars),
-        benchmark=fit_shrink(
-            label, np.concatenate([fold.p_benchmark for fold in folds]), base, horizon_bars=horizon_bars
-        ),
+        model=fit_shrink(label, np.concatenate([fold.p for fold in folds]), base),
+        benchmark=fit_shrink(label, np.concatenate([fold.p_benchmark for fold in folds]), base),
     )
 
 

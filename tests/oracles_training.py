@@ -97,7 +97,7 @@ def circular_block_bootstrap(
     return np.array(results)
 
 
-def expected_weight(label: npt.NDArray[np.int8], p: npt.NDArray[np.float64], base: float, horizon_bars: int) -> float:
+def expected_weight(label: npt.NDArray[np.int8], p: npt.NDArray[np.float64], base: float) -> float:
     """Mean of the posterior of the shrinking weight on a grid of 10,001, flat before."""
     z = np.log(base / (1 - base))
     distance = np.log(p / (1 - p)) - z
@@ -105,5 +105,5 @@ def expected_weight(label: npt.NDArray[np.int8], p: npt.NDArray[np.float64], bas
     log_likelihood = np.array(
         [-np.log1p(np.exp(np.where(label == 1, -1, 1) * (z + weight * distance))).sum() for weight in grid]
     )
-    posterior = np.exp((log_likelihood - log_likelihood.max()) / horizon_bars)
+    posterior = np.exp(log_likelihood - log_likelihood.max())
     return float((grid * posterior).sum() / posterior.sum())

@@ -100,7 +100,7 @@ def test_shrinking_is_fitted_on_the_folds_and_applied_to_the_holdout() -> None:
     splits = walk_forward(rows.available_at, rows.label_end, test_size=0.2, folds=3)
     folds = [fitting.evaluate(rows, fold, spec, n_jobs=1) for fold in splits.folds]
     label, p, p_base = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("label", "p", "p_base"))
-    weight = fit_shrink(label, p, p_base, horizon_bars=3)
+    weight = fit_shrink(label, p, p_base)
     assert trained.scores["shrink"] == weight
     assert 0 < weight < 1
     raw, base = trained.holdout["p_raw"].to_numpy(), trained.metadata["base_rate"]
