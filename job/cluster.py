@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from job.environment import ROOT
 from job.errors import ConfigError
 
 THREAD_LIMITS: Final = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+KNOCK_S: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -78,13 +81,27 @@ def _join(address: str, limits: Mapping[str, str], level: int) -> None:
     runtime_env: dict[str, object] = {"env_vars": dict(limits)}
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
         runtime_env |= {"working_dir": str(ROOT), "excludes": [".git", ".venv", "models", "tests", "data"]}
+    _knock(address)
     try:
         ray.init(address=address, runtime_env=runtime_env, log_to_driver=False, logging_level=level)
     except ConnectionError as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(
-            f"no Ray cluster at {address}: {reason}; start one, or unset ray.address and RAY_ADDRESS"
-        ) from None
+        raise _absent(address, error) from None
+
+
+def _knock(address: str) -> None:
+    """Make sure that something listens at `host:port`; Ray itself would try for many minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
+    except OSError as error:
+        raise _absent(address, error) from None
+
+
+def _absent(address: str, error: OSError) -> ConfigError:
+    reason = " ".join(str(error).split())
+    return ConfigError(f"no Ray cluster at {address}: {reason}; start one, or unset ray.address and RAY_ADDRESS")
 
 
 def _size(*, joined: bool) -> Cluster:

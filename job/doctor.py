@@ -15,6 +15,7 @@ from job.errors import ConfigError, JobError
 from job.paths import is_url
 from job.planning import Plan, Task, make_plan
 from job.rows import Job, version_differences
+from job.sources import shown
 from job.sources.storage import opened
 from job.store import Store, new_run_id
 
@@ -79,7 +80,7 @@ def _input_seen(data: DataSettings, url: str | None) -> Iterator[str]:
         with opened(url, data.options):
             return
     except JobError as error:
-        yield f"cannot open the input {url}: {error}: give a URL, or a folder that is mounted on every node"
+        yield f"cannot open the input {shown(url)}: {error}: give a URL, or a folder that is mounted on every node"
 
 
 def examine(config: Config) -> list[Finding]:

@@ -22,14 +22,14 @@ ASSUMED_TIMEFRAME: Final = "1m"
 """Timeframe of a series whose files do not name one; for estimates only."""
 
 SECONDS_A_ROW: Final = {
-    "random_forest": 1.0e-4,
-    "extra_trees": 0.8e-4,
-    "hist_gradient_boosting": 2.5e-5,
-    "gradient_boosting": 2.0e-4,
-    "logistic_regression": 4.0e-6,
+    "random_forest": 5.0e-5,
+    "extra_trees": 4.0e-5,
+    "hist_gradient_boosting": 3.5e-5,
+    "gradient_boosting": 1.8e-4,
+    "logistic_regression": 5.0e-6,
 }
 """CPU seconds a row for all fits of a task (5 folds and holdout, 100 trees, 20 features), by algorithm."""
-SECONDS_A_FIT: Final = 0.12
+SECONDS_A_FIT: Final = 0.06
 """CPU seconds a fit that do not depend on the rows."""
 BYTES_A_VALUE: Final = 16
 """Peak bytes a sample and feature in a worker: the float32 matrix, its scaled copy, and what a fit adds."""

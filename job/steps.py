@@ -17,7 +17,7 @@ from job.keys import encode
 from job.outcomes import Outcome, failed
 from job.planning import Task
 from job.rows import FAILURES, Facts, Job, Loaded, Prepared, describe, pack, unpack, version_differences
-from job.sources import Series, read_series
+from job.sources import Series, read_series, shown
 from job.store import ExistingFileError, Store
 from job.versions import commit_version
 from transforms.bars import Cleaned, clean, content_digest, duration_us
@@ -115,7 +115,7 @@ def load_series(series: Series, job: Job) -> tuple[pl.DataFrame, Facts]:
         last=bars["timestamp"][-1],
         counts=cleaned.counts,
         digest=digest,
-        files=tuple({"url": file.url, "bytes": file.size} for file in series.files),
+        files=tuple({"url": shown(file.url), "bytes": file.size} for file in series.files),
         warnings=warnings,
     )
     return bars, facts

@@ -65,7 +65,7 @@ def describe_version(
             else {"name": name}
             for name in trained.features
         ],
-        "label_end": samples["label_end"].dt.max().isoformat(),
+        "label_end": samples.select(pl.col("label_end").max().dt.to_string("iso:strict")).item(),
         "features_left_out": list(prepared.left_out),
         "label": prepared.label_stats,
         "seconds": {"samples": round(prepared.seconds, 3), "training": round(seconds, 3)},

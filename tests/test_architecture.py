@@ -19,6 +19,8 @@ LAYERS = (
     {"fitting", "importances", "splits", "metrics"},
     {"config"},
     {"estimators"},
+    {"forest"},
+    {"trees"},
     {"errors", "keys", "environment", "paths"},
 )
 """From the top down: a module of job/ imports from its own layer or from a lower one."""

@@ -1,0 +1,157 @@
+"""The real thing: a cluster on this machine, jobs submitted to it, nodes that cannot do their part."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from job.cluster import running
+from job.config import load_config
+from job.errors import ConfigError
+from job.paths import resolve_output
+from job.synth import write_world
+
+ROOT = Path(__file__).resolve().parents[1]
+RAY = str(Path(sys.executable).with_name("ray"))
+FAST = ("--set", "model_trainer.cv_folds=2", "--set", "model_trainer.analyst_models.n_estimators=10")
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head node that a test started."""
+
+    dashboard: str
+    environment: dict[str, str]
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """Start a head node with token authentication in a process of its own; end that process, and no other Ray."""
+    home = tmp_path_factory.mktemp("home")
+    port, dashboard, client, metrics, agent = free_ports(5)
+    environment = {**os.environ, "RAY_AUTH_MODE": "token", "HOME": str(home), "RAY_AUTH_TOKEN": "0" * 64}
+    environment.pop("RAY_ADDRESS", None)
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
+    # Unix sockets allow about 100 characters: Ray's folder must have a short name.
+    folder = Path("/tmp") / f"ray-test-{port}"
+    command = [
+        RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={port}", "--include-dashboard=true",
+        f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}", f"--metrics-export-port={metrics}",
+        f"--dashboard-agent-listen-port={agent}", f"--temp-dir={folder}", "--disable-usage-stats",
+    ]  # fmt: skip
+    log = home / "ray.log"
+    with log.open("w") as output, subprocess.Popen(command, env=environment, stdout=output, stderr=output) as process:
+        address = f"http://127.0.0.1:{dashboard}"
+        try:
+            for _ in range(120):
+                asked = subprocess.run(
+                    [RAY, "job", "list", f"--address={address}"], env=environment, capture_output=True, check=False
+                )
+                if asked.returncode == 0:
+                    break
+                time.sleep(1)
+            else:
+                pytest.fail(f"the head node did not come up:\n{log.read_text()[-3000:]}")
+            yield Head(address, environment)
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def submit(head: Head, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Submit the job from the project's folder and wait for its end."""
+    command = [RAY, "job", "submit", f"--address={head.dashboard}", "--working-dir", ".", "--"]
+    command += ["python", "job/main.py", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=head.environment, capture_output=True, text=True, check=False, timeout=400
+    )
+
+
+@pytest.mark.slow
+def test_a_submitted_job_trains_and_its_models_stay(head: Head, tmp_path: Path) -> None:
+    done = submit(head, "--output", str(tmp_path), "--symbols", "SYN00USDT", "--json", *FAST)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "trained synthetic/SYN00USDT analyst 1h" in done.stdout
+    record = json.loads(next(line for line in done.stdout.splitlines() if line.startswith('{"run_id"')))
+    assert record["counts"] == {"trained": 5, "current": 0, "failed": 0, "current_not_latest": 0, "not_run": 0}
+    assert len(list((tmp_path / "synthetic" / "SYN00USDT").glob("*_scaler.skops"))) == 5
+
+
+@pytest.mark.slow
+def test_a_failed_job_says_so_with_its_exit_status(head: Head, tmp_path: Path) -> None:
+    done = submit(head, "--output", str(tmp_path), "--symbols", "NOPE")
+    assert done.returncode == 1  # what `ray job submit` returns for any failure
+    assert "exit code 3" in done.stdout + done.stderr
+    assert "NOPE" in done.stdout
+
+
+@pytest.mark.slow
+def test_an_output_that_ray_would_delete_is_refused(head: Head) -> None:
+    done = submit(head, "--output", "models", *FAST)
+    assert done.returncode == 1
+    assert "exit code 2" in done.stdout + done.stderr
+    assert re.search(r"output models lies inside Ray's copy.*give a URL or an absolute path", done.stdout)
+
+
+@pytest.mark.slow
+def test_the_default_output_is_a_folder_that_stays(head: Head) -> None:
+    done = submit(head, "--symbols", "SYN00USDT", "--timeframes", "1h", *FAST)
+    assert done.returncode == 0, done.stdout[-3000:]
+    models = Path(head.environment["HOME"]) / "models"
+    assert f"into {models}" in done.stdout
+    assert len(list(models.rglob("analyst_1h_*.json"))) == 1
+
+
+@pytest.mark.slow
+def test_a_run_by_address_ships_its_code(head: Head, tmp_path: Path) -> None:
+    """With RAY_ADDRESS alone, from another folder, as a notebook or a cron job would."""
+    write_world(tmp_path / "bars", symbols=1, days=3, seed=1)
+    environment = {**head.environment, "RAY_ADDRESS": "auto"}
+    listed = subprocess.run([RAY, "job", "list", f"--address={head.dashboard}"], env=environment, check=True)
+    assert listed.returncode == 0
+    sessions = sorted(Path("/tmp").glob("ray-test-*/session_latest/gcs_address")) or None
+    if sessions:
+        environment["RAY_ADDRESS"] = sessions[-1].read_text().strip()
+    command = [sys.executable, str(ROOT / "job" / "main.py"), "--input", "bars", "--output", "models"]
+    done = subprocess.run(
+        [*command, "--timeframes", "15m", *FAST], cwd=tmp_path, env=environment, capture_output=True, text=True,
+        check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "models").rglob("analyst_15m_*.json"))) == 1
+
+
+def test_no_cluster_at_an_address_is_one_line() -> None:
+    (port,) = free_ports(1)
+    settings = load_config({"ray": {"address": f"127.0.0.1:{port}"}}).ray
+    with pytest.raises(ConfigError, match=f"no Ray cluster at 127.0.0.1:{port}"), running(settings):
+        pass
+
+
+def test_outputs_inside_rays_copy_are_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    copy = tmp_path / "runtime_resources" / "working_dir_files" / "_ray_pkg_1"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    with pytest.raises(ConfigError, match="inside Ray's copy of the working directory"):
+        resolve_output("models", chosen=True)
+    assert resolve_output("models", chosen=False) == str(Path.home() / "models")
+    assert resolve_output("s3://bucket/models", chosen=True) == "s3://bucket/models"

@@ -1,0 +1,133 @@
+"""The Python API, used as the README shows it."""
+
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from job import ModelConfig, RayModelTrainer, TrainingData, setup_model_trainer
+from job.errors import ConfigError, DataError, StoreError, TrainingError
+from job.synth import write_world
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = {"cv_folds": 2, "analyst_models": {"timeframes": ["15m", "1m"], "n_estimators": 10}}
+
+
+@pytest.fixture(scope="module")
+def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bars")
+    write_world(folder, symbols=2, days=4, seed=3, world="signal")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trainer(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayModelTrainer]:
+    """A trainer that has trained both symbols."""
+    models = tmp_path_factory.mktemp("models")
+    settings = {"data": {"input": str(bars)}, "model_trainer": {**SMALL, "model_directory": str(models)}}
+    with setup_model_trainer(settings) as trainer:
+        trainer.train_models()
+        yield trainer
+
+
+def test_results_by_kind_and_timeframe(trainer: RayModelTrainer) -> None:
+    target = {"symbol": "SYN00USDT", "exchange": "synthetic", "timeframe": "1m", "lookback_days": 3}
+    results = trainer.train_models(target)
+    assert 0 < results["analyst_models"]["15m"]["accuracy"] <= 1
+    assert results["tactician_models"]["1m"]["status"] == "trained"
+    assert set(results["series"]) == {"synthetic/SYN00USDT"}
+    assert results["run"]["counts"]["trained"] == 3
+    status = trainer.get_training_status()
+    assert (status["state"], status["done"], status["total"]) == ("finished", 3, 3)
+
+
+def test_status_can_be_asked_while_training(trainer: RayModelTrainer) -> None:
+    seen: list[dict[str, Any]] = []
+    thread = threading.Thread(target=trainer.train_models, kwargs={"force": True})
+    thread.start()
+    while thread.is_alive():
+        seen.append(trainer.get_training_status())
+        thread.join(0.05)
+    assert any(status["state"] == "running" and status["done"] < status["total"] for status in seen)
+    assert trainer.get_training_status()["trained"] == 6
+
+
+def test_models_are_plain_estimators(trainer: RayModelTrainer) -> None:
+    model, scaler = trainer.load_model("analyst", "1m", symbol="SYN01USDT")
+    features = np.zeros((2, scaler.n_features_in_), np.float32)
+    assert model.predict_proba(scaler.transform(features)).sum(axis=1) == pytest.approx(1)
+
+
+def test_an_ambiguous_or_absent_model_lists_what_there_is(trainer: RayModelTrainer) -> None:
+    with pytest.raises(StoreError, match=r"2 models .*synthetic/SYN00USDT, synthetic/SYN01USDT"):
+        trainer.load_model("analyst", "1m")
+    with pytest.raises(StoreError, match=r"no model .* analyst 4h .*there are: synthetic/SYN00USDT"):
+        trainer.load_model("analyst", "4h")
+
+
+def test_unknown_targets_and_settings_are_named(trainer: RayModelTrainer) -> None:
+    with pytest.raises(ConfigError, match="unknown target key 'symbl'"):
+        trainer.train_models({"symbl": "BTC"})
+    with pytest.raises(DataError, match="NOPE"):
+        trainer.train_models({"symbol": "NOPE"})
+    with pytest.raises(ConfigError, match="unknown key modeltrainer"):
+        setup_model_trainer({"modeltrainer": {}})
+
+
+def test_samples_of_ones_own(trainer: RayModelTrainer) -> None:
+    data = trainer.training_data("analyst", "15m", {"symbol": "SYN00USDT"})
+    assert list(data.features.columns)[:2] == ["change_1", "change_2"]
+    own = data.features.assign(noise=np.random.default_rng(0).normal(size=len(data.features)))
+    model = ModelConfig("analyst", "15m", features=("change_1", "rsi_14", "noise"), n_estimators=5)
+    info = {"symbol": "OWN", "exchange": "lab", "label_end": data.data_info["label_end"]}
+    result = trainer.train_model(model, TrainingData(own, data.labels, "15m", "analyst", info))
+    assert result["status"] == "trained"
+    fitted, scaler = trainer.load_model("analyst", "15m", symbol="OWN")
+    assert scaler.n_features_in_ == 3
+    assert len(fitted.estimators_) == 5
+
+
+def test_given_labels_train_like_the_pipelines_own(trainer: RayModelTrainer) -> None:
+    target = {"symbol": "SYN00USDT"}
+    ours = trainer.train_models(target)["analyst_models"]["15m"]
+    data = trainer.training_data("analyst", "15m", target)
+    given = trainer.train_model(ModelConfig("analyst", "15m", n_estimators=10), data)
+    assert given["log_loss"] == ours["log_loss"]
+
+
+def frame(rows: int = 400) -> pd.DataFrame:
+    times = pd.date_range("2024-01-01", periods=rows, freq="15min")
+    return pd.DataFrame({"x": np.random.default_rng(0).normal(size=rows)}, index=times)
+
+
+@pytest.mark.parametrize(
+    ("labels", "model", "error", "message"),
+    [
+        ([0, 1, 2] * 133 + [0], ModelConfig("analyst", "15m", ("x",)), TrainingError, "labels must be 0 or 1"),
+        ([0, 1] * 200, ModelConfig("analyst", "15m", ("y",)), ConfigError, r"features \['y'\] are not columns"),
+        ([0, 1] * 200, ModelConfig("analyst", "1h", ("x",)), ConfigError, "model config is for analyst 1h"),
+        ([1] * 400, ModelConfig("analyst", "15m", ("x",)), TrainingError, "are up"),
+    ],
+)
+def test_samples_that_cannot_be_used(
+    labels: list[int], model: ModelConfig, error: type[Exception], message: str, trainer: RayModelTrainer
+) -> None:
+    features = frame()
+    data = TrainingData(features, pd.Series(labels, index=features.index), "15m", "analyst")
+    with pytest.raises(error, match=message):
+        trainer.train_model(model, data)
+
+
+def test_the_readmes_python_runs(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    names: dict[str, Any] = {}
+    exec(compile(code.replace('"data/sample"', repr(str(ROOT / "data" / "sample"))), "README.md", "exec"), names)
+    assert names["results"]["analyst_models"]["1h"]["status"] == "trained"
