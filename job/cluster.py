@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Final
 
 import ray
@@ -54,10 +55,20 @@ def running(settings: RaySettings, *, threads: int = 1) -> Iterator[Cluster]:
     if threading.current_thread() is threading.main_thread():
         # Ray's own handler ends the process on the spot; a stopped job must still close its run record.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+    size = _size(joined=joined)
+    warming = [] if joined else [_warm.remote() for _ in range(size.cpus)]
     try:
-        yield _size(joined=joined)
+        yield size
     finally:
+        del warming
         ray.shutdown()
+
+
+@ray.remote(num_cpus=1, max_retries=0)
+def _warm() -> None:
+    """Import what training needs, in a worker that waits for the driver to get ready."""
+    for module in ("job.steps", "job.versions", "skops.io"):
+        import_module(module)
 
 
 def _start(settings: RaySettings, limits: Mapping[str, str], level: int) -> None:

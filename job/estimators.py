@@ -1,23 +1,20 @@
-"""Algorithms by name: which scikit-learn estimator each is, its default parameters and its kind of importance."""
+"""Algorithms by name: which scikit-learn estimator each is, its default parameters and its kind of importance.
+
+Classes are named, not imported: settings and plans need the names only, and scikit-learn takes seconds to import.
+"""
 
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import numpy as np
-from sklearn.base import ClassifierMixin
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    GradientBoostingClassifier,
-    HistGradientBoostingClassifier,
-    RandomForestClassifier,
-)
-from sklearn.linear_model import LogisticRegression
-from sklearn.utils._param_validation import InvalidParameterError
 
 from job.errors import ConfigError
-from job.forest import fit_forest
+
+if TYPE_CHECKING:
+    from sklearn.base import ClassifierMixin
 
 Importance = Literal["impurity", "permutation", "absolute_coefficient"]
 
@@ -60,29 +57,38 @@ class Window:
     pooled: bool = False
 
 
-def _fit(estimator: Any, matrix: Any, label: Any) -> None:
-    estimator.fit(matrix, label)
-
-
 @dataclass(frozen=True)
 class Algorithm:
     """One entry of `ALGORITHMS`; `version` moves whenever the defaults do, so that models are trained anew.
 
-    `parallel` algorithms take `n_jobs`; `precision` is that of the features which the estimator is fitted on;
-    `fit(estimator, matrix, label)` fits it in place.
+    `path` and `fitter` are `module:name` of the estimator's class and of what fits it in place (default: its own
+    `fit`). `parallel` algorithms take `n_jobs`; `precision` is that of the features which they are fitted on.
     """
 
     name: str
-    estimator: type[ClassifierMixin]
+    path: str
     defaults: Callable[[Hyperparameters, Window], dict[str, Any]]
     importance: Importance
     version: int
     parallel: bool = False
     precision: type[np.floating[Any]] = np.float32
-    fit: Callable[[Any, Any, Any], None] = _fit
+    fitter: str | None = None
+
+    @property
+    def estimator(self) -> type["ClassifierMixin"]:
+        """The estimator's class."""
+        found: type[ClassifierMixin] = resolve_name(self.path)
+        return found
+
+    def fit(self, estimator: Any, matrix: Any, label: Any) -> None:
+        """Fit `estimator` on rows of features and their labels."""
+        if self.fitter is None:
+            estimator.fit(matrix, label)
+        else:
+            resolve_name(self.fitter)(estimator, matrix, label)
 
 
-def build(spec: Hyperparameters, window: Window, *, n_jobs: int = 1) -> ClassifierMixin:
+def build(spec: Hyperparameters, window: Window, *, n_jobs: int = 1) -> "ClassifierMixin":
     """Return the unfitted estimator that `spec` asks for; `spec.params` win over the defaults.
 
     Raises:
@@ -95,7 +101,7 @@ def build(spec: Hyperparameters, window: Window, *, n_jobs: int = 1) -> Classifi
     estimator = algorithm.estimator(**parameters)
     try:
         estimator._validate_params()
-    except InvalidParameterError as error:
+    except ValueError as error:
         raise ConfigError(f"params of {algorithm.name}: {' '.join(str(error).split())}") from None
     return estimator
 
@@ -161,16 +167,34 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
     algorithm.name: algorithm
     for algorithm in (
         Algorithm(
-            "random_forest", RandomForestClassifier, _forest, "impurity", version=1, parallel=True, fit=fit_forest
+            "random_forest",
+            "sklearn.ensemble:RandomForestClassifier",
+            _forest,
+            "impurity",
+            version=1,
+            parallel=True,
+            fitter="job.forest:fit_forest",
         ),
-        Algorithm("extra_trees", ExtraTreesClassifier, _forest, "impurity", version=1, parallel=True),
-        Algorithm("gradient_boosting", GradientBoostingClassifier, _gradient_boosting, "permutation", version=1),
         Algorithm(
-            "hist_gradient_boosting", HistGradientBoostingClassifier, _hist_gradient_boosting, "permutation", version=1
+            "extra_trees", "sklearn.ensemble:ExtraTreesClassifier", _forest, "impurity", version=1, parallel=True
+        ),
+        Algorithm(
+            "gradient_boosting",
+            "sklearn.ensemble:GradientBoostingClassifier",
+            _gradient_boosting,
+            "permutation",
+            version=1,
+        ),
+        Algorithm(
+            "hist_gradient_boosting",
+            "sklearn.ensemble:HistGradientBoostingClassifier",
+            _hist_gradient_boosting,
+            "permutation",
+            version=1,
         ),
         Algorithm(
             "logistic_regression",
-            LogisticRegression,
+            "sklearn.linear_model:LogisticRegression",
             _logistic,
             "absolute_coefficient",
             version=1,

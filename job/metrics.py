@@ -4,7 +4,7 @@ Everywhere `label` is 0 or 1 (1 is up), `p` the probability of 1 as float64, one
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -192,50 +192,3 @@ def _circular_block_variance(values: FloatArray, length: int) -> float:
     running = np.concatenate(([0.0], np.cumsum(np.concatenate((values, values[: length - 1])))))
     sums = running[length:] - running[:-length]
     return float(sums.var() * len(values) / length)
-
-
-HOUR_US: Final = 3_600_000_000
-
-Excess = dict[str, list[float]]
-"""Change of log-loss against the base by cluster of the clock: {cluster's number since the epoch: [rows, sum]}."""
-
-
-def excess_by_cluster(
-    times: npt.NDArray[np.int64], change: FloatArray, *, horizon_bars: int, timeframe_us: int
-) -> Excess:
-    """Sum the rows' `change` of log-loss over clusters of the clock, an hour or five horizons long if that is more."""
-    cluster_us = max(HOUR_US, 5 * horizon_bars * timeframe_us)
-    cluster, position = np.unique(times // cluster_us, return_inverse=True)
-    rows, sums = np.bincount(position), np.bincount(position, weights=change)
-    return {str(c): [int(n), float(s)] for c, n, s in zip(cluster, rows, sums, strict=True)}
-
-
-@dataclass(frozen=True)
-class FleetSkill:
-    """Mean change of log-loss against the base over many models (below 0 is skill) and its z over clusters."""
-
-    mean: float
-    z: float
-    clusters: int
-
-
-def fleet_z(excesses: Iterable[Mapping[str, Sequence[float]]]) -> FleetSkill:
-    """Test whether log-loss changes on average, from the `excess_by_cluster` of models of one label and timeframe.
-
-    Symbols move together and labels overlap, so what all models did in one stretch of the clock counts as a single
-    observation (cluster-robust standard error of the mean over rows). z is nan with fewer than two
-    clusters, and where nothing varies, as when every model is shrunk to its base rate.
-    """
-    totals: dict[str, tuple[float, float]] = {}
-    for excess in excesses:
-        for cluster, (rows, change) in excess.items():
-            before = totals.get(cluster, (0.0, 0.0))
-            totals[cluster] = before[0] + rows, before[1] + change
-    if not totals:
-        return FleetSkill(math.nan, math.nan, 0)
-    rows, sums = np.array(list(totals.values())).T
-    mean, clusters = float(sums.sum() / rows.sum()), len(sums)
-    if clusters < 2:
-        return FleetSkill(mean, math.nan, clusters)
-    error = math.sqrt(float(np.square(sums - mean * rows).sum()) * clusters / (clusters - 1)) / float(rows.sum())
-    return FleetSkill(mean, mean / error if error else math.nan, clusters)

@@ -24,7 +24,6 @@ from job.planning import Bundle, Task, bundle, by_series, singles
 from job.pooling import GROUP_COLUMNS, Cap, caps_of, flat_samples, sample_times, train_group
 from job.rows import Job
 from job.steps import load_bars, prepare_samples, train_models
-from job.versions import committed
 
 MAX_ROUNDS: Final = 3
 """How often a task is started whose worker died; failures with a cause are final at once."""
@@ -47,11 +46,13 @@ def train(tasks: Sequence[Task], job: Job, *, cpus: int) -> Iterator[Outcome]:
         for outcome in outcomes:
             del missing[outcome.key]
             yield outcome
+        if not missing:
+            return
+        from job.versions import committed  # noqa: PLC0415 - brings scikit-learn, for which there is seldom need here
+
         for outcome in committed(list(missing.values()), this):
             del missing[outcome.key]
             yield outcome
-        if not missing:
-            return
     lost = {"type": "WorkerDied", "where": "training", "message": "the worker died each time: killed, or out of memory"}
     yield from (failed(key, lost, attempts=MAX_ROUNDS) for key in missing)
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 from job.config import Config
 from job.errors import DataError, JobError
-from job.metrics import fleet_z
+from job.fleet import fleet_z
 from job.outcomes import Outcome
 from job.store import Store, write_catalogue
 

@@ -19,7 +19,6 @@ from job.planning import Task
 from job.rows import FAILURES, Facts, Job, Loaded, Prepared, describe, pack, unpack, version_differences
 from job.sources import Series, read_series, shown
 from job.store import ExistingFileError, Store
-from job.versions import commit_version
 from transforms.bars import Cleaned, clean, content_digest, duration_us
 from transforms.features import available, warmup_bars
 from transforms.samples import Samples, make_samples
@@ -69,6 +68,8 @@ def train_task(prepared: Prepared, samples: pl.DataFrame, job: Job) -> Outcome:
     key = prepared.task.key
     if prepared.error is not None:
         return failed(key, prepared.error, attempts=job.attempt)
+    from job.versions import commit_version  # noqa: PLC0415 - brings scikit-learn; the driver names this step only
+
     started, cpu_started = time.perf_counter(), time.process_time()
     try:
         outcome = commit_version(prepared, samples, job)

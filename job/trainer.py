@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from job.config import Config, load_config, merge
 from job.environment import versions
@@ -21,7 +21,9 @@ from job.rows import Job
 from job.runs import RunRecord
 from job.store import Store, keys, load, new_run_id
 from job.store import versions as versions_in
-from job.training_data import ModelConfig, TrainingData, training_data
+
+if TYPE_CHECKING:
+    from job.training_data import ModelConfig, TrainingData
 
 TARGET_KEYS: Final = {
     "symbol": "data.symbols",
@@ -78,10 +80,11 @@ def _outcomes(plan: Plan, job: Job, record: RunRecord) -> Iterator[Outcome]:
     if not plan.tasks:
         return
     from job.cluster import running  # noqa: PLC0415 - Ray takes seconds to import, and is needed from here on only
-    from job.doctor import check_nodes  # noqa: PLC0415
-    from job.pipeline import train  # noqa: PLC0415
 
     with running(job.config.ray) as cluster:
+        from job.doctor import check_nodes  # noqa: PLC0415 - while the workers import the same
+        from job.pipeline import train  # noqa: PLC0415
+
         record.cluster = {"nodes": cluster.nodes, "cpus": cluster.cpus}
         if cluster.joined:
             check_nodes(job, plan)
@@ -170,17 +173,19 @@ class RayModelTrainer:
         model, scaler, _ = load(store, key, version, allow_pickle=allow_pickle)
         return model, scaler
 
-    def training_data(self, model_type: str, timeframe: str, target: Mapping[str, Any] | None = None) -> TrainingData:
+    def training_data(self, model_type: str, timeframe: str, target: Mapping[str, Any] | None = None) -> "TrainingData":
         """Return the features and labels that the model of one series would be trained on, made in this process."""
+        from job.training_data import training_data  # noqa: PLC0415 - brings pandas and scikit-learn
+
         return training_data(self._targeted(target or {}), model_type, timeframe)
 
-    def train_model(self, model: ModelConfig, data: TrainingData) -> dict[str, Any]:
+    def train_model(self, model: "ModelConfig", data: "TrainingData") -> dict[str, Any]:
         """Train one model on samples of one's own, in this process; return scores and version, like `train_models`.
 
         Raises:
             ConfigError, TrainingError: the samples do not suit the model; the message says which and why.
         """
-        from job.training_data import train_on  # noqa: PLC0415 - brings scikit-learn, which planning does not need
+        from job.training_data import train_on  # noqa: PLC0415 - brings pandas and scikit-learn
 
         return _entry(train_on(model, data, self._config))
 

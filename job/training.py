@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from job.config import ModelSpec
 from job.estimators import ALGORITHMS
 from job.fitting import Evaluated, Rows, evaluate, fit, predict_proba, read_rows, sort_samples, time_of
+from job.fleet import excess_by_cluster
 from job.importances import importances
 from job.keys import Key
 from job.metrics import (
@@ -20,7 +21,6 @@ from job.metrics import (
     FloatArray,
     accuracy,
     base_rate,
-    excess_by_cluster,
     fit_shrink,
     log_loss,
     roc_auc,

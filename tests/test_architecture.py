@@ -16,7 +16,7 @@ LAYERS = (
     {"rows", "outcomes"},
     {"planning"},
     {"training", "store", "sources", "synth"},
-    {"fitting", "importances", "splits", "metrics"},
+    {"fitting", "importances", "splits", "metrics", "fleet"},
     {"config"},
     {"estimators"},
     {"forest"},

@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 from scipy.stats import t as student_t
 
+from job.fleet import excess_by_cluster, fleet_z
 from job.metrics import (
     SCORES,
     base_rate,
     block_length,
-    excess_by_cluster,
     fit_shrink,
-    fleet_z,
     log_loss,
     roc_auc,
     row_log_loss,

@@ -11,8 +11,9 @@ import numpy as np
 import polars as pl
 
 from job.config import Config, ModelSpec
+from job.fleet import excess_by_cluster, fleet_z
 from job.keys import Key
-from job.metrics import excess_by_cluster, fleet_z, row_log_loss
+from job.metrics import row_log_loss
 from job.training import train
 from transforms.bars import clean, duration_us
 from transforms.labels import Direction
