@@ -48,13 +48,13 @@ def running(settings: RaySettings, *, threads: int = 1) -> Iterator[Cluster]:
     limits = {name: str(threads) for name in THREAD_LIMITS}
     level = getattr(logging, settings.logging_level.upper() if settings.logging_level != "info" else "WARNING")
     joined = address not in {None, "", "local"}
+    on_stop = signal.getsignal(signal.SIGTERM)
     if address and joined:
         _join(address, limits, level)
     else:
         _start(settings, limits, level)
-    if threading.current_thread() is threading.main_thread():
-        # Ray's own handler ends the process on the spot; a stopped job must still close its run record.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Ray's own handler ends the process on the spot; a stopped job must still close its run record.
+    _handle_stop(signal.default_int_handler)
     size = _size(joined=joined)
     warming = [] if joined else [_warm.remote() for _ in range(size.cpus)]
     try:
@@ -62,6 +62,13 @@ def running(settings: RaySettings, *, threads: int = 1) -> Iterator[Cluster]:
     finally:
         del warming
         ray.shutdown()
+        _handle_stop(on_stop)
+
+
+def _handle_stop(handler: Any) -> None:
+    """Set what SIGTERM does, where this is allowed: in the main thread."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 @ray.remote(num_cpus=1, max_retries=0)

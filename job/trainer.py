@@ -18,7 +18,7 @@ from job.paths import resolve_input, resolve_output
 from job.planning import Plan, make_plan, with_known
 from job.report import Watcher
 from job.rows import Job
-from job.runs import RunRecord
+from job.runs import RunRecord, RunStatus
 from job.store import Store, keys, load, new_run_id
 from job.store import versions as versions_in
 
@@ -56,22 +56,21 @@ def run(config: Config, *, force: bool = False, watch: Watcher | None = None, pl
     record.problems += plan.problems
     record.save()
     job = Job(run_id=record.run_id, config=config, output=output, versions=versions(), force=force)
+    status: RunStatus = "aborted"
     try:
         for outcome in _outcomes(replace(plan, tasks=tuple(known)), job, record):
             record.add(outcome)
             if watch is not None:
                 watch(outcome)
+        status = "finished"
     except KeyboardInterrupt:
         from job.versions import committed  # noqa: PLC0415 - brings scikit-learn
 
         done = {outcome.key for outcome in record.outcomes}
         record.outcomes += committed([task for task in plan.tasks if task.key not in done], job)
-        record.finish("interrupted")
-    except BaseException:
-        record.finish("aborted")
-        raise
-    else:
-        record.finish("finished")
+        status = "interrupted"
+    finally:
+        record.finish(status)
     return record
 
 

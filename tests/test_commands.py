@@ -109,6 +109,18 @@ def test_a_run_from_another_folder(bars: Path, tmp_path: Path) -> None:
     assert json.loads(again.stdout.splitlines()[-1])["counts"]["current"] == 1
 
 
+def test_the_number_of_cpus_changes_no_score(bars: Path, tmp_path: Path) -> None:
+    scores = []
+    for cpus in (1, 3):
+        arguments = ("--input", str(bars), "--output", f"models{cpus}", "--set", f"ray.num_cpus={cpus}", "--json")
+        done = shell(*arguments, "--timeframes", "15m,1m", *FAST, cwd=tmp_path)
+        record = json.loads(done.stdout.splitlines()[-1])
+        assert record["cluster"]["cpus"] == cpus
+        scores.append({(one["model_type"], one["timeframe"]): one["scores"] for one in record["outcomes"]})
+    assert len(scores[0]) == 3
+    assert scores[0] == scores[1]
+
+
 def test_some_failures_exit_1_and_keep_the_rest(bars: Path, tmp_path: Path) -> None:
     frame = make_bars(seed=1, days=3)
     (tmp_path / "bars").mkdir()
