@@ -67,7 +67,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     sub = commands.add_parser("synth", help="write made-up bars", description="Write made-up 1-minute bars.")
     _add_synth_options(sub)
     sub.set_defaults(command=synth)
-    named = arguments and arguments[0] in {*commands.choices, "-h", "--help"}
+    named = arguments and (not arguments[0].startswith("-") or arguments[0] in {"-h", "--help"})
     return parser.parse_args(arguments if named else ["train", *arguments])
 
 
@@ -111,6 +111,9 @@ def settings(options: argparse.Namespace) -> Config:
     """
     from job.trainer import resolved  # noqa: PLC0415 - after the arguments are known to be good
 
+    for flag in (*FLAGS, "config", "timeframes", "model_types"):  # an empty shell variable must not mean everything
+        if (given := getattr(options, flag)) is not None and not given.strip(" ,"):
+            raise ConfigError(f"--{flag.replace('_', '-')} is empty: give a value, or leave the argument out")
     values: dict[str, Any] = {"data": {"input": str(ROOT / "data" / "sample")}}
     if options.config:
         values = overlay(values, read_settings(Path(options.config)))
@@ -133,9 +136,10 @@ def narrowed(config: Config, model_types: str | None, timeframes: str | None) ->
     trainer = config.model_trainer
     kinds = {"analyst": trainer.enable_analyst_models, "tactician": trainer.enable_tactician_models}
     if model_types is not None:
-        wanted = {name.strip() for name in model_types.split(",")}
+        wanted = {name.strip() for name in model_types.split(",") if name.strip()}
         if unknown := sorted(wanted - set(kinds)):
-            raise ConfigError(f"--model-types: unknown {unknown[0]!r}{did_you_mean(unknown[0], list(kinds))}")
+            hint = f"{did_you_mean(unknown[0], list(kinds))} (known: {', '.join(kinds)})"
+            raise ConfigError(f"--model-types: unknown {unknown[0]!r}{hint}")
         kinds = {kind: kind in wanted for kind in kinds}
     update: dict[str, Any] = {f"enable_{kind}_models": on for kind, on in kinds.items()}
     if timeframes is not None:

@@ -53,8 +53,27 @@ def _utc(value: datetime | None) -> datetime | None:
 
 
 def _names(value: object) -> object:
-    """Accept `A,B` where a list is expected."""
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    """Accept `A,B` where a list is expected; names given twice count once."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
+        return tuple(dict.fromkeys(value))
+    return value
+
+
+def _written_out(value: object) -> object:
+    """Refuse a time given as a number: 20240131 would be read as seconds since 1970."""
+    if isinstance(value, int | float) or (isinstance(value, str) and _is_number(value)):
+        raise ValueError("write the time out, such as 2024-01-31 or 2024-01-31T12:00")
+    return value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 Timeframe = Annotated[str, BeforeValidator(_timeframe)]
@@ -62,6 +81,11 @@ FeatureName = Annotated[str, _one_of(tuple(FEATURES), "feature")]
 Algorithm = Annotated[str, _one_of(tuple(ALGORITHMS), "algorithm")]
 LabelSetting = Annotated[InstanceOf[Label], BeforeValidator(parse_label), PlainSerializer(Label.definition)]
 Names = BeforeValidator(_names)
+Time = Annotated[datetime | None, BeforeValidator(_written_out)]
+
+YEARS: Final = (1900, 2200)
+"""Bars outside of these years are taken for a slip, as arithmetic on times ends with year 1 and year 9999."""
+LONGEST_LOOKBACK_DAYS: Final = 36_525.0
 
 
 class _Section(BaseModel):
@@ -97,9 +121,9 @@ class DataSettings(_Section):
     exchange: str | None = None
     symbols: Annotated[tuple[str, ...], Names] = ()
     timeframe: Timeframe | None = None
-    start: datetime | None = None
-    end: datetime | None = None
-    lookback_days: float | None = Field(default=None, gt=0)
+    start: Time = None
+    end: Time = None
+    lookback_days: float | None = Field(default=None, gt=0, le=LONGEST_LOOKBACK_DAYS)
     columns: dict[str, str] = {}
     timezone: str = "UTC"
     bar_time: Literal["auto", "open", "close"] = "auto"
@@ -110,6 +134,20 @@ class DataSettings(_Section):
     options: dict[str, Any] = {}
 
     _zone = field_validator("start", "end")(_utc)
+
+    @field_validator("start", "end")
+    @classmethod
+    def _plausible(cls, value: datetime | None) -> datetime | None:
+        first, last = YEARS
+        if value is not None and not first <= value.year <= last:
+            raise ValueError(f"expected a year from {first} to {last}, got {value.date()}")
+        return value
+
+    @model_validator(mode="after")
+    def _some_time(self) -> Self:
+        if self.start is not None and self.end is not None and self.start >= self.end:
+            raise ValueError(f"start {self.start} is not before end {self.end}")
+        return self
 
 
 class ModelSettings(_Section):
@@ -122,6 +160,13 @@ class ModelSettings(_Section):
     n_estimators: int = Field(default=100, ge=1)
     max_depth: int | None = Field(default=10, ge=1)
     params: dict[str, Scalar] = {}
+
+    @field_validator("features")
+    @classmethod
+    def _some_feature(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("name at least one feature, or leave it out for all")
+        return value
 
 
 class AnalystSettings(ModelSettings):
@@ -148,7 +193,7 @@ class TrainerSettings(_Section):
 
     enable_analyst_models: bool = True
     enable_tactician_models: bool = True
-    model_directory: str = "models"
+    model_directory: str = Field(default="models", min_length=1)
     group_by: Annotated[tuple[str, ...], Names] = GROUPINGS[0]
     test_size: float = Field(default=0.2, gt=0, lt=1)
     cv_folds: int = Field(default=5, ge=1)
@@ -172,6 +217,9 @@ class TrainerSettings(_Section):
     def _something_to_train(self) -> Self:
         if not (self.enable_analyst_models or self.enable_tactician_models):
             raise ValueError("both kinds of model are disabled: enable analyst or tactician models")
+        on = [(self.enable_analyst_models, self.analyst_models), (self.enable_tactician_models, self.tactician_models)]
+        if not any(enabled and kind.timeframes for enabled, kind in on):
+            raise ValueError("no kind of model that is enabled has a timeframe: nothing to train")
         return self
 
 
@@ -314,6 +362,16 @@ def read_settings(path: Path) -> dict[str, Any]:
     return loaded
 
 
+EXPECTED: Final = {
+    "string_type": "expected text: quote it",
+    "tuple_type": "expected a list such as [A, B]",
+    "dict_type": "expected a mapping of keys to values",
+    "model_type": "expected a section of settings",
+    "model_attributes_type": "expected a section of settings",
+}
+"""Where the validator's own words speak of Python's types: what to write in a settings file."""
+
+
 def _explain(error: ValidationError) -> Iterator[str]:
     """Yield one clause a problem, naming the dotted key as the user wrote it."""
     for problem in error.errors():
@@ -322,7 +380,7 @@ def _explain(error: ValidationError) -> Iterator[str]:
         if problem["type"] == "extra_forbidden":
             yield f"unknown key {key}{did_you_mean(path[-1], _fields_at(path[:-1]))}"
         else:
-            message = problem["msg"].removeprefix("Value error, ")
+            message = EXPECTED.get(problem["type"], problem["msg"].removeprefix("Value error, "))
             yield f"{key or 'config'}: {message}" + _got(problem["input"], message)
 
 

@@ -4,7 +4,7 @@ import io
 import platform
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -104,9 +104,8 @@ def load_series(series: Series, job: Job) -> tuple[pl.DataFrame, Facts]:
     except ValueError as error:
         raise DataError(f"{name}: {error}") from None
     check_rejected(name, cleaned, data)
+    check_range(name, cleaned, data)
     bars = cleaned.bars if data.end is None else cleaned.bars.filter(pl.col("timestamp") < data.end)
-    if bars.is_empty():
-        raise DataError(f"{name}: no bars before {data.end}: widen data.end")
     digest = content_digest(bars)
     warnings = keep_rejected(series, cleaned, digest, job.store())
     facts = Facts(
@@ -134,6 +133,17 @@ def check_rejected(name: str, cleaned: Cleaned, data: DataSettings) -> None:
         raise DataError(
             f"{name}: {rejected} of {read} rows break a rule ({by_rule}): check data.columns and the files, "
             f"or raise data.max_rejected (now {data.max_rejected:g})"
+        )
+
+
+def check_range(name: str, cleaned: Cleaned, data: DataSettings) -> None:
+    """Raise DataError when no bar of a series lies in the settings' date range."""
+    first, last = cleaned.bars["timestamp"][0], cleaned.bars["timestamp"][-1]
+    start = range_start(last, cleaned.timeframe, data)
+    if (start is not None and start > last) or (data.end is not None and data.end <= first):
+        lies = " and ".join(f"{word} {time}" for word, time in (("from", start), ("before", data.end)) if time)
+        raise DataError(
+            f"{name}: no bars {lies}, it has {first} to {last}: change data.start, data.end or data.lookback_days"
         )
 
 
@@ -165,7 +175,7 @@ def samples_of(
     """
     key, label = task.key, task.spec.label
     features, left_out = available(task.spec.features, bars.columns)
-    start = range_start(facts, data)
+    start = range_start(facts.last, facts.timeframe, data)
     if start is not None and data.gaps == "segment":  # where bars skip hours, clock time does not tell how many warm up
         warmup = timedelta(microseconds=duration_us(key.timeframe)) * (warmup_bars(features) + 1)
         bars = bars.filter(pl.col("timestamp") >= start - warmup)
@@ -185,16 +195,28 @@ def samples_of(
     except ValueError as error:
         raise DataError(f"{name} {key.timeframe}: {error}") from None
     if samples.frame.is_empty():
-        remedy = "give more bars" if data.gaps == "ignore" else "give more bars, or set data.gaps: ignore"
-        counts = ", ".join(f"{what} {count}" for what, count in samples.counts.items() if count)
+        counts = ", ".join(f"{what} {count}" for what, count in samples.counts.items() if count) or "no bars"
+        remedy = remedy_for(samples.counts, data)
         raise DataError(f"{name} {key.timeframe}: no usable sample ({counts}): {remedy}")
     return samples, left_out
 
 
-def range_start(facts: Facts, data: DataSettings) -> datetime | None:
-    """Return the open time of the first bar that may be a sample: `start`, or `lookback_days` before the end."""
+def remedy_for(counts: Mapping[str, int], data: DataSettings) -> str:
+    """Return what to do where no bar became a sample, from the counts of what became of them."""
+    if counts.get("no_label", 0) > counts.get("warmup", 0):
+        return "bars whose price does not move have no label: use other bars, or another label"
+    if data.gaps == "segment" and (counts.get("segments", 0) > 1 or counts.get("low_coverage", 0)):
+        return "give more bars, or set data.gaps: ignore"
+    return "give more bars"
+
+
+def range_start(last: datetime, timeframe: str, data: DataSettings) -> datetime | None:
+    """Return the open time of the first bar that may be a sample: `start`, or `lookback_days` before the end.
+
+    `last` and `timeframe` are of the series' last bar.
+    """
     if data.lookback_days is None:
         return data.start
-    end = data.end or facts.last + timedelta(microseconds=duration_us(facts.timeframe))
+    end = data.end or last + timedelta(microseconds=duration_us(timeframe))
     looked_back = end - timedelta(days=data.lookback_days)
     return looked_back if data.start is None else max(looked_back, data.start)

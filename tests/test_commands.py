@@ -52,7 +52,23 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["--model-types", "analist"], 2, "--model-types: unknown 'analist'; did you mean 'analyst'"),
         (["--group-by", "symbol"], 2, "model_trainer.group_by: use one of"),
         (["--lookback-days", "-3"], 2, "data.lookback_days"),
+        (["--lookback-days", "inf"], 2, "data.lookback_days"),
         (["--start", "soon"], 2, "data.start"),
+        (["--start", "20240131"], 2, "data.start: write the time out, such as 2024-01-31"),
+        (["--end", "0024-01-31"], 2, "data.end: expected a year from 1900"),
+        (["--start", "2024-02-01", "--end", "2024-02-01"], 2, "is not before end"),
+        (["--symbols", ""], 2, "--symbols is empty"),
+        (["--symbols", " , "], 2, "--symbols is empty"),
+        (["--timeframes", ","], 2, "--timeframes is empty"),
+        (["--model-types", ""], 2, "--model-types is empty"),
+        (["--model-types", "tactician,both"], 2, "unknown 'both' (known: analyst, tactician)"),
+        (["--output", ""], 2, "--output is empty"),
+        (["--config", ""], 2, "--config is empty"),
+        (["--set", "model_trainer.analyst_models.features=[]"], 2, "name at least one feature"),
+        (["--set", "data=3"], 2, "data: expected a section of settings, got 3"),
+        (["--set", "data.symbols=0700"], 2, "data.symbols: expected a list such as [A, B], got 448"),
+        (["--set", "data.symbols=[0700]"], 2, "data.symbols.0: expected text: quote it, got 448"),
+        (["--set", "data.exchange=1"], 2, "data.exchange: expected text: quote it, got 1"),
         (["--symbols", "NOPE"], 3, "NOPE"),
         (["--input", "nowhere/*.csv"], 3, "nowhere"),
         (["plan", "--symbols", "NOPE"], 3, "SYN00USDT"),
@@ -67,6 +83,13 @@ def test_mistakes_cost_one_line_and_a_status(
     line = last_line(capsys)
     assert message in line
     assert "Traceback" not in line
+
+
+def test_an_unknown_command_is_named_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["trian"])
+    assert stopped.value.code == 2
+    assert "invalid choice: 'trian' (choose from" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

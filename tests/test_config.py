@@ -125,3 +125,18 @@ def test_settings_survive_a_round_trip() -> None:
     config = load_config({"model_trainer": {"tactician_models": {"label": "triple_barrier(2, 30, 5)"}}})
     assert load_config(config.model_dump(mode="json")) == config
     assert load_config(config.model_dump()) == config
+
+
+def test_names_given_twice_count_once() -> None:
+    config = load_config(
+        {"model_trainer": {"analyst_models": {"timeframes": ["1h", "1h", "1m"]}}}, ["data.symbols=A,A"]
+    )
+    assert config.model_trainer.analyst_models.timeframes == ("1h", "1m")
+    assert config.data.symbols == ("A",)
+
+
+def test_one_kind_may_have_no_timeframe_but_not_both() -> None:
+    none: dict[str, list[str]] = {"timeframes": []}
+    assert len(list(load_config({"model_trainer": {"analyst_models": none}}).model_specs())) == 1
+    with pytest.raises(ConfigError, match="nothing to train"):
+        load_config({"model_trainer": {"analyst_models": none, "tactician_models": none}})
