@@ -36,6 +36,9 @@ BYTES_A_VALUE: Final = 16
 WORKER_BYTES: Final = 450 * 2**20
 """What a worker holds before any bars: mostly imports."""
 
+ESTIMATE_ERROR: Final = 2
+"""Factor by which the rows of a series, told from the size of its files, may be too few."""
+
 LONGEST_BUNDLE_S: Final = 30.0
 BUNDLES_A_CPU: Final = 3
 
@@ -51,6 +54,7 @@ class Task:
     seconds: float
     memory: int
     capped: bool = False
+    """Whether the rows must be counted, since they may be more than `max_samples`."""
     known: tuple[tuple[str, str], ...] = ()
     """(short fingerprint, version) of every version in the store, latest last."""
 
@@ -128,11 +132,13 @@ def _groups(
 def _task(key: Key, spec: ModelSpec, series: tuple[Series, ...], config: Config) -> Task:
     available = sum(_rows(one, key.timeframe, config.data) for one in series)
     pooled = key.exchange == POOLED
-    rows = min(available, config.model_trainer.max_samples) if pooled else available
+    most = config.model_trainer.max_samples
+    rows = min(available, most) if pooled else available
+    capped = pooled and available * ESTIMATE_ERROR > most
     fits = spec.cv_folds + 1
     seconds = fits * (SECONDS_A_FIT + SECONDS_A_ROW[spec.algorithm] / 6 * rows * spec.n_estimators / 100)
     memory = WORKER_BYTES + rows * len(spec.features) * BYTES_A_VALUE
-    return Task(key=key, spec=spec, series=series, rows=rows, seconds=seconds, memory=memory, capped=rows < available)
+    return Task(key=key, spec=spec, series=series, rows=rows, seconds=seconds, memory=memory, capped=capped)
 
 
 def _rows(series: Series, timeframe: str, data: DataSettings) -> int:
@@ -178,22 +184,33 @@ def singles(tasks: Iterable[Task]) -> list[Bundle]:
     return sorted((Bundle(task.series[0], (task,)) for task in tasks), key=lambda one: -one.seconds)
 
 
-def by_series(tasks: Sequence[Task]) -> list[Bundle]:
-    """Return a bundle for every series, with the pooled tasks that need it."""
-    series = sorted({one for task in tasks for one in task.series}, key=lambda one: (one.exchange, one.symbol))
-    return [Bundle(one, tuple(task for task in tasks if one in task.series)) for one in series]
+def by_series(tasks: Iterable[Task]) -> list[Bundle]:
+    """Return a bundle for every series, with the pooled tasks that need it.
+
+    There a task names this series only: what travels stays as long as the series, not as their square.
+    """
+    needed: dict[Series, list[Task]] = {}
+    for task in tasks:
+        for series in task.series:
+            needed.setdefault(series, []).append(replace(task, series=(series,)))
+    ordered = sorted(needed.items(), key=lambda item: (item[0].exchange, item[0].symbol))
+    return [Bundle(series, tuple(own)) for series, own in ordered]
 
 
 def fingerprint(spec: ModelSpec, *, timeframe: str, data: DataSettings, content: str) -> str:
     """Return the SHA-256 of everything that decides a model's numbers: definitions, bars, range and libraries."""
     libraries = {name: version for name, version in versions().items() if name != "code"}
+    # The bars say where `end` cut them; only days that count back from it may begin elsewhere on the same bars.
+    decisive = {"max_fill", "min_coverage", "gaps", "start", "lookback_days"}
+    if data.lookback_days is not None:
+        decisive.add("end")
     parts: dict[str, Any] = {
         "spec": spec.model_dump(mode="json"),
-        "features": {name: FEATURES[name].version for name in spec.features},
+        "features": {name: FEATURES[name].version for name in spec.features if name in FEATURES},
         "label_version": spec.label.version,
         "algorithm_version": ALGORITHMS[spec.algorithm].version,
         "timeframe": timeframe,
-        "bars": data.model_dump(mode="json", include={"max_fill", "min_coverage", "gaps", "start", "lookback_days"}),
+        "bars": data.model_dump(mode="json", include=decisive),
         "content": content,
         "libraries": libraries,
     }

@@ -7,7 +7,7 @@ error of that series; so no group is ever empty, and no series is left out unsee
 import hashlib
 import pickle
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from job.config import TrainerSettings
+from job.errors import JobError
 from job.keys import Key
 from job.planning import Task
 from job.rows import FAILURES, Facts, Job, Loaded, Prepared, describe, unpack
@@ -41,6 +42,10 @@ SCHEMA: Final[dict[str, PolarsType]] = {
     **dict.fromkeys(FEATURES, pl.Float32),
 }
 """Columns of a shuffled row; the same for all models, so features that a model does not use are null."""
+
+
+class LostRowsError(JobError):
+    """A worker died and its rows are missing: what is left is no ground to thin a group by."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +75,28 @@ def sample_times(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
         yield pa.table({"key": [pickle.dumps(task.key)], "times": [times.tobytes()]})
 
 
-def caps_of(rows: Iterable[dict[str, Any]], settings: TrainerSettings) -> dict[Key, Cap]:
-    """Return each group's cap, from the rows of `sample_times`; holds one counter a distinct time, not a row."""
+def caps_of(rows: Iterable[dict[str, Any]], settings: TrainerSettings, *, expected: int) -> dict[Key, Cap]:
+    """Return the caps of groups that need one, from the rows of `sample_times`.
+
+    Holds one counter a distinct time, not a row.
+
+    Raises:
+        LostRowsError: there are fewer rows than `expected`.
+    """
     known: dict[Key, tuple[Times, Times]] = {}
+    seen = 0
     for row in rows:
+        seen += 1
         key = pickle.loads(row["key"])  # noqa: S301 - made by this run
         new = np.frombuffer(row["times"], np.int64)
         times, counts = known.get(key, (np.empty(0, np.int64), np.empty(0, np.int64)))
         merged, where = np.unique(np.concatenate([times, new]), return_inverse=True)
         weights = np.concatenate([counts, np.ones(len(new), np.int64)])
         known[key] = merged, np.bincount(where, weights, len(merged)).astype(np.int64)
-    return {key: _cap(times, counts, settings) for key, (times, counts) in known.items() if len(times)}
+    if seen < expected:
+        raise LostRowsError(f"workers died while samples were counted: {seen} of {expected} answers arrived")
+    caps = {key: _cap(times, counts, settings) for key, (times, counts) in known.items() if len(times) > 1}
+    return {key: cap for key, cap in caps.items() if cap.share < 1}
 
 
 def _cap(times: Times, counts: Times, settings: TrainerSettings) -> Cap:
@@ -134,10 +150,15 @@ def _rows(task: Task, head: Prepared, frame: pl.DataFrame) -> pa.Table:
     return pl.concat([pl.DataFrame(schema=SCHEMA), *typed], how="diagonal").to_arrow()
 
 
-def train_group(group: pa.Table, *, job: Job) -> pa.Table:
-    """Train one pooled model on its rows; the series that failed are named in the outcome's warnings."""
+def train_group(group: pa.Table, *, job: Job, members: Mapping[Key, frozenset[str]]) -> pa.Table:
+    """Train one pooled model on its rows; the series that failed are named in the outcome's warnings.
+
+    There is no outcome where rows of one of its `members` are absent because their worker died: the group runs again.
+    """
     frame = pl.DataFrame(pl.from_arrow(group))
     heads = [pickle.loads(head) for head in frame["head"].drop_nulls().sort()]  # noqa: S301 - made by this run
+    if not heads or {head.series for head in heads} != members[heads[0].task.key]:
+        return pa.table({"outcome": pa.array([], pa.string())})
     samples = frame.filter(pl.col("head").is_null()).drop(*GROUP_COLUMNS, "head").sort("available_at", "series")
     return pa.table({"outcome": [train_task(merge(heads), samples, job).to_json()]})
 
@@ -147,7 +168,7 @@ def merge(heads: list[Prepared]) -> Prepared:
     heads = sorted(heads, key=lambda head: head.series)
     good = [head for head in heads if head.error is None]
     if not good:
-        return replace(heads[0], error=heads[0].error)
+        return heads[0]
     left_out = tuple(sorted({name for head in good for name in head.left_out}))
     failed = tuple(f"left out {head.series}: {head.error['message']}" for head in heads if head.error is not None)
     counts = {name: sum(head.counts.get(name, 0) for head in good) for name in good[0].counts}
@@ -164,7 +185,7 @@ def pool_facts(facts: list[Facts], failed: tuple[str, ...]) -> Facts:
         first=min(one.first for one in facts),
         last=max(one.last for one in facts),
         counts={name: sum(one.counts.get(name, 0) for one in facts) for name in names},
-        digest=hashlib.sha256("".join(one.digest for one in facts).encode()).hexdigest(),
+        digest=hashlib.sha256(" ".join(f"{one.digest} {one.timeframe}" for one in facts).encode()).hexdigest(),
         files=tuple(file for one in facts for file in one.files),
         warnings=(*failed, *(warning for one in facts for warning in one.warnings)),
     )

@@ -22,7 +22,8 @@ from transforms.features import FEATURES
 def commit_version(prepared: Prepared, samples: pl.DataFrame, job: Job) -> Outcome:
     """Train one model on its samples and commit it with its metadata; raises what `train` and `commit` raise."""
     task = prepared.task
-    digest = prepared.facts.digest if prepared.facts else samples_digest(samples)
+    facts = prepared.facts
+    digest = f"{facts.digest} {facts.timeframe}" if facts else samples_digest(samples)
     content = f"{digest} {prepared.holdout_from} {prepared.counts.get('thinned', 0)}"
     identity = fingerprint(task.spec, timeframe=task.key.timeframe, data=job.config.data, content=content)
     if not job.force and (version := dict(task.known).get(short_fingerprint(identity))):

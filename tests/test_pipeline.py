@@ -2,20 +2,29 @@
 
 import json
 import os
+import pickle
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
+import ray.data
+from ray.exceptions import ObjectLostError
 
+from job import pipeline
 from job.cluster import running
 from job.config import Config, load_config
 from job.outcomes import Outcome
+from job.pipeline import train_aligned
+from job.rows import Job
 from job.runs import RunRecord
+from job.steps import load_bars
 from job.store import Store, keys, load, read_catalogue
 from job.store import versions as versions_in
 from job.synth import make_bars, write_world
@@ -213,6 +222,60 @@ def test_one_bad_series_of_a_pool_is_named(bars: Path, tmp_path: Path) -> None:
     record = run(config_for(folder, tmp_path / "models", model_trainer=settings))
     assert record.counts["trained"] == 2
     assert any("left out unknown/B" in warning for one in record.outcomes for warning in one.warnings)
+
+
+def test_a_dataset_that_ray_gives_up_runs_again(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken_once(bundles: Any, job: Job) -> Iterator[Outcome]:
+        if job.attempt == 1:
+            raise ObjectLostError("a block", None, "")
+        yield from train_aligned(bundles, job)
+
+    monkeypatch.setattr(pipeline, "train_aligned", broken_once)
+    record = run(config_for(bars, tmp_path, data={"symbols": ["SYN00USDT"]}))
+    assert record.counts["trained"] == 3
+    assert {one.attempts for one in record.outcomes} == {2}
+
+
+def test_a_dataset_that_never_works_fails_its_tasks(
+    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> Iterator[Outcome]:
+        yield from ()
+        raise ObjectLostError("a block", None, "")
+
+    monkeypatch.setattr(pipeline, "train_pooled", broken)
+    record = run(config_for(bars, tmp_path, model_trainer={"group_by": ["timeframe"]}))
+    assert record.counts["failed"] == 3
+    assert record.status == "finished"
+
+
+def test_a_series_whose_worker_dies_is_not_left_out_of_its_pool(
+    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker that reads one of two series is killed the first time: the pools wait for the next round."""
+    poison = tmp_path / "poison"
+    poison.touch()
+    monkeypatch.setattr(pipeline, "load_bars", partial(load_or_die, poison=poison))
+    record = run(config_for(bars, tmp_path / "models", model_trainer={"group_by": ["timeframe"]}))
+    assert record.counts["trained"] == 3
+    assert not poison.exists()
+    for outcome in record.outcomes:
+        _, _, metadata = load(Store(str(tmp_path / "models")), outcome.key)
+        assert set(metadata["label"]["series"]) == {"synthetic/SYN00USDT", "synthetic/SYN01USDT"}
+
+
+def load_or_die(batch: pa.Table, *, job: Job, poison: Path) -> Iterator[pa.Table]:
+    """Kill this worker if it reads SYN01USDT while `poison` is there, else load bars as always."""
+    (head,) = batch["head"].to_pylist()
+    if pickle.loads(head).series.symbol == "SYN01USDT" and poison.exists():
+        poison.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    yield from load_bars(batch, job=job)
+
+
+def test_datasets_of_the_caller_keep_their_settings(trained: tuple[RunRecord, Store]) -> None:
+    assert ray.data.DataContext.get_current().target_max_block_size not in {1, None}
+    assert ray.data.DataContext.get_current().max_errored_blocks == 0
 
 
 def test_a_killed_worker_costs_only_time(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

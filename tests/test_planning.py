@@ -1,5 +1,7 @@
 """Tasks, bundles and fingerprints."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,7 +57,17 @@ def test_pooled_rows_are_capped() -> None:
     tasks = {task.key.stem: task for task in plan_tasks([series("BTC"), series("ETH")], config)}
     assert (tasks["analyst_1m"].rows, tasks["analyst_1m"].capped) == (50_000, True)
     assert not tasks["analyst_1h"].capped
-    assert [one.series.symbol for one in by_series(list(tasks.values()))] == ["BTC", "ETH"]
+    roomy = load_config({"model_trainer": {"group_by": "timeframe", "max_samples": 100_000}})
+    minute = next(task for task in plan_tasks([series("BTC"), series("ETH")], roomy) if task.key.stem == "analyst_1m")
+    assert minute.capped, "86,400 rows are an estimate from file sizes: twice as many must still be thinned"
+
+
+def test_bundles_of_pooled_tasks_name_their_own_series_only() -> None:
+    config = load_config({"model_trainer": {"group_by": "timeframe"}})
+    bundles = by_series(plan_tasks([series("ETH"), series("BTC")], config))
+    assert [one.series.symbol for one in bundles] == ["BTC", "ETH"]
+    assert all(task.series == (one.series,) for one in bundles for task in one.tasks)
+    assert [len(one.tasks) for one in bundles] == [5, 5]
 
 
 def task(symbol: str, number: int, seconds: float) -> Task:
@@ -107,6 +119,10 @@ def test_a_fingerprint_changes_with_what_decides_the_model_and_with_nothing_else
     assert of(data=config.data.model_copy(update={"input": "elsewhere", "symbols": ("BTC",)})) == of()
     assert of(data=config.data.model_copy(update={"max_fill": 6})) != of()
     assert of(content="abd") != of()
+    end = {"end": datetime(2024, 2, 1, tzinfo=UTC)}
+    back = config.data.model_copy(update={"lookback_days": 3.0})
+    assert of(data=config.data.model_copy(update=end)) == of(), "the bars' digest says where they end"
+    assert of(data=back.model_copy(update=end)) != of(data=back), "the days count from the end, not from the last bar"
     assert of(timeframe="5m") != of()
     for field, value in {"n_estimators": 7, "features": spec.features[1:], "random_state": 1, "test_size": 0.3}.items():
         assert of(spec=spec.model_copy(update={field: value})) != of(), field
