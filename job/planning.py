@@ -11,7 +11,7 @@ from job.config import Config, DataSettings, ModelSpec
 from job.environment import versions
 from job.errors import ConfigError, DataError
 from job.estimators import ALGORITHMS
-from job.keys import ALL, POOLED, Key
+from job.keys import ALL, POOLED, Key, kind_order
 from job.sources import Series, expected_rows, find_series
 from job.store import Summary, key_of
 from transforms.bars import duration_us
@@ -93,7 +93,24 @@ def make_plan(config: Config) -> Plan:
     found = find_series(config.data)
     if not found.series and found.problems:
         raise DataError("; ".join(str(problem) for problem in found.problems))
-    return Plan(tuple(plan_tasks(found.series, config)), tuple(found.problems), tuple(found.notes))
+    tasks = tuple(plan_tasks(found.series, config))
+    return Plan(tasks, tuple(found.problems), (*found.notes, *too_fine(tasks)))
+
+
+def too_fine(tasks: Iterable[Task]) -> Iterator[str]:
+    """Yield one note for each timeframe of bars from which some of the planned models cannot be made."""
+    wanted: dict[str, set[str]] = {}
+    series: dict[str, set[Series]] = {}
+    for task in tasks:
+        for one in task.series:
+            if one.timeframe and duration_us(task.key.timeframe) % duration_us(one.timeframe):
+                wanted.setdefault(one.timeframe, set()).add(task.key.timeframe)
+                series.setdefault(one.timeframe, set()).add(one)
+    for source, timeframes in sorted(wanted.items()):
+        names = ", ".join(sorted(timeframes, key=duration_us, reverse=True))
+        some = ", ".join(sorted(str(one) for one in series[source])[:3])
+        more = f" and {len(series[source]) - 3} more" if len(series[source]) > 3 else ""
+        yield f"{some}{more}: bars of {source} do not make {names}; those models will fail: choose with --timeframes"
 
 
 def with_known(tasks: Iterable[Task], summaries: Iterable[Summary]) -> list[Task]:
@@ -220,7 +237,7 @@ def fingerprint(spec: ModelSpec, *, timeframe: str, data: DataSettings, content:
 def describe_plan(tasks: Sequence[Task]) -> dict[str, Any]:
     """Return what a run would do: per kind and timeframe the models, estimated rows, CPU seconds and peak memory."""
     groups: dict[tuple[str, str], list[Task]] = {}
-    for task in tasks:
+    for task in sorted(tasks, key=lambda task: kind_order(task.key)):
         groups.setdefault((task.key.model_type, task.key.timeframe), []).append(task)
     kinds = [
         {

@@ -26,6 +26,7 @@ from sklearn.ensemble import (
 )
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from job.keys import Key
 from job.store import Store
@@ -57,7 +58,8 @@ def samples(rows: int = 2_000) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
 @cache
 def fitted(name: str) -> Any:
     """Return the estimator of that name, fitted on `samples`; shared, so not to be changed."""
-    return ESTIMATORS[name].fit(*samples())
+    with threadpool_limits(1):  # as in training: some sums depend on the number of threads
+        return ESTIMATORS[name].fit(*samples())
 
 
 def open_store(kind: str, request: pytest.FixtureRequest) -> Store:
