@@ -96,6 +96,7 @@ class RayModelTrainer:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._ray = ExitStack()
+        self._ray_is_up = False
         self._total = 0
         self._outcomes: list[Outcome] = []
         self._state = "idle"
@@ -112,6 +113,7 @@ class RayModelTrainer:
     def stop(self) -> None:
         """Shut down the Ray that this trainer started, if any."""
         self._ray.close()
+        self._ray_is_up = False
 
     def train_models(self, target: Mapping[str, Any] | None = None, *, force: bool = False) -> dict[str, Any]:
         """Train all models of a target and wait for them.
@@ -194,8 +196,9 @@ class RayModelTrainer:
     def _start_ray(self, config: Config) -> None:
         from job.cluster import running  # noqa: PLC0415 - Ray takes seconds to import
 
-        self._ray.close()
-        self._ray.enter_context(running(config.ray))
+        if not self._ray_is_up:
+            self._ray.enter_context(running(config.ray))
+            self._ray_is_up = True
 
     def _targeted(self, target: Mapping[str, Any]) -> Config:
         settings = self._config.model_dump()
