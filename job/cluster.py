@@ -96,13 +96,20 @@ def _start(settings: RaySettings, limits: Mapping[str, str], level: int) -> None
 
 def _join(address: str, limits: Mapping[str, str], level: int) -> None:
     """Join a running cluster. Submitted jobs have the code there already; otherwise it is shipped from here."""
+    if "://" in address:
+        raise ConfigError(
+            f"Ray address {address}: expected HOST:PORT; from afar, submit the job with "
+            "`ray job submit --working-dir . -- ...`"
+        )
+    for noisy in ("ray._private.authentication", "ray._private.runtime_env.working_dir"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)  # how Ray packs and signs on is no news
     runtime_env: dict[str, object] = {"env_vars": dict(limits)}
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
         runtime_env |= {"working_dir": str(ROOT), "excludes": [".git", ".venv", "models", "tests", "data"]}
     _knock(address)
     try:
         ray.init(address=address, runtime_env=runtime_env, log_to_driver=False, logging_level=level)
-    except ConnectionError as error:
+    except (ConnectionError, ValueError) as error:  # Ray's word for an address that is none
         raise _absent(address, error) from None
 
 
@@ -117,7 +124,7 @@ def _knock(address: str) -> None:
         raise _absent(address, error) from None
 
 
-def _absent(address: str, error: OSError) -> ConfigError:
+def _absent(address: str, error: OSError | ValueError) -> ConfigError:
     reason = " ".join(str(error).split())
     return ConfigError(f"no Ray cluster at {address}: {reason}; start one, or unset ray.address and RAY_ADDRESS")
 

@@ -8,11 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from job.config import Config, TrainerSettings, did_you_mean, load_config, merge, overlay, read_settings
+from job.config import Config, TrainerSettings, load_config, merge, overlay, read_settings
 from job.environment import ROOT
 from job.errors import ConfigError, JobError
+from job.paths import is_url
 from job.planning import describe_plan, make_plan
 from job.report import configure_logging, log, show_plan, show_result, watching
+from job.values import did_you_mean
 from transforms.bars import duration_us
 
 INTERRUPTED: Final = 130
@@ -213,6 +215,10 @@ def synth(options: argparse.Namespace) -> int:
     """Write made-up bars and name the files."""
     from job.synth import write_world  # noqa: PLC0415
 
+    if is_url(options.output):
+        raise ConfigError(
+            f"--output {options.output}: made-up bars are written to a local folder; copy them from there"
+        )
     paths = write_world(
         Path(options.output),
         symbols=options.symbols,

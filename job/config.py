@@ -1,90 +1,29 @@
 """Validated settings: a nested dict or YAML file in, one frozen `Config` out."""
 
-import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
 import yaml
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    InstanceOf,
-    PlainSerializer,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from job.errors import ConfigError
-from job.estimators import ALGORITHMS
-from transforms.bars import duration_us
-from transforms.features import DEFAULT_FEATURES, FEATURES
-from transforms.labels import Direction, Label, TripleBarrier, parse_label
+from job.values import Algorithm, FeatureName, LabelSetting, Names, Scalar, Time, Timeframe, did_you_mean
+from transforms.features import DEFAULT_FEATURES
+from transforms.labels import Direction, TripleBarrier
 
-Scalar = bool | int | float | str | None
 SECRET_WORDS: Final = ("key", "secret", "token", "password", "credential", "sas", "connection_string")
 MASK: Final = "***"
 
 
-def _one_of(known: Sequence[str], what: str) -> BeforeValidator:
-    """Validator that refuses a name outside `known` and offers the nearest one."""
-
-    def check(value: object) -> object:
-        if isinstance(value, str) and value not in known:
-            raise ValueError(f"unknown {what} {value!r}{did_you_mean(value, known)} (known: {', '.join(known)})")
-        return value
-
-    return BeforeValidator(check)
-
-
-def _timeframe(value: object) -> object:
-    duration_us(str(value))
-    return value
-
-
-def _utc(value: datetime | None) -> datetime | None:
-    """Read a time without a zone as UTC."""
-    return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
-
-
-def _names(value: object) -> object:
-    """Accept `A,B` where a list is expected; names given twice count once."""
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
-        return tuple(dict.fromkeys(value))
-    return value
-
-
-def _written_out(value: object) -> object:
-    """Refuse a time given as a number: 20240131 would be read as seconds since 1970."""
-    if isinstance(value, int | float) or (isinstance(value, str) and _is_number(value)):
-        raise ValueError("write the time out, such as 2024-01-31 or 2024-01-31T12:00")
-    return value
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-Timeframe = Annotated[str, BeforeValidator(_timeframe)]
-FeatureName = Annotated[str, _one_of(tuple(FEATURES), "feature")]
-Algorithm = Annotated[str, _one_of(tuple(ALGORITHMS), "algorithm")]
-LabelSetting = Annotated[InstanceOf[Label], BeforeValidator(parse_label), PlainSerializer(Label.definition)]
-Names = BeforeValidator(_names)
-Time = Annotated[datetime | None, BeforeValidator(_written_out)]
-
-YEARS: Final = (1900, 2200)
-"""Bars outside of these years are taken for a slip, as arithmetic on times ends with year 1 and year 9999."""
 LONGEST_LOOKBACK_DAYS: Final = 36_525.0
 
 
@@ -121,8 +60,8 @@ class DataSettings(_Section):
     exchange: str | None = None
     symbols: Annotated[tuple[str, ...], Names] = ()
     timeframe: Timeframe | None = None
-    start: Time = None
-    end: Time = None
+    start: Time | None = None
+    end: Time | None = None
     lookback_days: float | None = Field(default=None, gt=0, le=LONGEST_LOOKBACK_DAYS)
     columns: dict[str, str] = {}
     timezone: str = "UTC"
@@ -132,16 +71,6 @@ class DataSettings(_Section):
     max_rejected: float = Field(default=0.1, ge=0, le=1)
     gaps: Literal["segment", "ignore"] = "segment"
     options: dict[str, Any] = {}
-
-    _zone = field_validator("start", "end")(_utc)
-
-    @field_validator("start", "end")
-    @classmethod
-    def _plausible(cls, value: datetime | None) -> datetime | None:
-        first, last = YEARS
-        if value is not None and not first <= value.year <= last:
-            raise ValueError(f"expected a year from {first} to {last}, got {value.date()}")
-        return value
 
     @model_validator(mode="after")
     def _some_time(self) -> Self:
@@ -290,12 +219,6 @@ def mask(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """Return `; did you mean 'x'?` for the nearest known name, or nothing."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
 def load_config(source: Mapping[str, Any] | str | os.PathLike[str], overrides: Sequence[str] = ()) -> Config:
     """Validate a nested dict or a YAML file, with `dotted.key=value` overrides applied on top.
 
@@ -303,6 +226,8 @@ def load_config(source: Mapping[str, Any] | str | os.PathLike[str], overrides: S
         ConfigError: the file cannot be read, a key is unknown, a value has the wrong type, or an override
             carries a secret. The message names the dotted key.
     """
+    if not isinstance(source, Mapping | str | os.PathLike):
+        raise ConfigError(f"settings: expected a mapping or the path of a YAML file, got {type(source).__name__}")
     settings = dict(source) if isinstance(source, Mapping) else read_settings(Path(source))
     for override in overrides:
         settings = overlay(settings, parse_override(override))

@@ -1,10 +1,11 @@
 """The name of a model: which series, timeframe and kind it stands for, and its folder in the store."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import quote, unquote
 
 from job.errors import DataError
+from transforms.bars import duration_us
 
 POOLED: Final = "pooled"
 ALL: Final = "all"
@@ -33,6 +34,23 @@ class Key:
 
     def __str__(self) -> str:
         return f"{self.exchange}/{self.symbol} {self.model_type} {self.timeframe}"
+
+
+class Kind(Protocol):
+    """Anything that is of one kind of model and one timeframe."""
+
+    @property
+    def model_type(self) -> str:
+        """`analyst` or `tactician`."""
+
+    @property
+    def timeframe(self) -> str:
+        """Such as `15m`."""
+
+
+def kind_order(of: Kind) -> tuple[str, int]:
+    """Sort key by which people read models: by kind, then from the longest timeframe to the shortest."""
+    return of.model_type, -duration_us(of.timeframe)
 
 
 def encode(name: str) -> str:

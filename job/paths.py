@@ -16,8 +16,20 @@ def is_url(path: str) -> bool:
 
 
 def resolve_input(path: str) -> str:
-    """Return a URL as it is, a local path absolute."""
-    return path if is_url(path) else os.path.abspath(Path(path).expanduser())  # noqa: PTH100 - keeps globs and links
+    """Return a URL as it is, a local path absolute.
+
+    Raises:
+        ConfigError: the URL means the memory of one process, which workers do not share.
+    """
+    if is_url(path):
+        _refuse_memory("input", path)
+        return path
+    return os.path.abspath(Path(path).expanduser())  # noqa: PTH100 - keeps globs and links
+
+
+def _refuse_memory(what: str, url: str) -> None:
+    if "memory" in url.replace("::", "://").split("://")[:-1]:
+        raise ConfigError(f"{what} {url}: workers do not share one process's memory: give a folder, or another URL")
 
 
 def resolve_output(path: str, *, chosen: bool) -> str:
@@ -26,9 +38,10 @@ def resolve_output(path: str, *, chosen: bool) -> str:
     Inside Ray's own copy of the working directory, which Ray deletes, the default becomes ~/models.
 
     Raises:
-        ConfigError: the user chose a folder inside Ray's copy.
+        ConfigError: the user chose a folder inside Ray's copy, or the memory of one process.
     """
     if is_url(path):
+        _refuse_memory("output", path)
         return path
     absolute = resolve_input(path)
     if RAY_COPY not in Path(absolute).parts:

@@ -2,14 +2,18 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
+from job.keys import kind_order
 from job.outcomes import Outcome
 from job.runs import RunRecord
 
@@ -48,15 +52,15 @@ def watching(total: int) -> Iterator[Watcher]:
         return
     columns = (
         TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
-        TimeRemainingColumn(), TextColumn("{task.description}"),
+        TimeRemainingColumn(), TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("", total=total)
+        bar = progress.add_task("starting Ray", total=total)
 
         def advance(outcome: Outcome) -> None:
             progress.update(bar, advance=1, description=str(outcome.key))
             if outcome.status == "failed":
-                progress.console.print(_line(outcome)[1], style="red", markup=False, highlight=False)
+                progress.console.print(Text(_line(outcome)[1], style="red"), soft_wrap=True)
 
         yield advance
 
@@ -84,7 +88,7 @@ def show_result(record: RunRecord) -> None:
     console = Console()
     if console.is_terminal:
         if len(record.outcomes) <= MOST_ROWS:
-            console.print(models_table(record.outcomes))
+            console.print(models_table(record.outcomes, width=console.width))
         console.print(fleet_table(summary["fleet"]))
     else:
         for row in summary["fleet"]:
@@ -93,32 +97,70 @@ def show_result(record: RunRecord) -> None:
     log.info("run %s %s: %s; models in %s", record.run_id, record.status, counts or "nothing to do", summary["output"])
 
 
-def models_table(outcomes: Iterable[Outcome]) -> Table:
-    """Return one row a model."""
-    table = Table(title="holdout scores, shrunk probabilities", title_justify="left")
-    for name in ("series", "model", "rows"):
-        table.add_column(name, justify="right" if name == "rows" else "left")
-    for score in ("accuracy", "base", "log-loss", "base", "logistic", "skill [95%]", "AUC", "s"):
-        table.add_column(score, justify="right")
-    for one in sorted(outcomes, key=lambda outcome: outcome.key):
-        model = (f"{one.exchange}/{one.symbol}", f"{one.model_type} {one.timeframe}")
-        if one.error is not None:
-            table.add_row(*model, "", "[red]failed[/]")
-            continue
-        scores = one.scores
-        losses = (_number(scores[field], 4) for field in ("log_loss", "base_log_loss", "benchmark_log_loss"))
-        skill = f"{_percent(scores['skill'])} {_interval(scores)}"
-        table.add_row(
-            *model,
-            f"{one.rows:,}",
-            _number(scores["accuracy"], 3),
-            _number(scores["base_accuracy"], 3),
-            *losses,
-            skill,
-            _number(scores["roc_auc"], 3),
-            f"{one.seconds:.1f}",
-        )
+def models_table(outcomes: Iterable[Outcome], *, width: int = 200) -> Table:
+    """Return one row a model; where less than `width` columns of text fit, the most telling scores only."""
+    members = sorted(outcomes, key=lambda outcome: (outcome.exchange, outcome.symbol, *kind_order(outcome)))
+    shown = [column for column in MODEL_COLUMNS if width >= column.from_width]
+    rows = [_model_cells(one, shown) for one in members]
+    names = ["model", *(column.name for column in shown)]
+    taken = sum(GAP + max(map(len, column)) for column in zip(names, *rows, strict=True))
+    table = Table(
+        title="holdout scores, shrunk probabilities",
+        title_justify="left",
+        caption="* underpowered: too few independent blocks to rely on the interval",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, GAP - 1, 0, 0),
+    )
+    table.add_column("series", no_wrap=True)
+    for name in names:
+        table.add_column(name, justify="left" if name == "model" else "right", no_wrap=True)
+    for one, cells in zip(members, rows, strict=True):
+        series = Text(f"{one.exchange}/{one.symbol}")
+        series.truncate(max(width - taken - GAP - 2, len("series")), overflow="ellipsis")
+        table.add_row(series, *cells, style="red" if one.error is not None else None)
     return table
+
+
+def _model_cells(one: Outcome, shown: Sequence["ModelColumn"]) -> list[str]:
+    model = f"{one.model_type} {one.timeframe}"
+    if one.error is not None:
+        return [model, "failed", *("" for _ in shown[1:])]
+    return [model, *(column.cell(one) for column in shown)]
+
+
+@dataclass(frozen=True)
+class ModelColumn:
+    """A column of the table of models, shown on terminals of at least `from_width` characters."""
+
+    name: str
+    cell: Callable[[Outcome], str]
+    from_width: int = 0
+
+
+def _score(name: str, digits: int) -> Callable[[Outcome], str]:
+    return lambda one: _number(one.scores[name], digits)
+
+
+def _skill(one: Outcome) -> str:
+    scores = one.scores
+    interval = f"[{_percent(scores['skill_low'])}, {_percent(scores['skill_high'])}]"
+    return f"{_percent(scores['skill'])} {interval}{'*' if scores['underpowered'] else ' '}"
+
+
+MODEL_COLUMNS: Final = (
+    ModelColumn("rows", lambda one: f"{one.rows:,}", 135),
+    ModelColumn("acc.", _score("accuracy", 3), 112),
+    ModelColumn("base", _score("base_accuracy", 3), 112),
+    ModelColumn("log-loss", _score("log_loss", 4)),
+    ModelColumn("base", _score("base_log_loss", 4)),
+    ModelColumn("logistic", _score("benchmark_log_loss", 4), 112),
+    ModelColumn("skill [95%]", _skill),
+    ModelColumn("AUC", _score("roc_auc", 3), 112),
+    ModelColumn("s", lambda one: f"{one.seconds:.1f}", 135),
+)
+GAP: Final = 2
+"""Blanks between two columns."""
 
 
 def fleet_table(rows: Iterable[Mapping[str, Any]]) -> Table:

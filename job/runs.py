@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from job.config import Config
 from job.errors import DataError, JobError
 from job.fleet import fleet_z
+from job.keys import kind_order
 from job.outcomes import Outcome
 from job.store import Store, write_catalogue
 
@@ -112,7 +113,7 @@ def fleet_scores(outcomes: list[Outcome]) -> list[dict[str, Any]]:
     Symbols move together, so a count of winners alone overstates the evidence.
     """
     groups: dict[tuple[str, str], list[Outcome]] = {}
-    for outcome in outcomes:
+    for outcome in sorted(outcomes, key=kind_order):
         if outcome.status == "trained":
             groups.setdefault((outcome.model_type, outcome.timeframe), []).append(outcome)
     return [_fleet(*kind, members) for kind, members in groups.items()]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from job.config import Config, ModelSettings, ModelSpec
+from job.config import Config, ModelSettings, ModelSpec, load_config, overlay
 from job.environment import versions
 from job.errors import ConfigError, TrainingError
 from job.keys import Key
@@ -83,7 +83,7 @@ def _one_task(plan: Plan, model_type: str, timeframe: str) -> Task:
     if len(tasks) != 1 or len(tasks[0].series) != 1:
         known = ", ".join(sorted({str(task.key) for task in plan.tasks})[:10])
         raise ConfigError(
-            f"expected one series with a {model_type} {timeframe} model, got {len(tasks)}: name one of {known}"
+            f"expected one series with the model {model_type} {timeframe}, got {len(tasks)}: name one of {known}"
         )
     return tasks[0]
 
@@ -112,19 +112,24 @@ def train_on(model: ModelConfig, data: TrainingData, config: Config) -> Outcome:
 def _spec(model: ModelConfig, config: Config) -> ModelSpec:
     if model.model_type not in KINDS:
         raise ConfigError(f"model_type {model.model_type!r}: expected one of {', '.join(KINDS)}")
-    trainer = config.model_trainer
-    kind: ModelSettings = getattr(trainer, f"{model.model_type}_models")
+    if not model.features:
+        raise ConfigError("features: name at least one column of the data")
+    section = f"{model.model_type}_models"
+    own = {"timeframes": [model.timeframe], "n_estimators": model.n_estimators, "max_depth": model.max_depth}
+    shared = {"test_size": model.test_size, "random_state": model.random_state, section: own}
+    trainer = load_config(overlay(config.model_dump(), {"model_trainer": shared})).model_trainer
+    kind: ModelSettings = getattr(trainer, section)
     return ModelSpec(
         algorithm=kind.algorithm,
-        n_estimators=model.n_estimators,
-        max_depth=model.max_depth,
+        n_estimators=kind.n_estimators,
+        max_depth=kind.max_depth,
         params=kind.params,
         label=kind.label,
         features=tuple(model.features),
-        test_size=model.test_size,
+        test_size=trainer.test_size,
         cv_folds=trainer.cv_folds,
         embargo=trainer.embargo,
-        random_state=model.random_state,
+        random_state=trainer.random_state,
         calibrate=trainer.calibrate,
         refit=trainer.refit,
     )
@@ -139,24 +144,20 @@ def _samples(model: ModelConfig, data: TrainingData, spec: ModelSpec) -> pl.Data
         )
     if not frame.index.equals(data.labels.index):
         raise ConfigError(f"features ({len(frame)} rows) and labels ({len(data.labels)} rows) have different indexes")
-    times = pd.DatetimeIndex(frame.index)
+    if not isinstance(frame.index, pd.DatetimeIndex) or frame.index.has_duplicates:
+        raise ConfigError("features and labels must be indexed by the bars' open times, each once")
+    times = frame.index
     opened = pl.Series("timestamp", _microseconds(times)).cast(pl.Datetime("us", "UTC"))
     width = duration_us(data.timeframe)
     available = opened.dt.offset_by(f"{width}us")
-    horizon = int(data.data_info.get("horizon", spec.label.horizon))
-    ends = data.data_info.get("label_end")
-    known = (
-        available.dt.offset_by(f"{width * horizon}us")
-        if ends is None
-        else pl.Series(_microseconds(pd.DatetimeIndex(ends))).cast(pl.Datetime("us", "UTC"))
-    )
-    columns = {name: frame[name].to_numpy(dtype=np.float32) for name in model.features}
+    known = _label_ends(data, spec, available, width)
+    columns = {name: _numbers(frame[name], f"feature {name!r}").astype(np.float32) for name in model.features}
     samples = pl.DataFrame(
         {
             "timestamp": opened,
             "available_at": available,
             "label_end": known,
-            "label": data.labels.to_numpy(dtype=np.float64),
+            "label": _numbers(data.labels, "labels"),
             **columns,
         }
     )
@@ -164,6 +165,26 @@ def _samples(model: ModelConfig, data: TrainingData, spec: ModelSpec) -> pl.Data
     if bad := set(usable["label"].unique()) - {0.0, 1.0}:
         raise TrainingError(f"labels must be 0 or 1, got {sorted(bad)[:3]}: map the classes first")
     return usable.with_columns(pl.col("label").cast(pl.Int8))
+
+
+def _label_ends(data: TrainingData, spec: ModelSpec, available: pl.Series, width: int) -> pl.Series:
+    """Return when each label is known, as `TrainingData.data_info` says."""
+    ends = data.data_info.get("label_end")
+    if ends is None:
+        horizon = data.data_info.get("horizon", spec.label.horizon)
+        if not isinstance(horizon, int) or horizon < 1:
+            raise ConfigError(f"data_info.horizon: expected a whole number of bars from 1 on, got {horizon!r}")
+        return available.dt.offset_by(f"{width * horizon}us")
+    if len(ends) != len(available):
+        raise ConfigError(f"data_info.label_end: expected {len(available)} times, one a row, got {len(ends)}")
+    return pl.Series(_microseconds(pd.DatetimeIndex(ends))).cast(pl.Datetime("us", "UTC"))
+
+
+def _numbers(values: "pd.Series[Any]", what: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    try:
+        return values.to_numpy(dtype=np.float64)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{what}: expected numbers, {error}") from None
 
 
 def _microseconds(times: pd.DatetimeIndex) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -18,6 +18,7 @@ LAYERS = (
     {"training", "store", "sources", "synth"},
     {"fitting", "importances", "splits", "metrics", "fleet"},
     {"config"},
+    {"values"},
     {"estimators"},
     {"forest"},
     {"trees"},

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from job.cluster import running
-from job.config import load_config
+from job.config import RaySettings, load_config
 from job.errors import ConfigError
-from job.paths import resolve_output
+from job.paths import resolve_input, resolve_output
 from job.synth import write_world
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -155,3 +155,18 @@ def test_outputs_inside_rays_copy_are_seen(monkeypatch: pytest.MonkeyPatch, tmp_
         resolve_output("models", chosen=True)
     assert resolve_output("models", chosen=False) == str(Path.home() / "models")
     assert resolve_output("s3://bucket/models", chosen=True) == "s3://bucket/models"
+
+
+@pytest.mark.parametrize("url", ["memory://models", "simplecache::memory://models"])
+def test_the_memory_of_one_process_is_no_place_for_models_or_bars(url: str) -> None:
+    with pytest.raises(ConfigError, match=f"output {url}"):
+        resolve_output(url, chosen=True)
+    with pytest.raises(ConfigError, match="workers do not share one process's memory: give a folder"):
+        resolve_input(url)
+
+
+@pytest.mark.parametrize("address", ["nonsense", "ray://127.0.0.1:10001", "http://127.0.0.1:8265"])
+def test_an_address_that_is_none_is_named(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ConfigError, match=address), running(RaySettings()):
+        pass

@@ -70,6 +70,8 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["--set", "data.symbols=[0700]"], 2, "data.symbols.0: expected text: quote it, got 448"),
         (["--set", "data.exchange=1"], 2, "data.exchange: expected text: quote it, got 1"),
         (["--symbols", "NOPE"], 3, "NOPE"),
+        (["--output", "memory://models"], 2, "output memory://models: workers do not share"),
+        (["synth", "--output", "s3://bars"], 2, "made-up bars are written to a local folder"),
         (["--input", "nowhere/*.csv"], 3, "nowhere"),
         (["plan", "--symbols", "NOPE"], 3, "SYN00USDT"),
         (["synth", "--output", "x", "--days", "0"], 2, "days: expected at least 1"),

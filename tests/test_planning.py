@@ -1,5 +1,6 @@
 """Tasks, bundles and fingerprints."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -9,7 +10,18 @@ from hypothesis import strategies as st
 from job.config import Config, load_config
 from job.errors import ConfigError
 from job.keys import Key
-from job.planning import Bundle, Task, bundle, by_series, describe_plan, fingerprint, make_plan, plan_tasks, with_known
+from job.planning import (
+    Bundle,
+    Task,
+    bundle,
+    by_series,
+    describe_plan,
+    fingerprint,
+    make_plan,
+    plan_tasks,
+    too_fine,
+    with_known,
+)
 from job.sources import Series, SourceFile
 from transforms.labels import Direction
 
@@ -143,3 +155,17 @@ def test_a_plan_is_described_by_kind() -> None:
 
 def test_bundles_know_their_cost() -> None:
     assert Bundle(series("A"), (task("A", 1, 1.5), task("A", 2, 2.0))).seconds == 3.5
+
+
+def test_timeframes_that_bars_do_not_make_are_noted_once_for_all_series() -> None:
+    coarse = [replace(series(f"S{number}"), timeframe="15m") for number in range(5)]
+    tasks = plan_tasks([*coarse, series("BTC")], Config())
+    (note,) = too_fine(tasks)
+    assert note.startswith(
+        "binance/S0, binance/S1, binance/S2 and 2 more: bars of 15m do not make 5m, 1m; those models"
+    )
+
+
+def test_kinds_are_described_from_the_longest_timeframe_to_the_shortest() -> None:
+    kinds = describe_plan(plan_tasks([series("BTC")], Config()))["kinds"]
+    assert [kind["timeframe"] for kind in kinds] == ["1h", "15m", "5m", "1m", "1m"]

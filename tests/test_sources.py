@@ -167,6 +167,13 @@ def test_symbols_are_chosen_leniently(tmp_path: Path) -> None:
         find(tmp_path, symbols=("BTCUSDC",))
 
 
+def test_a_symbol_that_is_absent_fails_alone(tmp_path: Path) -> None:
+    write_feathers(tmp_path, "BTC_USDT-1m", "ETH_USDT-1m")
+    found = find(tmp_path, symbols=("ETH/USDT", "DOGE"))
+    assert [one.symbol for one in found.series] == ["ETH_USDT"]
+    assert [str(one) for one in found.problems] == ["no bars of symbol 'DOGE' in the input; known: BTC_USDT, ETH_USDT"]
+
+
 @pytest.mark.parametrize(
     ("wanted", "chosen", "left"), [(None, "1m", "5m, 1h"), ("5m", "5m", "1m, 1h"), ("1h", "1h", "1m, 5m")]
 )

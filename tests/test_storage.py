@@ -20,7 +20,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from job.config import DataSettings
 from job.errors import DataError
 from job.sources import find_series, read_series
-from job.sources.storage import content, list_files, members, natural, opened, shown
+from job.sources.storage import content, list_files, members, natural, opened, reported, shown
 
 SECRET = "hunter2-very-secret"
 
@@ -203,3 +203,13 @@ def test_signed_web_addresses_are_read_and_their_signature_is_not_shown(site: st
     with pytest.raises(DataError, match=r"/nope.csv: no such file") as caught:
         find_series(DataSettings(input=f"{site}/nope.csv?signature={SECRET}"))
     assert SECRET not in str(caught.value)
+
+
+def test_errors_of_a_storage_whose_library_is_loaded_on_first_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = types.ModuleType("botocore.exceptions")
+    library.BotoCoreError = type("BotoCoreError", (Exception,), {})  # type: ignore[attr-defined]
+    library.ClientError = type("ClientError", (Exception,), {})  # type: ignore[attr-defined]
+    monkeypatch.delitem(sys.modules, "botocore.exceptions", raising=False)
+    with pytest.raises(DataError, match=r"s3://bars: cannot be read: no credentials;"), reported("s3://bars", {}):  # noqa: PT012
+        monkeypatch.setitem(sys.modules, "botocore.exceptions", library)
+        raise library.BotoCoreError("no credentials")

@@ -112,15 +112,51 @@ def frame(rows: int = 400) -> pd.DataFrame:
         ([0, 1] * 200, ModelConfig("analyst", "15m", ("y",)), ConfigError, r"features \['y'\] are not columns"),
         ([0, 1] * 200, ModelConfig("analyst", "1h", ("x",)), ConfigError, "model config is for analyst 1h"),
         ([1] * 400, ModelConfig("analyst", "15m", ("x",)), TrainingError, "are up"),
+        ([0, 1] * 200, ModelConfig("analyst", "15m", ()), ConfigError, "features: name at least one"),
+        ([0, 1] * 200, ModelConfig("analyst", "15m", ("x",), test_size=2), ConfigError, "model_trainer.test_size"),
+        (
+            [0, 1] * 200,
+            ModelConfig("analyst", "15m", ("x",), n_estimators=0),
+            ConfigError,
+            "analyst_models.n_estimators",
+        ),
+        (["up", "down"] * 200, ModelConfig("analyst", "15m", ("x",)), ConfigError, "labels: expected numbers"),
     ],
 )
 def test_samples_that_cannot_be_used(
-    labels: list[int], model: ModelConfig, error: type[Exception], message: str, trainer: RayModelTrainer
+    labels: list[Any], model: ModelConfig, error: type[Exception], message: str, trainer: RayModelTrainer
 ) -> None:
     features = frame()
     data = TrainingData(features, pd.Series(labels, index=features.index), "15m", "analyst")
     with pytest.raises(error, match=message):
         trainer.train_model(model, data)
+
+
+@pytest.mark.parametrize(
+    ("info", "message"),
+    [
+        ({"horizon": "x"}, "data_info.horizon: expected a whole number of bars from 1 on, got 'x'"),
+        ({"label_end": [1, 2]}, "data_info.label_end: expected 400 times, one a row, got 2"),
+    ],
+)
+def test_label_times_that_cannot_be_used(info: dict[str, Any], message: str, trainer: RayModelTrainer) -> None:
+    features = frame()
+    data = TrainingData(features, pd.Series([0, 1] * 200, index=features.index), "15m", "analyst", info)
+    with pytest.raises(ConfigError, match=message):
+        trainer.train_model(ModelConfig("analyst", "15m", ("x",)), data)
+
+
+def test_samples_without_times_or_with_a_time_twice(trainer: RayModelTrainer) -> None:
+    unnamed, twice = frame().reset_index(drop=True), pd.concat([frame(), frame()])
+    for features in (unnamed, twice):
+        data = TrainingData(features, pd.Series(0, index=features.index), "15m", "analyst")
+        with pytest.raises(ConfigError, match="indexed by the bars' open times, each once"):
+            trainer.train_model(ModelConfig("analyst", "15m", ("x",)), data)
+
+
+def test_settings_that_are_none() -> None:
+    with pytest.raises(ConfigError, match="expected a mapping or the path of a YAML file, got NoneType"):
+        setup_model_trainer(None)  # type: ignore[arg-type]
 
 
 def test_the_readmes_python_runs(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

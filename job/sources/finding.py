@@ -5,15 +5,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from job.config import DataSettings, did_you_mean
+from job.config import DataSettings
 from job.errors import ConfigError, DataError
 from job.sources.columns import BAR, KEYS
 from job.sources.formats import FORMATS
 from job.sources.names import stem_of
-from job.sources.parts import Part, Parts, parts_of
+from job.sources.parts import UNKNOWN, Part, Parts, Unreadable, parts_of
 from job.sources.series import Found, Series
 from job.sources.storage import list_files, shown
 from job.sources.symbols import symbol_named, unknown_symbol
+from job.values import did_you_mean
 from transforms.bars import duration_us
 
 
@@ -24,7 +25,7 @@ def find_series(settings: DataSettings) -> Found:
 
     Raises:
         ConfigError: a setting of the data is unknown.
-        DataError: nothing is there, no file holds bars, or a symbol asked for is in none of them.
+        DataError: nothing is there, no file holds bars, or none of the symbols asked for is in them.
     """
     check(settings)
     if settings.input is None:
@@ -92,18 +93,17 @@ def _on_exchange(parts: Parts, settings: DataSettings) -> Parts:
 
 
 def _asked(parts: Parts, settings: DataSettings) -> Parts:
-    """Keep the symbols that are asked for: all of them where none is named."""
+    """Keep the symbols that are asked for, all of them where none is named; those that no file holds are problems."""
     if not settings.symbols:
         return parts
     known = {part.symbol for part in parts.good} | {bad.symbol for bad in parts.bad}
-    asked = set()
-    for wanted in settings.symbols:
-        symbol = symbol_named(wanted, known)
-        if symbol is None:
-            raise unknown_symbol(wanted, known)
-        asked.add(symbol)
+    found = {wanted: symbol_named(wanted, known) for wanted in settings.symbols}
+    absent = [Unreadable(UNKNOWN, wanted, unknown_symbol(wanted, known)) for wanted, name in found.items() if not name]
+    if len(absent) == len(found):
+        raise DataError("; ".join(str(one.problem) for one in absent))
+    asked = set(found.values())
     good = [one for one in parts.good if one.symbol in asked]
-    return replace(parts, good=good, bad=[one for one in parts.bad if one.symbol in asked])
+    return replace(parts, good=good, bad=[*(one for one in parts.bad if one.symbol in asked), *absent])
 
 
 def _one_timeframe(group: list[Part], settings: DataSettings) -> tuple[list[Part], list[str]]:

@@ -112,8 +112,6 @@ def _hidden(name: str, root: str) -> bool:
 @contextmanager
 def reported(url: str, options: Mapping[str, Any]) -> Iterator[None]:
     """Turn what fsspec and its backends raise into a `DataError` that names the file and shows no secret."""
-    loaded = [(sys.modules[module], name) for module, name in _BACKEND_ERRORS if module in sys.modules]
-    backend = tuple(vars(module)[name] for module, name in loaded)
     place = shown(url)
     try:
         yield
@@ -123,10 +121,16 @@ def reported(url: str, options: Mapping[str, Any]) -> Iterator[None]:
         raise DataError(f"{place}: permission denied; check the credentials or the rights of the file") from None
     except ImportError as error:
         raise DataError(f"{place}: {_line(error, options)}; install the package for this storage") from None
-    except (*backend, OSError, ValueError) as error:
+    except _reasons() as error:  # asked for only now: opening may have loaded the backend
         raise DataError(
             f"{place}: cannot be read: {_line(error, options)}; check data.input and data.options"
         ) from None
+
+
+def _reasons() -> tuple[type[Exception], ...]:
+    """Return the error classes of all storages whose backends are loaded by now."""
+    loaded = [(sys.modules[module], name) for module, name in _BACKEND_ERRORS if module in sys.modules]
+    return (OSError, ValueError, *(vars(module)[name] for module, name in loaded))
 
 
 def _line(error: BaseException, options: Mapping[str, Any]) -> str:

@@ -1,0 +1,80 @@
+"""What a setting may hold: names, times, timeframes, labels, as types that refuse everything else with a hint."""
+
+import difflib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, BeforeValidator, InstanceOf, PlainSerializer
+
+from job.estimators import ALGORITHMS
+from transforms.bars import duration_us
+from transforms.features import FEATURES
+from transforms.labels import Label, parse_label
+
+Scalar = bool | int | float | str | None
+
+YEARS: Final = (1900, 2200)
+"""Bars outside of these years are taken for a slip, as arithmetic on times ends with year 1 and year 9999."""
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """Return `; did you mean 'x'?` for the nearest known name, or nothing."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _one_of(known: Sequence[str], what: str) -> BeforeValidator:
+    """Validator that refuses a name outside `known` and offers the nearest one."""
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and value not in known:
+            raise ValueError(f"unknown {what} {value!r}{did_you_mean(value, known)} (known: {', '.join(known)})")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _timeframe(value: object) -> object:
+    duration_us(str(value))
+    return value
+
+
+def _names(value: object) -> object:
+    """Accept `A,B` where a list is expected; names given twice count once."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
+        return tuple(dict.fromkeys(value))
+    return value
+
+
+def _written_out(value: object) -> object:
+    """Refuse a time given as a number: 20240131 would be read as seconds since 1970."""
+    if isinstance(value, int | float) or (isinstance(value, str) and _is_number(value)):
+        raise ValueError("write the time out, such as 2024-01-31 or 2024-01-31T12:00")
+    return value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _plausible(value: datetime) -> datetime:
+    """Read a time without a zone as UTC; refuse years without bars."""
+    first, last = YEARS
+    if not first <= value.year <= last:
+        raise ValueError(f"expected a year from {first} to {last}, got {value.date()}")
+    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+
+
+Timeframe = Annotated[str, BeforeValidator(_timeframe)]
+FeatureName = Annotated[str, _one_of(tuple(FEATURES), "feature")]
+Algorithm = Annotated[str, _one_of(tuple(ALGORITHMS), "algorithm")]
+LabelSetting = Annotated[InstanceOf[Label], BeforeValidator(parse_label), PlainSerializer(Label.definition)]
+Names = BeforeValidator(_names)
+Time = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_plausible)]

@@ -1,0 +1,61 @@
+"""What a person sees: tables that fit the terminal, in an order that people read."""
+
+import io
+from collections.abc import Sequence
+
+import pytest
+from rich.console import Console
+
+from job.keys import Key
+from job.outcomes import Outcome, failed
+from job.report import models_table
+from job.runs import fleet_scores
+
+SCORES: dict[str, float | bool | None] = {
+    "accuracy": 0.583,
+    "base_accuracy": 0.373,
+    "log_loss": 0.6707,
+    "base_log_loss": 0.7033,
+    "benchmark_log_loss": 0.6788,
+    "skill": 0.0463,
+    "skill_low": -0.1576,
+    "skill_high": 0.1503,
+    "roc_auc": 0.586,
+    "underpowered": True,
+}
+
+
+def trained(symbol: str, timeframe: str, model_type: str = "analyst") -> Outcome:
+    return Outcome(
+        "binance", symbol, timeframe, model_type, "trained", rows=1_234_567, seconds=12.3, scores=SCORES,
+        excess={"0": [10, -1.0]},
+    )  # fmt: skip
+
+
+def printed(outcomes: Sequence[Outcome], width: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    console.print(models_table(outcomes, width=width))
+    assert isinstance(console.file, io.StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize(("width", "telling"), [(80, ("log-loss",)), (120, ("log-loss", "logistic", "AUC", "acc."))])
+def test_every_model_is_one_line_whose_numbers_are_whole(width: int, telling: tuple[str, ...]) -> None:
+    error = {"type": "DataError", "message": "no bars", "where": "reading bars"}
+    bad = failed(Key("binance", "[red]ODD[/]", "1h", "tactician"), error, attempts=1)
+    lines = printed([trained("BTC/USDT:USDT", "15m"), trained("1000PEPE/USDT:USDT", "1m", "tactician"), bad], width)
+    assert all(len(line) <= width for line in lines)
+    assert all(name in "\n".join(lines) for name in telling)
+    rows = [line for line in lines if line.strip().startswith("binance/")]
+    assert len(rows) == 3
+    assert all("0.6707" in row and "+4.63% [-15.76%, +15.03%]*" in row for row in rows[:2])
+    assert "[red]" in rows[2]
+    assert rows[2].endswith("failed")
+    assert any(line.strip().startswith("* underpowered") for line in lines)
+
+
+def test_models_stand_from_the_longest_timeframe_to_the_shortest() -> None:
+    mixed = [trained("BTC", timeframe) for timeframe in ("15m", "1h", "1m", "1d", "5m")]
+    rows = [line.split()[2] for line in printed(mixed, 120) if line.strip().startswith("binance/")]
+    assert rows == ["1d", "1h", "15m", "5m", "1m"]
+    assert [row["timeframe"] for row in fleet_scores(mixed)] == rows
