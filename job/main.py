@@ -9,7 +9,11 @@ ROOT = Path(__file__).resolve().parents[1]
 if sys.path and Path(sys.path[0]).resolve() == ROOT / "job":
     sys.path[0] = str(ROOT)
 
-from job.commands import main  # noqa: E402 - the path must be right first
+try:
+    from job.commands import main
+except KeyboardInterrupt:  # Ctrl-C in the second that the imports take
+    sys.stderr.write("interrupted\n")
+    sys.exit(130)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

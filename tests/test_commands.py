@@ -1,12 +1,15 @@
 """The command line: what it prints, and how it ends."""
 
+import builtins
 import gzip
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -166,6 +169,23 @@ def test_a_timeframe_finer_than_the_data_is_named(bars: Path, tmp_path: Path) ->
     done = shell("--input", "ETH-15m.csv", "--timeframes", "15m,5m", *FAST, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     assert any("ETH" in line and "5m" in line and "15m" in line for line in done.stderr.splitlines() if "ERROR" in line)
+
+
+def test_an_interruption_while_modules_are_imported_costs_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    imported = builtins.__import__
+
+    def interrupted(name: str, *others: Any) -> Any:
+        if name == "job.commands":
+            raise KeyboardInterrupt
+        return imported(name, *others)
+
+    monkeypatch.setattr(builtins, "__import__", interrupted)
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(ROOT / "job" / "main.py"), run_name="__main__")
+    assert stopped.value.code == 130
+    assert last_line(capsys) == "interrupted"
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
