@@ -11,7 +11,7 @@ from typing import Any, Final
 from job.config import Config, TrainerSettings, load_config, merge, overlay, read_settings
 from job.environment import ROOT
 from job.errors import ConfigError, JobError
-from job.paths import is_url
+from job.paths import is_url, shown
 from job.planning import describe_plan, make_plan
 from job.report import configure_logging, log, show_plan, show_result, watching
 from job.values import did_you_mean
@@ -174,9 +174,8 @@ def train(options: argparse.Namespace) -> int:
     plan = make_plan(config)
     for note in plan.notes:
         log.info(note)
-    log.info(
-        "training %d models of %s into %s", len(plan.tasks), config.data.input, config.model_trainer.model_directory
-    )
+    source, output = shown(config.data.input or ""), config.model_trainer.model_directory
+    log.info("training %d models of %s into %s", len(plan.tasks), source, output)
     with watching(len(plan.tasks)) as watch:
         record = run(config, force=options.force, watch=watch, plan=plan)
     show_result(record)

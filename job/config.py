@@ -16,11 +16,12 @@ from pydantic import (
 )
 
 from job.errors import ConfigError
+from job.paths import shown
 from job.values import Algorithm, FeatureName, LabelSetting, Names, Scalar, Time, Timeframe, did_you_mean
 from transforms.features import DEFAULT_FEATURES
 from transforms.labels import Direction, TripleBarrier
 
-SECRET_WORDS: Final = ("key", "secret", "token", "password", "credential", "sas", "connection_string")
+SECRET_WORDS: Final = ("key", "secret", "token", "pass", "auth", "credential", "cookie", "sas", "sig", "connection_str")
 MASK: Final = "***"
 
 
@@ -204,6 +205,8 @@ class Config(_Section):
         dump: dict[str, Any] = self.model_dump(mode="json")
         for section in ("data", "storage"):
             dump[section]["options"] = mask(dump[section]["options"])
+        if self.data.input is not None:
+            dump["data"]["input"] = shown(self.data.input)
         return dump
 
 

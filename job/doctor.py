@@ -12,10 +12,9 @@ from job.cluster import ask_nodes, running
 from job.config import Config, DataSettings
 from job.environment import versions
 from job.errors import ConfigError, JobError
-from job.paths import is_url
+from job.paths import is_url, shown
 from job.planning import Plan, Task, make_plan
 from job.rows import Job, version_differences
-from job.sources import shown
 from job.sources.storage import opened
 from job.store import Store, new_run_id
 
@@ -103,7 +102,7 @@ def _examine_input(config: Config) -> tuple[Plan | None, list[Finding]]:
     except JobError as error:
         return None, [Finding("input", good=False, text=str(error))]
     series = {one for task in plan.tasks for one in task.series}
-    text = f"{len(series)} series, {sum(len(one.files) for one in series)} files in {config.data.input}"
+    text = f"{len(series)} series, {sum(len(one.files) for one in series)} files in {shown(config.data.input or '')}"
     good = [Finding("input", good=True, text=text)]
     return plan, good + [Finding("input", good=False, text=str(problem)) for problem in plan.problems]
 

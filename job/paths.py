@@ -1,6 +1,7 @@
-"""Local paths made absolute once, on the driver, and kept out of places that vanish."""
+"""Paths and URLs: local ones absolute, once, on the driver, kept out of places that vanish; shown without secrets."""
 
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -52,3 +53,13 @@ def resolve_output(path: str, *, chosen: bool) -> str:
             "give a URL or an absolute path"
         )
     return str(Path.home() / "models")
+
+
+def shown(url: str) -> str:
+    """URL for messages and records: local files as plain paths, no user, password or query, where secrets may stand."""
+    return without_query(re.sub(r"(?<=://)[^/@]*@", "", url)).removeprefix("file://")
+
+
+def without_query(url: str) -> str:
+    """Cut what follows `?` off a web address; elsewhere `?` may be part of a name."""
+    return url.partition("?")[0] if url.startswith(("http://", "https://")) else url

@@ -15,9 +15,10 @@ from job.config import DataSettings
 from job.errors import DataError, JobError
 from job.keys import encode
 from job.outcomes import Outcome, failed
+from job.paths import shown
 from job.planning import Task
 from job.rows import FAILURES, Facts, Job, Loaded, Prepared, describe, pack, unpack, version_differences
-from job.sources import Series, read_series, shown
+from job.sources import Series, read_series
 from job.store import ExistingFileError, Store
 from transforms.bars import Cleaned, clean, content_digest, duration_us
 from transforms.features import available, warmup_bars

@@ -117,6 +117,8 @@ def test_secrets_are_masked_at_any_depth() -> None:
         "key": "***",
         "client_kwargs": {"aws_secret_access_key": "***", "endpoint_url": "http://here"},
     }
+    headers = {"client_kwargs": {"headers": {"Authorization": "Bearer me", "Cookie": "me"}, "sso_passphrase": "me"}}
+    assert "me'" not in str(mask(headers))
     config = load_config({"storage": {"options": options}})
     assert "AKIA" not in str(config.masked())
 

@@ -19,8 +19,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from job.config import DataSettings
 from job.errors import DataError
+from job.paths import shown
 from job.sources import find_series, read_series
-from job.sources.storage import content, list_files, members, natural, opened, reported, shown
+from job.sources.storage import content, list_files, members, natural, opened, reported
 
 SECRET = "hunter2-very-secret"
 

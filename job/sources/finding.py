@@ -7,12 +7,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from job.config import DataSettings
 from job.errors import ConfigError, DataError
+from job.paths import shown
 from job.sources.columns import BAR, KEYS
 from job.sources.formats import FORMATS
 from job.sources.names import stem_of
 from job.sources.parts import UNKNOWN, Part, Parts, Unreadable, parts_of
 from job.sources.series import Found, Series
-from job.sources.storage import list_files, shown
+from job.sources.storage import list_files
 from job.sources.symbols import symbol_named, unknown_symbol
 from job.values import did_you_mean
 from transforms.bars import duration_us

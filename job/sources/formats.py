@@ -7,9 +7,9 @@ from typing import Final
 import polars as pl
 
 from job.config import DataSettings
+from job.paths import shown
 from job.sources import tables, texts
 from job.sources.series import Series, SourceFile
-from job.sources.storage import shown
 from job.sources.tables import Look, Raw
 
 TEXT: Final = (".csv", ".txt", ".tsv")

@@ -14,6 +14,7 @@ import fsspec
 
 from job.config import MASK
 from job.errors import DataError
+from job.paths import shown, without_query
 
 HEAD: Final = 1 << 16
 """Bytes that are looked at to tell a text file's layout."""
@@ -43,16 +44,6 @@ class Listed:
     stamp: str
 
 
-def shown(url: str) -> str:
-    """URL for messages and records: local files as plain paths, no user, password or query, where secrets may stand."""
-    return _without_query(re.sub(r"(?<=://)[^/@]*@", "", url)).removeprefix("file://")
-
-
-def _without_query(url: str) -> str:
-    """Cut what follows `?` off a web address; elsewhere `?` may be part of a name."""
-    return url.partition("?")[0] if url.startswith(("http://", "https://")) else url
-
-
 def list_files(url: str, options: Mapping[str, Any]) -> tuple[Listed, ...]:
     """List a file, all files below a folder, or what a glob matches, sorted by path with numbers in order.
 
@@ -64,7 +55,7 @@ def list_files(url: str, options: Mapping[str, Any]) -> tuple[Listed, ...]:
         fs.invalidate_cache()
         infos = _infos(fs, path)
     listed = [
-        Listed(fs.unstrip_protocol(name), _without_query(name), int(info.get("size") or 0), _stamp(info))
+        Listed(fs.unstrip_protocol(name), without_query(name), int(info.get("size") or 0), _stamp(info))
         for name, info in infos.items()
         if info["type"] == "file" and not _hidden(name, _root(path))
     ]
@@ -177,7 +168,7 @@ def content(url: str, member: str | None, options: Mapping[str, Any], limit: int
 
 
 def _decompressed(file: IO[bytes], url: str, member: str | None, limit: int) -> bytes:
-    path = _without_query(url).lower()
+    path = without_query(url).lower()
     if path.endswith(".zip"):
         with zipfile.ZipFile(file) as archive, archive.open(member or _only_member(archive, url)) as inner:
             return inner.read(limit)

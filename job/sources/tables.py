@@ -12,12 +12,13 @@ import pyarrow.parquet as pq
 
 from job.config import DataSettings
 from job.errors import DataError
+from job.paths import shown
 from job.sources.columns import BAR, KEYS, Indices, numbered, numbers, resolve, unlike_bars
 from job.sources.layouts import Edge
 from job.sources.names import timeframe_of
 from job.sources.series import Series, SourceFile
 from job.sources.sheets import plain_text
-from job.sources.storage import content, opened, shown
+from job.sources.storage import content, opened
 from job.sources.times import utc
 
 
