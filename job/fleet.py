@@ -23,6 +23,13 @@ def excess_by_cluster(
     return {str(c): [int(n), float(s)] for c, n, s in zip(cluster, rows, sums, strict=True)}
 
 
+def add_excess(totals: Excess, excess: Mapping[str, Sequence[float]]) -> None:
+    """Add the rows and sums of `excess` to those of `totals`, cluster by cluster."""
+    for cluster, (rows, change) in excess.items():
+        before = totals.get(cluster, (0.0, 0.0))
+        totals[cluster] = [before[0] + rows, before[1] + change]
+
+
 @dataclass(frozen=True)
 class FleetSkill:
     """Mean change of log-loss against the base over many models (below 0 is skill) and its z over clusters."""
@@ -39,11 +46,9 @@ def fleet_z(excesses: Iterable[Mapping[str, Sequence[float]]]) -> FleetSkill:
     observation (cluster-robust standard error of the mean over rows). z is nan with fewer than two
     clusters, and where nothing varies, as when every model is shrunk to its base rate.
     """
-    totals: dict[str, tuple[float, float]] = {}
+    totals: Excess = {}
     for excess in excesses:
-        for cluster, (rows, change) in excess.items():
-            before = totals.get(cluster, (0.0, 0.0))
-            totals[cluster] = before[0] + rows, before[1] + change
+        add_excess(totals, excess)
     if not totals:
         return FleetSkill(math.nan, math.nan, 0)
     rows, sums = np.array(list(totals.values())).T

@@ -3,12 +3,13 @@
 import json
 import math
 import time
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from job.config import Config
 from job.errors import DataError, JobError
-from job.fleet import fleet_z
+from job.fleet import Excess, add_excess, fleet_z
 from job.keys import kind_order
 from job.outcomes import Outcome
 from job.store import Store, write_catalogue
@@ -17,6 +18,39 @@ SAVE_EVERY_S: Final = 30.0
 OUTCOMES_A_FILE: Final = 1_000
 
 RunStatus = Literal["running", "finished", "interrupted", "aborted"]
+
+
+@dataclass
+class Fleet:
+    """The trained models of one kind and timeframe, added up: what each adds does not grow with their number."""
+
+    model_type: str
+    timeframe: str
+    models: int = 0
+    beat_base: int = 0
+    excess: Excess = field(default_factory=dict)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one trained model."""
+        self.models += 1
+        self.beat_base += (outcome.scores["skill"] or 0.0) > 0
+        add_excess(self.excess, outcome.excess)
+
+    def scores(self) -> dict[str, Any]:
+        """Return how many models beat their base rate, and the clustered z.
+
+        Symbols move together, so a count of winners alone overstates the evidence.
+        """
+        found = fleet_z([self.excess])
+        return {
+            "model_type": self.model_type,
+            "timeframe": self.timeframe,
+            "models": self.models,
+            "beat_base": self.beat_base,
+            "change": None if math.isnan(found.mean) else found.mean,
+            "z": None if math.isnan(found.z) else found.z,
+            "clusters": found.clusters,
+        }
 
 
 class RunRecord:
@@ -31,17 +65,26 @@ class RunRecord:
         self.cluster: dict[str, int] = {"nodes": 0, "cpus": 0}
         self._config = config
         self._store = store
+        self._fleets: dict[tuple[str, str], Fleet] = {}
         self._started = datetime.now(UTC)
         self._finished: datetime | None = None
         self._saved = 0.0
         self._files: list[str] = []
         self._listed = 0
 
-    def add(self, outcome: Outcome) -> None:
-        """Take an outcome; save the record when the last time is long ago."""
-        self.outcomes.append(outcome)
+    def add(self, outcome: Outcome) -> Outcome:
+        """Take an outcome and return it as it is kept; save the record when the last time is long ago.
+
+        Its `excess` is added to its fleet's and dropped, since it has an entry for every hour of the holdout.
+        """
+        if outcome.status == "trained":
+            kind = (outcome.model_type, outcome.timeframe)
+            self._fleets.setdefault(kind, Fleet(*kind)).add(outcome)
+        kept = replace(outcome, excess={})
+        self.outcomes.append(kept)
         if time.monotonic() - self._saved > SAVE_EVERY_S:
             self.save()
+        return kept
 
     def finish(self, status: RunStatus) -> None:
         """Close the record and save it."""
@@ -100,33 +143,8 @@ class RunRecord:
             "config": self._config.masked(),
             "cluster": self.cluster,
             "counts": self.counts,
-            "fleet": fleet_scores(self.outcomes),
+            "fleet": [fleet.scores() for fleet in sorted(self._fleets.values(), key=kind_order)],
             "problems": [{"type": type(problem).__name__, "message": str(problem)} for problem in self.problems],
             "outcome_files": self._files,
             "outcomes": [outcome.record() for outcome in shown],
         }
-
-
-def fleet_scores(outcomes: list[Outcome]) -> list[dict[str, Any]]:
-    """Return, for each kind and timeframe, how many trained models beat their base rate and the clustered z.
-
-    Symbols move together, so a count of winners alone overstates the evidence.
-    """
-    groups: dict[tuple[str, str], list[Outcome]] = {}
-    for outcome in sorted(outcomes, key=kind_order):
-        if outcome.status == "trained":
-            groups.setdefault((outcome.model_type, outcome.timeframe), []).append(outcome)
-    return [_fleet(*kind, members) for kind, members in groups.items()]
-
-
-def _fleet(model_type: str, timeframe: str, members: list[Outcome]) -> dict[str, Any]:
-    found = fleet_z(one.excess for one in members)
-    return {
-        "model_type": model_type,
-        "timeframe": timeframe,
-        "models": len(members),
-        "beat_base": sum((one.scores["skill"] or 0.0) > 0 for one in members),
-        "change": None if math.isnan(found.mean) else found.mean,
-        "z": None if math.isnan(found.z) else found.z,
-        "clusters": found.clusters,
-    }

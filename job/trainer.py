@@ -2,8 +2,8 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
@@ -51,30 +51,33 @@ def run(config: Config, *, force: bool = False, watch: Watcher | None = None, pl
     output = config.model_trainer.model_directory
     store = Store(output, options=config.storage.options)
     store.check_writable()
-    known = with_known(plan.tasks, versions_in(store))
+    folders = sorted({task.key.folder for task in plan.tasks})
+    known = with_known(plan.tasks, versions_in(store, *folders))
     record = RunRecord(new_run_id(datetime.now(UTC)), config, store, planned=len(plan.tasks))
     record.problems += plan.problems
     record.save()
     job = Job(run_id=record.run_id, config=config, output=output, versions=versions(), force=force)
     status: RunStatus = "aborted"
     try:
-        for outcome in _outcomes(replace(plan, tasks=tuple(known)), job, record):
-            record.add(outcome)
-            if watch is not None:
-                watch(outcome)
+        with closing(_outcomes(replace(plan, tasks=tuple(known)), job, record)) as outcomes:
+            for outcome in outcomes:
+                kept = record.add(outcome)
+                if watch is not None:
+                    watch(kept)
         status = "finished"
     except KeyboardInterrupt:
         from job.versions import committed  # noqa: PLC0415 - brings scikit-learn
 
         done = {outcome.key for outcome in record.outcomes}
-        record.outcomes += committed([task for task in plan.tasks if task.key not in done], job)
+        for outcome in committed([task for task in plan.tasks if task.key not in done], job):
+            record.add(outcome)
         status = "interrupted"
     finally:
         record.finish(status)
     return record
 
 
-def _outcomes(plan: Plan, job: Job, record: RunRecord) -> Iterator[Outcome]:
+def _outcomes(plan: Plan, job: Job, record: RunRecord) -> Generator[Outcome]:
     """Start or join Ray, check its nodes, and yield one outcome a task."""
     if not plan.tasks:
         return

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 import pytest
 from rich.console import Console
 
+from job.config import load_config
 from job.keys import Key
 from job.outcomes import Outcome, failed
 from job.report import models_table
-from job.runs import fleet_scores
+from job.runs import RunRecord
+from job.store import Store
 
 SCORES: dict[str, float | bool | None] = {
     "accuracy": 0.583,
@@ -58,4 +60,7 @@ def test_models_stand_from_the_longest_timeframe_to_the_shortest() -> None:
     mixed = [trained("BTC", timeframe) for timeframe in ("15m", "1h", "1m", "1d", "5m")]
     rows = [line.split()[2] for line in printed(mixed, 120) if line.strip().startswith("binance/")]
     assert rows == ["1d", "1h", "15m", "5m", "1m"]
-    assert [row["timeframe"] for row in fleet_scores(mixed)] == rows
+    record = RunRecord("20240101_000000_abcdef", load_config({}), Store("memory://report"), planned=5)
+    for outcome in mixed:
+        record.add(outcome)
+    assert [row["timeframe"] for row in record.as_dict()["fleet"]] == rows
