@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any, Final
 
 import ray
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from job.config import RaySettings
@@ -21,6 +22,8 @@ from job.errors import ConfigError
 THREAD_LIMITS: Final = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 KNOCK_S: Final = 10.0
+ANSWER_S: Final = 300.0
+"""How long a node may take to start a worker, with the code shipped to it, and to look around."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ def _join(address: str, limits: Mapping[str, str], level: int) -> None:
         ray.init(address=address, runtime_env=runtime_env, log_to_driver=False, logging_level=level)
     except (ConnectionError, ValueError) as error:  # Ray's word for an address that is none
         raise _absent(address, error) from None
+    except RuntimeError as error:
+        raise ConfigError(f"cannot join the Ray cluster at {address}: {' '.join(str(error).split())}") from None
 
 
 def _knock(address: str) -> None:
@@ -140,7 +145,10 @@ def _alive() -> list[dict[str, Any]]:
 
 
 def ask_nodes(check: Callable[..., list[str]], *arguments: object) -> dict[str, list[str]]:
-    """Run `check(*arguments)` once on every node that can train; return its findings by the node's name."""
+    """Run `check(*arguments)` once on every node that can train; return its findings by the node's name.
+
+    A node that cannot run it, because packages are missing or it does not answer, has that as its finding.
+    """
     nodes = {
         node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
         for node in _alive()
@@ -153,4 +161,13 @@ def ask_nodes(check: Callable[..., list[str]], *arguments: object) -> dict[str, 
         ).remote(*arguments)
         for node in nodes
     ]
-    return dict(zip(nodes.values(), ray.get(answers), strict=True))
+    ray.wait(answers, num_returns=len(answers), timeout=ANSWER_S)
+    return {name: _answer(answer) for name, answer in zip(nodes.values(), answers, strict=True)}
+
+
+def _answer(answer: "ray.ObjectRef[list[str]]") -> list[str]:
+    try:
+        return ray.get(answer, timeout=0)
+    except RayError as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return [f"cannot run a task of this job ({lines[-1].strip()}): install the same packages on every node"]

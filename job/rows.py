@@ -23,12 +23,16 @@ from job.store import Store
 FAILURES: Final = (
     JobError,
     ArithmeticError,
+    AttributeError,
+    EOFError,
+    ImportError,
     LookupError,
     MemoryError,
     OSError,
     RuntimeError,
     TypeError,
     ValueError,
+    pa.ArrowException,
     pl.exceptions.PolarsError,
 )
 """What may go wrong with one task; caught at each step's edge and turned into that task's outcome."""

@@ -18,7 +18,7 @@ import ray.data
 from ray.exceptions import ObjectLostError
 
 from job import pipeline
-from job.cluster import running
+from job.cluster import ask_nodes, running
 from job.config import Config, load_config
 from job.outcomes import Outcome
 from job.pipeline import train_aligned
@@ -271,6 +271,26 @@ def load_or_die(batch: pa.Table, *, job: Job, poison: Path) -> Iterator[pa.Table
         poison.unlink()
         os.kill(os.getpid(), signal.SIGKILL)
     yield from load_bars(batch, job=job)
+
+
+def test_a_node_that_cannot_run_the_check_is_named() -> None:
+    ((name, findings),) = ask_nodes(check_without_packages).items()
+    assert name
+    (finding,) = findings
+    assert "cannot run a task of this job (ModuleNotFoundError: No module named 'absent'): install the" in finding
+
+
+def check_without_packages() -> list[str]:
+    raise ModuleNotFoundError("No module named 'absent'")
+
+
+def test_damage_to_another_series_of_the_store_stops_nothing(bars: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "synthetic" / "OTHER" / "analyst_15m_20240101_000000_abcdef.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{")
+    settings = {"enable_tactician_models": False, "analyst_models": {"timeframes": ["15m"], "n_estimators": 5}}
+    record = run(config_for(bars, tmp_path, data={"symbols": ["SYN00USDT"]}, model_trainer=settings))
+    assert record.counts["trained"] == 1
 
 
 def test_datasets_of_the_caller_keep_their_settings(trained: tuple[RunRecord, Store]) -> None:
