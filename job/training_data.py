@@ -27,7 +27,10 @@ KINDS: Final = ("analyst", "tactician")
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """One model for `RayModelTrainer.train_model`; algorithm and split come from the trainer's settings."""
+    """One model for `RayModelTrainer.train_model`; algorithm, folds and embargo come from the trainer's settings.
+
+    `target_column` names what the labels are, for the metadata.
+    """
 
     model_type: str
     timeframe: str
@@ -103,9 +106,8 @@ def train_on(model: ModelConfig, data: TrainingData, config: Config) -> Outcome:
     )
     samples = _samples(model, data, spec)
     task = Task(key=key, spec=spec, series=(), rows=samples.height, seconds=0.0, memory=0)
-    prepared = Prepared(
-        task, None, {"used": samples.height}, {"definition": spec.label.definition(), "source": "caller"}
-    )
+    stats = {"definition": spec.label.definition(), "source": "caller", "column": model.target_column}
+    prepared = Prepared(task, None, {"used": samples.height}, stats)
     return commit_version(prepared, samples, _job(config))
 
 
@@ -164,6 +166,12 @@ def _samples(model: ModelConfig, data: TrainingData, spec: ModelSpec) -> pl.Data
     usable = samples.filter(pl.all_horizontal(pl.col("label", *model.features).is_finite())).sort("timestamp")
     if bad := set(usable["label"].unique()) - {0.0, 1.0}:
         raise TrainingError(f"labels must be 0 or 1, got {sorted(bad)[:3]}: map the classes first")
+    early = usable.filter(pl.col("label_end") < pl.col("available_at")).height
+    if early:
+        raise TrainingError(
+            f"label_end of {early} rows is absent or before the row's own bar closes: "
+            "give the time at which each label is known, by which training rows are kept out of test windows"
+        )
     return usable.with_columns(pl.col("label").cast(pl.Int8))
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from job import ModelConfig, RayModelTrainer, TrainingData, setup_model_trainer
 from job.errors import ConfigError, DataError, StoreError, TrainingError
+from job.keys import Key
+from job.store import find_version
 from job.synth import write_world
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,6 +100,28 @@ def test_given_labels_train_like_the_pipelines_own(trainer: RayModelTrainer) -> 
     data = trainer.training_data("analyst", "15m", target)
     given = trainer.train_model(ModelConfig("analyst", "15m", n_estimators=10), data)
     assert given["log_loss"] == ours["log_loss"]
+
+
+def test_the_metadata_names_the_target_of_given_labels(trainer: RayModelTrainer) -> None:
+    features = frame()
+    labels = pd.Series([0, 1] * 200, index=features.index)
+    data = TrainingData(features, labels, "15m", "analyst", {"symbol": "TARGET", "exchange": "lab"})
+    trainer.train_model(ModelConfig("analyst", "15m", ("x",), "up_in_an_hour", n_estimators=5), data)
+    metadata = find_version(trainer._store(), Key("lab", "TARGET", "15m", "analyst"))
+    assert metadata is not None
+    assert metadata["label"]["column"] == "up_in_an_hour"
+
+
+@pytest.mark.parametrize("shift", ["-1min", None])
+def test_a_label_that_is_known_before_its_bar_closes_is_refused(shift: str | None, trainer: RayModelTrainer) -> None:
+    """Else nothing would keep its row out of the windows that come before the test rows which it reaches into."""
+    features = frame()
+    ends = pd.date_range("2024-01-01 00:15", periods=len(features), freq="15min").to_series()
+    ends = ends.mask(ends.index == ends.index[7], None if shift is None else ends + pd.Timedelta(shift))
+    labels = pd.Series([0, 1] * 200, index=features.index)
+    data = TrainingData(features, labels, "15m", "analyst", {"label_end": ends})
+    with pytest.raises(TrainingError, match="label_end of 1 rows is absent or before"):
+        trainer.train_model(ModelConfig("analyst", "15m", ("x",)), data)
 
 
 def frame(rows: int = 400) -> pd.DataFrame:
