@@ -83,7 +83,7 @@ def _warm() -> None:
 
 def _start(settings: RaySettings, limits: Mapping[str, str], level: int) -> None:
     """Start Ray on this machine. Its workers inherit this process's environment, which a runtime_env would slow."""
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = dict.fromkeys([str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
     os.environ.update({**limits, "PYTHONPATH": os.pathsep.join(paths)})
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that its local token is on is no news

@@ -10,7 +10,7 @@ from typing import Any, Final
 from job.config import Config, DataSettings, ModelSpec
 from job.environment import versions
 from job.errors import ConfigError, DataError
-from job.estimators import ALGORITHMS
+from job.estimators import ALGORITHMS, Window, build
 from job.keys import ALL, POOLED, Key, kind_order
 from job.sources import Series, expected_rows, find_series
 from job.store import Summary, key_of
@@ -39,6 +39,8 @@ WORKER_BYTES: Final = 450 * 2**20
 ESTIMATE_ERROR: Final = 2
 """Factor by which the rows of a series, told from the size of its files, may be too few."""
 
+SOME_ROWS: Final = 1_000
+"""Rows for which an estimator is built to see that its parameters are good."""
 LONGEST_BUNDLE_S: Final = 30.0
 BUNDLES_A_CPU: Final = 3
 
@@ -85,11 +87,14 @@ def make_plan(config: Config) -> Plan:
     """List the input and plan every task; reads no more of the files than it takes to tell their layout.
 
     Raises:
-        ConfigError: `data.input` is not set.
+        ConfigError: `data.input` is not set, or an estimator does not take its `params`.
         DataError: nothing there can be read.
     """
     if config.data.input is None:
         raise ConfigError("data.input is not set: name a file, a folder, a glob or a URL of bars")
+    for _, _, spec in config.model_specs():
+        if spec.params:
+            build(spec, Window(SOME_ROWS))
     found = find_series(config.data)
     if not found.series and found.problems:
         raise DataError("; ".join(str(problem) for problem in found.problems))
