@@ -149,7 +149,7 @@ def test_a_plan_without_input_says_what_to_set() -> None:
 def test_parameters_that_an_estimator_does_not_take_are_refused_before_anything_is_read() -> None:
     params = {"tactician_models": {"params": {"learning_rat": 0.1}}}
     config = load_config({"data": {"input": "nowhere"}, "model_trainer": params})
-    with pytest.raises(ConfigError, match="learning_rat.*did you mean 'learning_rate'"):
+    with pytest.raises(ConfigError, match=r"learning_rat.*did you mean 'learning_rate'"):
         make_plan(config)
 
 
