@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from job.keys import Key
 
-Status = Literal["trained", "current", "failed", "not_run"]
+Status = Literal["trained", "current", "failed"]
 
 
 @dataclass(frozen=True)
