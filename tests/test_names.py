@@ -1,11 +1,12 @@
 """What paths tell, and which symbol a user means."""
 
+import re
+
 import pytest
 
 from job.errors import DataError
 from job.sources.names import Name, kraken_name, name_of, stem_of, timeframe_of
-from job.sources.series import Series
-from job.sources.symbols import series_named, squash, symbol_named
+from job.sources.symbols import squash, symbol_named, unknown_symbol
 from transforms.bars import duration_us
 
 
@@ -166,21 +167,14 @@ def test_letters_of_other_scripts_count() -> None:
     assert squash("币安-人生/usdt") == "币安人生USDT"
 
 
-def test_series_named() -> None:
-    series = [
-        Series(exchange, symbol, None, ())
-        for exchange, symbol in (("okx", "BTC_USDT"), ("bybit", "BTC_USDT"), ("okx", "ETH_USDT"))
-    ]
-    assert series_named(series, "BTCUSDT") == tuple(series[:2])
-    with pytest.raises(
-        DataError, match=r"no bars of symbol 'BTCUSD' in the input; did you mean BTC_USDT or ETH_USDT\?"
-    ):
-        series_named(series, "BTCUSD")
-    with pytest.raises(DataError, match=r"no bars of symbol 'XRP' in the input; known: BTC_USDT, ETH_USDT$"):
-        series_named(series, "XRP")
+def test_an_unknown_symbol_names_the_nearest_or_the_known() -> None:
+    known = ["BTC_USDT", "ETH_USDT"]
+    assert symbol_named("BTCUSD", known) is None
+    near = unknown_symbol("BTCUSD", known)
+    assert str(near) == "no bars of symbol 'BTCUSD' in the input; did you mean BTC_USDT or ETH_USDT?"
+    assert str(unknown_symbol("XRP", known)) == "no bars of symbol 'XRP' in the input; known: BTC_USDT, ETH_USDT"
 
 
 def test_unknown_symbol_lists_only_some_of_many() -> None:
-    series = [Series("x", f"AA{number:03}", None, ()) for number in range(30)]
-    with pytest.raises(DataError, match=r"known: AA000, .*AA007 and 22 more$"):
-        series_named(series, "zzz")
+    error = unknown_symbol("zzz", [f"AA{number:03}" for number in range(30)])
+    assert re.search(r"known: AA000, .*AA007 and 22 more$", str(error))

@@ -156,6 +156,7 @@ def test_a_catalogue_that_has_it_all_is_left_alone(store: Store, monkeypatch: py
     monkeypatch.setattr(store, "replace", lambda *_: pytest.fail("it was written again"))
     write_catalogue(store, versions(store))
     write_catalogue(store, [])
+    assert read_catalogue(store) == versions(store)
 
 
 def test_two_runs_that_write_at_once_both_end_up_in_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

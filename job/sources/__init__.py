@@ -4,7 +4,6 @@ from job.sources.finding import find_series
 from job.sources.formats import FORMATS, Format
 from job.sources.reading import expected_rows, read_series
 from job.sources.series import Found, Series, SourceFile
-from job.sources.symbols import series_named
 
 __all__ = [
     "FORMATS",
@@ -15,5 +14,4 @@ __all__ = [
     "expected_rows",
     "find_series",
     "read_series",
-    "series_named",
 ]

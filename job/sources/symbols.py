@@ -2,11 +2,10 @@
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from job.errors import DataError
-from job.sources.series import Series
 
 SHOWN: Final = 8
 """Names that an error lists."""
@@ -41,19 +40,6 @@ def symbol_named(wanted: str, known: Iterable[str]) -> str | None:
         if fitting:
             return fitting[0]
     return None
-
-
-def series_named(series: Sequence[Series], wanted: str) -> tuple[Series, ...]:
-    """Series whose symbol `wanted` means, one an exchange.
-
-    Raises:
-        DataError: no series has such a symbol, or several symbols fit; the message lists the nearest.
-    """
-    known = {one.symbol for one in series}
-    symbol = symbol_named(wanted, known)
-    if symbol is None:
-        raise unknown_symbol(wanted, known)
-    return tuple(one for one in series if one.symbol == symbol)
 
 
 def unknown_symbol(wanted: str, known: Iterable[str]) -> DataError:
