@@ -19,15 +19,16 @@ NUMERIC_LIBRARIES: Final = ("polars", "numpy", "scipy", "scikit-learn")
 def versions() -> dict[str, str]:
     """Return the versions of Python, of the numeric libraries and of this code; equal on all nodes of a run."""
     libraries = {name: version(name) for name in NUMERIC_LIBRARIES}
-    return {"python": platform.python_version(), **libraries, "code": code_digest()}
+    return {"python": platform.python_version(), **libraries, "code": code_digest("job", "transforms")}
 
 
 @cache
-def code_digest() -> str:
-    """Return 12 hex digits of the SHA-256 over the sources of job/ and transforms/."""
+def code_digest(*places: str) -> str:
+    """Return 12 hex digits of the SHA-256 over the Python files at `places`, folders or files below the root."""
     digest = hashlib.sha256()
-    for package in ("job", "transforms"):
-        for file in sorted((ROOT / package).rglob("*.py")):
+    for place in places:
+        path = ROOT / place
+        for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
             digest.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -1,21 +1,18 @@
 """Which models to train, what each is likely to cost, and which of them share one reading of the bars."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Final
 
 from job.config import Config, DataSettings, ModelSpec
-from job.environment import versions
 from job.errors import ConfigError, DataError
-from job.estimators import ALGORITHMS, Window, build
+from job.estimators import Window, build
+from job.fingerprints import fingerprint
 from job.keys import ALL, POOLED, Key, kind_order
 from job.sources import Series, expected_rows, find_series
 from job.store import Summary, key_of
 from transforms.bars import duration_us
-from transforms.features import FEATURES
 
 DAY_US: Final = 86_400_000_000
 ASSUMED_TIMEFRAME: Final = "1m"
@@ -219,24 +216,12 @@ def by_series(tasks: Iterable[Task]) -> list[Bundle]:
     return [Bundle(series, tuple(own)) for series, own in ordered]
 
 
-def fingerprint(spec: ModelSpec, *, timeframe: str, data: DataSettings, content: str) -> str:
-    """Return the SHA-256 of everything that decides a model's numbers: definitions, bars, range and libraries."""
-    libraries = {name: version for name, version in versions().items() if name != "code"}
-    # The bars say where `end` cut them; only days that count back from it may begin elsewhere on the same bars.
-    decisive = {"max_fill", "min_coverage", "gaps", "start", "lookback_days"}
-    if data.lookback_days is not None:
-        decisive.add("end")
-    parts: dict[str, Any] = {
-        "spec": spec.model_dump(mode="json"),
-        "features": {name: FEATURES[name].version for name in spec.features if name in FEATURES},
-        "label_version": spec.label.version,
-        "algorithm_version": ALGORITHMS[spec.algorithm].version,
-        "timeframe": timeframe,
-        "bars": data.model_dump(mode="json", include=decisive),
-        "content": content,
-        "libraries": libraries,
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+def identity_of(task: Task, config: Config, content: str) -> str:
+    """Return the fingerprint of a task's model, given the digest of its bars."""
+    max_samples = config.model_trainer.max_samples if task.key.exchange == POOLED else None
+    return fingerprint(
+        task.spec, timeframe=task.key.timeframe, data=config.data, content=content, max_samples=max_samples
+    )
 
 
 def describe_plan(tasks: Sequence[Task]) -> dict[str, Any]:

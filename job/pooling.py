@@ -4,7 +4,6 @@ Every series gives each of its models at least one row, the first, whose `head` 
 error of that series; so no group is ever empty, and no series is left out unseen.
 """
 
-import hashlib
 import pickle
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +17,7 @@ import pyarrow as pa
 
 from job.config import TrainerSettings
 from job.errors import JobError
+from job.fingerprints import pooled_content
 from job.keys import Key
 from job.planning import Task
 from job.rows import FAILURES, Facts, Job, Loaded, Prepared, describe, unpack
@@ -185,7 +185,7 @@ def pool_facts(facts: list[Facts], failed: tuple[str, ...]) -> Facts:
         first=min(one.first for one in facts),
         last=max(one.last for one in facts),
         counts={name: sum(one.counts.get(name, 0) for one in facts) for name in names},
-        digest=hashlib.sha256(" ".join(f"{one.digest} {one.timeframe}" for one in facts).encode()).hexdigest(),
+        digest=pooled_content(one.digest for one in facts),
         files=tuple(file for one in facts for file in one.files),
         warnings=(*failed, *(warning for one in facts for warning in one.warnings)),
     )

@@ -107,7 +107,7 @@ def load_series(series: Series, job: Job) -> tuple[pl.DataFrame, Facts]:
     check_rejected(name, cleaned, data)
     check_range(name, cleaned, data)
     bars = cleaned.bars if data.end is None else cleaned.bars.filter(pl.col("timestamp") < data.end)
-    digest = content_digest(bars)
+    digest = content_digest(bars, timeframe=cleaned.timeframe)
     warnings = keep_rejected(series, cleaned, digest, job.store())
     facts = Facts(
         timeframe=cleaned.timeframe,

@@ -12,7 +12,7 @@ import polars as pl
 from job.environment import cpu_model, versions
 from job.keys import Key
 from job.outcomes import Outcome, of
-from job.planning import Task, fingerprint
+from job.planning import Task, identity_of
 from job.rows import Job, Prepared
 from job.store import Store, commit, find_version, read_metadata, short_fingerprint, summarise, version_name
 from job.training import Trained, train
@@ -23,9 +23,8 @@ def commit_version(prepared: Prepared, samples: pl.DataFrame, job: Job) -> Outco
     """Train one model on its samples and commit it with its metadata; raises what `train` and `commit` raise."""
     task = prepared.task
     facts = prepared.facts
-    digest = f"{facts.digest} {facts.timeframe}" if facts else samples_digest(samples)
-    content = f"{digest} {prepared.holdout_from} {prepared.counts.get('thinned', 0)}"
-    identity = fingerprint(task.spec, timeframe=task.key.timeframe, data=job.config.data, content=content)
+    content = facts.digest if facts else samples_digest(samples)
+    identity = identity_of(task, job.config, content)
     if not job.force and (version := dict(task.known).get(short_fingerprint(identity))):
         return current(task, version, job.store())
     started = time.perf_counter()

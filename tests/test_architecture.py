@@ -15,6 +15,7 @@ LAYERS = (
     {"pooling", "steps", "versions"},
     {"rows", "outcomes"},
     {"planning"},
+    {"fingerprints"},
     {"training", "store", "sources", "synth"},
     {"fitting", "importances", "splits", "metrics", "fleet"},
     {"config"},

@@ -306,3 +306,8 @@ def test_real_bars_with_quirks(shared_data: Path, file: str, timeframe: str, exp
     cleaned = clean(raw)
     assert cleaned.timeframe == timeframe
     assert {name: count for name, count in cleaned.counts.items() if count} == expected
+
+
+def test_the_digest_tells_the_timeframe_of_the_bars() -> None:
+    bars = clean(bars_frame(series(3))).bars
+    assert len({content_digest(bars), *(content_digest(bars, timeframe=name) for name in ("1m", "5m"))}) == 3

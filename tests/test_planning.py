@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from job.config import Config, load_config
 from job.errors import ConfigError
+from job.fingerprints import fingerprint
 from job.keys import Key
 from job.planning import (
     Bundle,
@@ -16,7 +17,6 @@ from job.planning import (
     bundle,
     by_series,
     describe_plan,
-    fingerprint,
     make_plan,
     plan_tasks,
     too_fine,

@@ -12,8 +12,8 @@ from job.config import TrainerSettings, load_config
 from job.keys import Key
 from job.outcomes import Outcome
 from job.planning import Task, plan_tasks
-from job.pooling import LostRowsError, caps_of, merge, train_group
-from job.rows import Facts, Job, Prepared
+from job.pooling import LostRowsError, caps_of, train_group
+from job.rows import Job, Prepared
 from job.sources import Series, SourceFile
 
 CONFIG = load_config({"model_trainer": {"group_by": "timeframe"}})
@@ -57,16 +57,6 @@ def test_a_group_whose_every_series_failed_says_why() -> None:
     table = train_group(group(failed_head("A"), failed_head("B")), job=job(), members=MEMBERS)
     outcome = Outcome.from_json(table["outcome"][0].as_py())
     assert (outcome.status, outcome.error) == ("failed", ERROR)
-
-
-def test_the_digest_of_a_pool_tells_the_timeframes_of_its_sources() -> None:
-    def facts(timeframe: str) -> Facts:
-        time = datetime(2024, 1, 1, tzinfo=UTC)
-        return Facts(timeframe, 0, time, time, {}, "abc", ())
-
-    heads = {name: Prepared(TASK, facts(name), series="binance/A") for name in ("1m", "5m")}
-    digests = {merged.digest for head in heads.values() if (merged := merge([head]).facts)}
-    assert len(digests) == 2
 
 
 def times_row(key: Key, times: Any) -> dict[str, Any]:

@@ -181,9 +181,9 @@ def _judge(rows: pl.DataFrame, residue: pl.Expr) -> pl.DataFrame:
     return checked.with_columns(rule=pl.coalesce(broken)).drop("residue")
 
 
-def content_digest(bars: pl.DataFrame) -> str:
-    """SHA-256, in hex, of the columns' names and of their values as little-endian 64-bit buffers."""
-    digest = hashlib.sha256()
+def content_digest(bars: pl.DataFrame, *, timeframe: str = "") -> str:
+    """SHA-256, in hex, of the timeframe if given, the columns' names, and their values as little-endian buffers."""
+    digest = hashlib.sha256(timeframe.encode())
     for column in bars.iter_columns():
         values = column.to_physical().rechunk().to_numpy()
         digest.update(f"{column.name}:{values.dtype.name}:{values.size};".encode())
