@@ -17,7 +17,7 @@ LAYERS = (
     {"planning"},
     {"fingerprints"},
     {"training", "store", "sources", "synth"},
-    {"fitting", "importances", "splits", "metrics", "fleet"},
+    {"fitting", "importances", "splits", "metrics", "fleet", "remote"},
     {"config"},
     {"values"},
     {"estimators"},

@@ -11,9 +11,10 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from job import remote
 from job.errors import StoreError
-from job.store import ExistingFileError, Store, files
-from job.store.failures import scrub
+from job.remote import masked
+from job.store import ExistingFileError, Store
 from tests.stores import SECRET, s3_options, s3_server
 
 
@@ -30,7 +31,7 @@ def folder(tmp_path: Path) -> Store:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "RETRY_DELAYS_S", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(remote, "RETRY_DELAYS_S", (0.0, 0.0, 0.0))
 
 
 def files_below(path: Path) -> list[str]:
@@ -213,7 +214,7 @@ def test_secrets_show_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("options", [{"secret": SECRET}, {"client_kwargs": {"aws_secret_access_key": SECRET}}])
 def test_nested_secrets_are_masked(options: dict[str, Any]) -> None:
-    assert scrub(f"x {SECRET} y", options) == "x *** y"
+    assert masked(f"x {SECRET} y", options) == "x *** y"
 
 
 @pytest.mark.slow

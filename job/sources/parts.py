@@ -13,7 +13,7 @@ from job.sources.columns import KEYS, WORDINGS, normal
 from job.sources.formats import FORMATS, format_of
 from job.sources.names import Name, kraken_name, name_of, timeframe_of
 from job.sources.series import SourceFile
-from job.sources.storage import Listed, members
+from job.sources.storage import Listed, members, patiently
 from job.sources.symbols import squash
 from job.sources.tables import Look, place
 
@@ -102,7 +102,7 @@ def _unreadable(name: Name, error: DataError, settings: DataSettings) -> Unreada
 
 def _members(file: SourceFile, path: str, settings: DataSettings) -> list[tuple[SourceFile, str]]:
     """Files in an archive with their paths; the only file of an archive is called as the archive is."""
-    inner = members(file.url, settings.options)
+    inner = patiently(file.url, settings.options, lambda: members(file.url, settings.options))
     if len(inner) == 1:
         fmt = format_of(inner[0][0], settings.format) or file.format
         return [(replace(file, member=inner[0][0], size=inner[0][1], format=fmt), path)]
@@ -118,7 +118,7 @@ def _looked(file: SourceFile, path: str, settings: DataSettings) -> list[Part | 
     """Parts by what stands in the file: one a symbol where a column names symbols, else the one that its name says."""
     name = name_of(path)
     try:
-        look = FORMATS[file.format].look(file, settings)
+        look = patiently(file.url, settings.options, lambda: FORMATS[file.format].look(file, settings))
         if look.format == "kraken":
             name = kraken_name(path) or name
         file = replace(file, format=look.format)
@@ -151,7 +151,8 @@ def _says(look: Look, column: str, name: Name) -> bool:
 
 def _by_columns(file: SourceFile, name: Name, columns: dict[str, str], settings: DataSettings) -> Iterator[Part]:
     """Yield one part for each exchange, symbol and timeframe that the columns hold."""
-    values = FORMATS[file.format].values(file, list(columns.values()), settings)
+    wanted, fmt = list(columns.values()), FORMATS[file.format]
+    values = patiently(file.url, settings.options, lambda: fmt.values(file, wanted, settings))
     text = values.select(pl.col(column).cast(pl.String).str.strip_chars().alias(key) for key, column in columns.items())
     for key, column in columns.items():
         if absent := text[key].null_count():

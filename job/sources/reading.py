@@ -10,6 +10,7 @@ from job.errors import DataError
 from job.sources.formats import FORMATS, rows_by_size
 from job.sources.layouts import Edge
 from job.sources.series import Series, SourceFile
+from job.sources.storage import patiently
 from job.sources.tables import Raw, place
 from transforms.bars import duration_us, infer_timeframe
 
@@ -29,13 +30,17 @@ def read_series(series: Series, settings: DataSettings) -> pl.DataFrame:
         DataError: a file cannot be read; the message names it and what to do.
     """
     with ThreadPoolExecutor(min(AT_ONCE, len(series.files))) as pool:
-        raws = list(pool.map(lambda file: FORMATS[file.format].read(file, series, settings), series.files))
+        raws = list(pool.map(lambda file: _read(file, series, settings), series.files))
     _same_columns(series, raws)
     edges = [raw.edge if settings.bar_time == "auto" else settings.bar_time for raw in raws]
     bars = pl.concat([raw.bars for raw in raws])
     if bars.is_empty():
         raise DataError(f"{place(series.files[0])}: no rows of {series.symbol}; check that the file is whole")
     return _at_open(bars, edges, [raw.bars.height for raw in raws], series, settings) if "close" in edges else bars
+
+
+def _read(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
+    return patiently(file.url, settings.options, lambda: FORMATS[file.format].read(file, series, settings))
 
 
 def _same_columns(series: Series, raws: list[Raw]) -> None:

@@ -2,36 +2,28 @@
 
 import gzip
 import re
-import sys
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeVar
 
 import fsspec
+from fsspec.utils import glob_translate
 
-from job.config import MASK
 from job.errors import DataError
 from job.paths import shown, without_query
+from job.remote import connect, one_line, passing, persist, remote_errors
+
+T = TypeVar("T")
+Infos = dict[str, dict[str, Any]]
 
 HEAD: Final = 1 << 16
 """Bytes that are looked at to tell a text file's layout."""
 
+_WILD: Final = re.compile(r"[*?\[]")
 _DAMAGE: Final = (zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile, NotImplementedError)
-_PLACES: Final = frozenset({"endpoint_url", "region_name", "project", "host", "port"})
-"""Options that are no secrets and help to understand an error."""
-
-_BACKEND_ERRORS: Final = (
-    ("aiohttp", "ClientError"),
-    ("azure.core.exceptions", "AzureError"),
-    ("botocore.exceptions", "BotoCoreError"),
-    ("botocore.exceptions", "ClientError"),
-    ("gcsfs.retry", "HttpError"),
-    ("google.auth.exceptions", "GoogleAuthError"),
-)
-"""Errors of storages that are no OSError; looked up only where the module is loaded."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +42,7 @@ def list_files(url: str, options: Mapping[str, Any]) -> tuple[Listed, ...]:
     Raises:
         DataError: nothing is there, or the storage refuses.
     """
-    with reported(url, options):
-        fs, path = fsspec.core.url_to_fs(url, **options)
-        fs.invalidate_cache()
-        infos = _infos(fs, path)
-    listed = [
-        Listed(fs.unstrip_protocol(name), without_query(name), int(info.get("size") or 0), _stamp(info))
-        for name, info in infos.items()
-        if info["type"] == "file" and not _hidden(name, _root(path))
-    ]
+    listed = patiently(url, options, lambda: _listed(url, options))
     if not listed:
         raise DataError(
             f"{shown(url)}: no such file, or no files there; set data.input to a file, a folder or a pattern"
@@ -66,27 +50,91 @@ def list_files(url: str, options: Mapping[str, Any]) -> tuple[Listed, ...]:
     return tuple(sorted(listed, key=lambda file: natural(file.path)))
 
 
+def _listed(url: str, options: Mapping[str, Any]) -> list[Listed]:
+    with reported(url, options):
+        fs, path = connect(fsspec.url_to_fs, url, options)
+        fs.invalidate_cache()
+        infos = _infos(fs, path)
+    return [
+        Listed(fs.unstrip_protocol(name), without_query(name), int(info.get("size") or 0), _stamp(info))
+        for name, info in infos.items()
+        if info["type"] == "file" and not _hidden(name, _root(path))
+    ]
+
+
 def natural(text: str) -> tuple[tuple[int, str], ...]:
     """Sort key by which part-2 comes before part-10."""
     return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", text))
 
 
-def _infos(fs: Any, path: str) -> dict[str, dict[str, Any]]:
-    """Details of the files by name; a pattern may match folders, whose files all count."""
-    if not path.endswith("/") and fs.isfile(path):
-        return {path: fs.info(path)}
-    if fs.isdir(path):
-        return dict(fs.find(path, detail=True))
-    matched = dict(fs.glob(path, detail=True)) if re.search(r"[*?\[]", path) else {}
-    below = [fs.find(name, detail=True) for name, info in matched.items() if info["type"] == "directory"]
-    for files in below:
-        matched.update(files)
-    return matched
+def _infos(fs: Any, path: str) -> Infos:
+    """Details of the files by name; none where nothing is there and the storage says no more than that."""
+    try:
+        return _found(fs, path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if error.__cause__ is not None:
+            raise
+        return {}
+
+
+def _found(fs: Any, path: str) -> Infos:
+    if path.endswith("/"):
+        return _below(fs, path) if fs.isdir(path) else {}
+    try:
+        info = fs.info(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if passing(error) or not _WILD.search(path):
+            raise
+        return _matching(fs, path)
+    return _below(fs, path) if info["type"] == "directory" else {path: info}
+
+
+def _below(fs: Any, folder: str) -> Infos:
+    return dict(fs.find(folder, detail=True))
+
+
+def _matching(fs: Any, pattern: str) -> Infos:
+    """Files that match, and all those below folders that do.
+
+    Folders are listed level by level, because fsspec's own `glob` leaves out those that it fails to list.
+    """
+    parts = pattern.split("/")
+    folders = [_root(pattern) or fs.root_marker]
+    for depth in range(_root(pattern).count("/") + 2, len(parts)):
+        if "**" in parts[depth - 1]:
+            break
+        entries = _entries(fs, folders, "/".join(parts[:depth]))
+        folders = [name for name, info in entries.items() if info["type"] == "directory"]
+    if "**" in pattern:
+        return _any_level(fs, folders, pattern)
+    entries = _entries(fs, folders, pattern)
+    files = {name: info for name, info in entries.items() if info["type"] != "directory"}
+    return files | {name: info for folder in entries.keys() - files for name, info in _below(fs, folder).items()}
+
+
+def _entries(fs: Any, folders: list[str], pattern: str) -> Infos:
+    """Files and folders in `folders` that match."""
+    wanted = re.compile(glob_translate(pattern))
+    listings = [fs.ls(folder, detail=True) for folder in folders]
+    named = ((info["name"].rstrip("/"), info) for listing in listings for info in listing)
+    return {name: info for name, info in named if wanted.match(name)}
+
+
+def _any_level(fs: Any, folders: list[str], pattern: str) -> Infos:
+    """Files below `folders` of which the name, or that of a folder above, matches a pattern with `**`."""
+    wanted = re.compile(glob_translate(pattern))
+    files = {name: info for folder in folders for name, info in _below(fs, folder).items()}
+    return {name: info for name, info in files.items() if any(map(wanted.match, _prefixes(name)))}
+
+
+def _prefixes(name: str) -> list[str]:
+    parts = name.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
 def _root(path: str) -> str:
     """Folder below which names count as hidden: that of a file, and of the first wildcard of a pattern."""
-    fixed = re.split(r"[*?\[]", path)[0]
+    fixed = _WILD.split(path)[0]
     return path if fixed == path else fixed.rpartition("/")[0]
 
 
@@ -100,52 +148,51 @@ def _hidden(name: str, root: str) -> bool:
     return any(part.startswith((".", "_")) for part in name.removeprefix(root).split("/") if part)
 
 
+def patiently(url: str, options: Mapping[str, Any], read: Callable[[], T]) -> T:
+    """Return what `read` makes of a file or folder, reading it anew while the storage fails by what passes.
+
+    Raises:
+        DataError: as `read` raises it; but what a storage did to a reader is no damage of the file, so that it is told
+            as what it was.
+    """
+    try:
+        return persist(read)
+    except DataError as error:
+        if cause := passing(error):
+            raise _unreadable(url, options, cause) from None
+        raise
+
+
 @contextmanager
 def reported(url: str, options: Mapping[str, Any]) -> Iterator[None]:
     """Turn what fsspec and its backends raise into a `DataError` that names the file and shows no secret."""
     place = shown(url)
     try:
         yield
-    except FileNotFoundError:
-        raise DataError(f"{place}: no such file; check data.input") from None
-    except PermissionError:
-        raise DataError(f"{place}: permission denied; check the credentials or the rights of the file") from None
-    except ImportError as error:
-        raise DataError(f"{place}: {_line(error, options)}; install the package for this storage") from None
-    except _reasons() as error:  # asked for only now: opening may have loaded the backend
+    except FileNotFoundError as error:
+        reason = f" ({one_line(error.__cause__, options)})" if error.__cause__ else ""
+        raise DataError(f"{place}: no such file{reason}; check data.input") from None
+    except PermissionError as error:
+        reason = one_line(error, options)
         raise DataError(
-            f"{place}: cannot be read: {_line(error, options)}; check data.input and data.options"
+            f"{place}: permission denied ({reason}); check the credentials or the rights of the file"
         ) from None
+    except ImportError as error:
+        raise DataError(f"{place}: {one_line(error, options)}; install the package for this storage") from None
+    except remote_errors(ValueError) as error:  # asked for only now: opening may have loaded the backend
+        raise _unreadable(url, options, error) from None
 
 
-def _reasons() -> tuple[type[Exception], ...]:
-    """Return the error classes of all storages whose backends are loaded by now."""
-    loaded = [(sys.modules[module], name) for module, name in _BACKEND_ERRORS if module in sys.modules]
-    return (OSError, ValueError, *(vars(module)[name] for module, name in loaded))
-
-
-def _line(error: BaseException, options: Mapping[str, Any]) -> str:
-    """Message on one line; what stands in `options` may be secret, so it is masked wherever it turns up."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    for value in sorted(_values(options), key=len, reverse=True):
-        text = text.replace(value, MASK)
-    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
-
-
-def _values(options: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the values of all options but those that only say where."""
-    for key, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _values(value)
-        elif isinstance(value, str) and value and key not in _PLACES:
-            yield value
+def _unreadable(url: str, options: Mapping[str, Any], error: BaseException) -> DataError:
+    reason = one_line(error, options)
+    return DataError(f"{shown(url)}: cannot be read: {reason}; check data.input and data.options")
 
 
 @contextmanager
 def opened(url: str, options: Mapping[str, Any]) -> Iterator[IO[bytes]]:
     """Open a file for reading, errors reported by name."""
     with reported(url, options):
-        fs, path = fsspec.core.url_to_fs(url, **options)
+        fs, path = connect(fsspec.url_to_fs, url, options)
         with fs.open(path, "rb") as file:
             yield file
 

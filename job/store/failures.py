@@ -1,23 +1,10 @@
-"""What a file system may raise, which of it passes by itself, and how it reads as one line with a remedy."""
+"""What a store's file system may raise, as one line with a remedy."""
 
 import errno
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
-from job.config import MASK, SECRET_WORDS
-
-LIBRARY_ERRORS: Final = {
-    "aiohttp": ("ClientError",),
-    "azure.core.exceptions": ("AzureError",),
-    "botocore.exceptions": ("BotoCoreError", "ClientError"),
-    "gcsfs.retry": ("HttpError",),
-    "google.auth.exceptions": ("GoogleAuthError",),
-}
-"""Error classes that object-store libraries let through although they are no OSError, by module."""
-
-TRANSIENT: Final = frozenset({errno.EBUSY, errno.EIO, getattr(errno, "EREMOTEIO", errno.EIO)})
-"""Error numbers that s3fs gives to 503 (slow down), to codes it does not know (409 conflicts) and to 500."""
+from job.remote import one_line
 
 NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV})
 """Error numbers with which file systems refuse hard links."""
@@ -32,41 +19,10 @@ REMEDIES: Final = {
 CREDENTIALS: Final = "check the credentials (environment, profile or storage.options) and the bucket's policy"
 
 
-def storage_errors() -> tuple[type[Exception], ...]:
-    """Return the error classes of the libraries that are loaded by now."""
-    loaded = ((sys.modules[module], names) for module, names in LIBRARY_ERRORS.items() if module in sys.modules)
-    return (OSError, *(getattr(module, name) for module, names in loaded for name in names))
-
-
-def is_transient(error: Exception) -> bool:
-    """Tell whether trying again may help. Dropped connections were tried again by the libraries already."""
-    return isinstance(error, ConnectionError) or (isinstance(error, OSError) and error.errno in TRANSIENT)
-
-
 def explain(error: Exception, *, local: bool, options: Mapping[str, Any]) -> str:
     """Return the cause in one line, without any secret of `options`, and what to do about it."""
     remedy = _remedy(error, local=local)
-    return scrub(_cause(error), options) + (f"; {remedy}" if remedy else "")
-
-
-def scrub(text: str, options: Mapping[str, Any]) -> str:
-    """Replace every secret value of `options` that occurs in `text`."""
-    for secret in _secrets(options):
-        text = text.replace(secret, MASK)
-    return text
-
-
-def _secrets(options: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _secrets(value)
-        elif value and any(word in name.lower() for word in SECRET_WORDS):
-            yield str(value)
-
-
-def _cause(error: Exception) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split()) or type(error).__name__
+    return one_line(error, options) + (f"; {remedy}" if remedy else "")
 
 
 def _remedy(error: Exception, *, local: bool) -> str:

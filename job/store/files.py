@@ -3,7 +3,6 @@
 import errno
 import re
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -16,13 +15,13 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from job.errors import StoreError
+from job.remote import connect, masked, persist, remote_errors
 from job.store import local
-from job.store.failures import explain, is_transient, scrub, storage_errors
+from job.store.failures import explain
 
 EXCLUSIVE: Final = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
 """Protocols, beside local files, whose fsspec implementation creates exclusively in one request."""
 
-RETRY_DELAYS_S: Final = (0.2, 0.5, 1.0, 2.0)
 CONCURRENT_READS: Final = 16
 
 _memory_lock: Final = threading.Lock()
@@ -199,19 +198,14 @@ class Store:
             FileExistsError, FileNotFoundError, NotADirectoryError: to be understood by the caller.
             StoreError: every other failure, naming the URL, the cause and a remedy.
         """
-        delays = iter(RETRY_DELAYS_S)
-        while True:
-            try:
-                return call()
-            except storage_errors() as error:
-                if _is_answer(action, error):
-                    raise
-                delay = next(delays, None) if is_transient(error) else None
-                if delay is None:
-                    cause = explain(error, local=self._local, options=self._options)
-                    where = self.url if local.is_temporary(path) else f"{self.url}/{path}"
-                    raise StoreError(f"cannot {action} {where}: {cause}") from error
-                time.sleep(delay)
+        try:
+            return persist(call)
+        except remote_errors() as error:
+            if _is_answer(action, error):
+                raise
+            cause = explain(error, local=self._local, options=self._options)
+            where = self.url if local.is_temporary(path) else f"{self.url}/{path}"
+            raise StoreError(f"cannot {action} {where}: {cause}") from error
 
 
 def _is_answer(action: str, error: Exception) -> bool:
@@ -230,9 +224,9 @@ def _open(url: str, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, str
     if re.search(r"://[^/@]*:[^/@]*@", url):
         raise StoreError("credentials do not belong in the output's URL: use the environment or storage.options")
     try:
-        files, root = fsspec.url_to_fs(url, **{"use_listings_cache": False, **options})
+        files, root = connect(fsspec.url_to_fs, url, {"use_listings_cache": False, **options})
     except (ValueError, ImportError, TypeError) as error:
-        raise StoreError(f"cannot open {url}: {scrub(' '.join(str(error).split()), options)}") from None
+        raise StoreError(f"cannot open {url}: {masked(' '.join(str(error).split()), options)}") from None
     return files, str(root)
 
 
