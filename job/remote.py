@@ -18,6 +18,9 @@ Table = Mapping[str, tuple[str, ...]]
 RETRY_DELAYS_S: Final = (0.2, 0.5, 1.0, 2.0)
 """Mean waits before an operation is tried again."""
 
+LASTING: Final = "it failed again and again: check the storage and the network, or try later"
+"""Remedy where what should have passed did not."""
+
 LIBRARY_ERRORS: Final[Table] = {
     "aiohttp": ("ClientError",),
     "azure.core.exceptions": ("AzureError",),

@@ -6,7 +6,7 @@ import sys
 import threading
 import types
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,6 +17,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from job import remote
 from job.config import DataSettings
 from job.errors import DataError
 from job.paths import shown
@@ -176,10 +177,29 @@ def test_open_file_is_closed_and_errors_of_the_reader_pass(tmp_path: Path) -> No
     assert file.closed
 
 
+class Busy(SimpleHTTPRequestHandler):
+    """Serves a folder, but fails the next `failures` requests."""
+
+    failures: ClassVar[int] = 0
+
+    def do_GET(self) -> None:
+        self._serve(super().do_GET)
+
+    def do_HEAD(self) -> None:
+        self._serve(super().do_HEAD)
+
+    def _serve(self, serve: Callable[[], None]) -> None:
+        if Busy.failures <= 0:
+            serve()
+            return
+        Busy.failures -= 1
+        self.send_error(503)
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[str]:
     """Address of a web server on this machine that serves `tmp_path`."""
-    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    handler = partial(Busy, directory=str(tmp_path))
     with (
         mock.patch.object(SimpleHTTPRequestHandler, "log_message"),
         ThreadingHTTPServer(("127.0.0.1", 0), handler) as server,
@@ -203,6 +223,23 @@ def test_signed_web_addresses_are_read_and_their_signature_is_not_shown(site: st
     assert [one.symbol for one in find_series(DataSettings(input=f"{site}/")).series] == ["BTCUSDT"]
     with pytest.raises(DataError, match=r"/nope.csv: no such file") as caught:
         find_series(DataSettings(input=f"{site}/nope.csv?signature={SECRET}"))
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("failures", [4, 99])
+def test_a_busy_web_server_is_asked_again(
+    site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    monkeypatch.setattr(remote, "RETRY_DELAYS_S", (0.0,) * 4)
+    (tmp_path / "BTCUSDT.csv").write_text("time,open,high,low,close\n2024-01-01,1,2,0.5,1\n")
+    settings = DataSettings(input=f"{site}/BTCUSDT.csv?signature={SECRET}")
+    (series,) = find_series(settings).series
+    monkeypatch.setattr(Busy, "failures", failures)
+    if failures == 4:
+        assert read_series(series, settings).height == 1
+        return
+    with pytest.raises(DataError, match=r"BTCUSDT.csv: cannot be read: 503.*; it failed again and again: ") as caught:
+        read_series(series, settings)
     assert SECRET not in str(caught.value)
 
 

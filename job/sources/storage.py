@@ -14,7 +14,7 @@ from fsspec.utils import glob_translate
 
 from job.errors import DataError
 from job.paths import shown, without_query
-from job.remote import connect, one_line, passing, persist, remote_errors
+from job.remote import LASTING, connect, one_line, passing, persist, remote_errors
 
 T = TypeVar("T")
 Infos = dict[str, dict[str, Any]]
@@ -159,7 +159,7 @@ def patiently(url: str, options: Mapping[str, Any], read: Callable[[], T]) -> T:
         return persist(read)
     except DataError as error:
         if cause := passing(error):
-            raise _unreadable(url, options, cause) from None
+            raise _unreadable(url, options, cause, LASTING) from None
         raise
 
 
@@ -180,12 +180,11 @@ def reported(url: str, options: Mapping[str, Any]) -> Iterator[None]:
     except ImportError as error:
         raise DataError(f"{place}: {one_line(error, options)}; install the package for this storage") from None
     except remote_errors(ValueError) as error:  # asked for only now: opening may have loaded the backend
-        raise _unreadable(url, options, error) from None
+        raise _unreadable(url, options, error, "check data.input and data.options") from None
 
 
-def _unreadable(url: str, options: Mapping[str, Any], error: BaseException) -> DataError:
-    reason = one_line(error, options)
-    return DataError(f"{shown(url)}: cannot be read: {reason}; check data.input and data.options")
+def _unreadable(url: str, options: Mapping[str, Any], error: BaseException, remedy: str) -> DataError:
+    return DataError(f"{shown(url)}: cannot be read: {one_line(error, options)}; {remedy}")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import errno
 from collections.abc import Mapping
 from typing import Any, Final
 
-from job.remote import one_line
+from job.remote import LASTING, one_line, passing
 
 NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV})
 """Error numbers with which file systems refuse hard links."""
@@ -32,6 +32,8 @@ def _remedy(error: Exception, *, local: bool) -> str:
         return "make the folder writable or choose another output" if local else CREDENTIALS
     if isinstance(error, FileNotFoundError):
         return "choose another output" if local else "create the bucket or correct the URL"
+    if passing(error):
+        return LASTING
     if isinstance(error, OSError):
         return REMEDIES.get(error.errno or 0, "")
     return CREDENTIALS if "Credentials" in type(error).__name__ else "check the URL, the endpoint and the network"

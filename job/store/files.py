@@ -204,7 +204,7 @@ class Store:
             if _is_answer(action, error):
                 raise
             cause = explain(error, local=self._local, options=self._options)
-            where = self.url if local.is_temporary(path) else f"{self.url}/{path}"
+            where = self.url if not path or local.is_temporary(path) else f"{self.url}/{path}"
             raise StoreError(f"cannot {action} {where}: {cause}") from error
 
 
