@@ -1,0 +1,544 @@
+"""Golden outputs: what every versioned definition gives on one stored series, kept beside its version.
+
+A rerun skips models whose fingerprint it knows, and a fingerprint holds versions, not code. So a definition that gives
+other numbers must have another version, which `tests/test_golden.py` sees to. `python -m tests.golden` writes the
+numbers of what is new or has another version, and refuses where numbers changed and the version did not.
+
+Definitions are looked at one by one: samples and training use features, a label and algorithms that are made up here,
+so that another version of one definition leaves the numbers of the others as they were.
+"""
+
+import json
+import math
+import pickle
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import cache, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Final
+from unittest.mock import patch
+
+import numpy as np
+import polars as pl
+from threadpoolctl import threadpool_limits
+
+from job.config import DataSettings, ModelSpec, TrainerSettings
+from job.environment import NUMERIC_LIBRARIES
+from job.estimators import ALGORITHMS, Algorithm, Window
+from job.fingerprints import DEFINITIONS
+from job.fitting import Rows, fit_scaled, probability_of_up, read_rows
+from job.keys import Key
+from job.planning import Task
+from job.pooling import caps_of, thin
+from job.rows import Facts
+from job.splits import walk_forward
+from job.steps import samples_of
+from job.synth import make_bars
+from job.training import Trained, predict_proba, train
+from transforms.bars import PRICES, clean, resample
+from transforms.features import FEATURES, Feature, add_features
+from transforms.labels import LABELS, NOTES, Entry, Label, parse_label
+from transforms.samples import Samples, make_samples
+from transforms.segments import segment
+
+Leaf = float | str | None
+Values = dict[str, list[Leaf]]
+"""Numbers, by what they are of."""
+
+FOLDER: Final = Path(__file__).with_name("golden")
+SERIES: Final = FOLDER / "bars.parquet"
+GOLDEN: Final = FOLDER / "golden.json"
+COMMAND: Final = "python -m tests.golden"
+
+EXACT_RTOL: Final = 1e-9
+TRAINED_RTOL: Final = 1e-6
+DIGITS: Final = 12
+"""Significant digits of a stored number."""
+MINUTE_US: Final = 60_000_000
+START_US: Final = 1_704_067_200_000_000
+"""First time of the stored series."""
+KEY: Final = Key("made-up", "X", "1m", "analyst")
+LEARNT: Final = ("change_1", "change_2", "change_5", "change_10", "change_20", "range", "volume")
+"""Columns of `learnable`."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """Anything whose version stands in fingerprints, with what computes the numbers that it gives."""
+
+    name: str
+    version: int
+    values: Callable[[], Values]
+    rtol: float = EXACT_RTOL
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Stored numbers: by definition, its version and values; and the libraries that they were computed with."""
+
+    libraries: dict[str, str]
+    entries: dict[str, tuple[int, Values]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a definition's golden; `writable` says whether its `values` may take the golden's place."""
+
+    message: str
+    values: Values
+    writable: bool = True
+
+
+def definitions() -> dict[str, Definition]:
+    """Return everything that fingerprints know by its version, by name."""
+    found = (
+        *(Definition(f"feature {name}", each.version, partial(of_feature, name)) for name, each in FEATURES.items()),
+        *(Definition(f"label {kind}", each.version, partial(of_label, kind)) for kind, each in LABELS.items()),
+        *(
+            Definition(f"algorithm {name}", each.version, partial(of_algorithm, name), TRAINED_RTOL)
+            for name, each in ALGORITHMS.items()
+        ),
+        *(Definition(name, number, *PARTS[name]) for name, number in DEFINITIONS.items() if name in PARTS),
+    )
+    return {each.name: each for each in found}
+
+
+def find_problem(definition: Definition, golden: Golden) -> Problem | None:
+    """Return what is wrong with the golden of a definition, with the remedy."""
+    name, values = definition.name, definition.values()
+    if name not in golden.entries:
+        return Problem(f"{name} has no golden: write it by `{COMMAND}`", values)
+    number, stored = golden.entries[name]
+    if number != definition.version:
+        versions = f"version {definition.version}, its golden {number}"
+        return Problem(f"{name} has {versions}: write the goldens anew: `{COMMAND}`", values)
+    difference = first_difference(stored, values, rtol=definition.rtol)
+    if difference is None:
+        return None
+    if others := other_libraries(golden):
+        return Problem(f"{name} gives other numbers with {others}: {difference}; {COMMAND} takes them over", values)
+    remedy = f"raise its version, then `{COMMAND}`"
+    message = f"{name} gives other numbers under the same version {number}: {difference}; {remedy}"
+    return Problem(message, values, writable=False)
+
+
+def first_difference(stored: Values, values: Values, *, rtol: float) -> str | None:
+    """Return the first place in which values differ from stored ones by more than `rtol`, with both."""
+    for part in stored | values:
+        old, new = stored.get(part, []), values.get(part, [])
+        if len(old) != len(new):
+            return f"{part}: expected {len(old)} values, got {len(new)}"
+        for place, (expected, got) in enumerate(zip(old, new, strict=True)):
+            if not same(expected, got, rtol=rtol):
+                return f"{part}[{place}]: expected {expected!r}, got {got!r}"
+    return None
+
+
+def same(expected: Leaf, got: Leaf, *, rtol: float) -> bool:
+    """Whether two values are equal, or floats and close; differences below rtol / 1000 count for nothing."""
+    if isinstance(expected, float) and isinstance(got, float):
+        return math.isclose(expected, got, rel_tol=rtol, abs_tol=rtol / 1000)
+    return expected == got
+
+
+def libraries() -> dict[str, str]:
+    """Return the versions of what may change numbers beside the definitions; they are part of fingerprints too."""
+    return {name: version(name) for name in NUMERIC_LIBRARIES}
+
+
+def other_libraries(golden: Golden) -> str:
+    """Return which libraries are not those that the goldens were written with, an empty text if all are."""
+    pairs = {name: (number, golden.libraries.get(name)) for name, number in libraries().items()}
+    return ", ".join(f"{name} {here}, not {there}" for name, (here, there) in pairs.items() if here != there)
+
+
+def read_golden(path: Path = GOLDEN) -> Golden:
+    """Return the stored numbers, none where there is no file."""
+    if not path.exists():
+        return Golden(libraries(), {})
+    read = json.loads(path.read_text(encoding="utf-8"))
+    entries = {name: (entry["version"], entry["values"]) for name, entry in read["definitions"].items()}
+    return Golden(read["libraries"], entries)
+
+
+def write_golden(golden: Golden, path: Path = GOLDEN) -> None:
+    """Write the numbers as JSON, one list a line."""
+    entries = {
+        name: {"version": number, "values": {part: [*map(rounded, old)] for part, old in values.items()}}
+        for name, (number, values) in golden.entries.items()
+    }
+    text = json.dumps({"libraries": golden.libraries, "definitions": entries}, indent=1, allow_nan=False)
+    path.write_text(re.sub(r"\[[^]]*]", lambda found: " ".join(found[0].split()), text) + "\n", encoding="utf-8")
+
+
+def rounded(leaf: Leaf) -> Leaf:
+    """Return a float to `DIGITS` significant digits, anything else as it is."""
+    return float(f"{leaf:.{DIGITS}g}") if isinstance(leaf, float) else leaf
+
+
+def renew(golden: Golden, known: Mapping[str, Definition]) -> tuple[Golden, list[Problem]]:
+    """Return the goldens of the `known` definitions, with new values in place of problems, and the problems."""
+    found = {name: problem for name, each in known.items() if (problem := find_problem(each, golden))}
+    entries = {
+        name: (each.version, found[name].values) if name in found else golden.entries[name]
+        for name, each in known.items()
+    }
+    return Golden(libraries(), entries), [*found.values()]
+
+
+def main(known: Mapping[str, Definition], path: Path = GOLDEN) -> int:
+    """Write the goldens; write nothing, name the culprits and return 1 where numbers changed under one version."""
+    golden, problems = renew(read_golden(path), known)
+    if refused := [problem for problem in problems if not problem.writable]:
+        sys.stderr.write("".join(f"{problem.message}\n" for problem in refused))
+        return 1
+    write_golden(golden, path)
+    sys.stdout.write("".join(f"{problem.message}: done\n" for problem in problems) or "all as before\n")
+    return 0
+
+
+def made_series() -> pl.DataFrame:
+    """Return three days of minutes in segments, with what real bars have: gaps, a split, a bad tick, silence.
+
+    How the stored series was made. It stays as it is: bars made by another generator would change every number.
+    """
+    drawn = make_bars(seed=1, days=3, world="signal", dropout=0.005)
+    minute = (pl.col("timestamp").to_physical() - START_US) // MINUTE_US
+    gaps = [(300, 304), (700, 705), (1400, 1459), (2993, 2999), (3500, 3501)]
+    bars = drawn.filter(~pl.any_horizontal(minute.is_between(*gap) for gap in gaps))
+    factor = pl.when(minute >= 2300).then(2.0).when(minute == 2000).then(3.0).otherwise(1.0)
+    wide = pl.when(minute % 500 == 250).then(1.02).otherwise(1.0)
+    slipped = pl.when(minute % 3 == 0).then((pl.col("open") + pl.col("close")) / 2).otherwise("open")
+    bars = bars.with_columns(open=slipped, high=pl.col("high") * wide, low=pl.col("low") / wide)
+    bars = bars.with_columns(pl.col(PRICES) * factor)
+    still, steady, silent = (minute.is_between(*span) for span in ((3000, 3139), (3200, 3259), (3100, 3169)))
+    last, growth = pl.col("close").filter(still).first(), 1.0002 ** (minute - 3200)
+    paths = pl.when(still).then(last).when(steady).then(pl.col("close").filter(steady).first() * growth)
+    flat = [paths.otherwise(name).alias(name) for name in PRICES]
+    quirky = bars.with_columns(*flat, volume=pl.when(silent).then(0.0).otherwise("volume"))
+    return segment(quirky, timeframe="1m")
+
+
+@cache
+def segmented_bars() -> pl.DataFrame:
+    """Return the stored bars, segmented as they were when they were made, whatever `segment` does today."""
+    return pl.read_parquet(SERIES)
+
+
+def stored_bars() -> pl.DataFrame:
+    """Return the stored bars as they came."""
+    return segmented_bars().filter(~pl.col("filled")).select("timestamp", *PRICES, "volume")
+
+
+def numbers_of(values: pl.Series, *, shown: int = 30) -> list[Leaf]:
+    """Return what sums up a column: counts of all, null, and infinite or NaN values, three sums, `shown` values.
+
+    Times become minutes since the start. The sums are of values below zero, of those above, and of sizes times row
+    numbers: none of them cancels. The values shown are evenly spread.
+    """
+    if values.dtype == pl.Datetime:
+        values = (values.to_physical() - START_US) // MINUTE_US
+    whole = values.dtype.is_integer()
+    every = values.cast(pl.Int64 if whole else pl.Float64).to_list()
+    finite = {row: value for row, value in enumerate(every) if value is not None and math.isfinite(value)}
+    add: Callable[[Iterator[float]], float] = sum if whole else math.fsum
+    nulls = values.null_count()
+    return [
+        len(every),
+        nulls,
+        len(every) - nulls - len(finite),
+        add(min(value, 0) for value in finite.values()),
+        add(max(value, 0) for value in finite.values()),
+        add(row * abs(value) for row, value in finite.items()),
+        *(finite.get(row) for row in range(0, len(every), max(1, len(every) // shown))),
+    ]
+
+
+def columns_of(frame: pl.DataFrame, *, shown: int = 30) -> Values:
+    """Return what sums up each column."""
+    return {column.name: numbers_of(column, shown=shown) for column in frame}
+
+
+def leaves(value: Any) -> Iterator[Leaf]:
+    """Yield the keys and values of nested mappings and lists, mappings in the order of their keys."""
+    if isinstance(value, Mapping):
+        for key in sorted(value):
+            yield key
+            yield from leaves(value[key])
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from leaves(each)
+    else:
+        yield value
+
+
+def under(case: str, values: Values) -> Values:
+    """Return the values of one of several cases."""
+    return {f"{case}: {part}": each for part, each in values.items()}
+
+
+def of_feature(name: str) -> Values:
+    """Return a feature of the stored bars, and the columns without which it is left out."""
+    values = add_features(segmented_bars(), [name])[name]
+    return {"inputs": [*FEATURES[name].inputs], "values": numbers_of(values, shown=60)}
+
+
+LABEL_CASES: Final = {
+    "direction": (
+        "horizon=10, threshold=0.0, flat='drop', entry='close'",
+        "horizon=3, threshold=5e-4, flat='drop', entry='next_open'",
+        "horizon=3, threshold=5e-4, flat='down', entry='close'",
+    ),
+    "triple_barrier": (
+        "k=1.5, window=20, horizon=15, entry='close'",
+        "k=0.8, window=5, horizon=6, entry='next_open'",
+        "k=3.0, window=40, horizon=30, entry='close'",
+    ),
+}
+"""All parameters of each case, since defaults may change under one version; a kind without cases is tried with them."""
+
+
+def of_label(kind: str) -> Values:
+    """Return the labels of the stored bars in each case, when they are known, and where each note stands."""
+    found: Values = {}
+    for case in LABEL_CASES.get(kind, ("",)):
+        labelled = parse_label(f"{kind}({case})").apply(segmented_bars(), "1m")
+        noted = {note: labelled["label_note"].eq(note).arg_true() for note in NOTES.categories}
+        notes: Values = {note: [rows.len(), rows.sum()] for note, rows in noted.items() if rows.len()}
+        steps = (pl.col("label_end") - pl.col("timestamp")).dt.total_minutes()
+        found |= under(case, columns_of(labelled.select("label", "barrier", steps=steps)) | notes)
+    return found
+
+
+@dataclass(frozen=True)
+class Rise(Label):
+    """Whether the close is higher `horizon` bars on, which every third row is said to know sooner."""
+
+    kind: ClassVar[str] = "rise"
+    version: ClassVar[int] = 1
+    horizon: int = 4
+    entry: Entry = "close"
+
+    def _resolve(self, bars: pl.DataFrame) -> pl.DataFrame:
+        rise, early = pl.col("close").shift(-self.horizon) - pl.col("close"), pl.int_range(pl.len()) % 3 == 0
+        tie, timeout = (pl.lit(note, dtype=NOTES) for note in ("tie", "timeout"))
+        return bars.select(
+            label=pl.when(rise != 0).then((rise > 0).cast(pl.Int8)),
+            steps=pl.when(early).then(2).otherwise(self.horizon),
+            note=pl.when(rise == 0).then(tie).when(~early).then(timeout),
+            barrier=pl.col("high") / pl.col("low") - 1,
+        )
+
+
+MADE_UP_FEATURES: Final = {
+    "last_change": Feature("last_change", ("close",), 2, 7, 7, pl.col("close") / pl.col("close").shift(2) - 1),
+    "volume_ratio": Feature("volume_ratio", ("volume",), 1, 1, 1, pl.col("volume") / pl.col("volume").shift(1)),
+}
+SAMPLE_CASES: Final[dict[str, dict[str, Any]]] = {
+    "1m": {},
+    "1m, no filling": {"max_fill": 0},
+    "1m, gaps ignored": {"gaps": "ignore"},
+    "5m": {"timeframe": "5m"},
+    "5m, gaps ignored": {"timeframe": "5m", "gaps": "ignore"},
+    "5m, all minutes there": {"timeframe": "5m", "min_coverage": 1.0},
+    "15m, off the hour": {"timeframe": "15m", "offset_us": 2 * MINUTE_US},
+    "1h, few minutes there": {"timeframe": "1h", "min_coverage": 0.3},
+}
+RANGES: Final = {
+    "from a start": DataSettings(start=datetime.fromisoformat("2024-01-02T06:00Z")),
+    "last day": DataSettings(lookback_days=1),
+    "last day, gaps ignored": DataSettings(lookback_days=1, gaps="ignore"),
+}
+
+
+def of_samples() -> Values:
+    """Return what cleaning, joining, filling, segments and warm-up make of the stored bars."""
+    bars, label, features = stored_bars(), Rise(), (*MADE_UP_FEATURES,)
+    usual: dict[str, Any] = {"source": "1m", "timeframe": "1m", "offset_us": 0, "features": features, "label": label}
+    usual |= {"max_fill": 5, "min_coverage": 0.8, "gaps": "segment", "start": None}
+    first, last = (datetime.fromisoformat(time) for time in ("2024-01-01T00:00Z", "2024-01-03T23:59Z"))
+    facts = Facts(timeframe="1m", offset_us=0, first=first, last=last, counts={}, digest="", files=())
+    task = Task(KEY, spec("any", label=label, features=features), series=(), rows=0, seconds=0, memory=0)
+    with patch.dict(FEATURES, MADE_UP_FEATURES):
+        made = {case: make_samples(bars, **(usual | changed)) for case, changed in SAMPLE_CASES.items()}
+        made |= {case: samples_of(task, bars, facts, data, name="X")[0] for case, data in RANGES.items()}
+    sampled = (under(case, sample_values(samples)) for case, samples in made.items())
+    return {part: each for values in (cleaned(), joined(), *sampled) for part, each in values.items()}
+
+
+def cleaned() -> Values:
+    """Return what `clean` makes of rows among which every rule finds some to reject."""
+    good = stored_bars().head(200)
+    time, high, low = pl.col("timestamp"), pl.col("high"), pl.col("low")
+    broken: dict[int, dict[str, pl.Expr]] = {
+        10: {"timestamp": pl.lit(None, good.schema["timestamp"])},
+        20: {"timestamp": time + timedelta(minutes=1)},
+        30: {"close": pl.lit(math.nan)},
+        40: {"open": -pl.col("open")},
+        50: {"volume": -pl.col("volume")},
+        60: {"high": low, "low": high},
+        70: {"close": high * 2},
+        80: {"timestamp": time + timedelta(seconds=7)},
+    }
+    odd = [good[row].with_columns(**changed) for row, changed in broken.items()]
+    rest = good.filter(~pl.int_range(pl.len()).is_in([*broken]))
+    result = clean(pl.concat([rest[100:].reverse(), *odd, rest[:120]]))
+    rules = result.rejected.sort("timestamp", "rule")["rule"].to_list()
+    facts: list[Leaf] = [result.timeframe, result.offset_us, *leaves(result.counts), *rules]
+    return under("cleaned", {"facts": facts, **columns_of(result.bars, shown=5)})
+
+
+def joined() -> Values:
+    """Return the bars of longer timeframes, filled and segmented."""
+    found: Values = {}
+    for timeframe in ("1m", "5m", "15m", "1h"):
+        longer = resample(stored_bars(), source="1m", timeframe=timeframe, min_coverage=0.5)
+        frame = segment(longer.bars, timeframe=timeframe).with_columns(pl.col("filled").cast(pl.Int8))
+        found |= under(f"bars {timeframe}", {"counts": [*leaves(longer.counts)], **columns_of(frame, shown=8)})
+    return found
+
+
+def sample_values(samples: Samples) -> Values:
+    """Return the counts and statistics of samples, and what sums up their columns."""
+    facts = {"counts": [*leaves(samples.counts)], "statistics": [*leaves(samples.label_stats)]}
+    return {**facts, **columns_of(samples.frame, shown=8)}
+
+
+def spec(algorithm: str, **changed: Any) -> ModelSpec:
+    """Return settings of a model, each of them given here."""
+    usual = {
+        "n_estimators": 15, "max_depth": 6, "params": {}, "label": Rise(), "features": LEARNT, "test_size": 0.25,
+        "cv_folds": 3, "embargo": 0, "random_state": 7, "calibrate": "shrink", "refit": False,
+    }  # fmt: skip
+    return ModelSpec(algorithm=algorithm, **(usual | changed))
+
+
+def learnable(*, every: int = 2) -> pl.DataFrame:
+    """Return samples of every second stored bar, or fewer; made of ratios, they have the same bits on any CPU."""
+    close = pl.col("close")
+    inputs = {f"change_{lag}": 500 * (close / close.shift(lag) - 1) for lag in (1, 2, 5, 10, 20)}
+    inputs |= {"range": 500 * (pl.col("high") / pl.col("low") - 1), "volume": pl.col("volume") / 20}
+    frame = stored_bars().select(
+        available_at=pl.col("timestamp") + timedelta(minutes=1),
+        label_end=pl.col("timestamp").shift(-6) + timedelta(minutes=1),
+        label=(close.shift(-6) > close).cast(pl.Int8),
+        **{name: each.clip(-3, 3).cast(pl.Float32) for name, each in inputs.items()},
+    )
+    return frame.drop_nulls().gather_every(every)
+
+
+def both_ways(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return samples of two series, one the other's mirror image."""
+    mirrored = frame.with_columns(-pl.col(LEARNT[:5]), label=1 - pl.col("label"))
+    return pl.concat([frame.with_columns(series=pl.lit("a")), mirrored.with_columns(series=pl.lit("b"))])
+
+
+def of_split() -> Values:
+    """Return the rows of every window, and those that a cap on the number of rows keeps."""
+    frame = learnable()
+    one, two = (read_rows(each.sort("available_at"), LEARNT) for each in (frame, both_ways(frame)))
+    late = int(one.available_at[1_500])
+    asked = TrainerSettings(max_samples=1_200, test_size=0.25)
+    times = {"key": pickle.dumps(KEY), "times": one.available_at.tobytes()}
+    (cap,) = caps_of([times], asked, expected=1).values()
+    return {
+        **windows("plain", one, test_size=0.2, folds=5),
+        **windows("embargo", one, test_size=0.3, folds=1, embargo_us=90 * MINUTE_US),
+        **windows("pooled", two, test_size=0.2, folds=5),
+        **windows("late", one, test_size=0.2, folds=2, holdout_from=late),
+        "cap": [cap.holdout_from, cap.share],
+        "thinned": numbers_of(thin(frame, cap, name="made-up/X 7")["available_at"]),
+    }
+
+
+def windows(case: str, rows: Rows, **settings: Any) -> Values:
+    """Return how many row numbers each window has, the first, the last, and their sum."""
+    splits = walk_forward(rows.available_at, rows.label_end, **settings)
+    found: Values = {}
+    for number, fold in enumerate((*splits.folds, splits.holdout)):
+        for name, each in (("train", fold.train), ("test", fold.test)):
+            found[f"{case}: {number} {name}"] = [len(each), int(each[0]), int(each[-1]), int(each.sum())]
+    return found
+
+
+SMALL_LEAVES: Final = {"max_depth": None, "params": {"min_samples_leaf": 5}}
+ALGORITHM_CASES: Final[dict[str, dict[str, dict[str, Any]]]] = {
+    "random_forest": {"small leaves": SMALL_LEAVES, "more columns": {"params": {"max_features": 4}}},
+    "extra_trees": {"small leaves": SMALL_LEAVES},
+}
+"""Settings beside those which every algorithm is tried with."""
+
+
+def of_algorithm(name: str) -> Values:
+    """Return an algorithm's kind of importance, its defaults, and its models' probabilities on rows not seen before."""
+    rows = read_rows(learnable(), LEARNT)
+    cases = {"usual": {}, "stumps": {"max_depth": 1}, **ALGORITHM_CASES.get(name, {})}
+    fits = [*((case, 1_500, False) for case in cases), ("usual", 300, False), ("usual", 1_500, True)]
+    found: Values = {"importance": [ALGORITHMS[name].importance]}
+    for case, known, pooled in fits:
+        asked = spec(name, **cases[case])
+        with threadpool_limits(limits=1):
+            matrix, label = rows.matrix[:known], rows.label[:known]
+            model = fit_scaled(matrix, label, asked, pooled=pooled, n_jobs=1)
+            up = probability_of_up(model, rows.matrix[1_500:])
+        defaults = ALGORITHMS[name].defaults(asked, Window(known, pooled=pooled))
+        found[f"{case}, {known} rows{', pooled' * pooled}"] = [*leaves(defaults), *numbers_of(pl.Series(up))]
+    return found
+
+
+LINES: Final = Algorithm(
+    "lines",
+    "sklearn.linear_model:LogisticRegression",
+    lambda _spec, _window: {"C": 1.0, "solver": "newton-cholesky"},
+    "absolute_coefficient",
+    version=1,
+    precision=np.float64,
+)
+TREE: Final = Algorithm(
+    "tree",
+    "sklearn.tree:DecisionTreeClassifier",
+    lambda _spec, _window: {"max_depth": 4, "min_samples_leaf": 50, "random_state": 0},
+    "impurity",
+    version=1,
+)
+FLAT_LINES: Final = replace(
+    LINES, name="flat_lines", defaults=lambda _spec, _window: {"C": 0.01}, importance="permutation"
+)
+
+
+def of_training() -> Values:
+    """Return scores, metadata and predictions of models of algorithms that are made up for it."""
+    one, two = learnable(), both_ways(learnable(every=4))
+    late = int(one["available_at"].to_physical()[1_500])
+    with patch.dict(ALGORITHMS, {each.name: each for each in (LINES, TREE, FLAT_LINES)}):
+        return {
+            **trained("lines", train(one, spec("lines"), key=KEY), one),
+            **trained("tree", train(one, spec("tree", calibrate="none", embargo=30), key=KEY), one),
+            **trained("pooled", train(two, spec("flat_lines", refit=True), key=KEY), two),
+            **trained("late", train(one, spec("lines", cv_folds=1), key=KEY, holdout_from=late), one),
+        }
+
+
+def trained(case: str, model: Trained, samples: pl.DataFrame) -> Values:
+    """Return everything about a trained model that is a number."""
+    facts = {name: value for name, value in model.metadata.items() if name not in {"algorithm", "parameters"}}
+    everywhere = pl.Series(predict_proba(model.model, model.scaler, samples, model.features))
+    facts |= {"scaler": [model.scaler.get_params(), model.scaler.mean_.tolist(), model.scaler.scale_.tolist()]}
+    found: Values = {name: [*leaves(value)] for name, value in facts.items()}
+    found |= {"scores": [*leaves(model.scores)], "predicted": numbers_of(everywhere, shown=20)}
+    return under(case, found | columns_of(model.holdout.drop("available_at", "series", strict=False), shown=10))
+
+
+PARTS: Final[Mapping[str, tuple[Callable[[], Values], float]]] = {
+    "samples": (of_samples, EXACT_RTOL),
+    "split": (of_split, EXACT_RTOL),
+    "training": (of_training, TRAINED_RTOL),
+}
+"""Entries of `DEFINITIONS`: what computes their numbers, and how near these come on another CPU."""
+
+if __name__ == "__main__":
+    sys.exit(main(definitions()))
