@@ -56,6 +56,8 @@ def running(settings: RaySettings, *, threads: int = 1) -> Iterator[Cluster]:
         _join(address, limits, level)
     else:
         _start(settings, limits, level)
+    if settings.logging_level != "debug":
+        ray._private.worker._worker_logs_enabled = False  # what raylets say goes to stdout, where the result belongs
     # Ray's own handler ends the process on the spot; a stopped job must still close its run record.
     _handle_stop(signal.default_int_handler)
     size = _size(joined=joined)

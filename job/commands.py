@@ -13,7 +13,11 @@ from job.environment import ROOT
 from job.errors import ConfigError, JobError
 from job.paths import is_url, shown
 from job.planning import describe_plan, make_plan
-from job.report import configure_logging, log, show_plan, show_result, watching
+from job.report import configure_logging, log, show_plan, show_result, to_do, watching
+from job.resuming import open_store, settle
+from job.running import run
+from job.store import key_of, rebuild
+from job.trainer import resolved
 from job.values import did_you_mean
 from transforms.bars import duration_us
 
@@ -27,11 +31,15 @@ FLAGS: Final = {
     "start": "data.start",
     "end": "data.end",
     "group_by": "model_trainer.group_by",
+    "max_failures": "model_trainer.max_failures",
 }
 """Arguments that are short for one setting."""
 
 EPILOG: Final = """exit status: 0 every model trained or already current; 1 some failed, the others are committed;
 2 bad usage or configuration; 3 no usable data; 130 interrupted"""
+
+REINDEX: Final = """Make the catalogue of a model store anew from the metadata of every version.
+It is a cache: nothing is lost with it, and the next run needs it only to be fast."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -66,6 +74,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         sub = commands.add_parser(name, help=text, description=text, epilog=EPILOG)
         _add_run_options(sub)
         sub.set_defaults(command=command)
+    sub = commands.add_parser("reindex", help="make the store's catalogue anew", description=REINDEX, epilog=EPILOG)
+    sub.add_argument("--output", metavar="URL", help="folder or URL of the model store (default: ./models)")
+    sub.add_argument("--config", metavar="FILE.yaml", help="settings, such as storage.options")
+    sub.set_defaults(command=reindex)
     sub = commands.add_parser("synth", help="write made-up bars", description="Write made-up 1-minute bars.")
     _add_synth_options(sub)
     sub.set_defaults(command=synth)
@@ -85,8 +97,10 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     add("--start", metavar="D", help="first bar, inclusive, ISO date or time, UTC unless it says otherwise")
     add("--end", metavar="D", help="last bar, exclusive")
     add("--group-by", metavar="exchange,symbol,timeframe", help="a model a series; `timeframe` alone pools all series")
+    add("--max-failures", metavar="N|SHARE", help="give up when more models fail than this count, or share such as 5%%")
     add("--set", metavar="dotted.key=value", action="append", default=[], help="any setting; the value is YAML")
     add("--force", action="store_true", help="train models that are current, too")
+    add("--verify", action="store_true", help="read all bars to see what is current, instead of believing file times")
     add("--json", action="store_true", help="print the run record as one JSON object, the last line of stdout")
 
 
@@ -111,8 +125,6 @@ def settings(options: argparse.Namespace) -> Config:
     Raises:
         ConfigError: naming the key or argument.
     """
-    from job.trainer import resolved  # noqa: PLC0415 - after the arguments are known to be good
-
     for flag in (*FLAGS, "config", "timeframes", "model_types"):  # an empty shell variable must not mean everything
         if (given := getattr(options, flag)) is not None and not given.strip(" ,"):
             raise ConfigError(f"--{flag.replace('_', '-')} is empty: give a value, or leave the argument out")
@@ -168,16 +180,13 @@ def _by_kind(trainer: TrainerSettings, kinds: Sequence[str], given: Sequence[str
 
 def train(options: argparse.Namespace) -> int:
     """Train, show the result, and return the run's exit status."""
-    from job.trainer import run  # noqa: PLC0415
-
     config = settings(options)
-    plan = make_plan(config)
+    plan = settle(make_plan(config), config, force=options.force, verify=options.verify)
     for note in plan.notes:
         log.info(note)
-    source, output = shown(config.data.input or ""), config.model_trainer.model_directory
-    log.info("training %d models of %s into %s", len(plan.tasks), source, output)
+    log.info("%s into %s: %s", shown(config.data.input or ""), config.model_trainer.model_directory, to_do(plan))
     with watching(len(plan.tasks)) as watch:
-        record = run(config, force=options.force, watch=watch, plan=plan)
+        record = run(config, watch=watch, plan=plan)
     show_result(record)
     if options.json:
         print(json.dumps(record.as_dict()))  # noqa: T201 - the promised last line
@@ -186,12 +195,15 @@ def train(options: argparse.Namespace) -> int:
 
 def plan(options: argparse.Namespace) -> int:
     """Print what train would do."""
-    planned = make_plan(settings(options))
+    config = settings(options)
+    planned = settle(make_plan(config), config, force=options.force, verify=options.verify)
     for note in planned.notes:
         log.info(note)
+    for warning in sorted({warning for outcome in planned.current for warning in outcome.warnings}):
+        log.warning(warning)
     for problem in planned.problems:
         log.error(problem)
-    described = describe_plan(planned.tasks)
+    described = describe_plan(planned)
     show_plan(described)
     if options.json:
         print(json.dumps(described))  # noqa: T201
@@ -208,6 +220,20 @@ def doctor(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings]))  # noqa: T201
     return 0 if all(finding.good for finding in findings) else ConfigError.exit_status
+
+
+def reindex(options: argparse.Namespace) -> int:
+    """Make the catalogue of a store anew and count its versions; 1 if some have damaged metadata, which is named."""
+    values = read_settings(Path(options.config)) if options.config else {}
+    if options.output:
+        values = merge(values, "model_trainer.model_directory", options.output)
+    store = open_store(resolved(load_config(values)))
+    rebuilt = rebuild(store)
+    for problem in rebuilt.problems:
+        log.error(problem)
+    found = {key_of(one) for one in rebuilt.summaries}
+    log.info("%s: %d versions of %d models", store.url, len(rebuilt.summaries), len(found))
+    return 1 if rebuilt.problems else 0
 
 
 def synth(options: argparse.Namespace) -> int:

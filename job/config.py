@@ -17,7 +17,7 @@ from pydantic import (
 
 from job.errors import ConfigError
 from job.paths import shown
-from job.values import Algorithm, FeatureName, LabelSetting, Names, Scalar, Time, Timeframe, did_you_mean
+from job.values import Algorithm, CountOrShare, FeatureName, LabelSetting, Names, Scalar, Time, Timeframe, did_you_mean
 from transforms.features import DEFAULT_FEATURES
 from transforms.labels import Direction, TripleBarrier
 
@@ -132,6 +132,8 @@ class TrainerSettings(_Section):
     max_samples: int = Field(default=2_000_000, ge=1)
     calibrate: Literal["shrink", "none"] = "shrink"
     refit: bool = False
+    task_timeout_s: float | None = Field(default=None, gt=0)
+    max_failures: CountOrShare | None = None
     analyst_models: AnalystSettings = AnalystSettings()
     tactician_models: TacticianSettings = TacticianSettings()
 
@@ -154,10 +156,14 @@ class TrainerSettings(_Section):
 
 
 class StorageSettings(_Section):
-    """How artefacts are stored. `pkl` can run code when loaded, so loading it is opt-in."""
+    """How artefacts are stored. `pkl` can run code when loaded, so loading it is opt-in.
+
+    A run that has not renewed its lease for `lease_s` seconds is taken for dead; what it left half written is swept.
+    """
 
     format: Literal["skops", "pkl"] = "skops"
     options: dict[str, Any] = {}
+    lease_s: float = Field(default=120.0, ge=1, le=86_400)
 
 
 class ModelSpec(_Section):

@@ -17,8 +17,8 @@ from transforms.features import FEATURES
 DEFINITIONS: Final = {"samples": 1, "split": 1, "training": 1}
 """Versions of what has none of its own, each raised whenever the same input gives other numbers.
 
-`samples`: resampling, filling, segments, warm-up. `split`: folds, holdout, purge. `training`: scaling, shrinking,
-scores.
+`samples`: resampling, filling, segments, warm-up. `split`: folds, holdout, purge, thinning of pools. `training`:
+scaling, shrinking, scores.
 """
 
 DECISIVE: Final = ("max_fill", "min_coverage", "gaps", "start", "lookback_days")

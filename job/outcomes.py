@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self
 
 from job.keys import Key
+from job.store import SUMMARY_SCORES, Summary, key_of, summarise
 
 Status = Literal["trained", "current", "failed"]
 
@@ -40,6 +41,11 @@ class Outcome:
     def key(self) -> Key:
         """The model's identity."""
         return Key(self.exchange, self.symbol, self.timeframe, self.model_type)
+
+    @property
+    def error_message(self) -> str:
+        """What went wrong, empty if nothing did."""
+        return (self.error or {}).get("message", "")
 
     def with_cost(self, *, seconds: float, cpu_seconds: float, peak_rss_mb: float, node: str, attempts: int) -> Self:
         """Return the outcome with what it took, rounded for people."""
@@ -77,6 +83,34 @@ def failed(key: Key, error: BaseException | Mapping[str, str], *, where: str = "
         else {"type": type(error).__name__, "message": " ".join(str(error).split()), "where": where}
     )
     return replace(of(key, "failed"), error=described, attempts=attempts)
+
+
+def of_version(key: Key, metadata: Mapping[str, Any]) -> Outcome:
+    """Return the outcome of a committed version, from its metadata."""
+    return replace(
+        of(key, "trained"),
+        version=metadata["version"],
+        rows=metadata["data"]["samples"]["used"],
+        scores=metadata["scores"],
+        warnings=tuple(metadata["warnings"]),
+        summary=summarise(metadata),
+        excess=metadata["excess_log_loss"],
+    )
+
+
+def current(stored: Outcome, *, latest: str) -> Outcome:
+    """Return the outcome of a model that the store already holds; says so if a later version hides it."""
+    hidden = (f"{stored.key}: {stored.version} is current, but {latest} is later: --force makes it the latest",)
+    warnings = () if stored.version == latest else hidden
+    return replace(stored, status="current", warnings=warnings, summary={}, excess={})
+
+
+def of_summary(summary: Summary) -> Outcome:
+    """Return the outcome of a committed version as far as its summary in the catalogue tells."""
+    scores = {name: summary.get(name) for name in SUMMARY_SCORES}
+    return replace(
+        of(key_of(summary), "trained"), version=summary["version"], rows=summary.get("rows", 0), scores=scores
+    )
 
 
 def of(key: Key, status: Status) -> Outcome:

@@ -11,6 +11,7 @@ import logging
 import pickle
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -19,39 +20,25 @@ import ray.data
 from ray.data import DataContext, Dataset
 from ray.exceptions import RayError
 
+from job.bundles import Bundle, bundle, by_series, singles
 from job.keys import Key
-from job.outcomes import Outcome, failed
-from job.planning import Bundle, Task, bundle, by_series, singles
-from job.pooling import GROUP_COLUMNS, Cap, LostRowsError, caps_of, flat_samples, sample_times, train_group
+from job.outcomes import Outcome, current
+from job.planning import Task, content_of, known_version
+from job.pooling import GROUP_COLUMNS, Cap, LostRowsError, caps_of, digests, flat_samples, sample_times, train_group
+from job.rounds import Deaths, in_rounds
 from job.rows import Job
-from job.steps import load_bars, prepare_samples, train_models
+from job.steps import load_bars, prepare_samples, stored, train_models
 
 log = logging.getLogger("job")
 
-MAX_ROUNDS: Final = 3
-"""How often a task is started whose worker died; failures with a cause are final at once."""
+RAYS_WITNESS: Final = "ray.data._internal.execution.streaming_executor_state"
+"""Ray's logger that says of what a block's task died; nothing else that a Dataset gives away does."""
 
 
 def train(tasks: Sequence[Task], job: Job, *, cpus: int) -> Iterator[Outcome]:
-    """Train every task and yield one outcome each, as they end.
-
-    Tasks whose worker died leave no outcome: they run again, each alone, until the last round.
-    """
-    missing = {task.key: task for task in tasks}
-    for attempt in range(1, MAX_ROUNDS + 1):
-        this = replace(job, attempt=attempt)
-        for outcome in train_round(list(missing.values()), this, cpus=cpus):
-            del missing[outcome.key]
-            yield outcome
-        if not missing:
-            return
-        from job.versions import committed  # noqa: PLC0415 - brings scikit-learn, for which there is seldom need here
-
-        for outcome in committed(list(missing.values()), this):
-            del missing[outcome.key]
-            yield outcome
-    lost = {"type": "WorkerDied", "where": "training", "message": "the worker died each time: killed, or out of memory"}
-    yield from (failed(key, lost, attempts=MAX_ROUNDS) for key in missing)
+    """Train every task and yield one outcome each, as they end; tasks whose worker died run again (`rounds`)."""
+    with hearing_of_deaths() as said:
+        yield from in_rounds(tasks, job, partial(train_round, cpus=cpus), said)
 
 
 def train_round(tasks: Sequence[Task], job: Job, *, cpus: int) -> Iterator[Outcome]:
@@ -59,7 +46,7 @@ def train_round(tasks: Sequence[Task], job: Job, *, cpus: int) -> Iterator[Outco
 
     Where Ray gives up a whole Dataset, what it still owed is missing like the work of any dead worker.
     """
-    first = job.attempt == 1
+    first = job.round == 1
     if "symbol" in job.config.model_trainer.group_by:
         runs = [train_aligned(bundle(tasks, cpus=cpus) if first else singles(tasks), job)]
     else:
@@ -68,15 +55,14 @@ def train_round(tasks: Sequence[Task], job: Job, *, cpus: int) -> Iterator[Outco
         try:
             yield from run
         except (RayError, LostRowsError) as error:
-            log.warning("round %d ended early: %s", job.attempt, " ".join(str(error).split()))
+            log.warning("round %d ended early: %s", job.round, " ".join(str(error).split()))
 
 
 def train_aligned(bundles: Sequence[Bundle], job: Job) -> Iterator[Outcome]:
     """Train models whose series are read whole by one task: no shuffle."""
     step = remote_options(job)
     yield from outcomes_of(
-        dataset(bundles, job, whole_groups=True)
-        .map_batches(partial(load_bars, job=job), batch_size=None, **step)
+        loaded_bars(bundles, job, whole_groups=True)
         .map_batches(partial(prepare_samples, job=job), batch_size=None, **step)
         .map_batches(partial(train_models, job=job), batch_size=None, **step)
     )
@@ -85,27 +71,80 @@ def train_aligned(bundles: Sequence[Bundle], job: Job) -> Iterator[Outcome]:
 def train_pooled(tasks: Sequence[Task], job: Job) -> Iterator[Outcome]:
     """Train models over many series: samples series by series, then a shuffle by model."""
     step = remote_options(job)
-    caps = sample_caps(tasks, job) if any(task.capped for task in tasks) else {}
-    members = {task.key: frozenset(str(one) for one in task.series) for task in tasks}
+    left = []
+    for task in with_digests(tasks, job):
+        if version := known_version(task, job.config, content_of(task)):
+            yield current(stored(job, task.key, version), latest=task.known[-1][1])
+        else:
+            left.append(task)
+    if not left:
+        return
+    caps = sample_caps(left, job) if any(task.capped for task in left) else {}
+    members = {task.key: frozenset(str(one) for one in task.series) for task in left}
     yield from outcomes_of(
-        dataset(by_series(tasks), job, whole_groups=False)
-        .map_batches(partial(load_bars, job=job), batch_size=None, **step)
+        loaded_bars(by_series(left), job, whole_groups=False)
         .map_batches(partial(flat_samples, job=job, caps=caps), batch_size=None, **step)
-        .groupby(list(GROUP_COLUMNS), num_partitions=len(tasks))
+        .groupby(list(GROUP_COLUMNS), num_partitions=len(left))
         .map_groups(partial(train_group, job=job, members=members), **step)
     )
 
 
+def with_digests(tasks: Sequence[Task], job: Job) -> list[Task]:
+    """Return the tasks with the digests of their series' bars, read where versions of a model hang on them.
+
+    Samples and a shuffle cost many times what reading the bars does; they are not made to find a model current.
+    """
+    if not any(task.to_check for task in tasks):
+        return list(tasks)
+    step = remote_options(job)
+    bundles = by_series([task for task in tasks if task.to_check])
+    rows = loaded_bars(bundles, job, whole_groups=True).map_batches(digests, batch_size=None, **step).iter_rows()
+    told = {pickle.loads(row["series"]): row["digest"] for row in rows}  # noqa: S301 - made by this run
+    return [
+        replace(task, listed=tuple(map(told.get, task.series)), believed=True) if task.to_check else task
+        for task in tasks
+    ]
+
+
 def sample_caps(tasks: Sequence[Task], job: Job) -> dict[Key, Cap]:
     """Find, in a first pass over the bars, where each group's holdout begins and which share of the rest to keep."""
-    step = remote_options(job)
     rows = (
-        dataset(by_series(tasks), job, whole_groups=True)
-        .map_batches(partial(load_bars, job=job), batch_size=None, **step)
-        .map_batches(partial(sample_times, job=job), batch_size=None, **step)
+        loaded_bars(by_series(tasks), job, whole_groups=True)
+        .map_batches(partial(sample_times, job=job), batch_size=None, **remote_options(job))
         .iter_rows()
     )
     return caps_of(rows, job.config.model_trainer, expected=sum(len(task.series) for task in tasks))
+
+
+def loaded_bars(bundles: Sequence[Bundle], job: Job, *, whole_groups: bool) -> Dataset:
+    """Return a Dataset with one row of bars a bundle."""
+    found = dataset(bundles, job, whole_groups=whole_groups)
+    return found.map_batches(partial(load_bars, job=job), batch_size=None, **remote_options(job))
+
+
+@contextmanager
+def hearing_of_deaths() -> Iterator[Deaths]:
+    """Give a function that returns what Ray said of dead workers since it was last called; nothing is printed."""
+    said: list[str] = []
+
+    def hear(record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1]:
+            said.append(" ".join(str(record.exc_info[1]).split()))
+        return False
+
+    def tell() -> list[str]:
+        told, said[:] = list(said), []
+        return told
+
+    witness = logging.getLogger(RAYS_WITNESS)
+    level = witness.level
+    witness.setLevel(logging.ERROR)
+    witness.addFilter(hear)
+    try:
+        yield tell
+    finally:
+        witness.removeFilter(hear)
+        witness.setLevel(level)
 
 
 def dataset(bundles: Sequence[Bundle], job: Job, *, whole_groups: bool) -> Dataset:

@@ -1,17 +1,18 @@
 """Which models to train, what each is likely to cost, and which of them share one reading of the bars."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
 from job.config import Config, DataSettings, ModelSpec
 from job.errors import ConfigError, DataError
 from job.estimators import Window, build
-from job.fingerprints import fingerprint
+from job.fingerprints import fingerprint, pooled_content
 from job.keys import ALL, POOLED, Key, kind_order
+from job.outcomes import Outcome
 from job.sources import Series, expected_rows, find_series
-from job.store import Summary, key_of
+from job.store import Summary, short_fingerprint
 from transforms.bars import duration_us
 
 DAY_US: Final = 86_400_000_000
@@ -38,8 +39,6 @@ ESTIMATE_ERROR: Final = 2
 
 SOME_ROWS: Final = 1_000
 """Rows for which an estimator is built to see that its parameters are good."""
-LONGEST_BUNDLE_S: Final = 30.0
-BUNDLES_A_CPU: Final = 3
 
 
 @dataclass(frozen=True)
@@ -56,28 +55,42 @@ class Task:
     """Whether the rows must be counted, since they may be more than `max_samples`."""
     known: tuple[tuple[str, str], ...] = ()
     """(short fingerprint, version) of every version in the store, latest last."""
+    listed: tuple[str | None, ...] = ()
+    """Digest of the bars of each series as listings tell, None where they do not."""
+    believed: bool = True
+    """Whether listings are enough to go by, or the bars must be read to see what they are."""
+    attempt: int = 1
+    """Counts the workers that have begun it."""
+
+    @property
+    def to_check(self) -> bool:
+        """Whether the store holds versions of it, and only its bars can tell if one of them is current."""
+        return bool(self.known) and content_of(self) is None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The tasks of a run, the files that no task can be made of, and what else a user should know."""
+    """The tasks of a run, the files that no task can be made of, and what else a user should know.
+
+    Once settled against a store, `tasks` are those left to train or to check, `current` are the outcomes of the others,
+    and `summaries` tell of all versions that the store has in their folders.
+    """
 
     tasks: tuple[Task, ...]
     problems: tuple[DataError, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """Tasks of one series that share one reading of its bars."""
-
-    series: Series
-    tasks: tuple[Task, ...]
+    current: tuple[Outcome, ...] = ()
+    summaries: tuple[Summary, ...] = ()
 
     @property
-    def seconds(self) -> float:
-        """Estimated CPU seconds of all its fits."""
-        return sum(task.seconds for task in self.tasks)
+    def keys(self) -> list[Key]:
+        """Every model that is asked for."""
+        return [*(outcome.key for outcome in self.current), *(task.key for task in self.tasks)]
+
+    @property
+    def total(self) -> int:
+        """How many models are asked for."""
+        return len(self.current) + len(self.tasks)
 
 
 def make_plan(config: Config) -> Plan:
@@ -92,7 +105,7 @@ def make_plan(config: Config) -> Plan:
     for _, _, spec in config.model_specs():
         if spec.params:
             build(spec, Window(SOME_ROWS))
-    found = find_series(config.data)
+    found = find_series(config.data, store=config.model_trainer.model_directory)
     if not found.series and found.problems:
         raise DataError("; ".join(str(problem) for problem in found.problems))
     tasks = tuple(plan_tasks(found.series, config))
@@ -113,14 +126,6 @@ def too_fine(tasks: Iterable[Task]) -> Iterator[str]:
         some = ", ".join(sorted(str(one) for one in series[source])[:3])
         more = f" and {len(series[source]) - 3} more" if len(series[source]) > 3 else ""
         yield f"{some}{more}: bars of {source} do not make {names}; those models will fail: choose with --timeframes"
-
-
-def with_known(tasks: Iterable[Task], summaries: Iterable[Summary]) -> list[Task]:
-    """Return the tasks with the versions that the store already holds, from its summaries in order of age."""
-    known: dict[Key, list[tuple[str, str]]] = {}
-    for summary in summaries:
-        known.setdefault(key_of(summary), []).append((summary.get("fingerprint", ""), summary["version"]))
-    return [replace(task, known=tuple(known.get(task.key, ()))) for task in tasks]
 
 
 def plan_tasks(series: Sequence[Series], config: Config) -> list[Task]:
@@ -171,49 +176,14 @@ def _rows(series: Series, timeframe: str, data: DataSettings) -> int:
     return span // duration_us(timeframe)
 
 
-def bundle(tasks: Iterable[Task], *, cpus: int) -> list[Bundle]:
-    """Pack tasks of one series into bundles, longest bundle first.
-
-    A bundle is kept so short that every CPU gets several of them, and no longer than half a minute of fits; a task
-    that is longer by itself is a bundle of its own.
-    """
-    pending = sorted(tasks, key=lambda task: (task.series[0].exchange, task.series[0].symbol, -task.seconds, task.key))
-    limit = min(LONGEST_BUNDLE_S, sum(task.seconds for task in pending) / (BUNDLES_A_CPU * cpus))
-    bundles = [
-        Bundle(series, part)
-        for series, own in groupby(pending, key=lambda task: task.series[0])
-        for part in _pack(own, limit)
-    ]
-    return sorted(bundles, key=lambda one: -one.seconds)
-
-
-def _pack(tasks: Iterable[Task], limit: float) -> Iterator[tuple[Task, ...]]:
-    part: list[Task] = []
-    for task in tasks:
-        if part and sum(one.seconds for one in part) + task.seconds > limit:
-            yield tuple(part)
-            part = []
-        part.append(task)
-    if part:
-        yield tuple(part)
-
-
-def singles(tasks: Iterable[Task]) -> list[Bundle]:
-    """Return bundles of one task, longest first."""
-    return sorted((Bundle(task.series[0], (task,)) for task in tasks), key=lambda one: -one.seconds)
-
-
-def by_series(tasks: Iterable[Task]) -> list[Bundle]:
-    """Return a bundle for every series, with the pooled tasks that need it.
-
-    There a task names this series only: what travels stays as long as the series, not as their square.
-    """
-    needed: dict[Series, list[Task]] = {}
-    for task in tasks:
-        for series in task.series:
-            needed.setdefault(series, []).append(replace(task, series=(series,)))
-    ordered = sorted(needed.items(), key=lambda item: (item[0].exchange, item[0].symbol))
-    return [Bundle(series, tuple(own)) for series, own in ordered]
+def content_of(task: Task) -> str | None:
+    """Return the digest of a task's bars as far as listings tell; None where they do not."""
+    digests = [digest for digest in task.listed if digest is not None]
+    if not task.believed or not digests or len(digests) < len(task.series):
+        return None
+    if task.key.exchange != POOLED:
+        return digests[0]
+    return pooled_content(digest for _, digest in sorted(zip(map(str, task.series), digests, strict=True)))
 
 
 def identity_of(task: Task, config: Config, content: str) -> str:
@@ -224,20 +194,39 @@ def identity_of(task: Task, config: Config, content: str) -> str:
     )
 
 
-def describe_plan(tasks: Sequence[Task]) -> dict[str, Any]:
-    """Return what a run would do: per kind and timeframe the models, estimated rows, CPU seconds and peak memory."""
-    groups: dict[tuple[str, str], list[Task]] = {}
-    for task in sorted(tasks, key=lambda task: kind_order(task.key)):
-        groups.setdefault((task.key.model_type, task.key.timeframe), []).append(task)
-    kinds = [
-        {
-            "model_type": model_type,
-            "timeframe": timeframe,
-            "models": len(own),
-            "rows": sum(task.rows for task in own),
-            "cpu_seconds": round(sum(task.seconds for task in own), 1),
-            "peak_mb_a_task": round(max(task.memory for task in own) / 2**20),
-        }
-        for (model_type, timeframe), own in groups.items()
-    ]
-    return {"models": len(tasks), "cpu_seconds": round(sum(task.seconds for task in tasks), 1), "kinds": kinds}
+def known_version(task: Task, config: Config, content: str | None) -> str | None:
+    """Return the version of a task's key that was trained on bars of this digest in the same way, if there is one."""
+    if content is None or not task.known:
+        return None
+    return dict(task.known).get(short_fingerprint(identity_of(task, config, content)))
+
+
+def describe_plan(plan: Plan) -> dict[str, Any]:
+    """Return what a run would do, in all and per kind and timeframe.
+
+    `models` asked for, of which `current`, `to_check` and `to_train`; of the last two the estimated `rows`,
+    `cpu_seconds` and, of the largest, `peak_mb_a_task`.
+    """
+    kinds = sorted({(key.model_type, key.timeframe): key for key in plan.keys}.values(), key=kind_order)
+    described = [_describe_kind(plan, kind) for kind in kinds]
+    totals = {
+        name: sum(one[name] for one in described) for name in ("models", "current", "to_check", "to_train", "rows")
+    }
+    return {**totals, "cpu_seconds": round(sum(task.seconds for task in plan.tasks), 1), "kinds": described}
+
+
+def _describe_kind(plan: Plan, kind: Key) -> dict[str, Any]:
+    tasks = [task for task in plan.tasks if task.key.stem == kind.stem]
+    held = sum(outcome.key.stem == kind.stem for outcome in plan.current)
+    checks = sum(task.to_check for task in tasks)
+    return {
+        "model_type": kind.model_type,
+        "timeframe": kind.timeframe,
+        "models": held + len(tasks),
+        "current": held,
+        "to_check": checks,
+        "to_train": len(tasks) - checks,
+        "rows": sum(task.rows for task in tasks),
+        "cpu_seconds": round(sum(task.seconds for task in tasks), 1),
+        "peak_mb_a_task": round(max((task.memory for task in tasks), default=0) / 2**20),
+    }

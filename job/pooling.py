@@ -75,6 +75,13 @@ def sample_times(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
         yield pa.table({"key": [pickle.dumps(task.key)], "times": [times.tobytes()]})
 
 
+def digests(batch: pa.Table) -> Iterator[pa.Table]:
+    """Yield one row a series that could be read: the series, pickled, and the digest of its bars."""
+    for loaded, _ in unpack(batch):
+        if loaded.facts is not None:
+            yield pa.table({"series": [pickle.dumps(loaded.bundle.series)], "digest": [loaded.facts.digest]})
+
+
 def caps_of(rows: Iterable[dict[str, Any]], settings: TrainerSettings, *, expected: int) -> dict[Key, Cap]:
     """Return the caps of groups that need one, from the rows of `sample_times`.
 

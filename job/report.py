@@ -15,16 +15,14 @@ from rich.text import Text
 
 from job.keys import kind_order
 from job.outcomes import Outcome
+from job.planning import Plan
+from job.running import Watcher
 from job.runs import RunRecord
 
 log = logging.getLogger("job")
 
 MOST_ROWS: Final = 40
 """Tables of single models stop here; the run record has them all."""
-
-
-Watcher = Callable[[Outcome], None]
-"""Sees each outcome as it arrives."""
 
 
 def configure_logging(level: str) -> None:
@@ -65,6 +63,13 @@ def watching(total: int) -> Iterator[Watcher]:
         yield advance
 
 
+def to_do(plan: Plan) -> str:
+    """Return what a settled plan has to do, in words: `80 models: 75 current, 5 to train`."""
+    checks = sum(task.to_check for task in plan.tasks)
+    parts = {"current": len(plan.current), "to train": len(plan.tasks) - checks, "to check": checks}
+    return f"{plan.total} models: {', '.join(f'{count} {what}' for what, count in parts.items() if count) or 'none'}"
+
+
 def _line(outcome: Outcome, prefix: str = "") -> tuple[int, str]:
     """Return the log level and text for an outcome."""
     if outcome.error is not None:
@@ -93,6 +98,8 @@ def show_result(record: RunRecord) -> None:
     else:
         for row in summary["fleet"]:
             log.info("fleet %s %s: %s", row["model_type"], row["timeframe"], _fleet_line(row))
+    if record.reason:
+        log.error("%s: %s", record.status, record.reason)
     counts = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in summary["counts"].items() if count)
     log.info("run %s %s: %s; models in %s", record.run_id, record.status, counts or "nothing to do", summary["output"])
 
@@ -178,15 +185,15 @@ def fleet_table(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 def show_plan(described: Mapping[str, Any]) -> None:
     """Print what a run would do, one row a kind and timeframe."""
-    table = Table(
-        title=f"{described['models']} models, about {described['cpu_seconds']} CPU seconds", title_justify="left"
-    )
-    for name in ("model", "models", "rows", "CPU s", "peak MB a task"):
+    title = f"{described['models']} models, about {described['cpu_seconds']} CPU seconds to go"
+    table = Table(title=title, title_justify="left")
+    for name in ("model", "current", "to check", "to train", "rows", "CPU s", "peak MB a task"):
         table.add_column(name, justify="left" if name == "model" else "right")
     for kind in described["kinds"]:
         table.add_row(
-            f"{kind['model_type']} {kind['timeframe']}", str(kind["models"]), f"{kind['rows']:,}",
-            str(kind["cpu_seconds"]), str(kind["peak_mb_a_task"]),
+            f"{kind['model_type']} {kind['timeframe']}",
+            *(str(kind[name]) for name in ("current", "to_check", "to_train")),
+            f"{kind['rows']:,}", str(kind["cpu_seconds"]), str(kind["peak_mb_a_task"]),
         )  # fmt: skip
     Console().print(table)
 

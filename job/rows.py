@@ -14,10 +14,11 @@ from typing import Any, Final
 import polars as pl
 import pyarrow as pa
 
+from job.bundles import Bundle
 from job.config import Config
 from job.environment import versions
 from job.errors import JobError
-from job.planning import Bundle, Task
+from job.planning import Task
 from job.store import Store
 
 FAILURES: Final = (
@@ -46,13 +47,12 @@ class Job:
     config: Config
     output: str
     versions: dict[str, str]
-    force: bool = False
-    attempt: int = 1
+    round: int = 1
     cpus_per_task: int = 1
 
     def store(self) -> Store:
         """Open the model store."""
-        return Store(self.output, options=self.config.storage.options)
+        return Store(self.output, options=self.config.storage.options, writer=self.run_id)
 
 
 @dataclass(frozen=True)

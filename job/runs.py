@@ -1,21 +1,25 @@
 """The run record: what a run was asked, what became of every task, kept in the store while it runs."""
 
 import json
+import logging
 import math
-import time
+import threading
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from job.config import Config
-from job.errors import DataError, JobError
+from job.errors import DataError, JobError, StoreError
 from job.fleet import Excess, add_excess, fleet_z
 from job.keys import kind_order
+from job.leases import Lease
 from job.outcomes import Outcome
 from job.store import Store, write_catalogue
 
 SAVE_EVERY_S: Final = 30.0
 OUTCOMES_A_FILE: Final = 1_000
+
+log = logging.getLogger("job")
 
 RunStatus = Literal["running", "finished", "interrupted", "aborted"]
 
@@ -54,13 +58,15 @@ class Fleet:
 
 
 class RunRecord:
-    """The record of one run, rewritten in the store as outcomes arrive."""
+    """The record of one run. Between `open` and `finish` a thread keeps it, its lease and the catalogue up to date."""
 
     def __init__(self, run_id: str, config: Config, store: Store, *, planned: int) -> None:
         self.run_id = run_id
         self.status: RunStatus = "running"
+        self.reason: str | None = None
         self.planned = planned
         self.outcomes: list[Outcome] = []
+        self.failures: list[Outcome] = []
         self.problems: list[JobError] = []
         self.cluster: dict[str, int] = {"nodes": 0, "cpus": 0}
         self._config = config
@@ -68,28 +74,58 @@ class RunRecord:
         self._fleets: dict[tuple[str, str], Fleet] = {}
         self._started = datetime.now(UTC)
         self._finished: datetime | None = None
-        self._saved = 0.0
         self._files: list[str] = []
         self._listed = 0
+        self._lock = threading.RLock()
+        self._closing = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="run record", daemon=True)
+
+    def open(self) -> None:
+        """Write the record for the first time, with its lease, and keep it from now on."""
+        self._store.create(open_marker(self.run_id), b"")
+        self.save()
+        self._keeper.start()
 
     def add(self, outcome: Outcome) -> Outcome:
-        """Take an outcome and return it as it is kept; save the record when the last time is long ago.
+        """Take an outcome and return it as it is kept.
 
         Its `excess` is added to its fleet's and dropped, since it has an entry for every hour of the holdout.
         """
-        if outcome.status == "trained":
-            kind = (outcome.model_type, outcome.timeframe)
-            self._fleets.setdefault(kind, Fleet(*kind)).add(outcome)
         kept = replace(outcome, excess={})
-        self.outcomes.append(kept)
-        if time.monotonic() - self._saved > SAVE_EVERY_S:
-            self.save()
+        with self._lock:
+            if outcome.status == "trained":
+                kind = (outcome.model_type, outcome.timeframe)
+                self._fleets.setdefault(kind, Fleet(*kind)).add(outcome)
+            if outcome.status == "failed":
+                self.failures.append(kept)
+            self.outcomes.append(kept)
         return kept
 
-    def finish(self, status: RunStatus) -> None:
-        """Close the record and save it."""
-        self.status, self._finished = status, datetime.now(UTC)
-        self.save()
+    def finish(self, status: RunStatus, reason: str | None = None) -> None:
+        """Write the record for the last time; once more, where something was added since."""
+        self._closing.set()
+        with self._lock:
+            self.status, self.reason, self._finished = status, reason, datetime.now(UTC)
+            self.save()
+
+    def close(self) -> None:
+        """Let go of the run: nothing of it is left to be swept."""
+        self._store.remove(open_marker(self.run_id))
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether a worker may have left something half written: it failed, died or was stopped."""
+        return self.status != "running" or bool(self.failures) or any(one.attempts > 1 for one in self.outcomes)
+
+    def _keep(self) -> None:
+        """Save until the record is closed, so often that its lease never expires; a store that fails may recover."""
+        while not self._closing.wait(min(SAVE_EVERY_S, self._config.storage.lease_s / 3)):
+            try:
+                with self._lock:
+                    if not self._closing.is_set():
+                        self.save()
+            except StoreError as error:
+                log.warning("the run record could not be saved, and is tried again: %s", error)
 
     def save(self) -> None:
         """Write record and catalogue; outcomes past the first thousand go to numbered files, written once."""
@@ -100,11 +136,12 @@ class RunRecord:
             self._store.create(path, "".join(json.dumps(one.record()) + "\n" for one in part).encode())
             self._files.append(path)
         record = self.as_dict(outcomes=self.outcomes[len(self._files) * OUTCOMES_A_FILE :])
-        self._store.replace(f"runs/{self.run_id}.json", json.dumps(record, indent=1).encode())
+        if self.status == "running":
+            record["lease"] = Lease.of_this_process(self._config.storage.lease_s).record()
+        self._store.replace(record_path(self.run_id), json.dumps(record, indent=1).encode())
         if new := [one.summary for one in self.outcomes[self._listed :] if one.summary]:
             write_catalogue(self._store, new)
         self._listed = len(self.outcomes)
-        self._saved = time.monotonic()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -123,13 +160,13 @@ class RunRecord:
         """0 all trained, 1 some failed, 3 nothing but unusable data, 130 interrupted."""
         if self.status == "interrupted":
             return 130
-        failures = [outcome for outcome in self.outcomes if outcome.status == "failed"]
-        if not failures and not self.problems and not self.counts["not_run"]:
+        if not self.failures and not self.problems and not self.counts["not_run"]:
             return 0
         unusable = all(
-            outcome.error is not None and outcome.error["type"] == DataError.__name__ for outcome in failures
+            outcome.error is not None and outcome.error["type"] == DataError.__name__ for outcome in self.failures
         )
-        return DataError.exit_status if len(failures) == len(self.outcomes) and unusable else JobError.exit_status
+        nothing = len(self.failures) == len(self.outcomes) == self.planned
+        return DataError.exit_status if nothing and unusable else JobError.exit_status
 
     def as_dict(self, outcomes: list[Outcome] | None = None) -> dict[str, Any]:
         """Return the record as JSON values."""
@@ -137,6 +174,7 @@ class RunRecord:
         return {
             "run_id": self.run_id,
             "status": self.status,
+            "reason": self.reason,
             "started_at": self._started.isoformat(timespec="seconds"),
             "finished_at": self._finished.isoformat(timespec="seconds") if self._finished else None,
             "output": self._store.url,
@@ -148,3 +186,13 @@ class RunRecord:
             "outcome_files": self._files,
             "outcomes": [outcome.record() for outcome in shown],
         }
+
+
+def record_path(run_id: str) -> str:
+    """Return where the record of a run stands."""
+    return f"runs/{run_id}.json"
+
+
+def open_marker(run_id: str) -> str:
+    """Return the empty file that is there while a run's record is not closed, so that a listing shows such runs."""
+    return f"runs/{run_id}.open"

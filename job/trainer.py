@@ -2,25 +2,21 @@
 
 import os
 import time
-from collections.abc import Generator, Mapping
-from contextlib import ExitStack, closing
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from job.config import Config, load_config, merge
-from job.environment import versions
 from job.errors import ConfigError, StoreError
 from job.keys import Key
 from job.outcomes import Outcome
 from job.paths import resolve_input, resolve_output
-from job.planning import Plan, make_plan, with_known
-from job.report import Watcher
-from job.rows import Job
-from job.runs import RunRecord, RunStatus
-from job.store import Store, keys, load, new_run_id
-from job.store import versions as versions_in
+from job.planning import make_plan
+from job.resuming import open_store, settle
+from job.running import run
+from job.runs import RunRecord
+from job.store import Store, keys, load
 
 if TYPE_CHECKING:
     from job.training_data import ModelConfig, TrainingData
@@ -35,62 +31,6 @@ TARGET_KEYS: Final = {
     "input": "data.input",
 }
 """Keys of the mapping that `RayModelTrainer.train_models` takes, and the settings that they stand for."""
-
-
-def run(config: Config, *, force: bool = False, watch: Watcher | None = None, plan: Plan | None = None) -> RunRecord:
-    """Train every model that `config` describes and the store does not hold; return the run record.
-
-    Ctrl-C ends a run cleanly: what is committed stays, and the record says `interrupted`.
-
-    Raises:
-        ConfigError: a setting, path or node cannot be used; nothing was trained.
-        DataError: there are no bars to train on.
-        StoreError: the store cannot be written.
-    """
-    plan = plan or make_plan(config)
-    output = config.model_trainer.model_directory
-    store = Store(output, options=config.storage.options)
-    store.check_writable()
-    folders = sorted({task.key.folder for task in plan.tasks})
-    known = with_known(plan.tasks, versions_in(store, *folders))
-    record = RunRecord(new_run_id(datetime.now(UTC)), config, store, planned=len(plan.tasks))
-    record.problems += plan.problems
-    record.save()
-    job = Job(run_id=record.run_id, config=config, output=output, versions=versions(), force=force)
-    status: RunStatus = "aborted"
-    try:
-        with closing(_outcomes(replace(plan, tasks=tuple(known)), job, record)) as outcomes:
-            for outcome in outcomes:
-                kept = record.add(outcome)
-                if watch is not None:
-                    watch(kept)
-        status = "finished"
-    except KeyboardInterrupt:
-        from job.versions import committed  # noqa: PLC0415 - brings scikit-learn
-
-        done = {outcome.key for outcome in record.outcomes}
-        for outcome in committed([task for task in plan.tasks if task.key not in done], job):
-            record.add(outcome)
-        status = "interrupted"
-    finally:
-        record.finish(status)
-    return record
-
-
-def _outcomes(plan: Plan, job: Job, record: RunRecord) -> Generator[Outcome]:
-    """Start or join Ray, check its nodes, and yield one outcome a task."""
-    if not plan.tasks:
-        return
-    from job.cluster import running  # noqa: PLC0415 - Ray takes seconds to import, and is needed from here on only
-
-    with running(job.config.ray) as cluster:
-        from job.doctor import check_nodes  # noqa: PLC0415 - while the workers import the same
-        from job.pipeline import train  # noqa: PLC0415
-
-        record.cluster = {"nodes": cluster.nodes, "cpus": cluster.cpus}
-        if cluster.joined:
-            check_nodes(job, plan)
-        yield from train(plan.tasks, job, cpus=cluster.cpus)
 
 
 class RayModelTrainer:
@@ -134,11 +74,17 @@ class RayModelTrainer:
             ConfigError, DataError, StoreError: nothing could be trained.
         """
         config = self._targeted(target or {})
-        plan = make_plan(config)
-        self._total, self._outcomes, self._state, self._started = len(plan.tasks), [], "running", time.monotonic()
+        plan = settle(make_plan(config), config, force=force)
+        self._total, self._outcomes, self._state, self._started = (
+            plan.total,
+            list(plan.current),
+            "running",
+            time.monotonic(),
+        )
         try:
-            self._start_ray(config)
-            record = run(config, force=force, watch=self._outcomes.append, plan=plan)
+            if plan.tasks:
+                self._start_ray(config)
+            record = run(config, plan=plan, watch=self._outcomes.append)
         finally:
             self._state = "finished"
         return _results(record)
@@ -194,7 +140,7 @@ class RayModelTrainer:
         return _entry(train_on(model, data, self._config))
 
     def _store(self) -> Store:
-        return Store(self._config.model_trainer.model_directory, options=self._config.storage.options)
+        return open_store(self._config)
 
     def _start_ray(self, config: Config) -> None:
         from job.cluster import running  # noqa: PLC0415 - Ray takes seconds to import

@@ -13,10 +13,11 @@ from job.config import Config, ModelSettings, ModelSpec, load_config, overlay
 from job.environment import versions
 from job.errors import ConfigError, TrainingError
 from job.keys import Key
+from job.loading import load_series
 from job.outcomes import Outcome
 from job.planning import Plan, Task, make_plan
 from job.rows import Job, Prepared
-from job.steps import load_series, samples_of
+from job.steps import samples_of
 from job.store import new_run_id
 from job.versions import commit_version
 from transforms.bars import duration_us

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
+import yaml
 from pydantic import AfterValidator, BeforeValidator, InstanceOf, PlainSerializer
 
 from job.estimators import ALGORITHMS
@@ -14,6 +15,7 @@ from transforms.labels import Label, parse_label
 
 Scalar = bool | int | float | str | None
 
+COUNT_OR_SHARE: Final = "expected a count such as 10, or a share such as 0.05 or 5%"
 YEARS: Final = (1900, 2200)
 """Bars outside of these years are taken for a slip, as arithmetic on times ends with year 1 and year 9999."""
 
@@ -64,6 +66,20 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def _count_or_share(value: object) -> object:
+    """Read `5`, `0.05` and `5%`: a whole number is a count, anything below 1 a share."""
+    if isinstance(value, str):
+        try:
+            share = value.strip().endswith("%")
+            value = float(value.strip().rstrip("%")) / 100 if share else yaml.safe_load(value)
+        except (ValueError, yaml.YAMLError):
+            raise ValueError(COUNT_OR_SHARE) from None
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if not whole and not (isinstance(value, float) and 0 < value < 1):
+        raise ValueError(COUNT_OR_SHARE)
+    return value
+
+
 def _plausible(value: datetime) -> datetime:
     """Read a time without a zone as UTC; refuse years without bars."""
     first, last = YEARS
@@ -77,4 +93,5 @@ FeatureName = Annotated[str, _one_of(tuple(FEATURES), "feature")]
 Algorithm = Annotated[str, _one_of(tuple(ALGORITHMS), "algorithm")]
 LabelSetting = Annotated[InstanceOf[Label], BeforeValidator(parse_label), PlainSerializer(Label.definition)]
 Names = BeforeValidator(_names)
+CountOrShare = Annotated[int | float, BeforeValidator(_count_or_share)]
 Time = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_plausible)]

@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -17,18 +19,21 @@ import pytest
 import ray.data
 from ray.exceptions import ObjectLostError
 
-from job import pipeline
+from job import bundles, pipeline
 from job.cluster import ask_nodes, running
 from job.config import Config, load_config
+from job.keys import Key
+from job.notes import Note
 from job.outcomes import Outcome
 from job.pipeline import train_aligned
 from job.rows import Job
+from job.running import run
 from job.runs import RunRecord
 from job.steps import load_bars
-from job.store import Store, keys, load, read_catalogue
+from job.store import Store, keys, listed_versions, load, read_catalogue
 from job.store import versions as versions_in
 from job.synth import make_bars, write_world
-from job.trainer import resolved, run
+from job.trainer import resolved
 
 FAST = {
     "analyst_models": {"timeframes": ["15m", "1m"], "n_estimators": 10},
@@ -226,14 +231,14 @@ def test_one_bad_series_of_a_pool_is_named(bars: Path, tmp_path: Path) -> None:
 
 def test_a_dataset_that_ray_gives_up_runs_again(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken_once(bundles: Any, job: Job) -> Iterator[Outcome]:
-        if job.attempt == 1:
+        if job.round == 1:
             raise ObjectLostError("a block", None, "")
         yield from train_aligned(bundles, job)
 
     monkeypatch.setattr(pipeline, "train_aligned", broken_once)
     record = run(config_for(bars, tmp_path, data={"symbols": ["SYN00USDT"]}))
     assert record.counts["trained"] == 3
-    assert {one.attempts for one in record.outcomes} == {2}
+    assert {one.attempts for one in record.outcomes} == {1}, "no worker had begun any of them"
 
 
 def test_a_dataset_that_never_works_fails_its_tasks(
@@ -298,23 +303,74 @@ def test_datasets_of_the_caller_keep_their_settings(trained: tuple[RunRecord, St
     assert ray.data.DataContext.get_current().max_errored_blocks == 0
 
 
-def test_a_killed_worker_costs_only_time(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kill a worker while it trains: its bundle's models are trained again, each alone."""
-    import psutil
+def kill_who_trains(store: Path, key: Key, killed: list[int], *, times: int) -> threading.Thread:
+    """Start a thread that kills, `times` times, the worker whose note says that it trains `key`."""
 
-    killed: list[int] = []
+    def watch() -> None:
+        deadline = time.monotonic() + 120
+        while len(killed) < times and time.monotonic() < deadline:
+            for file in store.glob("runs/*.attempts/*.json"):
+                note = Note(**json.loads(file.read_bytes()))
+                if Key(*note.key) == key and note.doing == "training" and note.pid not in killed:
+                    os.kill(note.pid, signal.SIGKILL)
+                    killed.append(note.pid)
+            time.sleep(0.02)
 
-    def kill_first(outcome: Outcome) -> None:
-        if not killed:
-            for process in psutil.process_iter(["cmdline"]):
-                if any("ray::" in part and "MapBatches" in part for part in process.info["cmdline"] or []):
-                    os.kill(process.pid, signal.SIGKILL)
-                    killed.append(process.pid)
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
 
-    record = run(config_for(bars, tmp_path, model_trainer={"cv_folds": 5}), watch=kill_first)
-    assert killed
+
+SLOW_TACTICIAN = {"tactician_models": {"n_estimators": 3_000}}
+"""A fit of seconds, in which a worker can be found and killed."""
+
+
+def test_a_killed_worker_costs_its_own_model_an_attempt(bars: Path, tmp_path: Path) -> None:
+    key, killed = Key("synthetic", "SYN00USDT", "1m", "tactician"), list[int]()
+    config = config_for(bars, tmp_path, model_trainer={**SLOW_TACTICIAN})
+    thread = kill_who_trains(tmp_path, key, killed, times=1)
+    record = run(config)
+    thread.join()
+    assert len(killed) == 1
     assert record.counts["trained"] == 6
-    assert max(one.attempts for one in record.outcomes) == 2
+    assert {one.key: one.attempts for one in record.outcomes if one.attempts > 1} == {key: 2}
+    assert not list(tmp_path.glob("runs/*.attempts"))
+
+
+def test_a_model_that_kills_its_worker_each_time_fails_alone(
+    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bundle of three: the poisoned model ends failed with its cause, the other two lose nothing but time."""
+    monkeypatch.setattr(bundles, "BUNDLES_A_CPU", 1)
+    key, killed = Key("synthetic", "SYN00USDT", "1m", "tactician"), list[int]()
+    config = config_for(bars, tmp_path, data={"symbols": ["SYN00USDT"]}, model_trainer={**SLOW_TACTICIAN})
+    thread = kill_who_trains(tmp_path, key, killed, times=3)
+    record = run(config)
+    thread.join()
+    assert len(killed) == 3
+    assert record.counts == {"trained": 2, "current": 0, "failed": 1, "current_not_latest": 0, "not_run": 0}
+    assert {one.attempts for one in record.outcomes if one.status == "trained"} == {1}
+    (failure,) = record.failures
+    assert (failure.key, failure.attempts) == (key, 3)
+    assert failure.error is not None
+    assert failure.error["type"] == "WorkerDied"
+    assert f"process {killed[-1]} on node" in failure.error["message"]
+    assert "died while training: killed, out of memory" in failure.error["message"]
+    torn = [one for one in listed_versions(Store(str(tmp_path)).list()) if not one.committed]
+    assert not torn
+
+
+def test_a_model_that_takes_too_long_fails_alone(bars: Path, tmp_path: Path) -> None:
+    key = Key("synthetic", "SYN00USDT", "1m", "tactician")
+    slow = {"tactician_models": {"n_estimators": 1_000_000}, "task_timeout_s": 6}
+    record = run(config_for(bars, tmp_path, data={"symbols": ["SYN00USDT"]}, model_trainer=slow))
+    assert record.counts["trained"] == 2
+    (failure,) = record.failures
+    assert (failure.key, failure.attempts) == (key, 1)
+    assert failure.error is not None
+    assert failure.error["type"] == "TaskTimeout"
+    assert "training took longer than model_trainer.task_timeout_s (6 s)" in failure.error["message"]
+    assert "fit" in failure.error["stack"]
 
 
 def test_lookback_start_and_end_limit_the_samples_but_not_the_warmup(bars: Path, tmp_path: Path) -> None:

@@ -7,21 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from job.bundles import Bundle, bundle, by_series
 from job.config import Config, load_config
 from job.errors import ConfigError
 from job.fingerprints import fingerprint
 from job.keys import Key
-from job.planning import (
-    Bundle,
-    Task,
-    bundle,
-    by_series,
-    describe_plan,
-    make_plan,
-    plan_tasks,
-    too_fine,
-    with_known,
-)
+from job.planning import Plan, Task, describe_plan, make_plan, plan_tasks, too_fine
+from job.resuming import with_known
 from job.sources import Series, SourceFile
 from transforms.labels import Direction
 
@@ -154,7 +146,7 @@ def test_parameters_that_an_estimator_does_not_take_are_refused_before_anything_
 
 
 def test_a_plan_is_described_by_kind() -> None:
-    described = describe_plan(plan_tasks([series("BTC"), series("ETH")], Config()))
+    described = describe_plan(Plan(tuple(plan_tasks([series("BTC"), series("ETH")], Config()))))
     assert described["models"] == 10
     assert [kind["models"] for kind in described["kinds"]] == [2] * 5
     assert described["cpu_seconds"] > 0
@@ -174,5 +166,5 @@ def test_timeframes_that_bars_do_not_make_are_noted_once_for_all_series() -> Non
 
 
 def test_kinds_are_described_from_the_longest_timeframe_to_the_shortest() -> None:
-    kinds = describe_plan(plan_tasks([series("BTC")], Config()))["kinds"]
+    kinds = describe_plan(Plan(tuple(plan_tasks([series("BTC")], Config()))))["kinds"]
     assert [kind["timeframe"] for kind in kinds] == ["1h", "15m", "5m", "1m", "1m"]

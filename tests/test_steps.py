@@ -9,17 +9,20 @@ import pytest
 from job.config import Config, load_config
 from job.environment import versions
 from job.errors import DataError
+from job.loading import load_series
 from job.planning import make_plan
 from job.rows import Job
-from job.steps import load_series, remedy_for, samples_of
+from job.steps import remedy_for, samples_of
 from job.synth import EPOCH, make_bars
 
 
 def job_of(folder: Path, bars: pl.DataFrame, *settings: str) -> Job:
     """Write one series and return the job that reads it."""
     bars.write_parquet(folder / "BTC-1m.parquet")
-    config = load_config({"data": {"input": str(folder)}}, settings)
-    return Job(run_id="20240101_000000_abcdef", config=config, output=str(folder / "store"), versions=versions())
+    store = str(folder / "store")
+    given = {"data": {"input": str(folder)}, "model_trainer": {"model_directory": store}}
+    config = load_config(given, settings)
+    return Job(run_id="20240101_000000_abcdef", config=config, output=store, versions=versions())
 
 
 @pytest.mark.parametrize(

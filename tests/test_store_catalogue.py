@@ -53,8 +53,10 @@ def metadata_of(key: Key, version: str) -> dict[str, Any]:
 
 
 def put(store: Store, key: Key = KEY, version: str = VERSION) -> Summary:
-    """Write a version's metadata and return its summary."""
+    """Write a version, its artefacts empty, and return its summary."""
     metadata = metadata_of(key, version)
+    for artefact in ("", "_scaler"):
+        store.create(f"{key.folder}/{version}{artefact}.skops", b"")
     store.create(f"{key.folder}/{version}.json", json.dumps(metadata).encode())
     return summarise(metadata)
 
@@ -123,7 +125,7 @@ def test_a_version_that_is_gone_is_not_listed(store: Store) -> None:
     write_catalogue(store, [kept, gone])
     store.remove(f"{ETHER.folder}/{VERSION}.json")
     assert versions(store) == [kept]
-    assert rebuild(store) == read_catalogue(store) == [kept]
+    assert rebuild(store).summaries == read_catalogue(store) == [kept]
 
 
 @pytest.mark.parametrize(
@@ -202,10 +204,19 @@ def test_a_catalogue_from_the_future_is_refused(store: Store) -> None:
         read_catalogue(store)
 
 
-def test_damaged_metadata_is_named(store: Store) -> None:
-    store.create(f"{KEY.folder}/{VERSION}.json", b"{}")
-    with pytest.raises(StoreError, match=rf"{KEY.folder}/{VERSION}\.json is damaged"):
-        versions(store)
+def test_damaged_metadata_is_named_and_its_version_left_out(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    put(store)
+    good = put(store, KEY, LATER)
+    store.replace(f"{KEY.folder}/{VERSION}.json", b"{}")
+    assert versions(store) == [good]
+    assert f"{KEY.folder}/{VERSION}.json is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("absent", ["", "_scaler"])
+def test_metadata_without_its_artefacts_is_no_version(store: Store, absent: str) -> None:
+    put(store)
+    store.remove(f"{KEY.folder}/{VERSION}{absent}.skops")
+    assert (versions(store), keys(store)) == ([], [])
 
 
 def test_fingerprints_are_compared_by_their_start() -> None:

@@ -184,7 +184,9 @@ def test_readers_of_a_replaced_file_see_all_of_it(folder: Store) -> None:
 
 
 def test_temporary_names_say_who_writes() -> None:
-    name = local.temporary_name()
+    name = local.temporary_name("20231201_120000_a1b2c3")
     assert local.is_temporary(name)
-    assert name.startswith(f".{os.getpid()}-")
+    assert name.startswith(f".20231201_120000_a1b2c3-{os.getpid()}-")
+    assert local.writer_of(name) == "20231201_120000_a1b2c3"
+    assert local.writer_of(local.temporary_name()) == ""
     assert not local.is_temporary("analyst_1h_20231201_120000_a1b2c3.json")

@@ -233,6 +233,14 @@ def test_a_missing_artefact_is_named(memory: Store, path: str) -> None:
     commit_one(memory)
     memory.remove(path)
     with pytest.raises(StoreError, match=f"{path} is missing although its version is committed; train the model again"):
+        load(memory, KEY, VERSION)
+
+
+@pytest.mark.parametrize("path", [MODEL, SCALER])
+def test_a_version_that_misses_an_artefact_is_not_the_latest(memory: Store, path: str) -> None:
+    commit_one(memory)
+    memory.remove(path)
+    with pytest.raises(StoreError, match="holds no model"):
         load(memory, KEY)
 
 

@@ -2,7 +2,7 @@
 
 from job.sources.finding import find_series
 from job.sources.formats import FORMATS, Format
-from job.sources.reading import expected_rows, read_series
+from job.sources.reading import as_listed, expected_rows, read_series
 from job.sources.series import Found, Series, SourceFile
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Found",
     "Series",
     "SourceFile",
+    "as_listed",
     "expected_rows",
     "find_series",
     "read_series",

@@ -19,10 +19,11 @@ from job.values import did_you_mean
 from transforms.bars import duration_us
 
 
-def find_series(settings: DataSettings) -> Found:
+def find_series(settings: DataSettings, *, store: str | None = None) -> Found:
     """Find all series below `data.input`: a file, a folder, a glob, on any storage.
 
-    Where the files state their exchange, `data.exchange` chooses among these; elsewhere it names them.
+    Where the files state their exchange, `data.exchange` chooses among these; elsewhere it names them. What lies in the
+    model store, if that is a folder below the input, is no bars.
 
     Raises:
         ConfigError: a setting of the data is unknown.
@@ -31,7 +32,9 @@ def find_series(settings: DataSettings) -> Found:
     check(settings)
     if settings.input is None:
         raise ConfigError("data.input is not set: give a file, a folder or a URL with bars, such as --input bars/")
-    parts = parts_of(list_files(settings.input, settings.options), settings)
+    listed = list_files(settings.input, settings.options)
+    inside = store is not None and f"{shown(store)}/".startswith(shown(settings.input).rstrip("/") + "/")
+    parts = parts_of([file for file in listed if not inside or not shown(file.url).startswith(f"{store}/")], settings)
     found = _grouped(_asked(_on_exchange(parts, settings), settings), settings)
     if not found.series and not found.problems:
         formats = f"known formats: {', '.join(FORMATS)}"

@@ -10,12 +10,15 @@ from job.errors import DataError
 from job.sources.formats import FORMATS, rows_by_size
 from job.sources.layouts import Edge
 from job.sources.series import Series, SourceFile
-from job.sources.storage import patiently
+from job.sources.storage import list_files, patiently
 from job.sources.tables import Raw, place
 from transforms.bars import duration_us, infer_timeframe
 
 AT_ONCE: Final = 4
 """Files fetched at the same time: hides the latency of a bucket without holding more than a few of them as text."""
+
+STAMPS_AT_ONCE: Final = 16
+"""Files asked for at the same time: each is one short request."""
 
 
 def read_series(series: Series, settings: DataSettings) -> pl.DataFrame:
@@ -75,6 +78,21 @@ def _inferred(bars: pl.DataFrame, series: Series) -> str:
             f"{place(series.files[0])}: times mark the end of bars, and the rows do not tell how long these are; "
             "set data.timeframe, such as 1m"
         ) from None
+
+
+def as_listed(series: Series, settings: DataSettings) -> bool:
+    """Tell whether the files of a series are still those that were listed: none is gone, changed or replaced."""
+    stamps = {file.url: file.stamp for file in series.files}
+
+    def same(url: str) -> bool:
+        try:
+            (found,) = list_files(url, settings.options)
+        except DataError:
+            return False
+        return found.stamp == stamps[url]
+
+    with ThreadPoolExecutor(STAMPS_AT_ONCE) as pool:
+        return all(pool.map(same, stamps))
 
 
 def expected_rows(series: Series) -> int:

@@ -3,6 +3,7 @@
 from job.store.artefacts import FORMATS
 from job.store.catalogue import (
     CATALOGUE,
+    SUMMARY_SCORES,
     Summary,
     key_of,
     keys,
@@ -14,11 +15,15 @@ from job.store.catalogue import (
     write_catalogue,
 )
 from job.store.files import ExistingFileError, MissingFileError, Store
+from job.store.listings import forget_listing, read_listings, write_listing
 from job.store.versions import (
     LATEST,
+    DamagedMetadataError,
+    Listed,
     commit,
     find_version,
     list_versions,
+    listed_versions,
     load,
     new_run_id,
     read_metadata,
@@ -29,18 +34,24 @@ __all__ = [
     "CATALOGUE",
     "FORMATS",
     "LATEST",
+    "SUMMARY_SCORES",
+    "DamagedMetadataError",
     "ExistingFileError",
+    "Listed",
     "MissingFileError",
     "Store",
     "Summary",
     "commit",
     "find_version",
+    "forget_listing",
     "key_of",
     "keys",
     "list_versions",
+    "listed_versions",
     "load",
     "new_run_id",
     "read_catalogue",
+    "read_listings",
     "read_metadata",
     "rebuild",
     "short_fingerprint",
@@ -48,4 +59,5 @@ __all__ = [
     "version_name",
     "versions",
     "write_catalogue",
+    "write_listing",
 ]

@@ -3,12 +3,13 @@
 import json
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from job.errors import StoreError
-from job.keys import Key, decode
+from job.keys import Key
 from job.store.files import MissingFileError, Store
-from job.store.versions import METADATA_NAME, parse_metadata
+from job.store.versions import DamagedMetadataError, Listed, listed_versions, parse_metadata
 
 CATALOGUE: Final = "model_metadata.json"
 CATALOGUE_SCHEMA: Final = 1
@@ -16,19 +17,21 @@ FINGERPRINT_DIGITS: Final = 16
 SIGNIFICANT_DIGITS: Final = 4
 WRITE_ATTEMPTS: Final = 5
 
+SUMMARY_SCORES: Final = ("accuracy", "log_loss", "base_log_loss", "skill", "skill_low", "skill_high")
 KEPT: Final = {
     "created_at": ("created_at",),
     "label_end": ("label_end",),
     "fingerprint": ("fingerprint",),
     "rows": ("data", "samples", "used"),
     "seconds": ("seconds", "training"),
-    **{name: ("scores", name) for name in ("accuracy", "log_loss", "skill", "skill_low", "skill_high")},
+    "peak_mb": ("peak_rss_mb",),
+    **{name: ("scores", name) for name in SUMMARY_SCORES},
 }
 """What a summary keeps beside version and key, and where the metadata has it."""
 
 Summary = dict[str, Any]
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("job.store")
 
 
 def summarise(metadata: Mapping[str, Any]) -> Summary:
@@ -60,26 +63,45 @@ def key_of(summary: Summary) -> Key:
 
 def keys(store: Store) -> list[Key]:
     """Return the key of every model with a committed version, in order."""
-    return sorted({key for key, _ in _committed(store, ()).values()})
+    return sorted({one.key for one in _committed(store, ()).values()})
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """Summaries of all versions, and what is wrong with the metadata of those left out."""
+
+    summaries: list[Summary]
+    problems: list[StoreError]
 
 
 def versions(store: Store, *prefixes: str, catalogue: Iterable[Summary] | None = None) -> list[Summary]:
     """Return a summary of each committed version below the folders `prefixes` (default: all), by key and then by age.
 
     What is committed is what a listing shows; summaries come from `catalogue` (default: the stored one), and only
-    the metadata of versions that it lacks is read.
+    the metadata of versions that it lacks is read. Where that is damaged, the version is left out and a warning logged.
 
     Raises:
-        StoreError: metadata that is not in the catalogue is damaged or newer than this code reads.
+        StoreError: metadata that is not in the catalogue is newer than this code reads.
     """
+    cached = read_catalogue(store) if catalogue is None else catalogue
+    found = _summaries(store, prefixes, cached)
+    for problem in found.problems:
+        logger.warning("%s", problem)
+    return found.summaries
+
+
+def _summaries(store: Store, prefixes: Iterable[str], catalogue: Iterable[Summary]) -> Rebuilt:
     committed = _committed(store, prefixes)
-    cached = {_path(one): one for one in (read_catalogue(store) if catalogue is None else catalogue)}
+    cached = {_path(one): one for one in catalogue}
     read = store.read_many(path for path in committed if path not in cached)
-    found = [cached[path] for path in committed if path in cached]
+    found, problems = [cached[path] for path in committed if path in cached], list[StoreError]()
     for path, data in read.items():
-        key, version = committed[path]
-        found.append(summarise(parse_metadata(data, key, version, where=f"{store.url}/{path}")))
-    return sorted(found, key=_order)
+        one = committed[path]
+        try:
+            found.append(summarise(parse_metadata(data, one.key, one.version, where=f"{store.url}/{path}")))
+        except DamagedMetadataError as error:
+            problems.append(error)
+    return Rebuilt(sorted(found, key=_order), problems)
 
 
 def read_catalogue(store: Store) -> list[Summary]:
@@ -116,11 +138,15 @@ def write_catalogue(store: Store, summaries: Iterable[Summary]) -> None:
         _replace(store, (stored | ours).values())
 
 
-def rebuild(store: Store) -> list[Summary]:
-    """Make the catalogue anew from the metadata of every version, and return it."""
-    summaries = versions(store, catalogue=())
-    _replace(store, summaries)
-    return summaries
+def rebuild(store: Store) -> Rebuilt:
+    """Make the catalogue anew from the metadata of every version, and return what it holds.
+
+    Raises:
+        StoreError: metadata is newer than this code reads.
+    """
+    rebuilt = _summaries(store, (), ())
+    _replace(store, rebuilt.summaries)
+    return rebuilt
 
 
 def _replace(store: Store, summaries: Iterable[Summary]) -> None:
@@ -134,21 +160,9 @@ def _compact(summary: Summary) -> str:
     return json.dumps(summary, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _committed(store: Store, prefixes: Iterable[str]) -> dict[str, tuple[Key, str]]:
-    """Return key and version of every metadata file below `prefixes`, by path."""
-    located = ((path, _locate(path)) for path in store.list(*prefixes) if path.endswith(".json"))
-    return {path: found for path, found in located if found is not None}
-
-
-def _locate(path: str) -> tuple[Key, str] | None:
-    """Return the key and version whose metadata stands at `path`; None for any other file."""
-    exchange, _, rest = path.partition("/")
-    symbol, _, name = rest.partition("/")
-    match = METADATA_NAME.fullmatch(name)
-    if match is None:
-        return None
-    key = Key(decode(exchange), decode(symbol), match["timeframe"], match["model_type"])
-    return (key, match["version"]) if key.folder == f"{exchange}/{symbol}" else None
+def _committed(store: Store, prefixes: Iterable[str]) -> dict[str, Listed]:
+    """Return every committed version below `prefixes` by the path of its metadata."""
+    return {one.files[".json"]: one for one in listed_versions(store.list(*prefixes)) if one.committed}
 
 
 def _path(summary: Summary) -> str:

@@ -3,9 +3,9 @@
 import errno
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -44,15 +44,17 @@ class Store:
     Args:
         url: a local folder or an fsspec URL (`s3://bucket/models`, `memory://x`).
         options: passed to the file system: endpoint, credentials. They never show in a message or in `repr`.
+        writer: the run that writes; files it leaves half written tell it.
 
     Raises:
         StoreError: the URL's protocol is unknown or its package is not installed, or the URL holds a password.
     """
 
-    def __init__(self, url: str, *, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, url: str, *, options: Mapping[str, Any] | None = None, writer: str = "") -> None:
         absolute = url if "://" in url else str(Path(url).expanduser().absolute())
         self.url = re.sub(r"(?<=[^:/])/+$", "", absolute)
         self._options = dict(options or {})
+        self._writer = writer
         self._files, root = _open(self.url, self._options)
         self._root = root.rstrip("/")
         self._local = isinstance(self._files, LocalFileSystem)
@@ -61,8 +63,8 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({self.url!r})"
 
-    def __reduce__(self) -> tuple[Callable[..., "Store"], tuple[str, dict[str, Any]]]:
-        return _reopen, (self.url, self._options)
+    def __reduce__(self) -> tuple[Callable[..., "Store"], tuple[str, dict[str, Any], str]]:
+        return _reopen, (self.url, self._options, self._writer)
 
     def create(self, path: str, data: bytes) -> None:
         """Write a new file; it appears whole or not at all, and of several writers one wins.
@@ -111,9 +113,12 @@ class Store:
 
     def list(self, *prefixes: str) -> list[str]:
         """Return the sorted paths of all whole files below the folders `prefixes` (default: all)."""
-        with ThreadPoolExecutor(CONCURRENT_READS) as pool:
-            listings = [*pool.map(self._list, prefixes or ("",))]
-        return sorted({path for listing in listings for path in listing})
+        return [path for path in self._listed(prefixes) if not local.is_temporary(path.rpartition("/")[2])]
+
+    def unfinished(self) -> dict[str, str]:
+        """Return the writer of every file that is being written, or was when its writer died, by path."""
+        names = {path: path.rpartition("/")[2] for path in self._listed(())}
+        return {path: local.writer_of(name) for path, name in names.items() if local.is_temporary(name)}
 
     def remove(self, path: str) -> None:
         """Delete a file; it is no error if it is gone already."""
@@ -121,6 +126,11 @@ class Store:
             self._attempt("delete", path, lambda: self._files.rm_file(self._at(path)))
         except FileNotFoundError:
             return
+
+    def remove_folder(self, path: str) -> None:
+        """Delete a folder with all below it; it is no error if it is gone already."""
+        with suppress(FileNotFoundError):
+            self._attempt("delete", path, lambda: self._files.rm(self._at(path), recursive=True))
 
     def check_writable(self) -> None:
         """Create and delete a file, and see that a second writer of it is refused.
@@ -150,7 +160,7 @@ class Store:
     def _create(self, path: str, data: bytes) -> None:
         target = self._at(path)
         if self._local:
-            local.create(Path(target), data)
+            local.create(Path(target), data, writer=self._writer)
             return
         self._require_exclusive()
         try:
@@ -164,7 +174,7 @@ class Store:
 
     def _replace(self, path: str, data: bytes) -> None:
         if self._local:
-            local.replace(Path(self._at(path)), data)
+            local.replace(Path(self._at(path)), data, writer=self._writer)
         else:
             self._files.pipe_file(self._at(path), data)
 
@@ -175,15 +185,20 @@ class Store:
                 "each other; choose a local or mounted folder, s3://, gs:// or az://"
             )
 
+    def _listed(self, prefixes: Iterable[str]) -> Sequence[str]:
+        """Return the sorted paths of all files below `prefixes`, or of all there are."""
+        with ThreadPoolExecutor(CONCURRENT_READS) as pool:
+            listings = [*pool.map(self._list, tuple(prefixes) or ("",))]
+        return sorted({path for listing in listings for path in listing})
+
     def _list(self, prefix: str) -> Iterator[str]:
         folder = self._at(prefix) if prefix else self._root
         strict = {"on_error": "raise"} if self._local else {}
         try:
             found = self._attempt("list", prefix, lambda: self._files.find(folder or "/", **strict))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return iter(())
-        paths = (path[len(self._root) :].lstrip("/") for path in found)
-        return (path for path in paths if not local.is_temporary(path.rpartition("/")[2]))
+        return (path[len(self._root) :].lstrip("/") for path in found)
 
     def _read_or_none(self, path: str) -> bytes | None:
         try:
@@ -215,8 +230,8 @@ def _is_answer(action: str, error: Exception) -> bool:
     return action != "write" and isinstance(error, FileNotFoundError | NotADirectoryError)
 
 
-def _reopen(url: str, options: dict[str, Any]) -> Store:
-    return Store(url, options=options)
+def _reopen(url: str, options: dict[str, Any], writer: str) -> Store:
+    return Store(url, options=options, writer=writer)
 
 
 def _open(url: str, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, str]:

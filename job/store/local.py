@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ TEMPORARY: Final = ".tmp"
 """Suffix of files that are being written; they are no part of the store."""
 
 
-def create(target: Path, data: bytes) -> None:
+def create(target: Path, data: bytes, *, writer: str = "") -> None:
     """Write a file that did not exist before: a temporary file beside it, synced, gets its name by a hard link.
 
     Raises:
@@ -23,7 +22,7 @@ def create(target: Path, data: bytes) -> None:
         NotADirectoryError: a file stands where a folder is needed.
         StoreError: the file system has no hard links, without which two writers could not be told apart.
     """
-    with _staged(target, data) as staged:
+    with _staged(target, data, writer) as staged:
         try:
             os.link(staged, target)
         except OSError as error:
@@ -36,9 +35,9 @@ def create(target: Path, data: bytes) -> None:
     _sync_folder(target.parent)
 
 
-def replace(target: Path, data: bytes) -> None:
+def replace(target: Path, data: bytes, *, writer: str = "") -> None:
     """Write a file in place of what was there: readers see the old bytes or the new ones, never a part."""
-    with _staged(target, data) as staged:
+    with _staged(target, data, writer) as staged:
         staged.replace(target)
     _sync_folder(target.parent)
 
@@ -48,19 +47,24 @@ def is_temporary(name: str) -> bool:
     return name.startswith(".") and name.endswith(TEMPORARY)
 
 
-def temporary_name() -> str:
-    """Return a new name that says which process on which host is writing: `.4711-host-0a1b2c3d.tmp`."""
-    return f".{os.getpid()}-{socket.gethostname()}-{secrets.token_hex(4)}{TEMPORARY}"
+def temporary_name(writer: str = "") -> str:
+    """Return a new name that says which run and process is writing: `.20231201_120000_a1b2c3-4711-0a1b2c3d.tmp`."""
+    return f".{writer}-{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}"
+
+
+def writer_of(name: str) -> str:
+    """Return the writer that a temporary name tells, empty if none did."""
+    return name[1:].partition("-")[0]
 
 
 @contextmanager
-def _staged(target: Path, data: bytes) -> Iterator[Path]:
+def _staged(target: Path, data: bytes, writer: str) -> Iterator[Path]:
     """Yield a synced temporary file beside `target` that holds `data`, and remove it if it is still there."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise NotADirectoryError(error.errno, "Not a directory", str(target.parent)) from error
-    staged = target.parent / temporary_name()
+    staged = target.parent / temporary_name(writer)
     try:
         with staged.open("xb") as file:
             file.write(data)

@@ -4,13 +4,13 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from job.errors import StoreError
-from job.keys import Key
+from job.keys import Key, decode
 from job.store.artefacts import FORMATS, Format, dump, parse
 from job.store.files import ExistingFileError, MissingFileError, Store
 
@@ -22,9 +22,48 @@ ROLES: Final = {"model": "", "scaler": "_scaler"}
 
 LATEST: Final = "latest"
 RUN_ID: Final = r"\d{8}_\d{6}_[0-9a-f]{6}"
-METADATA_NAME: Final = re.compile(
-    rf"(?P<version>(?P<model_type>[A-Za-z0-9_]+)_(?P<timeframe>[1-9]\d*[smhd])_{RUN_ID})\.json"
+PART_NAME: Final = re.compile(
+    rf"(?P<version>(?P<model_type>[A-Za-z0-9_]+)_(?P<timeframe>[1-9]\d*[smhd])_(?P<run_id>{RUN_ID}))"
+    rf"(?P<part>\.json|(?:_scaler)?\.(?:{'|'.join(FORMATS)}))"
 )
+"""Name of a file that is part of a version: its metadata or one of its artefacts."""
+
+
+class DamagedMetadataError(StoreError):
+    """Metadata that says nothing of its version, or speaks of another one."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A version as a listing shows it: its key, its run, and its files' paths by what they add to its name."""
+
+    key: Key
+    version: str
+    run_id: str
+    files: Mapping[str, str]
+
+    @property
+    def committed(self) -> bool:
+        """Whether all of it is there: a version without its artefacts cannot be loaded, and is none."""
+        whole = any({f"{suffix}.{kind}" for suffix in ROLES.values()} <= self.files.keys() for kind in FORMATS)
+        return whole and ".json" in self.files
+
+
+def listed_versions(paths: Iterable[str]) -> list[Listed]:
+    """Return the versions that files of a store belong to, committed or not, in order; other files are passed over."""
+    found: dict[tuple[Key, str], Listed] = {}
+    for path in paths:
+        place, _, name = path.rpartition("/")
+        exchange, _, symbol = place.partition("/")
+        part = PART_NAME.fullmatch(name)
+        if part is None:
+            continue
+        key = Key(decode(exchange), decode(symbol), part["timeframe"], part["model_type"])
+        if not exchange or not symbol or key.folder != place:
+            continue
+        one = found.setdefault((key, part["version"]), Listed(key, part["version"], part["run_id"], {}))
+        found[key, part["version"]] = replace(one, files={**one.files, part["part"]: path})
+    return [found[name] for name in sorted(found)]
 
 
 def new_run_id(now: datetime) -> str:
@@ -134,8 +173,7 @@ def find_version(store: Store, key: Key, version: str = LATEST) -> dict[str, Any
 
 def list_versions(store: Store, key: Key) -> list[str]:
     """Return the names of a model's committed versions, oldest first."""
-    names = (path.rpartition("/")[2].removesuffix(".json") for path in store.list(key.folder) if path.endswith(".json"))
-    return sorted(name for name in names if _is_version(key, name))
+    return [one.version for one in listed_versions(store.list(key.folder)) if one.committed and one.key == key]
 
 
 def read_metadata(store: Store, key: Key, version: str) -> dict[str, Any]:
@@ -155,13 +193,15 @@ def parse_metadata(data: bytes, key: Key, version: str, *, where: str) -> dict[s
         metadata: dict[str, Any] = json.loads(data)
         schema, owner = metadata["schema_version"], (metadata["key"], metadata["version"])
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise StoreError(f"{where} is damaged ({error}); delete the version or train the model again") from None
+        raise DamagedMetadataError(
+            f"{where} is damaged ({error}); delete the version or train the model again"
+        ) from None
     if not isinstance(schema, int) or schema > SCHEMA_VERSION:
         raise StoreError(
             f"{where} has metadata schema {schema!r}, newer than the {SCHEMA_VERSION} that this release reads; upgrade"
         )
     if owner != (asdict(key), version):
-        raise StoreError(f"{where} describes another model ({metadata['version']}); it was moved or altered")
+        raise DamagedMetadataError(f"{where} describes another model ({metadata['version']}); it was moved or altered")
     return metadata
 
 

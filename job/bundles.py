@@ -1,0 +1,70 @@
+"""Which tasks share one reading of the bars, and in what order they start."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Final
+
+from job.planning import Task
+from job.sources import Series
+
+LONGEST_BUNDLE_S: Final = 30.0
+BUNDLES_A_CPU: Final = 3
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Tasks of one series that share one reading of its bars."""
+
+    series: Series
+    tasks: tuple[Task, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Estimated CPU seconds of all its fits."""
+        return sum(task.seconds for task in self.tasks)
+
+
+def bundle(tasks: Iterable[Task], *, cpus: int) -> list[Bundle]:
+    """Pack tasks of one series into bundles, longest bundle first.
+
+    A bundle is kept so short that every CPU gets several of them, and no longer than half a minute of fits; a task
+    that is longer by itself is a bundle of its own.
+    """
+    pending = sorted(tasks, key=lambda task: (task.series[0].exchange, task.series[0].symbol, -task.seconds, task.key))
+    limit = min(LONGEST_BUNDLE_S, sum(task.seconds for task in pending) / (BUNDLES_A_CPU * cpus))
+    bundles = [
+        Bundle(series, part)
+        for series, own in groupby(pending, key=lambda task: task.series[0])
+        for part in _pack(own, limit)
+    ]
+    return sorted(bundles, key=lambda one: -one.seconds)
+
+
+def _pack(tasks: Iterable[Task], limit: float) -> Iterator[tuple[Task, ...]]:
+    part: list[Task] = []
+    for task in tasks:
+        if part and sum(one.seconds for one in part) + task.seconds > limit:
+            yield tuple(part)
+            part = []
+        part.append(task)
+    if part:
+        yield tuple(part)
+
+
+def singles(tasks: Iterable[Task]) -> list[Bundle]:
+    """Return bundles of one task, longest first."""
+    return sorted((Bundle(task.series[0], (task,)) for task in tasks), key=lambda one: -one.seconds)
+
+
+def by_series(tasks: Iterable[Task]) -> list[Bundle]:
+    """Return a bundle for every series, with the pooled tasks that need it.
+
+    There a task names this series only: what travels stays as long as the series, not as their square.
+    """
+    needed: dict[Series, list[Task]] = {}
+    for task in tasks:
+        for series, listed in zip(task.series, task.listed or [None] * len(task.series), strict=True):
+            needed.setdefault(series, []).append(replace(task, series=(series,), listed=(listed,)))
+    ordered = sorted(needed.items(), key=lambda item: (item[0].exchange, item[0].symbol))
+    return [Bundle(series, tuple(own)) for series, own in ordered]

@@ -1,0 +1,104 @@
+"""Rounds: what a run does about workers that die, so that each death costs its own model an attempt and no other."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain, count
+from typing import Final
+
+from job.keys import Key
+from job.notes import Note, read_notes
+from job.outcomes import Outcome, failed, of_version
+from job.planning import Task
+from job.rows import Job
+from job.store import listed_versions, read_metadata, version_name
+
+log = logging.getLogger("job")
+
+MAX_ATTEMPTS: Final = 3
+"""How often a model is begun whose worker died; failures with a cause are final at once."""
+MAX_IDLE_ROUNDS: Final = 2
+"""How many rounds in a row may begin nothing at all, as when the cluster is gone."""
+
+Missing = dict[Key, Task]
+Round = Callable[[Sequence[Task], Job], Iterator[Outcome]]
+"""Starts every task once and yields the outcomes that come; those of dead workers do not."""
+Deaths = Callable[[], Sequence[str]]
+"""Returns what was said of dead workers since it was last asked."""
+
+
+def in_rounds(tasks: Iterable[Task], job: Job, start: Round, deaths: Deaths) -> Iterator[Outcome]:
+    """Yield one outcome a task, as they end.
+
+    Ray retries nothing. A round's tasks that are left without an outcome run in the next one: those that a worker had
+    begun when it died have an attempt less, all others lose nothing but time.
+    """
+    missing: Missing = {task.key: task for task in tasks}
+    idle = 0
+    for number in count(1):
+        before = len(missing)
+        this = replace(job, round=number)
+        for outcome in chain(start(list(missing.values()), this), committed(missing, this)):
+            del missing[outcome.key]
+            yield outcome
+        said = deaths()
+        notes = read_notes(job.store(), job.run_id, number) if missing else {}
+        begun = {key: note for key, note in notes.items() if key in missing}
+        yield from given_up(begun, missing, said, job)
+        if not missing:
+            return
+        idle = 0 if begun or len(missing) < before else idle + 1
+        if idle == MAX_IDLE_ROUNDS:
+            yield from (failed(key, not_begun(said), attempts=task.attempt) for key, task in missing.items())
+            return
+
+
+def committed(missing: Missing, job: Job) -> Iterator[Outcome]:
+    """Yield outcomes of models that this run committed although their worker's answer was lost."""
+    store, left = job.store(), list(missing.values())
+    versions = {version_name(task.key, job.run_id): task for task in left}
+    if not left:
+        return
+    for one in listed_versions(store.list(*sorted({task.key.folder for task in left}))):
+        if one.committed and one.version in versions and one.key in missing:
+            outcome = of_version(one.key, read_metadata(store, one.key, one.version))
+            yield replace(outcome, attempts=missing[one.key].attempt)
+
+
+def given_up(begun: Mapping[Key, Note], missing: Missing, said: Sequence[str], job: Job) -> Iterator[Outcome]:
+    """Count an attempt for each model that a dead worker had begun; yield, and drop, those that had their last."""
+    for key, note in begun.items():
+        task, error = missing[key], cause(note, said, job)
+        if note.trace is not None or task.attempt >= MAX_ATTEMPTS:
+            del missing[key]
+            yield failed(key, error, attempts=task.attempt)
+        else:
+            log.warning("%s: attempt %d of %d failed: %s", key, task.attempt, MAX_ATTEMPTS, error["message"])
+            missing[key] = replace(task, attempt=task.attempt + 1)
+
+
+def cause(note: Note, said: Sequence[str], job: Job) -> dict[str, str]:
+    """Return why a worker ended, from the note that it left and from what Ray said of dead workers."""
+    where = f"process {note.pid} on node {note.node}"
+    if note.trace is not None:
+        limit = job.config.model_trainer.task_timeout_s or 0.0
+        message = f"{note.doing} took longer than model_trainer.task_timeout_s ({limit:g} s); {where} was ended"
+        return {"type": "TaskTimeout", "where": note.doing, "message": message, "stack": note.trace}
+    for text in said:
+        if f"pid={note.pid}," in text and "memory" in text:
+            message = f"{where} was ended while {note.doing}, since its node ran out of memory: {_memory(text)}"
+            return {"type": "OutOfMemory", "where": note.doing, "message": message}
+    message = f"{where} died while {note.doing}: killed, out of memory, or its node is gone"
+    return {"type": "WorkerDied", "where": note.doing, "message": message}
+
+
+def not_begun(said: Sequence[str]) -> dict[str, str]:
+    """Return the error of models that no worker began, round after round."""
+    reason = f": {said[-1]}" if said else ""
+    return {"type": "NotBegun", "where": "the cluster", "message": f"no worker began this model{reason}"}
+
+
+def _memory(text: str) -> str:
+    """Return the sentence of Ray's message that says how much memory there was and is."""
+    sentences = [one for one in text.split(". ") if "GB" in one]
+    return sentences[0] if sentences else text

@@ -1,0 +1,102 @@
+"""What dead runs left behind: found by their leases, swept once nobody writes it any more."""
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from job.leases import Lease
+from job.notes import folder
+from job.runs import open_marker, record_path
+from job.store import MissingFileError, Store, listed_versions
+
+log = logging.getLogger("job")
+
+MARKER = ".open"
+UNKNOWN_S = 86_400.0
+"""How long files of a run without a record are left alone, such as those of a model trained on samples of one's own."""
+
+
+@dataclass(frozen=True)
+class OtherRun:
+    """Another run whose record is not closed. `expired`: whether its lease has run out, not just its process."""
+
+    run_id: str
+    live: bool
+    expired: bool
+
+
+def other_runs(store: Store, own: str, *, lease_s: float) -> list[OtherRun]:
+    """Return the runs that have begun and not ended, oldest first; log those that are alive."""
+    marked = [path for path in store.list("runs") if path.endswith(MARKER)]
+    ids = [path.removeprefix("runs/").removesuffix(MARKER) for path in marked]
+    runs = [_other_run(store, run_id, lease_s) for run_id in ids if run_id != own]
+    for run in runs:
+        if run.live:
+            log.warning("run %s is writing to %s, too: both will commit what they train", run.run_id, store.url)
+    return runs
+
+
+def sweep(store: Store, own: str, others: Iterable[OtherRun], *, at_end: bool = False) -> int:
+    """Delete what dead runs left half written, close their records, and return the number of files deleted.
+
+    Files are left alone whose run is alive or is this one (unless `at_end`, when its workers are gone), and for a day
+    those of runs that no record tells of. A run's marker goes once its lease has expired: until then, workers that
+    outlive their driver by seconds may still write.
+    """
+    others = list(others)
+    spared = {run.run_id for run in others if run.live} | (set() if at_end else {own})
+    dead = {run.run_id for run in others if not run.live} | ({own} if at_end else set())
+    left = _left_behind(store, dead, spared)
+    for path in left:
+        store.remove(path)
+    for run in others:
+        if not run.live:
+            _close(store, run)
+    return len(left)
+
+
+def _other_run(store: Store, run_id: str, lease_s: float) -> OtherRun:
+    now = datetime.now(UTC)
+    try:
+        lease = Lease.from_record(json.loads(store.read(record_path(run_id)))["lease"])
+    except (MissingFileError, ValueError, LookupError, TypeError):  # it died before, or while, it wrote its record
+        alive = now < _began(run_id) + timedelta(seconds=lease_s)
+        return OtherRun(run_id, live=alive, expired=not alive)
+    return OtherRun(run_id, live=lease.live(now), expired=now >= lease.expires_at)
+
+
+def _left_behind(store: Store, dead: set[str], spared: set[str]) -> list[str]:
+    """Return the unfinished files and the parts of uncommitted versions that nobody will complete."""
+    unfinished = [(run_id, path) for path, run_id in store.unfinished().items()]
+    torn = [one for one in listed_versions(store.list()) if not one.committed]
+    parts = [(one.run_id, path) for one in torn for path in sorted(one.files.values())]
+    long_ago = datetime.now(UTC) - timedelta(seconds=UNKNOWN_S)
+    return [
+        path
+        for run_id, path in unfinished + parts
+        if run_id in dead or (run_id not in spared and _began(run_id) < long_ago)
+    ]
+
+
+def _began(run_id: str) -> datetime:
+    """Return when a run began, by the name that it gave itself."""
+    try:
+        return datetime.strptime(run_id[:15], "%Y%m%d_%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return datetime.now(UTC)
+
+
+def _close(store: Store, run: OtherRun) -> None:
+    """Write into a dead run's record that it ended, and remove its notes; its marker, too, if its lease has expired."""
+    store.remove_folder(folder(run.run_id))
+    try:
+        record = json.loads(store.read(record_path(run.run_id)))
+        if record["status"] == "running":
+            closed = {**record, "status": "aborted", "reason": "its process ended without closing the record"}
+            store.replace(record_path(run.run_id), json.dumps(closed, indent=1).encode())
+    except (MissingFileError, ValueError, LookupError, TypeError) as error:
+        log.warning("the record of run %s cannot be read (%s)", run.run_id, error)
+    if run.expired:
+        store.remove(open_marker(run.run_id))
