@@ -5,37 +5,60 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
-import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from job.errors import ConfigError
+from job.mistakes import mistakes
 from job.paths import shown
-from job.values import Algorithm, CountOrShare, FeatureName, LabelSetting, Names, Scalar, Time, Timeframe, did_you_mean
+from job.values import Algorithm, CountOrShare, FeatureName, LabelSetting, Names, Scalar, Time, Timeframe
+from job.yaml_text import read_yaml
+from transforms.bars import duration_us
 from transforms.features import DEFAULT_FEATURES
-from transforms.labels import Direction, TripleBarrier
+from transforms.labels import Direction, Label, TripleBarrier
 
 SECRET_WORDS: Final = ("key", "secret", "token", "pass", "auth", "credential", "cookie", "sas", "sig", "connection_str")
 MASK: Final = "***"
 
-
 LONGEST_LOOKBACK_DAYS: Final = 36_525.0
+LONGEST_TIMEFRAME: Final = "366d"
+MOST_BARS: Final = 10_000_000
+"""More than any series has: a number of bars beyond it is a slip, and would overflow."""
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _a_number_is_no_truth(cls, value: object, info: ValidationInfo) -> object:
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and {annotation, *get_args(annotation)} & {int, float}:
+            raise ValueError("expected a number")
+        return value
+
+
+def _of_a_year_at_most(timeframe: str) -> str:
+    if duration_us(timeframe) > duration_us(LONGEST_TIMEFRAME):
+        raise ValueError(f"timeframe {timeframe!r}: expected at most {LONGEST_TIMEFRAME}")
+    return timeframe
+
+
+BarTimeframe = Annotated[Timeframe, AfterValidator(_of_a_year_at_most)]
+
 
 class RaySettings(_Section):
     """How to start or join Ray. `address` joins a running cluster; without it a local one is started."""
 
-    num_cpus: int | None = Field(default=None, ge=1)
+    num_cpus: int | None = Field(default=None, ge=1, le=10_000)
     num_gpus: int | None = Field(default=None, ge=0)
     address: str | None = None
     logging_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -58,16 +81,16 @@ class DataSettings(_Section):
 
     input: str | None = None
     format: str = "auto"
-    exchange: str | None = None
-    symbols: Annotated[tuple[str, ...], Names] = ()
-    timeframe: Timeframe | None = None
+    exchange: str | None = Field(default=None, pattern=r"\S")
+    symbols: Annotated[tuple[Annotated[str, Field(pattern=r"\S")], ...], Names] = ()
+    timeframe: BarTimeframe | None = None
     start: Time | None = None
     end: Time | None = None
     lookback_days: float | None = Field(default=None, gt=0, le=LONGEST_LOOKBACK_DAYS)
     columns: dict[str, str] = {}
     timezone: str = "UTC"
     bar_time: Literal["auto", "open", "close"] = "auto"
-    max_fill: int = Field(default=5, ge=0)
+    max_fill: int = Field(default=5, ge=0, le=MOST_BARS)
     min_coverage: float = Field(default=0.8, gt=0, le=1)
     max_rejected: float = Field(default=0.1, ge=0, le=1)
     gaps: Literal["segment", "ignore"] = "segment"
@@ -83,13 +106,28 @@ class DataSettings(_Section):
 class ModelSettings(_Section):
     """One kind of model. `params` are passed to the estimator and win over its defaults."""
 
-    timeframes: Annotated[tuple[Timeframe, ...], Names]
+    timeframes: Annotated[tuple[BarTimeframe, ...], Names]
     algorithm: Algorithm
     label: LabelSetting
     features: Annotated[tuple[FeatureName, ...], Names] = DEFAULT_FEATURES
-    n_estimators: int = Field(default=100, ge=1)
+    n_estimators: int = Field(default=100, ge=1, le=1_000_000)
     max_depth: int | None = Field(default=10, ge=1)
     params: dict[str, Scalar] = {}
+
+    @field_validator("label", mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        if isinstance(value, str) and len(value) > 200:
+            raise ValueError(f"expected something like direction(10), got a text of {len(value)} characters")
+        return value
+
+    @field_validator("label")
+    @classmethod
+    def _within_a_series(cls, value: Label) -> Label:
+        for name, bars in vars(value).items():
+            if isinstance(bars, int) and bars > MOST_BARS:
+                raise ValueError(f"label {value.kind}: {name} must be at most {MOST_BARS} bars, got {bars}")
+        return value
 
     @field_validator("features")
     @classmethod
@@ -102,7 +140,7 @@ class ModelSettings(_Section):
 class AnalystSettings(ModelSettings):
     """Trend models."""
 
-    timeframes: Annotated[tuple[Timeframe, ...], Names] = ("1h", "15m", "5m", "1m")
+    timeframes: Annotated[tuple[BarTimeframe, ...], Names] = ("1h", "15m", "5m", "1m")
     algorithm: Algorithm = "random_forest"
     label: LabelSetting = Direction(horizon=10)
 
@@ -110,7 +148,7 @@ class AnalystSettings(ModelSettings):
 class TacticianSettings(ModelSettings):
     """Entry and exit models."""
 
-    timeframes: Annotated[tuple[Timeframe, ...], Names] = ("1m",)
+    timeframes: Annotated[tuple[BarTimeframe, ...], Names] = ("1m",)
     algorithm: Algorithm = "hist_gradient_boosting"
     label: LabelSetting = TripleBarrier(k=1.5, window=20, horizon=15)
 
@@ -126,9 +164,9 @@ class TrainerSettings(_Section):
     model_directory: str = Field(default="models", min_length=1)
     group_by: Annotated[tuple[str, ...], Names] = GROUPINGS[0]
     test_size: float = Field(default=0.2, gt=0, lt=1)
-    cv_folds: int = Field(default=5, ge=1)
-    embargo: int = Field(default=0, ge=0)
-    random_state: int = Field(default=42, ge=0)
+    cv_folds: int = Field(default=5, ge=1, le=1_000)
+    embargo: int = Field(default=0, ge=0, le=MOST_BARS)
+    random_state: int = Field(default=42, ge=0, lt=2**32)
     max_samples: int = Field(default=2_000_000, ge=1)
     calibrate: Literal["shrink", "none"] = "shrink"
     refit: bool = False
@@ -243,7 +281,7 @@ def load_config(source: Mapping[str, Any] | str | os.PathLike[str], overrides: S
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError("; ".join(_explain(error))) from None
+        raise ConfigError("; ".join(mistakes(error, Config))) from None
 
 
 def merge(settings: Mapping[str, Any], key: str, value: object) -> dict[str, Any]:
@@ -254,15 +292,29 @@ def merge(settings: Mapping[str, Any], key: str, value: object) -> dict[str, Any
 def parse_override(override: str) -> dict[str, Any]:
     """Turn `dotted.key=value` into a nested dict; the value is read as YAML."""
     key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"--set {override!r}: expected dotted.key=value")
     path = key.strip().split(".")
-    if "options" in path or any(word in path[-1] for word in ("secret", "token", "password")):
-        raise ConfigError(f"--set {key}: secrets do not belong on a command line; use the environment or a config file")
+    if not equals or not all(path):
+        raise ConfigError(f"--set {override!r}: expected dotted.key=value")
+    _refuse_secrets(key, path)
     try:
-        return _nest(path, yaml.safe_load(text))
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {key}: {text!r} is not a YAML value; quote it") from None
+        value = read_yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"--set {key}: {text!r} is not a YAML value ({error}); quote it") from None
+    _refuse_secrets(key, [*path, *_keys(value)])
+    return _nest(path, value)
+
+
+def _refuse_secrets(key: str, names: Sequence[str]) -> None:
+    if "options" in names or any(word in name for name in names for word in ("secret", "token", "password")):
+        raise ConfigError(f"--set {key}: secrets do not belong on a command line; use the environment or a config file")
+
+
+def _keys(value: object) -> Iterator[str]:
+    """Yield the keys of a mapping, and those of mappings in it."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield str(name)
+            yield from _keys(inner)
 
 
 def _nest(path: Sequence[str], value: object) -> dict[str, Any]:
@@ -283,51 +335,16 @@ def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
 def read_settings(path: Path) -> dict[str, Any]:
     """Return the mapping in a YAML file; raises ConfigError naming the file."""
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"config file {path}: {error.strerror or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = " ".join(str(error).split())
-        raise ConfigError(f"config file {path} is not YAML: {line}") from None
+    except ValueError as error:
+        raise ConfigError(f"config file {path} is not YAML: {error}") from None
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
         raise ConfigError(f"config file {path}: expected a mapping at the top, got {type(loaded).__name__}")
+    for name in Config.model_fields.keys() & loaded.keys():
+        if not isinstance(loaded[name], dict):  # a flag laid over it would hide it
+            raise ConfigError(f"config file {path}: {name}: expected a section of settings, got {loaded[name]!r:.60}")
     return loaded
-
-
-EXPECTED: Final = {
-    "string_type": "expected text: quote it",
-    "tuple_type": "expected a list such as [A, B]",
-    "dict_type": "expected a mapping of keys to values",
-    "model_type": "expected a section of settings",
-    "model_attributes_type": "expected a section of settings",
-}
-"""Where the validator's own words speak of Python's types: what to write in a settings file."""
-
-
-def _explain(error: ValidationError) -> Iterator[str]:
-    """Yield one clause a problem, naming the dotted key as the user wrote it."""
-    for problem in error.errors():
-        path = [str(part) for part in problem["loc"]]
-        key = ".".join(path)
-        if problem["type"] == "extra_forbidden":
-            yield f"unknown key {key}{did_you_mean(path[-1], _fields_at(path[:-1]))}"
-        else:
-            message = EXPECTED.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-            yield f"{key or 'config'}: {message}" + _got(problem["input"], message)
-
-
-def _got(value: object, message: str) -> str:
-    shown = repr(value)
-    return f", got {shown}" if isinstance(value, Scalar) and shown not in message else ""
-
-
-def _fields_at(path: Sequence[str]) -> tuple[str, ...]:
-    """Names of the keys that the section at `path` knows."""
-    section: type[BaseModel] = Config
-    for part in path:
-        annotation = section.model_fields[part].annotation
-        candidates = [annotation, *get_args(annotation)]
-        section = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return tuple(section.model_fields)

@@ -26,11 +26,12 @@ LAYERS = (
     {"fitting", "importances", "splits", "metrics", "fleet"},
     {"remote"},
     {"config"},
+    {"mistakes"},
     {"values"},
     {"estimators"},
     {"forest"},
     {"trees"},
-    {"errors", "keys", "environment", "paths", "leases", "memory", "watchdog"},
+    {"errors", "keys", "yaml_text", "environment", "paths", "leases", "memory", "watchdog"},
 )
 """From the top down: a module of job/ imports from its own layer or from a lower one."""
 

@@ -1,0 +1,62 @@
+"""Mistakes in settings: one clause each, with the dotted key as the user wrote it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from job.values import Scalar, did_you_mean
+
+EXPECTED: Final = {
+    "string_type": "expected text: quote it",
+    "string_pattern_mismatch": "expected a name, or leave it out",
+    "tuple_type": "expected a list such as [A, B]",
+    "dict_type": "expected a mapping of keys to values",
+    "model_type": "expected a section of settings",
+    "model_attributes_type": "expected a section of settings",
+}
+"""Where the validator's own words speak of Python's types: what to write in a settings file."""
+
+SCALARS: Final = frozenset({"bool", "int", "float", "str"})
+"""What the validator adds to the key of a value that may be any of them."""
+
+LONGEST_CLAUSE: Final = 600
+
+
+def mistakes(error: ValidationError, section: type[BaseModel]) -> list[str]:
+    """Return a clause for each problem that `section` has with its values."""
+    return list(dict.fromkeys(_clauses(error, section)))
+
+
+def _clauses(error: ValidationError, section: type[BaseModel]) -> Iterator[str]:
+    for problem in error.errors():
+        path = [str(part) for part in problem["loc"]]
+        key = ".".join(path)
+        if problem["type"] == "extra_forbidden":
+            yield f"unknown key {key}{did_you_mean(path[-1], _fields_at(section, path[:-1]))}"
+        elif "params" in path and path[-1] in SCALARS:
+            yield f"{'.'.join(path[:-1])}: expected a number, text, true, false or null"
+        else:
+            message = EXPECTED.get(problem["type"], problem["msg"].removeprefix("Value error, "))
+            yield f"{key or 'config'}: {shortened(message)}" + _got(problem["input"], message)
+
+
+def _got(value: object, message: str) -> str:
+    if not isinstance(value, Scalar) or repr(value) in message:
+        return ""
+    return f", got {shortened(repr(value))}"
+
+
+def shortened(text: str) -> str:
+    """Leave the middle out of a text that is too long to be read."""
+    half = LONGEST_CLAUSE // 2
+    return text if len(text) <= LONGEST_CLAUSE else f"{text[:half]} … {text[-half:]}"
+
+
+def _fields_at(section: type[BaseModel], path: Sequence[str]) -> tuple[str, ...]:
+    """Names of the keys that the section at `path` knows."""
+    for part in path:
+        annotation = section.model_fields[part].annotation
+        candidates = [annotation, *get_args(annotation)]
+        section = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return tuple(section.model_fields)

@@ -1,0 +1,62 @@
+"""YAML as settings are written: plain values, no key twice, and no alias by which a few lines stand for billions."""
+
+from typing import Any, Final
+
+import yaml
+from yaml.constructor import ConstructorError
+
+MOST_VALUES: Final = 100_000
+"""Values that a text may stand for, those behind an alias counted each time."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe loader that says where a value stands that is none, such as the 30th of February."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - as the base has it
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, OverflowError) as error:
+            raise ConstructorError(None, None, str(error), node.start_mark) from None
+
+
+def read_yaml(text: str) -> Any:
+    """Return the value that `text` holds; None where it is empty.
+
+    Raises:
+        ValueError: it is no YAML, names a type of Python, a key twice or a value that does not exist, is nested too
+            deeply, or its aliases stand for more than `MOST_VALUES` values. The message is one line.
+    """
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _count(node, {}) > MOST_VALUES:
+            raise ValueError(f"its aliases (*) stand for more than {MOST_VALUES:,} values, or for themselves")
+        return loader.construct_document(node)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split()).replace('in "<unicode string>",', "at")) from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _count(node: yaml.Node, counts: dict[int, int]) -> int:
+    """Count the values that a node stands for; a node inside itself stands for too many."""
+    if id(node) not in counts:
+        counts[id(node)] = MOST_VALUES + 1
+        counts[id(node)] = 1 + sum(_count(child, counts) for child in _children(node))
+    return counts[id(node)]
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.SequenceNode):
+        return list(node.value)
+    if not isinstance(node, yaml.MappingNode):
+        return []
+    seen = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if (key.tag, key.value) in seen:
+                raise ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
+            seen.add((key.tag, key.value))
+    return [part for pair in node.value for part in pair]
