@@ -39,7 +39,7 @@ def settle(plan: Plan, config: Config, *, force: bool = False, verify: bool = Fa
     store = open_store(config)
     summaries = versions(store, *sorted({task.key.folder for task in plan.tasks}))
     listings = read_listings(store) if summaries else {}
-    tasks = with_costs(_with_contents(with_known(plan.tasks, summaries), listings, config, verify=verify), summaries)
+    tasks = with_costs(with_contents(with_known(plan.tasks, summaries), listings, config, verify=verify), summaries)
     if force:
         return replace(plan, tasks=tuple(replace(task, known=()) for task in tasks), summaries=tuple(summaries))
     found = {task.key: known_version(task, config, content_of(task)) for task in tasks}
@@ -87,7 +87,7 @@ def _with_cost(task: Task, before: Summary | None, usual: float | None) -> Task:
     return replace(task, seconds=seconds, memory=int(before["peak_mb"] * 2**20 * grown))
 
 
-def _with_contents(tasks: Sequence[Task], listings: Mapping[str, str], config: Config, *, verify: bool) -> list[Task]:
+def with_contents(tasks: Sequence[Task], listings: Mapping[str, str], config: Config, *, verify: bool) -> list[Task]:
     """Return the tasks with what listings tell of their series' files, which is not believed on `verify`."""
     series = {one for task in tasks for one in task.series} if listings else set()
     told = {one: _told(one, listings, config) for one in series}

@@ -20,11 +20,11 @@ UNKNOWN_S = 86_400.0
 
 @dataclass(frozen=True)
 class OtherRun:
-    """Another run whose record is not closed. `expired`: whether its lease has run out, not just its process."""
+    """Another run whose record is not closed; a dead one may have a lease that has not yet expired."""
 
     run_id: str
     live: bool
-    expired: bool
+    expires_at: datetime
 
 
 def other_runs(store: Store, own: str, *, lease_s: float) -> list[OtherRun]:
@@ -62,9 +62,9 @@ def _other_run(store: Store, run_id: str, lease_s: float) -> OtherRun:
     try:
         lease = Lease.from_record(json.loads(store.read(record_path(run_id)))["lease"])
     except (MissingFileError, ValueError, LookupError, TypeError):  # it died before, or while, it wrote its record
-        alive = now < _began(run_id) + timedelta(seconds=lease_s)
-        return OtherRun(run_id, live=alive, expired=not alive)
-    return OtherRun(run_id, live=lease.live(now), expired=now >= lease.expires_at)
+        assumed = _began(run_id) + timedelta(seconds=lease_s)
+        return OtherRun(run_id, live=now < assumed, expires_at=assumed)
+    return OtherRun(run_id, live=lease.live(now), expires_at=lease.expires_at)
 
 
 def _left_behind(store: Store, dead: set[str], spared: set[str]) -> list[str]:
@@ -98,5 +98,5 @@ def _close(store: Store, run: OtherRun) -> None:
             store.replace(record_path(run.run_id), json.dumps(closed, indent=1).encode())
     except (MissingFileError, ValueError, LookupError, TypeError) as error:
         log.warning("the record of run %s cannot be read (%s)", run.run_id, error)
-    if run.expired:
+    if datetime.now(UTC) >= run.expires_at:
         store.remove(open_marker(run.run_id))

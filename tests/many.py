@@ -1,0 +1,69 @@
+"""A store that holds thousands of models as if they had been trained, without training any."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from job.config import Config, load_config
+from job.fingerprints import listing_fingerprint
+from job.planning import Task, content_of, identity_of, make_plan
+from job.resuming import with_contents
+from job.store import Store, read_listings, rebuild, version_name, write_listing
+from job.synth import make_bars
+from job.trainer import resolved
+
+RUN_ID = "20240101_000000_abcdef"
+MODELS_A_SYMBOL = 5
+
+
+def many_models(folder: Path, *, symbols: int, scores: dict[str, float]) -> Config:
+    """Write `symbols` files of bars and a store in which all their models are current; return the settings.
+
+    The bars are those of one hour, the artefacts are empty: nobody reads either.
+    """
+    for number in range(symbols):
+        place = folder / "bars" / "exchange=synthetic" / f"symbol=S{number:04d}"
+        place.mkdir(parents=True)
+        make_bars(seed=1, days=1)[:60].write_parquet(place / f"S{number:04d}-1m.parquet")
+    settings = {"data": {"input": str(folder / "bars")}, "model_trainer": {"model_directory": str(folder / "models")}}
+    config = resolved(load_config(settings))
+    store = Store(str(folder / "models"))
+    plan = make_plan(config)
+    for series in {task.series[0] for task in plan.tasks}:
+        listing = listing_fingerprint(series, config.data)
+        assert listing is not None
+        write_listing(store, listing, listing[::-1], {})
+    tasks = with_contents(plan.tasks, read_listings(store), config, verify=False)
+    files = [file for task in tasks for file in _version(task, config, scores)]
+    for path, data in files:
+        target = folder / "models" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+    rebuild(store)
+    return config
+
+
+def _version(task: Task, config: Config, scores: dict[str, float]) -> Iterator[tuple[str, bytes]]:
+    """Yield the path and content of each file of one version."""
+    content = content_of(task)
+    assert content is not None
+    version = version_name(task.key, RUN_ID)
+    metadata = {
+        "schema_version": 1,
+        "key": asdict(task.key),
+        "version": version,
+        "created_at": "2024-01-01T00:00:00+00:00",
+        "label_end": "2024-01-01T00:00:00+00:00",
+        "run_id": RUN_ID,
+        "fingerprint": identity_of(task, config, content),
+        "data": {"samples": {"used": 60}},
+        "seconds": {"training": 1.0},
+        "peak_rss_mb": 400.0,
+        "scores": scores,
+        "warnings": [],
+        "excess_log_loss": {str(hour): [60, 0.5] for hour in range(150)},
+    }
+    yield f"{task.key.folder}/{version}.json", json.dumps(metadata, indent=1).encode()
+    yield f"{task.key.folder}/{version}.skops", b""
+    yield f"{task.key.folder}/{version}_scaler.skops", b""
