@@ -12,6 +12,9 @@ ALL: Final = "all"
 RESERVED: Final = frozenset({"aliases", "listings", "model_metadata.json", "rejected", "runs"})
 """Top-level names of a store that are no exchanges."""
 
+DEVICES: Final = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))})
+"""Names that mean a device on Windows, whatever follows a dot."""
+
 
 @dataclass(frozen=True, order=True)
 class Key:
@@ -57,7 +60,8 @@ def encode(name: str) -> str:
     """Map any name to one safe path component; `decode` gives the name back.
 
     Everything but letters, digits, `_`, `-`, `.` and `~` is percent-encoded as UTF-8. Where a name ends with a dot
-    (as `..` does), or is one of the store's own, its last character is encoded too, so that it cannot leave its place.
+    (as `..` does), or is one of the store's own, its last character is encoded too, so that it cannot leave its place;
+    where it means a device on Windows, its first.
 
     Raises:
         DataError: the name is empty.
@@ -66,7 +70,9 @@ def encode(name: str) -> str:
         raise DataError("an exchange or symbol has no name: set data.exchange, or data.columns for the symbol")
     encoded = quote(name, safe="", errors="surrogatepass")
     if encoded.endswith(".") or encoded in RESERVED:
-        return f"{encoded[:-1]}%{ord(encoded[-1]):02X}"
+        encoded = f"{encoded[:-1]}%{ord(encoded[-1]):02X}"
+    if encoded.partition(".")[0].upper() in DEVICES:
+        encoded = f"%{ord(encoded[0]):02X}{encoded[1:]}"
     return encoded
 
 

@@ -40,6 +40,18 @@ _NULLS: Final = ("", "null", "none", "na", "n/a", "nan", "#n/a")
 _BEHAVES: Final = 0.98
 """Share of rows in which the high must be the highest and the low the lowest: a few bad bars are no other layout."""
 
+LONGEST_QUOTE: Final = 80
+
+
+def quoted(text: str) -> str:
+    """Text of a file as messages show it: on one line, and cut where it is long."""
+    return repr(text) if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]!r}…"
+
+
+def printable(name: str) -> str:
+    """Name in which characters that would end or repaint a line are escaped."""
+    return name if name.isprintable() else repr(name)[1:-1]
+
 
 def normal(name: str) -> str:
     """Lower case, everything but letters and digits as single underscores: `<Open Time>` → `open_time`."""
@@ -90,14 +102,14 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str], where: str) -> In
 
 
 def _listed(header: Sequence[str]) -> str:
-    shown = ", ".join(header[:15])
+    shown = ", ".join(printable(name[:LONGEST_QUOTE]) for name in header[:15]) or "no columns"
     return f"{shown} and {len(header) - 15} more" if len(header) > 15 else shown
 
 
 def _mapped(header: Sequence[str], ours: str, theirs: str, where: str) -> int:
     if theirs in header:
         return list(header).index(theirs)
-    if theirs.isdigit() and 1 <= int(theirs) <= len(header):
+    if theirs.isdecimal() and 1 <= int(theirs) <= len(header):
         return int(theirs) - 1
     near = difflib.get_close_matches(theirs, header, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"it has {_listed(header)}"
@@ -129,7 +141,7 @@ def numbers(column: pl.Series, where: str) -> pl.Series:
     """
     if column.dtype.is_numeric() or column.dtype == pl.Null:
         return column.cast(pl.Float64)
-    if column.dtype not in {pl.String, pl.Categorical, pl.Enum}:
+    if not isinstance(column.dtype, pl.String | pl.Categorical | pl.Enum):
         raise DataError(
             f"{where}: column {column.name!r} holds {column.dtype}, not numbers; set data.columns.{column.name}"
         )
@@ -143,7 +155,7 @@ def numbers(column: pl.Series, where: str) -> pl.Series:
     if wrong.any():
         row = int(wrong.arg_true()[0])
         raise DataError(
-            f"{where}: column {column.name!r}, row {row + 1}: {text[row]!r} is not a number; {_remedy(text[row])}"
+            f"{where}: column {column.name!r}, row {row + 1}: {quoted(text[row])} is not a number; {_remedy(text[row])}"
         )
     return cast
 

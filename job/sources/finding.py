@@ -3,20 +3,26 @@
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from job.config import DataSettings
 from job.errors import ConfigError, DataError
+from job.keys import encode
 from job.paths import shown
-from job.sources.columns import BAR, KEYS
+from job.sources.columns import BAR, KEYS, quoted
 from job.sources.formats import FORMATS
 from job.sources.names import stem_of
 from job.sources.parts import UNKNOWN, Part, Parts, Unreadable, parts_of
 from job.sources.series import Found, Series
 from job.sources.storage import list_files
 from job.sources.symbols import symbol_named, unknown_symbol
+from job.sources.tables import place
 from job.values import did_you_mean
 from transforms.bars import duration_us
+
+LONGEST_NAME: Final = 255
+"""Bytes that any file system takes for the name of a folder."""
 
 
 def find_series(settings: DataSettings, *, store: str | None = None) -> Found:
@@ -51,6 +57,7 @@ def _grouped(parts: Parts, settings: DataSettings) -> Found:
     series, problems, notes = [], [one.problem for one in parts.bad], list(parts.notes)
     for name in sorted(groups.keys() - failed):
         try:
+            _check_names(groups[name][0])
             chosen, left = _one_timeframe(groups[name], settings)
         except DataError as error:
             problems.append(error)
@@ -58,6 +65,17 @@ def _grouped(parts: Parts, settings: DataSettings) -> Found:
             series.append(_series(chosen))
             notes += left
     return Found(tuple(series), tuple(problems), tuple(notes))
+
+
+def _check_names(part: Part) -> None:
+    """Refuse an exchange or a symbol after which no folder of a store can be called."""
+    for what, name in (("exchange", part.exchange), ("symbol", part.symbol)):
+        if not name:
+            raise DataError(f"{place(part.file)}: its {what} has no name; name the file or its folder after it")
+        if not name.isascii() and name != name.encode(errors="ignore").decode():
+            raise DataError(f"{place(part.file)}: its {what} {quoted(name)} is not UTF-8; rename it")
+        if len(encode(name)) > LONGEST_NAME:
+            raise DataError(f"{place(part.file)}: its {what} {quoted(name)} is too long to name a folder; shorten it")
 
 
 def check(settings: DataSettings) -> None:
@@ -80,7 +98,7 @@ def check(settings: DataSettings) -> None:
         ZoneInfo(settings.timezone)
     except (ZoneInfoNotFoundError, ValueError):
         raise ConfigError(
-            f"data.timezone: unknown time zone {settings.timezone!r}; write it as America/New_York"
+            f"data.timezone: unknown time zone {quoted(settings.timezone)}; write it as America/New_York"
         ) from None
 
 

@@ -25,6 +25,9 @@ EXCHANGES: Final = frozenset(
 
 SUFFIX: Final = re.compile(r"\.(csv|txt|tsv|json|parquet|pq|feather|arrow|ipc|gz|zip)$", re.IGNORECASE)
 
+HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"
+"""What Hive and Spark call the folder of rows that have no value."""
+
 _COUNTED: Final = re.compile(r"(\d+)(s|sec|m|min|mins|minutes?|t|h|hr|hours?|d|days?|w|weeks?)", re.IGNORECASE)
 _PLATFORM: Final = re.compile(r"([MHDW])(\d+)")
 _WORDS: Final = {
@@ -42,9 +45,10 @@ _TIMEFRAME: Final = r"(?:\d+[A-Za-z]{1,7}|[MHDW]\d+|MN1?|(?i:minute|min|hourly|h
 _DATE: Final = r"(?:19|20)\d\d(?:[-_]?[01]\d(?:[-_]?[0-3]\d(?:\d{4}|\d{6})?)?)?"
 _TIMED: Final = re.compile(
     rf"(?P<symbol>.+?)(?:[-_. ]{_DATE})*[-_. ](?P<timeframe>{_TIMEFRAME})(?:[-_. ](?:futures|spot|swap|perp))?"
-    rf"(?:[-_. ]{_DATE})*"
+    rf"(?:[-_. ]{_DATE})*",
+    re.DOTALL,
 )
-_DATED: Final = re.compile(rf"(?P<symbol>.+?)(?:[-_. ]{_DATE})*(?:[-_. ]part[-_]?\d+|\.Last)?")
+_DATED: Final = re.compile(rf"(?P<symbol>.+?)(?:[-_. ]{_DATE})*(?:[-_. ]part[-_]?\d+|\.Last)?", re.DOTALL)
 _PART: Final = re.compile(rf"(?:part|chunk|split)[-_]?\d.*|(?:{_DATE}[-_ ]?)+|\d+")
 _FREQTRADE: Final = re.compile(
     rf"(?P<symbol>[A-Z0-9]+_[A-Z0-9]+(?:_[A-Z0-9]+)?)-(?:(?P<timeframe>{_TIMEFRAME})(?:-(?P<candles>[A-Za-z_]+))?|trades)"
@@ -121,7 +125,8 @@ def kraken_name(path: str) -> Name | None:
 
 def _hive(path: str) -> Name | None:
     folders = path.split("/")[:-1]
-    keys = {key.lower(): unquote(value) for key, equals, value in (part.partition("=") for part in folders) if equals}
+    pairs = [(key.lower(), value) for key, equals, value in (part.partition("=") for part in folders) if equals]
+    keys = {key: unquote(value, errors="surrogateescape") for key, value in pairs if value != HIVE_NULL}
     if "symbol" not in keys:
         return None
     timeframe = timeframe_of(keys.get("timeframe", keys.get("interval", ""))) or _timeframe_in(stem_of(path))

@@ -9,13 +9,13 @@ import polars as pl
 
 from job.config import DataSettings
 from job.errors import DataError
-from job.sources.columns import KEYS, WORDINGS, normal
-from job.sources.formats import FORMATS, format_of
+from job.sources.columns import KEYS, LONGEST_QUOTE, WORDINGS, normal, printable, quoted
+from job.sources.formats import FORMATS, PACKED, format_of
 from job.sources.names import Name, kraken_name, name_of, timeframe_of
 from job.sources.series import SourceFile
 from job.sources.storage import Listed, members, patiently
 from job.sources.symbols import squash
-from job.sources.tables import Look, place
+from job.sources.tables import FEW_BYTES, MOST_UNPACKED, Look, bomb, intelligible, place
 
 LOOKS_AT_ONCE: Final = 16
 """Files looked into at the same time: each look is one short request."""
@@ -78,7 +78,7 @@ def parts_of(listed: Sequence[Listed], settings: DataSettings) -> Parts:
 def _left_out(why: str, paths: Sequence[str]) -> list[str]:
     if not paths:
         return []
-    names = ", ".join(path.rsplit("/", 1)[-1] for path in paths[:3])
+    names = ", ".join(printable(path.rsplit("/", 1)[-1]) for path in paths[:3])
     more = ", …" if len(paths) > 3 else ""
     return [f"left out {len(paths)} {'file' if len(paths) == 1 else 'files'} {why}: {names}{more}"]
 
@@ -103,6 +103,12 @@ def _unreadable(name: Name, error: DataError, settings: DataSettings) -> Unreada
 def _members(file: SourceFile, path: str, settings: DataSettings) -> list[tuple[SourceFile, str]]:
     """Files in an archive with their paths; the only file of an archive is called as the archive is."""
     inner = patiently(file.url, settings.options, lambda: members(file.url, settings.options))
+    if file.size and sum(size for _, size in inner) > FEW_BYTES + MOST_UNPACKED * file.size:
+        raise bomb(file)
+    if len({name for name, _ in inner}) < len(inner):
+        raise DataError(f"{place(file)}: several files in the archive have one name; unpack it, and name them apart")
+    if packed := [name for name, _ in inner if name.lower().endswith(PACKED)]:
+        raise DataError(f"{place(file)}: {quoted(packed[0])} in the archive is packed itself; unpack the archive")
     if len(inner) == 1:
         fmt = format_of(inner[0][0], settings.format) or file.format
         return [(replace(file, member=inner[0][0], size=inner[0][1], format=fmt), path)]
@@ -118,14 +124,15 @@ def _looked(file: SourceFile, path: str, settings: DataSettings) -> list[Part | 
     """Parts by what stands in the file: one a symbol where a column names symbols, else the one that its name says."""
     name = name_of(path)
     try:
-        look = patiently(file.url, settings.options, lambda: FORMATS[file.format].look(file, settings))
-        if look.format == "kraken":
-            name = kraken_name(path) or name
-        file = replace(file, format=look.format)
-        columns = _key_columns(look, settings)
-        if "symbol" not in columns or _says(look, columns["symbol"], name):
-            return [_named(file, name, settings)]
-        return list(_by_columns(file, name, columns, settings))
+        with intelligible(file):
+            look = patiently(file.url, settings.options, lambda: FORMATS[file.format].look(file, settings))
+            if look.format == "kraken":
+                name = kraken_name(path) or name
+            file = replace(file, format=look.format)
+            columns = _key_columns(look, settings)
+            if "symbol" not in columns or _says(look, columns["symbol"], name):
+                return [_named(file, name, settings)]
+            return list(_by_columns(file, name, columns, settings))
     except DataError as error:
         return [_unreadable(name, error, settings)]
 
@@ -155,11 +162,11 @@ def _by_columns(file: SourceFile, name: Name, columns: dict[str, str], settings:
     values = patiently(file.url, settings.options, lambda: fmt.values(file, wanted, settings))
     text = values.select(pl.col(column).cast(pl.String).str.strip_chars().alias(key) for key, column in columns.items())
     for key, column in columns.items():
-        if absent := text[key].null_count():
+        if absent := int((text[key].fill_null("") == "").sum()):
             raise DataError(f"{place(file)}: {absent} rows have no {column!r}; complete them, or leave the column out")
     timeframes = {value: timeframe_of(value) for value in text["timeframe"].unique()} if "timeframe" in text else {}
     if len(timeframes) > 1 and None in timeframes.values():
-        names = ", ".join(sorted(timeframes))
+        names = ", ".join(printable(name[:LONGEST_QUOTE]) for name in sorted(timeframes)[:4])
         raise DataError(f"{place(file)}: not every {columns['timeframe']!r} is a timeframe ({names}); split the file")
     part = _named(file, name, settings)
     for row in text.group_by(list(columns)).len().sort(list(columns)).iter_rows(named=True):

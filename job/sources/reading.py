@@ -11,11 +11,14 @@ from job.sources.formats import FORMATS, rows_by_size
 from job.sources.layouts import Edge
 from job.sources.series import Series, SourceFile
 from job.sources.storage import list_files, patiently
-from job.sources.tables import Raw, place
+from job.sources.tables import Raw, intelligible, place
 from transforms.bars import duration_us, infer_timeframe
 
 AT_ONCE: Final = 4
 """Files fetched at the same time: hides the latency of a bucket without holding more than a few of them as text."""
+
+ENOUGH_TO_JUDGE: Final = 10
+"""Distinct times by which a timeframe can be told to be wrong."""
 
 STAMPS_AT_ONCE: Final = 16
 """Files asked for at the same time: each is one short request."""
@@ -39,11 +42,35 @@ def read_series(series: Series, settings: DataSettings) -> pl.DataFrame:
     bars = pl.concat([raw.bars for raw in raws])
     if bars.is_empty():
         raise DataError(f"{place(series.files[0])}: no rows of {series.symbol}; check that the file is whole")
+    _check_timeframe(bars["timestamp"], series, settings)
     return _at_open(bars, edges, [raw.bars.height for raw in raws], series, settings) if "close" in edges else bars
 
 
 def _read(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
-    return patiently(file.url, settings.options, lambda: FORMATS[file.format].read(file, series, settings))
+    with intelligible(file):
+        return patiently(file.url, settings.options, lambda: FORMATS[file.format].read(file, series, settings))
+
+
+def _check_timeframe(times: pl.Series, series: Series, settings: DataSettings) -> None:
+    """Refuse bars of which no two are as far apart as their timeframe: gaps would be filled that are none."""
+    named = settings.timeframe or series.timeframe
+    if named is None or (times.to_physical().diff().abs() == duration_us(named)).any():
+        return
+    distinct = times.drop_nulls().unique().sort()
+    if distinct.len() < ENOUGH_TO_JUDGE or (distinct.to_physical().diff() == duration_us(named)).any():
+        return
+    says = "data.timeframe says" if settings.timeframe else "name or column says"
+    raise DataError(
+        f"{place(series.files[0])}: {says} {named}, but no two rows are that far apart, most are "
+        f"{_step(distinct)}; correct the {'setting' if settings.timeframe else 'name'}"
+    )
+
+
+def _step(distinct: pl.Series) -> str:
+    try:
+        return infer_timeframe(distinct)
+    except ValueError:
+        return "no whole number of seconds"
 
 
 def _same_columns(series: Series, raws: list[Raw]) -> None:

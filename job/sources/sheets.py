@@ -5,6 +5,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -125,7 +126,10 @@ def text_columns(sheet: Sheet, indices: Sequence[int], where: str) -> pl.DataFra
             encoding="utf8-lossy",
         )
     except pl.exceptions.PolarsError as error:
-        raise DataError(_ragged(sheet, where) or f"{where}: {str(error).splitlines()[0]}; download it again") from None
+        message = f"{where}: {str(error).splitlines()[0]}; download it again"
+        with suppress(csv.Error):  # a field too long for this reader
+            message = _ragged(sheet, where) or message
+        raise DataError(message) from None
     return frame.rename(dict(zip(frame.columns, map(str, wanted), strict=True)))
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from job.config import DataSettings
 from job.errors import DataError
 from job.paths import shown
-from job.sources.columns import BAR, KEYS, Indices, numbered, numbers, resolve, unlike_bars
+from job.sources.columns import BAR, KEYS, Indices, numbered, numbers, printable, quoted, resolve, unlike_bars
 from job.sources.layouts import Edge
 from job.sources.names import timeframe_of
 from job.sources.series import Series, SourceFile
@@ -41,10 +41,56 @@ class Look:
 
 KLINES_WIDTH: Final = 12
 
+MOST_UNPACKED: Final = 200
+"""Times its packed size beyond which a file is taken for a bomb: bars come to some 20, Deflate can make 1032 of it."""
+
+LONGEST_REASON: Final = 200
+
+FEW_BYTES: Final = 1 << 24
+"""Unpacked size that no file is refused for."""
+
 
 def place(file: SourceFile) -> str:
     """Name of a file in messages."""
-    return f"{shown(file.url)}/{file.member}" if file.member else shown(file.url)
+    return printable(f"{shown(file.url)}/{file.member}" if file.member else shown(file.url))
+
+
+def whole(file: SourceFile, settings: DataSettings) -> bytes:
+    """Decompressed bytes of a text file.
+
+    Raises:
+        DataError: as `content`, or it unpacks to so much that it cannot hold bars.
+    """
+    packed = file.size > 0 and file.member is None and shown(file.url).lower().endswith((".gz", ".zip"))
+    most = FEW_BYTES + MOST_UNPACKED * file.size if packed else -1
+    data = content(file.url, file.member, settings.options, limit=most)
+    if len(data) == most:
+        raise bomb(file)
+    return data
+
+
+def bomb(file: SourceFile) -> DataError:
+    """Error for an archive that unpacks to too much."""
+    return DataError(
+        f"{place(file)}: unpacks to more than {MOST_UNPACKED} times its size, as bars do not; "
+        "download it again, or unpack it first if it is right"
+    )
+
+
+@contextmanager
+def intelligible(file: SourceFile) -> Iterator[None]:
+    """Turn what Polars and Arrow raise on values that they cannot hold into a `DataError` that names the file."""
+    try:
+        yield
+    except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise DataError(
+            f"{place(file)}: cannot be understood: {_reason(error)}; write it again with plain columns"
+        ) from None
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return printable(text[:LONGEST_REASON])
 
 
 def bars_of(frame: pl.DataFrame, indices: Indices, series: Series, settings: DataSettings, where: str) -> pl.DataFrame:
@@ -100,11 +146,58 @@ def _arrow_file(file: SourceFile, settings: DataSettings, kind: str) -> Iterator
     with opened(file.url, settings.options) as handle:
         try:
             yield handle
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, pa.ArrowSerializationError) as error:
-            reason = str(error).splitlines()[0]
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+                raise  # of the storage: Arrow's own, on content that it cannot read, have no number
             raise DataError(
-                f"{place(file)}: truncated or no {kind} file ({reason}); download or write it again"
+                f"{place(file)}: truncated or no {kind} file ({_reason(error)}); download or write it again"
             ) from None
+
+
+def _frame(table: pa.Table, where: str) -> pl.DataFrame:
+    """Columns of an Arrow table, of the types that bars are written in.
+
+    Raises:
+        DataError: a column is of another type, or its times are beyond all bounds; some of these Polars dies of.
+    """
+    names = list(dict.fromkeys(table.column_names))
+    columns = [_plain(table.column(table.column_names.index(name)), name, where) for name in names]
+    return cast("pl.DataFrame", pl.from_arrow(pa.table(columns, names=names)))
+
+
+def _plain(column: pa.ChunkedArray, name: str, where: str) -> pa.ChunkedArray:
+    """Column with values instead of a dictionary of them, instants in UTC, wide decimals as floats, bytes as text."""
+    kind = column.type
+    try:
+        if pa.types.is_dictionary(kind) and not _is_text(kind.value_type):
+            return _plain(column.cast(kind.value_type), name, where)
+        if pa.types.is_timestamp(kind):
+            unit = "us" if kind.unit == "s" else kind.unit
+            naive = column.cast(pa.int64()).cast(pa.timestamp(kind.unit)).cast(pa.timestamp(unit))
+            return naive.cast(pa.timestamp(unit, "UTC")) if kind.tz else naive
+        if pa.types.is_decimal256(kind):
+            return column.cast(pa.float64())
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            return column.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        pass
+    else:
+        if _is_text(kind) or any(is_of(kind) for is_of in _PLAIN):
+            return column
+    raise DataError(
+        f"{where}: column {name!r} holds {quoted(str(kind))[1:-1]}, neither numbers, text nor times; set data.columns"
+    )
+
+
+_PLAIN: Final = (
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_decimal128,
+    pa.types.is_boolean,
+    pa.types.is_dictionary,
+    pa.types.is_date,
+    pa.types.is_null,
+)
 
 
 def _positions(frame: pl.DataFrame, wanted: Sequence[int]) -> pl.DataFrame:
@@ -124,25 +217,33 @@ def parquet_names(file: SourceFile, settings: DataSettings) -> Look:
 def parquet_columns(file: SourceFile, names: Sequence[str], settings: DataSettings) -> pl.DataFrame:
     """Read whole columns by name."""
     with _arrow_file(file, settings, "Parquet") as handle:
-        return cast("pl.DataFrame", pl.from_arrow(pq.ParquetFile(handle).read(columns=list(names)))).select(names)
+        table = pq.ParquetFile(handle).read(columns=list(names))
+    return _frame(table, place(file)).select(names)
 
 
 def read_parquet(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     """Read a series from Parquet: only its columns and, where row groups are sorted by symbol, only its row groups."""
     where = place(file)
+
+    def bars(own: list[tuple[str, str, str]] | None) -> pl.DataFrame:
+        table = pq.read_table(handle, columns=names, filters=own)
+        frame = _positions(_frame(table, where).select(names), _flat(indices))
+        return bars_of(frame, indices, series, settings, where)
+
     with _arrow_file(file, settings, "Parquet") as handle:
         schema = pq.read_schema(handle)
         indices = resolve(schema.names, settings.columns, where)
         names = [schema.names[index] for index in _flat(indices)]
         by_symbol = series.symbol_column if series.symbol_column in names else None
-        is_text = by_symbol is not None and _is_text(schema.field(by_symbol).type)
-        table = pq.read_table(handle, columns=names, filters=[(by_symbol, "==", series.symbol)] if is_text else None)
-    frame = _positions(cast("pl.DataFrame", pl.from_arrow(table)).select(names), _flat(indices))
-    return Raw(bars_of(frame, indices, series, settings, where), "open")
+        if by_symbol is None or not _is_text(schema.field(by_symbol).type):
+            return Raw(bars(None), "open")
+        found = bars([(by_symbol, "==", series.symbol)])
+        whole_series = file.rows is None or found.height >= file.rows  # less where blanks surround the symbol
+        return Raw(found if whole_series else bars(None), "open")
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def feather_names(file: SourceFile, settings: DataSettings) -> Look:
@@ -157,7 +258,7 @@ def feather_columns(file: SourceFile, names: Sequence[str], settings: DataSettin
         schema = pa.ipc.open_file(handle).schema
         options = pa.ipc.IpcReadOptions(included_fields=[schema.get_field_index(name) for name in names])
         table = pa.ipc.open_file(handle, options=options).read_all()
-    return cast("pl.DataFrame", pl.from_arrow(table)).select(names)
+    return _frame(table, place(file)).select(names)
 
 
 def read_feather(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
@@ -208,7 +309,7 @@ def json_names(file: SourceFile, settings: DataSettings) -> Look:
 def _json_frame(file: SourceFile, settings: DataSettings) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """Columns by position, as text where rows are arrays, and their names where rows are objects."""
     where = place(file)
-    text = plain_text(content(file.url, file.member, settings.options), where).decode("utf-8", errors="replace")
+    text = plain_text(whole(file, settings), where).decode("utf-8", errors="replace")
     inner = text[1:].lstrip()[:1] if text.startswith("[") else ""
     try:
         if inner == "{":
@@ -217,7 +318,7 @@ def _json_frame(file: SourceFile, settings: DataSettings) -> tuple[pl.DataFrame,
         if inner == "[":
             return _arrays(pl.Series([text]).str.json_decode(pl.List(pl.List(pl.String))).explode(), where), ()
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"{where}: truncated or no JSON ({str(error).splitlines()[0]}); download it again") from None
+        raise DataError(f"{where}: truncated or no JSON ({_reason(error)}); download it again") from None
     raise DataError(f"{where}: expected a list of bars, found {text[:60]!r}; download it again")
 
 

@@ -11,7 +11,7 @@ from job.sources.layouts import LAYOUTS, layout_of
 from job.sources.series import Series, SourceFile
 from job.sources.sheets import Sheet, sheet_of, text_columns
 from job.sources.storage import HEAD, content
-from job.sources.tables import Look, Raw, bars_of, place
+from job.sources.tables import Look, Raw, bars_of, place, whole
 
 
 def read_text(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
@@ -21,7 +21,7 @@ def read_text(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
         DataError: it is no such text, a row cannot be read, or unnamed columns do not behave as bars do.
     """
     where = place(file)
-    sheet = sheet_of(content(file.url, file.member, settings.options), where)
+    sheet = sheet_of(whole(file, settings), where)
     layout = LAYOUTS[settings.format] if settings.format in LAYOUTS else layout_of(sheet)
     indices = layout.columns(sheet, settings.columns, where)
     positions = [index for pair in indices.values() for index in pair]
@@ -49,7 +49,7 @@ def _head(file: SourceFile, settings: DataSettings) -> Sheet:
 
 def text_values(file: SourceFile, names: Sequence[str], settings: DataSettings) -> pl.DataFrame:
     """Read whole columns by name, as String."""
-    sheet = sheet_of(content(file.url, file.member, settings.options), place(file))
+    sheet = sheet_of(whole(file, settings), place(file))
     positions = [(sheet.header or ()).index(name) for name in names]
     frame = text_columns(sheet, positions, place(file))
     return frame.select(pl.col(str(position)).alias(name) for position, name in zip(positions, names, strict=True))

@@ -2,11 +2,14 @@
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import polars as pl
 
 from job.errors import DataError
+from job.sources.columns import quoted
+from job.values import YEARS
 
 UTC_TIME: Final = pl.Datetime("us", "UTC")
 NAIVE: Final = pl.Datetime("us")
@@ -53,6 +56,11 @@ _EPOCHS: Final = ((10**11, 10**6, 1), (10**14, 10**3, 1), (10**17, 1, 1), (2**63
 EARLIEST: Final = 10**8
 """Smallest number taken for a time: 1973-03-03 in seconds. In every unit, the bounds lie at least a century away."""
 
+_DAYS: Final = tuple((datetime(year, 1, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)).days for year in YEARS)
+"""First day of the years that bars may be of, and of the first year after them, since 1970."""
+
+_PER_DAY: Final = {unit: 86_400 * per_second for unit, per_second in (("ms", 10**3), ("us", 10**6), ("ns", 10**9))}
+
 _CALENDAR: Final = r"^(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d)?)?$"
 _CALENDARS: Final = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
@@ -69,22 +77,40 @@ def utc(times: pl.Series, *, zone: str, where: str) -> pl.Series:
         `Datetime("us", "UTC")`, rows as given.
 
     Raises:
-        DataError: a row holds no time, or a local time that does not exist or cannot be told from its twin.
+        DataError: a row holds no time, a time outside of `YEARS`, or a local time that does not exist or cannot be told
+            from its twin.
     """
-    if isinstance(times.dtype, pl.Datetime):
-        naive = times.dt.cast_time_unit("us")
-        return _local(naive, zone, where) if times.dtype.time_zone is None else naive.dt.convert_time_zone("UTC")
-    if times.dtype == pl.Date:
-        return _local(times.cast(NAIVE), zone, where)
-    if times.dtype.is_numeric():
-        return _numbers(times, zone, where)
     if times.dtype == pl.Null:
         return times.cast(UTC_TIME)
-    return _text(times.cast(pl.String), zone, where)
+    if isinstance(times.dtype, pl.Datetime | pl.Date):
+        _refuse_far(times, times, where)
+        naive = times.cast(NAIVE) if times.dtype == pl.Date else times.dt.cast_time_unit("us")
+        zoned = isinstance(times.dtype, pl.Datetime) and times.dtype.time_zone is not None
+        return naive.dt.convert_time_zone("UTC") if zoned else _local(naive, zone, where)
+    decoded = (_numbers if times.dtype.is_numeric() else _text)(times, zone, where)
+    _refuse_far(decoded, times, where)
+    return decoded
+
+
+def _refuse_far(times: pl.Series, given: pl.Series, where: str) -> None:
+    """Refuse times outside of `YEARS`: a slip, or a number in another unit, on which arithmetic may overflow."""
+    per_day = _PER_DAY[times.dtype.time_unit] if isinstance(times.dtype, pl.Datetime) else 1
+    days = times.to_physical()
+    far = ~days.is_between(_DAYS[0] * per_day, _DAYS[1] * per_day, closed="left").fill_null(value=True)
+    if far.any():
+        row = int(far.arg_true()[0])
+        year = 1970 + int(days[row] / per_day // 365.2425)
+        text = "" if given is times else f"{quoted(str(given[row]))} is "
+        raise DataError(
+            f"{where}, row {row + 1}: {text}a time of about the year {year}, not of {YEARS[0]} to {YEARS[1]}; "
+            "correct it or set data.columns.timestamp"
+        )
 
 
 def _numbers(times: pl.Series, zone: str, where: str) -> pl.Series:
     whole = times.cast(pl.Int64, strict=False) if times.dtype.is_integer() else times.cast(pl.Float64)
+    if whole.null_count() > times.null_count():
+        _refuse(times.cast(pl.String), whole.is_null() & times.is_not_null(), where)
     if whole.dtype == pl.Int64 and (calendar := _calendar(whole.cast(pl.String), zone, where)) is not None:
         return calendar
     return _epoch(whole, whole.cast(pl.String), where)
@@ -92,7 +118,8 @@ def _numbers(times: pl.Series, zone: str, where: str) -> pl.Series:
 
 def _epoch(numbers: pl.Series, given: pl.Series, where: str) -> pl.Series:
     """Decode epoch numbers, Int64 or Float64, each in the unit that its size tells; `given` is how they are written."""
-    wrong = ((numbers < EARLIEST) | ~numbers.cast(pl.Float64).is_finite()).fill_null(value=False)
+    latest = _EPOCHS[-1][0]
+    wrong = ~numbers.cast(pl.Float64).is_between(EARLIEST, latest, closed="left").fill_null(value=True)
     _refuse(given, wrong, where)
     value, whole = pl.col("n"), numbers.dtype == pl.Int64
     units = [
@@ -109,13 +136,14 @@ def _calendar(digits: pl.Series, zone: str, where: str) -> pl.Series | None:
     length = len(given[0]) if given.len() else 0
     if length not in _CALENDARS or not (given.str.contains(_CALENDAR) & (given.str.len_bytes() == length)).all():
         return None
-    if length != 12:
-        return _local(digits.str.to_datetime(_CALENDARS[length], time_unit="us"), zone, where)
-    return _local((digits + "00").str.to_datetime("%Y%m%d%H%M%S", time_unit="us"), zone, where)
+    whole, notation = (digits + "00", "%Y%m%d%H%M%S") if length == 12 else (digits, _CALENDARS[length])
+    naive = whole.str.to_datetime(notation, time_unit="us", strict=False)
+    _refuse(digits, naive.is_null() & digits.is_not_null(), where)
+    return _local(naive, zone, where)
 
 
-def _text(text: pl.Series, zone: str, where: str) -> pl.Series:
-    text = text.str.strip_chars(" \t\"'")
+def _text(times: pl.Series, zone: str, where: str) -> pl.Series:
+    text = times.cast(pl.String).str.strip_chars(" \t\"'")
     text = text.set(text == "", None)
     whole = text.cast(pl.Int64, strict=False)
     if whole.null_count() == text.null_count():
@@ -161,7 +189,7 @@ def _written(text: pl.Series, zone: str, where: str) -> pl.Series:
         first = int(left.arg_true()[0])
         notation = _notation(rest[first])
         read = _parsed(rest, notation, zone, where) if notation else result.clear(text.len())
-        if read[first] is None:
+        if read.is_null()[first]:
             _refuse(text, left, where)
         result = result.zip_with(result.is_not_null(), read)
         rest = rest.set(read.is_not_null(), None)
@@ -176,7 +204,7 @@ def _parsed(text: pl.Series, notation: _Notation, zone: str, where: str) -> pl.S
     for other in readings:
         if other.null_count() == best.null_count() and not other.equals(best):
             raise DataError(
-                f"{where}: {text.drop_nulls()[0]!r} may be day/month or month/day, and no row tells; "
+                f"{where}: {quoted(text.drop_nulls()[0])} may be day/month or month/day, and no row tells; "
                 "write the dates as 2024-01-31"
             )
     return best if notation.zoned else _local(best, zone, where)
@@ -220,5 +248,5 @@ def _refuse(text: pl.Series, wrong: pl.Series, where: str) -> None:
     if wrong.any():
         row = int(wrong.arg_true()[0])
         raise DataError(
-            f"{where}, row {row + 1}: {text[row]!r} is not a time; correct it or set data.columns.timestamp"
+            f"{where}, row {row + 1}: {quoted(text[row])} is not a time; correct it or set data.columns.timestamp"
         )
