@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from job.config import Config, TrainerSettings, load_config, merge, overlay, read_settings
 from job.environment import ROOT
-from job.errors import ConfigError, JobError
+from job.errors import ConfigError, DataError, JobError
 from job.paths import is_url, shown
 from job.planning import describe_plan, make_plan
 from job.report import configure_logging, log, show_plan, show_result, to_do, watching
@@ -228,6 +228,8 @@ def reindex(options: argparse.Namespace) -> int:
     if options.output:
         values = merge(values, "model_trainer.model_directory", options.output)
     store = open_store(resolved(load_config(values)))
+    if not store.list():
+        raise DataError(f"{store.url} holds nothing: name the model store with --output")
     rebuilt = rebuild(store)
     for problem in rebuilt.problems:
         log.error(problem)

@@ -1,6 +1,7 @@
 """Rounds: what a run does about workers that die, so that each death costs its own model an attempt and no other."""
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, count
@@ -19,6 +20,11 @@ MAX_ATTEMPTS: Final = 3
 """How often a model is begun whose worker died; failures with a cause are final at once."""
 MAX_IDLE_ROUNDS: Final = 2
 """How many rounds in a row may begin nothing at all, as when the cluster is gone."""
+
+SHORT_OF_MEMORY: Final = re.compile(r"low on memory\b.*?([\d.]+GB used / [\d.]+GB limit)")
+"""What Ray says of a worker that its memory monitor ended, and how much memory there was."""
+SAID: Final = 200
+"""Characters of Ray's words that a message quotes."""
 
 Missing = dict[Key, Task]
 Round = Callable[[Sequence[Task], Job], Iterator[Outcome]]
@@ -85,8 +91,8 @@ def cause(note: Note, said: Sequence[str], job: Job) -> dict[str, str]:
         message = f"{note.doing} took longer than model_trainer.task_timeout_s ({limit:g} s); {where} was ended"
         return {"type": "TaskTimeout", "where": note.doing, "message": message, "stack": note.trace}
     for text in said:
-        if f"pid={note.pid}," in text and "memory" in text:
-            message = f"{where} was ended while {note.doing}, since its node ran out of memory: {_memory(text)}"
+        if f"pid={note.pid}," in text and (memory := SHORT_OF_MEMORY.search(text)):
+            message = f"{where} was ended while {note.doing}: its node ran out of memory, {memory[1]}"
             return {"type": "OutOfMemory", "where": note.doing, "message": message}
     message = f"{where} died while {note.doing}: killed, out of memory, or its node is gone"
     return {"type": "WorkerDied", "where": note.doing, "message": message}
@@ -94,11 +100,8 @@ def cause(note: Note, said: Sequence[str], job: Job) -> dict[str, str]:
 
 def not_begun(said: Sequence[str]) -> dict[str, str]:
     """Return the error of models that no worker began, round after round."""
-    reason = f": {said[-1]}" if said else ""
-    return {"type": "NotBegun", "where": "the cluster", "message": f"no worker began this model{reason}"}
-
-
-def _memory(text: str) -> str:
-    """Return the sentence of Ray's message that says how much memory there was and is."""
-    sentences = [one for one in text.split(". ") if "GB" in one]
-    return sentences[0] if sentences else text
+    reason = said[-1] if said else "nothing is known of the workers"
+    if memory := SHORT_OF_MEMORY.search(reason):
+        message = f"no worker could begin this model: its node ran out of memory, {memory[1]}"
+        return {"type": "OutOfMemory", "where": "the cluster", "message": message}
+    return {"type": "NotBegun", "where": "the cluster", "message": f"no worker began this model: {reason[:SAID]}"}

@@ -186,13 +186,11 @@ def test_more_bars_of_one_symbol_retrain_that_symbol(own: Path) -> None:
 
 @pytest.mark.slow
 def test_a_month_more_of_one_of_16_symbols_retrains_its_5_models(tmp_path: Path) -> None:
-    write_world(tmp_path / "bars", symbols=16, days=2, seed=5)
-    settings = {"analyst_models": {"n_estimators": 5}, "tactician_models": {"n_estimators": 5}, "cv_folds": 1}
-    config = config_for(tmp_path, model_trainer={**settings, "analyst_models": {"n_estimators": 5}})
-    config = resolved(load_config({**config.model_dump(), "model_trainer": {**settings, "test_size": 0.3,
-        "model_directory": str(tmp_path / "models")}}))  # fmt: skip
+    write_world(tmp_path / "bars", symbols=16, days=12, seed=5)
+    trainer = {"analyst_models": {"n_estimators": 5}, "cv_folds": 1}
+    config = config_for(tmp_path, model_trainer=trainer)
     assert run(config).counts["trained"] == 80
-    month = make_bars(seed=9, days=30).with_columns(pl.col("timestamp") + timedelta(days=2))
+    month = make_bars(seed=9, days=30).with_columns(pl.col("timestamp") + timedelta(days=12))
     month.write_parquet(file_of(tmp_path, "SYN07USDT").with_name("SYN07USDT-month-1m.parquet"))
     record = run(config)
     assert {one.symbol for one in trained(record)} == {"SYN07USDT"}

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import IO, Any, Final, TypeVar
 
 import fsspec
@@ -140,7 +141,12 @@ def _root(path: str) -> str:
 
 def _stamp(info: Mapping[str, Any]) -> str:
     names = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created")
-    return next((str(info[name]) for name in names if info.get(name)), "")
+    return next((_moment(info[name]) for name in names if info.get(name)), "")
+
+
+def _moment(stamp: object) -> str:
+    """Return a tag or time as text; file systems give the same time as a number when listing, as a date when asked."""
+    return str(stamp.timestamp() if isinstance(stamp, datetime) else stamp)
 
 
 def _hidden(name: str, root: str) -> bool:
