@@ -3,15 +3,17 @@
 import io
 import json
 import pickle
+import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from job.errors import StoreError
+from job.estimators import ALGORITHMS
 from job.store.trees import check_trees
 
 Format = Literal["skops", "pkl"]
@@ -61,7 +63,17 @@ COMPRESSION_LEVEL: Final = 6
 """A 100-tree forest of depth 10: 4.8 MB become 1.1 MB at level 1, 0.95 at 6, 0.92 at 9, in 0.12, 0.17 and 0.97 s."""
 
 MAX_BYTES: Final = 8 * 2**30
-"""Unpacked size beyond which an archive is taken for a bomb."""
+MAX_RATIO: Final = 200
+FEW_BYTES: Final = 2**24
+"""An archive is taken for a bomb if it unpacks to more than `MAX_BYTES`, or to more than `FEW_BYTES` and `MAX_RATIO`
+times its size: models come to 5 times."""
+
+MEMBER: Final = re.compile(r"[0-9]+\.npy|schema\.json")
+END_OF_ARCHIVE: Final = b"PK\x05\x06"
+END_BYTES: Final = 22
+
+MOST_NAMED: Final = 5
+LONGEST_CAUSE: Final = 300
 
 ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
@@ -112,21 +124,89 @@ def parse(data: bytes, *, format: Format, where: str, allow_pickle: bool = False
         estimator = pickle.loads(data) if format == "pkl" else _parse_skops(data, where)  # noqa: S301 - opted in
         check_trees(estimator)
     except MALFORMED as error:
-        cause = " ".join(str(error).split()) or type(error).__name__
+        cause = cause_of(error)
         raise StoreError(f"{where} is no {format} artefact of this job: {cause}; train the model again") from error
     return estimator
 
 
+def cause_of(error: BaseException) -> str:
+    """What an error on malformed content says, on one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= LONGEST_CAUSE else f"{text[:LONGEST_CAUSE]}…"
+
+
 def _parse_skops(data: bytes, where: str) -> object:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
-            raise ValueError("it unpacks to more than 8 GiB")
+        _check_members(archive.infolist(), data)
         schema = json.loads(archive.read("schema.json"))
     if foreign := _foreign(schema):
-        raise StoreError(f"{where} holds types outside the allow-list ({', '.join(foreign)}); it was not loaded")
+        named = ", ".join([f"{name:.100}" for name in foreign[:MOST_NAMED]] + ["…"] * (len(foreign) > MOST_NAMED))
+        raise StoreError(f"{where} holds types outside the allow-list ({named}); it was not loaded")
+    if not isinstance(schema, dict) or schema.get("__loader__") != "ObjectNode":
+        raise ValueError("it holds no estimator")
     import skops.io  # noqa: PLC0415 - takes a second, and most processes never touch an artefact
 
     return skops.io.loads(data, trusted=sorted(frozenset[str]().union(*ALLOWED.values())))
+
+
+def _check_members(members: Sequence[zipfile.ZipInfo], data: bytes) -> None:
+    """See that an archive is one as `_canonical` writes it, from the first byte to the last.
+
+    Raises:
+        ValueError: saying what is too much in it.
+    """
+    size = sum(member.file_size for member in members)
+    if size > min(MAX_BYTES, FEW_BYTES + MAX_RATIO * len(data)):
+        raise ValueError(f"it unpacks to more than a model does: {size} bytes")
+    names = [member.filename for member in members]
+    if strange := [name for name in names if not MEMBER.fullmatch(name)]:
+        raise ValueError(f"it holds a file called {strange[0]!r:.100}")
+    if len(set(names)) < len(names):
+        raise ValueError("it holds two files of one name")
+    starts = min((member.header_offset for member in members), default=0)
+    if starts != 0 or not data[-END_BYTES:].startswith(END_OF_ARCHIVE):
+        raise ValueError("there is something before or behind the archive")
+
+
+def check_pair(model: Any, scaler: Any, *, features: int | None, where: str) -> None:
+    """See that a model and a scaler are such, of the same features, and make probabilities together.
+
+    Args:
+        model: what was parsed as the model.
+        scaler: what was parsed as its scaler.
+        features: how many the metadata names, None if it names none.
+        where: the version, for messages.
+
+    Raises:
+        StoreError: they are not what a run of this job commits.
+    """
+    try:
+        reason = _mismatch(model, scaler, features)
+    except MALFORMED as error:
+        reason = f"they do not predict ({cause_of(error)})"
+    if reason:
+        raise StoreError(f"{where} holds no model and scaler of this job: {reason}; train the model again")
+
+
+def _mismatch(model: Any, scaler: Any, features: int | None) -> str | None:
+    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415 - slow, and most processes never touch an artefact
+
+    if type(model) not in {algorithm.estimator for algorithm in ALGORITHMS.values()}:
+        return f"the model is of type {type(model).__name__}"
+    if type(scaler) is not StandardScaler:
+        return f"the scaler is of type {type(scaler).__name__}"
+    if model.n_features_in_ != scaler.n_features_in_ or features not in {None, model.n_features_in_}:
+        return (
+            f"the model is of {model.n_features_in_} features, the scaler of {scaler.n_features_in_}, "
+            f"the metadata of {features}"
+        )
+    if list(model.classes_) != [0, 1]:
+        return f"the classes are {model.classes_!r:.40}, not down and up"
+    with np.errstate(all="ignore"):
+        shares = model.predict_proba(scaler.transform(np.zeros((1, model.n_features_in_))))
+    if shares.shape != (1, 2) or not np.isfinite(shares).all():
+        return "what they predict are no probabilities"
+    return None
 
 
 def _nodes(schema: object) -> Iterator[dict[str, Any]]:

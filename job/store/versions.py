@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from job.errors import StoreError
 from job.keys import Key, decode
-from job.store.artefacts import FORMATS, Format, dump, parse
+from job.store.artefacts import FORMATS, Format, check_pair, dump, parse
 from job.store.files import ExistingFileError, MissingFileError, Store
 
 SCHEMA_VERSION: Final = 1
@@ -151,6 +151,13 @@ def load(
         )
         for role in ROLES
     )
+    features = metadata.get("features")
+    check_pair(
+        model,
+        scaler,
+        features=len(features) if isinstance(features, list) else None,
+        where=f"{store.url}/{key.folder}/{name}",
+    )
     return model, scaler, metadata
 
 
@@ -196,12 +203,17 @@ def parse_metadata(data: bytes, key: Key, version: str, *, where: str) -> dict[s
         raise DamagedMetadataError(
             f"{where} is damaged ({error}); delete the version or train the model again"
         ) from None
+    if isinstance(schema, bool | float) or (isinstance(schema, int) and schema < 1):
+        raise DamagedMetadataError(
+            f"{where} is damaged (its schema is {schema!r}); delete the version or train the model again"
+        )
     if not isinstance(schema, int) or schema > SCHEMA_VERSION:
         raise StoreError(
             f"{where} has metadata schema {schema!r}, newer than the {SCHEMA_VERSION} that this release reads; upgrade"
         )
     if owner != (asdict(key), version):
-        raise DamagedMetadataError(f"{where} describes another model ({metadata['version']}); it was moved or altered")
+        other = repr(str(metadata["version"]))[1:-1]
+        raise DamagedMetadataError(f"{where} describes another model ({other:.80}); it was moved or altered")
     return metadata
 
 
@@ -239,7 +251,7 @@ def _format(store: Store, key: Key, metadata: Mapping[str, Any]) -> Format:
         if named == known:
             return known
     where = f"{store.url}/{key.folder}/{metadata['version']}.json"
-    raise StoreError(f"{where}: unknown artefact format {named!r} (known: {', '.join(FORMATS)})")
+    raise StoreError(f"{where}: unknown artefact format {named!r:.80} (known: {', '.join(FORMATS)})")
 
 
 def _checked(store: Store, key: Key, metadata: Mapping[str, Any], role: str, format_: Format) -> bytes:
