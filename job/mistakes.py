@@ -20,7 +20,8 @@ EXPECTED: Final = {
 SCALARS: Final = frozenset({"bool", "int", "float", "str"})
 """What the validator adds to the key of a value that may be any of them."""
 
-LONGEST_CLAUSE: Final = 600
+LONGEST_CLAUSE: Final = 500
+LONGEST_VALUE: Final = 80
 
 
 def mistakes(error: ValidationError, section: type[BaseModel]) -> list[str]:
@@ -38,19 +39,18 @@ def _clauses(error: ValidationError, section: type[BaseModel]) -> Iterator[str]:
             yield f"{'.'.join(path[:-1])}: expected a number, text, true, false or null"
         else:
             message = EXPECTED.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-            yield f"{key or 'config'}: {shortened(message)}" + _got(problem["input"], message)
+            yield f"{key or 'config'}: {shortened(message, LONGEST_CLAUSE)}" + _got(problem["input"], message)
 
 
 def _got(value: object, message: str) -> str:
     if not isinstance(value, Scalar) or repr(value) in message:
         return ""
-    return f", got {shortened(repr(value))}"
+    return f", got {shortened(repr(value), LONGEST_VALUE)}"
 
 
-def shortened(text: str) -> str:
-    """Leave the middle out of a text that is too long to be read."""
-    half = LONGEST_CLAUSE // 2
-    return text if len(text) <= LONGEST_CLAUSE else f"{text[:half]} … {text[-half:]}"
+def shortened(text: str, most: int) -> str:
+    """Leave the middle out of a text of more than `most` characters."""
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
 
 
 def _fields_at(section: type[BaseModel], path: Sequence[str]) -> tuple[str, ...]:

@@ -217,7 +217,7 @@ def parquet_names(file: SourceFile, settings: DataSettings) -> Look:
 def parquet_columns(file: SourceFile, names: Sequence[str], settings: DataSettings) -> pl.DataFrame:
     """Read whole columns by name."""
     with _arrow_file(file, settings, "Parquet") as handle:
-        table = pq.ParquetFile(handle).read(columns=list(names))
+        table = pq.ParquetFile(handle, page_checksum_verification=True).read(columns=list(names))
     return _frame(table, place(file)).select(names)
 
 
@@ -226,7 +226,7 @@ def read_parquet(file: SourceFile, series: Series, settings: DataSettings) -> Ra
     where = place(file)
 
     def bars(own: list[tuple[str, str, str]] | None) -> pl.DataFrame:
-        table = pq.read_table(handle, columns=names, filters=own)
+        table = pq.read_table(handle, columns=names, filters=own, page_checksum_verification=True)
         frame = _positions(_frame(table, where).select(names), _flat(indices))
         return bars_of(frame, indices, series, settings, where)
 
