@@ -6,7 +6,7 @@ import pickle
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -103,9 +103,7 @@ def dump(estimator: object, *, format: Format) -> bytes:  # noqa: A002 - the set
     """
     if format == "pkl":
         return pickle.dumps(estimator, protocol=5)
-    import skops.io  # noqa: PLC0415 - takes a second, and most processes never touch an artefact
-
-    return _canonical(skops.io.dumps(estimator))
+    return _canonical(*_state_of(estimator))
 
 
 def parse(data: bytes, *, format: Format, where: str, allow_pickle: bool = False) -> Any:  # noqa: A002
@@ -230,15 +228,37 @@ def _foreign(schema: object) -> list[str]:
     return sorted({name for loader, name in types if name not in ALLOWED.get(loader, ())})
 
 
-def _canonical(data: bytes) -> bytes:
-    """Rewrite a skops archive so that its bytes depend on the estimator alone, and deflate it.
+class _Arrays(dict[str, bytes]):
+    """Takes the arrays that skops would put into an archive, in place of the archive."""
+
+    namelist = dict.keys
+
+    def writestr(self, name: str, data: Any) -> None:
+        self[name] = bytes(data)
+
+
+def _state_of(estimator: object) -> tuple[dict[str, Any], _Arrays]:
+    """Return the schema and the arrays that `skops.io.dumps` would write.
+
+    It indents its JSON, which takes Python's slow encoder, and its archive would only be taken apart again: together
+    half the time of storing a forest.
+    """
+    import skops.io  # noqa: PLC0415 - takes a second, and most processes never touch an artefact
+    from skops.io._utils import SaveContext, get_state  # noqa: PLC0415
+
+    arrays = _Arrays()
+    context = SaveContext(zip_file=arrays)
+    state = {**get_state(estimator, context), "protocol": context.protocol, "_skops_version": skops.__version__}
+    schema: dict[str, Any] = json.loads(json.dumps(state))  # the state holds some of its parts twice; a schema does not
+    return schema, arrays
+
+
+def _canonical(schema: dict[str, Any], arrays: Mapping[str, bytes]) -> bytes:
+    """Return a skops archive whose bytes depend on the estimator alone, deflated.
 
     skops names objects by their address and dates the archive; struct arrays have padding that was never written.
     A worker that repeats a lost attempt then writes the same bytes, and not half of another version.
     """
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        schema = json.loads(archive.read("schema.json"))
-        arrays = {name: archive.read(name) for name in archive.namelist() if name != "schema.json"}
     if foreign := _foreign(schema):
         raise StoreError(f"{', '.join(foreign)}: no type that may be stored as skops; set storage.format: pkl")
     names = _renumber(schema)
