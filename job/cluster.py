@@ -88,6 +88,8 @@ def _start(settings: RaySettings, limits: Mapping[str, str], level: int) -> None
     paths = dict.fromkeys([str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
     os.environ.update({**limits, "PYTHONPATH": os.pathsep.join(paths)})
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # By default the driver waits for the first workers, and for ever if one of them dies (ray-project/ray#40131).
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that its local token is on is no news
     ray.init(
         address="local",

@@ -16,7 +16,7 @@ from job.resuming import open_store, settle
 from job.rounds import committed
 from job.rows import Job
 from job.runs import RunRecord, RunStatus
-from job.store import Store, new_run_id, write_catalogue
+from job.store import Store, key_of, new_run_id, write_catalogue
 from job.store import versions as versions_in
 from job.sweeping import OtherRun, other_runs, sweep
 
@@ -46,10 +46,9 @@ def run(
         DataError: there are no bars to train on.
         StoreError: the store cannot be read or written.
     """
+    plan = plan or settle(make_plan(config), config, force=force, verify=verify)
     run_id = new_run_id(datetime.now(UTC))
     store = open_store(config, writer=run_id)
-    store.check_writable()
-    plan = plan or settle(make_plan(config), config, force=force, verify=verify)
     record = RunRecord(run_id, config, store, planned=plan.total)
     record.problems += plan.problems
     job = Job(run_id=run_id, config=config, output=store.url, versions=versions())
@@ -134,11 +133,9 @@ def _conclude(plan: Plan, job: Job, record: RunRecord, others: list[OtherRun]) -
 
 def _list_versions(plan: Plan, record: RunRecord, store: Store) -> None:
     """Write into the catalogue what stands in the folders of the plan; miss nothing that was reported as trained."""
-    trained = {str(one.version): one.key for one in record.outcomes if one.status == "trained"}
-    folders = sorted({key.folder for key in trained.values()})
-    found = versions_in(store, *folders) if folders else plan.summaries
+    trained = {(one.key, str(one.version)) for one in record.outcomes if one.status == "trained"}
+    folders = sorted({key.folder for key, _ in trained})
+    found = [*plan.summaries, *(versions_in(store, *folders) if folders else ())]
     write_catalogue(store, found)
-    for version in sorted(trained.keys() - {one["version"] for one in found}):
-        record.problems.append(
-            StoreError(f"{trained[version]}: version {version} is gone from {store.url}; train the model again")
-        )
+    for key, version in sorted(trained - {(key_of(one), one["version"]) for one in found}):
+        record.problems.append(StoreError(f"{key}: version {version} is gone from {store.url}; train the model again"))

@@ -81,8 +81,19 @@ class RunRecord:
         self._keeper = threading.Thread(target=self._keep, name="run record", daemon=True)
 
     def open(self) -> None:
-        """Write the record for the first time, with its lease, and keep it from now on."""
+        """Write the record for the first time, with its lease, and keep it from now on.
+
+        The marker comes before all else, so that whatever a run leaves that is killed is known to be its own.
+
+        Raises:
+            StoreError: the store cannot be written, or not by two runs.
+        """
         self._store.create(open_marker(self.run_id), b"")
+        try:
+            self._store.check_writable()
+        except StoreError:
+            self.close()
+            raise
         self.save()
         self._keeper.start()
 

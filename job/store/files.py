@@ -138,7 +138,7 @@ class Store:
         Raises:
             StoreError: saying what is wrong with the output and what to do about it.
         """
-        probe = local.temporary_name()
+        probe = local.temporary_name(self._writer)
         self.create(probe, b"first writer")
         try:
             self.create(probe, b"second writer")

@@ -17,11 +17,18 @@ TEMPORARY: Final = ".tmp"
 def create(target: Path, data: bytes, *, writer: str = "") -> None:
     """Write a file that did not exist before: a temporary file beside it, synced, gets its name by a hard link.
 
+    An empty file is whole as soon as it exists, and is made without.
+
     Raises:
         FileExistsError: the target exists.
         NotADirectoryError: a file stands where a folder is needed.
         StoreError: the file system has no hard links, without which two writers could not be told apart.
     """
+    if not data:
+        _make_folder(target.parent)
+        target.touch(exist_ok=False)
+        _sync_folder(target.parent)
+        return
     with _staged(target, data, writer) as staged:
         try:
             os.link(staged, target)
@@ -60,10 +67,7 @@ def writer_of(name: str) -> str:
 @contextmanager
 def _staged(target: Path, data: bytes, writer: str) -> Iterator[Path]:
     """Yield a synced temporary file beside `target` that holds `data`, and remove it if it is still there."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise NotADirectoryError(error.errno, "Not a directory", str(target.parent)) from error
+    _make_folder(target.parent)
     staged = target.parent / temporary_name(writer)
     try:
         with staged.open("xb") as file:
@@ -73,6 +77,13 @@ def _staged(target: Path, data: bytes, writer: str) -> Iterator[Path]:
         yield staged
     finally:
         staged.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(error.errno, "Not a directory", str(folder)) from error
 
 
 def _sync_folder(folder: Path) -> None:
