@@ -1,6 +1,7 @@
-"""Which tasks share one reading of the bars, and in what order they start."""
+"""Which tasks share one reading of the bars, in what order they start, and what share of a node each gets."""
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final
@@ -10,6 +11,17 @@ from job.sources import Series
 
 LONGEST_BUNDLE_S: Final = 30.0
 BUNDLES_A_CPU: Final = 3
+SIZE_CLASSES: Final = 3
+"""How many different numbers of CPUs bundles may get: each takes a chain of Ray Data operators of its own."""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What there is to train on: CPUs in all, those of the largest node, and bytes of memory that go with each CPU."""
+
+    cpus: int
+    node_cpus: int
+    memory_a_cpu: int
 
 
 @dataclass(frozen=True)
@@ -23,6 +35,11 @@ class Bundle:
     def seconds(self) -> float:
         """Estimated CPU seconds of all its fits."""
         return sum(task.seconds for task in self.tasks)
+
+    @property
+    def memory(self) -> int:
+        """Estimated bytes that its worker holds at most."""
+        return max(task.memory for task in self.tasks)
 
 
 def bundle(tasks: Iterable[Task], *, cpus: int) -> list[Bundle]:
@@ -68,3 +85,25 @@ def by_series(tasks: Iterable[Task]) -> list[Bundle]:
             needed.setdefault(series, []).append(replace(task, series=(series,), listed=(listed,)))
     ordered = sorted(needed.items(), key=lambda item: (item[0].exchange, item[0].symbol))
     return [Bundle(series, tuple(own)) for series, own in ordered]
+
+
+def sized(bundles: Sequence[Bundle], capacity: Capacity, *, cpus_per_task: int | None) -> dict[int, list[Bundle]]:
+    """Return the bundles by the CPUs that each gets, in at most `SIZE_CLASSES` groups, most CPUs first.
+
+    Where there are few bundles for many CPUs, long ones get several, as threads; `cpus_per_task` (None: as the plan
+    has it) sets the number for all. A bundle that needs more memory than goes with a CPU takes as many CPUs as go with
+    its memory, so that a node is never asked for more than it has; at most it takes a whole node.
+    """
+    fair = sum(one.seconds for one in bundles) / capacity.cpus
+    wanted = [_cpus(one, fair, capacity, cpus_per_task) for one in bundles]
+    distinct = sorted(set(wanted))
+    kept = {distinct[round(step * (len(distinct) - 1) / (SIZE_CLASSES - 1))] for step in range(SIZE_CLASSES)}
+    groups: dict[int, list[Bundle]] = {}
+    for one, cpus in zip(bundles, wanted, strict=True):
+        groups.setdefault(min(size for size in kept if size >= cpus), []).append(one)
+    return dict(sorted(groups.items(), reverse=True))
+
+
+def _cpus(one: Bundle, fair: float, capacity: Capacity, cpus_per_task: int | None) -> int:
+    threads = cpus_per_task or (int(one.seconds / fair) if fair else 1)
+    return max(1, min(max(threads, math.ceil(one.memory / capacity.memory_a_cpu)), capacity.node_cpus))

@@ -15,6 +15,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from job.bundles import Capacity
 from job.config import RaySettings
 from job.environment import ROOT
 from job.errors import ConfigError
@@ -31,8 +32,13 @@ class Cluster:
     """What a run trains on; `joined` is False for a Ray that this process started."""
 
     nodes: int
-    cpus: int
     joined: bool
+    capacity: Capacity
+
+    @property
+    def cpus(self) -> int:
+        """CPUs of all nodes."""
+        return self.capacity.cpus
 
 
 @contextmanager
@@ -139,9 +145,14 @@ def _absent(address: str, error: OSError | ValueError) -> ConfigError:
 
 
 def _size(*, joined: bool) -> Cluster:
-    nodes = _alive()
-    cpus = int(sum(node["Resources"].get("CPU", 0) for node in nodes))
-    return Cluster(nodes=len(nodes), cpus=max(1, cpus), joined=joined)
+    nodes = [node["Resources"] for node in _alive()]
+    able = [(int(node["CPU"]), int(node["memory"] / node["CPU"])) for node in nodes if node.get("CPU", 0) >= 1]
+    capacity = Capacity(
+        cpus=max(1, sum(cpus for cpus, _ in able)),
+        node_cpus=max((cpus for cpus, _ in able), default=1),
+        memory_a_cpu=min((memory for _, memory in able), default=1),
+    )
+    return Cluster(nodes=len(nodes), joined=joined, capacity=capacity)
 
 
 def _alive() -> list[dict[str, Any]]:

@@ -60,6 +60,7 @@ class RaySettings(_Section):
 
     num_cpus: int | None = Field(default=None, ge=1, le=10_000)
     num_gpus: int | None = Field(default=None, ge=0)
+    cpus_per_task: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     address: str | None = None
     logging_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -10,7 +10,7 @@ then `groupby(...).map_groups(...)` brings each model's rows together.
 import logging
 import pickle
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -20,7 +20,7 @@ import ray.data
 from ray.data import DataContext, Dataset
 from ray.exceptions import RayError
 
-from job.bundles import Bundle, bundle, by_series, singles
+from job.bundles import Bundle, Capacity, bundle, by_series, singles, sized
 from job.keys import Key
 from job.outcomes import Outcome, current
 from job.planning import Task, content_of, known_version
@@ -31,26 +31,29 @@ from job.steps import load_bars, prepare_samples, stored, train_models
 
 log = logging.getLogger("job")
 
+ROUNDING: Final = 0.999
+"""Keeps the shares of all CPUs from adding up to more than their node has."""
 RAYS_WITNESS: Final = "ray.data._internal.execution.streaming_executor_state"
 """Ray's logger that says of what a block's task died; nothing else that a Dataset gives away does."""
 
 
-def train(tasks: Sequence[Task], job: Job, *, cpus: int) -> Iterator[Outcome]:
+def train(tasks: Sequence[Task], job: Job, *, capacity: Capacity) -> Iterator[Outcome]:
     """Train every task and yield one outcome each, as they end; tasks whose worker died run again (`rounds`)."""
     with hearing_of_deaths() as said:
-        yield from in_rounds(tasks, job, partial(train_round, cpus=cpus), said)
+        yield from in_rounds(tasks, job, partial(train_round, capacity=capacity), said)
 
 
-def train_round(tasks: Sequence[Task], job: Job, *, cpus: int) -> Iterator[Outcome]:
+def train_round(tasks: Sequence[Task], job: Job, *, capacity: Capacity) -> Iterator[Outcome]:
     """Start every task once and yield the outcomes that come; after the first round each task runs by itself.
 
     Where Ray gives up a whole Dataset, what it still owed is missing like the work of any dead worker.
     """
     first = job.round == 1
     if "symbol" in job.config.model_trainer.group_by:
-        runs = [train_aligned(bundle(tasks, cpus=cpus) if first else singles(tasks), job)]
+        bundles = bundle(tasks, cpus=capacity.cpus) if first else singles(tasks)
+        runs = [train_aligned(bundles, job, capacity)]
     else:
-        runs = [train_pooled(part, job) for part in ([tasks] if first else [[task] for task in tasks])]
+        runs = [train_pooled(part, job, capacity) for part in ([tasks] if first else [[task] for task in tasks])]
     for run in runs:
         try:
             yield from run
@@ -58,47 +61,54 @@ def train_round(tasks: Sequence[Task], job: Job, *, cpus: int) -> Iterator[Outco
             log.warning("round %d ended early: %s", job.round, " ".join(str(error).split()))
 
 
-def train_aligned(bundles: Sequence[Bundle], job: Job) -> Iterator[Outcome]:
-    """Train models whose series are read whole by one task: no shuffle."""
-    step = remote_options(job)
-    yield from outcomes_of(
-        loaded_bars(bundles, job, whole_groups=True)
+def train_aligned(bundles: Sequence[Bundle], job: Job, capacity: Capacity) -> Iterator[Outcome]:
+    """Train models whose series are read whole by one task: no shuffle. Bundles of one size share a chain."""
+    groups = sized(bundles, capacity, cpus_per_task=job.cpus_per_task)
+    first, *others = [chain_of(own, replace(job, cpus=cpus), capacity) for cpus, own in groups.items()]
+    yield from outcomes_of(first.union(*others) if others else first)
+
+
+def chain_of(bundles: Sequence[Bundle], job: Job, capacity: Capacity) -> Dataset:
+    """Return the Dataset of outcomes of bundles that all get `job.cpus` CPUs and the memory that goes with them."""
+    step = remote_options(job, capacity)
+    return (
+        loaded_bars(bundles, job, step, whole_groups=True)
         .map_batches(partial(prepare_samples, job=job), batch_size=None, **step)
         .map_batches(partial(train_models, job=job), batch_size=None, **step)
     )
 
 
-def train_pooled(tasks: Sequence[Task], job: Job) -> Iterator[Outcome]:
+def train_pooled(tasks: Sequence[Task], job: Job, capacity: Capacity) -> Iterator[Outcome]:
     """Train models over many series: samples series by series, then a shuffle by model."""
-    step = remote_options(job)
+    step = remote_options(job, capacity)
     left = []
-    for task in with_digests(tasks, job):
+    for task in with_digests(tasks, job, step):
         if version := known_version(task, job.config, content_of(task)):
             yield current(stored(job, task.key, version), latest=task.known[-1][1])
         else:
             left.append(task)
     if not left:
         return
-    caps = sample_caps(left, job) if any(task.capped for task in left) else {}
+    caps = sample_caps(left, job, step) if any(task.capped for task in left) else {}
     members = {task.key: frozenset(str(one) for one in task.series) for task in left}
+    groups = replace(job, cpus=max(sized(singles(left), capacity, cpus_per_task=job.cpus_per_task)))
     yield from outcomes_of(
-        loaded_bars(by_series(left), job, whole_groups=False)
+        loaded_bars(by_series(left), job, step, whole_groups=False)
         .map_batches(partial(flat_samples, job=job, caps=caps), batch_size=None, **step)
         .groupby(list(GROUP_COLUMNS), num_partitions=len(left))
-        .map_groups(partial(train_group, job=job, members=members), **step)
+        .map_groups(partial(train_group, job=groups, members=members), **remote_options(groups, capacity))
     )
 
 
-def with_digests(tasks: Sequence[Task], job: Job) -> list[Task]:
+def with_digests(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> list[Task]:
     """Return the tasks with the digests of their series' bars, read where versions of a model hang on them.
 
     Samples and a shuffle cost many times what reading the bars does; they are not made to find a model current.
     """
     if not any(task.to_check for task in tasks):
         return list(tasks)
-    step = remote_options(job)
     bundles = by_series([task for task in tasks if task.to_check])
-    rows = loaded_bars(bundles, job, whole_groups=True).map_batches(digests, batch_size=None, **step).iter_rows()
+    rows = loaded_bars(bundles, job, step, whole_groups=True).map_batches(digests, batch_size=None, **step).iter_rows()
     told = {pickle.loads(row["series"]): row["digest"] for row in rows}  # noqa: S301 - made by this run
     return [
         replace(task, listed=tuple(map(told.get, task.series)), believed=True) if task.to_check else task
@@ -106,20 +116,20 @@ def with_digests(tasks: Sequence[Task], job: Job) -> list[Task]:
     ]
 
 
-def sample_caps(tasks: Sequence[Task], job: Job) -> dict[Key, Cap]:
+def sample_caps(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> dict[Key, Cap]:
     """Find, in a first pass over the bars, where each group's holdout begins and which share of the rest to keep."""
     rows = (
-        loaded_bars(by_series(tasks), job, whole_groups=True)
-        .map_batches(partial(sample_times, job=job), batch_size=None, **remote_options(job))
+        loaded_bars(by_series(tasks), job, step, whole_groups=True)
+        .map_batches(partial(sample_times, job=job), batch_size=None, **step)
         .iter_rows()
     )
     return caps_of(rows, job.config.model_trainer, expected=sum(len(task.series) for task in tasks))
 
 
-def loaded_bars(bundles: Sequence[Bundle], job: Job, *, whole_groups: bool) -> Dataset:
+def loaded_bars(bundles: Sequence[Bundle], job: Job, step: Mapping[str, Any], *, whole_groups: bool) -> Dataset:
     """Return a Dataset with one row of bars a bundle."""
     found = dataset(bundles, job, whole_groups=whole_groups)
-    return found.map_batches(partial(load_bars, job=job), batch_size=None, **remote_options(job))
+    return found.map_batches(partial(load_bars, job=job), batch_size=None, **step)
 
 
 @contextmanager
@@ -168,14 +178,15 @@ def dataset(bundles: Sequence[Bundle], job: Job, *, whole_groups: bool) -> Datas
         return ray.data.from_items([{"head": pickle.dumps(one)} for one in bundles], override_num_blocks=len(bundles))
 
 
-def remote_options(job: Job) -> dict[str, Any]:
-    """Return how a step runs: on Arrow tables, with the task's CPUs and no retries by Ray.
+def remote_options(job: Job, capacity: Capacity) -> dict[str, Any]:
+    """Return how a step runs: on Arrow tables, with a task's CPUs and their share of memory, and no retries by Ray.
 
     Ray retries a generator from its start and drops as many rows as it saw before, which loses rows in silence.
     """
     return {
         "batch_format": "pyarrow",
-        "num_cpus": job.cpus_per_task,
+        "num_cpus": job.cpus,
+        "memory": int(job.cpus * capacity.memory_a_cpu * ROUNDING),
         "max_retries": 0,
     }
 

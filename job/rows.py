@@ -48,7 +48,14 @@ class Job:
     output: str
     versions: dict[str, str]
     round: int = 1
-    cpus_per_task: int = 1
+    cpus: int = 1
+    """CPUs that a task gets here, which are the threads of its fits."""
+
+    @property
+    def cpus_per_task(self) -> int | None:
+        """CPUs that the settings give each task, None where the plan says."""
+        chosen = self.config.ray.cpus_per_task
+        return None if chosen == "auto" else chosen
 
     def store(self) -> Store:
         """Open the model store."""

@@ -110,7 +110,7 @@ def _outcomes(plan: Plan, job: Job, record: RunRecord) -> Generator[Outcome]:
         record.cluster = {"nodes": cluster.nodes, "cpus": cluster.cpus}
         if cluster.joined:
             check_nodes(job, plan)
-        yield from train(plan.tasks, job, cpus=cluster.cpus)
+        yield from train(plan.tasks, job, capacity=cluster.capacity)
 
 
 def _conclude(plan: Plan, job: Job, record: RunRecord, others: list[OtherRun]) -> None:

@@ -1,6 +1,7 @@
 """From samples to a fitted model with honest scores. Pure: no Ray, no files, no clock."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,13 +29,15 @@ from job.metrics import (
     shrink,
     skill,
 )
-from job.splits import walk_forward
+from job.splits import Fold, walk_forward
 from transforms.bars import duration_us
 
 __all__ = ["Trained", "predict_proba", "train"]
 
 Scores = dict[str, float | bool | None]
 
+FITS_AT_ONCE: Final = 3
+"""Six windows, each as much longer than the one before: more threads than three would wait for the longest."""
 OPENMP_ROWS: Final = 200_000
 """Below this, boosting's threads wait for each other longer than they work, and very long on busy CPUs."""
 
@@ -92,9 +95,9 @@ def train(
         embargo_us=spec.embargo * duration_us(key.timeframe),
         holdout_from=holdout_from,
     )
-    with threadpool_limits(limits={"blas": 1, "openmp": n_jobs if samples.height >= OPENMP_ROWS else 1}):
-        folds = [evaluate(rows, fold, spec, n_jobs=n_jobs) for fold in splits.folds]
-        holdout = evaluate(rows, splits.holdout, spec, n_jobs=n_jobs)
+    openmp = threads_a_fit(n_jobs) if samples.height >= OPENMP_ROWS else 1
+    with threadpool_limits(limits={"blas": 1, "openmp": openmp}):
+        *folds, holdout = evaluate_all(rows, [*splits.folds, splits.holdout], spec, n_jobs=n_jobs)
         shrinkage = fit_shrinkage(folds) if spec.calibrate == "shrink" else Shrinkage()
         metadata = describe(rows, folds, holdout, shrinkage, spec=spec, key=key)
         model, scaler = fit(rows, spec, n_jobs=n_jobs) if spec.refit else (holdout.model, holdout.scaler)
@@ -108,6 +111,24 @@ def train(
         metadata=metadata,
         holdout=holdout_frame(samples, holdout, shrinkage),
     )
+
+
+def evaluate_all(rows: Rows, folds: Sequence[Fold], spec: ModelSpec, *, n_jobs: int) -> list[Evaluated]:
+    """Evaluate folds, several at a time where there are threads for it, the longest windows first."""
+    if n_jobs == 1:
+        return [evaluate(rows, fold, spec, n_jobs=1) for fold in folds]
+    longest_first = sorted(range(len(folds)), key=lambda index: -len(folds[index].train))
+    with ThreadPoolExecutor(min(n_jobs, FITS_AT_ONCE)) as pool:
+        running = {
+            index: pool.submit(evaluate, rows, folds[index], spec, n_jobs=threads_a_fit(n_jobs))
+            for index in longest_first
+        }
+    return [running[index].result() for index in range(len(folds))]
+
+
+def threads_a_fit(n_jobs: int) -> int:
+    """Return how many of a task's threads each of its fits may use."""
+    return max(1, n_jobs // FITS_AT_ONCE)
 
 
 def fit_shrinkage(folds: Sequence[Evaluated]) -> Shrinkage:

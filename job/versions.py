@@ -25,7 +25,7 @@ def commit_version(prepared: Prepared, samples: pl.DataFrame, job: Job) -> Outco
     started = time.perf_counter()
     kept = tuple(name for name in task.spec.features if name not in prepared.left_out)
     spec = task.spec.model_copy(update={"features": kept})
-    trained = train(samples, spec, key=task.key, n_jobs=job.cpus_per_task, holdout_from=prepared.holdout_from)
+    trained = train(samples, spec, key=task.key, n_jobs=job.cpus, holdout_from=prepared.holdout_from)
     metadata = describe_version(
         prepared, samples, trained, job, identity=identity, seconds=time.perf_counter() - started
     )
