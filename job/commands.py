@@ -8,9 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from job.config import Config, TrainerSettings, load_config, merge, overlay, read_settings
+from job.config import Config, TrainerSettings, load_config, read_settings
 from job.environment import ROOT
 from job.errors import ConfigError, DataError, JobError
+from job.overrides import merge, overlay
 from job.paths import is_url, shown
 from job.planning import describe_plan, make_plan
 from job.report import configure_logging, log, show_plan, show_result, to_do, watching

@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from job.config import Config, load_config, merge
+from job.config import Config, load_config
 from job.errors import ConfigError, StoreError
 from job.keys import Key
 from job.outcomes import Outcome
+from job.overrides import merge
 from job.paths import resolve_input, resolve_output
 from job.planning import make_plan
 from job.resuming import open_store, settle

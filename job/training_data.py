@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from job.config import Config, ModelSettings, ModelSpec, load_config, overlay
+from job.config import Config, ModelSettings, ModelSpec, load_config
 from job.environment import versions
 from job.errors import ConfigError, TrainingError
 from job.keys import Key
 from job.loading import load_series
 from job.outcomes import Outcome
+from job.overrides import overlay
 from job.planning import Plan, Task, make_plan
 from job.rows import Job, Prepared
 from job.steps import samples_of

@@ -26,6 +26,7 @@ LAYERS = (
     {"fitting", "importances", "splits", "metrics", "fleet"},
     {"remote"},
     {"config"},
+    {"overrides"},
     {"mistakes"},
     {"values"},
     {"estimators"},

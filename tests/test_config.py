@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from job.config import Config, load_config, mask, parse_override
+from job.config import Config, load_config, mask
 from job.errors import ConfigError
+from job.overrides import parse_override
 from transforms.labels import Direction, TripleBarrier
 
 
