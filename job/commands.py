@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from job.config import Config, TrainerSettings, load_config, read_settings
+from job.config import Config, TrainerSettings, load_config, of_a_year_at_most, read_settings
 from job.environment import ROOT
 from job.errors import ConfigError, DataError, JobError
 from job.overrides import merge, overlay
@@ -168,7 +168,7 @@ def narrowed(config: Config, model_types: str | None, timeframes: str | None) ->
 def _by_kind(trainer: TrainerSettings, kinds: Sequence[str], given: Sequence[str]) -> dict[str, tuple[str, ...]]:
     names = [name.strip() for name in given if name.strip()]
     try:
-        wanted = sorted(set(names), key=duration_us, reverse=True)
+        wanted = sorted({of_a_year_at_most(name) for name in names}, key=duration_us, reverse=True)
     except ValueError as error:
         raise ConfigError(f"--timeframes: {error}") from None
     configured = {kind: getattr(trainer, f"{kind}_models").timeframes for kind in kinds}

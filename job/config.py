@@ -47,13 +47,14 @@ class _Section(BaseModel):
         return value
 
 
-def _of_a_year_at_most(timeframe: str) -> str:
+def of_a_year_at_most(timeframe: str) -> str:
+    """Return `timeframe` as it is; raises ValueError for one that is longer, or none."""
     if duration_us(timeframe) > duration_us(LONGEST_TIMEFRAME):
         raise ValueError(f"timeframe {timeframe!r}: expected at most {LONGEST_TIMEFRAME}")
     return timeframe
 
 
-BarTimeframe = Annotated[Timeframe, AfterValidator(_of_a_year_at_most)]
+BarTimeframe = Annotated[Timeframe, AfterValidator(of_a_year_at_most)]
 
 
 class RaySettings(_Section):

@@ -25,11 +25,20 @@ MOST_ROWS: Final = 40
 """Tables of single models stop here; the run record has them all."""
 
 
+class OneLine(logging.Formatter):
+    """Writes a record on one line: names out of files and folders may hold line ends and escape sequences."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
+        """Return the line with all that cannot be printed written out."""
+        record.message = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in record.message)
+        return super().formatMessage(record)
+
+
 def configure_logging(level: str) -> None:
     """Send the job's log lines to stderr."""
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr, force=True
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(handlers=[handler], force=True)
     logging.getLogger().setLevel(logging.WARNING)
     log.setLevel(level.upper())
 
@@ -45,6 +54,8 @@ def watching(total: int) -> Iterator[Watcher]:
             nonlocal done
             done += 1
             log.log(*_line(outcome, f"{done}/{total} "))
+            for text in _trace(outcome):
+                log.error(text)
 
         yield line
         return
@@ -58,7 +69,8 @@ def watching(total: int) -> Iterator[Watcher]:
         def advance(outcome: Outcome) -> None:
             progress.update(bar, advance=1, description=str(outcome.key))
             if outcome.status == "failed":
-                progress.console.print(Text(_line(outcome)[1], style="red"), soft_wrap=True)
+                for text in (_line(outcome)[1], *_trace(outcome)):
+                    progress.console.print(Text(text, style="red"), soft_wrap=True)
 
         yield advance
 
@@ -73,14 +85,18 @@ def to_do(plan: Plan) -> str:
 def _line(outcome: Outcome, prefix: str = "") -> tuple[int, str]:
     """Return the log level and text for an outcome."""
     if outcome.error is not None:
-        text = f"{prefix}failed {outcome.key}: {outcome.error['message']}"
-        return logging.ERROR, text + (f"\n{trace}" if (trace := outcome.error.get("traceback")) else "")
+        return logging.ERROR, f"{prefix}failed {outcome.key}: {outcome.error['message']}"
     scores = outcome.scores
     loss, base = _number(scores["log_loss"], 4), _number(scores["base_log_loss"], 4)
     return logging.INFO, (
         f"{prefix}{outcome.status} {outcome.key}: log-loss {loss} (base {base}), "
         f"skill {_percent(scores['skill'])} {_interval(scores)}, {outcome.rows} rows, {outcome.seconds:.1f} s"
     )
+
+
+def _trace(outcome: Outcome) -> list[str]:
+    """Return the lines of an error's traceback, which is kept under `logging_level: debug`."""
+    return (outcome.error or {}).get("traceback", "").splitlines()
 
 
 def show_result(record: RunRecord) -> None:

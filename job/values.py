@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-import yaml
 from pydantic import AfterValidator, BeforeValidator, InstanceOf, PlainSerializer
 
 from job.estimators import ALGORITHMS
+from job.yaml_text import read_yaml
 from transforms.bars import duration_us
 from transforms.features import FEATURES
 from transforms.labels import Label, parse_label
@@ -71,8 +71,8 @@ def _count_or_share(value: object) -> object:
     if isinstance(value, str):
         try:
             share = value.strip().endswith("%")
-            value = float(value.strip().rstrip("%")) / 100 if share else yaml.safe_load(value)
-        except (ValueError, yaml.YAMLError):
+            value = float(value.strip().rstrip("%")) / 100 if share else read_yaml(value)
+        except ValueError:
             raise ValueError(COUNT_OR_SHARE) from None
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
     if not whole and not (isinstance(value, float) and 0 < value < 1):

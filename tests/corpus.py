@@ -632,7 +632,7 @@ FILES: Final = (
     BadFile(
         "members outside",
         packed(lambda: [("../../BTCUSDT-1m.csv", csv()), ("../ETHUSDT-1m.csv", csv())]),
-        (ZIP, "the archive is empty; download it again"),
+        (ZIP, "'../../BTCUSDT-1m.csv' leads out of the archive; unpack it into a folder"),
     ),
     BadFile("bomb", packed(lambda: [(CSV, bytes(50_000_000))]), (ZIP, TOO_MUCH, "download it again, or unpack it")),
     BadFile(
@@ -655,7 +655,7 @@ FILES: Final = (
     BadFile(
         "unknown compression",
         altered_zip(8, 10, b"\x63\x00"),
-        (ZIP, "truncated or damaged archive", "download it again"),
+        (ZIP, "compression method is not supported; unpack it first"),
     ),
     BadFile(
         "size that is a lie",

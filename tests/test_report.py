@@ -9,7 +9,7 @@ from rich.console import Console
 from job.config import load_config
 from job.keys import Key
 from job.outcomes import Outcome, failed
-from job.report import models_table
+from job.report import configure_logging, log, models_table, watching
 from job.runs import RunRecord
 from job.store import Store
 
@@ -64,3 +64,19 @@ def test_models_stand_from_the_longest_timeframe_to_the_shortest() -> None:
     for outcome in mixed:
         record.add(outcome)
     assert [row["timeframe"] for row in record.as_dict()["fleet"]] == rows
+
+
+def test_names_cannot_write_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info")
+    log.info("failed %s: no bars", "BTC\n20:00:00 INFO    all is well \x1b[31m")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(r"failed BTC\n20:00:00 INFO    all is well \x1b[31m: no bars")
+
+
+def test_a_traceback_is_shown_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info")
+    error = {"type": "X", "message": "broken", "where": "training", "traceback": "one\n  two"}
+    with watching(1) as watch:
+        watch(Outcome("binance", "A", "1m", "analyst", "failed", error=error))
+    lines = [line.split(maxsplit=2)[2] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["1/1 failed binance/A analyst 1m: broken", "one", "two"]

@@ -24,7 +24,9 @@ HEAD: Final = 1 << 16
 """Bytes that are looked at to tell a text file's layout."""
 
 _WILD: Final = re.compile(r"[*?\[]")
-_DAMAGE: Final = (zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile, NotImplementedError)
+_DAMAGE: Final = (zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile)
+_UNKNOWN_PACKING: Final = (NotImplementedError, RuntimeError)
+"""What zipfile raises on members that it cannot unpack although nothing is wrong with them: methods, passwords."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,7 @@ def content(url: str, member: str | None, options: Mapping[str, Any], limit: int
         except _DAMAGE as error:
             reason = str(error) or "it ends too early"
             raise DataError(f"{place}: truncated or damaged archive ({reason}); download it again") from None
-        except RuntimeError as error:
+        except _UNKNOWN_PACKING as error:
             raise DataError(f"{place}: {error}; unpack it first") from None
 
 
@@ -251,8 +253,11 @@ def members(url: str, options: Mapping[str, Any]) -> tuple[tuple[str, int], ...]
         try:
             with zipfile.ZipFile(file) as archive:
                 found = tuple((info.filename, info.file_size) for info in _files_of(archive))
+                outside = [info.filename for info in archive.infolist() if ".." in info.filename.split("/")]
         except _DAMAGE as error:
             raise DataError(f"{shown(url)}: truncated or no zip archive ({error}); download it again") from None
+    if not found and outside:
+        raise DataError(f"{shown(url)}: {outside[0]!r} leads out of the archive; unpack it into a folder")
     if not found:
         raise DataError(f"{shown(url)}: the archive is empty; download it again")
     return found
