@@ -20,6 +20,7 @@ import ray.data
 from ray.exceptions import ObjectLostError
 
 from job import bundles, pipeline
+from job.bundles import Bundle, Capacity
 from job.cluster import ask_nodes, running
 from job.config import Config, load_config
 from job.keys import Key
@@ -230,10 +231,10 @@ def test_one_bad_series_of_a_pool_is_named(bars: Path, tmp_path: Path) -> None:
 
 
 def test_a_dataset_that_ray_gives_up_runs_again(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken_once(bundles: Any, job: Job) -> Iterator[Outcome]:
+    def broken_once(bundles: Any, job: Job, capacity: Capacity) -> Iterator[Outcome]:
         if job.round == 1:
             raise ObjectLostError("a block", None, "")
-        yield from train_aligned(bundles, job)
+        yield from train_aligned(bundles, job, capacity)
 
     monkeypatch.setattr(pipeline, "train_aligned", broken_once)
     record = run(config_for(bars, tmp_path, data={"symbols": ["SYN00USDT"]}))
@@ -362,15 +363,30 @@ def test_a_model_that_kills_its_worker_each_time_fails_alone(
 
 def test_a_model_that_takes_too_long_fails_alone(bars: Path, tmp_path: Path) -> None:
     key = Key("synthetic", "SYN00USDT", "1m", "tactician")
-    slow = {"tactician_models": {"n_estimators": 1_000_000}, "task_timeout_s": 6}
+    slow = {"tactician_models": {"n_estimators": 1_000_000}, "task_timeout_s": 20}
     record = run(config_for(bars, tmp_path, data={"symbols": ["SYN00USDT"]}, model_trainer=slow))
     assert record.counts["trained"] == 2
     (failure,) = record.failures
     assert (failure.key, failure.attempts) == (key, 1)
     assert failure.error is not None
     assert failure.error["type"] == "TaskTimeout"
-    assert "training took longer than model_trainer.task_timeout_s (6 s)" in failure.error["message"]
+    assert "training took longer than model_trainer.task_timeout_s (20 s)" in failure.error["message"]
     assert "fit" in failure.error["stack"]
+
+
+def test_bundles_of_several_sizes_run_side_by_side_and_give_the_same_models(
+    bars: Path, tmp_path: Path, trained: tuple[RunRecord, Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some bundles get both CPUs, as threads, the others one: a chain each."""
+
+    def by_kind(one: Bundle, *_: object) -> int:
+        return 2 if one.tasks[0].key.timeframe == "1m" else 1
+
+    monkeypatch.setattr(bundles, "_cpus", by_kind)
+    record = run(config_for(bars, tmp_path))
+    assert record.counts["trained"] == 6
+    before = by_key(trained[0])
+    assert {key: one.scores for key, one in by_key(record).items()} == {key: one.scores for key, one in before.items()}
 
 
 def test_lookback_start_and_end_limit_the_samples_but_not_the_warmup(bars: Path, tmp_path: Path) -> None:
