@@ -1,32 +1,87 @@
 """Run benchmark cases by name, all of them by default."""
 
 import argparse
+import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Final
+
+# Ray reads these when it is imported, in the cases' own processes too: no token file in the home folder, no silent join
+# of a cluster on this machine, and workers as urgent as the processes that they are compared to.
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import psutil
 
-from job.environment import cpu_model
-from tests.bench import skill, small
+from job.environment import ROOT, cpu_model
+from tests.bench import features, fleet, history, orchestration, pooled, rerun, skill, small, symbols
+from tests.bench.bars import AbsentBarsError
+from tests.bench.readme import check, with_sections
+from tests.bench.table import Case, Table
 
-CASES: Final[dict[str, Callable[[], None]]] = {"small": small.run, "skill": skill.run}
+README: Final = ROOT / "README.md"
+CASES: Final[dict[str, Case]] = {
+    "features": features.measure,
+    "rerun": rerun.measure,
+    "skill": skill.measure,
+    "history": history.measure,
+    "symbols": symbols.measure,
+    "pooled": pooled.measure,
+    "orchestration": orchestration.measure,
+    "small": small.measure,
+    "fleet": fleet.measure,
+}
+"""Quick ones first."""
 
 
-def main() -> int:
-    """Run the cases and print their tables."""
+def main(arguments: Sequence[str]) -> int:
+    """Run the cases and print their tables; with --write, put each into the README as soon as it is there."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("cases", nargs="*", metavar="case", help=f"any of {', '.join(CASES)} (default: all)")
-    chosen = parser.parse_args().cases or list(CASES)
+    parser.add_argument(
+        "--quick", action="store_true", help="see that it works: so little that the figures say nothing"
+    )
+    parser.add_argument("--write", action="store_true", help="put the figures into the README")
+    options = parser.parse_args(arguments)
+    chosen = options.cases or list(CASES)
     if unknown := [name for name in chosen if name not in CASES]:
         parser.error(f"unknown case {unknown[0]}: known are {', '.join(CASES)}")
-    memory = psutil.virtual_memory().total / 2**30
-    print(f"{cpu_model()}, {psutil.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}")
+    if options.quick and options.write:
+        parser.error("--write is for whole runs, not for --quick ones")
+    if options.write:
+        try:
+            check(README.read_text(encoding="utf-8"), machine(), chosen)
+        except ValueError as error:
+            parser.error(str(error))
+    print(machine(), flush=True)
     for name in chosen:
-        CASES[name]()
+        try:
+            table = in_a_process(CASES[name], quick=options.quick)
+        except AbsentBarsError as error:
+            print(f"\n{name}: skipped, {error}", flush=True)
+            continue
+        print(f"\n{table}", flush=True)
+        if options.write:
+            readme = README.read_text(encoding="utf-8")
+            README.write_text(with_sections(readme, machine(), {name: str(table)}, order=CASES), encoding="utf-8")
     return 0
 
 
+def machine() -> str:
+    """Name what the figures are of."""
+    memory = psutil.virtual_memory().total / 2**30
+    return f"{cpu_model()}, {psutil.cpu_count()} cores, {memory:.0f} GiB, Python {platform.python_version()}"
+
+
+def in_a_process(case: Case, *, quick: bool) -> Table:
+    """Run a case in a process of its own, so that what it imports and sets touches no other."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(case, quick=quick).result()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,8 +1,9 @@
-"""Skill on real bars: for every kind and timeframe, how many symbols beat their base rate, raw, shrunk and logistic."""
+"""[skill] On real bars, for every kind and timeframe: how many symbols beat their base rate, raw, shrunk, logistic."""
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
@@ -15,33 +16,49 @@ from job.fleet import excess_by_cluster, fleet_z
 from job.keys import Key
 from job.metrics import row_log_loss
 from job.training import train
+from tests.bench.bars import real_files
+from tests.bench.table import Table
 from transforms.bars import clean, duration_us
 from transforms.labels import Direction
 from transforms.samples import make_samples
 
-BARS: Final = Path(__file__).resolve().parents[3] / "shared" / "data" / "binance_futures_1m"
 COLUMNS: Final = {"raw": "p_raw", "shrunk": "p", "logistic": "p_benchmark"}
+CELL: Final = 20
+"""Columns of a cell."""
 Case = tuple[str, str, ModelSpec]
 Excess = dict[str, dict[str, list[float]]]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured: symbols, and the last bars of each."""
+
+    symbols: int
+    bars: int | None
+
+
+FULL: Final = Sizes(symbols=16, bars=None)
+QUICK: Final = Sizes(symbols=2, bars=20_000)
 
 
 def cases() -> Iterator[Case]:
     """Yield (name, timeframe, spec): the default models, and both default algorithms on direction(1) at 1m."""
     for kind, timeframe, spec in Config().model_specs():
-        yield f"{kind} {timeframe} {name_of(spec)}", timeframe, spec
+        yield name_of(kind, timeframe, spec), timeframe, spec
         if timeframe == "1m":
             next_bar = spec.model_copy(update={"label": replace(Direction(), horizon=1)})
-            yield f"{kind} {timeframe} {name_of(next_bar)}", timeframe, next_bar
+            yield name_of(kind, timeframe, next_bar), timeframe, next_bar
 
 
-def name_of(spec: ModelSpec) -> str:
-    """Return the algorithm and label of a spec."""
-    return f"{spec.algorithm}, {spec.label.kind}({spec.label.horizon})"
+def name_of(kind: str, timeframe: str, spec: ModelSpec) -> str:
+    """Return a model's kind, timeframe and label."""
+    return f"{kind} {timeframe} {spec.label.kind}({spec.label.horizon})"
 
 
-def holdouts(file: Path) -> dict[str, Excess]:
+def holdouts(file: Path, *, last: int | None) -> dict[str, Excess]:
     """Return, for each case, the log-loss over the base rate's on one symbol's holdout, by probability and cluster."""
-    bars = clean(pl.read_ipc(file).with_columns(timestamp=pl.col("date").dt.cast_time_unit("us")).drop("date")).bars
+    raw = pl.read_ipc(file).with_columns(timestamp=pl.col("date").dt.cast_time_unit("us"))
+    bars = clean(raw.drop("date").tail(last or raw.height)).bars
     found: dict[str, Excess] = {}
     for name, timeframe, spec in cases():
         samples = make_samples(
@@ -64,25 +81,25 @@ def holdouts(file: Path) -> dict[str, Excess]:
     return found
 
 
-def run() -> None:
-    """Print the table; below 0 is skill."""
-    files = sorted(BARS.glob("*.feather"))
-    if not files:
-        print(f"\nskill: skipped, real bars are absent: {BARS.name}")
-        return
+def measure(*, quick: bool) -> Table:
+    """Train and score all; no target, this is what the bars hold."""
+    sizes = QUICK if quick else FULL
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        symbols = list(pool.map(holdouts, files))
-    print(
-        f"\nskill: {len(files)} real symbols, holdout; change of log-loss against the base rate, z clustered by clock"
+        symbols = list(pool.map(partial(holdouts, last=sizes.bars), real_files(sizes.symbols)))
+    rows = [
+        f"{name:32} " + "   ".join(cell([one[name][how] for one in symbols]) for how in COLUMNS)
+        for name, _, _ in cases()
+    ]
+    header = f"{'model':32} " + "   ".join(f"{how:>{CELL}}" for how in COLUMNS)
+    return Table(
+        "skill",
+        f"{sizes.symbols} real symbols, holdout: winners, change of log-loss against the base rate, clustered z",
+        (header, *rows),
     )
-    print(f"  {'model':56} " + "   ".join(f"{how:>23}" for how in COLUMNS))
-    for name, _, _ in cases():
-        columns = (cell([one[name][how] for one in symbols]) for how in COLUMNS)
-        print(f"  {name:56} " + "   ".join(columns))
 
 
 def cell(excesses: list[dict[str, list[float]]]) -> str:
     """Return symbols that beat the base rate, mean change and z."""
     won = sum(sum(change for _, change in one.values()) < 0 for one in excesses)
     fleet = fleet_z(excesses)
-    return f"{won:2d}/{len(excesses)} {fleet.mean:+.5f} z {fleet.z:+5.1f}"
+    return f"{won:2d}/{len(excesses):<2d} {fleet.mean:+.5f} {fleet.z:+5.1f}"

@@ -1,0 +1,91 @@
+"""[fleet] 80 models of 16 real symbols, from a shell, against the best single-machine script (`script`).
+
+Runs of both alternate. Target for the wall time: at most 1.10 times the script's and 6 s, which is what starting Ray,
+importing it and ending it takes. The script dumps with skops, as the job does; one that pickles is shown beside, once.
+
+The CPU time of a run is that of all its processes: driver, workers, raylet, GCS, agents. Of that, the part inside
+estimator fits and predictions is noted by the workers of the same run (`fits`): the clock of the fitting thread around
+`fit` and `predict_proba` of the estimators, so folds, holdout, the logistic benchmark and permutation importances.
+All else counts as outside: imports, reading, features, labels, scaling, scores, writing artefacts, Ray. Target: at most
+12% outside.
+"""
+
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.bench.bars import real_files
+from tests.bench.processes import Command, Run, shell, train
+from tests.bench.table import Table, line
+
+MODELS_A_SYMBOL: Final = 5
+FACTOR: Final = 1.10
+START_S: Final = 6.0
+OUTSIDE_PERCENT: Final = 12.0
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    symbols: int
+    runs: int
+
+
+FULL: Final = Sizes(symbols=16, runs=5)
+QUICK: Final = Sizes(symbols=2, runs=2)
+
+
+def measure(*, quick: bool) -> Table:
+    """Run both in turn and compare."""
+    sizes = QUICK if quick else FULL
+    ours, theirs = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        bars = Path(folder, "bars")
+        bars.mkdir()
+        files = [str(shutil.copy(file, bars)) for file in real_files(sizes.symbols)]
+        for number in range(sizes.runs):
+            output = ("--output", f"{folder}/models{number}")
+            ours.append(train("--input", str(bars), *output, models=MODELS_A_SYMBOL * len(files)))
+            theirs.append(script("--output", f"{folder}/script{number}", *files))
+        pickling = script("--output", f"{folder}/pickled", "--pickle", *files)
+    check_equal(ours[0], theirs[0])
+    return table(ours, theirs, pickling, symbols=sizes.symbols)
+
+
+def script(*arguments: str) -> Command:
+    """Run the script."""
+    return shell(sys.executable, "-m", "tests.bench.script", *arguments)
+
+
+def check_equal(ours: Run, theirs: Command) -> None:
+    """Stop where the two did not train the same models."""
+    losses = sorted(outcome["scores"]["log_loss"] for outcome in ours.record["outcomes"])
+    if losses != sorted(json.loads(theirs.stdout).values()):
+        raise SystemExit("fleet: the job's log-losses are not the script's")
+
+
+def table(ours: list[Run], theirs: list[Command], pickling: Command, *, symbols: int) -> Table:
+    """Return what the case prints."""
+    pairs = list(zip(ours, theirs, strict=True))
+    limit = FACTOR * statistics.median(other.wall for other in theirs) + START_S
+    outside = [100 * (1 - one.fits_cpu / one.command.cpu) for one in ours]
+    return Table(
+        "fleet",
+        f"{MODELS_A_SYMBOL * symbols} models of {symbols} real symbols, from a shell, against a script without Ray",
+        (
+            line("python job/main.py", [one.command.wall for one in ours], "s", at_most=limit),
+            line("script: joblib, a process a core", [other.wall for other in theirs], "s"),
+            line("script that pickles", pickling.wall, "s"),
+            line("job / script", [one.command.wall / other.wall for one, other in pairs], "x", digits=2),
+            line("CPU of all the job's processes", [one.command.cpu for one in ours], "s"),
+            line("CPU of all the script's processes", [other.cpu for other in theirs], "s"),
+            line("CPU of the job's fits and predictions", [one.fits_cpu for one in ours], "s"),
+            line("share of the job's CPU outside them", outside, "%", at_most=OUTSIDE_PERCENT),
+        ),
+    )

@@ -1,0 +1,150 @@
+"""[orchestration] What Ray and the pipeline cost where models cost nothing, on 16 logical CPUs.
+
+`job.pipeline.train` with its three steps replaced: 5,000 tasks that do nothing, and 2,000 that sleep 0.2 s, whose
+efficiency is the least time in which 16 CPUs can sleep so long over the time that it took. Five tasks a series, bundled
+by the seconds that a plan estimates for 30 days of bars, or that they sleep. Warm means that the workers are there
+already. Shown beside, once: unbundled, each task by itself; and cold, Ray started and ended, too. Targets, bundled and
+warm: 5,000 tasks in 20 s; 85% efficiency.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final
+from unittest.mock import patch
+
+import pyarrow as pa
+
+from job import pipeline
+from job.bundles import Bundle, singles
+from job.cluster import running
+from job.config import Config, RaySettings
+from job.environment import versions
+from job.outcomes import of
+from job.planning import Task, plan_tasks
+from job.rows import Job, pack, unpack
+from job.sources import Series, SourceFile
+from tests.bench.table import Table, line
+
+MODELS_A_SYMBOL: Final = 5
+ROWS: Final = 43_200
+SLEEP_S: Final = 0.2
+NOTHING_S: Final = 20.0
+EFFICIENCY_PERCENT: Final = 85.0
+WARMING_S: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured; tasks are multiples of five."""
+
+    cpus: int
+    nothings: int
+    sleepers: int
+    runs: int
+
+    @property
+    def ideal(self) -> float:
+        """The least seconds in which all sleepers can have slept."""
+        return self.sleepers * SLEEP_S / self.cpus
+
+
+FULL: Final = Sizes(cpus=16, nothings=5_000, sleepers=2_000, runs=5)
+QUICK: Final = Sizes(cpus=4, nothings=100, sleepers=80, runs=2)
+
+
+def measure(*, quick: bool) -> Table:
+    """Measure warm, each way in turn, then cold."""
+    sizes = QUICK if quick else FULL
+    nothings = tasks(sizes.nothings)
+    sleepers = [replace(task, seconds=SLEEP_S) for task in tasks(sizes.sleepers)]
+    settings = RaySettings(num_cpus=sizes.cpus)
+    with running(settings):
+        warm_up(sizes)
+        bundled = [(seconds(nothings, 0.0, sizes), seconds(sleepers, SLEEP_S, sizes)) for _ in range(sizes.runs)]
+        with patch.object(pipeline, "bundle", unbundled):
+            alone = seconds(nothings, 0.0, sizes), seconds(sleepers, SLEEP_S, sizes)
+    cold = [cold_seconds(work, sleep, settings, sizes) for work, sleep in ((nothings, 0.0), (sleepers, SLEEP_S))]
+    did_nothing, slept = ([run[way] for run in bundled] for way in (0, 1))
+    nothing, sleeping = f"{sizes.nothings:,} tasks", f"{sizes.sleepers:,} that sleep {SLEEP_S} s"
+    return Table(
+        "orchestration",
+        f"{nothing} that do nothing and {sleeping}, {sizes.cpus} logical CPUs",
+        (
+            line(f"{nothing}, bundled, warm", did_nothing, "s", at_most=NOTHING_S),
+            line(f"{nothing}, unbundled, warm", alone[0], "s"),
+            line(f"{nothing}, bundled, cold", cold[0], "s"),
+            line(f"{sleeping}, bundled, warm", slept, "s"),
+            line("  efficiency", [100 * sizes.ideal / one for one in slept], "%", at_least=EFFICIENCY_PERCENT),
+            line(f"{sleeping}, unbundled, warm", alone[1], "s"),
+            line("  efficiency", 100 * sizes.ideal / alone[1], "%"),
+            line(f"{sleeping}, bundled, cold", cold[1], "s"),
+            line("  efficiency", 100 * sizes.ideal / cold[1], "%"),
+        ),
+    )
+
+
+def tasks(count: int) -> list[Task]:
+    """Make up the tasks of a fifth as many series."""
+    file = SourceFile(url="/absent.parquet", size=0, stamp="", format="parquet", rows=ROWS)
+    names = (f"S{number:04d}" for number in range(count // MODELS_A_SYMBOL))
+    return plan_tasks([Series("made-up", name, "1m", (file,)) for name in names], Config())
+
+
+def warm_up(sizes: Sizes) -> None:
+    """Have every worker started and what it needs imported: as many tasks at a time as there are CPUs, for a while."""
+    with patch.object(pipeline, "bundle", unbundled):
+        for _ in range(2):
+            seconds(tasks(MODELS_A_SYMBOL * sizes.cpus), WARMING_S, sizes)
+
+
+def cold_seconds(work: Sequence[Task], sleep_s: float, settings: RaySettings, sizes: Sizes) -> float:
+    """Return the seconds that the tasks take with a Ray of their own."""
+    started = time.perf_counter()
+    with running(settings):
+        seconds(work, sleep_s, sizes)
+    return time.perf_counter() - started
+
+
+def seconds(work: Sequence[Task], sleep_s: float, sizes: Sizes) -> float:
+    """Return the seconds in which the pipeline, with steps that do nothing, gives every task's outcome."""
+    steps: dict[str, Any] = {
+        "load_bars": load,
+        "prepare_samples": prepare,
+        "train_models": partial(sleep_for, seconds=sleep_s),
+    }
+    with tempfile.TemporaryDirectory() as folder, patch.multiple(pipeline, **steps):
+        job = Job("20240101_000000_abcdef", Config(), folder, versions())
+        started = time.perf_counter()
+        outcomes = list(pipeline.train(work, job, cpus=sizes.cpus))
+        took = time.perf_counter() - started
+    if {one.key for one in outcomes} != {task.key for task in work} or any(one.error for one in outcomes):
+        raise SystemExit(f"orchestration: {len(work)} tasks gave {len(outcomes)} outcomes, or some failed")
+    return took
+
+
+def unbundled(work: Sequence[Task], *, cpus: int) -> list[Bundle]:
+    """Stand in for `bundle`: every task by itself."""
+    return singles(work)
+
+
+def load(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
+    """Stand in for `load_bars`: one row a bundle."""
+    for bundle, _ in unpack(batch):
+        yield pack(bundle)
+
+
+def prepare(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
+    """Stand in for `prepare_samples`: one row a task."""
+    for bundle, _ in unpack(batch):
+        for task in bundle.tasks:
+            yield pack(task)
+
+
+def sleep_for(batch: pa.Table, *, job: Job, seconds: float) -> Iterator[pa.Table]:
+    """Stand in for `train_models`: one outcome a task, after some sleep."""
+    for task, _ in unpack(batch):
+        time.sleep(seconds)
+        yield pa.table({"outcome": [of(task.key, "trained").to_json()]})
