@@ -18,7 +18,7 @@ from unittest.mock import patch
 import pyarrow as pa
 
 from job import pipeline
-from job.bundles import Bundle, singles
+from job.bundles import Bundle, Capacity, singles
 from job.cluster import running
 from job.config import Config, RaySettings
 from job.environment import versions
@@ -49,6 +49,11 @@ class Sizes:
     def ideal(self) -> float:
         """The least seconds in which all sleepers can have slept."""
         return self.sleepers * SLEEP_S / self.cpus
+
+    @property
+    def capacity(self) -> Capacity:
+        """One node of logical CPUs, each with a little memory, so that every bundle gets one."""
+        return Capacity(cpus=self.cpus, node_cpus=self.cpus, memory_a_cpu=2**29)
 
 
 FULL: Final = Sizes(cpus=16, nothings=5_000, sleepers=2_000, runs=5)
@@ -118,7 +123,7 @@ def seconds(work: Sequence[Task], sleep_s: float, sizes: Sizes) -> float:
     with tempfile.TemporaryDirectory() as folder, patch.multiple(pipeline, **steps):
         job = Job("20240101_000000_abcdef", Config(), folder, versions())
         started = time.perf_counter()
-        outcomes = list(pipeline.train(work, job, cpus=sizes.cpus))
+        outcomes = list(pipeline.train(work, job, capacity=sizes.capacity))
         took = time.perf_counter() - started
     if {one.key for one in outcomes} != {task.key for task in work} or any(one.error for one in outcomes):
         raise SystemExit(f"orchestration: {len(work)} tasks gave {len(outcomes)} outcomes, or some failed")
