@@ -5,26 +5,43 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
 
 import ray
-from ray.exceptions import RayError
+from ray._private.services import canonicalize_bootstrap_address
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
+from ray.exceptions import AuthenticationError, GetTimeoutError, RayError, RpcError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from job.bundles import Capacity
 from job.config import RaySettings
 from job.environment import ROOT
-from job.errors import ConfigError
+from job.errors import ClusterError, ConfigError, JobError
+
+log = logging.getLogger("job")
 
 THREAD_LIMITS: Final = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+NOT_SHIPPED: Final = (".git", ".venv", "venv", "__pycache__", "models", "tests", "data")
 
 KNOCK_S: Final = 10.0
 ANSWER_S: Final = 300.0
 """How long a node may take to start a worker, with the code shipped to it, and to look around."""
+
+PULSE_S: Final = 2.0
+NODE_GONE_S: Final = 6.0
+HEAD_GONE_S: Final = 40.0
+"""How long the driver's node and the head may be silent. A node does not come back, a head may; Ray ends this process
+some 15 s after its node is gone, and 60 s after the head is."""
+GRACE_S: Final = 10.0
+"""How long a run may take to end on a dead cluster."""
+
+OnDeath = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -42,16 +59,19 @@ class Cluster:
 
 
 @contextmanager
-def running(settings: RaySettings, *, threads: int = 1) -> Iterator[Cluster]:
+def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None = None) -> Iterator[Cluster]:
     """Start a local Ray, or join the cluster at `settings.address` or RAY_ADDRESS; leave it at the end.
 
-    A Ray that the caller has already started is used and left running.
+    A Ray that the caller has already started is used and left running. `on_death` is told why, should the cluster die
+    meanwhile; see `watched`.
 
     Raises:
-        ConfigError: there is no cluster at the address.
+        ConfigError: there is no cluster at the address, or it has no CPU.
+        ClusterError: the cluster died.
     """
     if ray.is_initialized():
-        yield _size(joined=len(_alive()) > 1)
+        with watched(on_death):
+            yield _size(joined=len(_alive()) > 1)
         return
     address = settings.address or os.environ.get("RAY_ADDRESS")
     limits = {name: str(threads) for name in THREAD_LIMITS}
@@ -66,14 +86,17 @@ def running(settings: RaySettings, *, threads: int = 1) -> Iterator[Cluster]:
         ray._private.worker._worker_logs_enabled = False  # what raylets say goes to stdout, where the result belongs
     # Ray's own handler ends the process on the spot; a stopped job must still close its run record.
     _handle_stop(signal.default_int_handler)
-    size = _size(joined=joined)
-    warming = [] if joined else [_warm.remote() for _ in range(size.cpus)]
-    try:
-        yield size
-    finally:
-        del warming
-        ray.shutdown()
-        _handle_stop(on_stop)
+    warming: list[ray.ObjectRef[None]] = []
+    with watched(on_death):
+        try:
+            size = _size(joined=joined)
+            if not joined:
+                warming += [_warm.remote() for _ in range(size.cpus)]
+            yield size
+        finally:
+            del warming
+            ray.shutdown()
+            _handle_stop(on_stop)
 
 
 def _handle_stop(handler: Any) -> None:
@@ -114,13 +137,14 @@ def _join(address: str, limits: Mapping[str, str], level: int) -> None:
             f"Ray address {address}: expected HOST:PORT; from afar, submit the job with "
             "`ray job submit --working-dir . -- ...`"
         )
-    for noisy in ("ray._private.authentication", "ray._private.runtime_env.working_dir"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)  # how Ray packs and signs on is no news
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # how Ray signs on is no news
+    # Ray warns of what it leaves out by default; NOT_SHIPPED is the whole list.
+    os.environ.setdefault("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", "")
     runtime_env: dict[str, object] = {"env_vars": dict(limits)}
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
-        runtime_env |= {"working_dir": str(ROOT), "excludes": [".git", ".venv", "models", "tests", "data"]}
-    _knock(address)
+        runtime_env |= {"working_dir": str(ROOT), "excludes": [*NOT_SHIPPED]}
     try:
+        _knock(address)
         ray.init(address=address, runtime_env=runtime_env, log_to_driver=False, logging_level=level)
     except (ConnectionError, ValueError) as error:  # Ray's word for an address that is none
         raise _absent(address, error) from None
@@ -129,28 +153,57 @@ def _join(address: str, limits: Mapping[str, str], level: int) -> None:
 
 
 def _knock(address: str) -> None:
-    """Make sure that something listens at `host:port`; Ray itself would try for many minutes."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        return
+    """Make sure that a Ray head listens at `host:port`, and lets this process in; `ray.init` would try for minutes.
+
+    Raises:
+        ValueError, ConnectionError: `address` is none.
+        ConfigError: nothing listens there, something else does, or the token is wrong.
+    """
+    where = canonicalize_bootstrap_address(address) or address  # Ray takes 127.0.0.1 for the machine's own address
+    if silence := _silence(where, KNOCK_S):
+        raise _absent(address, silence)
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
-    except OSError as error:
+        GcsClient(address=where)
+    except AuthenticationError:
+        remedy = "set RAY_AUTH_MODE and RAY_AUTH_TOKEN as on its head"
+        raise ConfigError(f"the Ray cluster at {address} does not take this process's token: {remedy}") from None
+    except RpcError as error:
         raise _absent(address, error) from None
 
 
-def _absent(address: str, error: OSError | ValueError) -> ConfigError:
+def _silence(place: str, patience: float) -> OSError | None:
+    """Return why nothing answers at `host:port`, or None if something does."""
+    host, _, port = place.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=patience).close()
+    except OSError as error:
+        return error
+    return None
+
+
+def _absent(address: str, error: Exception) -> ConfigError:
     reason = " ".join(str(error).split())
     return ConfigError(f"no Ray cluster at {address}: {reason}; start one, or unset ray.address and RAY_ADDRESS")
 
 
 def _size(*, joined: bool) -> Cluster:
+    """Return what there is to train on; a task takes at least a whole CPU of one node.
+
+    Raises:
+        ConfigError: no node has one, and every task would wait for ever.
+    """
     nodes = [node["Resources"] for node in _alive()]
     able = [(int(node["CPU"]), int(node["memory"] / node["CPU"])) for node in nodes if node.get("CPU", 0) >= 1]
+    if not able:
+        head = ray.get_runtime_context().gcs_address
+        raise ConfigError(
+            f"no CPU on any node of the Ray cluster at {head} (nodes: {len(nodes)}): add one with "
+            f"`ray start --address={head}`, or let an autoscaler keep one"
+        )
     capacity = Capacity(
-        cpus=max(1, sum(cpus for cpus, _ in able)),
-        node_cpus=max((cpus for cpus, _ in able), default=1),
-        memory_a_cpu=min((memory for _, memory in able), default=1),
+        cpus=sum(cpus for cpus, _ in able),
+        node_cpus=max(cpus for cpus, _ in able),
+        memory_a_cpu=min(memory for _, memory in able),
     )
     return Cluster(nodes=len(nodes), joined=joined, capacity=capacity)
 
@@ -159,13 +212,77 @@ def _alive() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
+@contextmanager
+def watched(on_death: OnDeath | None) -> Iterator[None]:
+    """Where the cluster dies under the body, call `on_death` with the reason and raise ClusterError in the body.
+
+    Ray would end this process soon after, without a word to Python. A body that cannot be told, since it runs in
+    another thread than the main one or waits for the dead head, is ended with the process.
+    """
+    if on_death is None:
+        yield
+        return
+    main, caller, over = threading.main_thread(), threading.current_thread(), threading.Event()
+    places, gone = _vital_places(), list[str]()
+
+    def tell(*_: object) -> None:
+        raise ClusterError(gone[0])
+
+    def watch() -> None:
+        gone.extend(first_gone(places, over))
+        if gone:
+            with suppress(JobError):
+                on_death(gone[0])
+            if caller is main:
+                signal.pthread_kill(main.ident or 0, signal.SIGUSR1)
+            if not over.wait(GRACE_S):
+                log.error(gone[0])
+                os._exit(ClusterError.exit_status)
+
+    before = signal.signal(signal.SIGUSR1, tell) if caller is main else None
+    thread = threading.Thread(target=watch, name="pulse of Ray", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        if caller is main:
+            signal.signal(signal.SIGUSR1, before)
+
+
+def _vital_places() -> dict[str, tuple[str, float]]:
+    """Return the places without which this process cannot go on: a name each, and how long it may be silent."""
+    context = ray.get_runtime_context()
+    own = next(node for node in _alive() if node["NodeID"] == context.get_node_id())
+    node = f"{own['NodeManagerAddress']}:{own['NodeManagerPort']}"
+    return {
+        node: ("this process's node of the Ray cluster", NODE_GONE_S),
+        context.gcs_address: ("the head of the Ray cluster", HEAD_GONE_S),
+    }
+
+
+def first_gone(places: Mapping[str, tuple[str, float]], over: threading.Event) -> list[str]:
+    """Wait until one of the places is silent for too long, and say so; return nothing once `over` is set."""
+    heard = dict.fromkeys(places, time.monotonic())
+    while not over.wait(PULSE_S):
+        for place, (name, patience) in places.items():
+            if _silence(place, PULSE_S) is None:
+                heard[place] = time.monotonic()
+            elif time.monotonic() - heard[place] > patience:
+                return [f"{name} is gone ({place} is silent): what is committed stays, and a rerun trains the rest"]
+    return []
+
+
 def ask_nodes(check: Callable[..., list[str]], *arguments: object) -> dict[str, list[str]]:
     """Run `check(*arguments)` once on every node that can train; return its findings by the node's name.
+
+    Names hold the first digits of Ray's own id for the node: nodes may share host and address.
 
     A node that cannot run it, because packages are missing or it does not answer, has that as its finding.
     """
     nodes = {
-        node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+        node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, Ray node {node['NodeID'][:8]})"
         for node in _alive()
         if node["Resources"].get("CPU")
     }
@@ -183,6 +300,8 @@ def ask_nodes(check: Callable[..., list[str]], *arguments: object) -> dict[str, 
 def _answer(answer: "ray.ObjectRef[list[str]]") -> list[str]:
     try:
         return ray.get(answer, timeout=0)
+    except GetTimeoutError:
+        return [f"does not answer within {ANSWER_S:.0f} s: end this node, or see Ray's logs on it"]
     except RayError as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         return [f"cannot run a task of this job ({lines[-1].strip()}): install the same packages on every node"]

@@ -58,7 +58,6 @@ def check_node(job: Job, token: str, first_input: str | None) -> list[str]:
 def _store_seen(job: Job, token: str) -> Iterator[str]:
     """Read what the driver wrote, write and delete a file of this node's own."""
     store = job.store()
-    remedy = "" if is_url(job.output) else ": give a URL, or a folder that is mounted on every node"
     try:
         seen = store.exists(token)
         if seen:
@@ -66,10 +65,10 @@ def _store_seen(job: Job, token: str) -> Iterator[str]:
             store.create(own, b"")
             store.remove(own)
     except JobError as error:
-        yield f"cannot use the store: {error}{remedy}"
+        yield f"cannot use the store: {error}{_sharing(job.output)}"
     else:
         if not seen:
-            yield f"does not see the store {job.output} of the driver{remedy}"
+            yield f"does not see the store {job.output} of the driver{_sharing(job.output)}"
 
 
 def _input_seen(data: DataSettings, url: str | None) -> Iterator[str]:
@@ -79,7 +78,12 @@ def _input_seen(data: DataSettings, url: str | None) -> Iterator[str]:
         with opened(url, data.options):
             return
     except JobError as error:
-        yield f"cannot open the input {shown(url)}: {error}: give a URL, or a folder that is mounted on every node"
+        yield f"cannot open the input {error}{_sharing(data.input or url)}"
+
+
+def _sharing(place: str) -> str:
+    """Return the remedy where nodes see different things in one place: what is meant is no local folder."""
+    return "" if is_url(place) else ": give a URL, or a folder that is mounted on every node"
 
 
 def examine(config: Config) -> list[Finding]:

@@ -27,5 +27,9 @@ class StoreError(JobError):
     exit_status = 2
 
 
+class ClusterError(JobError):
+    """A Ray cluster that dies under a run."""
+
+
 class TrainingError(JobError):
     """Samples from which no model can be trained or scored."""

@@ -192,5 +192,12 @@ def remote_options(job: Job, capacity: Capacity) -> dict[str, Any]:
 
 
 def outcomes_of(outcomes: Dataset) -> Iterator[Outcome]:
-    """Run a Dataset and yield its outcomes as they arrive."""
-    return (Outcome.from_json(row["outcome"]) for row in outcomes.iter_rows())
+    """Run a Dataset and yield its outcomes as they arrive; where no more are wanted, its tasks are ended.
+
+    Blocks are taken as they are: `iter_rows` fetches ahead in threads that outlive it, and Ray ends a process of which
+    a thread still asks for blocks when Ray is shut down.
+    """
+    for blocks in outcomes.iter_internal_ref_bundles():
+        for table in ray.get(blocks.block_refs):
+            if table.num_rows:
+                yield from map(Outcome.from_json, table.column("outcome").to_pylist())

@@ -4,10 +4,11 @@ import logging
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 
 from job.config import Config
 from job.environment import versions
-from job.errors import JobError, StoreError
+from job.errors import ClusterError, JobError, StoreError
 from job.limits import reason_to_stop
 from job.notes import folder
 from job.outcomes import Outcome
@@ -32,7 +33,7 @@ def run(
     """Train every model that `config` describes and the store does not hold; return the run record.
 
     Where nothing is left to train or to check, Ray is not started. Ctrl-C and SIGTERM end a run cleanly: what is
-    committed stays, and the record says `interrupted`; where too many models fail, it says `aborted`.
+    committed stays, and the record says `interrupted`; where too many models fail or the cluster dies, `aborted`.
 
     Args:
         config: settings, with absolute paths.
@@ -94,6 +95,8 @@ def _take(
                 return "aborted", reason
     except KeyboardInterrupt:
         return "interrupted", None
+    except ClusterError as error:
+        return "aborted", str(error)
     return "finished", None
 
 
@@ -103,7 +106,7 @@ def _outcomes(plan: Plan, job: Job, record: RunRecord) -> Generator[Outcome]:
         return
     from job.cluster import running  # noqa: PLC0415 - Ray takes seconds to import, and is needed from here on only
 
-    with running(job.config.ray) as cluster:
+    with running(job.config.ray, on_death=partial(record.finish, "aborted")) as cluster:
         from job.doctor import check_nodes  # noqa: PLC0415 - while the workers import the same
         from job.pipeline import train  # noqa: PLC0415
 

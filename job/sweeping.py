@@ -60,7 +60,11 @@ def sweep(store: Store, own: str, others: Iterable[OtherRun], *, at_end: bool = 
 def _other_run(store: Store, run_id: str, lease_s: float) -> OtherRun:
     now = datetime.now(UTC)
     try:
-        lease = Lease.from_record(json.loads(store.read(record_path(run_id)))["lease"])
+        record = json.loads(store.read(record_path(run_id)))
+        if record["status"] != "running":  # it ended between its last words and its marker; its workers may still write
+            ended = datetime.fromisoformat(record["finished_at"])
+            return OtherRun(run_id, live=False, expires_at=ended + timedelta(seconds=lease_s))
+        lease = Lease.from_record(record["lease"])
     except (MissingFileError, ValueError, LookupError, TypeError):  # it died before, or while, it wrote its record
         assumed = _began(run_id) + timedelta(seconds=lease_s)
         return OtherRun(run_id, live=now < assumed, expires_at=assumed)

@@ -1,0 +1,188 @@
+"""Clusters of several nodes: one that goes away, ones that cannot do their part, a cluster that dies as a whole."""
+
+import re
+import socket
+import threading
+import time
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from ray.exceptions import AuthenticationError, RpcError
+
+from job import cluster as joining
+from job.cluster import first_gone, running
+from job.config import RaySettings
+from job.environment import versions
+from job.errors import ConfigError
+from job.keys import Key
+from job.store import Store, load
+from job.synth import write_world
+from tests.nodes import View, joined, kill, namespaces_or_skip, running_job, started, wait_for, workers
+
+SYMBOLS = 2
+ALIGNED = {
+    Key("synthetic", f"SYN{number:02d}USDT", timeframe, kind)
+    for number in range(SYMBOLS)
+    for timeframe, kind in (("15m", "analyst"), ("1m", "analyst"), ("1m", "tactician"))
+}
+POOLED = {Key("pooled", "all", key.timeframe, key.model_type) for key in ALIGNED}
+SLOW_FITS = (
+    "--timeframes", "15m,1m", "--set", "model_trainer.cv_folds=2",
+    "--set", "model_trainer.tactician_models.n_estimators=1000",
+)  # fmt: skip
+"""Tacticians take seconds, in which a node can be taken away."""
+LINE = re.compile(r"\d\d:\d\d:\d\d (INFO|WARNING|ERROR) +\S.*")
+RAYS_LINE = re.compile(r"\[[^]]* E \d+ \d+\] \w+\.cc:\d+: .*")
+"""What Ray's C++ half says on stderr of a lost node; nothing silences it but for a line that says so."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Folder with `bars` of three days."""
+    write_world(tmp_path / "bars", symbols=SYMBOLS, days=3, seed=1)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("grouping", "models"), [("exchange,symbol,timeframe", ALIGNED), ("timeframe", POOLED)], ids=["aligned", "pooled"]
+)
+def test_a_node_that_goes_away_costs_what_it_had_begun(folder: Path, grouping: str, models: set[Key]) -> None:
+    with started(2, 2) as cluster:
+        node = next(iter(cluster.worker_nodes))
+        address = ("--set", f"ray.address={cluster.address}")
+        with running_job(folder, "--group-by", grouping, *address, *SLOW_FITS) as run:
+            wait_for(
+                lambda: (
+                    {note.pid for note in run.notes() if note.doing == "training"}
+                    & {worker.pid for worker in workers(node)}
+                )
+            )
+            lost = kill(cluster, node)
+            begun = {Key(*note.key) for note in run.notes() if note.pid in lost} - run.committed()
+            assert run.wait() == 0, run.lines()
+    record = run.record()
+    assert record["status"] == "finished"
+    assert record["counts"]["trained"] == len(models)
+    assert record["cluster"] == {"nodes": 3, "cpus": 4}
+    assert run.committed() == models
+    for key in models:
+        load(Store(str(run.output)), key)
+    attempts = {key_of(one): one["attempts"] for one in record["outcomes"]}
+    assert begun, "the node was busy"
+    assert {attempts[key] for key in begun} == {2}
+    if models == ALIGNED:
+        assert {key for key in models if attempts[key] > 1} == begun, "the others lose nothing but time"
+    assert max(attempts.values()) == 2
+    warnings = [line for line in run.lines() if " WARNING " in line]
+    assert len(warnings) == sum(count > 1 for count in attempts.values())
+    assert all(re.search(r"attempt 1 of 3 failed: process \d+ on node \S+ died while", line) for line in warnings)
+    assert [line for line in run.lines() if not LINE.fullmatch(line) and not RAYS_LINE.fullmatch(line)] == []
+
+
+def key_of(outcome: dict[str, str]) -> Key:
+    return Key(outcome["exchange"], outcome["symbol"], outcome["timeframe"], outcome["model_type"])
+
+
+@pytest.mark.slow
+def test_nodes_that_cannot_do_their_part_are_named_before_any_training(folder: Path) -> None:
+    """Four nodes of one host: one good, one without the input, one without the output, one with another SciPy."""
+    namespaces_or_skip()
+    (folder / "models").mkdir()
+    metadata = folder / "packages" / "scipy-0.0.1.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: scipy\nVersion: 0.0.1\n")
+    views = (
+        View("127.0.0.4", hidden=folder / "bars"),
+        View("127.0.0.5", hidden=folder / "models"),
+        View("127.0.0.6", packages=folder / "packages"),
+    )
+    first = folder / "bars" / "exchange=synthetic" / "symbol=SYN00USDT" / "SYN00USDT-1m.parquet"
+    remedy = "give a URL, or a folder that is mounted on every node"
+    wrong = {
+        "127.0.0.4": rf"cannot open the input {first}: no such file; .*: {remedy}",
+        "127.0.0.5": rf"does not see the store {folder / 'models'} of the driver: {remedy}",
+        "127.0.0.6": rf"has scipy 0\.0\.1, the driver has {re.escape(versions()['scipy'])}: "
+        "install the same versions on every node",
+    }
+    with started(1) as cluster, joined(cluster, folder, *views):
+        address = ("--set", f"ray.address={cluster.address}")
+        with running_job(folder, *address) as run:
+            assert run.wait() == 2, run.lines()
+            said = run.lines()
+        with running_job(folder, *address, command="doctor") as doctor:
+            assert doctor.wait() == 2, doctor.lines()
+    record = run.record()
+    assert record["status"] == "aborted"
+    assert record["counts"]["not_run"] == 5 * SYMBOLS
+    assert run.committed() == set()
+    assert not list(run.output.glob("runs/*.*[!n]"))
+    (error,) = [line for line in said if " ERROR " in line]
+    for ip, text in wrong.items():
+        assert re.search(rf"\S+ \({ip}, Ray node [0-9a-f]{{8}}\): {text}(; |$)", error), error
+        (found,) = [line for line in doctor.lines() if f"({ip}, " in line]
+        assert re.search(rf" ERROR +node +\S+ \({ip}, Ray node [0-9a-f]{{8}}\): {text}$", found), found
+    assert "127.0.0.3" not in error
+    (good,) = [line for line in doctor.lines() if "(127.0.0.3, " in line]
+    assert re.search(r" INFO +node .*: sees input and store, same versions$", good)
+    assert [line for line in [*said, *doctor.lines()] if not LINE.fullmatch(line)] == []
+
+
+@pytest.mark.slow
+def test_a_cluster_without_a_cpu_is_named_at_once(folder: Path) -> None:
+    with started() as cluster:
+        for command in ("train", "doctor"):
+            with running_job(folder, "--set", f"ray.address={cluster.address}", command=command) as run:
+                assert run.wait() == 2, run.lines()
+            assert f"no CPU on any node of the Ray cluster at {cluster.address} (nodes: 1): add one" in run.lines()[-1]
+    assert run.record()["status"] == "aborted"
+
+
+@pytest.mark.slow
+def test_a_run_whose_cluster_dies_says_so_and_a_rerun_completes_it(folder: Path) -> None:
+    with started(head=2) as cluster:
+        address = ("--set", f"ray.address={cluster.address}")
+        with running_job(folder, *address, *SLOW_FITS) as run:
+            wait_for(lambda: run.committed() and any(note.doing == "training" for note in run.notes()))
+            kill(cluster, cluster.head_node)
+            assert run.wait() == 1, run.lines()
+    record, kept = run.record(), run.committed()
+    assert record["status"] == "aborted"
+    assert "of the Ray cluster is gone" in record["reason"]
+    assert kept < ALIGNED
+    assert [line for line in run.lines() if record["reason"] in line]
+    with running_job(folder, *SLOW_FITS) as again:
+        assert again.wait() == 0, again.lines()
+    assert f"{len(ALIGNED)} models: {len(kept)} current, {len(ALIGNED - kept)} to train" in again.lines()[0]
+    assert not [line for line in again.lines() if " WARNING " in line]
+    assert again.committed() == ALIGNED
+    assert not list(again.output.glob("runs/*.attempts"))
+
+
+def test_what_is_no_ray_or_wants_another_token_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ray.init` would try for 14 minutes, with a warning on stderr every few seconds."""
+    with socket.create_server(("127.0.0.2", 0)) as server:
+        address = f"127.0.0.2:{server.getsockname()[1]}"
+        for error, text in (
+            (RpcError("Timed out while waiting"), f"no Ray cluster at {address}: Timed out while waiting; start one"),  # type: ignore[no-untyped-call]
+            (AuthenticationError("x"), f"the Ray cluster at {address} does not take this process's token: set RAY_A"),
+        ):
+            monkeypatch.setattr(joining, "GcsClient", Mock(side_effect=error))
+            with pytest.raises(ConfigError, match=text), running(RaySettings(address=address)):
+                pass
+
+
+def test_a_place_that_falls_silent_is_gone_once_its_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "PULSE_S", 0.02)
+    with socket.create_server(("127.0.0.2", 0)) as stays:
+        with socket.create_server(("127.0.0.2", 0)) as goes:
+            places = {f"127.0.0.2:{one.getsockname()[1]}": one for one in (stays, goes)}
+        patience = dict(zip(places, [("the head", 0.0), ("the node", 0.2)], strict=True))
+        began = time.monotonic()
+        (said,) = first_gone(patience, threading.Event())
+        assert 0.2 < time.monotonic() - began < 5
+        assert said.startswith(f"the node is gone ({list(places)[1]} is silent): what is committed stays")
+        over = threading.Event()
+        over.set()
+        assert first_gone(patience, over) == []
