@@ -9,12 +9,6 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Final
 
-# Ray reads these when it is imported, in the cases' own processes too: no token file in the home folder, no silent join
-# of a cluster on this machine, and workers as urgent as the processes that they are compared to.
-os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
-os.environ.setdefault("RAY_worker_niceness", "0")
-
 import psutil
 
 from job.environment import ROOT, cpu_model
@@ -23,6 +17,9 @@ from tests.bench.bars import AbsentBarsError
 from tests.bench.readme import check, with_sections
 from tests.bench.table import Case, Table
 
+ENVIRONMENT: Final = {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_AUTO_CONNECT": "0", "RAY_worker_niceness": "0"}
+"""For Ray in the cases' processes: no token file in the home folder, no silent join of a cluster on this machine, and
+workers as urgent as what they are compared to."""
 README: Final = ROOT / "README.md"
 CASES: Final[dict[str, Case]] = {
     "features": features.measure,
@@ -57,6 +54,7 @@ def main(arguments: Sequence[str]) -> int:
             check(README.read_text(encoding="utf-8"), machine(), chosen)
         except ValueError as error:
             parser.error(str(error))
+    os.environ |= ENVIRONMENT
     print(machine(), flush=True)
     for name in chosen:
         try:

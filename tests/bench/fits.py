@@ -23,7 +23,7 @@ _train_models: Final = steps.train_models
 
 
 class Stopwatch:
-    """Adds up the CPU seconds of this thread within the outermost of nested calls; fits have one thread each."""
+    """Adds up the CPU seconds of this thread within the outermost of nested calls: of fits that have one thread."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
