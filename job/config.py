@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from job.engines import Engine, EngineSetting, resolve
 from job.errors import ConfigError
 from job.mistakes import mistakes
 from job.overrides import overlay, parse_override
@@ -170,6 +171,7 @@ class TrainerSettings(_Section):
     cv_folds: int = Field(default=5, ge=1, le=1_000)
     embargo: int = Field(default=0, ge=0, le=MOST_BARS)
     random_state: int = Field(default=42, ge=0, lt=2**32)
+    engine: EngineSetting = "auto"
     max_samples: int = Field(default=2_000_000, ge=1)
     calibrate: Literal["shrink", "none"] = "shrink"
     refit: bool = False
@@ -214,6 +216,7 @@ class ModelSpec(_Section):
     n_estimators: int
     max_depth: int | None
     params: dict[str, Scalar]
+    engine: Engine
     label: LabelSetting
     features: tuple[str, ...]
     test_size: float
@@ -233,7 +236,11 @@ class Config(_Section):
     storage: StorageSettings = StorageSettings()
 
     def model_specs(self) -> Iterator[tuple[str, str, ModelSpec]]:
-        """Yield (model type, timeframe, spec) of every model that a series gets."""
+        """Yield (model type, timeframe, spec) of every model that a series gets; on the driver only.
+
+        Raises:
+            ConfigError: the engine asked for is not installed, or does not follow a parameter.
+        """
         trainer = self.model_trainer
         kinds: list[tuple[str, ModelSettings]] = []
         if trainer.enable_analyst_models:
@@ -243,7 +250,8 @@ class Config(_Section):
         shared = trainer.model_dump(include=set(ModelSpec.model_fields) & set(TrainerSettings.model_fields))
         for model_type, kind in kinds:
             own = {name: getattr(kind, name) for name in ModelSettings.model_fields if name != "timeframes"}
-            spec = ModelSpec(**own, **shared)
+            engine = resolve(trainer.engine, kind.algorithm, kind.n_estimators, kind.params)
+            spec = ModelSpec(**own, **shared | {"engine": engine})
             for timeframe in kind.timeframes:
                 yield model_type, timeframe, spec
 

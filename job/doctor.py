@@ -10,7 +10,7 @@ import psutil
 
 from job.cluster import ask_nodes, running
 from job.config import Config, DataSettings
-from job.environment import versions
+from job.environment import ENGINE_LIBRARIES, versions
 from job.errors import ConfigError, JobError
 from job.paths import is_url, shown
 from job.planning import Plan, Task, make_plan
@@ -88,7 +88,8 @@ def _sharing(place: str) -> str:
 
 def examine(config: Config) -> list[Finding]:
     """Return every finding about this machine, the input, the store and the cluster."""
-    findings = [Finding("versions", good=True, text=", ".join(f"{name} {value}" for name, value in versions().items()))]
+    here = versions(*ENGINE_LIBRARIES)
+    findings = [Finding("versions", good=True, text=", ".join(f"{name} {value}" for name, value in here.items()))]
     plan, about_input = _examine_input(config)
     findings += about_input
     store_good, about_store = _examine_store(config)
@@ -131,7 +132,7 @@ def _examine_memory(tasks: tuple[Task, ...]) -> Finding:
 
 def _examine_nodes(config: Config, plan: Plan) -> list[Finding]:
     output = config.model_trainer.model_directory
-    job = Job(run_id=new_run_id(datetime.now(UTC)), config=config, output=output, versions=versions())
+    job = Job(new_run_id(datetime.now(UTC)), config, output, versions=versions(*plan.engines))
     try:
         with running(config.ray) as cluster:
             size = Finding("cluster", good=True, text=f"{cluster.nodes} nodes, {cluster.cpus} CPUs")

@@ -4,7 +4,7 @@ import hashlib
 import platform
 import sys
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
@@ -13,13 +13,27 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 
 NUMERIC_LIBRARIES: Final = ("polars", "numpy", "scipy", "scikit-learn")
 """Libraries whose versions can change a model's numbers."""
+ENGINE_LIBRARIES: Final = {"onedal": "scikit-learn-intelex"}
+"""Libraries that only models of one engine depend on."""
 
 
 @cache
-def versions() -> dict[str, str]:
-    """Return the versions of Python, of the numeric libraries and of this code; equal on all nodes of a run."""
-    libraries = {name: version(name) for name in NUMERIC_LIBRARIES}
+def versions(*engines: str) -> dict[str, str]:
+    """Return the versions of Python, of the numeric libraries and of this code; equal on all nodes of a run.
+
+    Of `ENGINE_LIBRARIES`, those of the given engines are among them, where they are installed.
+    """
+    own = filter(installed, (library for engine, library in ENGINE_LIBRARIES.items() if engine in engines))
+    libraries = {name: version(name) for name in (*NUMERIC_LIBRARIES, *own)}
     return {"python": platform.python_version(), **libraries, "code": code_digest("job", "transforms")}
+
+
+def installed(library: str) -> str | None:
+    """Return the version of a library, None where it is not installed."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
 
 
 @cache

@@ -5,12 +5,14 @@ Classes are named, not imported: settings and plans need the names only, and sci
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import numpy as np
 
+from job.engines import Engine, are_large
 from job.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -61,8 +63,8 @@ class Window:
 class Algorithm:
     """One entry of `ALGORITHMS`; `version` moves whenever the defaults do, so that models are trained anew.
 
-    `path` and `fitter` are `module:name` of the estimator's class and of what fits it in place (default: its own
-    `fit`). `parallel` algorithms take `n_jobs`; `precision` is that of the features which they are fitted on.
+    `path` is `module:name` of the estimator's class, `fitters` those of what fits it in place by engines other than its
+    own `fit`. `parallel` algorithms take `n_jobs`; `precision` is that of the features which they are fitted on.
     """
 
     name: str
@@ -72,7 +74,7 @@ class Algorithm:
     version: int
     parallel: bool = False
     precision: type[np.floating[Any]] = np.float32
-    fitter: str | None = None
+    fitters: Mapping[Engine, str] = field(default_factory=dict)
 
     @property
     def estimator(self) -> type["ClassifierMixin"]:
@@ -80,12 +82,17 @@ class Algorithm:
         found: type[ClassifierMixin] = resolve_name(self.path)
         return found
 
-    def fit(self, estimator: Any, matrix: Any, label: Any) -> None:
-        """Fit `estimator` on rows of features and their labels."""
-        if self.fitter is None:
-            estimator.fit(matrix, label)
-        else:
-            resolve_name(self.fitter)(estimator, matrix, label)
+    def engine_for(self, estimator: Any, rows: int, engine: Engine) -> Engine:
+        """Return what fits `estimator` on a window of `rows`, given the engine of the model."""
+        if engine not in self.fitters or (engine == "histogram" and not are_large(estimator.min_samples_leaf, rows)):
+            return "sklearn"
+        return engine
+
+    def fit(self, estimator: Any, matrix: Any, label: Any, engine: Engine) -> None:
+        """Fit `estimator` on rows of features and their labels, by the engine of the model."""
+        chosen = self.engine_for(estimator, len(label), engine)
+        fitter = estimator.fit if chosen == "sklearn" else partial(resolve_name(self.fitters[chosen]), estimator)
+        fitter(matrix, label)
 
 
 def build(spec: Hyperparameters, window: Window, *, n_jobs: int = 1) -> "ClassifierMixin":
@@ -173,7 +180,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             "impurity",
             version=1,
             parallel=True,
-            fitter="job.forest:fit_forest",
+            fitters={"histogram": "job.forest:grow", "onedal": "job.onedal:fit"},
         ),
         Algorithm(
             "extra_trees", "sklearn.ensemble:ExtraTreesClassifier", _forest, "impurity", version=1, parallel=True

@@ -53,7 +53,7 @@ def fingerprint(
             "bars": data.model_dump(mode="json", include=decisive),
             "content": content,
             "max_samples": max_samples,
-            "libraries": {name: number for name, number in versions().items() if name != "code"},
+            "libraries": {name: number for name, number in versions(spec.engine).items() if name != "code"},
         }
     )
 

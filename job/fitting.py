@@ -136,7 +136,7 @@ def fit_scaled(scaled: Matrix, label: Labels, spec: ModelSpec, *, pooled: bool, 
     """Fit the algorithm of `spec`; the model comes back set to one thread, as it is stored and predicts."""
     algorithm = ALGORITHMS[spec.algorithm]
     model = build(spec, Window(len(label), pooled=pooled), n_jobs=n_jobs)
-    algorithm.fit(model, scaled.astype(algorithm.precision, copy=False), label)
+    algorithm.fit(model, scaled.astype(algorithm.precision, copy=False), label, spec.engine)
     return model.set_params(n_jobs=1) if algorithm.parallel else model
 
 

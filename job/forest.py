@@ -14,39 +14,23 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.tree._tree import Tree
 
+from job.engines import leaf_rows
 from job.trees import Binned, Matrix, Rules, bin_rows, grow_batch
 
-SMALLEST_LEAF_SHARE: Final = 0.02
-"""Forests with smaller leaves are left to scikit-learn: they have many nodes, of few rows each."""
 BATCH_ENTRIES: Final = 200_000
 """Rows times trees that grow at a time: few enough for the caches, many enough to outweigh a call."""
 BATCH_CELLS: Final = 2_000_000
 """Nodes times bins of a level at a time."""
-HONOURED: Final = {"n_estimators", "max_depth", "min_samples_leaf", "max_features", "random_state", "n_jobs", "verbose"}
-"""Parameters that growing here follows; it is for forests whose others have scikit-learn's defaults."""
-
-
-def fit_forest(forest: RandomForestClassifier, matrix: Matrix, label: npt.NDArray[Any]) -> None:
-    """Fit `forest` on `matrix` (float32, finite) and labels 0 and 1: here if its leaves are large, else by itself."""
-    if suits(forest, len(label)):
-        grow(forest, matrix, label)
-    else:
-        forest.fit(matrix, label)
-
-
-def suits(forest: RandomForestClassifier, rows: int) -> bool:
-    """Whether `grow` honours all of the forest's parameters and is the faster way."""
-    defaults, parameters = type(forest)().get_params(), forest.get_params()
-    usual = all(parameters[name] == defaults[name] for name in defaults if name not in HONOURED)
-    leaf = parameters["min_samples_leaf"]
-    large: bool = isinstance(leaf, int) and leaf >= SMALLEST_LEAF_SHARE * rows
-    return usual and large
 
 
 def grow(forest: RandomForestClassifier, matrix: Matrix, label: npt.NDArray[Any]) -> None:
-    """Fit `forest` by histograms; the same bits whatever the number of threads."""
+    """Fit `forest` on `matrix` (float32, finite) and labels 0 and 1; the same bits whatever the number of threads.
+
+    Of its parameters those are followed that `HONOURED` names.
+    """
     binned = bin_rows(matrix, label)
-    rules = Rules(forest.max_depth, forest.min_samples_leaf, candidates(forest.max_features, matrix.shape[1]))
+    leaf = leaf_rows(forest.min_samples_leaf, len(label))
+    rules = Rules(forest.max_depth, leaf, candidates(forest.max_features, matrix.shape[1]))
     random = np.random.default_rng(forest.random_state)
     trees: list[Tree] = []
     while len(trees) < forest.n_estimators:

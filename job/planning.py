@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from job.config import Config, DataSettings, ModelSpec
+from job.engines import Engine
 from job.errors import ConfigError, DataError
 from job.estimators import Window, build
 from job.fingerprints import fingerprint, pooled_content
@@ -88,6 +89,11 @@ class Plan:
         return [*(outcome.key for outcome in self.current), *(task.key for task in self.tasks)]
 
     @property
+    def engines(self) -> tuple[Engine, ...]:
+        """What the models left are fitted with, each engine once."""
+        return tuple(sorted({task.spec.engine for task in self.tasks}))
+
+    @property
     def total(self) -> int:
         """How many models are asked for."""
         return len(self.current) + len(self.tasks)
@@ -97,7 +103,7 @@ def make_plan(config: Config) -> Plan:
     """List the input and plan every task; reads no more of the files than it takes to tell their layout.
 
     Raises:
-        ConfigError: `data.input` is not set, or an estimator does not take its `params`.
+        ConfigError: `data.input` is not set, an estimator does not take its `params`, or the engine is not to be had.
         DataError: nothing there can be read.
     """
     if config.data.input is None:

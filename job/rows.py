@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from job.bundles import Bundle
 from job.config import Config
-from job.environment import versions
+from job.environment import ENGINE_LIBRARIES, versions
 from job.errors import JobError
 from job.planning import Task
 from job.store import Store
@@ -113,7 +113,7 @@ class Prepared:
 
 def version_differences(wanted: Mapping[str, str]) -> list[str]:
     """Return what differs between the versions here and the driver's, which would make other numbers."""
-    here = versions()
+    here = versions(*ENGINE_LIBRARIES)
     return [
         f"has {name} {here.get(name)}, the driver has {version}: install the same versions on every node"
         for name, version in wanted.items()

@@ -52,7 +52,7 @@ def run(
     store = open_store(config, writer=run_id)
     record = RunRecord(run_id, config, store, planned=plan.total)
     record.problems += plan.problems
-    job = Job(run_id=run_id, config=config, output=store.url, versions=versions())
+    job = Job(run_id=run_id, config=config, output=store.url, versions=versions(*plan.engines))
     record.open()
     status: RunStatus = "aborted"
     reason: str | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from job.config import ModelSpec
+from job.environment import ENGINE_LIBRARIES
 from job.estimators import ALGORITHMS
 from job.fitting import Evaluated, Rows, evaluate, fit, predict_proba, read_rows, sort_samples, time_of
 from job.fleet import excess_by_cluster
@@ -102,7 +104,11 @@ def train(
         metadata = describe(rows, folds, holdout, shrinkage, spec=spec, key=key)
         model, scaler = fit(rows, spec, n_jobs=n_jobs) if spec.refit else (holdout.model, holdout.scaler)
     if spec.refit:
-        metadata |= {"base_rate": base_rate(rows.label), "parameters": model.get_params(deep=False)}
+        metadata |= {
+            "base_rate": base_rate(rows.label),
+            "engine": describe_engine(spec, model, len(rows.label)),
+            "parameters": model.get_params(deep=False),
+        }
     return Trained(
         model=model,
         scaler=scaler,
@@ -114,9 +120,12 @@ def train(
 
 
 def evaluate_all(rows: Rows, folds: Sequence[Fold], spec: ModelSpec, *, n_jobs: int) -> list[Evaluated]:
-    """Evaluate folds, several at a time where there are threads for it, the longest windows first."""
-    if n_jobs == 1:
-        return [evaluate(rows, fold, spec, n_jobs=1) for fold in folds]
+    """Evaluate folds, several at a time where there are threads for it, the longest windows first.
+
+    oneDAL lets no other thread of Python run; its own share one fit.
+    """
+    if n_jobs == 1 or spec.engine == "onedal":
+        return [evaluate(rows, fold, spec, n_jobs=n_jobs) for fold in folds]
     longest_first = sorted(range(len(folds)), key=lambda index: -len(folds[index].train))
     with ThreadPoolExecutor(min(n_jobs, FITS_AT_ONCE)) as pool:
         running = {
@@ -180,6 +189,7 @@ def describe(
     change = row_log_loss(holdout.label, shrunk(holdout, shrinkage)) - row_log_loss(holdout.label, holdout.p_base)
     return {
         "algorithm": {"name": algorithm.name, "version": algorithm.version},
+        "engine": describe_engine(spec, holdout.model, len(holdout.fold.train)),
         "parameters": holdout.model.get_params(deep=False),
         "classes": [int(value) for value in holdout.model.classes_],
         "base_rate": holdout.base,
@@ -206,6 +216,13 @@ def describe(
             timeframe_us=duration_us(key.timeframe),
         ),
     }
+
+
+def describe_engine(spec: ModelSpec, model: ClassifierMixin, rows: int) -> dict[str, str]:
+    """Return what fitted a model on so many rows, and the library that only this engine needs, with its version."""
+    name = ALGORITHMS[spec.algorithm].engine_for(model, rows, spec.engine)
+    library = ENGINE_LIBRARIES.get(name)
+    return {"name": name} if library is None else {"name": name, "library": library, "version": version(library)}
 
 
 def importance_values(holdout: Evaluated, spec: ModelSpec, key: Key) -> list[float]:

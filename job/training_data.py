@@ -10,6 +10,7 @@ import pandas as pd
 import polars as pl
 
 from job.config import Config, ModelSettings, ModelSpec, load_config
+from job.engines import resolve
 from job.environment import versions
 from job.errors import ConfigError, TrainingError
 from job.keys import Key
@@ -128,6 +129,7 @@ def _spec(model: ModelConfig, config: Config) -> ModelSpec:
         n_estimators=kind.n_estimators,
         max_depth=kind.max_depth,
         params=kind.params,
+        engine=resolve(trainer.engine, kind.algorithm, kind.n_estimators, kind.params),
         label=kind.label,
         features=tuple(model.features),
         test_size=trainer.test_size,

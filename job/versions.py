@@ -51,7 +51,7 @@ def describe_version(
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "run_id": job.run_id,
         "fingerprint": identity,
-        "library_versions": versions(),
+        "library_versions": versions(prepared.task.spec.engine),
         "cpu": cpu_model(),
         "data": {**(facts.record() if facts else {}), "samples": prepared.counts},
         "features": [

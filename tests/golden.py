@@ -411,8 +411,8 @@ def sample_values(samples: Samples) -> Values:
 def spec(algorithm: str, **changed: Any) -> ModelSpec:
     """Return settings of a model, each of them given here."""
     usual = {
-        "n_estimators": 15, "max_depth": 6, "params": {}, "label": Rise(), "features": LEARNT, "test_size": 0.25,
-        "cv_folds": 3, "embargo": 0, "random_state": 7, "calibrate": "shrink", "refit": False,
+        "n_estimators": 15, "max_depth": 6, "params": {}, "engine": "histogram", "label": Rise(), "features": LEARNT,
+        "test_size": 0.25, "cv_folds": 3, "embargo": 0, "random_state": 7, "calibrate": "shrink", "refit": False,
     }  # fmt: skip
     return ModelSpec(algorithm=algorithm, **(usual | changed))
 
@@ -525,7 +525,7 @@ def of_training() -> Values:
 
 def trained(case: str, model: Trained, samples: pl.DataFrame) -> Values:
     """Return everything about a trained model that is a number."""
-    facts = {name: value for name, value in model.metadata.items() if name not in {"algorithm", "parameters"}}
+    facts = {name: value for name, value in model.metadata.items() if name not in {"algorithm", "engine", "parameters"}}
     everywhere = pl.Series(predict_proba(model.model, model.scaler, samples, model.features))
     facts |= {"scaler": [model.scaler.get_params(), model.scaler.mean_.tolist(), model.scaler.scale_.tolist()]}
     found: Values = {name: [*leaves(value)] for name, value in facts.items()}

@@ -23,6 +23,7 @@ def model_spec(algorithm: str = "random_forest", **settings: Any) -> ModelSpec:
         "n_estimators": 20,
         "max_depth": 10,
         "params": {},
+        "engine": "histogram",
         "label": Direction(horizon=3),
         "features": FEATURES,
         "test_size": 0.2,

@@ -30,8 +30,10 @@ LAYERS = (
     {"mistakes"},
     {"values"},
     {"estimators"},
+    {"onedal"},
     {"forest"},
     {"trees"},
+    {"engines"},
     {"errors", "keys", "yaml_text", "environment", "paths", "leases", "memory", "watchdog"},
 )
 """From the top down: a module of job/ imports from its own layer or from a lower one."""

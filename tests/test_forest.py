@@ -15,7 +15,7 @@ from sklearn.metrics import log_loss
 from sklearn.tree import DecisionTreeClassifier
 
 from job import forest as forests
-from job.forest import candidates, fit_forest, grow, suits
+from job.forest import candidates, grow
 from job.trees import MAX_BINS, Rules, bin_edges, bin_rows, bootstrap, grow_batch
 
 Matrix = npt.NDArray[np.float32]
@@ -74,7 +74,7 @@ def test_a_grown_forest_is_a_plain_one() -> None:
     matrix, label = problem(500)
     grown = RandomForestClassifier(7, min_samples_leaf=50, random_state=0)
     reference = RandomForestClassifier(7, min_samples_leaf=50, random_state=0).fit(matrix, label)
-    fit_forest(grown, matrix, label)
+    grow(grown, matrix, label)
     assert set(vars(grown)) == set(vars(reference))
     assert set(vars(grown.estimators_[0])) == set(vars(reference.estimators_[0]))
     assert grown.get_params() == reference.get_params()
@@ -87,7 +87,7 @@ def test_a_grown_forest_is_a_plain_one() -> None:
 def test_a_grown_forest_can_be_stored(copy: str) -> None:
     matrix, label = problem(500)
     grown = RandomForestClassifier(5, min_samples_leaf=50, random_state=0)
-    fit_forest(grown, matrix, label)
+    grow(grown, matrix, label)
     if copy == "pickle":
         loaded = pickle.loads(pickle.dumps(grown))
     else:
@@ -101,7 +101,7 @@ def test_the_seed_decides_every_bit() -> None:
 
     def probabilities(seed: int) -> Any:
         grown = RandomForestClassifier(20, min_samples_leaf=50, random_state=seed)
-        fit_forest(grown, matrix, label)
+        grow(grown, matrix, label)
         return grown.predict_proba(matrix)
 
     assert np.array_equal(probabilities(1), probabilities(1))
@@ -152,29 +152,6 @@ def test_a_node_of_one_class_is_a_leaf() -> None:
     grown = RandomForestClassifier(10, min_samples_leaf=20, max_features=None, random_state=0)
     grow(grown, matrix, (matrix[:, 0] > 0).astype(np.int8))
     assert [estimator.tree_.node_count for estimator in grown.estimators_] == [3] * 10
-
-
-@pytest.mark.parametrize(
-    ("params", "suitable"),
-    [
-        ({"min_samples_leaf": 100}, True),
-        ({"min_samples_leaf": 100, "max_features": None, "max_depth": 3, "n_jobs": 2}, True),
-        ({"min_samples_leaf": 19}, False),
-        ({"min_samples_leaf": 0.1}, False),
-        ({"min_samples_leaf": 100, "bootstrap": False}, False),
-        ({"min_samples_leaf": 100, "class_weight": "balanced"}, False),
-        ({"min_samples_leaf": 100, "criterion": "entropy"}, False),
-        ({"min_samples_leaf": 100, "max_leaf_nodes": 4}, False),
-    ],
-)
-def test_what_growing_does_not_honour_is_left_to_scikit_learn(params: dict[str, Any], *, suitable: bool) -> None:
-    model = RandomForestClassifier(5, random_state=0, **params)
-    assert suits(model, 1_000) is suitable
-    matrix, label = problem(1_000)
-    fit_forest(model, matrix, label)
-    fitted = RandomForestClassifier(5, random_state=0, **params).fit(matrix, label)
-    same = np.array_equal(model.predict_proba(matrix), fitted.predict_proba(matrix))
-    assert same is not suitable
 
 
 @pytest.mark.parametrize("wanted", ["sqrt", "log2", None, 3, 0.5, 0.01])

@@ -92,7 +92,7 @@ def longest_run(holds: pl.Series) -> int:
 CHANGES: tuple[tuple[str, str, Any], ...] = (
     ("label direction", "transforms.labels.Direction.entry_price", lambda _label: pl.col("open")),
     ("label triple_barrier", "transforms.labels.spread", lambda *window: spread(*window) * (1 + 1e-7)),
-    ("algorithm random_forest", "job.forest.SMALLEST_LEAF_SHARE", 0.001),
+    ("algorithm random_forest", "job.engines.SMALLEST_LEAF_SHARE", 0.001),
     ("algorithm random_forest", "job.estimators.FOREST_LEAF_SHARE", 0.11),
     ("algorithm extra_trees", "job.estimators.POOLED_LEAF_SHARE", 0.06),
     ("algorithm gradient_boosting", "job.estimators.BOOSTING_MAX_DEPTH", 3),
