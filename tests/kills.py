@@ -42,14 +42,18 @@ LONGEST_DEATH_S: Final = 30.0
 AGENTS_OUTLIVE_S: Final = 120.0
 """Ray's two agents of a node that was killed try for a minute to report this, idle, before they end."""
 
-Victim = Literal["driver", "worker", "group"]
+Victim = Literal["driver", "group", "worker", "trainer"]
 
 SPREAD: Final[dict[Victim, tuple[int, float, float]]] = {
     "driver": (9, 0.0, 7.75),
     "group": (8, 0.0, 7.75),
-    "worker": (8, 1.0, 7.0),
+    "worker": (3, 1.0, 7.0),
+    "trainer": (5, 2.0, 7.0),
 }
-"""How many cases a victim gets, and the moments between which they lie; workers live from stage 1 to stage 7."""
+"""How many cases a victim gets, and the moments between which they lie.
+
+Most workers do nothing at any time or serve Ray Data; a trainer is one that is at a step of the pipeline.
+"""
 
 
 @dataclass(frozen=True)
@@ -134,8 +138,8 @@ class Launched:
 
     def kill(self, victim: Victim, draw: random.Random) -> bool:
         """Kill with SIGKILL and return True; False where the driver had ended before."""
-        if victim == "worker":
-            return self._kill_worker(draw)
+        if victim in {"worker", "trainer"}:
+            return self._kill_worker(draw, title="ray::MapBatches" if victim == "trainer" else "")
         if not self.running:
             return False
         self.process.kill()
@@ -152,9 +156,9 @@ class Launched:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
 
-    def _kill_worker(self, draw: random.Random) -> bool:
+    def _kill_worker(self, draw: random.Random, title: str) -> bool:
         while self.running:
-            if found := self.workers():
+            if found := [worker for worker in self.workers() if _command(worker)[0].startswith(title)]:
                 draw.choice(found).kill()
                 return True
             time.sleep(LOOK_S)

@@ -165,16 +165,16 @@ def check_what_follows(case: Case, run: Launched, undisturbed: Undisturbed) -> l
     are, so that it trains those again. Such a model has two versions, one of either run, and both are whole; no model
     has where everything was killed, or a worker alone.
     """
-    store = Store(str(run.store))
+    store, stopped = Store(str(run.store)), case.victim in {"driver", "group"}
     before = committed(store)
-    if case.victim == "worker":
+    if not stopped:
         run.finish()
         assert [*records(store).values()] == [("finished", None)]
         assert before.items() <= committed(store).items()
         before = committed(store)
         assert len(before) == MODELS
     told = records(store)
-    rerun(undisturbed.bars, store, stopped=case.victim != "worker")
+    rerun(undisturbed.bars, store, stopped=stopped)
     left = run.be_idle()
     assert latest_models(store) == undisturbed.models
     after = committed(store)
