@@ -3,12 +3,11 @@
 import logging
 import os
 import signal
-import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any, Final
 
@@ -21,9 +20,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from job.bundles import Capacity
 from job.config import RaySettings
 from job.environment import ROOT
-from job.errors import ClusterError, ConfigError, JobError
-
-log = logging.getLogger("job")
+from job.errors import ConfigError
+from job.pulse import Need, OnDeath, heard, silence, watched
 
 THREAD_LIMITS: Final = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -33,15 +31,15 @@ KNOCK_S: Final = 10.0
 ANSWER_S: Final = 300.0
 """How long a node may take to start a worker, with the code shipped to it, and to look around."""
 
-PULSE_S: Final = 2.0
 NODE_GONE_S: Final = 6.0
 HEAD_GONE_S: Final = 40.0
 """How long the driver's node and the head may be silent. A node does not come back, a head may; Ray ends this process
 some 15 s after its node is gone, and 60 s after the head is."""
-GRACE_S: Final = 10.0
-"""How long a run may take to end on a dead cluster."""
-
-OnDeath = Callable[[str], None]
+ROOM_GONE_S: Final = 600.0
+"""How long there may be no node that a task fits on: an autoscaler, or a person, may bring one."""
+MEMORY_GIVEN: Final = 0.8
+"""Share of a node's memory that goes with its CPUs. Ray counts what was free when a node started, so that one of the
+same kind that comes in its place may have less; a task that asks for more than it has would wait for ever."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +61,16 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
     """Start a local Ray, or join the cluster at `settings.address` or RAY_ADDRESS; leave it at the end.
 
     A Ray that the caller has already started is used and left running. `on_death` is told why, should the cluster die
-    meanwhile; see `watched`.
+    meanwhile; see `job.pulse`.
 
     Raises:
         ConfigError: there is no cluster at the address, or it has no CPU.
         ClusterError: the cluster died.
     """
     if ray.is_initialized():
-        with watched(on_death):
-            yield _size(joined=len(_alive()) > 1)
+        size = _size(joined=len(_alive()) > 1)
+        with _watching(size, on_death):
+            yield size
         return
     address = settings.address or os.environ.get("RAY_ADDRESS")
     limits = {name: str(threads) for name in THREAD_LIMITS}
@@ -84,14 +83,16 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
         _start(settings, limits, level)
     if settings.logging_level != "debug":
         ray._private.worker._worker_logs_enabled = False  # what raylets say goes to stdout, where the result belongs
+        os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of objects lost with a node, which are made anew
     # Ray's own handler ends the process on the spot; a stopped job must still close its run record.
     _handle_stop(signal.default_int_handler)
     warming: list[ray.ObjectRef[None]] = []
-    with watched(on_death):
+    with ExitStack() as pulse:  # felt until Ray is shut down, too
         try:
             size = _size(joined=joined)
             if not joined:
                 warming += [_warm.remote() for _ in range(size.cpus)]
+            pulse.enter_context(_watching(size, on_death))
             yield size
         finally:
             del warming
@@ -160,25 +161,15 @@ def _knock(address: str) -> None:
         ConfigError: nothing listens there, something else does, or the token is wrong.
     """
     where = canonicalize_bootstrap_address(address) or address  # Ray takes 127.0.0.1 for the machine's own address
-    if silence := _silence(where, KNOCK_S):
-        raise _absent(address, silence)
+    if error := silence(where, KNOCK_S):
+        raise _absent(address, error)
     try:
         GcsClient(address=where)
     except AuthenticationError:
         remedy = "set RAY_AUTH_MODE and RAY_AUTH_TOKEN as on its head"
         raise ConfigError(f"the Ray cluster at {address} does not take this process's token: {remedy}") from None
-    except RpcError as error:
-        raise _absent(address, error) from None
-
-
-def _silence(place: str, patience: float) -> OSError | None:
-    """Return why nothing answers at `host:port`, or None if something does."""
-    host, _, port = place.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=patience).close()
-    except OSError as error:
-        return error
-    return None
+    except RpcError as refusal:
+        raise _absent(address, refusal) from None
 
 
 def _absent(address: str, error: Exception) -> ConfigError:
@@ -187,91 +178,62 @@ def _absent(address: str, error: Exception) -> ConfigError:
 
 
 def _size(*, joined: bool) -> Cluster:
-    """Return what there is to train on; a task takes at least a whole CPU of one node.
+    """Return what there is to train on.
+
+    No task may ask for more CPUs than the second largest node has: should a node go away, none waits for ever.
 
     Raises:
-        ConfigError: no node has one, and every task would wait for ever.
+        ConfigError: no node has a CPU, and every task would wait for ever.
     """
-    nodes = [node["Resources"] for node in _alive()]
-    able = [(int(node["CPU"]), int(node["memory"] / node["CPU"])) for node in nodes if node.get("CPU", 0) >= 1]
+    nodes = len(_alive())
+    able = [node["Resources"] for node in _able()]
     if not able:
         head = ray.get_runtime_context().gcs_address
         raise ConfigError(
-            f"no CPU on any node of the Ray cluster at {head} (nodes: {len(nodes)}): add one with "
+            f"no CPU on any node of the Ray cluster at {head} (nodes: {nodes}): add one with "
             f"`ray start --address={head}`, or let an autoscaler keep one"
         )
     capacity = Capacity(
-        cpus=sum(cpus for cpus, _ in able),
-        node_cpus=max(cpus for cpus, _ in able),
-        memory_a_cpu=min(memory for _, memory in able),
+        cpus=sum(int(node["CPU"]) for node in able),
+        node_cpus=sorted(int(node["CPU"]) for node in able)[-2:][0],
+        memory_a_cpu=min(int(MEMORY_GIVEN * node["memory"] / node["CPU"]) for node in able),
     )
-    return Cluster(nodes=len(nodes), joined=joined, capacity=capacity)
+    return Cluster(nodes=nodes, joined=joined, capacity=capacity)
 
 
 def _alive() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
-@contextmanager
-def watched(on_death: OnDeath | None) -> Iterator[None]:
-    """Where the cluster dies under the body, call `on_death` with the reason and raise ClusterError in the body.
-
-    Ray would end this process soon after, without a word to Python. A body that cannot be told, since it runs in
-    another thread than the main one or waits for the dead head, is ended with the process.
-    """
-    if on_death is None:
-        yield
-        return
-    main, caller, over = threading.main_thread(), threading.current_thread(), threading.Event()
-    places, gone = _vital_places(), list[str]()
-
-    def tell(*_: object) -> None:
-        raise ClusterError(gone[0])
-
-    def watch() -> None:
-        gone.extend(first_gone(places, over))
-        if gone:
-            with suppress(JobError):
-                on_death(gone[0])
-            if caller is main:
-                signal.pthread_kill(main.ident or 0, signal.SIGUSR1)
-            if not over.wait(GRACE_S):
-                log.error(gone[0])
-                os._exit(ClusterError.exit_status)
-
-    before = signal.signal(signal.SIGUSR1, tell) if caller is main else None
-    thread = threading.Thread(target=watch, name="pulse of Ray", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-        if caller is main:
-            signal.signal(signal.SIGUSR1, before)
+def _able() -> list[dict[str, Any]]:
+    """Return the nodes that can train: a task takes whole CPUs of one node."""
+    return [node for node in _alive() if node["Resources"].get("CPU", 0) >= 1]
 
 
-def _vital_places() -> dict[str, tuple[str, float]]:
-    """Return the places without which this process cannot go on: a name each, and how long it may be silent."""
+def _watching(size: Cluster, on_death: OnDeath | None) -> AbstractContextManager[None]:
+    return nullcontext() if on_death is None else watched(_needs(size), on_death)
+
+
+def _needs(size: Cluster) -> tuple[Need, ...]:
+    """Return what a run on this cluster cannot go on without."""
     context = ray.get_runtime_context()
     own = next(node for node in _alive() if node["NodeID"] == context.get_node_id())
-    node = f"{own['NodeManagerAddress']}:{own['NodeManagerPort']}"
-    return {
-        node: ("this process's node of the Ray cluster", NODE_GONE_S),
-        context.gcs_address: ("the head of the Ray cluster", HEAD_GONE_S),
-    }
+    node, head = f"{own['NodeManagerAddress']}:{own['NodeManagerPort']}", context.gcs_address
+    memory = size.capacity.memory_a_cpu
+    room = f"a CPU and {memory / 2**30:.1f} GiB of memory"
+    return (
+        Need(f"the driver's node of the Ray cluster is gone ({node} is silent)", partial(heard, node), NODE_GONE_S),
+        Need(f"the head of the Ray cluster is gone ({head} is silent)", partial(heard, head), HEAD_GONE_S),
+        Need(f"no node with {room} is left in the Ray cluster", partial(_has_room, memory), ROOM_GONE_S),
+    )
 
 
-def first_gone(places: Mapping[str, tuple[str, float]], over: threading.Event) -> list[str]:
-    """Wait until one of the places is silent for too long, and say so; return nothing once `over` is set."""
-    heard = dict.fromkeys(places, time.monotonic())
-    while not over.wait(PULSE_S):
-        for place, (name, patience) in places.items():
-            if _silence(place, PULSE_S) is None:
-                heard[place] = time.monotonic()
-            elif time.monotonic() - heard[place] > patience:
-                return [f"{name} is gone ({place} is silent): what is committed stays, and a rerun trains the rest"]
-    return []
+def _has_room(memory: int) -> bool:
+    """Tell whether a task fits on a node; True where Ray cannot be asked, as while it shuts down."""
+    try:
+        return any(node["Resources"]["memory"] >= memory for node in _able())
+    except RayError:
+        return True
 
 
 def ask_nodes(check: Callable[..., list[str]], *arguments: object) -> dict[str, list[str]]:
@@ -283,8 +245,7 @@ def ask_nodes(check: Callable[..., list[str]], *arguments: object) -> dict[str, 
     """
     nodes = {
         node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, Ray node {node['NodeID'][:8]})"
-        for node in _alive()
-        if node["Resources"].get("CPU")
+        for node in _able()
     }
     remote = ray.remote(check)
     answers = [

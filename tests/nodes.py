@@ -25,8 +25,10 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 RAY: Final = Path(sys.executable).with_name("ray")
 HIDING: Final = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"')
 """Runs a command, given after a folder, that finds this folder empty."""
+MEMORY: Final = 4 * 2**30
+"""Bytes of memory that a node says it has."""
 LONGEST_S: Final = 180.0
-"""How long anything here may take; an idle machine needs a third of it."""
+"""How long anything here may take, on a machine with much else to do."""
 
 
 @contextmanager
@@ -37,7 +39,7 @@ def started(*cpus: int, head: int = 0) -> Iterator[Cluster]:
         # Not 127.0.0.1: Ray takes it for the machine's own address, which others may reach.
         cluster.add_node(num_cpus=head, node_ip_address="127.0.0.2", include_dashboard=False)
         for number, count in enumerate(cpus):
-            cluster.add_node(num_cpus=count, node_ip_address=f"127.0.0.{number + 3}", wait=False)
+            cluster.add_node(num_cpus=count, node_ip_address=f"127.0.0.{number + 3}", memory=MEMORY, wait=False)
         cluster.wait_for_nodes()
         yield cluster
     finally:
@@ -136,6 +138,10 @@ class Run:
     def notes(self) -> list[Note]:
         """Return the attempt notes in its store, as they are now."""
         return [Note(**json.loads(path.read_bytes())) for path in self.output.glob("runs/*.attempts/*.json")]
+
+    def training(self) -> set[int]:
+        """Return the ids of the workers that said last that they train."""
+        return {note.pid for note in self.notes() if note.doing == "training"}
 
     def committed(self) -> set[Key]:
         """Return the models in its store."""

@@ -34,7 +34,7 @@ LAYERS = (
     {"forest"},
     {"trees"},
     {"engines"},
-    {"errors", "keys", "yaml_text", "environment", "paths", "leases", "memory", "watchdog"},
+    {"errors", "keys", "yaml_text", "environment", "paths", "leases", "memory", "pulse", "watchdog"},
 )
 """From the top down: a module of job/ imports from its own layer or from a lower one."""
 

@@ -4,6 +4,7 @@ import re
 import socket
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -11,24 +12,26 @@ import pytest
 from ray.exceptions import AuthenticationError, RpcError
 
 from job import cluster as joining
-from job.cluster import first_gone, running
+from job import pulse
+from job.cluster import running
 from job.config import RaySettings
 from job.environment import versions
 from job.errors import ConfigError
 from job.keys import Key
+from job.pulse import Need, first_absent, heard
 from job.store import Store, load
 from job.synth import write_world
-from tests.nodes import View, joined, kill, namespaces_or_skip, running_job, started, wait_for, workers
+from tests.nodes import MEMORY, View, joined, kill, namespaces_or_skip, running_job, started, wait_for, workers
 
 SYMBOLS = 2
 ALIGNED = {
-    Key("synthetic", f"SYN{number:02d}USDT", timeframe, kind)
+    Key("synthetic", f"SYN{number:02d}USDT", "1m", kind)
     for number in range(SYMBOLS)
-    for timeframe, kind in (("15m", "analyst"), ("1m", "analyst"), ("1m", "tactician"))
+    for kind in ("analyst", "tactician")
 }
 POOLED = {Key("pooled", "all", key.timeframe, key.model_type) for key in ALIGNED}
 SLOW_FITS = (
-    "--timeframes", "15m,1m", "--set", "model_trainer.cv_folds=2",
+    "--timeframes", "1m", "--set", "model_trainer.cv_folds=2",
     "--set", "model_trainer.tactician_models.n_estimators=1000",
 )  # fmt: skip
 """Tacticians take seconds, in which a node can be taken away."""
@@ -53,12 +56,7 @@ def test_a_node_that_goes_away_costs_what_it_had_begun(folder: Path, grouping: s
         node = next(iter(cluster.worker_nodes))
         address = ("--set", f"ray.address={cluster.address}")
         with running_job(folder, "--group-by", grouping, *address, *SLOW_FITS) as run:
-            wait_for(
-                lambda: (
-                    {note.pid for note in run.notes() if note.doing == "training"}
-                    & {worker.pid for worker in workers(node)}
-                )
-            )
+            wait_for(lambda: run.training() & {worker.pid for worker in workers(node)})
             lost = kill(cluster, node)
             begun = {Key(*note.key) for note in run.notes() if note.pid in lost} - run.committed()
             assert run.wait() == 0, run.lines()
@@ -83,6 +81,23 @@ def test_a_node_that_goes_away_costs_what_it_had_begun(folder: Path, grouping: s
 
 def key_of(outcome: dict[str, str]) -> Key:
     return Key(outcome["exchange"], outcome["symbol"], outcome["timeframe"], outcome["model_type"])
+
+
+@pytest.mark.slow
+def test_a_run_waits_for_another_node_where_none_is_left(folder: Path) -> None:
+    """Another one of the same kind has less memory to give, since Ray counts what is free when a node starts."""
+    with started(1) as cluster:
+        (node,) = cluster.worker_nodes
+        with running_job(folder, "--set", f"ray.address={cluster.address}", *SLOW_FITS) as run:
+            wait_for(lambda: run.training() & {worker.pid for worker in workers(node)})
+            kill(cluster, node)
+            wait_for(lambda: any(" WARNING " in line for line in run.lines()))
+            cluster.add_node(num_cpus=1, node_ip_address="127.0.0.4", memory=MEMORY * 9 // 10)
+            assert run.wait() == 0, run.lines()
+    (waited, retried) = [line for line in run.lines() if " WARNING " in line]
+    assert "no node with a CPU and 3.2 GiB of memory is left in the Ray cluster: waiting 600 s for it" in waited
+    assert "attempt 1 of 3 failed" in retried
+    assert run.committed() == ALIGNED
 
 
 @pytest.mark.slow
@@ -144,7 +159,7 @@ def test_a_run_whose_cluster_dies_says_so_and_a_rerun_completes_it(folder: Path)
     with started(head=2) as cluster:
         address = ("--set", f"ray.address={cluster.address}")
         with running_job(folder, *address, *SLOW_FITS) as run:
-            wait_for(lambda: run.committed() and any(note.doing == "training" for note in run.notes()))
+            wait_for(run.committed)
             kill(cluster, cluster.head_node)
             assert run.wait() == 1, run.lines()
     record, kept = run.record(), run.committed()
@@ -173,16 +188,20 @@ def test_what_is_no_ray_or_wants_another_token_is_named_at_once(monkeypatch: pyt
                 pass
 
 
-def test_a_place_that_falls_silent_is_gone_once_its_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joining, "PULSE_S", 0.02)
-    with socket.create_server(("127.0.0.2", 0)) as stays:
-        with socket.create_server(("127.0.0.2", 0)) as goes:
-            places = {f"127.0.0.2:{one.getsockname()[1]}": one for one in (stays, goes)}
-        patience = dict(zip(places, [("the head", 0.0), ("the node", 0.2)], strict=True))
+def test_a_need_is_absent_once_its_time_is_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pulse, "PULSE_S", 0.02)
+    monkeypatch.setattr(pulse, "LONG_S", 0.1)
+    over = threading.Event()
+    with socket.create_server(("127.0.0.2", 0)) as stays, socket.create_server(("127.0.0.2", 0)) as goes:
+        head, node = (f"127.0.0.2:{one.getsockname()[1]}" for one in (stays, goes))
+        goes.close()
+        needs = Need("no head", partial(heard, head), 0.0), Need("no node", partial(heard, node), 0.2)
         began = time.monotonic()
-        (said,) = first_gone(patience, threading.Event())
+        assert first_absent(needs, over) == needs[1]
         assert 0.2 < time.monotonic() - began < 5
-        assert said.startswith(f"the node is gone ({list(places)[1]} is silent): what is committed stays")
-        over = threading.Event()
-        over.set()
-        assert first_gone(patience, over) == []
+    assert caplog.messages == ["no node: waiting 0 s for it"]
+    assert first_absent(needs, over) == needs[0], "the rest is not looked for"
+    over.set()
+    assert first_absent(needs, over) is None

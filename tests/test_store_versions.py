@@ -2,11 +2,12 @@
 
 import json
 import pickle
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -316,10 +317,11 @@ def test_odd_symbols_stay_inside_the_store(tmp_path: Path, symbol: str) -> None:
     assert {len(path.relative_to(tmp_path).parts) for path in files} == {4}
 
 
-def test_a_run_id_is_utc_to_the_second_and_unique() -> None:
-    noon = datetime(2023, 12, 1, 13, 0, 0, 999_999, tzinfo=timezone(timedelta(hours=1)))
-    ids = {new_run_id(noon) for _ in range(50)}
-    assert len(ids) == 50
-    assert {one[:16] for one in ids} == {"20231201_120000_"}
+def test_run_ids_are_utc_and_sort_as_the_runs_began() -> None:
+    noon = datetime(2023, 12, 1, 13, 0, 0, tzinfo=timezone(timedelta(hours=1)))
+    ids = [new_run_id(noon + timedelta(microseconds=passed)) for passed in (0, 1, 2, 500_000, 999_999, 1_000_000)]
+    assert ids == sorted(ids)
+    assert [one[:16] for one in ids] == [*5 * ["20231201_120000_"], "20231201_120001_"]
+    assert all(re.fullmatch("[0-9a-f]{6}", one[16:]) for one in ids)
+    assert len({new_run_id(noon) for _ in range(100)}) > 10, "two runs of one microsecond are told apart"
     assert version_name(KEY, "20231201_120000_a1b2c3") == VERSION
-    assert new_run_id(datetime.now(UTC)) > max(ids)
