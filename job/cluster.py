@@ -109,7 +109,7 @@ def _handle_stop(handler: Any) -> None:
 @ray.remote(num_cpus=1, max_retries=0)
 def _warm() -> None:
     """Import what training needs, in a worker that waits for the driver to get ready."""
-    for module in ("job.steps", "job.versions", "skops.io"):
+    for module in ("job.worker.steps", "job.worker.versions", "skops.io"):
         import_module(module)
 
 

@@ -8,18 +8,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from job.config import Config, TrainerSettings, load_config, of_a_year_at_most, read_settings
+from job.config import Config, TrainerSettings, load_config, merge, of_a_year_at_most, overlay, read_settings
+from job.config.values import did_you_mean
 from job.environment import ROOT
 from job.errors import ConfigError, DataError, JobError
-from job.overrides import merge, overlay
 from job.paths import is_url, shown
 from job.planning import describe_plan, make_plan
 from job.report import configure_logging, log, show_plan, show_result, to_do, watching
-from job.resuming import open_store, settle
-from job.running import run
+from job.runs.resuming import open_store, settle
+from job.runs.running import run
 from job.store import key_of, rebuild
 from job.trainer import resolved
-from job.values import did_you_mean
 from transforms.bars import duration_us
 
 INTERRUPTED: Final = 130

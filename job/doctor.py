@@ -14,9 +14,9 @@ from job.environment import ENGINE_LIBRARIES, versions
 from job.errors import ConfigError, JobError
 from job.paths import is_url, shown
 from job.planning import Plan, Task, make_plan
-from job.rows import Job, version_differences
 from job.sources.storage import opened
 from job.store import Store, new_run_id
+from job.worker.rows import Job, version_differences
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,11 @@ def node_findings(job: Job, plan: Plan) -> dict[str, list[str]]:
 
 def check_node(job: Job, token: str, first_input: str | None) -> list[str]:
     """Return what is wrong on this node: versions, the store, the input. Runs on the node itself."""
-    return [*version_differences(job.versions), *_store_seen(job, token), *_input_seen(job.config.data, first_input)]
+    return [
+        *version_differences(job.versions),
+        *_store_seen(job, token),
+        *_input_seen(job.config.data, first_input),
+    ]
 
 
 def _store_seen(job: Job, token: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from job.config import DataSettings, ModelSpec
 from job.environment import code_digest, versions
-from job.estimators import ALGORITHMS
+from job.learning.estimators import ALGORITHMS
 from job.paths import shown
 from job.sources import Series
 from transforms.features import FEATURES

@@ -24,10 +24,19 @@ from job.bundles import Bundle, Capacity, bundle, by_series, singles, sized
 from job.keys import Key
 from job.outcomes import Outcome, current
 from job.planning import Task, content_of, known_version
-from job.pooling import GROUP_COLUMNS, Cap, LostRowsError, caps_of, digests, flat_samples, sample_times, train_group
-from job.rounds import Deaths, in_rounds
-from job.rows import Job
-from job.steps import load_bars, prepare_samples, stored, train_models
+from job.runs.rounds import Deaths, in_rounds
+from job.worker.pooling import (
+    GROUP_COLUMNS,
+    Cap,
+    LostRowsError,
+    caps_of,
+    digests,
+    flat_samples,
+    sample_times,
+    train_group,
+)
+from job.worker.rows import Job
+from job.worker.steps import load_bars, prepare_samples, stored, train_models
 
 log = logging.getLogger("job")
 

@@ -6,11 +6,11 @@ from itertools import groupby
 from typing import Any, Final
 
 from job.config import Config, DataSettings, ModelSpec
-from job.engines import Engine
 from job.errors import ConfigError, DataError
-from job.estimators import Window, build
 from job.fingerprints import fingerprint, pooled_content
 from job.keys import ALL, POOLED, Key, kind_order
+from job.learning.engines import Engine
+from job.learning.estimators import Window, build
 from job.outcomes import Outcome
 from job.sources import Series, expected_rows, find_series
 from job.store import Summary, short_fingerprint

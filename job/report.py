@@ -16,8 +16,8 @@ from rich.text import Text
 from job.keys import kind_order
 from job.outcomes import Outcome
 from job.planning import Plan
-from job.running import Watcher
-from job.runs import RunRecord
+from job.runs.record import RunRecord
+from job.runs.running import Watcher
 
 log = logging.getLogger("job")
 

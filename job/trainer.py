@@ -7,16 +7,15 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from job.config import Config, load_config
+from job.config import Config, load_config, merge
 from job.errors import ConfigError, StoreError
 from job.keys import Key
 from job.outcomes import Outcome
-from job.overrides import merge
 from job.paths import resolve_input, resolve_output
 from job.planning import make_plan
-from job.resuming import open_store, settle
-from job.running import run
-from job.runs import RunRecord
+from job.runs.record import RunRecord
+from job.runs.resuming import open_store, settle
+from job.runs.running import run
 from job.store import Store, keys, load
 
 if TYPE_CHECKING:

@@ -9,19 +9,18 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from job.config import Config, ModelSettings, ModelSpec, load_config
-from job.engines import resolve
+from job.config import Config, ModelSettings, ModelSpec, load_config, overlay
 from job.environment import versions
 from job.errors import ConfigError, TrainingError
 from job.keys import Key
-from job.loading import load_series
+from job.learning.engines import resolve
 from job.outcomes import Outcome
-from job.overrides import overlay
 from job.planning import Plan, Task, make_plan
-from job.rows import Job, Prepared
-from job.steps import samples_of
 from job.store import new_run_id
-from job.versions import commit_version
+from job.worker.loading import load_series
+from job.worker.rows import Job, Prepared
+from job.worker.steps import samples_of
+from job.worker.versions import commit_version
 from transforms.bars import duration_us
 from transforms.features import DEFAULT_FEATURES
 

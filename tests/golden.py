@@ -28,17 +28,17 @@ from threadpoolctl import threadpool_limits
 
 from job.config import DataSettings, ModelSpec, TrainerSettings
 from job.environment import NUMERIC_LIBRARIES
-from job.estimators import ALGORITHMS, Algorithm, Window
 from job.fingerprints import DEFINITIONS
-from job.fitting import Rows, fit_scaled, probability_of_up, read_rows
 from job.keys import Key
+from job.learning.estimators import ALGORITHMS, Algorithm, Window
+from job.learning.fitting import Rows, fit_scaled, probability_of_up, read_rows
+from job.learning.splits import walk_forward
+from job.learning.training import Trained, predict_proba, train
 from job.planning import Task
-from job.pooling import caps_of, thin
-from job.rows import Facts
-from job.splits import walk_forward
-from job.steps import samples_of
 from job.synth import make_bars
-from job.training import Trained, predict_proba, train
+from job.worker.pooling import caps_of, thin
+from job.worker.rows import Facts
+from job.worker.steps import samples_of
 from transforms.bars import PRICES, clean, resample
 from transforms.features import FEATURES, Feature, add_features
 from transforms.labels import LABELS, NOTES, Entry, Label, parse_label

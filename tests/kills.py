@@ -19,11 +19,11 @@ from job.bundles import singles
 from job.config import Config
 from job.outcomes import Outcome
 from job.planning import Plan, Task
-from job.rounds import in_rounds
-from job.rows import Job, pack
-from job.running import run
-from job.runs import RunRecord
-from job.steps import load_bars, prepare_samples, train_models
+from job.runs.record import RunRecord
+from job.runs.rounds import in_rounds
+from job.runs.running import run
+from job.worker.rows import Job, pack
+from job.worker.steps import load_bars, prepare_samples, train_models
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 MODELS: Final = 8
@@ -249,7 +249,7 @@ def becomes(true: Callable[[], bool], within_s: float) -> bool:
 
 def run_here(config: Config) -> RunRecord:
     """Run with the three steps in this process, where driver and worker are one and take turns, in place of Ray."""
-    with patch("job.running._outcomes", _outcomes_here):
+    with patch("job.runs.running._outcomes", _outcomes_here):
         return run(config)
 
 

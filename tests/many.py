@@ -8,7 +8,7 @@ from pathlib import Path
 from job.config import Config, load_config
 from job.fingerprints import listing_fingerprint
 from job.planning import Task, content_of, identity_of, make_plan
-from job.resuming import with_contents
+from job.runs.resuming import with_contents
 from job.store import Store, read_listings, rebuild, version_name, write_listing
 from job.synth import make_bars
 from job.trainer import resolved

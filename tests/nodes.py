@@ -18,8 +18,8 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from job.keys import Key
-from job.notes import Note
 from job.store import Store, listed_versions
+from job.worker.notes import Note
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 RAY: Final = Path(sys.executable).with_name("ray")

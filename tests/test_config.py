@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from job.config import Config, load_config, mask
+from job.config.overrides import parse_override
 from job.errors import ConfigError
-from job.overrides import parse_override
 from transforms.labels import Direction, TripleBarrier
 
 

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from job import engines
 from job.commands import main
 from job.config import Config, load_config
-from job.engines import Engine, EngineSetting, are_large, leaf_rows, resolve
 from job.environment import ENGINE_LIBRARIES, versions
 from job.errors import ConfigError
-from job.estimators import ALGORITHMS, Window, build
 from job.fingerprints import fingerprint
-from job.fitting import fit_scaled
+from job.learning import engines
+from job.learning.engines import Engine, EngineSetting, are_large, leaf_rows, resolve
+from job.learning.estimators import ALGORITHMS, Window, build
+from job.learning.fitting import fit_scaled
+from job.learning.training import train
 from job.planning import Plan, plan_tasks
-from job.rows import version_differences
-from job.training import train
+from job.worker.rows import version_differences
 from tests.oracles_training import KEY, made_samples, model_spec
 from tests.test_forest import problem
 from tests.test_planning import series
@@ -193,7 +193,7 @@ def test_what_is_installed_besides_is_no_difference() -> None:
 def test_models_that_need_no_library_import_none() -> None:
     script = """
 import sys
-from job.training import train
+from job.learning.training import train
 from tests.oracles_training import KEY, made_samples, model_spec
 for engine in ("histogram", "sklearn"):
     train(made_samples(300), model_spec(engine=engine, n_estimators=2, cv_folds=1), key=KEY)
@@ -206,7 +206,7 @@ def test_a_plan_for_onedal_imports_it_not() -> None:
     script = f"""
 import sys
 from job.config import load_config
-from job import engines
+from job.learning import engines
 engines.installed = {{"{LIBRARY}": "1"}}.get
 config = load_config({{"model_trainer": {{"engine": "onedal"}}}})
 assert [spec.engine for _, _, spec in config.model_specs()] == ["onedal"] * 4 + ["sklearn"]

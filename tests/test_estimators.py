@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from job.errors import ConfigError
-from job.estimators import ALGORITHMS, Window, build
+from job.learning.estimators import ALGORITHMS, Window, build
 from tests.oracles_training import model_spec
 
 

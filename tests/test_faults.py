@@ -21,11 +21,11 @@ from job.config import load_config
 from job.environment import versions
 from job.outcomes import Outcome
 from job.planning import make_plan
-from job.rows import Job, pack
-from job.runs import RunRecord
-from job.steps import load_bars, prepare_samples, train_models
+from job.runs.record import RunRecord
 from job.store import Store, keys, list_versions, load, read_catalogue
 from job.synth import make_bars, write_world
+from job.worker.rows import Job, pack
+from job.worker.steps import load_bars, prepare_samples, train_models
 from tests.stores import SECRET, open_store, s3_options, s3_server
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,9 +14,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import log_loss
 from sklearn.tree import DecisionTreeClassifier
 
-from job import forest as forests
-from job.forest import candidates, grow
-from job.trees import MAX_BINS, Rules, bin_edges, bin_rows, bootstrap, grow_batch
+from job.learning import forest as forests
+from job.learning.forest import candidates, grow
+from job.learning.trees import MAX_BINS, Rules, bin_edges, bin_rows, bootstrap, grow_batch
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int8]

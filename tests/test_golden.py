@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from job.fingerprints import DEFINITIONS
-from job.pooling import uniform_hash
+from job.worker.pooling import uniform_hash
 from tests.golden import (
     FOLDER,
     PARTS,
@@ -92,24 +92,24 @@ def longest_run(holds: pl.Series) -> int:
 CHANGES: tuple[tuple[str, str, Any], ...] = (
     ("label direction", "transforms.labels.Direction.entry_price", lambda _label: pl.col("open")),
     ("label triple_barrier", "transforms.labels.spread", lambda *window: spread(*window) * (1 + 1e-7)),
-    ("algorithm random_forest", "job.engines.SMALLEST_LEAF_SHARE", 0.001),
-    ("algorithm random_forest", "job.estimators.FOREST_LEAF_SHARE", 0.11),
-    ("algorithm extra_trees", "job.estimators.POOLED_LEAF_SHARE", 0.06),
-    ("algorithm gradient_boosting", "job.estimators.BOOSTING_MAX_DEPTH", 3),
-    ("algorithm hist_gradient_boosting", "job.estimators.BOOSTING_LEAF_SHARE", 0.06),
-    ("algorithm logistic_regression", "job.estimators.LOGISTIC_C", 1.1e-3),
+    ("algorithm random_forest", "job.learning.engines.SMALLEST_LEAF_SHARE", 0.001),
+    ("algorithm random_forest", "job.learning.estimators.FOREST_LEAF_SHARE", 0.11),
+    ("algorithm extra_trees", "job.learning.estimators.POOLED_LEAF_SHARE", 0.06),
+    ("algorithm gradient_boosting", "job.learning.estimators.BOOSTING_MAX_DEPTH", 3),
+    ("algorithm hist_gradient_boosting", "job.learning.estimators.BOOSTING_LEAF_SHARE", 0.06),
+    ("algorithm logistic_regression", "job.learning.estimators.LOGISTIC_C", 1.1e-3),
     ("samples", "transforms.segments.JUMP", 0.8),
     ("samples", "transforms.samples.warmup_bars", lambda _features: 8),
     ("samples", "transforms.bars.RULES", RULES[:-1]),
-    ("samples", "job.steps.range_start", lambda *_range: None),
-    ("split", "job.splits.holdout_start", lambda times, _test_size: times // 2),
-    ("split", "job.splits._closed", lambda available_at, _label_end, start, _embargo_us: available_at < start),
-    ("split", "job.pooling.uniform_hash", lambda times, name: uniform_hash(times, f"{name}.")),
-    ("training", "job.training.shrink", lambda p, _base, _weight: p),
-    ("training", "job.fitting.LOGISTIC_C", 2e-3),
-    ("training", "job.importances.PERMUTATION_ROWS", 300),
-    ("training", "job.metrics.QUADRATURE_NODES", 4),
-    ("training", "job.metrics.CONFIDENCE", 0.9),
+    ("samples", "job.worker.steps.range_start", lambda *_range: None),
+    ("split", "job.learning.splits.holdout_start", lambda times, _test_size: times // 2),
+    ("split", "job.learning.splits._closed", lambda available_at, _label_end, start, _embargo_us: available_at < start),
+    ("split", "job.worker.pooling.uniform_hash", lambda times, name: uniform_hash(times, f"{name}.")),
+    ("training", "job.learning.training.shrink", lambda p, _base, _weight: p),
+    ("training", "job.learning.fitting.LOGISTIC_C", 2e-3),
+    ("training", "job.learning.importances.PERMUTATION_ROWS", 300),
+    ("training", "job.learning.metrics.QUADRATURE_NODES", 4),
+    ("training", "job.learning.metrics.CONFIDENCE", 0.9),
 )
 """A definition, something that its numbers hang on, and what is put in its place."""
 
@@ -141,8 +141,8 @@ def test_every_definition_is_seen_to_change() -> None:
 def test_parts_have_nothing_to_do_with_other_definitions(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, feature in FEATURES.items():
         monkeypatch.setitem(FEATURES, name, replace(feature, warmup=0, expr=pl.lit(0.0)))
-    monkeypatch.setattr("job.estimators.FOREST_LEAF_SHARE", 0.2)
-    monkeypatch.setattr("job.estimators.LOGISTIC_C", 1.0)
+    monkeypatch.setattr("job.learning.estimators.FOREST_LEAF_SHARE", 0.2)
+    monkeypatch.setattr("job.learning.estimators.LOGISTIC_C", 1.0)
     monkeypatch.setattr(TripleBarrier, "_resolve", None)
     assert [find_problem(definitions()[name], golden()) for name in PARTS] == [None] * len(PARTS)
 

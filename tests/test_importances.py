@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from job.estimators import ALGORITHMS
-from job.importances import PERMUTATION_ROWS, permutation_importance
-from job.training import train
+from job.learning.estimators import ALGORITHMS
+from job.learning.importances import PERMUTATION_ROWS, permutation_importance
+from job.learning.training import train
 from tests.oracles_training import FEATURES, KEY, made_samples, model_spec
 
 

@@ -24,15 +24,15 @@ from job.commands import main
 from job.config import Config, load_config
 from job.errors import StoreError
 from job.keys import Key
-from job.leases import Lease
-from job.notes import Note, leave
-from job.runs import RunRecord, open_marker, record_path
+from job.runs.leases import Lease
+from job.runs.record import RunRecord, open_marker, record_path
+from job.runs.sweeping import other_runs, sweep
 from job.store import CATALOGUE, Store, key_of, listed_versions, load, read_catalogue, version_name
 from job.store import versions as versions_in
 from job.store.local import temporary_name
-from job.sweeping import other_runs, sweep
 from job.synth import write_world
 from job.trainer import resolved
+from job.worker.notes import Note, leave
 from tests.kills import (
     AGENTS_OUTLIVE_S,
     LEASE_S,
@@ -218,7 +218,7 @@ def test_a_rerun_mends_what_is_cut_off_before_any_change_of_the_store(tmp_path: 
     run_here(whole)
     models = latest_models(store_of(whole))
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["tests.kills", "job.versions", "skops.io"])
+    processes.set_forkserver_preload(["tests.kills", "job.worker.versions", "skops.io"])
     for change in count(1):
         config, note = small(bars, tmp_path / f"before{change}"), tmp_path / f"note{change}"
         process = processes.Process(target=die_before, args=(change, config, note))

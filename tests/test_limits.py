@@ -6,9 +6,9 @@ import pytest
 
 from job.config import load_config
 from job.errors import ConfigError
-from job.limits import ALIKE, reason_to_stop
 from job.outcomes import Outcome
-from job.runs import RunRecord
+from job.runs.limits import ALIKE, reason_to_stop
+from job.runs.record import RunRecord
 from job.store import Store
 
 CONFIG = load_config({"data": {"input": "bars"}})

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 from scipy.stats import t as student_t
 
-from job.fleet import excess_by_cluster, fleet_z
-from job.metrics import (
+from job.learning.fleet import excess_by_cluster, fleet_z
+from job.learning.metrics import (
     SCORES,
     base_rate,
     block_length,

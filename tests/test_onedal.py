@@ -16,15 +16,15 @@ from sklearn.metrics import log_loss, roc_auc_score
 from job.cluster import running
 from job.config import Config, load_config
 from job.environment import installed, versions
-from job.estimators import ALGORITHMS
-from job.fitting import fit_scaled, probability_of_up, read_rows, scale, take
-from job.running import run
-from job.splits import walk_forward
+from job.learning.estimators import ALGORITHMS
+from job.learning.fitting import fit_scaled, probability_of_up, read_rows, scale, take
+from job.learning.splits import walk_forward
+from job.learning.training import Trained, predict_proba, train
+from job.runs.running import run
 from job.store import Store, load, read_metadata
 from job.store.artefacts import FORMATS, Format, dump, parse
 from job.synth import write_world
 from job.trainer import resolved
-from job.training import Trained, predict_proba, train
 from tests.oracles_training import FEATURES, KEY, made_samples, model_spec
 from tests.test_forest import Labels, Matrix, problem
 from tests.worlds import samples_for

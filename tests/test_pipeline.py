@@ -24,17 +24,17 @@ from job.bundles import Bundle, Capacity
 from job.cluster import ask_nodes, running
 from job.config import Config, load_config
 from job.keys import Key
-from job.notes import Note
 from job.outcomes import Outcome
 from job.pipeline import train_aligned
-from job.rows import Job
-from job.running import run
-from job.runs import RunRecord
-from job.steps import load_bars
+from job.runs.record import RunRecord
+from job.runs.running import run
 from job.store import Store, keys, listed_versions, load, read_catalogue
 from job.store import versions as versions_in
 from job.synth import make_bars, write_world
 from job.trainer import resolved
+from job.worker.notes import Note
+from job.worker.rows import Job
+from job.worker.steps import load_bars
 
 FAST = {
     "analyst_models": {"timeframes": ["15m", "1m"], "n_estimators": 10},

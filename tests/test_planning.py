@@ -13,7 +13,7 @@ from job.errors import ConfigError
 from job.fingerprints import fingerprint
 from job.keys import Key
 from job.planning import Plan, Task, describe_plan, make_plan, plan_tasks, too_fine
-from job.resuming import with_known
+from job.runs.resuming import with_known
 from job.sources import Series, SourceFile
 from transforms.labels import Direction
 

@@ -12,9 +12,9 @@ from job.config import TrainerSettings, load_config
 from job.keys import Key
 from job.outcomes import Outcome
 from job.planning import Task, plan_tasks
-from job.pooling import LostRowsError, caps_of, train_group
-from job.rows import Job, Prepared
 from job.sources import Series, SourceFile
+from job.worker.pooling import LostRowsError, caps_of, train_group
+from job.worker.rows import Job, Prepared
 
 CONFIG = load_config({"model_trainer": {"group_by": "timeframe"}})
 ERROR = {"type": "DataError", "message": "no bars", "where": "reading bars"}

@@ -10,7 +10,7 @@ from job.config import load_config
 from job.keys import Key
 from job.outcomes import Outcome, failed
 from job.report import configure_logging, log, models_table, watching
-from job.runs import RunRecord
+from job.runs.record import RunRecord
 from job.store import Store
 
 SCORES: dict[str, float | bool | None] = {

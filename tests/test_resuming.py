@@ -20,9 +20,9 @@ from job.commands import main
 from job.config import Config, load_config
 from job.outcomes import Outcome
 from job.planning import make_plan
-from job.resuming import settle
-from job.running import run
-from job.runs import RunRecord
+from job.runs.record import RunRecord
+from job.runs.resuming import settle
+from job.runs.running import run
 from job.store import Store, list_versions, read_listings
 from job.synth import make_bars, write_world
 from job.trainer import resolved

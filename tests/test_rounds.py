@@ -7,11 +7,11 @@ import pytest
 
 from job.config import load_config
 from job.keys import Key
-from job.notes import Note, leave
 from job.outcomes import Outcome, of
 from job.planning import Task
-from job.rounds import MAX_ATTEMPTS, cause, in_rounds, not_begun
-from job.rows import Job
+from job.runs.rounds import MAX_ATTEMPTS, cause, in_rounds, not_begun
+from job.worker.notes import Note, leave
+from job.worker.rows import Job
 from tests.stores import open_store
 
 CONFIG = load_config({"model_trainer": {"task_timeout_s": 60}})

@@ -1,9 +1,9 @@
 """The run record: what it adds up, and what it does not keep."""
 
 from job.config import load_config
-from job.fleet import fleet_z
+from job.learning.fleet import fleet_z
 from job.outcomes import Outcome
-from job.runs import RunRecord
+from job.runs.record import RunRecord
 from job.store import Store
 
 CONFIG = load_config({"data": {"input": "https://me:hidden@host/bars.csv?sig=hidden"}})

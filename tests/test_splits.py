@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from job.errors import TrainingError
-from job.splits import Splits, holdout_start, walk_forward
+from job.learning.splits import Splits, holdout_start, walk_forward
 from tests.oracles_training import purged_train
 
 Times = npt.NDArray[np.int64]

@@ -9,11 +9,11 @@ import pytest
 from job.config import Config, load_config
 from job.environment import versions
 from job.errors import DataError
-from job.loading import load_series
 from job.planning import make_plan
-from job.rows import Job
-from job.steps import remedy_for, samples_of
 from job.synth import EPOCH, make_bars
+from job.worker.loading import load_series
+from job.worker.rows import Job
+from job.worker.steps import remedy_for, samples_of
 
 
 def job_of(folder: Path, bars: pl.DataFrame, *settings: str) -> Job:

@@ -21,7 +21,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from job.errors import StoreError
-from job.estimators import ALGORITHMS
+from job.learning.estimators import ALGORITHMS
 from job.store import artefacts
 from job.store.artefacts import dump, parse
 from tests.stores import ESTIMATORS, fitted, samples

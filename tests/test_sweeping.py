@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from job.leases import Lease
-from job.notes import Note, leave
-from job.runs import open_marker, record_path
+from job.runs.leases import Lease
+from job.runs.record import open_marker, record_path
+from job.runs.sweeping import other_runs, sweep
 from job.store import Store, commit, version_name
 from job.store.local import temporary_name
-from job.sweeping import other_runs, sweep
+from job.worker.notes import Note, leave
 from tests.stores import KEY, fitted, open_store, s3_server
 
 OWN, DEAD, ALIVE = "20240101_000000_00000a", "20240102_000000_00000b", "20240103_000000_00000c"

@@ -11,12 +11,12 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from job import fitting
 from job.errors import ConfigError, TrainingError
-from job.estimators import ALGORITHMS
-from job.metrics import fit_shrink, log_loss, shrink
-from job.splits import Fold, Splits, walk_forward
-from job.training import Trained, predict_proba, train
+from job.learning import fitting
+from job.learning.estimators import ALGORITHMS
+from job.learning.metrics import fit_shrink, log_loss, shrink
+from job.learning.splits import Fold, Splits, walk_forward
+from job.learning.training import Trained, predict_proba, train
 from tests.oracles_training import FEATURES, KEY, START_US, made_samples, model_spec, random_walk_samples
 
 SCORE_NAMES = {
@@ -113,7 +113,7 @@ def test_shrinking_is_fitted_on_the_folds_and_applied_to_the_holdout() -> None:
 
 
 def test_ranking_is_scored_even_where_shrinking_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("job.training.fit_shrink", lambda *_rows, **_settings: 0.0)
+    monkeypatch.setattr("job.learning.training.fit_shrink", lambda *_rows, **_settings: 0.0)
     scores = train(made_samples(1_500, signal=2.0), model_spec(), key=KEY).scores
     assert scores["skill"] == pytest.approx(0.0)
     assert scores["roc_auc"] > 0.7  # type: ignore[operator]
@@ -154,7 +154,7 @@ def test_a_shuffled_split_shows_skill_on_noise(monkeypatch: pytest.MonkeyPatch) 
         parts = [np.sort(part) for part in np.array_split(order, 4)]
         return Splits((Fold(parts[0], parts[1]),), Fold(np.sort(np.concatenate(parts[:3])), parts[3]))
 
-    monkeypatch.setattr("job.training.walk_forward", shuffled)
+    monkeypatch.setattr("job.learning.training.walk_forward", shuffled)
     aucs, above = noise_scores(model_spec(params={"min_samples_leaf": 1}))
     assert aucs.mean() - 0.5 > 3 * aucs.std(ddof=1) / np.sqrt(len(aucs))
     assert above > CHANCE
@@ -184,7 +184,7 @@ def test_the_number_of_jobs_changes_no_bit(algorithm: str) -> None:
 def test_openmp_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     samples, spec = made_samples(600, signal=0.3), model_spec("hist_gradient_boosting", n_estimators=3)
     alone = bits(train(samples, spec, key=KEY, n_jobs=2))
-    monkeypatch.setattr("job.training.OPENMP_ROWS", 0)
+    monkeypatch.setattr("job.learning.training.OPENMP_ROWS", 0)
     assert bits(train(samples, spec, key=KEY, n_jobs=2)) == alone
 
 
@@ -198,8 +198,8 @@ def test_the_order_of_rows_changes_no_bit() -> None:
 
 PRINT_BITS = """
 import hashlib
-from job.training import train
-from job.estimators import ALGORITHMS
+from job.learning.training import train
+from job.learning.estimators import ALGORITHMS
 from tests.oracles_training import KEY, made_samples, model_spec
 for name in ALGORITHMS:
     trained = train(made_samples(1_000, signal=0.3), model_spec(name, n_estimators=5), key=KEY, n_jobs=2)

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 from scipy.stats import binom
 
-from job import training
-from job.splits import Fold, Splits
+from job.learning import training
+from job.learning.splits import Fold, Splits
 from tests.oracles_worlds import best_rate
 from tests.worlds import DETECTOR, in_two_processes, model_of, rule_for, samples_for, specs, world
 from transforms.labels import Direction

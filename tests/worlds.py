@@ -10,8 +10,8 @@ import polars as pl
 
 from job.config import Config, ModelSpec
 from job.keys import Key
+from job.learning.training import Trained, train
 from job.synth import make_bars
-from job.training import Trained, train
 from tests.oracles_worlds import last_return_rule
 from transforms.bars import clean, duration_us, resample
 from transforms.samples import make_samples

@@ -7,6 +7,7 @@ from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from job.config import DataSettings
+from job.config.values import did_you_mean
 from job.errors import ConfigError, DataError
 from job.keys import encode
 from job.paths import shown
@@ -18,7 +19,6 @@ from job.sources.series import Found, Series
 from job.sources.storage import list_files
 from job.sources.symbols import symbol_named, unknown_symbol
 from job.sources.tables import place
-from job.values import did_you_mean
 from transforms.bars import duration_us
 
 LONGEST_NAME: Final = 255

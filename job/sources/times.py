@@ -7,9 +7,9 @@ from typing import Final
 
 import polars as pl
 
+from job.config.values import YEARS
 from job.errors import DataError
 from job.sources.columns import quoted
-from job.values import YEARS
 
 UTC_TIME: Final = pl.Datetime("us", "UTC")
 NAIVE: Final = pl.Datetime("us")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from job.errors import StoreError
-from job.estimators import ALGORITHMS
+from job.learning.estimators import ALGORITHMS
 from job.store.trees import check_trees
 
 Format = Literal["skops", "pkl"]

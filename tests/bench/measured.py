@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 from unittest.mock import patch
 
-from job import steps
 from job.commands import main
-from job.memory import peak_mb
+from job.worker import steps
+from job.worker.memory import peak_mb
 from tests.bench.fits import FIGURES, train_models
 
 DRIVER: Final = "driver"

@@ -24,8 +24,8 @@ from job.config import Config, RaySettings
 from job.environment import versions
 from job.outcomes import of
 from job.planning import Task, plan_tasks
-from job.rows import Job, pack, unpack
 from job.sources import Series, SourceFile
+from job.worker.rows import Job, pack, unpack
 from tests.bench.table import Table, line
 
 MODELS_A_SYMBOL: Final = 5

@@ -39,7 +39,7 @@ def train_part(file: Path, models: Sequence[Model], output: Path, *, pickle: boo
 
     from job.config import Config
     from job.keys import Key
-    from job.training import train
+    from job.learning.training import train
     from transforms.bars import clean
     from transforms.samples import make_samples
 

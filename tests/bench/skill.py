@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 
 from job.config import Config, ModelSpec
-from job.fleet import excess_by_cluster, fleet_z
 from job.keys import Key
-from job.metrics import row_log_loss
-from job.training import train
+from job.learning.fleet import excess_by_cluster, fleet_z
+from job.learning.metrics import row_log_loss
+from job.learning.training import train
 from tests.bench.bars import real_files
 from tests.bench.table import Table
 from transforms.bars import clean, duration_us

@@ -8,12 +8,12 @@ from typing import Any
 import polars as pl
 
 from job.environment import cpu_model, versions
-from job.memory import peak_mb
+from job.learning.training import Trained, train
 from job.outcomes import Outcome, of_version
 from job.planning import identity_of
-from job.rows import Job, Prepared
 from job.store import commit, version_name
-from job.training import Trained, train
+from job.worker.memory import peak_mb
+from job.worker.rows import Job, Prepared
 from transforms.features import FEATURES
 
 

@@ -14,12 +14,12 @@ from threadpoolctl import threadpool_limits
 
 from job.config import ModelSpec
 from job.environment import ENGINE_LIBRARIES
-from job.estimators import ALGORITHMS
-from job.fitting import Evaluated, Rows, evaluate, fit, predict_proba, read_rows, sort_samples, time_of
-from job.fleet import excess_by_cluster
-from job.importances import importances
 from job.keys import Key
-from job.metrics import (
+from job.learning.estimators import ALGORITHMS
+from job.learning.fitting import Evaluated, Rows, evaluate, fit, predict_proba, read_rows, sort_samples, time_of
+from job.learning.fleet import excess_by_cluster
+from job.learning.importances import importances
+from job.learning.metrics import (
     SCORES,
     FloatArray,
     accuracy,
@@ -31,7 +31,7 @@ from job.metrics import (
     shrink,
     skill,
 )
-from job.splits import Fold, walk_forward
+from job.learning.splits import Fold, walk_forward
 from transforms.bars import duration_us
 
 __all__ = ["Trained", "predict_proba", "train"]

@@ -15,9 +15,9 @@ from threadpoolctl import threadpool_limits
 
 from job.config import ModelSpec
 from job.errors import TrainingError
-from job.estimators import ALGORITHMS, LOGISTIC_C, LOGISTIC_SOLVER, Window, build
-from job.metrics import FloatArray, base_rate
-from job.splits import Fold, IntArray
+from job.learning.estimators import ALGORITHMS, LOGISTIC_C, LOGISTIC_SOLVER, Window, build
+from job.learning.metrics import FloatArray, base_rate
+from job.learning.splits import Fold, IntArray
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int8]

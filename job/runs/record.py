@@ -10,10 +10,10 @@ from typing import Any, Final, Literal
 
 from job.config import Config
 from job.errors import DataError, JobError, StoreError
-from job.fleet import Excess, add_excess, fleet_z
 from job.keys import kind_order
-from job.leases import Lease
+from job.learning.fleet import Excess, add_excess, fleet_z
 from job.outcomes import Outcome
+from job.runs.leases import Lease
 from job.store import Store, write_catalogue
 
 SAVE_EVERY_S: Final = 30.0

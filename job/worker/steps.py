@@ -13,14 +13,14 @@ import pyarrow as pa
 from job.config import DataSettings
 from job.errors import DataError, JobError
 from job.keys import Key
-from job.loading import load_series, range_start
-from job.memory import count_anew, peak_mb
-from job.notes import Note, leave
 from job.outcomes import Outcome, current, failed, of_version
 from job.planning import Task, known_version
-from job.rows import FAILURES, Facts, Job, Loaded, Prepared, describe, pack, unpack, version_differences
 from job.store import read_metadata
-from job.watchdog import limited
+from job.worker.loading import load_series, range_start
+from job.worker.memory import count_anew, peak_mb
+from job.worker.notes import Note, leave
+from job.worker.rows import FAILURES, Facts, Job, Loaded, Prepared, describe, pack, unpack, version_differences
+from job.worker.watchdog import limited
 from transforms.bars import duration_us
 from transforms.features import available, warmup_bars
 from transforms.samples import Samples, make_samples
@@ -101,7 +101,7 @@ def train_task(prepared: Prepared, samples: pl.DataFrame, job: Job) -> Outcome:
 
 def trained(prepared: Prepared, samples: pl.DataFrame, job: Job) -> Outcome:
     """Train and commit one model."""
-    from job.versions import commit_version  # noqa: PLC0415 - brings scikit-learn; the driver names these steps only
+    from job.worker.versions import commit_version  # noqa: PLC0415 - brings scikit-learn; the driver names these steps only
 
     return commit_version(prepared, samples, job)
 

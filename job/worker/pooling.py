@@ -19,10 +19,10 @@ from job.config import TrainerSettings
 from job.errors import JobError
 from job.fingerprints import pooled_content
 from job.keys import Key
+from job.learning.splits import holdout_start
 from job.planning import Task
-from job.rows import FAILURES, Facts, Job, Loaded, Prepared, describe, unpack
-from job.splits import holdout_start
-from job.steps import samples_of, train_task
+from job.worker.rows import FAILURES, Facts, Job, Loaded, Prepared, describe, unpack
+from job.worker.steps import samples_of, train_task
 from transforms.features import FEATURES
 
 GROUP_COLUMNS: Final = ("pool", "timeframe", "model_type")

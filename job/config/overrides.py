@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from job.config.yaml_text import read_yaml
 from job.errors import ConfigError
-from job.yaml_text import read_yaml
 
 
 def merge(settings: Mapping[str, Any], key: str, value: object) -> dict[str, Any]:

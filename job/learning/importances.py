@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import ClassifierMixin
 
-from job.estimators import Importance
-from job.metrics import LabelArray, log_loss
+from job.learning.estimators import Importance
+from job.learning.metrics import LabelArray, log_loss
 
 Matrix = npt.NDArray[np.floating[Any]]
 

@@ -15,9 +15,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.tree._tree import Tree
 from sklearnex.ensemble import RandomForestClassifier as OneDALForest
 
-from job.engines import leaf_rows
-from job.forest import complete
-from job.trees import LEAF, Ints, Matrix
+from job.learning.engines import leaf_rows
+from job.learning.forest import complete
+from job.learning.trees import LEAF, Ints, Matrix
 
 DRAWS_A_ROW: Final = 1 / (1 - math.exp(-1))
 """How often a row was drawn on average, given that it was drawn at all, by a bootstrap of many rows."""

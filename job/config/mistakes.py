@@ -5,7 +5,7 @@ from typing import Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from job.values import Scalar, did_you_mean
+from job.config.values import Scalar, did_you_mean
 
 EXPECTED: Final = {
     "string_type": "expected text: quote it",

@@ -8,11 +8,11 @@ from itertools import chain, count
 from typing import Final
 
 from job.keys import Key
-from job.notes import Note, read_notes
 from job.outcomes import Outcome, failed, of_version
 from job.planning import Task
-from job.rows import Job
 from job.store import listed_versions, read_metadata, version_name
+from job.worker.notes import Note, read_notes
+from job.worker.rows import Job
 
 log = logging.getLogger("job")
 

@@ -1,4 +1,4 @@
-"""Validated settings: a nested dict or YAML file in, one frozen `Config` out."""
+"""The sections of settings and their defaults; `Config` is what the rest of the job reads."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,13 +16,13 @@ from pydantic import (
     model_validator,
 )
 
-from job.engines import Engine, EngineSetting, resolve
+from job.config.mistakes import mistakes
+from job.config.overrides import overlay, parse_override
+from job.config.values import Algorithm, CountOrShare, FeatureName, LabelSetting, Names, Scalar, Time, Timeframe
+from job.config.yaml_text import read_yaml
 from job.errors import ConfigError
-from job.mistakes import mistakes
-from job.overrides import overlay, parse_override
+from job.learning.engines import Engine, EngineSetting, resolve
 from job.paths import shown
-from job.values import Algorithm, CountOrShare, FeatureName, LabelSetting, Names, Scalar, Time, Timeframe
-from job.yaml_text import read_yaml
 from transforms.bars import duration_us
 from transforms.features import DEFAULT_FEATURES
 from transforms.labels import Direction, Label, TripleBarrier

@@ -12,9 +12,9 @@ from job.errors import DataError
 from job.fingerprints import listing_fingerprint
 from job.keys import encode
 from job.paths import shown
-from job.rows import Facts, Job
 from job.sources import Series, as_listed, read_series
 from job.store import ExistingFileError, Store, forget_listing, write_listing
+from job.worker.rows import Facts, Job
 from transforms.bars import Cleaned, clean, content_digest, duration_us
 
 

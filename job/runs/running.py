@@ -9,17 +9,17 @@ from functools import partial
 from job.config import Config
 from job.environment import versions
 from job.errors import ClusterError, JobError, StoreError
-from job.limits import reason_to_stop
-from job.notes import folder
 from job.outcomes import Outcome
 from job.planning import Plan, make_plan
-from job.resuming import open_store, settle
-from job.rounds import committed
-from job.rows import Job
-from job.runs import RunRecord, RunStatus
+from job.runs.limits import reason_to_stop
+from job.runs.record import RunRecord, RunStatus
+from job.runs.resuming import open_store, settle
+from job.runs.rounds import committed
+from job.runs.sweeping import OtherRun, other_runs, sweep
 from job.store import Store, key_of, new_run_id, write_catalogue
 from job.store import versions as versions_in
-from job.sweeping import OtherRun, other_runs, sweep
+from job.worker.notes import folder
+from job.worker.rows import Job
 
 log = logging.getLogger("job")
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from job.leases import Lease
-from job.notes import folder
-from job.runs import open_marker, record_path
+from job.runs.leases import Lease
+from job.runs.record import open_marker, record_path
 from job.store import MissingFileError, Store, listed_versions
+from job.worker.notes import folder
 
 log = logging.getLogger("job")
 

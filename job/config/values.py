@@ -7,8 +7,8 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, InstanceOf, PlainSerializer
 
-from job.estimators import ALGORITHMS
-from job.yaml_text import read_yaml
+from job.config.yaml_text import read_yaml
+from job.learning.estimators import ALGORITHMS
 from transforms.bars import duration_us
 from transforms.features import FEATURES
 from transforms.labels import Label, parse_label

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import numpy as np
 
-from job.engines import Engine, are_large
 from job.errors import ConfigError
+from job.learning.engines import Engine, are_large
 
 if TYPE_CHECKING:
     from sklearn.base import ClassifierMixin
@@ -180,7 +180,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             "impurity",
             version=1,
             parallel=True,
-            fitters={"histogram": "job.forest:grow", "onedal": "job.onedal:fit"},
+            fitters={"histogram": "job.learning.forest:grow", "onedal": "job.learning.onedal:fit"},
         ),
         Algorithm(
             "extra_trees", "sklearn.ensemble:ExtraTreesClassifier", _forest, "impurity", version=1, parallel=True

@@ -14,8 +14,8 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.tree._tree import Tree
 
-from job.engines import leaf_rows
-from job.trees import Binned, Matrix, Rules, bin_rows, grow_batch
+from job.learning.engines import leaf_rows
+from job.learning.trees import Binned, Matrix, Rules, bin_rows, grow_batch
 
 BATCH_ENTRIES: Final = 200_000
 """Rows times trees that grow at a time: few enough for the caches, many enough to outweigh a call."""

@@ -4,7 +4,7 @@ from typing import Final
 
 from job.errors import DataError, TrainingError
 from job.outcomes import Outcome
-from job.runs import RunRecord
+from job.runs.record import RunRecord
 
 ALIKE: Final = 20
 """So many first outcomes that fail alike speak of the machines or the settings, not of the models."""

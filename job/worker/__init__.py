@@ -1,0 +1,1 @@
+"""What happens inside a worker, from bars to committed models. None of it knows Ray."""
