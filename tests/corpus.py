@@ -28,7 +28,8 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 
 from job import RayModelTrainer
-from job.commands import main, parse, settings
+from job.commands import main, parse
+from job.commands.options import settings
 from job.errors import JobError
 from tests.vendors import make_bars
 

@@ -16,6 +16,7 @@ from job.config.settings import (
     of_a_year_at_most,
     read_settings,
 )
+from job.config.values import did_you_mean
 
 __all__ = [
     "MASK",
@@ -27,6 +28,7 @@ __all__ = [
     "RaySettings",
     "StorageSettings",
     "TrainerSettings",
+    "did_you_mean",
     "load_config",
     "mask",
     "merge",
