@@ -23,6 +23,15 @@ from job.environment import ROOT
 from job.errors import ConfigError
 from job.pulse import Need, OnDeath, heard, silence, watched
 
+DRIVER_SETTINGS: Final = {
+    # Ray Data reads it when it is imported. A thread that fetches ahead leaves a CPU idle some 0.2 s after each bundle.
+    "RAY_DATA_METADATA_PREFETCH_ON_THREAD": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # By default the driver waits for the first workers, and for ever if one of them dies (ray-project/ray#40131).
+    "RAY_prestart_worker_first_driver": "0",
+}
+"""What Ray takes from the environment of this process, unless it says otherwise."""
+
 THREAD_LIMITS: Final = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 NOT_SHIPPED: Final = (".git", ".venv", "venv", "__pycache__", "models", "tests", "data")
@@ -77,13 +86,15 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
     level = getattr(logging, settings.logging_level.upper() if settings.logging_level != "info" else "WARNING")
     joined = address not in {None, "", "local"}
     on_stop = signal.getsignal(signal.SIGTERM)
+    for name, value in DRIVER_SETTINGS.items():
+        os.environ.setdefault(name, value)
     if address and joined:
         _join(address, limits, level)
     else:
         _start(settings, limits, level)
     if settings.logging_level != "debug":
-        ray._private.worker._worker_logs_enabled = False  # what raylets say goes to stdout, where the result belongs
         os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of objects lost with a node, which are made anew
+        ray._private.worker._worker_logs_enabled = False  # what raylets say goes to stdout, where the result belongs
     # Ray's own handler ends the process on the spot; a stopped job must still close its run record.
     _handle_stop(signal.default_int_handler)
     warming: list[ray.ObjectRef[None]] = []
@@ -117,9 +128,6 @@ def _start(settings: RaySettings, limits: Mapping[str, str], level: int) -> None
     """Start Ray on this machine. Its workers inherit this process's environment, which a runtime_env would slow."""
     paths = dict.fromkeys([str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
     os.environ.update({**limits, "PYTHONPATH": os.pathsep.join(paths)})
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # By default the driver waits for the first workers, and for ever if one of them dies (ray-project/ray#40131).
-    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that its local token is on is no news
     ray.init(
         address="local",

@@ -186,13 +186,17 @@ def add_features(bars: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     if left_out:
         raise ValueError(f"no volume in these bars: leave out the features {', '.join(left_out)}")
     several = bars.height > 0 and bars["segment"][0] != bars["segment"][-1]
-    working = bars.with_columns(pl.col("segment").set_sorted(), position=pl.Series(positions(bars["segment"])))
-    for level in _levels(names):
-        working = working.with_columns(
-            (term.expr.over("segment") if several and term.recursive else term.expr).alias(name)
-            for name, term in level.items()
-        )
-    return bars.hstack(working.select(_masked(FEATURES[name]) for name in names))
+    base = bars.with_columns(pl.col("segment").set_sorted(), position=pl.Series(positions(bars["segment"])))
+    made: dict[str, pl.Series] = {}
+    for family in _families(names):  # one at a time: the terms of all take several times the room of the features
+        working = base
+        for level in _levels(family):
+            working = working.with_columns(
+                (term.expr.over("segment") if several and term.recursive else term.expr).alias(name)
+                for name, term in level.items()
+            )
+        made |= working.select(_masked(FEATURES[name]) for name in family).to_dict()
+    return bars.hstack([made[name] for name in names])
 
 
 def _masked(feature: Feature) -> pl.Expr:
@@ -200,8 +204,29 @@ def _masked(feature: Feature) -> pl.Expr:
     return pl.when(warm).then(feature.expr).cast(pl.Float32).alias(feature.name)
 
 
+def _families(names: Iterable[str]) -> list[list[str]]:
+    """Split features into groups that share no term."""
+    groups: list[tuple[list[str], set[str]]] = []
+    for name in names:
+        family, terms = [name], set(_depths([name]))
+        for group in [group for group in groups if group[1] & terms]:
+            groups.remove(group)
+            family, terms = group[0] + family, group[1] | terms
+        groups.append((family, terms))
+    return [family for family, _ in groups]
+
+
 def _levels(names: Iterable[str]) -> list[dict[str, Term]]:
     """Terms that the features need, in steps: each step reads only what stands in earlier ones."""
+    depth = _depths(names)
+    return [
+        {name: TERMS[name] for name, at in depth.items() if at == level}
+        for level in range(max(depth.values(), default=-1) + 1)
+    ]
+
+
+def _depths(names: Iterable[str]) -> dict[str, int]:
+    """How many terms each term that the features need rests on, one upon the other."""
     depth: dict[str, int] = {}
 
     def visit(expr: pl.Expr) -> int:
@@ -212,7 +237,4 @@ def _levels(names: Iterable[str]) -> list[dict[str, Term]]:
 
     for name in names:
         visit(FEATURES[name].expr)
-    return [
-        {name: TERMS[name] for name, at in depth.items() if at == level}
-        for level in range(max(depth.values(), default=-1) + 1)
-    ]
+    return depth

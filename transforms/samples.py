@@ -68,9 +68,9 @@ def make_samples(
     first = 0 if start is None else int(judged["timestamp"].search_sorted(pl.Series([start], dtype=TIME))[0])
     span = judged.slice(first)
     available_at = (pl.col("timestamp") + pl.duration(microseconds=duration_us(timeframe))).alias("available_at")
-    used = span.filter(pl.col("state") == "used")
-    frame = used.select("timestamp", available_at, "label", "label_end", *features)
-    return Samples(frame, joined.counts | _counts(span), _label_stats(label, span, timeframe))
+    counts, label_stats = joined.counts | _counts(span), _label_stats(label, span, timeframe)
+    frame = span.select("timestamp", available_at, "label", "label_end", *features).filter(span["state"] == "used")
+    return Samples(frame, counts, label_stats)
 
 
 def _state(labelled: pl.DataFrame, features: Sequence[str]) -> pl.Expr:
