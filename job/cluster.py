@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any, Final
 
 import ray
+from ray._private.node import Node
 from ray._private.services import canonicalize_bootstrap_address
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError, GetTimeoutError, RayError, RpcError
@@ -31,6 +32,10 @@ DRIVER_SETTINGS: Final = {
     "RAY_prestart_worker_first_driver": "0",
 }
 """What Ray takes from the environment of this process, unless it says otherwise."""
+
+SPARED: Final = ("start_monitor", "start_log_monitor", "start_api_server")
+"""What starts processes that a Ray of one process has no use for: autoscaler, driver's logs, dashboard. They take two
+seconds of CPU at the start, and Ray's end waits a second for one of them. No argument of `ray.init` spares them."""
 
 THREAD_LIMITS: Final = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -129,14 +134,28 @@ def _start(settings: RaySettings, limits: Mapping[str, str], level: int) -> None
     paths = dict.fromkeys([str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
     os.environ.update({**limits, "PYTHONPATH": os.pathsep.join(paths)})
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that its local token is on is no news
-    ray.init(
-        address="local",
-        num_cpus=settings.num_cpus,
-        num_gpus=settings.num_gpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=level,
-    )
+    with _spared():
+        ray.init(
+            address="local",
+            num_cpus=settings.num_cpus,
+            num_gpus=settings.num_gpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=level,
+        )
+
+
+@contextmanager
+def _spared() -> Iterator[None]:
+    """Let Ray start without the processes of `SPARED`."""
+    starters = {name: getattr(Node, name) for name in SPARED}
+    for name in starters:
+        setattr(Node, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        for name, start in starters.items():
+            setattr(Node, name, start)
 
 
 def _join(address: str, limits: Mapping[str, str], level: int) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from job.cluster import running
@@ -137,6 +138,14 @@ def test_a_run_by_address_ships_its_code(head: Head, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "models").rglob("analyst_15m_*.json"))) == 1
+
+
+def test_a_ray_of_its_own_has_no_process_that_only_a_cluster_uses() -> None:
+    with running(RaySettings(num_cpus=1)):
+        commands = [one.cmdline() for one in psutil.Process().children(recursive=True)]
+    names = {Path(part).name for command in commands for part in command}
+    assert "raylet" in names
+    assert not names & {"monitor.py", "log_monitor.py", "dashboard.py"}
 
 
 def test_no_cluster_at_an_address_is_one_line() -> None:

@@ -292,7 +292,7 @@ def _without_padding(npy: bytes) -> bytes:
         return npy
     array: NDArray[Any] = np.load(io.BytesIO(npy), allow_pickle=False)
     clean = np.zeros(array.shape, array.dtype)
-    for name in array.dtype.names:
+    for name in array.dtype.names or ():
         clean[name] = array[name]
     buffer = io.BytesIO()
     np.save(buffer, clean, allow_pickle=False)
