@@ -144,6 +144,11 @@ def test_a_trade_ends_at_its_barrier(open_: float, high: float, low: float, made
     assert scores["edge_bps"] == pytest.approx(1e4 * made)
 
 
+def test_a_trade_that_makes_nothing_is_no_hit() -> None:
+    scores = trading_scores(flat_bars([100.0] * 4, [0.9] * 4), label=Direction(horizon=2), timeframe="1m", cost_bps=0.0)
+    assert (scores["signals"], scores["hit_rate"], scores["edge_bps"]) == (3, 0.0, 0.0)
+
+
 def test_a_trade_whose_first_open_is_beyond_a_barrier_is_none() -> None:
     bars = flat_bars([100.0, 120.0, 130.0], [0.9, None, None], close=[100.0, 130.0, 130.0], barrier=[BARRIER] * 3)
     scores = trading_scores(bars, label=TripleBarrier(horizon=2), timeframe="1m", cost_bps=5.0)
@@ -199,8 +204,9 @@ def test_costs_are_paid_on_what_changes_hands() -> None:
         assert dear[name] == free[name]
 
 
-def test_several_series_share_the_capital_and_their_order_does_not_matter() -> None:
-    bars = [made_bars(seed, 300).with_columns(series=pl.lit(f"x/{seed}")) for seed in (1, 2)]
+@pytest.mark.parametrize("cuts", [0.0, 0.05])
+def test_several_series_share_the_capital_and_their_order_does_not_matter(cuts: float) -> None:
+    bars = [made_bars(seed, 300, cuts=cuts).with_columns(series=pl.lit(f"x/{seed}")) for seed in (1, 2)]
     label = Direction(horizon=4)
     apart = [trading_scores(each, label=label, timeframe="1m", cost_bps=5.0) for each in bars]
     both = pl.concat(bars)
@@ -224,14 +230,17 @@ def test_sharpe_wants_sixty_days(days: int, *, known: bool) -> None:
     assert json.loads(json.dumps(scores, allow_nan=False)) == scores
 
 
-def test_sharpe_is_that_of_daily_net_returns() -> None:
-    days, label = 90, Direction(horizon=4)
-    bars = made_bars(2, 24 * days, step_us=3_600_000_000)
+@pytest.mark.parametrize("week", [7, 5])
+def test_sharpe_is_that_of_daily_net_returns(week: int) -> None:
+    days, label = 98, Direction(horizon=4)
+    bars = made_bars(2, 24 * days, step_us=3_600_000_000).filter(pl.col("timestamp").dt.weekday() <= week)
     told = statement(bars, label)
     net = np.array(told.gross) - 1e-4 * np.array(told.turnover)
-    daily = net.reshape(days, 24).sum(axis=1)
+    daily = net.reshape(-1, 24).sum(axis=1)
+    years = (days - (7 - week)) / 365.25  # it begins on a Monday and ends on the last day of trading
     scores = trading_scores(bars, label=label, timeframe="1h", cost_bps=1.0, versions_scored=3)
-    assert scores["sharpe"] == pytest.approx(daily.mean() / daily.std(ddof=1) * math.sqrt(365.25))
+    assert scores["sharpe"] == pytest.approx(daily.mean() / daily.std(ddof=1) * math.sqrt(len(daily) / years))
+    assert scores["bars_a_year"] == pytest.approx(bars.height / years)
     assert scores["max_drawdown"] == pytest.approx(max_drawdown(net))
     assert scores["sharpe_low"] < scores["sharpe"] < scores["sharpe_high"]  # type: ignore[operator]
     assert scores["deflated_sharpe"] < scores["probabilistic_sharpe"]  # type: ignore[operator]

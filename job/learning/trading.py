@@ -129,7 +129,9 @@ def make_trades(bars: pl.DataFrame, market: Market, label: Label) -> Trades:
     price = np.where(held < market.last, np.roll(market.open, -1)[held], market.close[held])
     inside = np.zeros(bars.height, dtype=np.bool_)
     if isinstance(label, TripleBarrier):
-        side *= bars.select((pl.col("barrier") > 0).fill_null(value=False)).to_series().to_numpy()
+        side *= (
+            bars["barrier"].is_not_null().to_numpy()
+        )  # at no distance, any open is beyond: such a trade is none either
         held, price, inside = stop_at_barriers(bars, market, label, side, (held, price, inside))
     row = np.flatnonzero((side != 0) & (held > np.arange(bars.height)))
     return Trades(row, side[row], held[row], price[row], inside[row])
