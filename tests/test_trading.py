@@ -286,6 +286,29 @@ def test_the_best_of_many_is_what_many_draws_give() -> None:
     assert expected_best_sharpe(1, variance=0.01) == 0.0
 
 
+def test_scores_of_skewed_days_are_the_formulas_written_out() -> None:
+    daily = 0.01 * (np.random.default_rng(3).gamma(1.0, 1.0, 80) - 0.9)
+    centred, sharpe = daily - daily.mean(), daily.mean() / daily.std(ddof=1)
+    variance = np.square(centred).mean()
+    skew, kurtosis = (centred**3).mean() / variance**1.5, (centred**4).mean() / variance**2
+    error = math.sqrt((1 - skew * sharpe + (kurtosis - 1) / 4 * sharpe**2) / 79)
+    best = (
+        1 / math.sqrt(79) * (0.42278434 * 1.06757052 + 0.57721566 * 1.62057689)
+    )  # normal quantiles of 6/7, 1 - 1/(7e)
+    found = sharpe_scores(daily, days_a_year=252.0, versions_scored=7)
+    year = math.sqrt(252)
+    assert found == pytest.approx(
+        {
+            "sharpe": sharpe * year,
+            "sharpe_low": (sharpe - 1.95996398 * error) * year,
+            "sharpe_high": (sharpe + 1.95996398 * error) * year,
+            "probabilistic_sharpe": (1 + math.erf(sharpe / error / math.sqrt(2))) / 2,
+            "deflated_sharpe": (1 + math.erf((sharpe - best) / error / math.sqrt(2))) / 2,
+        },
+        rel=1e-5,
+    )
+
+
 def test_the_interval_covers_the_true_sharpe() -> None:
     random, runs, true = np.random.default_rng(5), 400, 0.1
     missed = 0
