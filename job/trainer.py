@@ -114,6 +114,8 @@ class RayModelTrainer:
     ) -> tuple[Any, Any]:
         """Return (model, scaler) of a stored version, both plain scikit-learn objects.
 
+        `version` is `latest`, `champion`, `challenger`, a version, or the id of the run that made it.
+
         Raises:
             StoreError: there is no such model, several series have one and none was named (they are listed), or the
                 artefact must not be loaded.

@@ -15,7 +15,7 @@ LAYERS = (
     {"report"},
     {"running"},
     {"doctor"},
-    {"pipeline", "cluster", "training_data", "sweeping", "limits"},
+    {"pipeline", "cluster", "training_data", "sweeping", "pruning", "promoting", "limits"},
     {"record", "rounds", "pooling"},
     {"steps", "versions", "resuming"},
     {"loading"},

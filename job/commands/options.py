@@ -1,7 +1,7 @@
 """Arguments that commands share, and the settings that they stand for."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -81,9 +81,7 @@ def settings(options: argparse.Namespace) -> Config:
     Raises:
         ConfigError: naming the key or argument.
     """
-    for flag in (*FLAGS, "config", "timeframes", "model_types"):  # an empty shell variable must not mean everything
-        if (given := getattr(options, flag)) is not None and not given.strip(" ,"):
-            raise ConfigError(f"--{flag.replace('_', '-')} is empty: give a value, or leave the argument out")
+    refuse_empty(options, (*FLAGS, "config", "timeframes", "model_types"))
     values: dict[str, Any] = {"data": {"input": str(ROOT / "data" / "sample")}}
     if options.config:
         values = overlay(values, read_settings(Path(options.config)))
@@ -93,6 +91,13 @@ def settings(options: argparse.Namespace) -> Config:
     config = resolved(narrowed(load_config(values, options.set), options.model_types, options.timeframes))
     log.setLevel(config.ray.logging_level.upper())
     return config
+
+
+def refuse_empty(options: argparse.Namespace, flags: Iterable[str]) -> None:
+    """Raise ConfigError where an argument is empty: an empty shell variable must not mean everything."""
+    for flag in flags:
+        if (given := getattr(options, flag)) is not None and not given.strip(" ,"):
+            raise ConfigError(f"--{flag.replace('_', '-')} is empty: give a value, or leave the argument out")
 
 
 def narrowed(config: Config, model_types: str | None, timeframes: str | None) -> Config:
