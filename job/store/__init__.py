@@ -27,6 +27,7 @@ from job.store.versions import (
     load,
     new_run_id,
     read_metadata,
+    resolve_version,
     version_name,
 )
 
@@ -54,6 +55,7 @@ __all__ = [
     "read_listings",
     "read_metadata",
     "rebuild",
+    "resolve_version",
     "short_fingerprint",
     "summarise",
     "version_name",

@@ -181,6 +181,21 @@ def find_version(store: Store, key: Key, version: str = LATEST) -> dict[str, Any
         return None
 
 
+def resolve_version(store: Store, key: Key, name: str) -> str:
+    """Return the version of a model that `name` stands for: `latest`, a version's own name, or the id of its run.
+
+    Raises:
+        StoreError: the store has no such version, or none at all.
+    """
+    names = list_versions(store, key)
+    wanted = version_name(key, name) if re.fullmatch(RUN_ID, name) else name
+    if wanted == LATEST and names:
+        return names[-1]
+    if wanted in names:
+        return wanted
+    raise StoreError(_unknown(store, key, name))
+
+
 def list_versions(store: Store, key: Key) -> list[str]:
     """Return the names of a model's committed versions, oldest first."""
     return [one.version for one in listed_versions(store.list(key.folder)) if one.committed and one.key == key]
