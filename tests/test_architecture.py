@@ -23,7 +23,7 @@ LAYERS = (
     {"bundles"},
     {"planning"},
     {"definitions", "outcomes", "fingerprints", "notes"},
-    {"training", "store", "sources", "synth"},
+    {"training", "comparison", "store", "sources", "synth"},
     {"fitting", "importances", "splits", "metrics", "fleet"},
     {"remote"},
     {"settings"},

@@ -176,15 +176,28 @@ def skill(times: npt.NDArray[np.int64], loss: FloatArray, base_loss: FloatArray,
     """
     total, base_total = loss.sum(), base_loss.sum()
     value = float(1 - total / base_total)
-    _, position = np.unique(times, return_inverse=True)
-    influence = np.bincount(position, weights=loss - (total / base_total) * base_loss) / base_total
-    length = block_length(len(influence), horizon_bars)
-    blocks = len(influence) // length
-    if blocks < 2:
+    influence = loss - (total / base_total) * base_loss
+    half_width, blocks = block_half_width(times, influence, base_total, horizon_bars=horizon_bars)
+    if half_width is None:
         return Skill(value, None, None, blocks)
-    error = math.sqrt(_circular_block_variance(influence, length) * blocks / (blocks - 1))
-    half_width = float(student_t.ppf((1 + CONFIDENCE) / 2, blocks - 1)) * error
     return Skill(value, value - half_width, value + half_width, blocks)
+
+
+def block_half_width(
+    times: npt.NDArray[np.int64], influence: FloatArray, total: float, *, horizon_bars: int
+) -> tuple[float | None, int]:
+    """Return half the 95% interval of sum(`influence`) / `total` as `skill` describes it, and the number of blocks.
+
+    `influence` of the rows adds up to zero. The half-width is None where there are no two blocks.
+    """
+    _, position = np.unique(times, return_inverse=True)
+    by_time = np.bincount(position, weights=influence) / total
+    length = block_length(len(by_time), horizon_bars)
+    blocks = len(by_time) // length
+    if blocks < 2:
+        return None, blocks
+    error = math.sqrt(_circular_block_variance(by_time, length) * blocks / (blocks - 1))
+    return float(student_t.ppf((1 + CONFIDENCE) / 2, blocks - 1)) * error, blocks
 
 
 def _circular_block_variance(values: FloatArray, length: int) -> float:
