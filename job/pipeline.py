@@ -1,6 +1,7 @@
 """THE PAGE TO READ FIRST: bars flow through one Ray Dataset and come out as committed models.
 
     bundles of tasks → load_bars → prepare_samples → train_models → outcomes
+    bundles of tasks → load_bars → pair_samples → compare_rows → outcomes of two versions each
 
 Two groupings share the steps. Partition-aligned (a model a series): the bars of a series are read whole by one task,
 so grouping them by timeframe needs no shuffle. Pooled (a model over many series): samples are made series by series,
@@ -14,17 +15,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import ray.data
 from ray.data import DataContext, Dataset
 from ray.exceptions import RayError
 
 from job.bundles import Bundle, Capacity, bundle, by_series, singles, sized
-from job.keys import Key
+from job.compared import Compared, ComparisonTask
+from job.keys import POOLED, Key
 from job.outcomes import Outcome, current
 from job.planning import Task, content_of, known_version
-from job.runs.rounds import Deaths, in_rounds
+from job.runs.rounds import MAX_ATTEMPTS, Deaths, in_rounds, not_begun
+from job.sources import Series
+from job.worker.comparing import GROUP, compare_group, compare_rows, pair_samples
 from job.worker.pooling import (
     GROUP_COLUMNS,
     Cap,
@@ -107,6 +111,57 @@ def train_pooled(tasks: Sequence[Task], job: Job, capacity: Capacity) -> Iterato
         .groupby(list(GROUP_COLUMNS), num_partitions=len(left))
         .map_groups(partial(train_group, job=groups, members=members), **remote_options(groups, capacity))
     )
+
+
+def compare(tasks: Sequence[ComparisonTask], job: Job, *, capacity: Capacity) -> Iterator[Compared]:
+    """Compare two versions of every model and yield one outcome each; what dead workers left runs again, alone."""
+    left = {task.key: task for task in tasks}
+    with hearing_of_deaths() as said:
+        for number in range(1, MAX_ATTEMPTS + 1):
+            this = replace(job, round=number)
+            parts = [list(left.values())] if number == 1 else [[task] for task in left.values()]
+            for part in parts:
+                try:
+                    for outcome in compare_round(part, this, capacity):
+                        del left[outcome.key]
+                        yield outcome
+                except RayError as error:
+                    log.warning("round %d ended early: %s", number, " ".join(str(error).split()))
+            if not left:
+                return
+        death = not_begun(said())
+    yield from (Compared.failed(task, death) for task in left.values())
+
+
+def compare_round(tasks: Sequence[ComparisonTask], job: Job, capacity: Capacity) -> Iterator[Compared]:
+    """Start every task once: models of one series without a shuffle, pooled ones with one that joins their series."""
+    step = remote_options(job, capacity)
+    aligned = [task for task in tasks if task.key.exchange != POOLED]
+    pooled = [task for task in tasks if task.key.exchange == POOLED]
+    chains: list[Dataset] = []
+    if aligned:
+        pairs = paired_samples(aligned, job, step, whole_groups=True)
+        chains.append(pairs.map_batches(partial(compare_rows, job=job), batch_size=None, **step))
+    if pooled:
+        members = {task.key: frozenset(map(str, task.series)) for task in pooled}
+        groups = paired_samples(pooled, job, step, whole_groups=False).groupby(GROUP, num_partitions=len(pooled))
+        chains.append(groups.map_groups(partial(compare_group, job=job, members=members), **step))
+    for chain in chains:
+        yield from map(Compared.from_json, texts_of(chain))
+
+
+def paired_samples(
+    tasks: Sequence[ComparisonTask], job: Job, step: Mapping[str, Any], *, whole_groups: bool
+) -> Dataset:
+    """Return a Dataset with one row of samples, scored by both versions, for each task and series."""
+    needed: dict[Series, list[ComparisonTask]] = {}
+    for task in tasks:
+        for series in task.series:
+            needed.setdefault(series, []).append(replace(task, series=(series,)))
+    bundles = [Bundle(series, cast("Any", tuple(own))) for series, own in needed.items()]
+    longest_first = sorted(bundles, key=lambda one: -one.seconds)
+    bars = loaded_bars(longest_first, job, step, whole_groups=whole_groups)
+    return bars.map_batches(partial(pair_samples, job=job), batch_size=None, **step)
 
 
 def with_digests(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> list[Task]:
@@ -206,7 +261,12 @@ def outcomes_of(outcomes: Dataset) -> Iterator[Outcome]:
     Blocks are taken as they are: `iter_rows` fetches ahead in threads that outlive it, and Ray ends a process of which
     a thread still asks for blocks when Ray is shut down.
     """
+    return map(Outcome.from_json, texts_of(outcomes))
+
+
+def texts_of(outcomes: Dataset) -> Iterator[str]:
+    """Yield the outcomes of `outcomes_of` as they travel."""
     for blocks in outcomes.iter_internal_ref_bundles():
         for table in ray.get(blocks.block_refs):
             if table.num_rows:
-                yield from map(Outcome.from_json, table.column("outcome").to_pylist())
+                yield from table.column("outcome").to_pylist()

@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-from rich.console import Console
-
 from job.commands import moving
 from job.commands.options import Commands, add_command
 from job.commands.selection import add_keys, add_store, selected, store_settings
-from job.commands.tables import history_table, version_facts, versions_table
+from job.commands.tables import console, history_table, version_facts, versions_table
 from job.errors import DataError
 from job.keys import Key
 from job.report import log
@@ -36,9 +34,6 @@ It is a cache: nothing is lost with it, and the next run needs it only to be fas
 
 MODELS: Final = """List and describe the versions of models, and say which of them is in use.
 The aliases `champion` and `challenger` name a version of a model; who loads `champion` gets what was promoted last."""
-
-NARROW: Final = 200
-"""Width of tables where no terminal tells its own."""
 
 
 def register(commands: Commands) -> None:
@@ -136,9 +131,3 @@ def describe_version(store: Store, key: Key, name: str) -> dict[str, Any]:
         "metadata": metadata,
         "history": [decision.record() for decision in history(store, key)],
     }
-
-
-def console() -> Console:
-    """Return what prints to stdout: as wide as the terminal, or wide enough for all columns."""
-    shown = Console()
-    return shown if shown.is_terminal else Console(width=NARROW)

@@ -4,12 +4,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from job.keys import Key
 
 SHOWN_SCORES: Final = ("log_loss", "base_log_loss", "skill", "skill_low", "skill_high", "accuracy", "roc_auc")
+WIDE: Final = 200
+"""Width of tables where no terminal tells its own."""
+RIGHT: Final = {
+    "#", "versions", "skill", "rows", "log-loss a", "log-loss b", "q", "models", "better", "worse", "no difference",
+    "mean difference", "z",
+}  # fmt: skip
+"""Columns of numbers."""
 RUN_DIGITS: Final = 22
 """Length of a run's id, which is how tables tell versions of one model apart."""
 
@@ -42,6 +50,46 @@ def history_table(decisions: Sequence[Mapping[str, Any]]) -> Table:
             Text(one["reason"]),
         )  # fmt: skip
     return table
+
+
+def comparison_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """Return one row a comparison, from `Judged.record`; a difference below 0 says that b is better."""
+    table = _table("model", "a", "b", "rows", "log-loss a", "log-loss b", "difference [95%]", "q", "verdict")
+    for row in rows:
+        key = Key(row["exchange"], row["symbol"], row["timeframe"], row["model_type"])
+        interval = "" if row["low"] is None else f" [{row['low']:+.5f}, {row['high']:+.5f}]"
+        table.add_row(
+            Text(f"{key.folder}/{key.stem}"),
+            run_id({"version": row["a"]}),
+            run_id({"version": row["b"]}),
+            f"{row['rows']:,}",
+            f"{row['log_loss_a']:.5f}",
+            f"{row['log_loss_b']:.5f}",
+            f"{row['difference']:+.5f}{interval}",
+            "" if row["q"] is None else f"{row['q']:.3f}",
+            row["verdict"] + (", promoted" if row["promoted"] else "") + ("*" if row["underpowered"] else ""),
+        )
+    table.caption = "* underpowered: too few independent blocks to find a difference"
+    return table
+
+
+def fleets_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """Return one row a kind and timeframe, from `comparison_run.fleets`."""
+    table = _table("all models of a kind", "models", "better", "worse", "no difference", "mean difference", "z")
+    for row in rows:
+        table.add_row(
+            f"{row['model_type']} {row['timeframe']}",
+            *(str(row[name]) for name in ("models", "better", "worse", "no_difference")),
+            f"{row['difference']:+.5f}",
+            "" if row["z"] is None else f"{row['z']:+.1f}",
+        )
+    return table
+
+
+def console() -> Console:
+    """Return what prints to stdout: as wide as the terminal, or wide enough for all columns."""
+    shown = Console()
+    return shown if shown.is_terminal else Console(width=WIDE)
 
 
 def version_facts(shown: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -79,6 +127,5 @@ def percent(share: float | None) -> str:
 def _table(*names: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for name in names:
-        right = name in {"versions", "skill", "#"}
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
+        table.add_column(name, justify="right" if name in RIGHT else "left", overflow="fold")
     return table

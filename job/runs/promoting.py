@@ -8,6 +8,7 @@ from job.errors import StoreError
 from job.keys import Key
 from job.store import (
     Alias,
+    ConflictError,
     Store,
     list_versions,
     read_aliases,
@@ -42,6 +43,7 @@ def promote(
     command: str = "promote",
     reason: str = "",
     numbers: Mapping[str, Any] | None = None,
+    instead_of: str | None = None,
     dry_run: bool = False,
 ) -> Move:
     """Let an alias name a version whose artefacts are those that were committed; nothing is written if it does already.
@@ -54,12 +56,15 @@ def promote(
         command: that moves it, for the history.
         reason: for people, for the history.
         numbers: JSON values that the decision rests on, for the history.
+        instead_of: the version that the alias must still name, None for any.
         dry_run: check everything and write nothing.
 
     Raises:
         StoreError: there is no such version, its artefacts are not what was committed, or another decision came first.
     """
     seen = read_aliases(store, key)
+    if instead_of is not None and seen.named(alias) != instead_of:
+        raise ConflictError(f"{key}: the {alias} was moved from {instead_of} to {seen.named(alias)} meanwhile")
     version = resolve_version(store, key, name)
     verify(store, key, version)
     move = Move(key, alias, seen.named(alias), version)

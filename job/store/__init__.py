@@ -27,6 +27,7 @@ from job.store.catalogue import (
     versions,
     write_catalogue,
 )
+from job.store.comparisons import overlapping, write_comparison
 from job.store.files import ExistingFileError, MissingFileError, Store
 from job.store.listings import forget_listing, read_listings, write_listing
 from job.store.versions import (
@@ -71,6 +72,7 @@ __all__ = [
     "listed_versions",
     "load",
     "new_run_id",
+    "overlapping",
     "read_aliases",
     "read_all_aliases",
     "read_catalogue",
@@ -87,5 +89,6 @@ __all__ = [
     "version_name",
     "versions",
     "write_catalogue",
+    "write_comparison",
     "write_listing",
 ]
