@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any, Final
 
-from job.config import DataSettings, ModelSpec
+from job.config import DataSettings, ModelSpec, TradingSettings
 from job.environment import code_digest, versions
 from job.learning.estimators import ALGORITHMS
 from job.paths import shown
@@ -28,7 +28,13 @@ READING: Final = ("format", "columns", "timezone", "bar_time", "timeframe", "end
 
 
 def fingerprint(
-    spec: ModelSpec, *, timeframe: str, data: DataSettings, content: str, max_samples: int | None = None
+    spec: ModelSpec,
+    *,
+    timeframe: str,
+    data: DataSettings,
+    content: str,
+    max_samples: int | None = None,
+    trading: TradingSettings | None = None,
 ) -> str:
     """Return the SHA-256 of everything that decides a model's numbers: definitions, bars, range and libraries.
 
@@ -38,6 +44,7 @@ def fingerprint(
         data: settings, of which `DECISIVE` ones count.
         content: digest of the canonical bars, which also says where `data.end` cut them.
         max_samples: of a pooled model, which may be thinned to it.
+        trading: adds scores to a version's metadata, so a version without them is another; None changes no fingerprint.
     """
     decisive = {*DECISIVE}
     if data.lookback_days is not None:  # days that count back from `end` may begin elsewhere on the same bars
@@ -54,6 +61,7 @@ def fingerprint(
             "content": content,
             "max_samples": max_samples,
             "libraries": {name: number for name, number in versions(spec.engine).items() if name != "code"},
+            **({"trading": trading.model_dump(mode="json")} if trading else {}),
         }
     )
 

@@ -196,7 +196,12 @@ def identity_of(task: Task, config: Config, content: str) -> str:
     """Return the fingerprint of a task's model, given the digest of its bars."""
     max_samples = config.model_trainer.max_samples if task.key.exchange == POOLED else None
     return fingerprint(
-        task.spec, timeframe=task.key.timeframe, data=config.data, content=content, max_samples=max_samples
+        task.spec,
+        timeframe=task.key.timeframe,
+        data=config.data,
+        content=content,
+        max_samples=max_samples,
+        trading=config.model_trainer.trading,
     )
 
 

@@ -161,7 +161,7 @@ class TripleBarrier(Label):
         ).with_columns(
             upper=pl.col("entry") * pl.col("barrier").exp(), lower=pl.col("entry") * (-pl.col("barrier")).exp()
         )
-        touch = _first_touch(priced, self.horizon)
+        touch = first_touch(priced, self.horizon)
         at = np.minimum(np.arange(bars.height) + np.where(touch > 0, touch, self.horizon), bars.height - 1)
         reached = priced.select("entry", "upper", "lower", "barrier", pl.col("open", "high", "low", "close").gather(at))
         return reached.with_columns(touched=pl.Series(touch > 0), steps=pl.Series(at) - pl.int_range(pl.len())).select(
@@ -177,8 +177,11 @@ class TripleBarrier(Label):
         return pl.select(pl.when(warm).then(barrier)).to_series()
 
 
-def _first_touch(priced: pl.DataFrame, horizon: int) -> Ints:
-    """Steps to the first bar that reaches either barrier, 0 where none of the next `horizon` does."""
+def first_touch(priced: pl.DataFrame, horizon: int) -> Ints:
+    """Steps to the first bar that reaches either barrier, 0 where none of the next `horizon` does.
+
+    `priced` has high, low, and each row's own barriers: upper, lower.
+    """
     high, low, upper, lower = (priced[name].to_numpy() for name in ("high", "low", "upper", "lower"))
     touch = np.zeros(priced.height, dtype=np.int64)
     for step in range(min(horizon, priced.height - 1), 0, -1):

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from transforms.bars import TIME, Gaps, duration_us, resample
+from transforms.bars import PRICES, TIME, Gaps, duration_us, resample
 from transforms.features import add_features, warmup_bars
 from transforms.labels import Label
 from transforms.segments import positions, segment
@@ -18,12 +18,23 @@ Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 _STATES: Final = pl.Enum(["filled", "warmup", "not_finite", "no_label", "used"])
 _NOTED: Final = ("tie", "timeout", "ambiguous")
 
+MARKET: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
+    **dict.fromkeys(PRICES, pl.Float64),
+    "segment": pl.UInt32,
+    "barrier": pl.Float64,
+    "complete": pl.Boolean,
+}
+"""Columns that `make_samples` adds on `market`."""
+
 
 @dataclass(frozen=True)
 class Samples:
     """Result of `make_samples`.
 
     `frame` has timestamp, available_at (when the bar closed), label Int8, label_end and a Float32 column a feature.
+    Where the market was asked for, it has every bar at or after `start`, label null but for those of state `used`, and
+    `MARKET`: open, high, low, close, segment, barrier, and `complete`: a real bar whose features are warmed up and
+    finite, so that a model can tell something of it, label or not.
 
     `counts`: `unfinished` and `low_coverage` of all bars given; of the bars at or after `start`: `bars` (real ones),
     `filled`, `segments`, `jumps`, and what became of the real ones: `warmup` (features not warmed up), `not_finite`,
@@ -62,10 +73,12 @@ def make_samples(
     min_coverage: float,
     gaps: Gaps,
     start: datetime | None,
+    market: bool = False,
 ) -> Samples:
     """Turn clean bars of `source` into samples of `timeframe`.
 
-    Bars before `start` warm the features up and give no sample.
+    Bars before `start` warm the features up and give no sample. With `market` the others are there too: prices are what
+    trading is scored by, and no model sees them.
 
     Raises:
         ValueError: `timeframe` is finer than `source`, or no multiple of it; or a feature lacks its input.
@@ -77,7 +90,13 @@ def make_samples(
     labelled = label.apply(add_features(segmented, features), timeframe)
     state = _state(labelled, features, warmup=warmup_bars(features), unlabelled=pl.col("label").is_null())
     span = _from(labelled.with_columns(state=state), start)
-    frame = _used(span, timeframe).select("timestamp", "available_at", "label", "label_end", *features)
+    columns = ("timestamp", "available_at", "label", "label_end", *features)
+    if market:
+        known = [pl.when(pl.col("state") == "used").then(name).alias(name) for name in ("label", "label_end")]
+        span = span.with_columns(*known, complete=pl.col("state").is_in(["no_label", "used"]))
+        frame = _closed(span, timeframe).select(*columns, *MARKET)
+    else:
+        frame = _used(span, timeframe).select(*columns)
     return Samples(frame, joined.counts | _counts(span), _label_stats(label, span, timeframe))
 
 
@@ -119,8 +138,12 @@ def _from(judged: pl.DataFrame, start: datetime | None) -> pl.DataFrame:
 
 def _used(span: pl.DataFrame, timeframe: str) -> pl.DataFrame:
     """Return the rows that are used, with the time at which their bar closed."""
-    closed = pl.col("timestamp") + pl.duration(microseconds=duration_us(timeframe))
-    return span.filter(pl.col("state") == "used").with_columns(available_at=closed)
+    return _closed(span.filter(pl.col("state") == "used"), timeframe)
+
+
+def _closed(span: pl.DataFrame, timeframe: str) -> pl.DataFrame:
+    """Add the time at which a row's bar closed."""
+    return span.with_columns(available_at=pl.col("timestamp") + pl.duration(microseconds=duration_us(timeframe)))
 
 
 def _state(rows: pl.DataFrame, features: Sequence[str], *, warmup: int, unlabelled: pl.Expr) -> pl.Expr:

@@ -157,6 +157,12 @@ class TacticianSettings(ModelSettings):
     label: LabelSetting = TripleBarrier(k=1.5, window=20, horizon=15)
 
 
+class TradingSettings(_Section):
+    """Whether versions are scored by trading on their signals, too: `cost_bps` of what changes hands, a side."""
+
+    cost_bps: float = Field(ge=0, le=10_000)
+
+
 GROUPINGS: Final = (("exchange", "symbol", "timeframe"), ("exchange", "timeframe"), ("timeframe",))
 
 
@@ -175,10 +181,18 @@ class TrainerSettings(_Section):
     max_samples: int = Field(default=2_000_000, ge=1)
     calibrate: Literal["shrink", "none"] = "shrink"
     refit: bool = False
+    trading: TradingSettings | None = None
     task_timeout_s: float | None = Field(default=None, gt=0)
     max_failures: CountOrShare | None = None
     analyst_models: AnalystSettings = AnalystSettings()
     tactician_models: TacticianSettings = TacticianSettings()
+
+    @field_validator("trading", mode="before")
+    @classmethod
+    def _off_or_a_cost(cls, value: object) -> object:
+        if value is not None and value is not False and not isinstance(value, Mapping | TradingSettings):
+            raise ValueError("expected false, or what trading costs a side, such as {cost_bps: 5}")
+        return None if value is False else value
 
     @field_validator("group_by")
     @classmethod

@@ -33,6 +33,7 @@ from job.learning.metrics import (
 )
 from job.learning.splits import Fold, walk_forward
 from transforms.bars import duration_us
+from transforms.samples import MARKET
 
 __all__ = ["Trained", "predict_proba", "train"]
 
@@ -51,6 +52,7 @@ class Trained:
     `scores` are flat numbers, null where undefined; `metadata` holds JSON values. `holdout` has the columns
     `available_at`, `series` (if samples have it), `label` Int8, and Float64 probabilities of up: `p_raw`, `p`
     (shrunk), `p_base` (class frequencies of the training rows) and `p_benchmark` (logistic, treated as the model is).
+    `market`, of samples that came with theirs, is what `trading.trading_scores` takes.
     """
 
     model: ClassifierMixin
@@ -59,6 +61,7 @@ class Trained:
     scores: Scores
     metadata: dict[str, Any]
     holdout: pl.DataFrame
+    market: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ def train(
     order unless its weight is 0. The benchmark, a logistic regression with C = 0.001 on the
     same scaled rows, is shrunk by a weight of its own: what is compared is the models, not their calibration.
     `holdout_from` (µs, `available_at`) sets the holdout's first time where training rows were thinned out before.
+    Samples may come with their market (see `transforms.samples`): then rows without a label are there too. Nothing is
+    fitted or scored on them, but the model says what it thinks of those in the holdout.
     The result is the same bit for bit whatever `n_jobs` and the order of the rows.
 
     Raises:
@@ -88,6 +93,9 @@ def train(
         ConfigError: `spec.params` does not suit the algorithm.
     """
     samples = sort_samples(samples)
+    bars = samples if "complete" in samples.columns else None
+    if bars is not None:
+        samples = bars.filter(pl.col("label").is_not_null())
     rows = read_rows(samples, spec.features)
     splits = walk_forward(
         rows.available_at,
@@ -102,6 +110,7 @@ def train(
         *folds, holdout = evaluate_all(rows, [*splits.folds, splits.holdout], spec, n_jobs=n_jobs)
         shrinkage = fit_shrinkage(folds) if spec.calibrate == "shrink" else Shrinkage()
         metadata = describe(rows, folds, holdout, shrinkage, spec=spec, key=key)
+        market = None if bars is None else holdout_market(bars, rows, holdout, shrinkage, spec.features)
         model, scaler = fit(rows, spec, n_jobs=n_jobs) if spec.refit else (holdout.model, holdout.scaler)
     if spec.refit:
         metadata |= {
@@ -116,6 +125,7 @@ def train(
         scores=score(rows, folds, holdout, shrinkage, horizon_bars=spec.label.horizon),
         metadata=metadata,
         holdout=holdout_frame(samples, holdout, shrinkage),
+        market=market,
     )
 
 
@@ -268,3 +278,16 @@ def holdout_frame(samples: pl.DataFrame, holdout: Evaluated, shrinkage: Shrinkag
             p_benchmark=shrink(holdout.p_benchmark, holdout.base, shrinkage.benchmark),
         )
     )
+
+
+def holdout_market(
+    bars: pl.DataFrame, rows: Rows, holdout: Evaluated, shrinkage: Shrinkage, features: Sequence[str]
+) -> pl.DataFrame:
+    """Return every bar from the holdout's first time on: times, `MARKET`, and `p`, null for bars not `complete`."""
+    start = rows.available_at[holdout.fold.test[0]]
+    late = bars.filter(pl.col("available_at").to_physical() >= start)
+    raw = predict_proba(holdout.model, holdout.scaler, late.filter("complete"), features)
+    p = np.full(late.height, np.nan)
+    p[late["complete"].to_numpy()] = shrink(raw, holdout.base, shrinkage.model)
+    kept = [name for name in ("series", "timestamp", "available_at", *MARKET) if name in late.columns]
+    return late.select(kept).with_columns(p=pl.Series(p).fill_nan(None))

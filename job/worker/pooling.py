@@ -24,6 +24,7 @@ from job.planning import Task
 from job.worker.rows import FAILURES, Facts, Job, Loaded, Prepared, describe, unpack
 from job.worker.steps import samples_of, train_task
 from transforms.features import FEATURES
+from transforms.samples import MARKET
 
 GROUP_COLUMNS: Final = ("pool", "timeframe", "model_type")
 Times = npt.NDArray[np.int64]
@@ -41,7 +42,10 @@ SCHEMA: Final[dict[str, PolarsType]] = {
     "label_end": TIME,
     **dict.fromkeys(FEATURES, pl.Float32),
 }
-"""Columns of a shuffled row; the same for all models, so features that a model does not use are null."""
+"""Columns of a shuffled row; the same for all models, so features that a model does not use are null.
+
+Where models are scored by trading, those of `MARKET` are there too.
+"""
 
 
 class LostRowsError(JobError):
@@ -63,15 +67,17 @@ def flat_samples(batch: pa.Table, *, job: Job, caps: dict[Key, Cap]) -> Iterator
         if task.key in caps and frame.height:
             cap = caps[task.key]
             kept = thin(frame, cap, name=f"{head.series} {task.spec.random_state}")
-            counts = {**head.counts, "used": kept.height, "thinned": frame.height - kept.height}
+            used = kept["label"].count()
+            counts = {**head.counts, "used": used, "thinned": frame["label"].count() - used}
             head = replace(head, counts=counts, holdout_from=cap.holdout_from)  # noqa: PLW2901 - the same head, told more
-        yield _rows(task, head, kept)
+        yield _rows(task, head, kept, SCHEMA | MARKET if job.trading else SCHEMA)
 
 
 def sample_times(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
     """Yield one row a task and series: the times of its samples (int64 µs, as bytes), for `caps_of`."""
     for task, _, frame in _samples(batch, job):
-        times = frame["available_at"].to_physical().to_numpy() if frame.height else np.empty(0, np.int64)
+        labelled = frame.filter(pl.col("label").is_not_null()) if frame.height else frame
+        times = labelled["available_at"].to_physical().to_numpy() if labelled.height else np.empty(0, np.int64)
         yield pa.table({"key": [pickle.dumps(task.key)], "times": [times.tobytes()]})
 
 
@@ -140,7 +146,7 @@ def _samples_of(task: Task, loaded: Loaded, bars: pl.DataFrame, job: Job, series
     if loaded.facts is None:
         return Prepared(task, None, series=series, error=loaded.error), pl.DataFrame()
     try:
-        samples, left_out = samples_of(task, bars, loaded.facts, job.config.data, name=series)
+        samples, left_out = samples_of(task, bars, loaded.facts, job.config.data, name=series, market=job.trading)
     except FAILURES as error:
         described = describe(error, "making samples", job)
         return Prepared(task, None, series=series, error=described), pl.DataFrame()
@@ -148,13 +154,13 @@ def _samples_of(task: Task, loaded: Loaded, bars: pl.DataFrame, job: Job, series
     return head, samples.frame
 
 
-def _rows(task: Task, head: Prepared, frame: pl.DataFrame) -> pa.Table:
+def _rows(task: Task, head: Prepared, frame: pl.DataFrame, schema: dict[str, PolarsType]) -> pa.Table:
     """Return the samples in the shuffle's columns behind a first row that holds nothing but the head."""
     group = {"pool": task.key.symbol, "timeframe": task.key.timeframe, "model_type": task.key.model_type}
     first = pl.DataFrame({**group, "head": pickle.dumps(head)})
     rows = frame.with_columns(series=pl.lit(head.series), **{name: pl.lit(value) for name, value in group.items()})
-    typed = (part.cast({name: SCHEMA[name] for name in part.columns}) for part in (first, rows) if part.height)
-    return pl.concat([pl.DataFrame(schema=SCHEMA), *typed], how="diagonal").to_arrow()
+    typed = (part.cast({name: schema[name] for name in part.columns}) for part in (first, rows) if part.height)
+    return pl.concat([pl.DataFrame(schema=schema), *typed], how="diagonal").to_arrow()
 
 
 def train_group(group: pa.Table, *, job: Job, members: Mapping[Key, frozenset[str]]) -> pa.Table:

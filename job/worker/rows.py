@@ -57,6 +57,11 @@ class Job:
         chosen = self.config.ray.cpus_per_task
         return None if chosen == "auto" else chosen
 
+    @property
+    def trading(self) -> bool:
+        """Whether models are scored by trading on their signals, for which samples come with their market."""
+        return self.config.model_trainer.trading is not None
+
     def store(self) -> Store:
         """Open the model store."""
         return Store(self.output, options=self.config.storage.options, writer=self.run_id)

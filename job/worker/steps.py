@@ -61,7 +61,7 @@ def prepare(task: Task, loaded: Loaded, bars: pl.DataFrame, job: Job) -> tuple[P
     started = time.perf_counter()
     try:
         with limited(job.config.model_trainer.task_timeout_s, teller(job, task.key, "making samples")):
-            samples, left_out = samples_of(task, bars, facts, job.config.data, name=series)
+            samples, left_out = samples_of(task, bars, facts, job.config.data, name=series, market=job.trading)
     except FAILURES as error:
         return Prepared(task, None, error=describe(error, "making samples", job)), None
     seconds = time.perf_counter() - started
@@ -132,9 +132,9 @@ def check_versions(job: Job) -> None:
 
 
 def samples_of(
-    task: Task, bars: pl.DataFrame, facts: Facts, data: DataSettings, *, name: str
+    task: Task, bars: pl.DataFrame, facts: Facts, data: DataSettings, *, name: str, market: bool = False
 ) -> tuple[Samples, tuple[str, ...]]:
-    """Return a task's samples, and the features that its series cannot give.
+    """Return a task's samples, with the `market` that they come from if asked for, and the features it cannot give.
 
     Raises:
         DataError: the timeframe cannot be made from these bars, or nothing usable is left.
@@ -157,10 +157,11 @@ def samples_of(
             min_coverage=data.min_coverage,
             gaps=data.gaps,
             start=start,
+            market=market,
         )
     except ValueError as error:
         raise DataError(f"{name} {key.timeframe}: {error}") from None
-    if samples.frame.is_empty():
+    if not samples.counts["used"]:
         counts = ", ".join(f"{what} {count}" for what, count in samples.counts.items() if count) or "no bars"
         remedy = remedy_for(samples.counts, data)
         raise DataError(f"{name} {key.timeframe}: no usable sample ({counts}): {remedy}")

@@ -2,17 +2,22 @@
 
 import hashlib
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
+from job.config import ModelSpec
 from job.definitions import SAMPLING, describe_feature
 from job.environment import cpu_model, versions
+from job.errors import StoreError
+from job.keys import Key
+from job.learning.trading import trading_scores
 from job.learning.training import Trained, train
 from job.outcomes import Outcome, of_version
 from job.planning import identity_of
-from job.store import commit, version_name
+from job.store import Store, commit, list_versions, read_metadata, version_name
 from job.worker.memory import peak_mb
 from job.worker.rows import Job, Prepared
 
@@ -30,6 +35,8 @@ def commit_version(prepared: Prepared, samples: pl.DataFrame, job: Job) -> Outco
         prepared, samples, trained, job, identity=identity, seconds=time.perf_counter() - started
     )
     version = version_name(task.key, job.run_id)
+    if job.trading:
+        metadata["trading"] = describe_trading(trained, spec, job, task.key, version)
     written = commit(
         job.store(),
         task.key,
@@ -68,6 +75,40 @@ def describe_version(
         "warnings": list(facts.warnings) if facts else [],
         **trained.metadata,
     }
+
+
+def describe_trading(trained: Trained, spec: ModelSpec, job: Job, key: Key, version: str) -> dict[str, Any] | None:
+    """Return a version's trading scores; None for samples that were made elsewhere, which come without prices."""
+    settings = job.config.model_trainer.trading
+    if settings is None or trained.market is None:
+        return None
+    return trading_scores(
+        trained.market,
+        label=spec.label,
+        timeframe=key.timeframe,
+        cost_bps=settings.cost_bps,
+        versions_scored=versions_scored(job.store(), key, version, trained.metadata["split"]["holdout"]),
+    )
+
+
+def versions_scored(store: Store, key: Key, version: str, holdout: Mapping[str, Any]) -> int:
+    """Count `version` and those that the store holds of its key whose holdout shares some time with `holdout`.
+
+    One whose metadata cannot be read may have, and counts.
+    """
+    others = [name for name in list_versions(store, key) if name != version]
+    return 1 + sum(_overlaps(store, key, name, holdout) for name in others)
+
+
+def _overlaps(store: Store, key: Key, version: str, holdout: Mapping[str, Any]) -> bool:
+    try:
+        other = read_metadata(store, key, version)["split"]["holdout"]
+    except (StoreError, LookupError):
+        return True
+    ours, theirs = (
+        [datetime.fromisoformat(each[end]) for end in ("test_from", "test_to")] for each in (holdout, other)
+    )
+    return ours[0] <= theirs[1] and theirs[0] <= ours[1]
 
 
 def samples_digest(samples: pl.DataFrame) -> str:

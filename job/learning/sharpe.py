@@ -1,0 +1,81 @@
+"""What a Sharpe ratio from few, skewed days is worth, and what is left of it after many versions were tried.
+
+`sharpe` is a day's: mean over standard deviation (ddof 1) of daily returns, not annualised. `kurtosis` is 3 for a
+normal distribution.
+"""
+
+import math
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import kurtosis as sample_kurtosis
+from scipy.stats import norm
+from scipy.stats import skew as sample_skew
+
+MIN_DAYS: Final = 60
+"""Fewer days than these have no Sharpe ratio."""
+CONFIDENCE: Final = 0.95
+LEAST_VARIANCE: Final = 1e-12
+"""Returns of two values only can make the error of their Sharpe ratio zero."""
+
+NAMES: Final = ("sharpe", "sharpe_low", "sharpe_high", "probabilistic_sharpe", "deflated_sharpe")
+
+
+def sharpe_scores(
+    daily: npt.NDArray[np.float64], *, days_a_year: float, versions_scored: int
+) -> dict[str, float | None]:
+    """Return the annualised Sharpe ratio of daily returns with its 95% interval, and the odds that it is no luck.
+
+    `probabilistic_sharpe` is the probability that the true one is above 0; `deflated_sharpe`, that it is above the
+    best that so many versions without skill would show. All are None for fewer than 60 days, or returns that never
+    vary. Annualised by sqrt(`days_a_year`), which holds for returns that follow each other independently (Lo 2002).
+    """
+    days = len(daily)
+    if days < MIN_DAYS or not np.ptp(daily):
+        return dict.fromkeys(NAMES)
+    sharpe = float(daily.mean() / daily.std(ddof=1))
+    shape: dict[str, Any] = {
+        "days": days,
+        "skew": float(sample_skew(daily)),
+        "kurtosis": float(sample_kurtosis(daily, fisher=False)),
+    }
+    half_width = float(norm.ppf((1 + CONFIDENCE) / 2)) * sharpe_error(sharpe, **shape)
+    best = expected_best_sharpe(versions_scored, variance=1 / (days - 1))
+    year = math.sqrt(days_a_year)
+    return {
+        "sharpe": sharpe * year,
+        "sharpe_low": (sharpe - half_width) * year,
+        "sharpe_high": (sharpe + half_width) * year,
+        "probabilistic_sharpe": probabilistic_sharpe(sharpe, 0.0, **shape),
+        "deflated_sharpe": probabilistic_sharpe(sharpe, best, **shape),
+    }
+
+
+def sharpe_error(sharpe: float, *, days: int, skew: float, kurtosis: float) -> float:
+    """Return the standard error of a Sharpe ratio: sqrt((1 - skew·SR + (kurtosis - 1)/4·SR²) / (days - 1)).
+
+    Mertens (2002), for returns of any distribution that follow each other independently, over days - 1 as in Bailey
+    and López de Prado (2012). Normal returns give Lo's (2002) 1 + SR²/2.
+    """
+    return math.sqrt(max(1 - skew * sharpe + (kurtosis - 1) / 4 * sharpe**2, LEAST_VARIANCE) / (days - 1))
+
+
+def probabilistic_sharpe(sharpe: float, benchmark: float, *, days: int, skew: float, kurtosis: float) -> float:
+    """Return the probability that the true Sharpe ratio is above `benchmark` (Bailey and López de Prado 2012).
+
+    Against `expected_best_sharpe` it is the deflated Sharpe ratio (Bailey and López de Prado 2014).
+    """
+    return float(norm.cdf((sharpe - benchmark) / sharpe_error(sharpe, days=days, skew=skew, kurtosis=kurtosis)))
+
+
+def expected_best_sharpe(trials: int, *, variance: float) -> float:
+    """Return the best Sharpe ratio to expect of `trials` versions without skill (Bailey and López de Prado 2014).
+
+    `variance` is that of the trials' Sharpe ratios. Where they are not at hand it is 1 / (days - 1), by which those of
+    independent versions without skill would spread; versions of one model are alike, so this deflates too much.
+    """
+    if trials == 1:
+        return 0.0
+    likely, rare = float(norm.ppf(1 - 1 / trials)), float(norm.ppf(1 - 1 / (trials * math.e)))
+    return math.sqrt(variance) * ((1 - np.euler_gamma) * likely + np.euler_gamma * rare)

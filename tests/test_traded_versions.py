@@ -1,0 +1,269 @@
+"""Trading scores on the way from the settings to a version's metadata."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from polars.testing import assert_frame_equal
+
+from job.bundles import Bundle
+from job.config import Config, ModelSpec, TradingSettings, load_config
+from job.environment import versions
+from job.errors import ConfigError
+from job.fingerprints import fingerprint
+from job.keys import Key
+from job.learning.training import Trained, train
+from job.outcomes import Outcome
+from job.planning import Task, identity_of, make_plan
+from job.store import find_version
+from job.synth import make_bars
+from job.worker.pooling import caps_of, flat_samples, sample_times, train_group
+from job.worker.rows import Job, pack
+from job.worker.steps import load_bars, prepare_samples, train_models
+from transforms.bars import PRICES
+from transforms.features import DEFAULT_FEATURES
+from transforms.labels import Direction, Label, TripleBarrier
+from transforms.samples import MARKET, Samples, make_samples
+
+COST = "model_trainer.trading.cost_bps=5"
+FAST = ("model_trainer.cv_folds=2", "model_trainer.enable_tactician_models=false")
+FAST_ANALYST = {"timeframes": ["15m"], "n_estimators": 3, "label": "direction(3)"}
+LABEL = Direction(horizon=3)
+KEY = Key("unknown", "A", "15m", "analyst")
+
+
+def series_of_bars(seed: int = 1, days: int = 6) -> pl.DataFrame:
+    """Return bars of a made-up world with short gaps everywhere and a long one late in it."""
+    bars = make_bars(seed=seed, days=days)
+    late = bars["timestamp"].is_between(bars["timestamp"][-900], bars["timestamp"][-700])
+    return bars.filter(~late)
+
+
+def samples_with(*, market: bool, label: Label = LABEL) -> Samples:
+    return make_samples(
+        series_of_bars(),
+        source="1m",
+        timeframe="5m",
+        offset_us=0,
+        features=DEFAULT_FEATURES,
+        label=label,
+        max_fill=5,
+        min_coverage=0.8,
+        gaps="segment",
+        start=None,
+        market=market,
+    )
+
+
+def spec_of(**trainer: Any) -> ModelSpec:
+    config = load_config({"model_trainer": {"cv_folds": 2, "analyst_models": FAST_ANALYST, **trainer}})
+    return next(iter(config.model_specs()))[2]
+
+
+@pytest.mark.parametrize("label", [Direction(horizon=3), TripleBarrier(horizon=5)], ids=str)
+def test_the_market_adds_bars_and_changes_no_sample(label: Label) -> None:
+    plain, market = samples_with(market=False, label=label), samples_with(market=True, label=label)
+    assert (market.counts, market.label_stats) == (plain.counts, plain.label_stats)
+    labelled = market.frame.filter(pl.col("label").is_not_null())
+    assert_frame_equal(labelled.select(plain.frame.columns), plain.frame)
+    assert labelled["complete"].all()
+    assert market.frame.height == plain.counts["bars"] + plain.counts["filled"]
+    assert market.frame["complete"].sum() == plain.counts["used"] + plain.counts["no_label"]
+    assert market.frame["segment"].n_unique() == 2
+    assert set(market.frame.columns) == {*plain.frame.columns, *MARKET}
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[Trained, Trained]:
+    """One model trained without and with the market that its samples come from."""
+    key = Key("unknown", "A", "5m", "analyst")
+    plain, market = (train(samples_with(market=market).frame, spec_of(), key=key) for market in (False, True))
+    return plain, market
+
+
+def test_the_model_is_the_same_with_and_without(trained: tuple[Trained, Trained]) -> None:
+    plain, market = trained
+    assert market.scores == plain.scores
+    assert market.metadata == plain.metadata
+    assert_frame_equal(market.holdout, plain.holdout)
+    assert plain.market is None
+    features = samples_with(market=False).frame.select(DEFAULT_FEATURES).to_numpy()
+    ours, theirs = (each.model.predict_proba(each.scaler.transform(features)) for each in trained)
+    assert np.array_equal(ours, theirs)
+
+
+def test_every_bar_of_the_holdout_is_in_the_market_and_predicted_where_it_can_be(
+    trained: tuple[Trained, Trained],
+) -> None:
+    holdout, market = trained[1].holdout, trained[1].market
+    assert market is not None
+    late = samples_with(market=True).frame.filter(pl.col("available_at") >= holdout["available_at"][0])
+    assert_frame_equal(market.select(PRICES), late.select(PRICES))
+    assert (market["p"].is_not_null() == late["complete"]).all()
+    scored = market.join(holdout, on="available_at", how="inner")
+    assert scored.height == holdout.height < market["p"].count()
+    assert np.array_equal(scored["p"].to_numpy(), scored["p_right"].to_numpy())
+    assert not set(DEFAULT_FEATURES) & set(market.columns)
+
+
+def job_of(folder: Path, *settings: str, symbols: str = "A", run: str = "a", end: int | None = None) -> Job:
+    """Write a series a symbol and return the job that reads them; `end` cuts them after so many bars."""
+    for seed, symbol in enumerate(symbols):
+        series_of_bars(seed)[:end].write_parquet(folder / f"{symbol}-1m.parquet")
+    store = str(folder / "store")
+    given = {
+        "data": {"input": str(folder)},
+        "model_trainer": {"model_directory": store, "analyst_models": FAST_ANALYST},
+    }
+    config = load_config(given, [*FAST, *settings])
+    return Job(run_id=f"20240101_000000_{run * 6}", config=config, output=store, versions=versions())
+
+
+def tables(tasks: list[Task]) -> Iterator[pa.Table]:
+    for one in dict.fromkeys(series for task in tasks for series in task.series):
+        yield pack(Bundle(one, tuple(task for task in tasks if one in task.series)))
+
+
+def metadata_of(job: Job) -> dict[str, Any]:
+    """Train the one model of a job step by step and return its metadata."""
+    (bundle,) = tables(list(make_plan(job.config).tasks))
+    (bars,) = load_bars(bundle, job=job)
+    (samples,) = prepare_samples(bars, job=job)
+    (table,) = train_models(samples, job=job)
+    outcome = Outcome.from_json(table["outcome"][0].as_py())
+    assert outcome.status == "trained", outcome.error
+    found = find_version(job.store(), outcome.key, outcome.version or "")
+    assert found is not None
+    return found
+
+
+def test_metadata_tells_trading_scores_only_if_asked(tmp_path: Path) -> None:
+    assert "trading" not in metadata_of(job_of(tmp_path))
+    found = metadata_of(job_of(tmp_path, COST, run="b"))["trading"]
+    assert (found["cost_bps"], found["versions_scored"]) == (5.0, 2)
+    assert found["signals"] > 50
+    assert found["turnover"] > 0
+    assert found["sharpe"] is None
+
+
+def test_versions_are_counted_whose_holdout_shares_time(tmp_path: Path) -> None:
+    counts = [
+        metadata_of(job_of(tmp_path, COST, run=run, end=end))["trading"]["versions_scored"]
+        for run, end in (("a", 2_500), ("b", None), ("c", None), ("d", 2_490))
+    ]
+    assert counts == [1, 1, 2, 2]
+
+
+def test_a_version_that_cannot_be_read_counts(tmp_path: Path) -> None:
+    first = metadata_of(job_of(tmp_path, COST, end=2_500))
+    path = tmp_path / "store" / KEY.folder / f"{first['version']}.json"
+    path.write_text("{")
+    assert metadata_of(job_of(tmp_path, COST, run="b"))["trading"]["versions_scored"] == 2
+
+
+@pytest.mark.parametrize("most", [100_000, 700])
+def test_pooled_models_trade_all_their_series(tmp_path: Path, most: int) -> None:
+    pooled = ("model_trainer.group_by=timeframe", f"model_trainer.max_samples={most}")
+    found: dict[str, dict[str, Any]] = {}
+    counts = {}
+    for run, settings in (("a", pooled), ("b", (*pooled, COST))):
+        job = job_of(tmp_path, *settings, symbols="AB", run=run)
+        (task,) = make_plan(job.config).tasks
+        bars = [table for head in tables([task]) for table in load_bars(head, job=job)]
+        times = [row for table in bars for row in sample_times(table, job=job)]
+        caps = caps_of([row for table in times for row in table.to_pylist()], job.config.model_trainer, expected=2)
+        rows = pa.concat_tables([flat for table in bars for flat in flat_samples(table, job=job, caps=caps)])
+        assert set(MARKET).isdisjoint(rows.column_names) is (run == "a")
+        members = {task.key: frozenset(str(one) for one in task.series)}
+        (text,) = train_group(rows, job=job, members=members)["outcome"].to_pylist()
+        outcome = Outcome.from_json(text)
+        assert outcome.status == "trained", outcome.error
+        found[run] = find_version(job.store(), outcome.key, outcome.version or "") or {}
+        counts[run] = {name: found[run]["data"]["samples"].get(name) for name in ("used", "thinned")}
+    assert counts["a"] == counts["b"]
+    assert (counts["a"]["thinned"] or 0) > 0 or most > 700
+    assert found["b"]["scores"] == found["a"]["scores"]
+    assert found["b"]["trading"]["signals"] > 100
+    assert found["b"]["trading"]["versions_scored"] == 2
+
+
+def test_fingerprints_are_as_they_were_unless_trading_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("job.fingerprints._digest", lambda parts: parts)
+    off, five, six = (
+        cast(
+            "dict[str, Any]",
+            fingerprint(spec_of(), timeframe="5m", data=Config().data, content="abc", trading=trading),
+        )
+        for trading in (None, TradingSettings(cost_bps=5), TradingSettings(cost_bps=6))
+    )
+    assert set(off) == {
+        "spec",
+        "features",
+        "label_version",
+        "algorithm_version",
+        "definitions",
+        "timeframe",
+        "bars",
+        "content",
+        "max_samples",
+        "libraries",
+    }
+    assert set(off["spec"]) == {
+        "algorithm",
+        "n_estimators",
+        "max_depth",
+        "params",
+        "engine",
+        "label",
+        "features",
+        "test_size",
+        "cv_folds",
+        "embargo",
+        "random_state",
+        "calibrate",
+        "refit",
+    }
+    assert five == {**off, "trading": {"cost_bps": 5.0}}
+    assert six != five
+
+
+def test_turning_it_on_makes_another_version_of_what_is_current(tmp_path: Path) -> None:
+    first = metadata_of(job_of(tmp_path))
+    again, on = (job_of(tmp_path, *settings, run="b") for settings in ((), (COST,)))
+    (task,), (traded,) = (make_plan(job.config).tasks for job in (again, on))
+    content = first["data"]["content_digest"]
+    assert identity_of(task, again.config, content) == first["fingerprint"]
+    assert identity_of(traded, on.config, content) != first["fingerprint"]
+
+
+@pytest.mark.parametrize("off", [False, None])
+def test_trading_is_off_unless_a_cost_is_set(off: object) -> None:
+    assert load_config({"model_trainer": {"trading": off}}) == Config()
+    assert Config().model_trainer.trading is None
+    for config in (
+        load_config({"model_trainer": {"trading": {"cost_bps": 5}}}),
+        load_config({}, ["model_trainer.trading.cost_bps=5"]),
+    ):
+        assert config.model_trainer.trading is not None
+        assert config.model_trainer.trading.cost_bps == 5.0
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (True, r"model_trainer\.trading: expected false, or what trading costs a side, such as {cost_bps: 5}"),
+        (7, r"model_trainer\.trading: expected false, .*got 7"),
+        ({}, r"model_trainer\.trading\.cost_bps: Field required"),
+        ({"cost_bps": -1}, r"model_trainer\.trading\.cost_bps: .*greater than or equal to 0.*-1"),
+        ({"cost_bps": True}, r"model_trainer\.trading\.cost_bps: expected a number"),
+        ({"cost_bps": "nan"}, r"model_trainer\.trading\.cost_bps: "),
+        ({"cost": 5}, r"unknown key model_trainer\.trading\.cost; did you mean 'cost_bps'"),
+    ],
+)
+def test_a_wrong_cost_is_refused_with_a_hint(value: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config({"model_trainer": {"trading": value}})

@@ -1,0 +1,295 @@
+"""Trading scores: a broker's statement as oracle, worked examples of the literature, and what training keeps of it."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from job.learning.sharpe import expected_best_sharpe, probabilistic_sharpe, sharpe_error, sharpe_scores
+from job.learning.trading import keep_ledger, make_trades, max_drawdown, read_market, trading_scores
+from tests.oracles_trading import statement
+from transforms.labels import Direction, Label, TripleBarrier
+
+Floats = npt.NDArray[np.float64]
+MINUTE_US = 60_000_000
+DAY_US = 86_400_000_000
+START_US = 1_704_067_200_000_000  # 2024-01-01
+LABELS = (
+    Direction(horizon=1),
+    Direction(horizon=4),
+    Direction(horizon=50),
+    TripleBarrier(horizon=1),
+    TripleBarrier(horizon=5),
+    TripleBarrier(horizon=5, entry="next_open"),
+)
+
+
+def made_bars(seed: int, rows: int, *, step_us: int = MINUTE_US, cuts: float = 0.05) -> pl.DataFrame:
+    """Return bars of a random walk that opens away from its last close now and then, cut into segments at random."""
+    random = np.random.default_rng(seed)
+    close = np.exp(0.01 * random.standard_normal(rows).cumsum())
+    opened = np.concatenate(([1.0], close[:-1])) * np.exp(0.01 * random.standard_normal(rows))
+    spread = np.exp(0.01 * np.abs(random.standard_normal((2, rows))))
+    kind = random.integers(0, 10, rows)
+    return pl.DataFrame(
+        {
+            "timestamp": pl.Series(START_US + step_us * np.arange(rows)).cast(pl.Datetime("us", "UTC")),
+            "open": opened,
+            "high": np.maximum(opened, close) * spread[0],
+            "low": np.minimum(opened, close) / spread[1],
+            "close": close,
+            "segment": pl.Series((random.uniform(size=rows) < cuts).cumsum()).cast(pl.UInt32),
+            "barrier": pl.Series(0.015 * random.uniform(size=rows)) * pl.Series(np.where(kind == 1, 0.0, 1.0)),
+            "p": random.uniform(size=rows).round(1),
+        }
+    ).with_columns(
+        p=pl.when(pl.Series(kind == 2)).then(None).otherwise("p"),
+        barrier=pl.when(pl.Series(kind == 3)).then(None).otherwise("barrier"),
+    )
+
+
+def flat_bars(opens: list[float], p: list[float | None], **columns: Any) -> pl.DataFrame:
+    """Return bars that close where the next one opens, with nothing in between."""
+    closes = [*opens[1:], opens[-1]]
+    frame = pl.DataFrame(
+        {
+            "timestamp": pl.Series(START_US + MINUTE_US * np.arange(len(opens))).cast(pl.Datetime("us", "UTC")),
+            "open": opens,
+            "high": np.maximum(opens, closes),
+            "low": np.minimum(opens, closes),
+            "close": closes,
+            "segment": pl.Series([0] * len(opens), dtype=pl.UInt32),
+            "barrier": pl.Series([None] * len(opens), dtype=pl.Float64),
+            "p": pl.Series(p, dtype=pl.Float64),
+        }
+    )
+    return frame.with_columns(**{name: pl.Series(values) for name, values in columns.items()})
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.sampled_from(LABELS), st.sampled_from([0.0, 0.1, 0.6]))
+def test_the_ledger_is_the_brokers(seed: int, rows: int, label: Label, cuts: float) -> None:
+    bars = made_bars(seed, rows, cuts=cuts)
+    market = read_market(bars)
+    trades = make_trades(bars, market, label)
+    ledger, told = keep_ledger(market, trades, label.horizon), statement(bars, label)
+    assert ledger.position == pytest.approx(told.position)
+    assert ledger.gross == pytest.approx(told.gross)
+    assert ledger.turnover == pytest.approx(told.turnover)
+    made = trades.side * (trades.price / market.open[trades.row + 1] - 1)
+    assert dict(zip(trades.row.tolist(), made.tolist(), strict=True)) == pytest.approx(told.trades)
+
+
+def test_a_worked_example() -> None:
+    """Two signals up, one down, horizon 2; the position is +1/2, +1, 0 and -1/2 at the opens of bars 1 to 4.
+
+    Bar 1 gains 10% of 1/2; bar 2 loses 50% of 1; bar 3 earns nothing; bar 4, the last, goes nowhere. At the opens
+    1/2 is bought twice, then one half sold for the first trade and one sold short, then a half sold to end the second;
+    the last close buys back a half.
+    """
+    bars = flat_bars([100.0, 100.0, 110.0, 55.0, 66.0], [0.6, 0.9, 0.4, None, None])
+    label = Direction(horizon=2)
+    market = read_market(bars)
+    trades = make_trades(bars, market, label)
+    ledger = keep_ledger(market, trades, 2)
+    assert ledger.position.tolist() == [0.0, 0.5, 1.0, 0.0, -0.5]
+    assert ledger.gross == pytest.approx([0.0, 0.05, -0.5, 0.0, 0.0])
+    assert ledger.turnover.tolist() == [0.0, 0.5, 0.5, 1.0, 1.0]
+    scores = trading_scores(bars, label=label, timeframe="1m", cost_bps=100.0)
+    years = 5 * MINUTE_US / (365.25 * DAY_US)
+    assert scores["signals"] == 3
+    assert scores["hit_rate"] == 0.0
+    assert scores["edge_bps"] == pytest.approx(1e4 * ((55 / 100 - 1) + (66 / 110 - 1) - (66 / 55 - 1)) / 3)
+    assert scores["turnover"] == pytest.approx(3.0 / years)
+    assert scores["gross_return"] == pytest.approx(-0.45 / years)
+    assert scores["net_return"] == pytest.approx((-0.45 - 0.01 * 3.0) / years)
+    assert scores["bars_a_year"] == pytest.approx(5 / years)
+    assert scores["max_drawdown"] == pytest.approx(0.505 + 0.01 + 0.01 + 0.005 - 0.005, abs=1e-9)
+
+
+BARRIER = math.log(1.1)
+
+
+@pytest.mark.parametrize(
+    ("open_", "high", "low", "up", "made"),
+    [
+        (101.0, 115.0, 99.0, True, 110 / 100 - 1),
+        (101.0, 115.0, 99.0, False, -(110 / 100 - 1)),
+        (101.0, 105.0, 80.0, True, 100 / 1.1 / 100 - 1),
+        (101.0, 115.0, 80.0, True, 100 / 1.1 / 100 - 1),
+        (101.0, 115.0, 80.0, False, -(110 / 100 - 1)),
+        (120.0, 125.0, 119.0, True, 120 / 100 - 1),
+        (80.0, 115.0, 79.0, True, 80 / 100 - 1),
+        (101.0, 105.0, 99.0, True, 102 / 100 - 1),
+    ],
+    ids=["upper", "upper, short", "lower", "both, long", "both, short", "gap up", "gap down", "timeout"],
+)
+def test_a_trade_ends_at_its_barrier(open_: float, high: float, low: float, made: float, *, up: bool) -> None:
+    bars = flat_bars(
+        [100.0, 100.0, open_, 102.0, 102.0],
+        [0.9 if up else 0.1, None, None, None, None],
+        high=[100.0, 100.0, high, 102.0, 102.0],
+        low=[100.0, 100.0, low, 102.0, 102.0],
+        close=[100.0, 100.0, 102.0, 102.0, 102.0],
+        barrier=[BARRIER] * 5,
+    )
+    scores = trading_scores(bars, label=TripleBarrier(horizon=2), timeframe="1m", cost_bps=0.0)
+    assert scores["signals"] == 1
+    assert scores["edge_bps"] == pytest.approx(1e4 * made)
+
+
+def test_a_trade_whose_first_open_is_beyond_a_barrier_is_none() -> None:
+    bars = flat_bars([100.0, 120.0, 130.0], [0.9, None, None], close=[100.0, 130.0, 130.0], barrier=[BARRIER] * 3)
+    scores = trading_scores(bars, label=TripleBarrier(horizon=2), timeframe="1m", cost_bps=5.0)
+    assert (scores["signals"], scores["turnover"], scores["hit_rate"], scores["edge_bps"]) == (0, 0.0, None, None)
+
+
+def test_nothing_is_held_over_a_gap() -> None:
+    opens = [100.0, 101.0, 102.0, 500.0, 500.0]
+    bars = flat_bars(opens, [0.9] * 5, close=[101.0, 102.0, 103.0, 500.0, 500.0], segment=[0, 0, 0, 1, 1])
+    market = read_market(bars.with_columns(pl.col("segment").cast(pl.UInt32)))
+    ledger = keep_ledger(market, make_trades(bars, market, Direction(horizon=4)), 4)
+    assert ledger.position.tolist() == [0.0, 0.25, 0.5, 0.0, 0.25]
+    assert ledger.gross == pytest.approx([0.0, 0.25 * (102 / 101 - 1), 0.5 * (103 / 102 - 1), 0.0, 0.0])
+    assert ledger.turnover.tolist() == [0.0, 0.25, 0.25 + 0.5, 0.0, 0.25 + 0.25]
+
+
+@pytest.mark.parametrize("label", LABELS, ids=str)
+def test_the_future_changes_no_position(label: Label) -> None:
+    bars = made_bars(3, 60, cuts=0.0)
+    changed = pl.concat([bars[:40], bars[40:].with_columns(pl.col("open", "high", "low", "close") * 3, p=pl.lit(0.9))])
+    first, second = (
+        keep_ledger(market := read_market(each), make_trades(each, market, label), label.horizon).position[:40]
+        for each in (bars, changed)
+    )
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("label", [Direction(horizon=4), TripleBarrier(k=1.5, horizon=5)], ids=str)
+@pytest.mark.parametrize("p", [0.1, 0.9, None])
+def test_a_martingale_pays_no_position(label: Label, p: float | None) -> None:
+    random = np.random.default_rng(1)
+    edges = []
+    for seed in range(40):
+        bars = made_bars(seed, 2_000, cuts=0.01)
+        price = np.exp(np.concatenate(([0.0], (0.02 * random.standard_normal(8_000) - 0.0002).cumsum())))
+        path = np.lib.stride_tricks.sliding_window_view(price, 5)[::4]
+        martingale = {"open": path[:, 0], "close": path[:, 4], "high": path.max(axis=1), "low": path.min(axis=1)}
+        signals = pl.Series(random.uniform(size=2_000) if p is None else np.full(2_000, p))
+        bars = bars.with_columns(**{name: pl.Series(values) for name, values in martingale.items()}, p=signals)
+        bars = bars.with_columns(barrier=pl.lit(0.06))
+        scores = trading_scores(bars, label=label, timeframe="1m", cost_bps=0.0)
+        assert scores["gross_return"] is not None
+        edges.append(scores["gross_return"])
+    assert abs(np.mean(edges)) < 3 * np.std(edges) / math.sqrt(40)
+
+
+def test_costs_are_paid_on_what_changes_hands() -> None:
+    bars, label = made_bars(5, 500), Direction(horizon=4)
+    free, dear = (trading_scores(bars, label=label, timeframe="1m", cost_bps=cost) for cost in (0.0, 7.0))
+    assert free["net_return"] == pytest.approx(free["gross_return"])
+    assert dear["net_return"] == pytest.approx(dear["gross_return"] - 7e-4 * dear["turnover"])  # type: ignore[operator]
+    for name in ("gross_return", "turnover", "edge_bps", "hit_rate"):
+        assert dear[name] == free[name]
+
+
+def test_several_series_share_the_capital_and_their_order_does_not_matter() -> None:
+    bars = [made_bars(seed, 300).with_columns(series=pl.lit(f"x/{seed}")) for seed in (1, 2)]
+    label = Direction(horizon=4)
+    apart = [trading_scores(each, label=label, timeframe="1m", cost_bps=5.0) for each in bars]
+    both = pl.concat(bars)
+    together = trading_scores(both, label=label, timeframe="1m", cost_bps=5.0)
+    assert together == trading_scores(
+        both.sample(fraction=1, shuffle=True, seed=3), label=label, timeframe="1m", cost_bps=5.0
+    )
+    for name in ("gross_return", "net_return", "turnover"):
+        assert together[name] == pytest.approx((apart[0][name] + apart[1][name]) / 2)  # type: ignore[operator]
+    assert together["signals"] == apart[0]["signals"] + apart[1]["signals"]  # type: ignore[operator]
+    assert together["days"] == apart[0]["days"]
+
+
+@pytest.mark.parametrize(("days", "known"), [(59, False), (60, True)])
+def test_sharpe_wants_sixty_days(days: int, *, known: bool) -> None:
+    bars = made_bars(2, 24 * days, step_us=3_600_000_000)
+    scores = trading_scores(bars, label=Direction(horizon=4), timeframe="1h", cost_bps=1.0, versions_scored=3)
+    assert scores["days"] == days
+    for name in ("sharpe", "sharpe_low", "sharpe_high", "probabilistic_sharpe", "deflated_sharpe"):
+        assert (scores[name] is not None) is known
+    assert json.loads(json.dumps(scores, allow_nan=False)) == scores
+
+
+def test_sharpe_is_that_of_daily_net_returns() -> None:
+    days, label = 90, Direction(horizon=4)
+    bars = made_bars(2, 24 * days, step_us=3_600_000_000)
+    told = statement(bars, label)
+    net = np.array(told.gross) - 1e-4 * np.array(told.turnover)
+    daily = net.reshape(days, 24).sum(axis=1)
+    scores = trading_scores(bars, label=label, timeframe="1h", cost_bps=1.0, versions_scored=3)
+    assert scores["sharpe"] == pytest.approx(daily.mean() / daily.std(ddof=1) * math.sqrt(365.25))
+    assert scores["max_drawdown"] == pytest.approx(max_drawdown(net))
+    assert scores["sharpe_low"] < scores["sharpe"] < scores["sharpe_high"]  # type: ignore[operator]
+    assert scores["deflated_sharpe"] < scores["probabilistic_sharpe"]  # type: ignore[operator]
+
+
+def test_a_version_that_never_trades_has_no_sharpe() -> None:
+    bars = made_bars(2, 24 * 70, step_us=3_600_000_000).with_columns(p=pl.lit(0.5))
+    scores = trading_scores(bars, label=Direction(), timeframe="1h", cost_bps=1.0)
+    assert (scores["sharpe"], scores["signals"], scores["net_return"], scores["max_drawdown"]) == (None, 0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(("sharpe", "periods", "error"), [(0.5, 12, 0.306), (1.0, 24, 0.250), (3.0, 500, 0.105)])
+def test_standard_error_of_normal_returns_is_that_of_lo(sharpe: float, periods: int, error: float) -> None:
+    """Lo (2002), table 1, which divides by the number of returns."""
+    assert sharpe_error(sharpe, days=periods + 1, skew=0.0, kurtosis=3.0) == pytest.approx(error, abs=5e-4)
+
+
+def test_probabilistic_sharpe_of_the_published_example() -> None:
+    """Bailey and López de Prado (2012): 24 months, Sharpe ratio .458 a month; .982 if they were normal, .913 as is."""
+    assert probabilistic_sharpe(0.458, 0.0, days=24, skew=0.0, kurtosis=3.0) == pytest.approx(0.982, abs=5e-4)
+    assert probabilistic_sharpe(0.458, 0.0, days=24, skew=-2.448, kurtosis=10.164) == pytest.approx(0.913, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("trials", "skew", "kurtosis", "deflated"),
+    [(100, -3.0, 10.0, 0.9004), (46, -3.0, 10.0, 0.9505), (88, 0.0, 3.0, 0.9505)],
+)
+def test_deflated_sharpe_of_the_published_example(trials: int, skew: float, kurtosis: float, deflated: float) -> None:
+    """Bailey and López de Prado (2014): 2.5 a year over 1250 days, the trials' variance 1/2 a year, 250 days a year."""
+    benchmark = expected_best_sharpe(trials, variance=0.5 / 250)
+    found = probabilistic_sharpe(2.5 / math.sqrt(250), benchmark, days=1250, skew=skew, kurtosis=kurtosis)
+    assert found == pytest.approx(deflated, abs=5e-5)
+
+
+def test_the_best_sharpe_to_expect_of_the_published_example() -> None:
+    assert expected_best_sharpe(100, variance=0.5 / 250) == pytest.approx(0.1132, abs=5e-5)
+
+
+def test_the_best_of_many_is_what_many_draws_give() -> None:
+    random = np.random.default_rng(0)
+    drawn = random.standard_normal((4_000, 50)).max(axis=1).mean() * 0.1
+    assert expected_best_sharpe(50, variance=0.01) == pytest.approx(drawn, rel=0.02)
+    assert expected_best_sharpe(1, variance=0.01) == 0.0
+
+
+def test_the_interval_covers_the_true_sharpe() -> None:
+    random, runs, true = np.random.default_rng(5), 400, 0.1
+    missed = 0
+    for _ in range(runs):
+        daily = random.gamma(2.0, 1.0, 250) / math.sqrt(2)
+        daily = 0.01 * (daily - math.sqrt(2) + true)
+        found = sharpe_scores(daily, days_a_year=365.25, versions_scored=1)
+        assert found["sharpe_low"] is not None
+        assert found["sharpe_high"] is not None
+        missed += not found["sharpe_low"] <= true * math.sqrt(365.25) <= found["sharpe_high"]
+    assert 0.02 * runs <= missed <= 0.085 * runs
+
+
+@pytest.mark.parametrize(("returns", "depth"), [([0.1, 0.2], 0.0), ([-0.1, 0.05, -0.2], 0.25), ([0.3, -0.1, 0.5], 0.1)])
+def test_max_drawdown(returns: list[float], depth: float) -> None:
+    assert max_drawdown(np.array(returns)) == pytest.approx(depth)
