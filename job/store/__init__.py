@@ -16,6 +16,7 @@ from job.store.catalogue import (
 )
 from job.store.files import ExistingFileError, MissingFileError, Store
 from job.store.listings import forget_listing, read_listings, write_listing
+from job.store.predictions import Footer, read_footers, write_predictions
 from job.store.versions import (
     LATEST,
     DamagedMetadataError,
@@ -38,6 +39,7 @@ __all__ = [
     "SUMMARY_SCORES",
     "DamagedMetadataError",
     "ExistingFileError",
+    "Footer",
     "Listed",
     "MissingFileError",
     "Store",
@@ -52,6 +54,7 @@ __all__ = [
     "load",
     "new_run_id",
     "read_catalogue",
+    "read_footers",
     "read_listings",
     "read_metadata",
     "rebuild",
@@ -62,4 +65,5 @@ __all__ = [
     "versions",
     "write_catalogue",
     "write_listing",
+    "write_predictions",
 ]
