@@ -25,7 +25,6 @@ class ComparisonTask:
     series: tuple[Series, ...]
     seconds: float
     memory: int
-    listed: tuple[str | None, ...] = ()
     allow_pickle: bool = False
 
 

@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Self
+
+import polars as pl
 
 from job.config import DataSettings
 from job.config.values import did_you_mean
-from job.errors import StoreError
+from job.errors import DataError, StoreError
 from transforms.bars import Gaps
-from transforms.features import FEATURES, Feature
+from transforms.features import FEATURES, Feature, available
 from transforms.labels import Label, parse_label
+from transforms.samples import Unlabelled, make_features
 
 SAMPLING: Final = ("max_fill", "min_coverage", "gaps")
 """Settings of the data that a model's bars must be made with, whatever the range."""
@@ -21,18 +25,23 @@ DEFINING: Final = ("version", "inputs", "lookback", "warmup")
 
 @dataclass(frozen=True)
 class Definition:
-    """The samples of one version: everything that its bars must be turned into before its model sees them."""
+    """The samples of one version: what bars of `timeframe` must be turned into before its model sees them.
 
-    features: tuple[Feature, ...]
+    `names` are those of its features, in the order of the model's columns; `version` is for messages.
+    """
+
+    version: str
+    timeframe: str
+    names: tuple[str, ...]
     label: Label
     max_fill: int
     min_coverage: float
     gaps: Gaps
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The features' names, in the order of the model's columns."""
-        return tuple(feature.name for feature in self.features)
+    def features(self) -> tuple[Feature, ...]:
+        """The features, which are those of the model's training."""
+        return tuple(FEATURES[name] for name in self.names)
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any], data: DataSettings, *, where: str) -> Self:
@@ -51,14 +60,49 @@ class Definition:
             )
         try:
             label = _label(metadata["label"])
-            features = tuple(_feature(entry, where) for entry in metadata["features"])
+            names = tuple(_feature(entry, where).name for entry in metadata["features"])
             settings = data.model_dump(include={*SAMPLING}) | dict(metadata["data"].get("sampling", {}))
-            return cls(features, label, **settings)
+            return cls(metadata["version"], metadata["key"]["timeframe"], names, label, **settings)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise StoreError(
                 f"{where}: its metadata does not say what the model was trained on ({type(error).__name__}: {error}); "
                 "retrain the model"
             ) from None
+
+    def features_of(
+        self, bars: pl.DataFrame, *, source: str, offset_us: int = 0, start: datetime | None = None, name: str = "bars"
+    ) -> Unlabelled:
+        """Make the features of every bar from `start` on that can be scored; see `transforms.samples.make_features`.
+
+        Args:
+            bars: clean, of one series, of timeframe `source`; earlier ones warm up.
+            source: timeframe of the bars.
+            offset_us: as `transforms.bars.clean` found it.
+            start: open time of the first bar to be scored, None for all.
+            name: of the series, for messages.
+
+        Raises:
+            DataError: the timeframe cannot be made from these bars, or they have no volume and the model needs it.
+        """
+        if absent := available(self.names, bars.columns)[1]:
+            raise DataError(
+                f"{name} {self.timeframe}: {self.version} was trained on {', '.join(absent)}, and these bars have no "
+                "volume: give bars that have, or retrain the model on these"
+            )
+        try:
+            return make_features(
+                bars,
+                source=source,
+                timeframe=self.timeframe,
+                offset_us=offset_us,
+                features=self.names,
+                max_fill=self.max_fill,
+                min_coverage=self.min_coverage,
+                gaps=self.gaps,
+                start=start,
+            )
+        except ValueError as error:
+            raise DataError(f"{name} {self.timeframe}: {error}") from None
 
 
 def describe_feature(name: str) -> dict[str, Any]:

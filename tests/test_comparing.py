@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -97,7 +97,7 @@ def compare_here(store: Store, folder: Path, task: ComparisonTask) -> Compared:
     config = settings(folder)
     job = Job(run_id="20240201_000000_00000c", config=config, output=store.url, versions=versions())
     bars, facts = load_series(task.series[0], job)
-    bundle: Any = Bundle(task.series[0], cast("Any", (task,)))
+    bundle = Bundle(task.series[0], (task,))
     (row,) = pair_samples(pack(Loaded(bundle, facts), bars), job=job)
     (outcome,) = compare_rows(row, job=job)
     return Compared.from_json(outcome["outcome"][0].as_py())
@@ -125,7 +125,7 @@ def test_versions_are_scored_as_they_were_at_training(store: Store, folder: Path
     before = settings(folder, end=END_A)
     job = Job(run_id="20240201_000000_00000c", config=before, output=store.url, versions=versions())
     bars, facts = load_series(task.series[0], job)
-    bundle: Any = Bundle(task.series[0], cast("Any", (replace(task, usable_from=holdout),)))
+    bundle = Bundle(task.series[0], (replace(task, usable_from=holdout),))
     (row,) = pair_samples(pack(Loaded(bundle, facts), bars), job=job)
     (outcome,) = compare_rows(row, job=job)
     found = Compared.from_json(outcome["outcome"][0].as_py()).comparison
@@ -210,7 +210,7 @@ def test_pooled_series_are_judged_together_and_failed_ones_named(store: Store, f
     rows = []
     for symbol in ("ONE", "TWO", "BAD"):
         series = replace(task.series[0], symbol=symbol)
-        bundle: Any = Bundle(series, cast("Any", (task,)))
+        bundle = Bundle(series, (task,))
         loaded = Loaded(bundle, None if symbol == "BAD" else facts, {"message": "no bars"} if symbol == "BAD" else None)
         rows += list(pair_samples(pack(loaded, bars), job=job))
     group = pa.concat_tables(rows, promote_options="default")

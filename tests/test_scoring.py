@@ -67,7 +67,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def test_the_holdout_is_scored_as_at_training_bit_for_bit(algorithm: str, tmp_path: Path) -> None:
     store, trained, samples = commit(tmp_path, config(algorithm=algorithm))
     scorer = load_scorer(store, KEY)
-    frame = scorer.features_of(small_bars(), source="1m").frame
+    frame = scorer.definition.features_of(small_bars(), source="1m").frame
     scored = frame.select("available_at", p=pl.Series(scorer.score(frame)))
     both = trained.holdout.join(scored, on="available_at", how="left", suffix="_here")
     assert both["p_here"].to_list() == trained.holdout["p"].to_list()
@@ -97,7 +97,7 @@ def test_rows_are_scored_alike_whatever_stands_beside_them(algorithm: str, tmp_p
 def test_the_newest_bars_have_features_although_no_label(store: Store) -> None:
     scorer = load_scorer(store, KEY)
     bars = small_bars()
-    made = scorer.features_of(bars, source="1m")
+    made = scorer.definition.features_of(bars, source="1m")
     assert made.frame["available_at"][-1] == bars["timestamp"][-1] + timedelta(minutes=1)
     assert made.counts["warmup"] == 280
     assert made.frame.height == made.counts["bars"] - 280
@@ -160,9 +160,9 @@ def test_bars_that_a_model_cannot_use(store: Store) -> None:
     scorer = load_scorer(store, KEY)
     bars = small_bars(days=1)
     with pytest.raises(DataError, match=r"x 5m: .*volume_ma_10, volume_ma_20, and these bars have no volume"):
-        scorer.features_of(bars.drop("volume"), source="1m", name="x")
+        scorer.definition.features_of(bars.drop("volume"), source="1m", name="x")
     with pytest.raises(DataError, match=r"x 5m: timeframe 5m is finer than the data's 15m"):
-        scorer.features_of(bars, source="15m", name="x")
+        scorer.definition.features_of(bars, source="15m", name="x")
 
 
 def test_what_a_name_of_a_version_stands_for(tmp_path: Path) -> None:

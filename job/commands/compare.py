@@ -5,22 +5,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from job.commands.options import Commands, add_command, refuse_empty
+from job.commands.options import Commands, add_command, given, refuse_empty
 from job.commands.selection import add_filters, add_store, selected
 from job.commands.tables import comparison_table, console, fleets_table
 from job.compared import Compared
-from job.config import Config, load_config, merge, overlay, read_settings
-from job.environment import ROOT
 from job.errors import ConfigError, JobError
 from job.report import log
 from job.runs.comparison_plan import ComparisonPlan, plan_comparisons
 from job.runs.comparison_run import Judged, fleets, run_comparisons
 from job.runs.resuming import open_store
 from job.store import keys, new_run_id
-from job.trainer import resolved
+
+FLAGS: Final = {"models": "model_trainer.model_directory", "input": "data.input", "since": "data.start"}
+"""Arguments that are short for one setting."""
 
 TEXT: Final = """Compare two versions of each model on bars that neither was trained or chosen on. Difference in
 log-loss with a block-bootstrap interval and a Diebold-Mariano test, accuracy, each model's and over all of a kind, with
@@ -46,7 +45,8 @@ def register(commands: Commands) -> None:
 
 def compare(options: argparse.Namespace) -> int:
     """Compare, show the verdicts, and promote where that is asked for."""
-    config = comparison_settings(options)
+    refuse_empty(options, ("a", "b"))
+    config = given(options, FLAGS)
     if options.promote and options.a != "champion":
         raise ConfigError(f"--promote replaces the champion: compare with that, and leave out --a {options.a}")
     store = open_store(config, writer=new_run_id(datetime.now(UTC)))
@@ -66,28 +66,6 @@ def compare(options: argparse.Namespace) -> int:
         refused = [{**asdict(key), "message": str(error)} for key, error in plan.failures.items()]
         print(json.dumps({**found, "same": same, "failures": refused}))  # noqa: T201 - the promised last line
     return JobError.exit_status if failures else 0
-
-
-def comparison_settings(options: argparse.Namespace) -> Config:
-    """Return the settings of the command: file, then flags, then --set; paths absolute.
-
-    Raises:
-        ConfigError: naming the key or argument.
-    """
-    refuse_empty(options, ("models", "config", "input", "since", "a", "b"))
-    values: dict[str, Any] = {"data": {"input": str(ROOT / "data" / "sample")}}
-    if options.config:
-        values = overlay(values, read_settings(Path(options.config)))
-    for given, key in (
-        (options.input, "data.input"),
-        (options.models, "model_trainer.model_directory"),
-        (options.since, "data.start"),
-    ):
-        if given is not None:
-            values = merge(values, key, given)
-    config = resolved(load_config(values, options.set))
-    log.setLevel(config.ray.logging_level.upper())
-    return config
 
 
 def in_one_line(failures: Sequence[JobError]) -> JobError:

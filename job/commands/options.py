@@ -1,7 +1,7 @@
 """Arguments that commands share, and the settings that they stand for."""
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -81,14 +81,23 @@ def settings(options: argparse.Namespace) -> Config:
     Raises:
         ConfigError: naming the key or argument.
     """
-    refuse_empty(options, (*FLAGS, "config", "timeframes", "model_types"))
+    return narrowed(given(options, FLAGS), options.model_types, options.timeframes)
+
+
+def given(options: argparse.Namespace, flags: Mapping[str, str]) -> Config:
+    """Return the settings that a config file, `flags` (each short for a setting) and --set give, in this order.
+
+    Raises:
+        ConfigError: naming the key or argument.
+    """
+    refuse_empty(options, (*flags, "config", "timeframes", "model_types"))
     values: dict[str, Any] = {"data": {"input": str(ROOT / "data" / "sample")}}
     if options.config:
         values = overlay(values, read_settings(Path(options.config)))
-    for flag, key in FLAGS.items():
+    for flag, key in flags.items():
         if (value := getattr(options, flag)) is not None:
             values = merge(values, key, value)
-    config = resolved(narrowed(load_config(values, options.set), options.model_types, options.timeframes))
+    config = resolved(load_config(values, options.set))
     log.setLevel(config.ray.logging_level.upper())
     return config
 

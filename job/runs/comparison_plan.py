@@ -10,8 +10,8 @@ from job.config import Config
 from job.definitions import Definition
 from job.errors import ConfigError, DataError, JobError, StoreError
 from job.keys import ALL, POOLED, Key
-from job.planning import ASSUMED_TIMEFRAME, BYTES_A_VALUE, WORKER_BYTES
-from job.sources import Series, expected_rows, find_series
+from job.planning import BYTES_A_VALUE, WORKER_BYTES, rows_of
+from job.sources import Series, find_series
 from job.store import Store, read_metadata, resolve_version
 from transforms.bars import duration_us
 
@@ -85,14 +85,12 @@ def _task(
             f"{key}: {a} was trained on the label {first.label.definition()}, {b} on {second.label.definition()}: "
             "only versions of one label can be compared"
         )
-    bar_us = duration_us(key.timeframe)
-    span = sum(expected_rows(one) * duration_us(one.timeframe or ASSUMED_TIMEFRAME) for one in series)
-    rows = span // bar_us
+    rows = sum(rows_of(one, key.timeframe, config.data) for one in series)
     return ComparisonTask(
         key=key,
         a=a,
         b=b,
-        usable_from=_usable_from(key, metadata, config.data.start, timedelta(microseconds=bar_us)),
+        usable_from=_usable_from(key, metadata, config.data.start, timedelta(microseconds=duration_us(key.timeframe))),
         series=series,
         seconds=SECONDS_A_TASK + SECONDS_A_ROW * rows,
         memory=WORKER_BYTES + rows * len({*first.names, *second.names}) * BYTES_A_VALUE,

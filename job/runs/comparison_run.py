@@ -17,7 +17,6 @@ from job.learning.fleet import fleet_z
 from job.runs.comparison_plan import ComparisonPlan
 from job.runs.promoting import promote
 from job.store import Store, new_run_id, overlapping, write_comparison
-from job.worker.notes import folder
 from job.worker.rows import Job
 
 KINDS: Final = {kind.__name__: kind for kind in (ConfigError, DataError, StoreError)}
@@ -89,13 +88,10 @@ def run_comparisons(
     run_id = new_run_id(datetime.now(UTC))
     job = Job(run_id=run_id, config=config, output=store.url, versions=versions())
     outcomes: list[Compared] = []
-    try:
-        with closing(_outcomes(plan, job)) as arriving:
-            for outcome in arriving:
-                outcomes.append(outcome)
-                watch(outcome)
-    finally:
-        store.remove_folder(folder(run_id))
+    with closing(_outcomes(plan, job)) as arriving:
+        for outcome in arriving:
+            outcomes.append(outcome)
+            watch(outcome)
     judged = judge(sorted(outcomes, key=lambda one: one.key), alpha=config.promotion.alpha)
     return [_conclude(one, plan, store, config.promotion, run_id=run_id, move=move) for one in judged]
 

@@ -30,6 +30,7 @@ from job.store.catalogue import (
 from job.store.comparisons import overlapping, write_comparison
 from job.store.files import ExistingFileError, MissingFileError, Store
 from job.store.listings import forget_listing, read_listings, write_listing
+from job.store.predictions import Footer, read_footers, write_predictions
 from job.store.versions import (
     LATEST,
     DamagedMetadataError,
@@ -58,6 +59,7 @@ __all__ = [
     "DamagedMetadataError",
     "Decision",
     "ExistingFileError",
+    "Footer",
     "Listed",
     "MissingFileError",
     "Store",
@@ -76,6 +78,7 @@ __all__ = [
     "read_aliases",
     "read_all_aliases",
     "read_catalogue",
+    "read_footers",
     "read_listings",
     "read_metadata",
     "rebuild",
@@ -91,4 +94,5 @@ __all__ = [
     "write_catalogue",
     "write_comparison",
     "write_listing",
+    "write_predictions",
 ]

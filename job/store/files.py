@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import IO, Any, Final, TypeVar
 
 import fsspec
 from fsspec import AbstractFileSystem
@@ -96,6 +96,22 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             raise MissingFileError(f"{self.url}/{path} does not exist") from None
         return data
+
+    def look_into(self, path: str, look: Callable[[IO[bytes]], T]) -> T:
+        """Return what `look` finds in an open file, of which only what it asks for is read.
+
+        Raises:
+            MissingFileError: there is no such file.
+        """
+
+        def opened() -> T:
+            with self._files.open(self._at(path), "rb") as file:
+                return look(file)
+
+        try:
+            return self._attempt("read", path, opened)
+        except (FileNotFoundError, NotADirectoryError):
+            raise MissingFileError(f"{self.url}/{path} does not exist") from None
 
     def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
         """Return the bytes of every file that exists, read at the same time."""

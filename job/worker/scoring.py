@@ -1,8 +1,7 @@
 """A stored version as something that scores bars, with the very numbers that it was scored by at training."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
 import polars as pl
@@ -10,13 +9,11 @@ from threadpoolctl import threadpool_limits
 
 from job.config import DataSettings
 from job.definitions import Definition
-from job.errors import DataError, StoreError
+from job.errors import StoreError
 from job.keys import Key
 from job.learning.fitting import Matrix, feature_matrix, probability_of_up
-from job.learning.metrics import FloatArray, shrink
+from job.learning.metrics import FloatArray, predicted, shrink
 from job.store import LATEST, Store, load, resolve_version
-from transforms.features import available
-from transforms.samples import Unlabelled, make_features
 
 CLASSES: Final = ("down", "up")
 """Names of a model's classes 0 and 1, in the order of its probabilities."""
@@ -70,45 +67,27 @@ class Scorer:
         with threadpool_limits(limits=1):
             return probability_of_up(self.model, self.scaler.transform(matrix))
 
-    def features_of(
-        self, bars: pl.DataFrame, *, source: str, offset_us: int = 0, start: datetime | None = None, name: str = ""
-    ) -> Unlabelled:
-        """Make the features of every bar from `start` on that can be scored; see `transforms.samples.make_features`.
-
-        Args:
-            bars: clean, of one series, of timeframe `source`; earlier ones warm up.
-            source: timeframe of the bars.
-            offset_us: as `transforms.bars.clean` found it.
-            start: open time of the first bar to be scored, None for all.
-            name: of the series, for messages.
-
-        Raises:
-            DataError: the timeframe cannot be made from these bars, or they have no volume and the model needs it.
-        """
-        definition = self.definition
-        if absent := available(definition.names, bars.columns)[1]:
-            raise DataError(
-                f"{name} {self.key.timeframe}: {self.version} was trained on {', '.join(absent)}, and these bars have "
-                "no volume: give bars that have, or retrain the model on these"
-            )
-        try:
-            return make_features(
-                bars,
-                source=source,
-                timeframe=self.key.timeframe,
-                offset_us=offset_us,
-                features=definition.names,
-                max_fill=definition.max_fill,
-                min_coverage=definition.min_coverage,
-                gaps=definition.gaps,
-                start=start,
-            )
-        except ValueError as error:
-            raise DataError(f"{name} {self.key.timeframe}: {error}") from None
-
     def score(self, frame: pl.DataFrame) -> FloatArray:
         """Return the shrunk probability of up of each row of a frame that has the model's features as columns."""
         return self.probabilities(feature_matrix(frame, self.definition.names))
+
+    def predict(self, features: pl.DataFrame, key: Key) -> pl.DataFrame:
+        """Return the predictions for rows as `Definition.features_of` makes them, in their order.
+
+        Columns: exchange, symbol, timeframe, model_type (of `key`: where they are made, which for a pooled model is
+        not where it was trained), timestamp, available_at, a probability a class, prediction (a class's name), version.
+        """
+        up = self.score(features)
+        named = {name: pl.lit(value) for name, value in asdict(key).items()}
+        return features.select(
+            **named,
+            timestamp="timestamp",
+            available_at="available_at",
+            probability_down=1 - pl.Series(up),
+            probability_up=pl.Series(up),
+            prediction=pl.when(pl.Series(predicted(up))).then(pl.lit(CLASSES[1])).otherwise(pl.lit(CLASSES[0])),
+            version=pl.lit(self.version),
+        )
 
 
 def load_scorer(
