@@ -15,7 +15,7 @@ from job.sources import Series
 class ComparisonTask:
     """Versions `a` and `b` of a model, to be scored on the samples that are available at `usable_from` or later.
 
-    `seconds` of CPU and bytes of `memory` are estimates.
+    `seconds` of CPU and bytes of `memory` are estimates, `earlier` counts comparisons that used rows from then on.
     """
 
     key: Key
@@ -25,6 +25,7 @@ class ComparisonTask:
     series: tuple[Series, ...]
     seconds: float
     memory: int
+    earlier: int = 0
     allow_pickle: bool = False
 
 
@@ -33,7 +34,8 @@ class Compared:
     """Two versions on the same rows, which became available from `first` to `last` (ISO 8601), both inclusive.
 
     `only_a` and `only_b` count samples that one version has and the other has not, which are not used. `excess` is what
-    `learning.fleet.fleet_z` takes. There is no `comparison` where `error` says why.
+    `learning.fleet.fleet_z` takes; `trading`, if asked for, what `trading_scores` says of `a` and of `b`. There is no
+    `comparison` where `error` says why.
     """
 
     key: Key
@@ -45,6 +47,7 @@ class Compared:
     only_b: int = 0
     comparison: Comparison | None = None
     excess: dict[str, list[float]] = field(default_factory=dict)
+    trading: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: float = 0.0
     error: dict[str, str] | None = None
     warnings: tuple[str, ...] = ()

@@ -92,9 +92,9 @@ def plan_of(
     return plan_comparisons(store, [KEY], config, a=a, b=b)
 
 
-def compare_here(store: Store, folder: Path, task: ComparisonTask) -> Compared:
+def compare_here(store: Store, folder: Path, task: ComparisonTask, **trainer: Any) -> Compared:
     """Take one comparison through the steps of the pipeline, in this process."""
-    config = settings(folder)
+    config = settings(folder, **trainer)
     job = Job(run_id="20240201_000000_00000c", config=config, output=store.url, versions=versions())
     bars, facts = load_series(task.series[0], job)
     bundle = Bundle(task.series[0], (task,))
@@ -133,6 +133,23 @@ def test_versions_are_scored_as_they_were_at_training(store: Store, folder: Path
     assert found.rows == metadata["split"]["holdout"]["test_rows"]
     assert found.log_loss_a == pytest.approx(metadata["scores"]["log_loss"], abs=2e-5)
     assert found.accuracy_a == pytest.approx(metadata["scores"]["accuracy"], abs=2e-3)
+
+
+def test_trading_scores_come_with_the_comparison(store: Store, folder: Path) -> None:
+    (task,) = plan_of(store, folder).tasks
+    plain = compare_here(store, folder, task)
+    free, costly = (
+        compare_here(store, folder, replace(task, earlier=3), trading={"cost_bps": cost}) for cost in (0, 10)
+    )
+    assert plain.trading == {}
+    assert plain.comparison == free.comparison == costly.comparison
+    for name in ("a", "b"):
+        assert free.trading[name]["net_return"] == pytest.approx(free.trading[name]["gross_return"])
+        paid = costly.trading[name]["turnover"] * 10 / 1e4
+        assert costly.trading[name]["net_return"] == pytest.approx(free.trading[name]["net_return"] - paid)
+        assert costly.trading[name]["versions_scored"] == 8
+        assert plain.comparison is not None
+        assert costly.trading[name]["signals"] >= plain.comparison.rows
 
 
 def test_bars_that_end_too_early_are_told_with_the_first_usable_time(store: Store, folder: Path) -> None:

@@ -1,8 +1,8 @@
 """Which versions to compare, on which bars, from when on: everything that can be told before any bar is read."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from job.compared import ComparisonTask
@@ -12,12 +12,13 @@ from job.errors import ConfigError, DataError, JobError, StoreError
 from job.keys import ALL, POOLED, Key
 from job.planning import BYTES_A_VALUE, WORKER_BYTES, rows_of
 from job.sources import Series, find_series
-from job.store import Store, read_metadata, resolve_version
+from job.store import Store, overlapping, read_metadata, resolve_version
 from transforms.bars import duration_us
 
 SECONDS_A_ROW: Final = 3e-5
 SECONDS_A_TASK: Final = 0.5
 """CPU seconds of scoring by two versions, and of loading them."""
+END_OF_TIME: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ def plan_comparisons(store: Store, keys: Iterable[Key], config: Config, *, a: st
                 same.append(key)
                 continue
             metadata = [read_metadata(store, key, version) for version in versions]
-            tasks.append(_task(key, metadata, series_of(key, found.series, config), config))
+            task = _task(key, metadata, series_of(key, found.series, config), config)
+            earlier = overlapping(store, key, first=task.usable_from, last=END_OF_TIME)
+            tasks.append(replace(task, earlier=earlier))
             if _known_until(metadata[1], key) > _known_until(metadata[0], key):
                 fresher.add(key)
         except JobError as error:

@@ -57,6 +57,7 @@ class Judged:
             "only_a": self.compared.only_a,
             "only_b": self.compared.only_b,
             "earlier_comparisons": self.earlier,
+            **({"trading": self.compared.trading} if self.compared.trading else {}),
         }
 
     def record(self) -> dict[str, Any]:

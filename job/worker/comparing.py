@@ -4,8 +4,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -14,24 +15,36 @@ from job.definitions import Definition
 from job.errors import DataError
 from job.keys import POOLED, Key
 from job.learning.comparison import change_by_cluster, compare
+from job.learning.trading import trading_scores
 from job.worker.rows import FAILURES, Facts, Job, Loaded, describe, pack, unpack
 from transforms.bars import duration_us
 from transforms.features import warmup_bars
-from transforms.samples import make_samples
+from transforms.labels import Label
+from transforms.samples import MARKET, make_samples
+
+if TYPE_CHECKING:
+    from job.worker.scoring import Scorer
 
 GROUP: Final = "model"
 """Column that names the model, by which rows of a pooled one are brought together."""
-IDENTITY: Final = ("available_at", "label")
-"""What a sample of one version must have in common with one of the other to be the same."""
+MARKET_COLUMNS: Final = ("timestamp", *MARKET)
+"""What trading scores take of each bar, beside probabilities."""
+
+
+SAME: Final = pl.col("label") == pl.col("label_b")
+"""Rows that are samples of both versions."""
 
 
 @dataclass(frozen=True)
 class Paired:
-    """Head of a row of the samples that both versions have of one series: available_at, label, p_a, p_b."""
+    """Head of a row of one series' samples: available_at, label, label_b, p_a, p_b; both have those of equal labels.
+
+    Where trading is scored, the rows are all bars, with `MARKET_COLUMNS`, and labels and probabilities may be null.
+    """
 
     task: ComparisonTask
     series: str
-    horizon: int = 1
+    label: Label | None = None
     only_a: int = 0
     only_b: int = 0
     seconds: float = 0.0
@@ -65,21 +78,35 @@ def score_both(head: Paired, bars: pl.DataFrame, facts: Facts, job: Job) -> tupl
 
     task, store = head.task, job.store()
     scores: list[pl.DataFrame] = []
-    for version, name in ((task.a, "p_a"), (task.b, "p_b")):
+    for version in (task.a, task.b):
         scorer = load_scorer(store, task.key, version, data=job.config.data, allow_pickle=task.allow_pickle)
-        samples = samples_of(scorer.definition, task, bars, facts, name=head.series)
-        p = scorer.score(samples) if samples.height else pl.Series(dtype=pl.Float64)
-        scores.append(samples.select(*IDENTITY, pl.Series(name, p)))
+        samples = samples_of(scorer.definition, task, bars, facts, name=head.series, market=job.trading)
+        scores.append(samples.with_columns(p=with_probabilities(scorer, samples)))
     a, b = scores
-    both = a.join(b, on=IDENTITY, how="inner", maintain_order="left")
-    counted = replace(head, horizon=scorer.horizon, only_a=a.height - both.height, only_b=b.height - both.height)
-    return counted, both
+    kept = ["available_at", "label", pl.col("p").alias("p_a"), *(MARKET_COLUMNS if job.trading else ())]
+    both = a.select(kept).join(
+        b.select("available_at", label_b="label", p_b="p"), on="available_at", how="left", maintain_order="left"
+    )
+    rows = both.filter(SAME).height
+    only_a, only_b = (one["label"].count() - rows for one in (a, b))
+    return replace(head, label=scorer.definition.label, only_a=only_a, only_b=only_b), both
+
+
+def with_probabilities(scorer: "Scorer", samples: pl.DataFrame) -> pl.Series:
+    """Return the probability of up of every row, null where the features are not all there."""
+    complete = (
+        samples["complete"] if "complete" in samples.columns else pl.Series([True]).new_from_index(0, samples.height)
+    )
+    p = np.full(samples.height, np.nan)
+    if complete.any():
+        p[complete.to_numpy()] = scorer.score(samples.filter(complete))
+    return pl.Series(p).fill_nan(None)
 
 
 def samples_of(
-    definition: Definition, task: ComparisonTask, bars: pl.DataFrame, facts: Facts, *, name: str
+    definition: Definition, task: ComparisonTask, bars: pl.DataFrame, facts: Facts, *, name: str, market: bool
 ) -> pl.DataFrame:
-    """Return the samples of one version that are available when the task's rows begin, or later.
+    """Return the samples of one version that are available when the task's rows begin, or later, or all such bars.
 
     Raises:
         DataError: the timeframe cannot be made from these bars, or they lack what a feature needs.
@@ -101,6 +128,7 @@ def samples_of(
             min_coverage=definition.min_coverage,
             gaps=definition.gaps,
             start=start,
+            market=market,
         ).frame
     except ValueError as error:
         raise DataError(f"{name} {timeframe}: {error}") from None
@@ -129,12 +157,12 @@ def compare_parts(parts: Sequence[tuple[Paired, pl.DataFrame]], job: Job) -> Com
     task = parts[0][0].task
     if not good:
         return Compared.failed(task, parts[0][0].error or {})
-    frames = [frame for _, frame in good if frame.height]
+    frames = [frame.with_columns(series=pl.lit(head.series)) for head, frame in good]
     try:
-        if not frames:
+        if not any(frame.filter(SAME).height for frame in frames):
             raise DataError(no_rows(task))
         left_out = tuple(f"left out {head.series}: {head.error['message']}" for head, _ in parts if head.error)
-        return replace(compared([head for head, _ in good], pl.concat(frames)), warnings=left_out)
+        return replace(compared([head for head, _ in good], pl.concat(frames), job), warnings=left_out)
     except FAILURES as error:
         return Compared.failed(task, describe(error, "comparing", job))
 
@@ -147,10 +175,13 @@ def no_rows(task: ComparisonTask) -> str:
     )
 
 
-def compared(heads: Sequence[Paired], rows: pl.DataFrame) -> Compared:
-    """Compare two versions on paired rows in any order."""
-    task, horizon = heads[0].task, heads[0].horizon
-    rows = rows.sort("available_at", maintain_order=True)
+def compared(heads: Sequence[Paired], bars: pl.DataFrame, job: Job) -> Compared:
+    """Compare two versions on the rows of all series, whose `label` they share."""
+    task, label = heads[0].task, heads[0].label
+    if label is None:
+        raise DataError(no_rows(task))
+    horizon = label.horizon
+    rows = bars.filter(SAME).sort("available_at", maintain_order=True)
     up, p_a, p_b = (rows[name].to_numpy() for name in ("label", "p_a", "p_b"))
     times = rows["available_at"].to_physical().to_numpy()
     first, last = rows.select(
@@ -169,5 +200,26 @@ def compared(heads: Sequence[Paired], rows: pl.DataFrame) -> Compared:
         excess=change_by_cluster(
             up, p_a, p_b, times=times, horizon=horizon, timeframe_us=duration_us(task.key.timeframe)
         ),
+        trading=trading_of(task, bars, label, job),
         seconds=round(sum(head.seconds for head in heads), 3),
     )
+
+
+def trading_of(task: ComparisonTask, bars: pl.DataFrame, label: Label, job: Job) -> dict[str, dict[str, Any]]:
+    """Return what trading on either version would have earned on the same bars, where `model_trainer.trading` is set.
+
+    Each comparison before this one may have scored two other versions on them, for which the deflated Sharpe allows.
+    """
+    settings = job.config.model_trainer.trading
+    if settings is None:
+        return {}
+    return {
+        name: trading_scores(
+            bars.select("series", *MARKET_COLUMNS, p=f"p_{name}"),
+            label=label,
+            timeframe=task.key.timeframe,
+            cost_bps=settings.cost_bps,
+            versions_scored=2 * (task.earlier + 1),
+        )
+        for name in ("a", "b")
+    }
