@@ -89,6 +89,7 @@ def show(plan: ComparisonPlan, judged: Sequence[Judged], options: argparse.Names
     for key in plan.same:
         log.info("%s: %s and %s are one version", key, options.a, options.b)
     compared = [one for one in judged if one.verdict is not None]
+    log.info("a is %s, b is %s; a difference below 0 is for b", options.a, options.b)
     if compared and not options.json:
         console().print(comparison_table([one.record() for one in compared]))
         console().print(fleets_table(fleets(compared)))

@@ -52,16 +52,14 @@ def history_table(decisions: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def comparison_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return one row a comparison, from `Judged.record`; a difference below 0 says that b is better."""
-    table = _table("model", "a", "b", "rows", "log-loss a", "log-loss b", "difference [95%]", "q", "verdict")
+    table = _table("model", "rows", "log-loss a", "log-loss b", "difference [95%]", "q", "verdict")
     for row in rows:
         key = Key(row["exchange"], row["symbol"], row["timeframe"], row["model_type"])
         interval = "" if row["low"] is None else f" [{row['low']:+.5f}, {row['high']:+.5f}]"
         table.add_row(
             Text(f"{key.folder}/{key.stem}"),
-            run_id({"version": row["a"]}),
-            run_id({"version": row["b"]}),
             f"{row['rows']:,}",
             f"{row['log_loss_a']:.5f}",
             f"{row['log_loss_b']:.5f}",
@@ -69,7 +67,8 @@ def comparison_table(rows: Iterable[Mapping[str, Any]]) -> Table:
             "" if row["q"] is None else f"{row['q']:.3f}",
             row["verdict"] + (", promoted" if row["promoted"] else "") + ("*" if row["underpowered"] else ""),
         )
-    table.caption = "* underpowered: too few independent blocks to find a difference"
+    if any(row["underpowered"] for row in rows):
+        table.caption = "* underpowered: too few independent blocks to find a difference"
     return table
 
 

@@ -94,12 +94,10 @@ def score_both(head: Paired, bars: pl.DataFrame, facts: Facts, job: Job) -> tupl
 
 def with_probabilities(scorer: "Scorer", samples: pl.DataFrame) -> pl.Series:
     """Return the probability of up of every row, null where the features are not all there."""
-    complete = (
-        samples["complete"] if "complete" in samples.columns else pl.Series([True]).new_from_index(0, samples.height)
-    )
+    complete = samples["complete"].to_numpy() if "complete" in samples.columns else np.ones(samples.height, np.bool_)
     p = np.full(samples.height, np.nan)
     if complete.any():
-        p[complete.to_numpy()] = scorer.score(samples.filter(complete))
+        p[complete] = scorer.score(samples.filter(pl.Series(complete)))
     return pl.Series(p).fill_nan(None)
 
 
