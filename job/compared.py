@@ -35,7 +35,8 @@ class Compared:
 
     `only_a` and `only_b` count samples that one version has and the other has not, which are not used. `excess` is what
     `learning.fleet.fleet_z` takes; `trading`, if asked for, what `trading_scores` says of `a` and of `b`. There is no
-    `comparison` where `error` says why.
+    `comparison` where `error` says why. `seed_error` is the standard error of the difference in log-loss that forests
+    have by the luck of their seeds, see `learning.seeds`.
     """
 
     key: Key
@@ -47,6 +48,7 @@ class Compared:
     only_b: int = 0
     comparison: Comparison | None = None
     excess: dict[str, list[float]] = field(default_factory=dict)
+    seed_error: float = 0.0
     trading: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: float = 0.0
     error: dict[str, str] | None = None

@@ -24,7 +24,7 @@ LAYERS = (
     {"bundles"},
     {"planning", "predictions"},
     {"definitions", "outcomes", "fingerprints", "notes", "compared"},
-    {"training", "comparison", "trading", "store", "sources", "synth"},
+    {"training", "comparison", "trading", "seeds", "store", "sources", "synth"},
     {"fitting", "importances", "splits", "metrics", "fleet", "sharpe"},
     {"remote"},
     {"settings"},

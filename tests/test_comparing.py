@@ -21,12 +21,13 @@ from job.errors import ConfigError, DataError, StoreError
 from job.keys import Key
 from job.learning.comparison import Comparison, false_discovery, verdict
 from job.learning.comparison import compare as compare_rows_of
-from job.learning.fitting import predict_proba
-from job.learning.metrics import shrink
+from job.learning.fitting import feature_matrix, predict_proba
+from job.learning.metrics import row_log_loss, shrink
+from job.learning.seeds import loss_by_tree, seed_error
 from job.learning.training import Trained, train
 from job.planning import plan_tasks
 from job.runs.comparison_plan import plan_comparisons
-from job.runs.comparison_run import _conclude, judge, reason_to_promote
+from job.runs.comparison_run import _conclude, beyond_seeds, judge, reason_to_promote
 from job.runs.promoting import promote
 from job.sources import find_series
 from job.store import Store, find_version, history, list_versions, overlapping, read_aliases, version_name
@@ -404,7 +405,14 @@ def score_later(trained: Trained, later: pl.DataFrame) -> Any:
     return shrink(p, trained.metadata["base_rate"], trained.metadata["shrink"]["model"])
 
 
-def verdict_of(symbol: int, world_kind: Any, *, shuffled: bool, timeframe: str = "5m") -> tuple[str, float | None]:
+def luck_of(trained: Trained, later: pl.DataFrame) -> float:
+    scaled = trained.scaler.transform(feature_matrix(later, trained.features))
+    base_rate, weight = trained.metadata["base_rate"], trained.metadata["shrink"]["model"]
+    leans = loss_by_tree(trained.model, scaled, later["label"].to_numpy(), base_rate=base_rate, weight=weight)
+    return seed_error([leans], later.height)
+
+
+def verdict_of(symbol: int, world_kind: Any, *, shuffled: bool, timeframe: str = "5m") -> str:
     """Train two versions on the first half of a world's bars, by two seeds, or b on shuffled labels; judge the rest."""
     samples = samples_for(world(symbol, days=DAYS, kind=world_kind), timeframe, forest(timeframe))
     first = int(samples.height * CUT)
@@ -418,19 +426,20 @@ def verdict_of(symbol: int, world_kind: Any, *, shuffled: bool, timeframe: str =
         later["label"].to_numpy(), score_later(a, later), score_later(b, later), horizon=spec.label.horizon
     )
     (q,) = false_discovery([found.dm_p])
-    return verdict(found, q), found.dm_p
+    luck = np.hypot(luck_of(a, later), luck_of(b, later))
+    return verdict(beyond_seeds(found, float(luck)), q)
 
 
 def by_seed_in_noise(symbol: int) -> str:
-    return verdict_of(symbol, "noise", shuffled=False)[0]
+    return verdict_of(symbol, "noise", shuffled=False)
 
 
 def by_seed_in_signal(symbol: int) -> str:
-    return verdict_of(symbol, "signal", shuffled=False)[0]
+    return verdict_of(symbol, "signal", shuffled=False)
 
 
 def by_shuffled_labels(symbol: int) -> str:
-    return verdict_of(symbol, "signal", shuffled=True)[0]
+    return verdict_of(symbol, "signal", shuffled=True)
 
 
 def share(found: Sequence[str], what: str) -> float:
@@ -440,6 +449,29 @@ def share(found: Sequence[str], what: str) -> float:
 def test_a_few_draws_of_another_seed_and_of_shuffled_labels() -> None:
     assert by_seed_in_signal(0) == "no difference"
     assert by_shuffled_labels(0) == "worse"
+
+
+def test_what_a_seed_may_change_is_told_from_the_trees() -> None:
+    """Fitted by many seeds, the log-loss of forests varies as the spread of one forest's trees says it does."""
+    samples = samples_for(world(1, days=20, kind="signal"), "15m", forest("15m"))
+    early, later = samples[:1_200], samples[1_210:]
+    spec = forest("15m").model_copy(update={"calibrate": "none", "cv_folds": 1, "n_estimators": 20})
+    fits = [train(early, spec.model_copy(update={"random_state": seed}), key=KEY) for seed in range(30)]
+    losses = [row_log_loss(later["label"].to_numpy(), score_later(one, later)).mean() for one in fits]
+    told = np.median([luck_of(one, later) for one in fits])
+    assert 0.6 < told / np.std(losses, ddof=1) < 1.6
+
+
+def test_seeds_widen_the_interval() -> None:
+    comparison = made_up(difference=-0.01).comparison
+    assert comparison is not None
+    same = beyond_seeds(comparison, 0.0)
+    assert (same.low, same.high) == pytest.approx((comparison.low, comparison.high))
+    wide = beyond_seeds(comparison, 0.01)
+    assert wide.low is not None
+    assert wide.high is not None
+    assert wide.low < -0.029 < 0.009 < wide.high
+    assert replace(wide, low=comparison.low, high=comparison.high) == comparison
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Comparing versions from their plan to the verdicts: kept in the store, and acted upon where that is asked for."""
 
 import logging
+import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +13,7 @@ from job.config import Config, PromotionSettings
 from job.environment import versions
 from job.errors import ConfigError, DataError, JobError, StoreError
 from job.keys import Key, kind_order
-from job.learning.comparison import Verdict, false_discovery, verdict
+from job.learning.comparison import Comparison, Verdict, false_discovery, verdict
 from job.learning.fleet import fleet_z
 from job.runs.comparison_plan import ComparisonPlan
 from job.runs.promoting import promote
@@ -21,6 +22,7 @@ from job.worker.rows import Job
 
 KINDS: Final = {kind.__name__: kind for kind in (ConfigError, DataError, StoreError)}
 """Errors whose status survives the way from a worker."""
+NORMAL_95: Final = 1.96
 
 log = logging.getLogger("job")
 
@@ -51,6 +53,7 @@ class Judged:
         return {
             **(comparison.record() if comparison else {}),
             "q": self.q,
+            "seed_error": self.compared.seed_error,
             "verdict": self.verdict,
             "first": self.compared.first,
             "last": self.compared.last,
@@ -116,7 +119,19 @@ def _judged(outcome: Compared, q: float | None, alpha: float) -> Judged:
     if outcome.comparison is None:
         error = outcome.error or {"type": "", "message": f"{outcome.key}: nothing is known of its comparison"}
         return Judged(outcome, error=KINDS.get(error["type"], JobError)(error["message"]))
-    return Judged(outcome, verdict(outcome.comparison, q, alpha=alpha), q)
+    return Judged(outcome, verdict(beyond_seeds(outcome.comparison, outcome.seed_error), q, alpha=alpha), q)
+
+
+def beyond_seeds(comparison: Comparison, seed_error: float) -> Comparison:
+    """Return a comparison with its interval widened by what another seed of the same forests would change.
+
+    Two forests that differ by seed only are two models, and enough rows tell which of them is better. That is luck of
+    the draw and nothing to promote by, so that its variance is added to that of the rows.
+    """
+    if comparison.low is None or comparison.high is None:
+        return comparison
+    half = math.hypot((comparison.high - comparison.low) / 2, NORMAL_95 * seed_error)
+    return replace(comparison, low=comparison.difference - half, high=comparison.difference + half)
 
 
 def _conclude(

@@ -1,5 +1,6 @@
 """The two steps by which bars become a comparison inside a worker; each takes and yields Arrow tables."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from job.definitions import Definition
 from job.errors import DataError
 from job.keys import POOLED, Key
 from job.learning.comparison import change_by_cluster, compare
+from job.learning.metrics import FloatArray
 from job.learning.trading import trading_scores
 from job.worker.rows import FAILURES, Facts, Job, Loaded, describe, pack, unpack
 from transforms.bars import duration_us
@@ -47,6 +49,8 @@ class Paired:
     label: Label | None = None
     only_a: int = 0
     only_b: int = 0
+    luck_a: FloatArray | None = None
+    luck_b: FloatArray | None = None
     seconds: float = 0.0
     error: dict[str, str] | None = None
 
@@ -78,18 +82,35 @@ def score_both(head: Paired, bars: pl.DataFrame, facts: Facts, job: Job) -> tupl
 
     task, store = head.task, job.store()
     scores: list[pl.DataFrame] = []
+    scorers: list[Scorer] = []
     for version in (task.a, task.b):
         scorer = load_scorer(store, task.key, version, data=job.config.data, allow_pickle=task.allow_pickle)
         samples = samples_of(scorer.definition, task, bars, facts, name=head.series, market=job.trading)
         scores.append(samples.with_columns(p=with_probabilities(scorer, samples)))
+        scorers.append(scorer)
     a, b = scores
     kept = ["available_at", "label", pl.col("p").alias("p_a"), *(MARKET_COLUMNS if job.trading else ())]
     both = a.select(kept).join(
         b.select("available_at", label_b="label", p_b="p"), on="available_at", how="left", maintain_order="left"
     )
-    rows = both.filter(SAME).height
-    only_a, only_b = (one["label"].count() - rows for one in (a, b))
-    return replace(head, label=scorer.definition.label, only_a=only_a, only_b=only_b), both
+    same = both.filter(SAME)
+    only_a, only_b = (one["label"].count() - same.height for one in (a, b))
+    used = [samples.join(same, on="available_at", how="semi") for samples in scores]
+    luck_a, luck_b = (luck(one, samples) for one, samples in zip(scorers, used, strict=True))
+    return replace(
+        head, label=scorer.definition.label, only_a=only_a, only_b=only_b, luck_a=luck_a, luck_b=luck_b
+    ), both
+
+
+def luck(scorer: "Scorer", samples: pl.DataFrame) -> FloatArray:
+    """Return `seeds.loss_by_tree` of a version on its samples."""
+    from job.learning.fitting import feature_matrix  # noqa: PLC0415 - brings scikit-learn
+    from job.learning.seeds import loss_by_tree  # noqa: PLC0415
+
+    if samples.is_empty():
+        return np.zeros(1)
+    scaled, up = scorer.scaler.transform(feature_matrix(samples, scorer.definition.names)), samples["label"].to_numpy()
+    return loss_by_tree(scorer.model, scaled, up, base_rate=scorer.base_rate, weight=scorer.weight)
 
 
 def with_probabilities(scorer: "Scorer", samples: pl.DataFrame) -> pl.Series:
@@ -175,6 +196,8 @@ def no_rows(task: ComparisonTask) -> str:
 
 def compared(heads: Sequence[Paired], bars: pl.DataFrame, job: Job) -> Compared:
     """Compare two versions on the rows of all series, whose `label` they share."""
+    from job.learning.seeds import seed_error  # noqa: PLC0415 - brings scikit-learn
+
     task, label = heads[0].task, heads[0].label
     if label is None:
         raise DataError(no_rows(task))
@@ -197,6 +220,10 @@ def compared(heads: Sequence[Paired], bars: pl.DataFrame, job: Job) -> Compared:
         comparison=compare(up, p_a, p_b, horizon=horizon, times=times if task.key.exchange == POOLED else None),
         excess=change_by_cluster(
             up, p_a, p_b, times=times, horizon=horizon, timeframe_us=duration_us(task.key.timeframe)
+        ),
+        seed_error=math.hypot(
+            seed_error([head.luck_a for head in heads if head.luck_a is not None], rows.height),
+            seed_error([head.luck_b for head in heads if head.luck_b is not None], rows.height),
         ),
         trading=trading_of(task, bars, label, job),
         seconds=round(sum(head.seconds for head in heads), 3),
