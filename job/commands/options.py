@@ -90,8 +90,8 @@ def given(options: argparse.Namespace, flags: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: naming the key or argument.
     """
-    for flag in (*flags, "config", "timeframes", "model_types"):  # an empty shell variable must not mean everything
-        if (text := getattr(options, flag)) is not None and not text.strip(" ,"):
+    for flag, text in vars(options).items():  # an empty shell variable must not mean everything
+        if isinstance(text, str) and not text.strip(" ,"):
             raise ConfigError(f"--{flag.replace('_', '-')} is empty: give a value, or leave the argument out")
     values: dict[str, Any] = {"data": {"input": str(ROOT / "data" / "sample")}}
     if options.config:
