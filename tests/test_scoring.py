@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ KEY = Key("synthetic", "SYN00USDT", "5m", "analyst")
 RUN = "20240101_000000_00000a"
 
 
+@cache
 def small_bars(days: int = 6, symbol: int = 0) -> pl.DataFrame:
     return clean(make_bars(seed=11, symbol=symbol, days=days, world="signal"), timeframe="1m").bars
 
@@ -101,6 +103,33 @@ def test_the_newest_bars_have_features_although_no_label(store: Store) -> None:
     assert made.frame["available_at"][-1] == bars["timestamp"][-1] + timedelta(minutes=1)
     assert made.counts["warmup"] == 280
     assert made.frame.height == made.counts["bars"] - 280
+
+
+@pytest.mark.parametrize("algorithm", ["random_forest", "hist_gradient_boosting"])
+def test_the_last_500_bars_need_no_more_than_the_long_warm_up_before_them(algorithm: str, tmp_path: Path) -> None:
+    scorer = load_scorer(commit(tmp_path, config(algorithm=algorithm))[0], KEY)
+    bars = small_bars()
+    whole = scorer.definition.features_of(bars, source="1m").frame.tail(500)
+    first = whole["timestamp"][0] - 280 * timedelta(minutes=5)
+    late = scorer.definition.features_of(bars.filter(pl.col("timestamp") >= first), source="1m").frame
+    assert late["timestamp"].to_list() == whole["timestamp"].to_list()
+    for name in scorer.definition.names:
+        ours, theirs = late[name].to_numpy(), whole[name].to_numpy()
+        assert np.all(np.abs(ours - theirs) <= 1e-9 + np.spacing(np.abs(theirs))), name
+    assert np.abs(scorer.score(late) - scorer.score(whole)).max() < 1e-6
+
+
+@settings(max_examples=25, deadline=None)
+@given(cut=st.integers(1, 8600))
+def test_no_later_bar_changes_a_prediction(cut: int, store: Store) -> None:
+    """Neither that it is made nor its bits; only the last, whose bar is not known to be closed, may be absent."""
+    scorer = load_scorer(store, KEY)
+    bars = small_bars()
+    whole = scorer.definition.features_of(bars, source="1m").frame
+    early = scorer.definition.features_of(bars[:cut], source="1m").frame
+    closed = whole.filter(pl.col("available_at") <= bars["timestamp"][cut - 1] + timedelta(minutes=1))
+    assert early["timestamp"].to_list() == closed["timestamp"].to_list()
+    assert scorer.score(early).tolist() == scorer.score(whole)[: early.height].tolist()
 
 
 def test_early_metadata_leaves_the_settings_of_sampling_to_the_configuration(store: Store) -> None:

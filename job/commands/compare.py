@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Final
 
-from job.commands.options import Commands, add_command, given, refuse_empty
+from job.commands.options import Commands, add_command, given
 from job.commands.selection import add_filters, add_store, selected
 from job.commands.tables import comparison_table, console, fleets_table
 from job.compared import Compared
@@ -45,7 +45,6 @@ def register(commands: Commands) -> None:
 
 def compare(options: argparse.Namespace) -> int:
     """Compare, show the verdicts, and promote where that is asked for."""
-    refuse_empty(options, ("a", "b"))
     config = given(options, FLAGS)
     if options.promote and options.a != "champion":
         raise ConfigError(f"--promote replaces the champion: compare with that, and leave out --a {options.a}")

@@ -90,7 +90,7 @@ def given(options: argparse.Namespace, flags: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: naming the key or argument.
     """
-    refuse_empty(options, (*flags, "config", "timeframes", "model_types"))
+    refuse_empty(options, [flag for flag, text in vars(options).items() if isinstance(text, str)])
     values: dict[str, Any] = {"data": {"input": str(ROOT / "data" / "sample")}}
     if options.config:
         values = overlay(values, read_settings(Path(options.config)))

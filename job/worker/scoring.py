@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
+import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
@@ -64,6 +65,8 @@ class Scorer:
 
     def raw_probabilities(self, matrix: Matrix) -> FloatArray:
         """Return the model's own probability of up, before shrinking."""
+        if not len(matrix):  # for which scikit-learn has no answer
+            return np.empty(0)
         with threadpool_limits(limits=1):
             return probability_of_up(self.model, self.scaler.transform(matrix))
 
