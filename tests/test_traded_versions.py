@@ -24,6 +24,7 @@ from job.synth import make_bars
 from job.worker.pooling import caps_of, flat_samples, sample_times, train_group
 from job.worker.rows import Job, pack
 from job.worker.steps import load_bars, prepare_samples, train_models
+from tests.oracles_training import made_samples, model_spec
 from transforms.bars import PRICES
 from transforms.features import DEFAULT_FEATURES
 from transforms.labels import Direction, Label, TripleBarrier
@@ -108,6 +109,11 @@ def test_every_bar_of_the_holdout_is_in_the_market_and_predicted_where_it_can_be
     assert scored.height == holdout.height < market["p"].count()
     assert np.array_equal(scored["p"].to_numpy(), scored["p_right"].to_numpy())
     assert not set(DEFAULT_FEATURES) & set(market.columns)
+
+
+def test_a_feature_of_ones_own_is_not_taken_for_the_market() -> None:
+    own = made_samples(300).rename({"noise_1": "complete"})
+    assert train(own, model_spec(features=("return_1", "complete")), key=KEY).market is None
 
 
 def job_of(folder: Path, *settings: str, symbols: str = "A", run: str = "a", end: int | None = None) -> Job:

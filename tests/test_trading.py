@@ -144,6 +144,11 @@ def test_a_trade_ends_at_its_barrier(open_: float, high: float, low: float, made
     assert scores["edge_bps"] == pytest.approx(1e4 * made)
 
 
+def test_a_trade_that_makes_nothing_is_no_hit() -> None:
+    scores = trading_scores(flat_bars([100.0] * 4, [0.9] * 4), label=Direction(horizon=2), timeframe="1m", cost_bps=0.0)
+    assert (scores["signals"], scores["hit_rate"], scores["edge_bps"]) == (3, 0.0, 0.0)
+
+
 def test_a_trade_whose_first_open_is_beyond_a_barrier_is_none() -> None:
     bars = flat_bars([100.0, 120.0, 130.0], [0.9, None, None], close=[100.0, 130.0, 130.0], barrier=[BARRIER] * 3)
     scores = trading_scores(bars, label=TripleBarrier(horizon=2), timeframe="1m", cost_bps=5.0)
@@ -199,8 +204,9 @@ def test_costs_are_paid_on_what_changes_hands() -> None:
         assert dear[name] == free[name]
 
 
-def test_several_series_share_the_capital_and_their_order_does_not_matter() -> None:
-    bars = [made_bars(seed, 300).with_columns(series=pl.lit(f"x/{seed}")) for seed in (1, 2)]
+@pytest.mark.parametrize("cuts", [0.0, 0.05])
+def test_several_series_share_the_capital_and_their_order_does_not_matter(cuts: float) -> None:
+    bars = [made_bars(seed, 300, cuts=cuts).with_columns(series=pl.lit(f"x/{seed}")) for seed in (1, 2)]
     label = Direction(horizon=4)
     apart = [trading_scores(each, label=label, timeframe="1m", cost_bps=5.0) for each in bars]
     both = pl.concat(bars)
@@ -224,14 +230,17 @@ def test_sharpe_wants_sixty_days(days: int, *, known: bool) -> None:
     assert json.loads(json.dumps(scores, allow_nan=False)) == scores
 
 
-def test_sharpe_is_that_of_daily_net_returns() -> None:
-    days, label = 90, Direction(horizon=4)
-    bars = made_bars(2, 24 * days, step_us=3_600_000_000)
+@pytest.mark.parametrize("week", [7, 5])
+def test_sharpe_is_that_of_daily_net_returns(week: int) -> None:
+    days, label = 98, Direction(horizon=4)
+    bars = made_bars(2, 24 * days, step_us=3_600_000_000).filter(pl.col("timestamp").dt.weekday() <= week)
     told = statement(bars, label)
     net = np.array(told.gross) - 1e-4 * np.array(told.turnover)
-    daily = net.reshape(days, 24).sum(axis=1)
+    daily = net.reshape(-1, 24).sum(axis=1)
+    years = (days - (7 - week)) / 365.25  # it begins on a Monday and ends on the last day of trading
     scores = trading_scores(bars, label=label, timeframe="1h", cost_bps=1.0, versions_scored=3)
-    assert scores["sharpe"] == pytest.approx(daily.mean() / daily.std(ddof=1) * math.sqrt(365.25))
+    assert scores["sharpe"] == pytest.approx(daily.mean() / daily.std(ddof=1) * math.sqrt(len(daily) / years))
+    assert scores["bars_a_year"] == pytest.approx(bars.height / years)
     assert scores["max_drawdown"] == pytest.approx(max_drawdown(net))
     assert scores["sharpe_low"] < scores["sharpe"] < scores["sharpe_high"]  # type: ignore[operator]
     assert scores["deflated_sharpe"] < scores["probabilistic_sharpe"]  # type: ignore[operator]
@@ -275,6 +284,29 @@ def test_the_best_of_many_is_what_many_draws_give() -> None:
     drawn = random.standard_normal((4_000, 50)).max(axis=1).mean() * 0.1
     assert expected_best_sharpe(50, variance=0.01) == pytest.approx(drawn, rel=0.02)
     assert expected_best_sharpe(1, variance=0.01) == 0.0
+
+
+def test_scores_of_skewed_days_are_the_formulas_written_out() -> None:
+    daily = 0.01 * (np.random.default_rng(3).gamma(1.0, 1.0, 80) - 0.9)
+    centred, sharpe = daily - daily.mean(), daily.mean() / daily.std(ddof=1)
+    variance = np.square(centred).mean()
+    skew, kurtosis = (centred**3).mean() / variance**1.5, (centred**4).mean() / variance**2
+    error = math.sqrt((1 - skew * sharpe + (kurtosis - 1) / 4 * sharpe**2) / 79)
+    best = (
+        1 / math.sqrt(79) * (0.42278434 * 1.06757052 + 0.57721566 * 1.62057689)
+    )  # normal quantiles of 6/7, 1 - 1/(7e)
+    found = sharpe_scores(daily, days_a_year=252.0, versions_scored=7)
+    year = math.sqrt(252)
+    assert found == pytest.approx(
+        {
+            "sharpe": sharpe * year,
+            "sharpe_low": (sharpe - 1.95996398 * error) * year,
+            "sharpe_high": (sharpe + 1.95996398 * error) * year,
+            "probabilistic_sharpe": (1 + math.erf(sharpe / error / math.sqrt(2))) / 2,
+            "deflated_sharpe": (1 + math.erf((sharpe - best) / error / math.sqrt(2))) / 2,
+        },
+        rel=1e-5,
+    )
 
 
 def test_the_interval_covers_the_true_sharpe() -> None:

@@ -122,14 +122,15 @@ def read_market(bars: pl.DataFrame) -> Market:
 def make_trades(bars: pl.DataFrame, market: Market, label: Label) -> Trades:
     """Return the trades of all signals: the sign of p - 1/2, as far as a bar follows to enter at.
 
-    A trade ends after `horizon` bars, before a gap, and under a triple barrier where one is touched.
+    A trade ends after `horizon` bars, before a gap, and under a triple barrier where one is touched; where there is
+    none, or at no distance, nothing is traded.
     """
     side = np.sign(bars["p"].fill_null(0.5).to_numpy() - 0.5).astype(np.int64)
     held = np.minimum(np.arange(bars.height) + label.horizon, market.last)
     price = np.where(held < market.last, np.roll(market.open, -1)[held], market.close[held])
     inside = np.zeros(bars.height, dtype=np.bool_)
     if isinstance(label, TripleBarrier):
-        side *= bars.select((pl.col("barrier") > 0).fill_null(value=False)).to_series().to_numpy()
+        side *= bars["barrier"].is_not_null().to_numpy()
         held, price, inside = stop_at_barriers(bars, market, label, side, (held, price, inside))
     row = np.flatnonzero((side != 0) & (held > np.arange(bars.height)))
     return Trades(row, side[row], held[row], price[row], inside[row])

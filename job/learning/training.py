@@ -93,7 +93,7 @@ def train(
         ConfigError: `spec.params` does not suit the algorithm.
     """
     samples = sort_samples(samples)
-    bars = samples if "complete" in samples.columns else None
+    bars = samples if set(MARKET) <= set(samples.columns) else None
     if bars is not None:
         samples = bars.filter(pl.col("label").is_not_null())
     rows = read_rows(samples, spec.features)
