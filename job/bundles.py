@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 
+from job.keys import Key
 from job.planning import Task
 from job.sources import Series
 
@@ -24,12 +25,35 @@ class Capacity:
     memory_a_cpu: int
 
 
+class Work(Protocol):
+    """A task as far as it matters for what it shares with others: a model to train, or one to predict with."""
+
+    @property
+    def key(self) -> Key:
+        """What it is about."""
+
+    @property
+    def series(self) -> tuple[Series, ...]:
+        """Whose bars it needs."""
+
+    @property
+    def seconds(self) -> float:
+        """Estimated CPU seconds."""
+
+    @property
+    def memory(self) -> int:
+        """Estimated bytes that a worker holds for it at most."""
+
+
+T = TypeVar("T", bound=Work)
+
+
 @dataclass(frozen=True)
-class Bundle:
+class Bundle(Generic[T]):
     """Tasks of one series that share one reading of its bars."""
 
     series: Series
-    tasks: tuple[Task, ...]
+    tasks: tuple[T, ...]
 
     @property
     def seconds(self) -> float:
@@ -42,7 +66,7 @@ class Bundle:
         return max(task.memory for task in self.tasks)
 
 
-def bundle(tasks: Iterable[Task], *, cpus: int) -> list[Bundle]:
+def bundle(tasks: Iterable[T], *, cpus: int) -> list[Bundle[T]]:
     """Pack tasks of one series into bundles, longest bundle first.
 
     A bundle is kept so short that every CPU gets several of them, and no longer than half a minute of fits; a task
@@ -58,8 +82,8 @@ def bundle(tasks: Iterable[Task], *, cpus: int) -> list[Bundle]:
     return sorted(bundles, key=lambda one: -one.seconds)
 
 
-def _pack(tasks: Iterable[Task], limit: float) -> Iterator[tuple[Task, ...]]:
-    part: list[Task] = []
+def _pack(tasks: Iterable[T], limit: float) -> Iterator[tuple[T, ...]]:
+    part: list[T] = []
     for task in tasks:
         if part and sum(one.seconds for one in part) + task.seconds > limit:
             yield tuple(part)
@@ -69,12 +93,12 @@ def _pack(tasks: Iterable[Task], limit: float) -> Iterator[tuple[Task, ...]]:
         yield tuple(part)
 
 
-def singles(tasks: Iterable[Task]) -> list[Bundle]:
+def singles(tasks: Iterable[T]) -> list[Bundle[T]]:
     """Return bundles of one task, longest first."""
     return sorted((Bundle(task.series[0], (task,)) for task in tasks), key=lambda one: -one.seconds)
 
 
-def by_series(tasks: Iterable[Task]) -> list[Bundle]:
+def by_series(tasks: Iterable[Task]) -> list[Bundle[Task]]:
     """Return a bundle for every series, with the pooled tasks that need it.
 
     There a task names this series only: what travels stays as long as the series, not as their square.
@@ -87,7 +111,7 @@ def by_series(tasks: Iterable[Task]) -> list[Bundle]:
     return [Bundle(series, tuple(own)) for series, own in ordered]
 
 
-def sized(bundles: Sequence[Bundle], capacity: Capacity, *, cpus_per_task: int | None) -> dict[int, list[Bundle]]:
+def sized(bundles: Sequence[Bundle[T]], capacity: Capacity, *, cpus_per_task: int | None) -> dict[int, list[Bundle[T]]]:
     """Return the bundles by the CPUs that each gets, in at most `SIZE_CLASSES` groups, most CPUs first.
 
     Where there are few bundles for many CPUs, long ones get several, as threads; `cpus_per_task` (None: as the plan
@@ -98,12 +122,12 @@ def sized(bundles: Sequence[Bundle], capacity: Capacity, *, cpus_per_task: int |
     wanted = [_cpus(one, fair, capacity, cpus_per_task) for one in bundles]
     distinct = sorted(set(wanted))
     kept = {distinct[round(step * (len(distinct) - 1) / (SIZE_CLASSES - 1))] for step in range(SIZE_CLASSES)}
-    groups: dict[int, list[Bundle]] = {}
+    groups: dict[int, list[Bundle[T]]] = {}
     for one, cpus in zip(bundles, wanted, strict=True):
         groups.setdefault(min(size for size in kept if size >= cpus), []).append(one)
     return dict(sorted(groups.items(), reverse=True))
 
 
-def _cpus(one: Bundle, fair: float, capacity: Capacity, cpus_per_task: int | None) -> int:
+def _cpus(one: Bundle[Any], fair: float, capacity: Capacity, cpus_per_task: int | None) -> int:
     threads = cpus_per_task or (int(one.seconds / fair) if fair else 1)
     return max(1, min(max(threads, math.ceil(one.memory / capacity.memory_a_cpu)), capacity.node_cpus))

@@ -1,13 +1,15 @@
 """Checks before any training: versions, input, store and memory, here and on every node of a cluster."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 from uuid import uuid4
 
 import psutil
 
+from job.bundles import Work
 from job.cluster import ask_nodes, running
 from job.config import Config, DataSettings
 from job.environment import ENGINE_LIBRARIES, versions
@@ -28,7 +30,15 @@ class Finding:
     text: str
 
 
-def check_nodes(job: Job, plan: Plan) -> None:
+class Planned(Protocol):
+    """What is to be done, as far as nodes are asked whether they could."""
+
+    @property
+    def tasks(self) -> Sequence[Work]:
+        """Of these the first tells which input a node must be able to open."""
+
+
+def check_nodes(job: Job, plan: Planned) -> None:
     """Make sure that every node sees the store and the input, and runs the driver's versions.
 
     Raises:
@@ -38,7 +48,7 @@ def check_nodes(job: Job, plan: Plan) -> None:
         raise ConfigError("; ".join(bad))
 
 
-def node_findings(job: Job, plan: Plan) -> dict[str, list[str]]:
+def node_findings(job: Job, plan: Planned) -> dict[str, list[str]]:
     """Return what is wrong on each node, by its name; empty lists where all is well."""
     token = f"runs/{job.run_id}.probe"
     store = job.store()

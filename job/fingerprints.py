@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from job.config import DataSettings, ModelSpec, TradingSettings
 from job.environment import code_digest, versions
+from job.keys import Key
 from job.learning.estimators import ALGORITHMS
 from job.paths import shown
 from job.sources import Series
@@ -20,6 +21,9 @@ DEFINITIONS: Final = {"samples": 1, "split": 1, "training": 1}
 `samples`: resampling, filling, segments, warm-up. `split`: folds, holdout, purge, thinning of pools. `training`:
 scaling, shrinking, scores.
 """
+
+PREDICTIONS: Final = 1
+"""Version of what a file of predictions holds, given a model and bars; raised whenever that changes."""
 
 DECISIVE: Final = ("max_fill", "min_coverage", "gaps", "start", "lookback_days")
 """Settings of the data that decide which of a series' bars become samples."""
@@ -46,9 +50,6 @@ def fingerprint(
         max_samples: of a pooled model, which may be thinned to it.
         trading: adds scores to a version's metadata, so a version without them is another; None changes no fingerprint.
     """
-    decisive = {*DECISIVE}
-    if data.lookback_days is not None:  # days that count back from `end` may begin elsewhere on the same bars
-        decisive.add("end")
     return _digest(
         {
             "spec": spec.model_dump(mode="json"),
@@ -57,13 +58,32 @@ def fingerprint(
             "algorithm_version": ALGORITHMS[spec.algorithm].version,
             "definitions": DEFINITIONS,
             "timeframe": timeframe,
-            "bars": data.model_dump(mode="json", include=decisive),
+            "bars": _decisive(data),
             "content": content,
             "max_samples": max_samples,
             "libraries": {name: number for name, number in versions(spec.engine).items() if name != "code"},
             **({"trading": trading.model_dump(mode="json")} if trading else {}),
         }
     )
+
+
+def prediction_fingerprint(model: Key, version: str, data: DataSettings) -> str:
+    """Return the SHA-256 of everything but the bars that decides what a version predicts for a series."""
+    return _digest(
+        {
+            "model": [model.exchange, model.symbol, model.timeframe, model.model_type, version],
+            "features": {name: feature.version for name, feature in FEATURES.items()},
+            "definitions": {"samples": DEFINITIONS["samples"], "predictions": PREDICTIONS},
+            "bars": _decisive(data),
+            "libraries": {name: number for name, number in versions().items() if name != "code"},
+        }
+    )
+
+
+def _decisive(data: DataSettings) -> dict[str, Any]:
+    """Return the settings that decide which of a series' bars count; with days that are counted back, from where."""
+    decisive = {*DECISIVE} if data.lookback_days is None else {*DECISIVE, "end"}
+    return data.model_dump(mode="json", include=decisive)
 
 
 def pooled_content(digests: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from job.keys import Key
 from job.store import SUMMARY_SCORES, Summary, key_of, summarise
 
-Status = Literal["trained", "current", "failed"]
+Status = Literal["trained", "predicted", "current", "failed"]
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,18 @@ def resolve_output(path: str, *, chosen: bool) -> str:
     return str(Path.home() / "models")
 
 
+def apart(output: str, *others: str) -> str:
+    """Return `output` if it lies in none of the `others`, where what is written would be taken for what is read.
+
+    Raises:
+        ConfigError: naming the place that it lies in.
+    """
+    for other in others:
+        if f"{shown(output).rstrip('/')}/".startswith(f"{shown(other).rstrip('/')}/"):
+            raise ConfigError(f"output {output} lies in {shown(other)}, which is read: give another folder or URL")
+    return output
+
+
 def shown(url: str) -> str:
     """URL for messages and records: local files as plain paths, no user, password or query, where secrets may stand."""
     return without_query(re.sub(r"(?<=://)[^/@]*@", "", url)).removeprefix("file://")

@@ -1,6 +1,8 @@
 """THE PAGE TO READ FIRST: bars flow through one Ray Dataset and come out as committed models.
 
     bundles of tasks → load_bars → prepare_samples → train_models → outcomes
+    bundles of tasks → read_bars → prepare_features → predict_models → files of predictions, outcomes
+    bundles of tasks → read_bars → pair_samples → compare_rows → outcomes of two versions each
 
 Two groupings share the steps. Partition-aligned (a model a series): the bars of a series are read whole by one task,
 so grouping them by timeframe needs no shuffle. Pooled (a model over many series): samples are made series by series,
@@ -10,21 +12,26 @@ then `groupby(...).map_groups(...)` brings each model's rows together.
 import logging
 import pickle
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import pyarrow as pa
 import ray.data
 from ray.data import DataContext, Dataset
 from ray.exceptions import RayError
 
-from job.bundles import Bundle, Capacity, bundle, by_series, singles, sized
-from job.keys import Key
+from job.bundles import Bundle, Capacity, T, bundle, by_series, singles, sized
+from job.compared import Compared, ComparisonTask
+from job.keys import POOLED, Key
 from job.outcomes import Outcome, current
 from job.planning import Task, content_of, known_version
-from job.runs.rounds import Deaths, in_rounds
+from job.predictions import Predicted, PredictionTask
+from job.runs.rounds import MAX_ATTEMPTS, Deaths, in_rounds, not_begun
+from job.sources import Series
+from job.worker.comparing import GROUP, compare_group, compare_rows, pair_samples
 from job.worker.pooling import (
     GROUP_COLUMNS,
     Cap,
@@ -35,10 +42,12 @@ from job.worker.pooling import (
     sample_times,
     train_group,
 )
+from job.worker.predicting import predict_models, prepare_features, read_bars
 from job.worker.rows import Job
 from job.worker.steps import load_bars, prepare_samples, stored, train_models
 
 log = logging.getLogger("job")
+Kind = TypeVar("Kind", Outcome, Predicted, Compared)
 
 ROUNDING: Final = 0.999
 """Keeps the shares of all CPUs from adding up to more than their node has."""
@@ -70,14 +79,19 @@ def train_round(tasks: Sequence[Task], job: Job, *, capacity: Capacity) -> Itera
             log.warning("round %d ended early: %s", job.round, " ".join(str(error).split()))
 
 
-def train_aligned(bundles: Sequence[Bundle], job: Job, capacity: Capacity) -> Iterator[Outcome]:
-    """Train models whose series are read whole by one task: no shuffle. Bundles of one size share a chain."""
+def train_aligned(bundles: Sequence[Bundle[Task]], job: Job, capacity: Capacity) -> Iterator[Outcome]:
+    """Train models whose series are read whole by one task: no shuffle."""
     groups = sized(bundles, capacity, cpus_per_task=job.cpus_per_task)
-    first, *others = [chain_of(own, replace(job, cpus=cpus), capacity) for cpus, own in groups.items()]
-    yield from outcomes_of(first.union(*others) if others else first)
+    yield from outcomes_of(united(groups, job, partial(trained_models, capacity=capacity)), Outcome)
 
 
-def chain_of(bundles: Sequence[Bundle], job: Job, capacity: Capacity) -> Dataset:
+def united(groups: Mapping[int, Sequence[Bundle[T]]], job: Job, chain: Callable[..., Dataset]) -> Dataset:
+    """Return one Dataset of outcomes of a chain for each group, whose bundles get as many CPUs each as its key says."""
+    first, *others = [chain(bundles, replace(job, cpus=cpus)) for cpus, bundles in groups.items()]
+    return first.union(*others) if others else first
+
+
+def trained_models(bundles: Sequence[Bundle[Task]], job: Job, *, capacity: Capacity) -> Dataset:
     """Return the Dataset of outcomes of bundles that all get `job.cpus` CPUs and the memory that goes with them."""
     step = remote_options(job, capacity)
     return (
@@ -105,8 +119,87 @@ def train_pooled(tasks: Sequence[Task], job: Job, capacity: Capacity) -> Iterato
         loaded_bars(by_series(left), job, step, whole_groups=False)
         .map_batches(partial(flat_samples, job=job, caps=caps), batch_size=None, **step)
         .groupby(list(GROUP_COLUMNS), num_partitions=len(left))
-        .map_groups(partial(train_group, job=groups, members=members), **remote_options(groups, capacity))
+        .map_groups(partial(train_group, job=groups, members=members), **remote_options(groups, capacity)),
+        Outcome,
     )
+
+
+def predict(tasks: Sequence[PredictionTask], job: Job, *, capacity: Capacity) -> Iterator[Predicted]:
+    """Write every task's file of predictions and yield one outcome each; what dead workers left runs again, alone."""
+    left = {task.key: task for task in tasks}
+    with hearing_of_deaths() as said:
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            again = [replace(task, attempt=attempt) for task in left.values()]
+            bundles = bundle(again, cpus=capacity.cpus) if attempt == 1 else singles(again)
+            groups = sized(bundles, capacity, cpus_per_task=job.cpus_per_task or 1)
+            for outcome in outcomes_of(united(groups, job, partial(predictions, capacity=capacity)), Predicted):
+                del left[outcome.key]
+                yield outcome
+            if not left:
+                return
+            death = not_begun(said())
+    yield from (Predicted.failed(task, death) for task in left.values())
+
+
+def predictions(bundles: Sequence[Bundle[PredictionTask]], job: Job, *, capacity: Capacity) -> Dataset:
+    """Return the Dataset of outcomes of bundles whose files of predictions are written by the way."""
+    step = remote_options(job, capacity)
+    return (
+        loaded_bars(bundles, job, step, whole_groups=True, load=read_bars)
+        .map_batches(partial(prepare_features, job=job), batch_size=None, **step)
+        .map_batches(partial(predict_models, job=job), batch_size=None, **step)
+    )
+
+
+def compare(tasks: Sequence[ComparisonTask], job: Job, *, capacity: Capacity) -> Iterator[Compared]:
+    """Compare two versions of every model and yield one outcome each; what dead workers left runs again, alone."""
+    left = {task.key: task for task in tasks}
+    with hearing_of_deaths() as said:
+        for number in range(1, MAX_ATTEMPTS + 1):
+            this = replace(job, round=number)
+            parts = [list(left.values())] if number == 1 else [[task] for task in left.values()]
+            for part in parts:
+                try:
+                    for outcome in compare_round(part, this, capacity):
+                        del left[outcome.key]
+                        yield outcome
+                except RayError as error:
+                    log.warning("round %d ended early: %s", number, " ".join(str(error).split()))
+            if not left:
+                return
+        death = not_begun(said())
+    yield from (Compared.failed(task, death) for task in left.values())
+
+
+def compare_round(tasks: Sequence[ComparisonTask], job: Job, capacity: Capacity) -> Iterator[Compared]:
+    """Start every task once: models of one series without a shuffle, pooled ones with one that joins their series."""
+    step = remote_options(job, capacity)
+    aligned = [task for task in tasks if task.key.exchange != POOLED]
+    pooled = [task for task in tasks if task.key.exchange == POOLED]
+    chains: list[Dataset] = []
+    if aligned:
+        pairs = paired_samples(aligned, job, step, whole_groups=True)
+        chains.append(pairs.map_batches(partial(compare_rows, job=job), batch_size=None, **step))
+    if pooled:
+        members = {task.key: frozenset(map(str, task.series)) for task in pooled}
+        groups = paired_samples(pooled, job, step, whole_groups=False).groupby(GROUP, num_partitions=len(pooled))
+        chains.append(groups.map_groups(partial(compare_group, job=job, members=members), **step))
+    for chain in chains:
+        yield from outcomes_of(chain, Compared)
+
+
+def paired_samples(
+    tasks: Sequence[ComparisonTask], job: Job, step: Mapping[str, Any], *, whole_groups: bool
+) -> Dataset:
+    """Return a Dataset with one row of samples, scored by both versions, for each task and series."""
+    needed: dict[Series, list[ComparisonTask]] = {}
+    for task in tasks:
+        for series in task.series:
+            needed.setdefault(series, []).append(replace(task, series=(series,)))
+    bundles = [Bundle(series, tuple(own)) for series, own in needed.items()]
+    longest_first = sorted(bundles, key=lambda one: -one.seconds)
+    bars = loaded_bars(longest_first, job, step, whole_groups=whole_groups, load=read_bars)
+    return bars.map_batches(partial(pair_samples, job=job), batch_size=None, **step)
 
 
 def with_digests(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> list[Task]:
@@ -135,10 +228,17 @@ def sample_caps(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> dic
     return caps_of(rows, job.config.model_trainer, expected=sum(len(task.series) for task in tasks))
 
 
-def loaded_bars(bundles: Sequence[Bundle], job: Job, step: Mapping[str, Any], *, whole_groups: bool) -> Dataset:
+def loaded_bars(
+    bundles: Sequence[Bundle[Any]],
+    job: Job,
+    step: Mapping[str, Any],
+    *,
+    whole_groups: bool,
+    load: Callable[..., Iterator[pa.Table]] = load_bars,
+) -> Dataset:
     """Return a Dataset with one row of bars a bundle."""
     found = dataset(bundles, job, whole_groups=whole_groups)
-    return found.map_batches(partial(load_bars, job=job), batch_size=None, **step)
+    return found.map_batches(partial(load, job=job), batch_size=None, **step)
 
 
 @contextmanager
@@ -166,7 +266,7 @@ def hearing_of_deaths() -> Iterator[Deaths]:
         witness.setLevel(level)
 
 
-def dataset(bundles: Sequence[Bundle], job: Job, *, whole_groups: bool) -> Dataset:
+def dataset(bundles: Sequence[Bundle[Any]], job: Job, *, whole_groups: bool) -> Dataset:
     """Return the Dataset of a run's bundles, one block each, in the given order.
 
     With a target block size of one byte every row a step yields is a block of its own, so that a model's whole group
@@ -200,7 +300,7 @@ def remote_options(job: Job, capacity: Capacity) -> dict[str, Any]:
     }
 
 
-def outcomes_of(outcomes: Dataset) -> Iterator[Outcome]:
+def outcomes_of(outcomes: Dataset, kind: type[Kind]) -> Iterator[Kind]:
     """Run a Dataset and yield its outcomes as they arrive; where no more are wanted, its tasks are ended.
 
     Blocks are taken as they are: `iter_rows` fetches ahead in threads that outlive it, and Ray ends a process of which
@@ -209,4 +309,4 @@ def outcomes_of(outcomes: Dataset) -> Iterator[Outcome]:
     for blocks in outcomes.iter_internal_ref_bundles():
         for table in ray.get(blocks.block_refs):
             if table.num_rows:
-                yield from map(Outcome.from_json, table.column("outcome").to_pylist())
+                yield from map(kind.from_json, table.column("outcome").to_pylist())

@@ -160,7 +160,7 @@ def _groups(
 
 
 def _task(key: Key, spec: ModelSpec, series: tuple[Series, ...], config: Config) -> Task:
-    available = sum(_rows(one, key.timeframe, config.data) for one in series)
+    available = sum(rows_of(one, key.timeframe, config.data) for one in series)
     pooled = key.exchange == POOLED
     most = config.model_trainer.max_samples
     rows = min(available, most) if pooled else available
@@ -171,7 +171,7 @@ def _task(key: Key, spec: ModelSpec, series: tuple[Series, ...], config: Config)
     return Task(key=key, spec=spec, series=series, rows=rows, seconds=seconds, memory=memory, capped=capped)
 
 
-def _rows(series: Series, timeframe: str, data: DataSettings) -> int:
+def rows_of(series: Series, timeframe: str, data: DataSettings) -> int:
     """Estimate the bars of `timeframe` that a series gives in the settings' date range."""
     source = duration_us(series.timeframe or data.timeframe or ASSUMED_TIMEFRAME)
     span = expected_rows(series) * source

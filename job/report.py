@@ -21,6 +21,7 @@ from job.runs.running import Watcher
 
 log = logging.getLogger("job")
 
+LineOf = Callable[[Outcome, str], tuple[int, str]]
 MOST_ROWS: Final = 40
 """Tables of single models stop here; the run record has them all."""
 
@@ -44,8 +45,12 @@ def configure_logging(level: str) -> None:
 
 
 @contextmanager
-def watching(total: int) -> Iterator[Watcher]:
-    """Give a function that shows each outcome: on a progress bar if stderr is a terminal, else as a log line."""
+def watching(total: int, *, doing: str = "training", line_of: LineOf | None = None) -> Iterator[Watcher]:
+    """Give a function that shows each outcome: on a progress bar if stderr is a terminal, else as a log line.
+
+    `line_of` gives an outcome's log level and text; by default those of a model that was trained.
+    """
+    line_of = line_of or _line
     console = Console(stderr=True)
     if not console.is_terminal:
         done = 0
@@ -53,14 +58,14 @@ def watching(total: int) -> Iterator[Watcher]:
         def line(outcome: Outcome) -> None:
             nonlocal done
             done += 1
-            log.log(*_line(outcome, f"{done}/{total} "))
+            log.log(*line_of(outcome, f"{done}/{total} "))
             for text in _trace(outcome):
                 log.error(text)
 
         yield line
         return
     columns = (
-        TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
+        TextColumn(doing), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
         TimeRemainingColumn(), TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
     )  # fmt: skip
     with Progress(*columns, console=console, transient=True) as progress:
@@ -69,7 +74,7 @@ def watching(total: int) -> Iterator[Watcher]:
         def advance(outcome: Outcome) -> None:
             progress.update(bar, advance=1, description=str(outcome.key))
             if outcome.status == "failed":
-                for text in (_line(outcome)[1], *_trace(outcome)):
+                for text in (line_of(outcome, "")[1], *_trace(outcome)):
                     progress.console.print(Text(text, style="red"), soft_wrap=True)
 
         yield advance
@@ -82,7 +87,7 @@ def to_do(plan: Plan) -> str:
     return f"{plan.total} models: {', '.join(f'{count} {what}' for what, count in parts.items() if count) or 'none'}"
 
 
-def _line(outcome: Outcome, prefix: str = "") -> tuple[int, str]:
+def _line(outcome: Outcome, prefix: str) -> tuple[int, str]:
     """Return the log level and text for an outcome."""
     if outcome.error is not None:
         return logging.ERROR, f"{prefix}failed {outcome.key}: {outcome.error['message']}"

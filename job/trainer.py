@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from job.config import Config, load_config, merge
 from job.errors import ConfigError, StoreError
@@ -19,7 +19,12 @@ from job.runs.running import run
 from job.store import Store, keys, load
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
     from job.training_data import ModelConfig, TrainingData
+
+Frame = TypeVar("Frame", "pl.DataFrame", "pd.DataFrame")
 
 TARGET_KEYS: Final = {
     "symbol": "data.symbols",
@@ -114,6 +119,8 @@ class RayModelTrainer:
     ) -> tuple[Any, Any]:
         """Return (model, scaler) of a stored version, both plain scikit-learn objects.
 
+        `version` is `latest`, `champion`, `challenger`, a version, or the id of the run that made it.
+
         Raises:
             StoreError: there is no such model, several series have one and none was named (they are listed), or the
                 artefact must not be loaded.
@@ -122,6 +129,43 @@ class RayModelTrainer:
         key = _find_key(store, model_type, timeframe, symbol, exchange)
         model, scaler, _ = load(store, key, version, allow_pickle=allow_pickle)
         return model, scaler
+
+    def predict(
+        self,
+        bars: Frame,
+        model_type: str,
+        timeframe: str,
+        *,
+        symbol: str | None = None,
+        exchange: str | None = None,
+        version: str = "latest",
+        allow_pickle: bool = False,
+    ) -> Frame:
+        """Predict bars of one series with one stored model, in this process.
+
+        Args:
+            bars: pandas or Polars, with columns named as files may have them (`timestamp`, `open`, …; in pandas the
+                time may be the index), of the model's timeframe or a finer one; those that come first warm up.
+            model_type: of the model.
+            timeframe: of the model.
+            symbol: of the model, as for `load_model`.
+            exchange: of the model.
+            version: `latest`, an alias, a version, or the run that made it.
+            allow_pickle: load a `.pkl` model, which can run any code.
+
+        Returns:
+            A frame of the same library, one row a closed bar past warm-up: exchange, symbol, timeframe, model_type,
+            timestamp, available_at, probability_down, probability_up, prediction, version.
+
+        Raises:
+            StoreError: as for `load_model`; or the model's features are not those of this release.
+            DataError: the bars cannot be understood, or none is past warm-up.
+        """
+        from job.frames import predict_frame  # noqa: PLC0415 - brings pandas and scikit-learn
+
+        store = self._store()
+        key = _find_key(store, model_type, timeframe, symbol, exchange)
+        return predict_frame(bars, store, key, self._config.data, version=version, allow_pickle=allow_pickle)
 
     def training_data(self, model_type: str, timeframe: str, target: Mapping[str, Any] | None = None) -> "TrainingData":
         """Return the features and labels that the model of one series would be trained on, made in this process."""

@@ -10,6 +10,7 @@ import pandas as pd
 import polars as pl
 
 from job.config import Config, ModelSettings, ModelSpec, load_config, overlay
+from job.definitions import CALLER
 from job.environment import versions
 from job.errors import ConfigError, TrainingError
 from job.keys import Key
@@ -108,7 +109,7 @@ def train_on(model: ModelConfig, data: TrainingData, config: Config) -> Outcome:
     )
     samples = _samples(model, data, spec)
     task = Task(key=key, spec=spec, series=(), rows=samples.height, seconds=0.0, memory=0)
-    stats = {"definition": spec.label.definition(), "source": "caller", "column": model.target_column}
+    stats = {"definition": spec.label.definition(), "source": CALLER, "column": model.target_column}
     prepared = Prepared(task, None, {"used": samples.height}, stats)
     return commit_version(prepared, samples, _job(config))
 

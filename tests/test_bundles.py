@@ -17,14 +17,14 @@ GIB = 2**30
 CAPACITY = Capacity(cpus=16, node_cpus=16, memory_a_cpu=GIB)
 
 
-def bundle_of(seconds: float, memory: int = GIB // 2) -> Bundle:
+def bundle_of(seconds: float, memory: int = GIB // 2) -> Bundle[Task]:
     series = Series("binance", "A", "1m", ())
     task = Task(key=Key("binance", "A", "1m", "analyst"), spec=SPEC, series=(series,), rows=1, seconds=seconds,
                 memory=memory)  # fmt: skip
     return Bundle(series, (task,))
 
 
-def sizes(bundles: list[Bundle], capacity: Capacity = CAPACITY, cpus_per_task: int | None = None) -> list[int]:
+def sizes(bundles: list[Bundle[Task]], capacity: Capacity = CAPACITY, cpus_per_task: int | None = None) -> list[int]:
     groups = sized(bundles, capacity, cpus_per_task=cpus_per_task)
     return [next(size for size, own in groups.items() if any(one is this for one in own)) for this in bundles]
 

@@ -26,6 +26,7 @@ from job.config import Config, load_config
 from job.keys import Key
 from job.outcomes import Outcome
 from job.pipeline import train_aligned
+from job.planning import Task
 from job.runs.record import RunRecord
 from job.runs.running import run
 from job.store import Store, keys, listed_versions, load, read_catalogue
@@ -379,7 +380,7 @@ def test_bundles_of_several_sizes_run_side_by_side_and_give_the_same_models(
 ) -> None:
     """Some bundles get both CPUs, as threads, the others one: a chain each."""
 
-    def by_kind(one: Bundle, *_: object) -> int:
+    def by_kind(one: Bundle[Task], *_: object) -> int:
         return 2 if one.tasks[0].key.timeframe == "1m" else 1
 
     monkeypatch.setattr(bundles, "_cpus", by_kind)

@@ -204,7 +204,7 @@ def test_the_latest_version_is_the_one_of_the_latest_run(memory: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "version", ["champion", f"../BTC%2FUSDT%3AUSDT/{VERSION}", "analyst_1h_20200101_000000_ffffff", ""]
+    "version", ["Champion", f"../BTC%2FUSDT%3AUSDT/{VERSION}", "analyst_1h_20200101_000000_ffffff", ""]
 )
 def test_an_unknown_version_is_refused_with_the_known_ones(memory: Store, version: str) -> None:
     commit_one(memory)

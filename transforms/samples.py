@@ -1,4 +1,4 @@
-"""Samples: features and label of one series at one timeframe, one row a bar that can be learnt from."""
+"""Samples: features and label of one series at one timeframe, one row a bar that can be learnt from, or predicted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,6 +50,17 @@ class Samples:
     label_stats: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Unlabelled:
+    """Result of `make_features`: `frame` has timestamp, available_at and a Float32 column a feature.
+
+    `counts` are those of `Samples`; `no_label` is 0.
+    """
+
+    frame: pl.DataFrame
+    counts: dict[str, int]
+
+
 def make_samples(
     bars: pl.DataFrame,
     *,
@@ -77,25 +88,68 @@ def make_samples(
     )
     segmented = segment(joined.bars, timeframe=timeframe, max_fill=max_fill, gaps=gaps)
     labelled = label.apply(add_features(segmented, features), timeframe)
-    judged = labelled.with_columns(state=_state(labelled, features))
-    first = 0 if start is None else int(judged["timestamp"].search_sorted(pl.Series([start], dtype=TIME))[0])
-    span = judged.slice(first)
-    available_at = (pl.col("timestamp") + pl.duration(microseconds=duration_us(timeframe))).alias("available_at")
-    used = pl.col("state") == "used"
+    state = _state(labelled, features, warmup=warmup_bars(features), unlabelled=pl.col("label").is_null())
+    span = _from(labelled.with_columns(state=state), start)
+    columns = ("timestamp", "available_at", "label", "label_end", *features)
     if market:
-        known = [pl.when(used).then(name).alias(name) for name in ("label", "label_end")]
+        known = [pl.when(pl.col("state") == "used").then(name).alias(name) for name in ("label", "label_end")]
         span = span.with_columns(*known, complete=pl.col("state").is_in(["no_label", "used"]))
-        frame = span.select("timestamp", available_at, "label", "label_end", *features, *MARKET)
+        frame = _closed(span, timeframe).select(*columns, *MARKET)
     else:
-        frame = span.filter(used).select("timestamp", available_at, "label", "label_end", *features)
+        frame = _used(span, timeframe).select(*columns)
     return Samples(frame, joined.counts | _counts(span), _label_stats(label, span, timeframe))
 
 
-def _state(labelled: pl.DataFrame, features: Sequence[str]) -> pl.Expr:
+def make_features(
+    bars: pl.DataFrame,
+    *,
+    source: str,
+    timeframe: str,
+    offset_us: int,
+    features: Sequence[str],
+    max_fill: int,
+    min_coverage: float,
+    gaps: Gaps,
+    start: datetime | None,
+) -> Unlabelled:
+    """Turn clean bars of `source` into the features of every bar of `timeframe` that can be predicted.
+
+    These are the finished, valid bars past the long warm-up, so that where the bars begin makes no difference above
+    1e-9; whether a label is known, or ever will be, does not matter. Bars before `start` warm the features up.
+
+    Raises:
+        ValueError: as `make_samples`.
+    """
+    joined = resample(
+        bars, source=source, timeframe=timeframe, offset_us=offset_us, min_coverage=min_coverage, gaps=gaps
+    )
+    featured = add_features(segment(joined.bars, timeframe=timeframe, max_fill=max_fill, gaps=gaps), features)
+    state = _state(featured, features, warmup=warmup_bars(features, exact=True), unlabelled=pl.lit(value=False))
+    span = _from(featured.with_columns(state=state), start)
+    frame = _used(span, timeframe).select("timestamp", "available_at", *features)
+    return Unlabelled(frame, joined.counts | _counts(span))
+
+
+def _from(judged: pl.DataFrame, start: datetime | None) -> pl.DataFrame:
+    """Return the rows at or after `start`."""
+    first = 0 if start is None else int(judged["timestamp"].search_sorted(pl.Series([start], dtype=TIME))[0])
+    return judged.slice(first)
+
+
+def _used(span: pl.DataFrame, timeframe: str) -> pl.DataFrame:
+    """Return the rows that are used, with the time at which their bar closed."""
+    return _closed(span.filter(pl.col("state") == "used"), timeframe)
+
+
+def _closed(span: pl.DataFrame, timeframe: str) -> pl.DataFrame:
+    """Add the time at which a row's bar closed."""
+    return span.with_columns(available_at=pl.col("timestamp") + pl.duration(microseconds=duration_us(timeframe)))
+
+
+def _state(rows: pl.DataFrame, features: Sequence[str], *, warmup: int, unlabelled: pl.Expr) -> pl.Expr:
     """What becomes of each row, one of `_STATES`."""
-    cold = pl.Series(positions(labelled["segment"]) < warmup_bars(features))
+    cold = pl.Series(positions(rows["segment"]) < warmup)
     finite = pl.all_horizontal(pl.lit(value=True), *(pl.col(name).is_finite() for name in features))
-    unlabelled = pl.col("label").is_null()
     state = {name: pl.lit(name, dtype=_STATES) for name in _STATES.categories}
     return (
         pl.when("filled")

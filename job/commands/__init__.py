@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from job.commands import models, synth, training
+from job.commands import compare, models, predict, synth, training
 from job.commands.options import EPILOG
 from job.errors import JobError
 from job.report import configure_logging, log
@@ -37,7 +37,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(metavar="command", required=True)
-    for group in (training, models, synth):
+    for group in (training, predict, models, compare, synth):
         group.register(commands)
     named = arguments and (not arguments[0].startswith("-") or arguments[0] in {"-h", "--help"})
     return parser.parse_args(arguments if named else ["train", *arguments])

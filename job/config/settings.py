@@ -223,6 +223,13 @@ class StorageSettings(_Section):
     lease_s: float = Field(default=120.0, ge=1, le=86_400)
 
 
+class PromotionSettings(_Section):
+    """When `compare --promote` moves the champion: `better` significantly, or `fresher` and not significantly worse."""
+
+    policy: Literal["better", "fresher"] = "better"
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+
+
 class ModelSpec(_Section):
     """Everything that determines a model, given its bars."""
 
@@ -248,6 +255,7 @@ class Config(_Section):
     data: DataSettings = DataSettings()
     model_trainer: TrainerSettings = TrainerSettings()
     storage: StorageSettings = StorageSettings()
+    promotion: PromotionSettings = PromotionSettings()
 
     def model_specs(self) -> Iterator[tuple[str, str, ModelSpec]]:
         """Yield (model type, timeframe, spec) of every model that a series gets; on the driver only.

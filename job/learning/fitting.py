@@ -22,6 +22,8 @@ from job.learning.splits import Fold, IntArray
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int8]
 
+BLAS_ROWS: Final = 64
+"""More rows than any BLAS multiplies at a time."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -88,8 +90,15 @@ def predict_proba(
 
 
 def probability_of_up(model: ClassifierMixin, scaled: Matrix) -> FloatArray:
-    """Return the probability of class 1 as contiguous float64."""
-    return np.ascontiguousarray(model.predict_proba(scaled)[:, 1], dtype=np.float64)
+    """Return the probability of class 1 as contiguous float64, of the same bits whatever other rows there are.
+
+    BLAS takes rows by the block, and what is left at the end by instructions that round otherwise: linear models get
+    rows of zeros to end with, by column as all matrices here.
+    """
+    rows = len(scaled)
+    if isinstance(model, LogisticRegression):
+        scaled = np.asfortranarray(np.pad(scaled, ((0, BLAS_ROWS), (0, 0))))
+    return np.ascontiguousarray(model.predict_proba(scaled)[:rows, 1], dtype=np.float64)
 
 
 def evaluate(rows: Rows, fold: Fold, spec: ModelSpec, *, n_jobs: int) -> Evaluated:

@@ -29,13 +29,17 @@ class OtherRun:
 
 def other_runs(store: Store, own: str, *, lease_s: float) -> list[OtherRun]:
     """Return the runs that have begun and not ended, oldest first; log those that are alive."""
-    marked = [path for path in store.list("runs") if path.endswith(MARKER)]
-    ids = [path.removeprefix("runs/").removesuffix(MARKER) for path in marked]
-    runs = [_other_run(store, run_id, lease_s) for run_id in ids if run_id != own]
+    runs = [one for one in open_runs(store, lease_s=lease_s) if one.run_id != own]
     for run in runs:
         if run.live:
             log.warning("run %s is writing to %s, too: both will commit what they train", run.run_id, store.url)
     return runs
+
+
+def open_runs(store: Store, *, lease_s: float) -> list[OtherRun]:
+    """Return all runs that have begun and not ended, oldest first."""
+    marked = [path for path in store.list("runs") if path.endswith(MARKER)]
+    return [_other_run(store, path.removeprefix("runs/").removesuffix(MARKER), lease_s) for path in marked]
 
 
 def sweep(store: Store, own: str, others: Iterable[OtherRun], *, at_end: bool = False) -> int:

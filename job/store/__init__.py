@@ -1,5 +1,17 @@
 """Versions of models on any fsspec URL: written whole, committed last, checked before they are loaded."""
 
+from job.store.aliases import (
+    ALIASES,
+    Alias,
+    Aliases,
+    ConflictError,
+    Decision,
+    history,
+    read_aliases,
+    read_all_aliases,
+    roll_back,
+    set_alias,
+)
 from job.store.artefacts import FORMATS
 from job.store.catalogue import (
     CATALOGUE,
@@ -9,13 +21,16 @@ from job.store.catalogue import (
     keys,
     read_catalogue,
     rebuild,
+    refresh,
     short_fingerprint,
     summarise,
     versions,
     write_catalogue,
 )
+from job.store.comparisons import overlapping, write_comparison
 from job.store.files import ExistingFileError, MissingFileError, Store
 from job.store.listings import forget_listing, read_listings, write_listing
+from job.store.predictions import Footer, read_footers, write_predictions
 from job.store.versions import (
     LATEST,
     DamagedMetadataError,
@@ -27,16 +42,24 @@ from job.store.versions import (
     load,
     new_run_id,
     read_metadata,
+    resolve_version,
+    verify,
     version_name,
 )
 
 __all__ = [
+    "ALIASES",
     "CATALOGUE",
     "FORMATS",
     "LATEST",
     "SUMMARY_SCORES",
+    "Alias",
+    "Aliases",
+    "ConflictError",
     "DamagedMetadataError",
+    "Decision",
     "ExistingFileError",
+    "Footer",
     "Listed",
     "MissingFileError",
     "Store",
@@ -44,20 +67,32 @@ __all__ = [
     "commit",
     "find_version",
     "forget_listing",
+    "history",
     "key_of",
     "keys",
     "list_versions",
     "listed_versions",
     "load",
     "new_run_id",
+    "overlapping",
+    "read_aliases",
+    "read_all_aliases",
     "read_catalogue",
+    "read_footers",
     "read_listings",
     "read_metadata",
     "rebuild",
+    "refresh",
+    "resolve_version",
+    "roll_back",
+    "set_alias",
     "short_fingerprint",
     "summarise",
+    "verify",
     "version_name",
     "versions",
     "write_catalogue",
+    "write_comparison",
     "write_listing",
+    "write_predictions",
 ]

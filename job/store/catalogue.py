@@ -138,6 +138,13 @@ def write_catalogue(store: Store, summaries: Iterable[Summary]) -> None:
         _replace(store, (stored | ours).values())
 
 
+def refresh(store: Store) -> list[Summary]:
+    """Take versions that are gone out of the catalogue, bring in those that it lacks, and return what it holds."""
+    summaries = versions(store)
+    _replace(store, summaries)
+    return summaries
+
+
 def rebuild(store: Store) -> Rebuilt:
     """Make the catalogue anew from the metadata of every version, and return what it holds.
 

@@ -3,11 +3,11 @@
 import errno
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import IO, Any, Final, TypeVar
 
 import fsspec
 from fsspec import AbstractFileSystem
@@ -97,6 +97,22 @@ class Store:
             raise MissingFileError(f"{self.url}/{path} does not exist") from None
         return data
 
+    def look_into(self, path: str, look: Callable[[IO[bytes]], T]) -> T:
+        """Return what `look` finds in an open file, of which only what it asks for is read.
+
+        Raises:
+            MissingFileError: there is no such file.
+        """
+
+        def opened() -> T:
+            with self._files.open(self._at(path), "rb") as file:
+                return look(file)
+
+        try:
+            return self._attempt("read", path, opened)
+        except (FileNotFoundError, NotADirectoryError):
+            raise MissingFileError(f"{self.url}/{path} does not exist") from None
+
     def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
         """Return the bytes of every file that exists, read at the same time."""
         with ThreadPoolExecutor(CONCURRENT_READS) as pool:
@@ -113,7 +129,12 @@ class Store:
 
     def list(self, *prefixes: str) -> list[str]:
         """Return the sorted paths of all whole files below the folders `prefixes` (default: all)."""
-        return [path for path in self._listed(prefixes) if not local.is_temporary(path.rpartition("/")[2])]
+        return [*self.sizes(*prefixes)]
+
+    def sizes(self, *prefixes: str) -> dict[str, int]:
+        """Return the bytes of all whole files below the folders `prefixes` (default: all), by path, sorted."""
+        found = self._listed(prefixes)
+        return {path: size for path, size in found.items() if not local.is_temporary(path.rpartition("/")[2])}
 
     def unfinished(self) -> dict[str, str]:
         """Return the writer of every file that is being written, or was when its writer died, by path."""
@@ -185,20 +206,20 @@ class Store:
                 "each other; choose a local or mounted folder, s3://, gs:// or az://"
             )
 
-    def _listed(self, prefixes: Iterable[str]) -> Sequence[str]:
-        """Return the sorted paths of all files below `prefixes`, or of all there are."""
+    def _listed(self, prefixes: Iterable[str]) -> dict[str, int]:
+        """Return the bytes of all files below `prefixes`, or of all there are, by path, sorted."""
         with ThreadPoolExecutor(CONCURRENT_READS) as pool:
             listings = [*pool.map(self._list, tuple(prefixes) or ("",))]
-        return sorted({path for listing in listings for path in listing})
+        return dict(sorted({path: size for listing in listings for path, size in listing}.items()))
 
-    def _list(self, prefix: str) -> Iterator[str]:
+    def _list(self, prefix: str) -> Iterator[tuple[str, int]]:
         folder = self._at(prefix) if prefix else self._root
         strict = {"on_error": "raise"} if self._local else {}
         try:
-            found = self._attempt("list", prefix, lambda: self._files.find(folder or "/", **strict))
+            found = self._attempt("list", prefix, lambda: self._files.find(folder or "/", detail=True, **strict))
         except (FileNotFoundError, NotADirectoryError):
             return iter(())
-        return (path[len(self._root) :].lstrip("/") for path in found)
+        return ((path[len(self._root) :].lstrip("/"), int(about["size"])) for path, about in found.items())
 
     def _read_or_none(self, path: str) -> bytes | None:
         try:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from job.errors import StoreError
 from job.keys import Key, decode
+from job.store.aliases import ALIASES, read_aliases
 from job.store.artefacts import FORMATS, Format, check_pair, dump, parse
 from job.store.files import ExistingFileError, MissingFileError, Store
 
@@ -134,16 +135,15 @@ def load(
     Args:
         store: where from.
         key: the model.
-        version: a version's name, or `latest`.
+        version: a version's name, `latest`, `champion` or `challenger`.
         allow_pickle: load `.pkl` artefacts, which can run any code.
 
     Raises:
         StoreError: there is no such version, or it must not be loaded; the message says why.
     """
-    metadata = find_version(store, key, version)
-    if metadata is None:
-        raise StoreError(_unknown(store, key, version))
-    name, format_ = metadata["version"], _format(store, key, metadata)
+    name = resolve_version(store, key, version)
+    metadata = read_metadata(store, key, name)
+    format_ = _format(store, key, metadata)
     data = {role: _checked(store, key, metadata, role, format_) for role in ROLES}
     model, scaler = (
         parse(
@@ -162,6 +162,44 @@ def load(
         where=f"{store.url}/{key.folder}/{name}",
     )
     return model, scaler, metadata
+
+
+def verify(store: Store, key: Key, version: str) -> None:
+    """See that the artefacts of a committed version are those that were committed, by their digests.
+
+    Raises:
+        StoreError: they are not, or the metadata must not be read.
+    """
+    metadata = read_metadata(store, key, version)
+    for role in ROLES:
+        _checked(store, key, metadata, role, _format(store, key, metadata))
+
+
+def resolve_version(store: Store, key: Key, name: str = LATEST) -> str:
+    """Return the committed version that `name` stands for.
+
+    It may be `latest`, `champion`, `challenger`, a version, or the id of the run that made it, which suits many keys.
+
+    Raises:
+        StoreError: there is no such model, alias or version; the message says what there is.
+    """
+    if name == LATEST:
+        if known := list_versions(store, key):
+            return known[-1]
+        raise StoreError(f"{store.url} holds no model {key}")
+    version, unknown = name, f"{store.url} holds no version {name!r} of {key}"
+    if re.fullmatch(RUN_ID, name):
+        version = version_name(key, name)
+    for alias in ALIASES:
+        if name == alias:
+            version = read_aliases(store, key).named(alias) or ""
+            gone = f"the {alias} of {key} is {version}, which {store.url} does not hold any more"
+            unknown = gone if version else f"{key} has no {alias} in {store.url}: name one with `models promote`"
+    if _is_version(key, version) and store.exists(f"{key.folder}/{version}.json"):
+        return version
+    known = list_versions(store, key)
+    latest = f"; the latest are {', '.join(known[:-4:-1])}"
+    raise StoreError(f"{unknown}{latest}" if known else f"{store.url} holds no model {key}")
 
 
 def find_version(store: Store, key: Key, version: str = LATEST) -> dict[str, Any] | None:
@@ -273,10 +311,3 @@ def _checked(store: Store, key: Key, metadata: Mapping[str, Any], role: str, for
             "restore it from a backup or train the model again"
         )
     return data
-
-
-def _unknown(store: Store, key: Key, version: str) -> str:
-    names = list_versions(store, key)
-    if not names:
-        return f"{store.url} holds no model {key}"
-    return f"{store.url} holds no version {version!r} of {key}; the latest are {', '.join(names[:-4:-1])}"

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -26,29 +27,44 @@ def load_series(series: Series, job: Job, *, listed: str | None = None) -> tuple
     Raises:
         DataError: no usable bar is left, or more than `data.max_rejected` of them break a rule.
     """
-    data = job.config.data
-    name = str(series)
+    cleaned = read_clean(series, job.config.data)
+    bars, facts = in_range(series, cleaned, job.config.data)
+    kept = keep_rejected(series, cleaned, facts.digest, job.store())
+    return bars, replace(facts, warnings=(*kept, *keep_listing(series, bars, facts.digest, listed, job)))
+
+
+def read_clean(series: Series, data: DataSettings) -> Cleaned:
+    """Read and clean one series.
+
+    Raises:
+        DataError: no usable bar is left, or more than `data.max_rejected` of them break a rule.
+    """
     raw = read_series(series, data)
     try:
         cleaned = clean(raw, timeframe=data.timeframe or series.timeframe)
     except ValueError as error:
-        raise DataError(f"{name}: {error}") from None
-    check_rejected(name, cleaned, data)
-    check_range(name, cleaned, data)
+        raise DataError(f"{series}: {error}") from None
+    check_rejected(str(series), cleaned, data)
+    return cleaned
+
+
+def in_range(series: Series, cleaned: Cleaned, data: DataSettings) -> tuple[pl.DataFrame, Facts]:
+    """Return the bars before `data.end`, and what is known of them.
+
+    Raises:
+        DataError: none of them lies in the settings' date range.
+    """
+    check_range(str(series), cleaned, data)
     bars = cleaned.bars if data.end is None else cleaned.bars.filter(pl.col("timestamp") < data.end)
-    digest = content_digest(bars, timeframe=cleaned.timeframe)
-    warnings = [*keep_rejected(series, cleaned, digest, job.store()), *keep_listing(series, bars, digest, listed, job)]
-    facts = Facts(
+    return bars, Facts(
         timeframe=cleaned.timeframe,
         offset_us=cleaned.offset_us,
         first=bars["timestamp"][0],
         last=bars["timestamp"][-1],
         counts=cleaned.counts,
-        digest=digest,
+        digest=content_digest(bars, timeframe=cleaned.timeframe),
         files=tuple({"url": shown(file.url), "bytes": file.size} for file in series.files),
-        warnings=tuple(warnings),
     )
-    return bars, facts
 
 
 def check_rejected(name: str, cleaned: Cleaned, data: DataSettings) -> None:

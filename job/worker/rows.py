@@ -96,7 +96,7 @@ class Facts:
 class Loaded:
     """Head of a row of bars."""
 
-    bundle: Bundle
+    bundle: Bundle[Any]
     facts: Facts | None
     error: dict[str, str] | None = None
 

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from job.config import ModelSpec
+from job.definitions import SAMPLING, describe_feature
 from job.environment import cpu_model, versions
 from job.errors import StoreError
 from job.keys import Key
@@ -19,7 +20,6 @@ from job.planning import identity_of
 from job.store import Store, commit, list_versions, read_metadata, version_name
 from job.worker.memory import peak_mb
 from job.worker.rows import Job, Prepared
-from transforms.features import FEATURES
 
 
 def commit_version(prepared: Prepared, samples: pl.DataFrame, job: Job) -> Outcome:
@@ -60,13 +60,12 @@ def describe_version(
         "fingerprint": identity,
         "library_versions": versions(prepared.task.spec.engine),
         "cpu": cpu_model(),
-        "data": {**(facts.record() if facts else {}), "samples": prepared.counts},
-        "features": [
-            {"name": name, "lookback": FEATURES[name].lookback, "version": FEATURES[name].version}
-            if name in FEATURES
-            else {"name": name}
-            for name in trained.features
-        ],
+        "data": {
+            **(facts.record() if facts else {}),
+            "samples": prepared.counts,
+            "sampling": job.config.data.model_dump(include={*SAMPLING}),
+        },
+        "features": [describe_feature(name) for name in trained.features],
         "label_end": samples.select(pl.col("label_end").max().dt.to_string("%Y-%m-%dT%H:%M:%S+00:00")).item(),
         "features_left_out": list(prepared.left_out),
         "label": prepared.label_stats,

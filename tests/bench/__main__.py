@@ -12,7 +12,7 @@ from typing import Final
 import psutil
 
 from job.environment import ROOT, cpu_model
-from tests.bench import features, fleet, history, orchestration, pooled, rerun, skill, small, symbols
+from tests.bench import features, fleet, history, orchestration, pooled, predict, rerun, skill, small, symbols
 from tests.bench.bars import AbsentBarsError
 from tests.bench.readme import check, with_sections
 from tests.bench.table import Case, Table
@@ -24,6 +24,7 @@ README: Final = ROOT / "README.md"
 CASES: Final[dict[str, Case]] = {
     "features": features.measure,
     "rerun": rerun.measure,
+    "predict": predict.measure,
     "skill": skill.measure,
     "history": history.measure,
     "symbols": symbols.measure,

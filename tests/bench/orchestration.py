@@ -130,7 +130,7 @@ def seconds(work: Sequence[Task], sleep_s: float, sizes: Sizes) -> float:
     return took
 
 
-def unbundled(work: Sequence[Task], *, cpus: int) -> list[Bundle]:
+def unbundled(work: Sequence[Task], *, cpus: int) -> list[Bundle[Task]]:
     """Stand in for `bundle`: every task by itself."""
     return singles(work)
 

@@ -1,0 +1,487 @@
+"""Comparing stored versions: on rows that neither has seen, with a verdict that is kept and acted upon."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from job.bundles import Bundle
+from job.commands import main
+from job.compared import Compared, ComparisonTask
+from job.config import Config, load_config
+from job.environment import versions
+from job.errors import ConfigError, DataError, StoreError
+from job.keys import Key
+from job.learning.comparison import Comparison, false_discovery, verdict
+from job.learning.comparison import compare as compare_rows_of
+from job.learning.fitting import feature_matrix, predict_proba
+from job.learning.metrics import row_log_loss, shrink
+from job.learning.seeds import loss_by_tree, seed_error
+from job.learning.training import Trained, train
+from job.planning import plan_tasks
+from job.runs.comparison_plan import plan_comparisons
+from job.runs.comparison_run import _conclude, beyond_seeds, judge, reason_to_promote
+from job.runs.promoting import promote
+from job.sources import find_series
+from job.store import Store, find_version, history, list_versions, overlapping, read_aliases, version_name
+from job.worker.comparing import compare_group, compare_rows, pair_samples
+from job.worker.loading import load_series
+from job.worker.rows import Job, Loaded, pack
+from job.worker.steps import prepare, train_task
+from tests.worlds import in_two_processes, samples_for, specs, world
+
+KEY = Key("synthetic", "SYN00USDT", "5m", "analyst")
+FAST = {"analyst_models": {"timeframes": ["5m"], "n_estimators": 10}, "enable_tactician_models": False, "cv_folds": 2}
+RUN_A, RUN_B = "20240110_000000_00000a", "20240120_000000_00000b"
+A, B = (version_name(KEY, run) for run in (RUN_A, RUN_B))
+END_A, END_B = datetime(2024, 1, 9, tzinfo=UTC), datetime(2024, 1, 11, tzinfo=UTC)
+
+
+def settings(folder: Path, *, end: datetime | None = None, **trainer: Any) -> Config:
+    data = {"input": str(folder / "bars"), "end": end}
+    return load_config({"data": data, "model_trainer": {**FAST, "model_directory": str(folder / "models"), **trainer}})
+
+
+def fit_version(folder: Path, run: str, *, end: datetime, **trainer: Any) -> None:
+    """Train and commit a version of every model on the bars before `end`, in this process."""
+    config = settings(folder, end=end, **trainer)
+    job = Job(run_id=run, config=config, output=config.model_trainer.model_directory, versions=versions())
+    for task in plan_tasks(find_series(config.data).series, config):
+        bars, facts = load_series(task.series[0], job)
+        head, samples = prepare(task, Loaded(Bundle(task.series[0], (task,)), facts), bars, job)
+        assert samples is not None
+        assert train_task(head, samples, job).error is None
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fourteen days of bars, and a store with a version trained on eight of them and one trained on ten."""
+    folder = tmp_path_factory.mktemp("comparing")
+    assert main(["synth", "--output", str(folder / "bars"), "--symbols", "1", "--days", "14", "--world", "signal"]) == 0
+    fit_version(folder, RUN_A, end=END_A)
+    fit_version(folder, RUN_B, end=END_B, random_state=7)
+    return folder
+
+
+@pytest.fixture
+def store(folder: Path, tmp_path: Path) -> Store:
+    """A store of its own with both versions; A is the champion."""
+    source, store = Store(str(folder / "models")), Store(str(tmp_path / "models"))
+    for path in source.list(KEY.folder):
+        store.create(path, source.read(path))
+    promote(store, KEY, A)
+    return store
+
+
+def change_metadata(store: Store, version: str, **values: Any) -> None:
+    path = f"{KEY.folder}/{version}.json"
+    store.replace(path, json.dumps(json.loads(store.read(path)) | values).encode())
+
+
+def plan_of(
+    store: Store, folder: Path, *, since: datetime | None = None, a: str = "champion", b: str = "latest"
+) -> Any:
+    config = settings(folder)
+    config = config.model_copy(update={"data": config.data.model_copy(update={"start": since})})
+    return plan_comparisons(store, [KEY], config, a=a, b=b)
+
+
+def compare_here(store: Store, folder: Path, task: ComparisonTask, **trainer: Any) -> Compared:
+    """Take one comparison through the steps of the pipeline, in this process."""
+    config = settings(folder, **trainer)
+    job = Job(run_id="20240201_000000_00000c", config=config, output=store.url, versions=versions())
+    bars, facts = load_series(task.series[0], job)
+    bundle = Bundle(task.series[0], (task,))
+    (row,) = pair_samples(pack(Loaded(bundle, facts), bars), job=job)
+    (outcome,) = compare_rows(row, job=job)
+    return Compared.from_json(outcome["outcome"][0].as_py())
+
+
+def test_rows_are_those_after_the_last_label_of_both(store: Store, folder: Path) -> None:
+    (task,) = plan_of(store, folder).tasks
+    metadata = find_version(store, KEY, B)
+    assert metadata is not None
+    assert (task.a, task.b) == (A, B)
+    assert task.usable_from == datetime.fromisoformat(metadata["label_end"]) == END_B
+    found = compare_here(store, folder, task)
+    assert datetime.fromisoformat(found.first) >= END_B
+    assert found.comparison is not None
+    assert 3 * 288 * 0.8 < found.comparison.rows <= 4 * 288
+    assert (found.only_a, found.only_b) == (0, 0)
+
+
+def test_versions_are_scored_as_they_were_at_training(store: Store, folder: Path) -> None:
+    """On its own holdout, which no comparison uses, a version has the log-loss that its metadata tells."""
+    metadata = find_version(store, KEY, A)
+    assert metadata is not None
+    (task,) = plan_of(store, folder).tasks
+    holdout = datetime.fromisoformat(metadata["split"]["holdout"]["test_from"])
+    before = settings(folder, end=END_A)
+    job = Job(run_id="20240201_000000_00000c", config=before, output=store.url, versions=versions())
+    bars, facts = load_series(task.series[0], job)
+    bundle = Bundle(task.series[0], (replace(task, usable_from=holdout),))
+    (row,) = pair_samples(pack(Loaded(bundle, facts), bars), job=job)
+    (outcome,) = compare_rows(row, job=job)
+    found = Compared.from_json(outcome["outcome"][0].as_py()).comparison
+    assert found is not None
+    assert found.rows == metadata["split"]["holdout"]["test_rows"]
+    assert found.log_loss_a == pytest.approx(metadata["scores"]["log_loss"], abs=2e-5)
+    assert found.accuracy_a == pytest.approx(metadata["scores"]["accuracy"], abs=2e-3)
+
+
+def test_trading_scores_come_with_the_comparison(store: Store, folder: Path) -> None:
+    (task,) = plan_of(store, folder).tasks
+    plain = compare_here(store, folder, task)
+    free, costly = (
+        compare_here(store, folder, replace(task, earlier=3), trading={"cost_bps": cost}) for cost in (0, 10)
+    )
+    assert plain.trading == {}
+    assert plain.comparison == free.comparison == costly.comparison
+    for name in ("a", "b"):
+        assert free.trading[name]["net_return"] == pytest.approx(free.trading[name]["gross_return"])
+        paid = costly.trading[name]["turnover"] * 10 / 1e4
+        assert costly.trading[name]["net_return"] == pytest.approx(free.trading[name]["net_return"] - paid)
+        assert costly.trading[name]["versions_scored"] == 8
+        assert plain.comparison is not None
+        assert costly.trading[name]["signals"] >= plain.comparison.rows
+
+
+def test_bars_that_end_too_early_are_told_with_the_first_usable_time(store: Store, folder: Path) -> None:
+    (task,) = plan_of(store, folder).tasks
+    late = replace(task, usable_from=END_B + timedelta(days=30))
+    found = compare_here(store, folder, late)
+    assert found.error is not None
+    assert found.error["type"] == "DataError"
+    assert "no labelled bar closes at 2024-02-10 00:00:00 UTC or later" in found.error["message"]
+    assert "give newer bars" in found.error["message"]
+
+
+def test_a_start_that_a_version_has_seen_is_refused(store: Store, folder: Path) -> None:
+    (error,) = plan_of(store, folder, since=END_A).failures.values()
+    assert isinstance(error, ConfigError)
+    assert f"{A} or {B} was trained or chosen on bars up to 2024-01-11T00:00:00" in str(error)
+    assert "give --since 2024-01-10T23:55:00 or later" in str(error)
+    first = END_B - timedelta(minutes=5)
+    (task,) = plan_of(store, folder, since=first).tasks
+    assert task.usable_from == END_B
+    (task,) = plan_of(store, folder, since=END_B + timedelta(days=1)).tasks
+    assert task.usable_from == END_B + timedelta(days=1, minutes=5)
+
+
+def test_one_version_under_both_names_is_no_comparison(store: Store, folder: Path) -> None:
+    promote(store, KEY, B)
+    plan = plan_of(store, folder)
+    assert (plan.same, plan.tasks, plan.failures) == ((KEY,), (), {})
+
+
+def test_freshness_is_by_the_last_label(store: Store, folder: Path) -> None:
+    assert plan_of(store, folder).fresher == {KEY}
+    assert plan_of(store, folder, a=B, b=A).fresher == set()
+
+
+@pytest.mark.parametrize(
+    ("alter", "kind", "message"),
+    [
+        (
+            {"label": {"definition": {"kind": "direction", "horizon": 5}}},
+            StoreError,
+            "only versions of one label can be compared",
+        ),
+        ({"features": [{"name": "astrology", "version": 1}]}, StoreError, "'astrology', which this release does not"),
+        ({"label_end": None}, StoreError, "does not say when its last label was known"),
+    ],
+)
+def test_what_cannot_be_compared_is_told_before_bars_are_read(
+    store: Store, folder: Path, alter: dict[str, Any], kind: type[Exception], message: str
+) -> None:
+    change_metadata(store, B, **alter)
+    (error,) = plan_of(store, folder).failures.values()
+    assert isinstance(error, kind)
+    assert message in str(error)
+
+
+def test_a_model_without_bars_is_told(store: Store, folder: Path) -> None:
+    other = Key("synthetic", "OTHER", "5m", "analyst")
+    for version in list_versions(store, KEY):
+        for suffix in (".skops", "_scaler.skops"):
+            store.create(f"{other.folder}/{version}{suffix}", b"")
+        metadata = json.loads(store.read(f"{KEY.folder}/{version}.json")) | {"key": asdict(other)}
+        store.create(f"{other.folder}/{version}.json", json.dumps(metadata).encode())
+    (error,) = plan_comparisons(store, [other], settings(folder), a=A, b=B).failures.values()
+    assert isinstance(error, DataError)
+    assert "holds no bars of it: give its bars with --input" in str(error)
+
+
+def test_pooled_series_are_judged_together_and_failed_ones_named(store: Store, folder: Path) -> None:
+    (task,) = plan_of(store, folder).tasks
+    alone = compare_here(store, folder, task)
+    config = settings(folder)
+    job = Job(run_id="20240201_000000_00000c", config=config, output=store.url, versions=versions())
+    bars, facts = load_series(task.series[0], job)
+    rows = []
+    for symbol in ("ONE", "TWO", "BAD"):
+        series = replace(task.series[0], symbol=symbol)
+        bundle = Bundle(series, (task,))
+        loaded = Loaded(bundle, None if symbol == "BAD" else facts, {"message": "no bars"} if symbol == "BAD" else None)
+        rows += list(pair_samples(pack(loaded, bars), job=job))
+    group = pa.concat_tables(rows, promote_options="default")
+    members = {KEY: frozenset({"synthetic/ONE", "synthetic/TWO", "synthetic/BAD"})}
+    found = Compared.from_json(compare_group(group, job=job, members=members)["outcome"][0].as_py())
+    assert found.comparison is not None
+    assert alone.comparison is not None
+    assert found.comparison.rows == 2 * alone.comparison.rows
+    assert found.comparison.difference == pytest.approx(alone.comparison.difference)
+    assert found.warnings == ("left out synthetic/BAD: no bars",)
+    lost = {KEY: members[KEY] | {"synthetic/LOST"}}
+    assert compare_group(group, job=job, members=lost).num_rows == 0, "rows of a dead worker are missing"
+
+
+def made_up(*, difference: float, p: float | None = 0.001, blocks: int = 50, key: Key = KEY) -> Compared:
+    """Return a comparison whose interval is a fifth of its difference wide."""
+    low, high = sorted((0.9 * difference, 1.1 * difference))
+    comparison = Comparison(
+        1_000, 0.69, 0.69 + difference, difference, low, high, 3.0, p, 0.5, 0.5, 0.0, -0.1, 0.1, 1.0, blocks
+    )
+    return Compared(key, A, B, "2024-01-11T00:00:00+00:00", "2024-01-14T00:00:00+00:00", comparison=comparison)
+
+
+def act(store: Store, folder: Path, outcome: Compared, *, policy: str = "better", move: bool = True) -> Any:
+    config = load_config({"promotion": {"policy": policy}})
+    plan = plan_of(store, folder)
+    (judged,) = judge([outcome], alpha=config.promotion.alpha)
+    run = f"2024020{1 + len(store.list('comparisons'))}_000000_00000c"
+    return _conclude(judged, plan, store, config.promotion, run_id=run, move=move)
+
+
+def test_the_better_version_becomes_champion_and_the_numbers_are_kept(store: Store, folder: Path) -> None:
+    done = act(store, folder, made_up(difference=-0.01))
+    assert (done.verdict, done.promoted, done.error) == ("better", True, None)
+    last = history(store, KEY)[-1]
+    assert (last.before, last.after, last.command) == (A, B, "compare")
+    assert last.reason == "significantly better than the champion (alpha 0.05)"
+    assert last.numbers["difference"] == -0.01
+    assert last.numbers["earlier_comparisons"] == 0
+    assert (last.numbers["policy"], last.numbers["rows"], last.numbers["q"]) == ("better", 1_000, 0.001)
+    (path,) = store.list("comparisons")
+    kept = json.loads(store.read(path))
+    assert (kept["verdict"], kept["key"], kept["a"], kept["b"]) == ("better", asdict(KEY), A, B)
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "policy", "move", "found", "promoted"),
+    [
+        (-0.01, 0.001, "better", False, "better", False),
+        (-0.01, 0.2, "better", True, "no difference", False),
+        (-0.01, 0.2, "fresher", True, "no difference", True),
+        (0.01, 0.001, "better", True, "worse", False),
+        (0.01, 0.001, "fresher", True, "worse", False),
+        (-0.01, 0.001, "fresher", True, "better", True),
+    ],
+)
+def test_the_policy_decides(  # noqa: PLR0917 - what pytest passes
+    store: Store, folder: Path, difference: float, p: float, policy: str, move: bool, found: str, promoted: bool
+) -> None:
+    done = act(store, folder, made_up(difference=difference, p=p), policy=policy, move=move)
+    assert (done.verdict, done.promoted) == (found, promoted)
+    assert read_aliases(store, KEY).champion == (B if promoted else A)
+    assert len(store.list("comparisons")) == 1, "who looked has used the rows"
+
+
+def test_an_older_version_is_not_fresher() -> None:
+    policy = load_config({"promotion": {"policy": "fresher"}}).promotion
+    assert reason_to_promote("no difference", policy, fresher=False) is None
+    assert reason_to_promote("no difference", policy, fresher=True) is not None
+
+
+def test_earlier_comparisons_of_the_same_stretch_are_counted(store: Store, folder: Path) -> None:
+    assert [act(store, folder, made_up(difference=0.01)).earlier for _ in range(3)] == [0, 1, 2]
+    day = datetime(2024, 1, 14, tzinfo=UTC)
+    assert overlapping(store, KEY, first=day, last=day) == 3
+    assert overlapping(store, KEY, first=day + timedelta(seconds=1), last=day + timedelta(days=9)) == 0
+    assert overlapping(store, replace(KEY, symbol="OTHER"), first=day, last=day) == 0
+
+
+def test_a_champion_that_moved_meanwhile_stays(store: Store, folder: Path) -> None:
+    outcome = made_up(difference=-0.01)
+    plan = plan_of(store, folder)
+    (judged,) = judge([outcome], alpha=0.05)
+    promote(store, KEY, B)
+    promote(store, KEY, A)
+    promote(store, KEY, B)
+    done = _conclude(judged, plan, store, Config().promotion, run_id=RUN_B, move=True)
+    assert not done.promoted
+    assert f"the champion was moved from {A} to {B} meanwhile" in str(done.error)
+
+
+def test_many_comparisons_share_their_false_discoveries() -> None:
+    keys = [replace(KEY, symbol=f"S{number}") for number in range(20)]
+    outcomes = [made_up(difference=-0.01, p=0.04 if number else 0.001, key=key) for number, key in enumerate(keys)]
+    outcomes[1:] = [
+        made_up(difference=-0.01, p=0.04 + number / 30, key=one.key) for number, one in enumerate(outcomes[1:])
+    ]
+    assert [one.verdict for one in judge(outcomes, alpha=0.05)] == ["better", *["no difference"] * 19]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--models", "EMPTY"], 3, "holds no model: name the model store with --models"),
+        (["--symbols", "NOPE"], 3, "--symbols: no model has 'NOPE'"),
+        (["--a", "challenger"], 2, "has no challenger"),
+        (["--b", "nope"], 2, "holds no version 'nope'"),
+        (["--since", "2024-01-01"], 2, "--since 2024-01-01T00:00:00 is too early"),
+        (["--since", "soon"], 2, "data.start"),
+        (["--since", ""], 2, "--since is empty"),
+        (["--a", ""], 2, "--a is empty"),
+        (["--promote", "--a", "latest"], 2, "--promote replaces the champion"),
+        (["--set", "promotion.policy=newest"], 2, "promotion.policy"),
+        (["--set", "promotion.alpha=2"], 2, "promotion.alpha"),
+        (["--input", "nowhere"], 3, "nowhere"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_mistakes_cost_one_line_and_a_status(  # noqa: PLR0917 - what pytest passes
+    store: Store,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    status: int,
+    message: str,
+) -> None:
+    given = [str(tmp_path / "empty") if one == "EMPTY" else one for one in arguments]
+    where = [] if "--models" in given else ["--models", store.url]
+    bars = [] if "--input" in given else ["--input", str(folder / "bars")]
+    before = store.list()
+    assert main(["compare", *where, *bars, *given]) == status
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.count("\n")) == ("", 1), printed.err
+    assert message in printed.err
+    assert store.list() == before
+
+
+def test_without_a_champion_the_remedy_is_named(store: Store, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in store.list("aliases"):
+        store.remove(path)
+    arguments = ["compare", "--models", store.url, "--input", str(folder / "bars"), "--promote"]
+    assert main(arguments) == 2
+    assert "has no champion" in (said := capsys.readouterr().err)
+    assert "`models promote`" in said
+
+
+def test_the_command_compares_and_promotes(store: Store, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["compare", "--models", store.url, "--input", str(folder / "bars"), "--json", "--promote"]
+    assert main([*arguments, "--set", "promotion.policy=fresher", "--set", "ray.num_cpus=1"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    (one,) = found["comparisons"]
+    assert (one["a"], one["b"]) == (A, B)
+    assert one["rows"] > 800
+    assert one["promoted"] == (one["verdict"] != "worse")
+    assert read_aliases(store, KEY).champion == (B if one["promoted"] else A)
+    assert found["fleet"][0]["models"] == 1
+    assert len(store.list("comparisons")) == 1
+    assert not [path for path in store.list("runs") if "attempts" in path]
+
+
+DAYS = 60
+CUT = 0.5
+
+
+def forest(timeframe: str) -> Any:
+    return next(spec for kind, of, spec in specs() if (kind, of) == ("analyst", timeframe)).model_copy(
+        update={"cv_folds": 2, "n_estimators": 50}
+    )
+
+
+def score_later(trained: Trained, later: pl.DataFrame) -> Any:
+    p = predict_proba(trained.model, trained.scaler, later, trained.features)
+    return shrink(p, trained.metadata["base_rate"], trained.metadata["shrink"]["model"])
+
+
+def luck_of(trained: Trained, later: pl.DataFrame) -> float:
+    scaled = trained.scaler.transform(feature_matrix(later, trained.features))
+    base_rate, weight = trained.metadata["base_rate"], trained.metadata["shrink"]["model"]
+    leans = loss_by_tree(trained.model, scaled, later["label"].to_numpy(), base_rate=base_rate, weight=weight)
+    return seed_error([leans], later.height)
+
+
+def verdict_of(symbol: int, world_kind: Any, *, shuffled: bool, timeframe: str = "5m") -> str:
+    """Train two versions on the first half of a world's bars, by two seeds, or b on shuffled labels; judge the rest."""
+    samples = samples_for(world(symbol, days=DAYS, kind=world_kind), timeframe, forest(timeframe))
+    first = int(samples.height * CUT)
+    early, later = samples[:first], samples[first + 10 :]
+    spec = forest(timeframe)
+    labels = np.random.default_rng(symbol).permutation(early["label"].to_numpy())
+    early_b = early.with_columns(label=pl.Series(labels, dtype=pl.Int8)) if shuffled else early
+    a = train(early, spec, key=KEY)
+    b = train(early_b, spec.model_copy(update={"random_state": 1_000 + symbol}), key=KEY)
+    found = compare_rows_of(
+        later["label"].to_numpy(), score_later(a, later), score_later(b, later), horizon=spec.label.horizon
+    )
+    (q,) = false_discovery([found.dm_p])
+    luck = np.hypot(luck_of(a, later), luck_of(b, later))
+    return verdict(beyond_seeds(found, float(luck)), q)
+
+
+def by_seed_in_noise(symbol: int) -> str:
+    return verdict_of(symbol, "noise", shuffled=False)
+
+
+def by_seed_in_signal(symbol: int) -> str:
+    return verdict_of(symbol, "signal", shuffled=False)
+
+
+def by_shuffled_labels(symbol: int) -> str:
+    return verdict_of(symbol, "signal", shuffled=True)
+
+
+def share(found: Sequence[str], what: str) -> float:
+    return sum(one == what for one in found) / len(found)
+
+
+def test_a_few_draws_of_another_seed_and_of_shuffled_labels() -> None:
+    assert by_seed_in_signal(0) == "no difference"
+    assert by_shuffled_labels(0) == "worse"
+
+
+def test_what_a_seed_may_change_is_told_from_the_trees() -> None:
+    """Fitted by many seeds, the log-loss of forests varies as the spread of one forest's trees says it does."""
+    samples = samples_for(world(1, days=20, kind="signal"), "15m", forest("15m"))
+    early, later = samples[:1_200], samples[1_210:]
+    spec = forest("15m").model_copy(update={"calibrate": "none", "cv_folds": 1, "n_estimators": 20})
+    fits = [train(early, spec.model_copy(update={"random_state": seed}), key=KEY) for seed in range(30)]
+    losses = [row_log_loss(later["label"].to_numpy(), score_later(one, later)).mean() for one in fits]
+    told = np.median([luck_of(one, later) for one in fits])
+    assert 0.6 < told / np.std(losses, ddof=1) < 1.6
+
+
+def test_seeds_widen_the_interval() -> None:
+    comparison = made_up(difference=-0.01).comparison
+    assert comparison is not None
+    same = beyond_seeds(comparison, 0.0)
+    assert (same.low, same.high) == pytest.approx((comparison.low, comparison.high))
+    wide = beyond_seeds(comparison, 0.01)
+    assert wide.low is not None
+    assert wide.high is not None
+    assert wide.low < -0.029 < 0.009 < wide.high
+    assert replace(wide, low=comparison.low, high=comparison.high) == comparison
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by_seed", [by_seed_in_noise, by_seed_in_signal])
+def test_versions_that_differ_by_seed_only_are_told_to_be_equal(by_seed: Any) -> None:
+    assert share(in_two_processes(by_seed, range(40)), "no difference") >= 0.9
+
+
+@pytest.mark.slow
+def test_a_version_trained_on_shuffled_labels_is_told_to_be_worse() -> None:
+    found = in_two_processes(by_shuffled_labels, range(20))
+    assert share(found, "worse") >= 0.9
+    assert "better" not in found

@@ -1,0 +1,395 @@
+"""Predictions of stored models: parity with training, what is left as it is, what fails alone, frames in process."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from job import cluster, definitions, pipeline
+from job.bundles import Capacity
+from job.cluster import running
+from job.commands import main
+from job.config import Config, load_config
+from job.errors import DataError, StoreError
+from job.keys import Key
+from job.learning.metrics import log_loss
+from job.learning.training import train
+from job.planning import make_plan
+from job.predictions import Predicted, path_of
+from job.runs.prediction_plan import Request, plan_predictions
+from job.runs.prediction_run import PredictionRecord, run_predictions
+from job.runs.running import run
+from job.store import Footer, Store, keys, read_footers, read_metadata
+from job.synth import write_world
+from job.trainer import RayModelTrainer, resolved
+from job.worker.loading import load_series
+from job.worker.rows import Job
+from job.worker.steps import samples_of
+from transforms.features import FEATURES
+
+FAST = {
+    "analyst_models": {"timeframes": ["15m", "1m"], "n_estimators": 10},
+    "tactician_models": {"n_estimators": 10},
+    "cv_folds": 2,
+}
+COLUMNS = [
+    *("exchange", "symbol", "timeframe", "model_type", "timestamp", "available_at"),
+    *("probability_down", "probability_up", "prediction", "version"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_for_all() -> Iterator[None]:
+    """One local Ray for the tests of this file."""
+    with running(load_config({"ray": {"num_cpus": 2}}).ray):
+        yield
+
+
+@pytest.fixture(scope="module")
+def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two symbols, five days."""
+    folder = tmp_path_factory.mktemp("bars")
+    write_world(folder, symbols=2, days=5, seed=3, world="signal")
+    return folder
+
+
+def config_for(bars: Path, models: Path, **settings: Any) -> Config:
+    trainer = {**FAST, "model_directory": str(models), **settings.pop("model_trainer", {})}
+    data = {"input": str(bars), **settings.pop("data", {})}
+    return resolved(load_config({"data": data, "model_trainer": trainer, **settings}))
+
+
+@pytest.fixture(scope="module")
+def models(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    assert run(config_for(bars, folder)).exit_status == 0
+    return folder
+
+
+def predict(config: Config, output: Path, **request: Any) -> PredictionRecord:
+    asked = Request(str(output), **request)
+    return run_predictions(plan_predictions(config, asked), config, asked)
+
+
+@pytest.fixture(scope="module")
+def predicted(bars: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[PredictionRecord, Path]:
+    output = tmp_path_factory.mktemp("predictions")
+    return predict(config_for(bars, models), output), output
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def read(output: Path, key: Key) -> pl.DataFrame:
+    return pl.read_parquet(output / path_of(key), hive_partitioning=False)
+
+
+def test_one_file_a_series_and_model(models: Path, predicted: tuple[PredictionRecord, Path]) -> None:
+    record, output = predicted
+    assert record.counts == {"predicted": 6, "current": 0, "failed": 0, "not_run": 0}
+    assert record.exit_status == 0
+    assert sorted(contents(output)) == sorted(path_of(key) for key in keys(Store(str(models))))
+    whole = pd.read_parquet(output)
+    assert sorted(whole.columns) == sorted(COLUMNS)
+    for outcome in record.outcomes:
+        frame = read(output, outcome.key)
+        assert frame.columns == COLUMNS
+        assert [frame.schema[name] for name in COLUMNS[4:6]] == [pl.Datetime("us", "UTC")] * 2
+        assert (frame.height, frame["available_at"][-1].isoformat()) == (outcome.rows, outcome.last)
+        assert frame["version"].unique().to_list() == [outcome.version]
+        assert (frame["probability_up"] + frame["probability_down"] == 1).all()
+        assert ((frame["prediction"] == "up") == (frame["probability_up"] > 0.5)).all()
+        assert 270 < outcome.counts["warmup"] <= 280  # bars that were filled in warm up, too
+        assert outcome.rows + outcome.counts["warmup"] == outcome.counts["bars"]
+
+
+def test_the_holdout_is_predicted_as_it_was_scored_to_the_bit(
+    bars: Path, models: Path, predicted: tuple[PredictionRecord, Path]
+) -> None:
+    config = config_for(bars, models)
+    store = Store(str(models))
+    job = Job("20240101_000000_000000", config, str(models), {})
+    for task in make_plan(config).tasks:
+        clean, facts = load_series(task.series[0], job)
+        samples, _ = samples_of(task, clean, facts, config.data, name="x")
+        holdout = train(samples.frame, task.spec, key=task.key).holdout
+        ours = holdout.join(read(predicted[1], task.key), on="available_at", how="left")
+        assert ours["probability_up"].to_list() == holdout["p"].to_list()
+        (version,) = ours["version"].unique()
+        scores = read_metadata(store, task.key, version)["scores"]
+        assert log_loss(ours["label"].to_numpy(), ours["probability_up"].to_numpy()) == scores["log_loss"]
+
+
+def test_a_second_run_touches_nothing_and_needs_no_ray(
+    bars: Path, models: Path, predicted: tuple[PredictionRecord, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr(cluster, "running", refuse)
+    before = contents(predicted[1]) | contents(models)
+    again = predict(config_for(bars, models), predicted[1])
+    assert again.counts == {"predicted": 0, "current": 6, "failed": 0, "not_run": 0}
+    assert contents(predicted[1]) | contents(models) == before
+    by_key = {one.key: (one.rows, one.last, one.version) for one in again.outcomes}
+    assert by_key == {one.key: (one.rows, one.last, one.version) for one in predicted[0].outcomes}
+
+
+@pytest.fixture
+def copied(bars: Path, tmp_path: Path) -> Path:
+    """A folder of bars of one's own: the first symbol's."""
+    source = next((bars / "exchange=synthetic" / "symbol=SYN00USDT").glob("*.parquet"))
+    target = tmp_path / "bars" / "exchange=synthetic" / "symbol=SYN00USDT" / source.name
+    target.parent.mkdir(parents=True)
+    target.write_bytes(source.read_bytes())
+    return tmp_path / "bars"
+
+
+def series_file(bars: Path) -> Path:
+    (path,) = bars.rglob("*.parquet")
+    return path
+
+
+def test_files_that_were_touched_or_cut_anew_are_read_and_found_current(
+    copied: Path, models: Path, tmp_path: Path
+) -> None:
+    config, output = config_for(copied, models), tmp_path / "out"
+    assert predict(config, output, model_types=("tactician",)).counts["predicted"] == 1
+    before = contents(output)
+    path = series_file(copied)
+    whole = pl.read_parquet(path)
+    path.unlink()
+    whole[:3000].write_parquet(path.with_name("SYN00USDT-1m-a.parquet"))
+    whole[3000:].write_parquet(path.with_name("SYN00USDT-1m-b.parquet"))
+    assert predict(config, output, model_types=("tactician",)).counts["current"] == 1
+    assert contents(output) == before
+
+
+def test_bars_that_come_later_change_no_prediction(copied: Path, models: Path, tmp_path: Path) -> None:
+    config, path = config_for(copied, models), series_file(copied)
+    whole = pl.read_parquet(path)
+    for name, frame in (("early", whole[:-777]), ("late", whole)):
+        frame.write_parquet(path)
+        assert predict(config, tmp_path / "out").counts["predicted"] == 3
+        (tmp_path / "out").rename(tmp_path / name)
+    for key in (key for key in keys(Store(str(models))) if key.symbol == "SYN00USDT"):
+        early, late = read(tmp_path / "early", key), read(tmp_path / "late", key)
+        assert early.height < late.height
+        assert_frame_equal(late[: early.height], early, check_exact=True)
+
+
+def test_a_range_is_a_slice_of_the_whole(
+    bars: Path, models: Path, predicted: tuple[PredictionRecord, Path], tmp_path: Path
+) -> None:
+    key = Key("synthetic", "SYN01USDT", "15m", "analyst")
+    whole = read(predicted[1], key)
+    start, end = whole["timestamp"][20], whole["timestamp"][70]
+    config = config_for(bars, models, data={"start": start, "end": end, "symbols": ["SYN01USDT"]})
+    assert predict(config, tmp_path, timeframes=("15m",)).counts["predicted"] == 1
+    assert_frame_equal(read(tmp_path, key), whole[20:70], check_exact=True)
+    other = config_for(bars, models, data={"end": end, "symbols": ["SYN01USDT"]})
+    assert predict(other, tmp_path, timeframes=("15m",)).counts["predicted"] == 1
+    assert_frame_equal(read(tmp_path, key), whole[:70], check_exact=True)
+
+
+def test_a_damaged_file_is_made_anew(copied: Path, models: Path, tmp_path: Path) -> None:
+    config, output = config_for(copied, models), tmp_path / "out"
+    (outcome,) = predict(config, output, model_types=("tactician",)).outcomes
+    path = output / path_of(outcome.key)
+    good = path.read_bytes()
+    path.write_bytes(good[:-100])
+    assert predict(config, output, model_types=("tactician",)).counts["predicted"] == 1
+    assert path.read_bytes() == good
+
+
+def test_a_model_that_cannot_be_used_fails_alone(copied: Path, models: Path, tmp_path: Path) -> None:
+    own = tmp_path / "models"
+    for path in models.rglob("*"):
+        if path.is_file():
+            (own / path.relative_to(models)).parent.mkdir(parents=True, exist_ok=True)
+            (own / path.relative_to(models)).write_bytes(path.read_bytes())
+    (damaged,) = (path for path in own.rglob("SYN00USDT/analyst_15m_*.skops") if "scaler" not in path.name)
+    damaged.write_bytes(b"no model")
+    record = predict(config_for(copied, own), tmp_path / "out")
+    assert record.counts == {"predicted": 2, "current": 0, "failed": 1, "not_run": 0}
+    assert record.exit_status == 1
+    assert "is not the model that was committed" in record.failures[0].error_message
+
+
+def test_a_series_without_a_model_of_a_kind_is_named(bars: Path, models: Path, tmp_path: Path) -> None:
+    own = tmp_path / "models"
+    run(config_for(bars, own, data={"symbols": ["SYN01USDT"]}, model_trainer={"enable_analyst_models": False}))
+    record = predict(config_for(bars, own), tmp_path / "out")
+    assert record.counts == {"predicted": 1, "current": 0, "failed": 1, "not_run": 0}
+    assert record.exit_status == 1
+    assert "holds no model synthetic/SYN00USDT tactician 1m" in record.failures[0].error_message
+
+
+def test_a_pooled_model_predicts_every_series(bars: Path, tmp_path: Path) -> None:
+    own = tmp_path / "models"
+    config = config_for(bars, own, model_trainer={"enable_analyst_models": False, "group_by": ["timeframe"]})
+    run(config)
+    record = predict(config, tmp_path / "out")
+    assert record.counts["predicted"] == 2
+    assert {one.symbol for one in record.outcomes} == {"SYN00USDT", "SYN01USDT"}
+    with pytest.raises(StoreError, match=r"holds no model of synthetic/SYN00USDT, .* --group-by timeframe"):
+        predict(config_for(bars, own), tmp_path / "out")
+
+
+def test_odd_names_lead_to_one_file_that_readers_find(copied: Path, tmp_path: Path) -> None:
+    path = series_file(copied)
+    frame = pl.read_parquet(path).with_columns(symbol=pl.lit("BTC/USDT:USDT é"), exchange=pl.lit("a=b%"))
+    source = tmp_path / "one.parquet"
+    frame.write_parquet(source)
+    config = config_for(source, tmp_path / "models", model_trainer={"enable_analyst_models": False})
+    assert run(config).exit_status == 0
+    assert predict(config, tmp_path / "out").exit_status == 0
+    read_back = pd.read_parquet(tmp_path / "out")
+    assert (read_back["symbol"].unique().tolist(), read_back["exchange"].unique().tolist()) == (
+        ["BTC/USDT:USDT é"],
+        ["a=b%"],
+    )
+
+
+def test_features_that_are_others_now_are_refused_before_ray(
+    bars: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = {**FEATURES, "rsi_14": replace(FEATURES["rsi_14"], version=2)}
+    monkeypatch.setattr(definitions, "FEATURES", changed)
+    with pytest.raises(StoreError, match=r"was trained on the feature rsi_14 of version 1, .* version 2; retrain"):
+        plan_predictions(config_for(bars, models), Request(str(tmp_path)))
+
+
+def test_no_bar_past_warm_up(copied: Path, models: Path, tmp_path: Path) -> None:
+    path = series_file(copied)
+    pl.read_parquet(path)[:200].write_parquet(path)
+    record = predict(config_for(copied, models), tmp_path / "out", model_types=("tactician",))
+    assert record.exit_status == DataError.exit_status
+    assert (
+        "1m: no bar to predict (bars 200, segments 1, filled 1, warmup 200): give more bars"
+        in record.failures[0].error_message
+    )
+
+
+def test_what_dead_workers_leave_runs_again_alone(
+    bars: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The outcomes of two files never arrive in the first round, that of one of them in no round."""
+    original, rounds = pipeline.outcomes_of, list[int]()
+
+    def lossy(*arguments: Any) -> Iterator[Predicted]:
+        rounds.append(0)
+        for outcome in original(*arguments):
+            rounds[-1] += 1
+            lost = outcome.key.symbol == "SYN01USDT" and outcome.timeframe == "15m"
+            if not lost and not (len(rounds) == 1 and outcome.symbol == "SYN00USDT" and outcome.timeframe == "15m"):
+                yield outcome
+
+    monkeypatch.setattr(pipeline, "outcomes_of", lossy)
+    config = config_for(bars, models)
+    plan = plan_predictions(config, Request(str(tmp_path)))
+    job = Job("20240101_000000_000000", config, str(tmp_path), {})
+    found = {one.key: one for one in pipeline.predict(plan.tasks, job, capacity=Capacity(2, 2, 2**30))}
+    assert rounds == [6, 2, 1]
+    assert len(found) == 6
+    assert [one.key.symbol for one in found.values() if one.status == "failed"] == ["SYN01USDT"]
+    again = found[Key("synthetic", "SYN00USDT", "15m", "analyst")]
+    assert again.status == "current" or again.attempts == 2
+
+
+@pytest.fixture
+def places(bars: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """Folders by name; Ray cannot be started."""
+    monkeypatch.setattr(cluster, "running", None)
+    (tmp_path / "empty").mkdir()
+    return {"empty": tmp_path / "empty", "models": models, "bars": bars}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--models", "{empty}"], 2, "empty holds no models: train some"),
+        (["--version", "champion"], 2, "holds no version 'champion' of synthetic/SYN00USDT analyst 15m"),
+        (["--version", "analyst_1m_20200101_000000_aaaaaa"], 2, "no version 'analyst_1m_20200101_000000_aaaaaa'"),
+        (["--timeframes", "4h"], 2, "--timeframes: {models} holds no 4h model of these series (known: 15m, 1m)"),
+        (["--model-types", "analist"], 2, "did you mean 'analyst'"),
+        (["--model-types", "tactician", "--timeframes", "15m"], 2, "holds no tactician model of 15m"),
+        (["--symbols", "NOPE"], 3, "NOPE"),
+        (["--input", "{empty}"], 3, "empty"),
+        (["--output", "{models}/x"], 2, "which is read: give another folder"),
+        (["--output", "{bars}"], 2, "which is read: give another folder"),
+        (["--output", "/tmp/working_dir_files/x"], 2, "lies inside Ray's copy of the working directory"),
+        (["--output", "memory://x"], 2, "workers do not share one process's memory"),
+        (["--output", ""], 2, "--output is empty"),
+        (["--start", "soon"], 2, "data.start"),
+        (["--set", "data.nope=1"], 2, "unknown key data.nope"),
+    ],
+)
+def test_mistakes_are_one_line_and_a_status(
+    arguments: list[str], status: int, message: str, places: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    models, bars, tmp_path = places["models"], places["bars"], places["empty"].parent
+    given = [argument.format(**places) for argument in arguments]
+    usual = ["--models", str(models), "--input", str(bars), "--output", str(tmp_path / "out")]
+    assert main(["predict", *usual, *given]) == status
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message.format(**places) in line
+
+
+def test_the_commands_record(bars: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    usual = ["predict", "--models", str(models), "--input", str(bars), "--output", str(tmp_path), "--json"]
+    assert main([*usual, "--dry-run"]) == 0
+    assert not contents(tmp_path)
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["counts"]["predicted"] == 0
+    assert main([*usual, "--timeframes", "15m"]) == 0
+    captured = capsys.readouterr()
+    record = json.loads(captured.out.splitlines()[-1])
+    assert record["counts"] == {"predicted": 2, "current": 0, "failed": 0, "not_run": 0}
+    assert {one["path"] for one in record["outcomes"]} == set(contents(tmp_path))
+    assert "2/2 predicted synthetic/SYN0" in captured.err
+    assert "analyst 15m: 2 predicted, 0 current, 0 failed" in captured.err
+
+
+def test_frames_are_predicted_as_files_are(bars: Path, models: Path, predicted: tuple[PredictionRecord, Path]) -> None:
+    trainer = RayModelTrainer(config_for(bars, models))
+    source = pl.read_parquet(next((bars / "exchange=synthetic" / "symbol=SYN00USDT").glob("*.parquet")))
+    names: dict[str, Any] = {"symbol": "SYN00USDT", "exchange": "synthetic"}
+    for model_type, timeframe in (("analyst", "15m"), ("tactician", "1m")):
+        file = read(predicted[1], Key("synthetic", "SYN00USDT", timeframe, model_type))
+        file = file.cast(dict.fromkeys(COLUMNS[:4], pl.String))
+        assert_frame_equal(trainer.predict(source, model_type, timeframe, **names), file, check_exact=True)
+        pandas = source.to_pandas()
+        for frame in (pandas, pandas.set_index(pandas.columns[0])):
+            made = trainer.predict(frame, model_type, timeframe, **names)
+            assert_frame_equal(pl.from_pandas(made), file, check_exact=True)
+    with pytest.raises(DataError, match=r"bars: none of 15m to predict"):
+        trainer.predict(source[:1000], "analyst", "15m", **names)
+    with pytest.raises(DataError, match=r"bars: .*close"):
+        trainer.predict(source.drop("close"), "analyst", "15m", **names)
+    with pytest.raises(StoreError, match=r"2 models .*: name symbol and exchange"):
+        trainer.predict(source, "analyst", "15m")
+
+
+def test_a_file_says_what_it_was_made_from(predicted: tuple[PredictionRecord, Path]) -> None:
+    record, output = predicted
+    store = Store(str(output))
+    paths = [one.path for one in record.outcomes]
+    (output / "other.parquet").write_bytes(b"PAR1 nothing PAR1")
+    try:
+        footers = read_footers(store, [*paths, "other.parquet"])
+    finally:
+        (output / "other.parquet").unlink()
+    assert set(footers) == set(paths)
+    assert all(isinstance(one, Footer) and len(one.content) == 64 for one in footers.values())
+    assert datetime.fromisoformat(next(iter(footers.values())).last).utcoffset() == timedelta(0)
+    assert np.isfinite([one.rows for one in footers.values()]).all()
