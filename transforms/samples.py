@@ -90,14 +90,15 @@ def make_samples(
     labelled = label.apply(add_features(segmented, features), timeframe)
     state = _state(labelled, features, warmup=warmup_bars(features), unlabelled=pl.col("label").is_null())
     span = _from(labelled.with_columns(state=state), start)
+    counts, label_stats = joined.counts | _counts(span), _label_stats(label, span, timeframe)
     columns = ("timestamp", "available_at", "label", "label_end", *features)
     if market:
         known = [pl.when(pl.col("state") == "used").then(name).alias(name) for name in ("label", "label_end")]
         span = span.with_columns(*known, complete=pl.col("state").is_in(["no_label", "used"]))
         frame = _closed(span, timeframe).select(*columns, *MARKET)
     else:
-        frame = _used(span, timeframe).select(*columns)
-    return Samples(frame, joined.counts | _counts(span), _label_stats(label, span, timeframe))
+        frame = _used(span, timeframe, *columns)
+    return Samples(frame, counts, label_stats)
 
 
 def make_features(
@@ -126,7 +127,7 @@ def make_features(
     featured = add_features(segment(joined.bars, timeframe=timeframe, max_fill=max_fill, gaps=gaps), features)
     state = _state(featured, features, warmup=warmup_bars(features, exact=True), unlabelled=pl.lit(value=False))
     span = _from(featured.with_columns(state=state), start)
-    frame = _used(span, timeframe).select("timestamp", "available_at", *features)
+    frame = _used(span, timeframe, "timestamp", "available_at", *features)
     return Unlabelled(frame, joined.counts | _counts(span))
 
 
@@ -136,9 +137,9 @@ def _from(judged: pl.DataFrame, start: datetime | None) -> pl.DataFrame:
     return judged.slice(first)
 
 
-def _used(span: pl.DataFrame, timeframe: str) -> pl.DataFrame:
-    """Return the rows that are used, with the time at which their bar closed."""
-    return _closed(span.filter(pl.col("state") == "used"), timeframe)
+def _used(span: pl.DataFrame, timeframe: str, *columns: str) -> pl.DataFrame:
+    """Return these columns of the rows that are used; the others are not copied."""
+    return _closed(span, timeframe).select(*columns).filter(span["state"] == "used")
 
 
 def _closed(span: pl.DataFrame, timeframe: str) -> pl.DataFrame:
