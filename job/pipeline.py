@@ -95,7 +95,7 @@ def trained_models(bundles: Sequence[Bundle[Task]], job: Job, *, capacity: Capac
     """Return the Dataset of outcomes of bundles that all get `job.cpus` CPUs and the memory that goes with them."""
     step = remote_options(job, capacity)
     return (
-        loaded_bars(bundles, job, step, whole_groups=True)
+        loaded_bars(bundles, job, step, whole_groups=True, load=load_bars)
         .map_batches(partial(prepare_samples, job=job), batch_size=None, **step)
         .map_batches(partial(train_models, job=job), batch_size=None, **step)
     )
@@ -116,7 +116,7 @@ def train_pooled(tasks: Sequence[Task], job: Job, capacity: Capacity) -> Iterato
     members = {task.key: frozenset(str(one) for one in task.series) for task in left}
     groups = replace(job, cpus=max(sized(singles(left), capacity, cpus_per_task=job.cpus_per_task)))
     yield from outcomes_of(
-        loaded_bars(by_series(left), job, step, whole_groups=False)
+        loaded_bars(by_series(left), job, step, whole_groups=False, load=load_bars)
         .map_batches(partial(flat_samples, job=job, caps=caps), batch_size=None, **step)
         .groupby(list(GROUP_COLUMNS), num_partitions=len(left))
         .map_groups(partial(train_group, job=groups, members=members), **remote_options(groups, capacity)),
@@ -210,7 +210,11 @@ def with_digests(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> li
     if not any(task.to_check for task in tasks):
         return list(tasks)
     bundles = by_series([task for task in tasks if task.to_check])
-    rows = loaded_bars(bundles, job, step, whole_groups=True).map_batches(digests, batch_size=None, **step).iter_rows()
+    rows = (
+        loaded_bars(bundles, job, step, whole_groups=True, load=load_bars)
+        .map_batches(digests, batch_size=None, **step)
+        .iter_rows()
+    )
     told = {pickle.loads(row["series"]): row["digest"] for row in rows}  # noqa: S301 - made by this run
     return [
         replace(task, listed=tuple(map(told.get, task.series)), believed=True) if task.to_check else task
@@ -221,7 +225,7 @@ def with_digests(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> li
 def sample_caps(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> dict[Key, Cap]:
     """Find, in a first pass over the bars, where each group's holdout begins and which share of the rest to keep."""
     rows = (
-        loaded_bars(by_series(tasks), job, step, whole_groups=True)
+        loaded_bars(by_series(tasks), job, step, whole_groups=True, load=load_bars)
         .map_batches(partial(sample_times, job=job), batch_size=None, **step)
         .iter_rows()
     )
@@ -234,7 +238,7 @@ def loaded_bars(
     step: Mapping[str, Any],
     *,
     whole_groups: bool,
-    load: Callable[..., Iterator[pa.Table]] = load_bars,
+    load: Callable[..., Iterator[pa.Table]],
 ) -> Dataset:
     """Return a Dataset with one row of bars a bundle."""
     found = dataset(bundles, job, whole_groups=whole_groups)

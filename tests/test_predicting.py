@@ -1,6 +1,8 @@
 """Predictions of stored models: parity with training, what is left as it is, what fails alone, frames in process."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -35,6 +37,7 @@ from job.worker.rows import Job
 from job.worker.steps import samples_of
 from transforms.features import FEATURES
 
+ROOT = Path(__file__).resolve().parents[1]
 FAST = {
     "analyst_models": {"timeframes": ["15m", "1m"], "n_estimators": 10},
     "tactician_models": {"n_estimators": 10},
@@ -393,3 +396,24 @@ def test_a_file_says_what_it_was_made_from(predicted: tuple[PredictionRecord, Pa
     assert all(isinstance(one, Footer) and len(one.content) == 64 for one in footers.values())
     assert datetime.fromisoformat(next(iter(footers.values())).last).utcoffset() == timedelta(0)
     assert np.isfinite([one.rows for one in footers.values()]).all()
+
+
+@pytest.mark.slow
+def test_a_second_run_from_a_shell_leaves_every_byte(tmp_path: Path) -> None:
+    """All default models of four symbols, as a user would."""
+
+    def shell(*arguments: str) -> dict[str, Any]:
+        command = [sys.executable, str(ROOT / "job" / "main.py"), *arguments, "--json"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=300)
+        record: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return record
+
+    write_world(tmp_path / "bars", symbols=4, days=30, seed=3)
+    source = ("--input", str(tmp_path / "bars"))
+    shell("train", *source, "--output", str(tmp_path / "models"), "--set", "model_trainer.cv_folds=2")
+    predict = ("predict", *source, "--models", str(tmp_path / "models"), "--output", str(tmp_path / "out"))
+    assert shell(*predict)["counts"]["predicted"] == 20
+    before = contents(tmp_path / "out") | contents(tmp_path / "models")
+    again = shell(*predict)
+    assert (again["counts"]["current"], again["cluster"]["nodes"]) == (20, 0)
+    assert contents(tmp_path / "out") | contents(tmp_path / "models") == before
