@@ -322,7 +322,7 @@ def places(bars: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     ("arguments", "status", "message"),
     [
         (["--models", "{empty}"], 2, "empty holds no models: train some"),
-        (["--version", "champion"], 2, "synthetic/SYN00USDT analyst 15m has no champion in {models}: name one with `models promote`"),
+        (["--version", "champion"], 2, "analyst 15m has no champion in {models}: name one with `models promote`"),
         (["--version", "analyst_1m_20200101_000000_aaaaaa"], 2, "no version 'analyst_1m_20200101_000000_aaaaaa'"),
         (["--timeframes", "4h"], 2, "--timeframes: {models} holds no 4h model of these series (known: 15m, 1m)"),
         (["--model-types", "analist"], 2, "did you mean 'analyst'"),
