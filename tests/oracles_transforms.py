@@ -222,8 +222,10 @@ def _direction(entry: float, ahead: list[Row], label: Direction) -> Verdict:
 
 def _triple_barrier(entry: float, ahead: list[Row], past: list[float], label: TripleBarrier) -> Verdict:
     sigma = statistics.stdev(returns(past)) if len(past) > label.window else None
-    if not sigma:
-        return None, "warmup" if sigma is None else "flat_sigma", len(ahead) - 1
+    if sigma is None:
+        return None, "warmup", len(ahead) - 1
+    if sigma == 0:
+        return None, "flat_sigma", 0  # whatever the next bar does, it reaches a barrier at the entry
     upper, lower = entry * math.exp(label.k * sigma), entry * math.exp(-label.k * sigma)
     for end, bar in enumerate(ahead):
         if bar["high"] >= upper or bar["low"] <= lower:

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.oracles_transforms import MINUTE, bar_rows, bars_frame, digest, golden_bars, oracle_label, random_bars
@@ -35,6 +35,7 @@ EVERY_LABEL = [
     tick=st.sampled_from([0.0, 0.03, 0.3]),
     missing=st.sampled_from([0.0, 0.2]),
 )
+@example(label=TripleBarrier(k=6.0, window=20, horizon=30), seed=2394, count=105, tick=0.3, missing=0.0)  # flat, jump
 def test_label_agrees_with_its_oracle(
     label: Direction | TripleBarrier, seed: int, count: int, tick: float, missing: float
 ) -> None:
