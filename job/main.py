@@ -1,4 +1,4 @@
-"""Entry point: `python job/main.py [train|plan|doctor|synth] …`."""
+"""Entry point: `python job/main.py [train|plan|doctor|predict|compare|models|reindex|synth] …`."""
 
 import sys
 from pathlib import Path
