@@ -12,7 +12,6 @@ from importlib import import_module
 from typing import Any, Final
 
 import ray
-from ray._private.node import Node
 from ray._private.services import canonicalize_bootstrap_address
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError, GetTimeoutError, RayError, RpcError
@@ -23,19 +22,14 @@ from job.config import RaySettings
 from job.environment import ROOT
 from job.errors import ConfigError
 from job.pulse import Need, OnDeath, heard, silence, watched
+from job.sparing import ACTORS, PREFETCHING, PROCESSES, without
 
 DRIVER_SETTINGS: Final = {
-    # Ray Data reads it when it is imported. A thread that fetches ahead leaves a CPU idle some 0.2 s after each bundle.
-    "RAY_DATA_METADATA_PREFETCH_ON_THREAD": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     # By default the driver waits for the first workers, and for ever if one of them dies (ray-project/ray#40131).
     "RAY_prestart_worker_first_driver": "0",
 }
 """What Ray takes from the environment of this process, unless it says otherwise."""
-
-SPARED: Final = ("start_monitor", "start_log_monitor", "start_api_server")
-"""What starts processes that a Ray of one process has no use for: autoscaler, driver's logs, dashboard. They take two
-seconds of CPU at the start, and Ray's end waits a second for one of them. No argument of `ray.init` spares them."""
 
 THREAD_LIMITS: Final = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -91,29 +85,32 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
     level = getattr(logging, settings.logging_level.upper() if settings.logging_level != "info" else "WARNING")
     joined = address not in {None, "", "local"}
     on_stop = signal.getsignal(signal.SIGTERM)
-    for name, value in DRIVER_SETTINGS.items():
-        os.environ.setdefault(name, value)
-    if address and joined:
-        _join(address, limits, level)
-    else:
-        _start(settings, limits, level)
-    if settings.logging_level != "debug":
-        os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of objects lost with a node, which are made anew
-        ray._private.worker._worker_logs_enabled = False  # what raylets say goes to stdout, where the result belongs
-    # Ray's own handler ends the process on the spot; a stopped job must still close its run record.
-    _handle_stop(signal.default_int_handler)
-    warming: list[ray.ObjectRef[None]] = []
-    with ExitStack() as pulse:  # felt until Ray is shut down, too
-        try:
-            size = _size(joined=joined)
-            if not joined:
-                warming += [_warm.remote() for _ in range(size.cpus)]
-            pulse.enter_context(_watching(size, on_death))
-            yield size
-        finally:
-            del warming
-            ray.shutdown()
-            _handle_stop(on_stop)
+    os.environ.update({name: os.environ.get(name, value) for name, value in DRIVER_SETTINGS.items()})
+    with ExitStack() as pulse, ExitStack() as stack:  # the pulse is felt until Ray is shut down, too
+        if address and joined:
+            _join(address, limits, level)
+        else:
+            stack.enter_context(without(PROCESSES))
+            _start(settings, limits, level)
+        stack.callback(_handle_stop, on_stop)
+        stack.callback(ray.shutdown)
+        if settings.logging_level != "debug":
+            _quieten()
+        # Ray's own handler ends the process on the spot; a stopped job must still close its run record.
+        _handle_stop(signal.default_int_handler)
+        size = _size(joined=joined)
+        warming = [] if joined else [_warm.remote() for _ in range(size.cpus)]
+        stack.callback(warming.clear)
+        for spared in [PREFETCHING] if joined else [PREFETCHING, ACTORS]:  # imports Ray Data, while workers start
+            stack.enter_context(without(spared))
+        pulse.enter_context(_watching(size, on_death))
+        yield size
+
+
+def _quieten() -> None:
+    """Keep to ourselves what Ray says of things that the outcomes tell."""
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of objects lost with a node, which are made anew
+    ray._private.worker._worker_logs_enabled = False  # what raylets say goes to stdout, where the result belongs
 
 
 def _handle_stop(handler: Any) -> None:
@@ -134,28 +131,14 @@ def _start(settings: RaySettings, limits: Mapping[str, str], level: int) -> None
     paths = dict.fromkeys([str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
     os.environ.update({**limits, "PYTHONPATH": os.pathsep.join(paths)})
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that its local token is on is no news
-    with _spared():
-        ray.init(
-            address="local",
-            num_cpus=settings.num_cpus,
-            num_gpus=settings.num_gpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=level,
-        )
-
-
-@contextmanager
-def _spared() -> Iterator[None]:
-    """Let Ray start without the processes of `SPARED`."""
-    starters = {name: getattr(Node, name) for name in SPARED}
-    for name in starters:
-        setattr(Node, name, lambda *_, **__: None)
-    try:
-        yield
-    finally:
-        for name, start in starters.items():
-            setattr(Node, name, start)
+    ray.init(
+        address="local",
+        num_cpus=settings.num_cpus,
+        num_gpus=settings.num_gpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=level,
+    )
 
 
 def _join(address: str, limits: Mapping[str, str], level: int) -> None:

@@ -11,14 +11,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 
 import psutil
 import pytest
+import ray
+import ray.data
 
 from job.cluster import running
 from job.config import RaySettings, load_config
 from job.errors import ConfigError
 from job.paths import resolve_input, resolve_output
+from job.sparing import ACTORS, PREFETCHING, PROCESSES
 from job.synth import write_world
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -146,6 +150,15 @@ def test_a_ray_of_its_own_has_no_process_that_only_a_cluster_uses() -> None:
     names = {Path(part).name for command in commands for part in command}
     assert "raylet" in names
     assert not names & {"monitor.py", "log_monitor.py", "dashboard.py"}
+
+
+def test_datasets_of_its_own_ray_have_no_actor_that_only_a_cluster_uses() -> None:
+    places = {place: names for spared in (PROCESSES, ACTORS, PREFETCHING) for place, names in spared.items()}
+    before = {place: vars(resolve_name(place)).copy() for place in places}
+    with running(RaySettings(num_cpus=1)):
+        assert ray.data.range(3).map(lambda row: {"id": row["id"] + 1}).sum("id") == 6
+        assert not ray.util.list_named_actors(all_namespaces=True)
+    assert {place: vars(resolve_name(place)) for place in places} == before
 
 
 def test_no_cluster_at_an_address_is_one_line() -> None:

@@ -9,8 +9,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest, false_discovery_control
-from scipy.stats import t as student_t
+import scipy
 
 from job.learning.fleet import Excess, excess_by_cluster
 from job.learning.metrics import (
@@ -150,7 +149,7 @@ def diebold_mariano(change: FloatArray, *, horizon: int) -> tuple[float | None, 
         variance = covariances[0] + 2 * (covariances[1:] * (1 - np.arange(1, horizon) / horizon)).sum()
     correction = (n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n
     statistic = float(change.mean() / np.sqrt(variance / n) * np.sqrt(correction))
-    return statistic, float(2 * student_t.sf(abs(statistic), n - 1))
+    return statistic, float(2 * scipy.stats.t.sf(abs(statistic), n - 1))
 
 
 def autocovariances(values: FloatArray, lags: int) -> FloatArray:
@@ -165,7 +164,7 @@ def mcnemar(right_a: npt.NDArray[np.bool_], right_b: npt.NDArray[np.bool_]) -> f
     Of the rows that one got right and the other wrong, half should go either way: a binomial test (McNemar 1947).
     """
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
-    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return float(scipy.stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
 def false_discovery(p_values: Sequence[float | None]) -> list[float | None]:
@@ -174,7 +173,7 @@ def false_discovery(p_values: Sequence[float | None]) -> list[float | None]:
     Benjamini and Hochberg (1995). Tests without a p are none, and get no q.
     """
     known = [p for p in p_values if p is not None]
-    adjusted = iter(false_discovery_control(known).tolist() if known else [])
+    adjusted = iter(scipy.stats.false_discovery_control(known).tolist() if known else [])
     return [None if p is None else next(adjusted) for p in p_values]
 
 

@@ -10,10 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
-from scipy.special import expit, logit
-from scipy.stats import rankdata
-from scipy.stats import t as student_t
+import scipy  # its parts, loaded where they are first used: a command that scores nothing needs none
 
 FloatArray = npt.NDArray[np.float64]
 LabelArray = npt.NDArray[np.integer[Any]]
@@ -79,7 +76,7 @@ def roc_auc(label: LabelArray, p: FloatArray) -> float | None:
     ups, downs = int(up.sum()), int((~up).sum())
     if not ups or not downs:
         return None
-    return float((rankdata(p)[up].sum() - ups * (ups + 1) / 2) / (ups * downs))
+    return float((scipy.stats.rankdata(p)[up].sum() - ups * (ups + 1) / 2) / (ups * downs))
 
 
 def _ratio(part: int, whole: int) -> float:
@@ -104,8 +101,8 @@ def base_rate(label: LabelArray) -> float:
 
 def shrink(p: FloatArray, base: FloatArray | float, weight: float) -> FloatArray:
     """Pull `p` towards `base` on the log-odds scale: logit p' = logit b + weight · (logit p - logit b)."""
-    centre = logit(base)
-    shrunk: FloatArray = expit(centre + weight * (logit(clip(p)) - centre))
+    centre = scipy.special.logit(base)
+    shrunk: FloatArray = scipy.special.expit(centre + weight * (scipy.special.logit(clip(p)) - centre))
     return shrunk
 
 
@@ -117,8 +114,8 @@ def fit_shrink(label: LabelArray, p: FloatArray, base: FloatArray) -> float:
     `p` must be out of fold. The log-posterior is concave; it is integrated by Gauss-Legendre over six standard
     deviations around its mode.
     """
-    centre = logit(base)
-    distance = logit(clip(p)) - centre
+    centre = scipy.special.logit(base)
+    distance = scipy.special.logit(clip(p)) - centre
     signed = np.where(label == 1, -distance, distance)
     offset = np.where(label == 1, -centre, centre)
 
@@ -137,11 +134,11 @@ def _mode_of_weight(offset: FloatArray, signed: FloatArray) -> tuple[float, floa
     """Return the weight in [0, 1] with the least loss, and the standard deviation of a normal posterior there."""
 
     def slope(weight: float) -> float:
-        return float((expit(offset + weight * signed) * signed).sum())
+        return float((scipy.special.expit(offset + weight * signed) * signed).sum())
 
     at_zero, at_one = slope(0.0) >= 0, slope(1.0) <= 0
-    mode = 0.0 if at_zero else 1.0 if at_one else float(brentq(slope, 0.0, 1.0))
-    chance = expit(offset + mode * signed)
+    mode = 0.0 if at_zero else 1.0 if at_one else float(scipy.optimize.brentq(slope, 0.0, 1.0))
+    chance = scipy.special.expit(offset + mode * signed)
     information = float((chance * (1 - chance) * np.square(signed)).sum())
     return mode, 1 / math.sqrt(max(information, 1e-12))
 
@@ -197,7 +194,7 @@ def block_half_width(
     if blocks < 2:
         return None, blocks
     error = math.sqrt(_circular_block_variance(by_time, length) * blocks / (blocks - 1))
-    return float(student_t.ppf((1 + CONFIDENCE) / 2, blocks - 1)) * error, blocks
+    return float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, blocks - 1)) * error, blocks
 
 
 def _circular_block_variance(values: FloatArray, length: int) -> float:
