@@ -1,6 +1,7 @@
 """Which module may import what."""
 
 import ast
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,3 +101,17 @@ def test_every_module_of_job_has_a_layer() -> None:
 def test_files_stay_short() -> None:
     long = {name_of(path): lines for path in MODULES if (lines := path.read_text(encoding="utf-8").count("\n")) > 350}
     assert not long
+
+
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [
+        ("job.commands", {"ray", "pandas", "sklearn", "scipy.stats", "scipy.optimize", "skops"}),
+        ("job.commands, job.cluster, job.pipeline", {"sklearn", "scipy.stats", "scipy.optimize", "skops"}),
+    ],
+    ids=["what every command imports", "what the driver imports"],
+)
+def test_imports_that_take_long_wait_until_they_are_needed(modules: str, absent: set[str]) -> None:
+    script = f"import sys; import {modules}; print(sorted({absent!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

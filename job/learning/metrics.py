@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import scipy  # its parts, loaded where they are first used: a command that scores nothing needs none
+import scipy  # its parts load where they are first used: the driver, which scores nothing, needs none
 
 FloatArray = npt.NDArray[np.float64]
 LabelArray = npt.NDArray[np.integer[Any]]

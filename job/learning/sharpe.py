@@ -9,9 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import kurtosis as sample_kurtosis
-from scipy.stats import norm
-from scipy.stats import skew as sample_skew
+import scipy
 
 MIN_DAYS: Final = 60
 """Fewer days than these have no Sharpe ratio."""
@@ -37,10 +35,10 @@ def sharpe_scores(
     sharpe = float(daily.mean() / daily.std(ddof=1))
     shape: dict[str, Any] = {
         "days": days,
-        "skew": float(sample_skew(daily)),
-        "kurtosis": float(sample_kurtosis(daily, fisher=False)),
+        "skew": float(scipy.stats.skew(daily)),
+        "kurtosis": float(scipy.stats.kurtosis(daily, fisher=False)),
     }
-    half_width = float(norm.ppf((1 + CONFIDENCE) / 2)) * sharpe_error(sharpe, **shape)
+    half_width = float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2)) * sharpe_error(sharpe, **shape)
     best = expected_best_sharpe(versions_scored, variance=1 / (days - 1))
     year = math.sqrt(days_a_year)
     return {
@@ -66,7 +64,8 @@ def probabilistic_sharpe(sharpe: float, benchmark: float, *, days: int, skew: fl
 
     Against `expected_best_sharpe` it is the deflated Sharpe ratio (Bailey and López de Prado 2014).
     """
-    return float(norm.cdf((sharpe - benchmark) / sharpe_error(sharpe, days=days, skew=skew, kurtosis=kurtosis)))
+    error = sharpe_error(sharpe, days=days, skew=skew, kurtosis=kurtosis)
+    return float(scipy.stats.norm.cdf((sharpe - benchmark) / error))
 
 
 def expected_best_sharpe(trials: int, *, variance: float) -> float:
@@ -77,5 +76,5 @@ def expected_best_sharpe(trials: int, *, variance: float) -> float:
     """
     if trials == 1:
         return 0.0
-    likely, rare = float(norm.ppf(1 - 1 / trials)), float(norm.ppf(1 - 1 / (trials * math.e)))
+    likely, rare = float(scipy.stats.norm.ppf(1 - 1 / trials)), float(scipy.stats.norm.ppf(1 - 1 / (trials * math.e)))
     return math.sqrt(variance) * ((1 - np.euler_gamma) * likely + np.euler_gamma * rare)

@@ -6,7 +6,7 @@ import pickle
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -141,7 +141,7 @@ def _parse_skops(data: bytes, where: str) -> object:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         _check_members(archive.infolist(), data)
         schema = json.loads(archive.read("schema.json"))
-    if foreign := _foreign(schema):
+    if foreign := _foreign(_nodes(schema)):
         named = ", ".join([f"{name:.100}" for name in foreign[:MOST_NAMED]] + ["…"] * (len(foreign) > MOST_NAMED))
         raise StoreError(f"{where} holds types outside the allow-list ({named}); it was not loaded")
     if not isinstance(schema, dict) or schema.get("__loader__") != "ObjectNode":
@@ -224,11 +224,9 @@ def _nodes(schema: object) -> Iterator[dict[str, Any]]:
             pending.extend(reversed(value))
 
 
-def _foreign(schema: object) -> list[str]:
+def _foreign(nodes: Iterable[dict[str, Any]]) -> list[str]:
     """Return the types outside `ALLOWED` that skops would build, each once."""
-    types = {
-        (str(node.get("__loader__")), f"{node.get('__module__')}.{node.get('__class__')}") for node in _nodes(schema)
-    }
+    types = {(str(node.get("__loader__")), f"{node.get('__module__')}.{node.get('__class__')}") for node in nodes}
     return sorted({name for loader, name in types if name not in ALLOWED.get(loader, ())})
 
 
@@ -263,9 +261,10 @@ def _canonical(schema: dict[str, Any], arrays: Mapping[str, bytes]) -> bytes:
     skops names objects by their address and dates the archive; struct arrays have padding that was never written.
     A worker that repeats a lost attempt then writes the same bytes, and not half of another version.
     """
-    if foreign := _foreign(schema):
+    nodes = list(_nodes(schema))
+    if foreign := _foreign(nodes):
         raise StoreError(f"{', '.join(foreign)}: no type that may be stored as skops; set storage.format: pkl")
-    names = _renumber(schema)
+    names = _renumber(nodes)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for old, new in sorted(names.items(), key=lambda pair: int(pair[1].removesuffix(".npy"))):
@@ -274,11 +273,11 @@ def _canonical(schema: dict[str, Any], arrays: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _renumber(schema: object) -> dict[str, str]:
-    """Number the objects of `schema` in the order of their appearance, in place; return new array names by old ones."""
+def _renumber(nodes: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Number the objects of a schema in the order of their appearance, in place; return new array names by old ones."""
     numbers: dict[int, int] = {}
     names: dict[str, str] = {}
-    for node in _nodes(schema):
+    for node in nodes:
         if "__id__" in node:
             node["__id__"] = numbers.setdefault(node["__id__"], len(numbers) + 1)
         if "file" in node:
