@@ -33,6 +33,10 @@ DRIVER_SETTINGS: Final = {
 
 THREAD_LIMITS: Final = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
+ALLOCATOR: Final = {"_RJEM_MALLOC_CONF": "dirty_decay_ms:0,muzzy_decay_ms:0"}
+"""Has Polars give memory back as soon as it is free. By default it keeps what samples were made in, a third of all that
+a large task holds, until long after the fits have allocated their own. Making samples takes twice as long for it, which is 2% of a task."""
+
 NOT_SHIPPED: Final = (".git", ".venv", "venv", "__pycache__", "models", "tests", "data")
 
 KNOCK_S: Final = 10.0
@@ -81,7 +85,7 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
             yield size
         return
     address = settings.address or os.environ.get("RAY_ADDRESS")
-    limits = {name: str(threads) for name in THREAD_LIMITS}
+    limits = {**dict.fromkeys(THREAD_LIMITS, str(threads)), **ALLOCATOR}
     level = getattr(logging, settings.logging_level.upper() if settings.logging_level != "info" else "WARNING")
     joined = address not in {None, "", "local"}
     on_stop = signal.getsignal(signal.SIGTERM)

@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Ray reads both when it is imported: no token file in the home folder, no silent join of a cluster on this machine.
@@ -8,6 +9,11 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 
 import pytest
+
+from job.cluster import running
+from job.config import RaySettings
+from job.store import Store
+from tests.stores import KINDS, open_store, s3_server
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -19,3 +25,29 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("real bars are absent: ../shared/data")
     return folder
+
+
+@pytest.fixture(scope="module")
+def local_ray() -> Iterator[None]:
+    """One local Ray of two CPUs for the tests of a file."""
+    with running(RaySettings(num_cpus=2)):
+        yield
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """Endpoint of a real S3 server."""
+    with s3_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest) -> Store:
+    """An empty store, of every kind in turn."""
+    return open_store(request.param, request)
+
+
+@pytest.fixture
+def memory(request: pytest.FixtureRequest) -> Store:
+    """An empty store that takes no time."""
+    return open_store("memory", request)

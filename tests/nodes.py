@@ -148,11 +148,19 @@ class Run:
         return {one.key for one in listed_versions(Store(str(self.output)).list()) if one.committed}
 
 
+PLACES: Final = {
+    "predict": {"--input": "bars", "--models": "models", "--output": "predictions"},
+    "compare": {"--input": "bars", "--models": "models"},
+}
+"""Where a command reads and writes, in the folder of a test; others as `train` does."""
+
+
 @contextmanager
 def running_job(folder: Path, *arguments: str, command: str = "train") -> Iterator[Run]:
-    """Run a command of the job on `folder/bars` and `folder/models`; end it with the block."""
+    """Run a command of the job on the `PLACES` in a folder; end it with the block."""
     log = folder / f"{command}-{time.monotonic_ns()}.log"
-    where = ("--input", str(folder / "bars"), "--output", str(folder / "models"))
+    places = PLACES.get(command, {"--input": "bars", "--output": "models"})
+    where = [part for flag, name in places.items() for part in (flag, str(folder / name))]
     with (
         log.open("w") as said,
         subprocess.Popen(

@@ -4,7 +4,7 @@ import json
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -41,27 +41,11 @@ from job.store import (
 )
 from job.store import versions as versions_in
 from job.store.aliases import MOST_PREVIOUS
-from tests.stores import KEY, KINDS, fitted, open_store, s3_server
+from tests.stores import KEY, fitted, open_store
 
 RUNS = [f"2023120{day}_120000_a1b2c3" for day in range(1, 6)]
 V1, V2, V3, V4, V5 = (version_name(KEY, run) for run in RUNS)
 FOLDER = f"aliases/{KEY.folder}/{KEY.stem}"
-
-
-@pytest.fixture(scope="module")
-def s3_endpoint() -> Iterator[str]:
-    with s3_server() as endpoint:
-        yield endpoint
-
-
-@pytest.fixture(params=KINDS)
-def store(request: pytest.FixtureRequest) -> Store:
-    return open_store(request.param, request)
-
-
-@pytest.fixture
-def memory(request: pytest.FixtureRequest) -> Store:
-    return open_store("memory", request)
 
 
 def commit_versions(store: Store, *versions: str, key: Key = KEY) -> None:

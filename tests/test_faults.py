@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from job.store import Store, keys, list_versions, load, read_catalogue
 from job.synth import make_bars, write_world
 from job.worker.rows import Job, pack
 from job.worker.steps import load_bars, prepare_samples, train_models
-from tests.stores import SECRET, open_store, s3_options, s3_server
+from tests.stores import SECRET, open_store, s3_options
 
 ROOT = Path(__file__).resolve().parents[1]
 FAST = ("--set", "model_trainer.cv_folds=2", "--set", "model_trainer.analyst_models.n_estimators=10")
@@ -38,12 +37,6 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bars")
     write_world(folder, symbols=1, days=3, seed=3)
     return folder
-
-
-@pytest.fixture(scope="module")
-def s3_endpoint() -> Iterator[str]:
-    with s3_server() as endpoint:
-        yield endpoint
 
 
 def record_of(store: Path) -> dict[str, Any]:

@@ -24,19 +24,13 @@ from job.sources.storage import content, list_files, patiently, reported
 from job.store import ExistingFileError, Store, keys, load
 from job.synth import make_bars, write_world
 from tests.faulty_s3 import PASSING, Traffic, always, at_random, faulty_s3, once
-from tests.stores import BUCKET, SECRET, s3_options, s3_server
+from tests.stores import BUCKET, SECRET, s3_options
 
 ROOT = Path(__file__).resolve().parents[1]
 FAST = (
     *("--set", "model_trainer.cv_folds=2", "--set", "model_trainer.analyst_models.n_estimators=5"),
     *("--set", "model_trainer.tactician_models.n_estimators=5", "--timeframes", "15m,5m,1m", "--json"),
 )
-
-
-@pytest.fixture(scope="module")
-def s3_endpoint() -> Iterator[str]:
-    with s3_server() as endpoint:
-        yield endpoint
 
 
 @pytest.fixture

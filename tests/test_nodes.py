@@ -1,6 +1,7 @@
 """Clusters of several nodes: one that goes away, ones that cannot do their part, a cluster that dies as a whole."""
 
 import re
+import shutil
 import socket
 import threading
 import time
@@ -19,7 +20,8 @@ from job.environment import versions
 from job.errors import ConfigError
 from job.keys import Key
 from job.pulse import Need, first_absent, heard
-from job.store import Store, load
+from job.runs.promoting import promote
+from job.store import Store, keys, load, read_aliases, resolve_version
 from job.synth import write_world
 from tests.nodes import MEMORY, View, joined, kill, namespaces_or_skip, running_job, started, wait_for, workers
 
@@ -81,6 +83,42 @@ def test_a_node_that_goes_away_costs_what_it_had_begun(folder: Path, grouping: s
 
 def key_of(outcome: dict[str, str]) -> Key:
     return Key(outcome["exchange"], outcome["symbol"], outcome["timeframe"], outcome["model_type"])
+
+
+@pytest.mark.slow
+def test_predictions_and_comparisons_outlive_a_node(tmp_path: Path) -> None:
+    write_world(tmp_path / "bars", symbols=3, days=30, seed=1)
+    fast = ("--timeframes", "1m", "--set", "model_trainer.cv_folds=1")
+    for end in ("2024-01-11", "2024-01-12"):
+        with running_job(tmp_path, *fast, "--end", end) as trained:
+            assert trained.wait() == 0, trained.lines()
+        store = Store(str(trained.output))
+        for key in keys(store):
+            if not read_aliases(store, key):
+                promote(store, key, resolve_version(store, key, "latest"))
+    with running_job(tmp_path, command="predict") as here:
+        assert here.wait() == 0, here.lines()
+    expected = contents(tmp_path / "predictions")
+    assert len(expected) == 6
+    shutil.rmtree(tmp_path / "predictions")
+    for command, begun in (
+        ("predict", lambda _: [*(tmp_path / "predictions").rglob("*.parquet")]),
+        ("compare", lambda run: [line for line in run.lines() if " compared " in line]),
+    ):
+        with started(1, 1) as cluster:
+            node = next(iter(cluster.worker_nodes))
+            with running_job(tmp_path, "--set", f"ray.address={cluster.address}", command=command) as run:
+                wait_for(partial(begun, run))
+                kill(cluster, node)
+                done = begun(run)
+                assert len(done) < len(expected), "work was left"
+                assert run.wait() == 0, run.lines()
+    assert contents(tmp_path / "predictions") == expected
+    assert len(begun(run)) == len(expected)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.parquet")}
 
 
 @pytest.mark.slow

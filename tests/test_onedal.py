@@ -17,7 +17,7 @@ from job.cluster import running
 from job.config import Config, load_config
 from job.environment import installed, versions
 from job.learning.estimators import ALGORITHMS
-from job.learning.fitting import fit_scaled, probability_of_up, read_rows, scale, take
+from job.learning.fitting import fit_scaled, probability_of_up, read_rows, scaled, take, window
 from job.learning.splits import walk_forward
 from job.learning.training import Trained, predict_proba, train
 from job.runs.running import run
@@ -268,8 +268,9 @@ def real_windows(shared_data: Path) -> list[tuple[Window, Window]]:
         raw = pl.read_ipc(file).with_columns(timestamp=pl.col("date").dt.cast_time_unit("us"))
         rows = read_rows(samples_for(clean(raw.drop("date")).bars, "5m", spec), spec.features)
         fold = walk_forward(rows.available_at, rows.label_end, test_size=0.2, folds=1, embargo_us=0).holdout
-        scaler, scaled, label = scale(rows, fold.train)
-        windows.append(((scaled, label), (scaler.transform(take(rows.matrix, fold.test)), rows.label[fold.test])))
+        scaler, known, label = window(rows, fold.train)
+        fresh = scaled(scaler, take(rows.matrix, fold.test)), rows.label[fold.test]
+        windows.append(((scaled(scaler, known), label), fresh))
     return windows
 
 

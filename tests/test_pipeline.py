@@ -21,7 +21,7 @@ from ray.exceptions import ObjectLostError
 
 from job import bundles, pipeline
 from job.bundles import Bundle, Capacity
-from job.cluster import ask_nodes, running
+from job.cluster import ask_nodes
 from job.config import Config, load_config
 from job.keys import Key
 from job.outcomes import Outcome
@@ -37,18 +37,13 @@ from job.worker.notes import Note
 from job.worker.rows import Job
 from job.worker.steps import load_bars
 
+pytestmark = pytest.mark.usefixtures("local_ray")
+
 FAST = {
     "analyst_models": {"timeframes": ["15m", "1m"], "n_estimators": 10},
     "tactician_models": {"n_estimators": 10},
     "cv_folds": 2,
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_for_all() -> Iterator[None]:
-    """One local Ray for the tests of this file."""
-    with running(load_config({"ray": {"num_cpus": 2}}).ray):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -17,7 +18,6 @@ from polars.testing import assert_frame_equal
 
 from job import cluster, datasets, definitions, pipeline
 from job.bundles import Capacity
-from job.cluster import running
 from job.commands import main
 from job.config import Config, load_config
 from job.errors import DataError, StoreError
@@ -35,7 +35,10 @@ from job.trainer import RayModelTrainer, resolved
 from job.worker.loading import load_series
 from job.worker.rows import Job
 from job.worker.steps import samples_of
+from tests.stores import BUCKET, s3_options
 from transforms.features import FEATURES
+
+pytestmark = pytest.mark.usefixtures("local_ray")
 
 ROOT = Path(__file__).resolve().parents[1]
 FAST = {
@@ -47,13 +50,6 @@ COLUMNS = [
     *("exchange", "symbol", "timeframe", "model_type", "timestamp", "available_at"),
     *("probability_down", "probability_up", "prediction", "version"),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_for_all() -> Iterator[None]:
-    """One local Ray for the tests of this file."""
-    with running(load_config({"ray": {"num_cpus": 2}}).ray):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +73,7 @@ def models(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def predict(config: Config, output: Path, **request: Any) -> PredictionRecord:
+def predict(config: Config, output: Path | str, **request: Any) -> PredictionRecord:
     asked = Request(str(output), **request)
     return run_predictions(plan_predictions(config, asked), config, asked)
 
@@ -114,6 +110,29 @@ def test_one_file_a_series_and_model(models: Path, predicted: tuple[PredictionRe
         assert ((frame["prediction"] == "up") == (frame["probability_up"] > 0.5)).all()
         assert 270 < outcome.counts["warmup"] <= 280  # bars that were filled in warm up, too
         assert outcome.rows + outcome.counts["warmup"] == outcome.counts["bars"]
+
+
+@pytest.mark.slow
+def test_bars_models_and_predictions_in_object_storage(
+    bars: Path, models: Path, predicted: tuple[PredictionRecord, Path], s3_endpoint: str
+) -> None:
+    options, place = s3_options(s3_endpoint), f"{BUCKET}/predicting"
+    remote = fsspec.filesystem("s3", **options)
+    for folder, name in ((bars, "bars"), (models, "models")):
+        for file in (path for path in folder.rglob("*") if path.is_file()):
+            remote.put(str(file), f"{place}/{name}/{file.relative_to(folder)}")
+    config = config_for(
+        bars,
+        models,
+        data={"input": f"s3://{place}/bars", "options": options},
+        storage={"options": options},
+        model_trainer={"model_directory": f"s3://{place}/models"},
+    )
+    first, again = (predict(config, f"s3://{place}/predictions") for _ in range(2))
+    assert (first.counts["predicted"], again.counts["current"]) == (6, 6), (first.failures, again.failures)
+    for one in predicted[0].outcomes:
+        with remote.open(f"{place}/predictions/{path_of(one.key)}") as file:
+            assert_frame_equal(pl.read_parquet(file, hive_partitioning=False), read(predicted[1], one.key))
 
 
 def test_the_holdout_is_predicted_as_it_was_scored_to_the_bit(

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import polars as pl
 import pytest
 
 from job import cluster
-from job.cluster import running
 from job.commands import main
 from job.config import Config, load_config
 from job.outcomes import Outcome
@@ -28,6 +26,8 @@ from job.synth import make_bars, write_world
 from job.trainer import resolved
 from tests.many import many_models
 
+pytestmark = pytest.mark.usefixtures("local_ray")
+
 ROOT = Path(__file__).resolve().parents[1]
 FAST = {
     "analyst_models": {"timeframes": ["15m", "1m"], "n_estimators": 5},
@@ -36,13 +36,6 @@ FAST = {
 }
 SCORES = {"accuracy": 0.5, "log_loss": 0.69, "base_log_loss": 0.69, "skill": 0.0, "skill_low": 0.0, "skill_high": 0.0}
 STAY = {"current": 6, "trained": 0, "failed": 0, "current_not_latest": 0, "not_run": 0}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_for_all() -> Iterator[None]:
-    """One local Ray for the tests of this file."""
-    with running(load_config({"ray": {"num_cpus": 2}}).ray):
-        yield
 
 
 @pytest.fixture(scope="module")

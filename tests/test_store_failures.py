@@ -3,7 +3,7 @@
 import errno
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,13 +15,7 @@ from job import remote
 from job.errors import StoreError
 from job.remote import masked
 from job.store import ExistingFileError, Store
-from tests.stores import SECRET, s3_options, s3_server
-
-
-@pytest.fixture(scope="module")
-def s3_endpoint() -> Iterator[str]:
-    with s3_server() as endpoint:
-        yield endpoint
+from tests.stores import SECRET, s3_options
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,18 +15,6 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from job.errors import StoreError
 from job.store import ExistingFileError, MissingFileError, Store, local
-from tests.stores import KINDS, open_store, s3_server
-
-
-@pytest.fixture(scope="module")
-def s3_endpoint() -> Iterator[str]:
-    with s3_server() as endpoint:
-        yield endpoint
-
-
-@pytest.fixture(params=KINDS)
-def store(request: pytest.FixtureRequest) -> Store:
-    return open_store(request.param, request)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from job.store import (
     version_name,
 )
 from job.store.artefacts import Format
-from tests.stores import KEY, KINDS, VERSION, fitted, open_store, s3_server, samples
+from tests.stores import KEY, VERSION, fitted, samples
 from tests.test_store_artefacts import Payload
 
 FOLDER = "binance/BTC%2FUSDT%3AUSDT"
@@ -34,22 +34,6 @@ MODEL = f"{FOLDER}/{VERSION}.skops"
 SCALER = f"{FOLDER}/{VERSION}_scaler.skops"
 METADATA = f"{FOLDER}/{VERSION}.json"
 LATER = "analyst_1h_20240101_000000_000000"
-
-
-@pytest.fixture(scope="module")
-def s3_endpoint() -> Iterator[str]:
-    with s3_server() as endpoint:
-        yield endpoint
-
-
-@pytest.fixture(params=KINDS)
-def store(request: pytest.FixtureRequest) -> Store:
-    return open_store(request.param, request)
-
-
-@pytest.fixture
-def memory(request: pytest.FixtureRequest) -> Store:
-    return open_store("memory", request)
 
 
 def commit_one(

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,21 +14,10 @@ from job.runs.sweeping import other_runs, sweep
 from job.store import Store, commit, version_name
 from job.store.local import temporary_name
 from job.worker.notes import Note, leave
-from tests.stores import KEY, fitted, open_store, s3_server
+from tests.stores import KEY, fitted
 
 OWN, DEAD, ALIVE = "20240101_000000_00000a", "20240102_000000_00000b", "20240103_000000_00000c"
 KINDS = ("file", "memory", pytest.param("s3", marks=pytest.mark.slow))
-
-
-@pytest.fixture(scope="module")
-def s3_endpoint() -> Iterator[str]:
-    with s3_server() as endpoint:
-        yield endpoint
-
-
-@pytest.fixture(params=KINDS)
-def store(request: pytest.FixtureRequest) -> Store:
-    return open_store(request.param, request)
 
 
 def open_run(store: Store, run_id: str, lease: Lease) -> None:

@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from sklearn.preprocessing import StandardScaler
 
 from job.errors import ConfigError, TrainingError
 from job.learning import fitting
@@ -63,6 +65,41 @@ def test_metadata_and_scores_are_json(algorithm: str) -> None:
     trained = train(made_samples(400), model_spec(algorithm), key=KEY)
     assert json.loads(json.dumps(trained.metadata, allow_nan=False)) == trained.metadata
     assert json.loads(json.dumps(trained.scores, allow_nan=False)) == trained.scores
+
+
+@pytest.mark.parametrize("algorithm", ["random_forest", "extra_trees", "hist_gradient_boosting", "logistic_regression"])
+def test_training_holds_few_copies_of_its_matrix(algorithm: str) -> None:
+    features = [f"feature_{number}" for number in range(20)]
+    made = made_samples(fitting.MANY_ROWS * 3 // 2)
+    values = np.random.default_rng(0).standard_normal((made.height, len(features))).astype(np.float32)
+    samples = made.drop(FEATURES).with_columns(pl.DataFrame(values, schema=features))
+    spec = model_spec(algorithm, n_estimators=2, cv_folds=1, features=tuple(features))
+    tracemalloc.start()
+    try:
+        train(samples, spec, key=KEY)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * values.nbytes
+
+
+def test_the_benchmark_is_the_same_by_either_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples, spec = made_samples(3_000, signal=0.3), model_spec("hist_gradient_boosting", n_estimators=2)
+    newton = train(samples, spec, key=KEY).holdout["p_benchmark"].to_numpy()
+    monkeypatch.setattr(fitting, "MANY_ROWS", 0)
+    lbfgs = train(samples, spec, key=KEY).holdout["p_benchmark"].to_numpy()
+    assert not np.array_equal(lbfgs, newton)
+    np.testing.assert_allclose(lbfgs, newton, atol=1e-4)
+
+
+def test_rows_are_scaled_the_same_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = np.asfortranarray(np.random.default_rng(0).standard_normal((100, 3)).astype(np.float32))
+    scaler = StandardScaler().fit(matrix)
+    monkeypatch.setattr(fitting, "BLOCK_ROWS", 7)
+    assert np.array_equal(fitting.scaled(scaler, matrix), scaler.transform(matrix))
+    assert fitting.scaled(scaler, matrix).flags.f_contiguous
+    assert np.array_equal(fitting.scaled(scaler, matrix, np.float64), scaler.transform(matrix).astype(np.float64))
+    assert fitting.scaled(scaler, matrix, np.float64).flags.c_contiguous
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -64,7 +64,8 @@ class Algorithm:
     """One entry of `ALGORITHMS`; `version` moves whenever the defaults do, so that models are trained anew.
 
     `path` is `module:name` of the estimator's class, `fitters` those of what fits it in place by engines other than its
-    own `fit`. `parallel` algorithms take `n_jobs`; `precision` is that of the features which they are fitted on.
+    own `fit`. `parallel` algorithms take `n_jobs`; `precision` is that of the features which they are fitted on: their
+    own, so that they hold no converted copy.
     """
 
     name: str
@@ -198,6 +199,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             _hist_gradient_boosting,
             "permutation",
             version=1,
+            precision=np.float64,
         ),
         Algorithm(
             "logistic_regression",

@@ -22,6 +22,12 @@ from job.learning.splits import Fold, IntArray
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int8]
 
+BLOCK_ROWS: Final = 2**16
+"""Rows that are scaled at a time, so that a matrix and its scaled copy are all there is."""
+MANY_ROWS: Final = 100_000
+LBFGS_TOLERANCE: Final = 1e-6
+"""From so many rows on the benchmark is fitted by L-BFGS: Newton's method, faster on few, takes a second copy of all
+rows, which would be the most memory that a task holds. The tolerance makes up for the difference."""
 BLAS_ROWS: Final = 64
 """More rows than any BLAS multiplies at a time."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,7 +51,6 @@ class Evaluated:
     fold: Fold
     model: ClassifierMixin
     scaler: StandardScaler
-    scaled_test: Matrix
     label: Labels
     base: float
     p: FloatArray
@@ -58,8 +63,13 @@ class Evaluated:
 
 
 def sort_samples(samples: pl.DataFrame) -> pl.DataFrame:
-    """Sort by time, and by series within a time, so that the order of the given rows changes nothing."""
-    return samples.sort("available_at", "series") if "series" in samples.columns else samples.sort("available_at")
+    """Sort by time, and by series within a time, so that the order of the given rows changes nothing.
+
+    A series' own samples mostly are sorted, and a copy of them would be as large as the matrix.
+    """
+    if "series" in samples.columns:
+        return samples.sort("available_at", "series")
+    return samples if samples["available_at"].is_sorted() else samples.sort("available_at")
 
 
 def read_rows(samples: pl.DataFrame, features: Sequence[str]) -> Rows:
@@ -86,50 +96,52 @@ def predict_proba(
     One thread does it all, so that sums have one order and the same model gives the same bits anywhere.
     """
     with threadpool_limits(limits=1):
-        return probability_of_up(model, scaler.transform(feature_matrix(frame, features)))
+        return probability_of_up(model, scaled(scaler, feature_matrix(frame, features)))
 
 
-def probability_of_up(model: ClassifierMixin, scaled: Matrix) -> FloatArray:
-    """Return the probability of class 1 as contiguous float64, of the same bits whatever other rows there are.
+def probability_of_up(model: ClassifierMixin, matrix: Matrix) -> FloatArray:
+    """Return the probability of class 1 of scaled rows as float64, of the same bits whatever other rows there are.
 
     BLAS takes rows by the block, and what is left at the end by instructions that round otherwise: linear models get
     rows of zeros to end with, by column as all matrices here.
     """
-    rows = len(scaled)
+    rows = len(matrix)
     if isinstance(model, LogisticRegression):
-        scaled = np.asfortranarray(np.pad(scaled, ((0, BLAS_ROWS), (0, 0))))
-    return np.ascontiguousarray(model.predict_proba(scaled)[:rows, 1], dtype=np.float64)
+        matrix = np.asfortranarray(np.pad(matrix, ((0, BLAS_ROWS), (0, 0))))
+    return np.ascontiguousarray(model.predict_proba(matrix)[:rows, 1], dtype=np.float64)
 
 
 def evaluate(rows: Rows, fold: Fold, spec: ModelSpec, *, n_jobs: int) -> Evaluated:
     """Fit scaler, model and logistic benchmark on the fold's training rows, and predict its test rows.
 
+    Each fit gets scaled rows of its own, of the kind that it would convert them to, and gives them up when it is done.
+
     Raises:
         TrainingError: the training labels are all of one class.
     """
-    scaler, scaled, label = scale(rows, fold.train)
-    model = fit_scaled(scaled, label, spec, pooled=rows.pooled, n_jobs=n_jobs)
-    scaled_test = scaler.transform(take(rows.matrix, fold.test))
+    scaler, known, label = window(rows, fold.train)
+    model = fit_window(scaler, known, label, spec, pooled=rows.pooled, n_jobs=n_jobs)
+    benchmark = fit_benchmark(scaled(scaler, known, np.float64), label)
+    test = scaled(scaler, take(rows.matrix, fold.test))
     return Evaluated(
         fold=fold,
         model=model,
         scaler=scaler,
-        scaled_test=scaled_test,
         label=rows.label[fold.test],
         base=base_rate(label),
-        p=probability_of_up(model, scaled_test),
-        p_benchmark=probability_of_up(fit_benchmark(scaled, label), scaled_test),
+        p=probability_of_up(model, test),
+        p_benchmark=probability_of_up(benchmark, test),
     )
 
 
 def fit(rows: Rows, spec: ModelSpec, *, n_jobs: int) -> tuple[ClassifierMixin, StandardScaler]:
     """Fit scaler and model on all rows."""
-    scaler, scaled, label = scale(rows, np.arange(len(rows.label)))
-    return fit_scaled(scaled, label, spec, pooled=rows.pooled, n_jobs=n_jobs), scaler
+    scaler, known, label = window(rows, np.arange(len(rows.label)))
+    return fit_window(scaler, known, label, spec, pooled=rows.pooled, n_jobs=n_jobs), scaler
 
 
-def scale(rows: Rows, index: IntArray) -> tuple[StandardScaler, Matrix, Labels]:
-    """Return a scaler fitted on the rows at `index`, those rows scaled, and their labels, which are of both classes."""
+def window(rows: Rows, index: IntArray) -> tuple[StandardScaler, Matrix, Labels]:
+    """Return a scaler fitted on the rows at `index`, those rows as they are, and their labels, of both classes."""
     label = rows.label[index]
     if label.min() == label.max():
         raise TrainingError(
@@ -137,21 +149,41 @@ def scale(rows: Rows, index: IntArray) -> tuple[StandardScaler, Matrix, Labels]:
             f"{time_of(rows.available_at[index[-1]])} are {'up' if label[0] else 'down'}: "
             "give more bars, lower cv_folds, or use another label"
         )
-    scaler = StandardScaler()
-    return scaler, scaler.fit_transform(take(rows.matrix, index)), label
+    known = take(rows.matrix, index)
+    return StandardScaler().fit(known), known, label
 
 
-def fit_scaled(scaled: Matrix, label: Labels, spec: ModelSpec, *, pooled: bool, n_jobs: int) -> ClassifierMixin:
+def scaled(scaler: StandardScaler, matrix: Matrix, dtype: type[np.floating[Any]] = np.float32) -> npt.NDArray[Any]:
+    """Return rows as `scaler` transforms them: float32 by column, or float64 by row, which no estimator here copies."""
+    result = np.empty(matrix.shape, dtype, order="C" if dtype is np.float64 else "F")
+    for start in range(0, len(matrix), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        result[block] = scaler.transform(matrix[block])
+    return result
+
+
+def fit_window(
+    scaler: StandardScaler, known: Matrix, label: Labels, spec: ModelSpec, *, pooled: bool, n_jobs: int
+) -> ClassifierMixin:
+    """Fit the algorithm of `spec` on rows that are still to be scaled."""
+    matrix = scaled(scaler, known, ALGORITHMS[spec.algorithm].precision)
+    return fit_scaled(matrix, label, spec, pooled=pooled, n_jobs=n_jobs)
+
+
+def fit_scaled(
+    matrix: npt.NDArray[Any], label: Labels, spec: ModelSpec, *, pooled: bool, n_jobs: int
+) -> ClassifierMixin:
     """Fit the algorithm of `spec`; the model comes back set to one thread, as it is stored and predicts."""
     algorithm = ALGORITHMS[spec.algorithm]
     model = build(spec, Window(len(label), pooled=pooled), n_jobs=n_jobs)
-    algorithm.fit(model, scaled.astype(algorithm.precision, copy=False), label, spec.engine)
+    algorithm.fit(model, matrix.astype(algorithm.precision, copy=False), label, spec.engine)
     return model.set_params(n_jobs=1) if algorithm.parallel else model
 
 
-def fit_benchmark(scaled: Matrix, label: Labels) -> LogisticRegression:
+def fit_benchmark(matrix: npt.NDArray[np.float64], label: Labels) -> LogisticRegression:
     """Fit the model that any other should beat: a logistic regression with a strong penalty."""
-    return LogisticRegression(C=LOGISTIC_C, solver=LOGISTIC_SOLVER).fit(scaled.astype(np.float64), label)
+    solver = {"solver": LOGISTIC_SOLVER} if len(label) < MANY_ROWS else {"solver": "lbfgs", "tol": LBFGS_TOLERANCE}
+    return LogisticRegression(C=LOGISTIC_C, **solver).fit(matrix, label)
 
 
 def take(matrix: Matrix, index: IntArray) -> Matrix:

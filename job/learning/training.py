@@ -16,7 +16,18 @@ from job.config import ModelSpec
 from job.environment import ENGINE_LIBRARIES
 from job.keys import Key
 from job.learning.estimators import ALGORITHMS
-from job.learning.fitting import Evaluated, Rows, evaluate, fit, predict_proba, read_rows, sort_samples, time_of
+from job.learning.fitting import (
+    Evaluated,
+    Rows,
+    evaluate,
+    fit,
+    predict_proba,
+    read_rows,
+    scaled,
+    sort_samples,
+    take,
+    time_of,
+)
 from job.learning.fleet import excess_by_cluster
 from job.learning.importances import importances
 from job.learning.metrics import (
@@ -216,7 +227,7 @@ def describe(
         },
         "importances": {
             "method": algorithm.importance,
-            "values": dict(zip(spec.features, importance_values(holdout, spec, key), strict=True)),
+            "values": dict(zip(spec.features, importance_values(rows, holdout, spec, key), strict=True)),
         },
         "refit": spec.refit,
         "excess_log_loss": excess_by_cluster(
@@ -235,10 +246,11 @@ def describe_engine(spec: ModelSpec, model: ClassifierMixin, rows: int) -> dict[
     return {"name": name} if library is None else {"name": name, "library": library, "version": version(library)}
 
 
-def importance_values(holdout: Evaluated, spec: ModelSpec, key: Key) -> list[float]:
+def importance_values(rows: Rows, holdout: Evaluated, spec: ModelSpec, key: Key) -> list[float]:
     """Importances of the scored model, seeded by the model's name."""
     method = ALGORITHMS[spec.algorithm].importance
-    return importances(holdout.model, method, holdout.scaled_test, holdout.label, seed=f"{key} {spec.random_state}")
+    test = scaled(holdout.scaler, take(rows.matrix, holdout.fold.test))
+    return importances(holdout.model, method, test, holdout.label, seed=f"{key} {spec.random_state}")
 
 
 def describe_fold(rows: Rows, evaluated: Evaluated, shrinkage: Shrinkage) -> dict[str, Any]:
@@ -268,15 +280,11 @@ def class_shares(label: Any) -> dict[str, float]:
 def holdout_frame(samples: pl.DataFrame, holdout: Evaluated, shrinkage: Shrinkage) -> pl.DataFrame:
     """Return the holdout's rows with every probability that they were scored by."""
     kept = [name for name in ("available_at", "series", "label") if name in samples.columns]
-    return (
-        samples[holdout.fold.test]
-        .select(kept)
-        .with_columns(
-            p_raw=holdout.p,
-            p=shrunk(holdout, shrinkage),
-            p_base=holdout.p_base,
-            p_benchmark=shrink(holdout.p_benchmark, holdout.base, shrinkage.benchmark),
-        )
+    return samples.select(kept)[holdout.fold.test].with_columns(
+        p_raw=holdout.p,
+        p=shrunk(holdout, shrinkage),
+        p_base=holdout.p_base,
+        p_benchmark=shrink(holdout.p_benchmark, holdout.base, shrinkage.benchmark),
     )
 
 

@@ -86,8 +86,9 @@ def run_comparisons(
         watch: sees each comparison as it arrives.
 
     Raises:
-        ConfigError: Ray cannot be started or joined.
+        ConfigError: Ray cannot be started or joined, or a node cannot be used; nothing was compared.
         StoreError: the store cannot be written.
+        ClusterError: the cluster died.
     """
     run_id = new_run_id(datetime.now(UTC))
     job = Job(run_id=run_id, config=config, output=store.url, versions=versions())
@@ -103,9 +104,12 @@ def run_comparisons(
 def _outcomes(plan: ComparisonPlan, job: Job) -> Generator[Compared]:
     from job.cluster import running  # noqa: PLC0415 - Ray takes seconds to import
 
-    with running(job.config.ray) as cluster:
+    with running(job.config.ray, on_death=log.debug) as cluster:
+        from job.doctor import check_nodes  # noqa: PLC0415
         from job.pipeline import compare  # noqa: PLC0415
 
+        if cluster.joined:
+            check_nodes(job, plan)
         yield from compare(plan.tasks, job, capacity=cluster.capacity)
 
 
