@@ -35,7 +35,8 @@ THREAD_LIMITS: Final = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_T
 
 ALLOCATOR: Final = {"_RJEM_MALLOC_CONF": "dirty_decay_ms:0,muzzy_decay_ms:0"}
 """Has Polars give memory back as soon as it is free. By default it keeps what samples were made in, a third of all that
-a large task holds, until long after the fits have allocated their own. Making samples takes twice as long for it, which is 2% of a task."""
+a large task holds, until long after the fits have allocated their own. Making samples takes twice as long for it: 2% of
+a task."""
 
 NOT_SHIPPED: Final = (".git", ".venv", "venv", "__pycache__", "models", "tests", "data")
 
