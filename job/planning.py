@@ -30,8 +30,9 @@ SECONDS_A_ROW: Final = {
 """CPU seconds a row for all fits of a task (5 folds and holdout, 100 trees, 20 features), by algorithm."""
 SECONDS_A_FIT: Final = 0.06
 """CPU seconds a fit that do not depend on the rows."""
-BYTES_A_VALUE: Final = 16
-"""Peak bytes a sample and feature in a worker: the float32 matrix, its scaled copy, and what a fit adds."""
+BYTES_A_VALUE: Final = 24
+"""Peak bytes a sample and feature in a worker, no less than `make bench` finds (history): bars, samples, the float32
+matrix, its scaled copy, and what a fit adds."""
 WORKER_BYTES: Final = 450 * 2**20
 """What a worker holds before any bars: mostly imports."""
 
