@@ -54,8 +54,8 @@ def walk_forward(
     """
     rows = np.arange(len(available_at))
     start = _holdout_time(available_at, test_size) if holdout_from is None else holdout_from
-    before = rows[_closed(available_at, label_end, start, embargo_us)]
-    holdout = Fold(train=before, test=rows[available_at >= start])
+    before = _where(_closed(available_at, label_end, start, embargo_us), rows)
+    holdout = Fold(train=before, test=_where(available_at >= start, rows))
     known, ends = available_at[before], label_end[before]
     edges = _edges(np.unique(known), folds)
     return Splits(
@@ -93,10 +93,17 @@ def _edges(times: IntArray, folds: int) -> IntArray:
 def _fold(
     rows: IntArray, available_at: IntArray, label_end: IntArray, *, start: int, stop: int, embargo_us: int
 ) -> Fold:
-    train = rows[_closed(available_at, label_end, start, embargo_us)]
+    train = _where(_closed(available_at, label_end, start, embargo_us), rows)
     if not len(train):
         raise TrainingError(
             "no sample's label is known before the first test window: give more bars, lower cv_folds or embargo, "
             "or use a label with a shorter horizon"
         )
-    return Fold(train=train, test=rows[(available_at >= start) & (available_at < stop)])
+    return Fold(train=train, test=_where((available_at >= start) & (available_at < stop), rows))
+
+
+def _where(chosen: npt.NDArray[np.bool_], rows: IntArray) -> IntArray:
+    """Return the rows that are chosen, as a view where they are neighbours: all windows share the one array then."""
+    first, count = int(chosen.argmax()), int(chosen.sum())
+    neighbours = rows[first : first + count]
+    return neighbours if chosen[first : first + count].all() else rows[chosen]
