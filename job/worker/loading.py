@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import polars as pl
+import pyarrow as pa
 
 from job.config import DataSettings
 from job.errors import DataError
@@ -44,6 +45,8 @@ def read_clean(series: Series, data: DataSettings) -> Cleaned:
         cleaned = clean(raw, timeframe=data.timeframe or series.timeframe)
     except ValueError as error:
         raise DataError(f"{series}: {error}") from None
+    del raw
+    pa.default_memory_pool().release_unused()  # Arrow keeps what it read files into, as much as the bars themselves
     check_rejected(str(series), cleaned, data)
     return cleaned
 
