@@ -86,17 +86,17 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
             yield size
         return
     address = settings.address or os.environ.get("RAY_ADDRESS")
-    limits = {**dict.fromkeys(THREAD_LIMITS, str(threads)), **ALLOCATOR}
+    environment = {**dict.fromkeys(THREAD_LIMITS, str(threads)), **ALLOCATOR}
     level = getattr(logging, settings.logging_level.upper() if settings.logging_level != "info" else "WARNING")
     joined = address not in {None, "", "local"}
     on_stop = signal.getsignal(signal.SIGTERM)
     os.environ.update({name: os.environ.get(name, value) for name, value in DRIVER_SETTINGS.items()})
     with ExitStack() as pulse, ExitStack() as stack:  # the pulse is felt until Ray is shut down, too
         if address and joined:
-            _join(address, limits, level)
+            _join(address, environment, level)
         else:
             stack.enter_context(without(PROCESSES))
-            _start(settings, limits, level)
+            _start(settings, environment, level)
         stack.callback(_handle_stop, on_stop)
         stack.callback(ray.shutdown)
         if settings.logging_level != "debug":
@@ -131,10 +131,10 @@ def _warm() -> None:
         import_module(module)
 
 
-def _start(settings: RaySettings, limits: Mapping[str, str], level: int) -> None:
+def _start(settings: RaySettings, environment: Mapping[str, str], level: int) -> None:
     """Start Ray on this machine. Its workers inherit this process's environment, which a runtime_env would slow."""
     paths = dict.fromkeys([str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
-    os.environ.update({**limits, "PYTHONPATH": os.pathsep.join(paths)})
+    os.environ.update({**environment, "PYTHONPATH": os.pathsep.join(paths)})
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that its local token is on is no news
     ray.init(
         address="local",
@@ -146,7 +146,7 @@ def _start(settings: RaySettings, limits: Mapping[str, str], level: int) -> None
     )
 
 
-def _join(address: str, limits: Mapping[str, str], level: int) -> None:
+def _join(address: str, environment: Mapping[str, str], level: int) -> None:
     """Join a running cluster. Submitted jobs have the code there already; otherwise it is shipped from here."""
     if "://" in address:
         raise ConfigError(
@@ -156,7 +156,7 @@ def _join(address: str, limits: Mapping[str, str], level: int) -> None:
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # how Ray signs on is no news
     # Ray warns of what it leaves out by default; NOT_SHIPPED is the whole list.
     os.environ.setdefault("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", "")
-    runtime_env: dict[str, object] = {"env_vars": dict(limits)}
+    runtime_env: dict[str, object] = {"env_vars": dict(environment)}
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
         runtime_env |= {"working_dir": str(ROOT), "excludes": [*NOT_SHIPPED]}
     try:

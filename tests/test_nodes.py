@@ -5,8 +5,10 @@ import shutil
 import socket
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -23,7 +25,7 @@ from job.pulse import Need, first_absent, heard
 from job.runs.promoting import promote
 from job.store import Store, keys, load, resolve_version
 from job.synth import write_world
-from tests.nodes import MEMORY, View, joined, kill, namespaces_or_skip, running_job, started, wait_for, workers
+from tests.nodes import MEMORY, Run, View, joined, kill, namespaces_or_skip, running_job, started, wait_for, workers
 
 SYMBOLS = 2
 ALIGNED = {
@@ -101,20 +103,22 @@ def test_predictions_and_comparisons_outlive_a_node(tmp_path: Path) -> None:
     expected = contents(tmp_path / "predictions")
     assert len(expected) == 6
     shutil.rmtree(tmp_path / "predictions")
-    for command, begun in (
-        ("predict", lambda _: [*(tmp_path / "predictions").rglob("*.parquet")]),
-        ("compare", lambda run: [line for line in run.lines() if " compared " in line]),
-    ):
-        with started(1, 1) as cluster:
-            node = next(iter(cluster.worker_nodes))
-            with running_job(tmp_path, "--set", f"ray.address={cluster.address}", command=command) as run:
-                wait_for(partial(begun, run))
-                kill(cluster, node)
-                done = begun(run)
-                assert len(done) < len(expected), "work was left"
-                assert run.wait() == 0, run.lines()
+    lose_a_node("predict", tmp_path, lambda _: [*(tmp_path / "predictions").rglob("*.parquet")])
     assert contents(tmp_path / "predictions") == expected
-    assert len(begun(run)) == len(expected)
+    compared = lose_a_node("compare", tmp_path, lambda run: [line for line in run.lines() if " compared " in line])
+    assert len(compared) == len(expected)
+
+
+def lose_a_node(command: str, folder: Path, done: Callable[[Run], list[Any]]) -> list[Any]:
+    """Run a command that does six things on two nodes, of which one goes once the first is done; return all of them."""
+    with started(1, 1) as cluster:
+        node = next(iter(cluster.worker_nodes))
+        with running_job(folder, "--set", f"ray.address={cluster.address}", command=command) as run:
+            wait_for(lambda: done(run))
+            kill(cluster, node)
+            assert len(done(run)) < 6, "work was left"
+            assert run.wait() == 0, run.lines()
+            return done(run)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

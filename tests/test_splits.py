@@ -109,3 +109,9 @@ def test_no_label_known_before_the_first_test() -> None:
     available_at = np.arange(40, dtype=np.int64)
     with pytest.raises(TrainingError, match="no sample's label is known before the first test window"):
         walk_forward(available_at, available_at + 12, test_size=0.2, folds=5)
+
+
+def test_no_rows_at_all_cannot_be_split() -> None:
+    none = np.empty(0, np.int64)
+    with pytest.raises(TrainingError, match="0 distinct times before the holdout are too few for 2 folds"):
+        walk_forward(none, none, test_size=0.2, folds=2, holdout_from=60)

@@ -17,7 +17,6 @@ from job.worker.notes import Note, leave
 from tests.stores import KEY, fitted
 
 OWN, DEAD, ALIVE = "20240101_000000_00000a", "20240102_000000_00000b", "20240103_000000_00000c"
-KINDS = ("file", "memory", pytest.param("s3", marks=pytest.mark.slow))
 
 
 def open_run(store: Store, run_id: str, lease: Lease) -> None:

@@ -104,6 +104,7 @@ def _fold(
 
 def _where(chosen: npt.NDArray[np.bool_], rows: IntArray) -> IntArray:
     """Return the rows that are chosen, as a view where they are neighbours: all windows share the one array then."""
-    first, count = int(chosen.argmax()), int(chosen.sum())
-    neighbours = rows[first : first + count]
-    return neighbours if chosen[first : first + count].all() else rows[chosen]
+    count = int(chosen.sum())
+    first = int(chosen.argmax()) if count else 0
+    neighbours = slice(first, first + count)
+    return rows[neighbours] if chosen[neighbours].all() else rows[chosen]
