@@ -7,16 +7,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from job.trainer import RayModelTrainer, setup_model_trainer
-    from job.training_data import ModelConfig, TrainingData
+    from job.api.trainer import RayModelTrainer, setup_model_trainer
+    from job.api.training_data import ModelConfig, TrainingData
 
 __all__ = ["ModelConfig", "RayModelTrainer", "TrainingData", "setup_model_trainer"]
 
 _HOMES = {
-    "ModelConfig": "job.training_data",
-    "RayModelTrainer": "job.trainer",
-    "TrainingData": "job.training_data",
-    "setup_model_trainer": "job.trainer",
+    "ModelConfig": "job.api.training_data",
+    "RayModelTrainer": "job.api.trainer",
+    "TrainingData": "job.api.training_data",
+    "setup_model_trainer": "job.api.trainer",
 }
 
 

@@ -10,7 +10,7 @@ if sys.path and Path(sys.path[0]).resolve() == ROOT / "job":
     sys.path[0] = str(ROOT)
 
 try:
-    from job.commands import main
+    from job.cli import main
 except KeyboardInterrupt:  # Ctrl-C in the second that the imports take
     sys.stderr.write("interrupted\n")
     sys.exit(130)

@@ -10,10 +10,10 @@ os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 
 import pytest
 
-from job.cluster import running
-from job.config import RaySettings
-from job.store import Store
-from tests.stores import KINDS, open_store, s3_server
+from job.cluster.connect import running
+from job.config.settings import RaySettings
+from job.storage.files import Storage
+from tests.registries import KINDS, open_registry, s3_server
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,12 +42,12 @@ def s3_endpoint() -> Iterator[str]:
 
 
 @pytest.fixture(params=KINDS)
-def store(request: pytest.FixtureRequest) -> Store:
+def registry(request: pytest.FixtureRequest) -> Storage:
     """An empty store, of every kind in turn."""
-    return open_store(request.param, request)
+    return open_registry(request.param, request)
 
 
 @pytest.fixture
-def memory(request: pytest.FixtureRequest) -> Store:
+def memory(request: pytest.FixtureRequest) -> Storage:
     """An empty store that takes no time."""
-    return open_store("memory", request)
+    return open_registry("memory", request)

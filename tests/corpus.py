@@ -28,9 +28,9 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 
 from job import RayModelTrainer
-from job.commands import main, parse
-from job.commands.options import settings
-from job.errors import JobError
+from job.cli import main, parse
+from job.cli.options import settings
+from job.core.errors import JobError
 from tests.vendors import make_bars
 
 Make = Callable[[Path], object]
@@ -781,7 +781,7 @@ SETTINGS: Final = (
     # Text
     BadSetting("call of the system", TAG, "!!python/object/apply:os.system ['touch ran']"),
     BadSetting("call inside", TAG, "data: {input: !!python/object/apply:os.system ['touch ran']}"),
-    BadSetting("object made anew", TAG, "data: !!python/object/new:pathlib.Path [ran]"),
+    BadSetting("object made again", TAG, "data: !!python/object/new:pathlib.Path [ran]"),
     BadSetting("name of a function", TAG, "data: !!python/name:os.system"),
     BadSetting("tag of its own", TAG, "data: !ran {}"),
     BadSetting("laughs", TOO_MANY, laughs()),

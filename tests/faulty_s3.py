@@ -35,7 +35,7 @@ CUTS: Final = ("lost_request", "reset_request", "lost_reply", "cut_reply")
 """Connections that end: before the server has the request, by a close or a reset; after it has, with none or half of
 the reply sent."""
 
-PASSING: Final = ("internal_error", "slow_down", GATEWAY, *CUTS)
+TRANSIENT_ERRNOS: Final = ("internal_error", "slow_down", GATEWAY, *CUTS)
 """Faults that are gone when the request is sent again."""
 
 Choose = Callable[[str, str], str | None]
@@ -45,7 +45,7 @@ Choose = Callable[[str, str], str | None]
 def at_random(seed: int, *, share: float = 0.2) -> Choose:
     """Fail a share of all requests by any fault that passes."""
     generator = random.Random(seed)
-    return lambda _method, _path: generator.choice(PASSING) if generator.random() < share else None
+    return lambda _method, _path: generator.choice(TRANSIENT_ERRNOS) if generator.random() < share else None
 
 
 def always(fault: str, *, containing: str = "") -> Choose:

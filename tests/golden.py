@@ -26,19 +26,20 @@ import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from job.config import DataSettings, ModelSpec, TrainerSettings
-from job.environment import NUMERIC_LIBRARIES
-from job.fingerprints import DEFINITIONS
-from job.keys import Key
+from job.config.settings import DataSettings, TrainerSettings
+from job.core.environment import NUMERIC_LIBRARIES
+from job.core.keys import Key
+from job.core.synth import make_bars
 from job.learning.estimators import ALGORITHMS, Algorithm, Window
 from job.learning.fitting import Rows, fit_scaled, probability_of_up, read_rows
+from job.learning.spec import ModelSpec
 from job.learning.splits import walk_forward
 from job.learning.training import Trained, predict_proba, train
-from job.planning import Task
-from job.synth import make_bars
-from job.worker.pooling import caps_of, thin
-from job.worker.rows import Facts
-from job.worker.steps import samples_of
+from job.registry.fingerprints import DEFINITIONS
+from job.train.plan import Task
+from job.train.pooled import downsample, sampling_caps
+from job.train.steps import samples_of
+from job.worker.messages import SeriesInfo
 from transforms.bars import PRICES, clean, resample
 from transforms.features import FEATURES, Feature, add_features
 from transforms.labels import LABELS, NOTES, Entry, Label, parse_label
@@ -61,7 +62,7 @@ DIGITS: Final = 12
 MINUTE_US: Final = 60_000_000
 START_US: Final = 1_704_067_200_000_000
 """First time of the stored series."""
-KEY: Final = Key("made-up", "X", "1m", "analyst")
+KEY: Final = Key("synthetic", "X", "1m", "analyst")
 LEARNT: Final = ("change_1", "change_2", "change_5", "change_10", "change_20", "range", "volume")
 """Columns of `learnable`."""
 
@@ -115,7 +116,7 @@ def find_problem(definition: Definition, golden: Golden) -> Problem | None:
     number, stored = golden.entries[name]
     if number != definition.version:
         versions = f"version {definition.version}, its golden {number}"
-        return Problem(f"{name} has {versions}: write the goldens anew: `{COMMAND}`", values)
+        return Problem(f"{name} has {versions}: write the goldens again: `{COMMAND}`", values)
     difference = first_difference(stored, values, rtol=definition.rtol)
     if difference is None:
         return None
@@ -234,18 +235,18 @@ def stored_bars() -> pl.DataFrame:
     return segmented_bars().filter(~pl.col("filled")).select("timestamp", *PRICES, "volume")
 
 
-def numbers_of(values: pl.Series, *, shown: int = 30) -> list[Leaf]:
-    """Return what sums up a column: counts of all, null, and infinite or NaN values, three sums, `shown` values.
+def numbers_of(values: pl.Series, *, redact_url: int = 30) -> list[Leaf]:
+    """Return what sums up a column: counts of all, null, and infinite or NaN values, three sums, `redact_url` values.
 
     Times become minutes since the start. The sums are of values below zero, of those above, and of sizes times row
     numbers: none of them cancels. The values shown are evenly spread.
     """
     if values.dtype == pl.Datetime:
         values = (values.to_physical() - START_US) // MINUTE_US
-    whole = values.dtype.is_integer()
-    every = values.cast(pl.Int64 if whole else pl.Float64).to_list()
+    read_all = values.dtype.is_integer()
+    every = values.cast(pl.Int64 if read_all else pl.Float64).to_list()
     finite = {row: value for row, value in enumerate(every) if value is not None and math.isfinite(value)}
-    add: Callable[[Iterator[float]], float] = sum if whole else math.fsum
+    add: Callable[[Iterator[float]], float] = sum if read_all else math.fsum
     nulls = values.null_count()
     return [
         len(every),
@@ -254,13 +255,13 @@ def numbers_of(values: pl.Series, *, shown: int = 30) -> list[Leaf]:
         add(min(value, 0) for value in finite.values()),
         add(max(value, 0) for value in finite.values()),
         add(row * abs(value) for row, value in finite.items()),
-        *(finite.get(row) for row in range(0, len(every), max(1, len(every) // shown))),
+        *(finite.get(row) for row in range(0, len(every), max(1, len(every) // redact_url))),
     ]
 
 
-def columns_of(frame: pl.DataFrame, *, shown: int = 30) -> Values:
+def columns_of(frame: pl.DataFrame, *, redact_url: int = 30) -> Values:
     """Return what sums up each column."""
-    return {column.name: numbers_of(column, shown=shown) for column in frame}
+    return {column.name: numbers_of(column, redact_url=redact_url) for column in frame}
 
 
 def leaves(value: Any) -> Iterator[Leaf]:
@@ -284,7 +285,7 @@ def under(case: str, values: Values) -> Values:
 def of_feature(name: str) -> Values:
     """Return a feature of the stored bars, and the columns without which it is left out."""
     values = add_features(segmented_bars(), [name])[name]
-    return {"inputs": [*FEATURES[name].inputs], "values": numbers_of(values, shown=60)}
+    return {"inputs": [*FEATURES[name].inputs], "values": numbers_of(values, redact_url=60)}
 
 
 LABEL_CASES: Final = {
@@ -306,11 +307,11 @@ def of_label(kind: str) -> Values:
     """Return the labels of the stored bars in each case, when they are known, and where each note stands."""
     found: Values = {}
     for case in LABEL_CASES.get(kind, ("",)):
-        labelled = parse_label(f"{kind}({case})").apply(segmented_bars(), "1m")
-        noted = {note: labelled["label_note"].eq(note).arg_true() for note in NOTES.categories}
+        labeled = parse_label(f"{kind}({case})").apply(segmented_bars(), "1m")
+        noted = {note: labeled["label_note"].eq(note).arg_true() for note in NOTES.categories}
         notes: Values = {note: [rows.len(), rows.sum()] for note, rows in noted.items() if rows.len()}
         steps = (pl.col("label_end") - pl.col("timestamp")).dt.total_minutes()
-        found |= under(case, columns_of(labelled.select("label", "barrier", steps=steps)) | notes)
+        found |= under(case, columns_of(labeled.select("label", "barrier", steps=steps)) | notes)
     return found
 
 
@@ -361,11 +362,11 @@ def of_samples() -> Values:
     usual: dict[str, Any] = {"source": "1m", "timeframe": "1m", "offset_us": 0, "features": features, "label": label}
     usual |= {"max_fill": 5, "min_coverage": 0.8, "gaps": "segment", "start": None}
     first, last = (datetime.fromisoformat(time) for time in ("2024-01-01T00:00Z", "2024-01-03T23:59Z"))
-    facts = Facts(timeframe="1m", offset_us=0, first=first, last=last, counts={}, digest="", files=())
+    info = SeriesInfo(timeframe="1m", offset_us=0, first=first, last=last, counts={}, digest="", files=())
     task = Task(KEY, spec("any", label=label, features=features), series=(), rows=0, seconds=0, memory=0)
     with patch.dict(FEATURES, MADE_UP_FEATURES):
         made = {case: make_samples(bars, **(usual | changed)) for case, changed in SAMPLE_CASES.items()}
-        made |= {case: samples_of(task, bars, facts, data, name="X")[0] for case, data in RANGES.items()}
+        made |= {case: samples_of(task, bars, info, data, name="X")[0] for case, data in RANGES.items()}
     sampled = (under(case, sample_values(samples)) for case, samples in made.items())
     return {part: each for values in (cleaned(), joined(), *sampled) for part, each in values.items()}
 
@@ -388,8 +389,8 @@ def cleaned() -> Values:
     rest = good.filter(~pl.int_range(pl.len()).is_in([*broken]))
     result = clean(pl.concat([rest[100:].reverse(), *odd, rest[:120]]))
     rules = result.rejected.sort("timestamp", "rule")["rule"].to_list()
-    facts: list[Leaf] = [result.timeframe, result.offset_us, *leaves(result.counts), *rules]
-    return under("cleaned", {"facts": facts, **columns_of(result.bars, shown=5)})
+    info: list[Leaf] = [result.timeframe, result.offset_us, *leaves(result.counts), *rules]
+    return under("cleaned", {"facts": info, **columns_of(result.bars, redact_url=5)})
 
 
 def joined() -> Values:
@@ -398,14 +399,14 @@ def joined() -> Values:
     for timeframe in ("1m", "5m", "15m", "1h"):
         longer = resample(stored_bars(), source="1m", timeframe=timeframe, min_coverage=0.5)
         frame = segment(longer.bars, timeframe=timeframe).with_columns(pl.col("filled").cast(pl.Int8))
-        found |= under(f"bars {timeframe}", {"counts": [*leaves(longer.counts)], **columns_of(frame, shown=8)})
+        found |= under(f"bars {timeframe}", {"counts": [*leaves(longer.counts)], **columns_of(frame, redact_url=8)})
     return found
 
 
 def sample_values(samples: Samples) -> Values:
     """Return the counts and statistics of samples, and what sums up their columns."""
-    facts = {"counts": [*leaves(samples.counts)], "statistics": [*leaves(samples.label_stats)]}
-    return {**facts, **columns_of(samples.frame, shown=8)}
+    info = {"counts": [*leaves(samples.counts)], "statistics": [*leaves(samples.label_stats)]}
+    return {**info, **columns_of(samples.frame, redact_url=8)}
 
 
 def spec(algorithm: str, **changed: Any) -> ModelSpec:
@@ -444,14 +445,14 @@ def of_split() -> Values:
     late = int(one.available_at[1_500])
     asked = TrainerSettings(max_samples=1_200, test_size=0.25)
     times = {"key": pickle.dumps(KEY), "times": one.available_at.tobytes()}
-    (cap,) = caps_of([times], asked, expected=1).values()
+    (cap,) = sampling_caps([times], asked, expected=1).values()
     return {
         **windows("plain", one, test_size=0.2, folds=5),
         **windows("embargo", one, test_size=0.3, folds=1, embargo_us=90 * MINUTE_US),
         **windows("pooled", two, test_size=0.2, folds=5),
         **windows("late", one, test_size=0.2, folds=2, holdout_from=late),
         "cap": [cap.holdout_from, cap.share],
-        "thinned": numbers_of(thin(frame, cap, name="made-up/X 7")["available_at"]),
+        "thinned": numbers_of(downsample(frame, cap, name="synthetic/X 7")["available_at"]),
     }
 
 
@@ -525,12 +526,12 @@ def of_training() -> Values:
 
 def trained(case: str, model: Trained, samples: pl.DataFrame) -> Values:
     """Return everything about a trained model that is a number."""
-    facts = {name: value for name, value in model.metadata.items() if name not in {"algorithm", "engine", "parameters"}}
+    info = {name: value for name, value in model.metadata.items() if name not in {"algorithm", "engine", "parameters"}}
     everywhere = pl.Series(predict_proba(model.model, model.scaler, samples, model.features))
-    facts |= {"scaler": [model.scaler.get_params(), model.scaler.mean_.tolist(), model.scaler.scale_.tolist()]}
-    found: Values = {name: [*leaves(value)] for name, value in facts.items()}
-    found |= {"scores": [*leaves(model.scores)], "predicted": numbers_of(everywhere, shown=20)}
-    return under(case, found | columns_of(model.holdout.drop("available_at", "series", strict=False), shown=10))
+    info |= {"scaler": [model.scaler.get_params(), model.scaler.mean_.tolist(), model.scaler.scale_.tolist()]}
+    found: Values = {name: [*leaves(value)] for name, value in info.items()}
+    found |= {"scores": [*leaves(model.scores)], "predicted": numbers_of(everywhere, redact_url=20)}
+    return under(case, found | columns_of(model.holdout.drop("available_at", "series", strict=False), redact_url=10))
 
 
 PARTS: Final[Mapping[str, tuple[Callable[[], Values], float]]] = {

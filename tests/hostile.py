@@ -1,4 +1,4 @@
-"""Hostile versions as values in a table: what an attacker who can write to a store puts in place of a committed file.
+"""Hostile versions as values in a table: what an attacker who can write to a registry puts in place of a committed file.
 
 Each is loaded in a process of its own, since one that gets past the loader may end it; so what is asked of that process
 and what it answers are plain values.
@@ -25,12 +25,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from job.errors import StoreError
-from job.store import Store, load
-from job.store.artefacts import dump
+from job.core.errors import RegistryError
+from job.registry.artifacts import dump
+from job.registry.versions import load
+from job.storage.files import Storage
 from tests.corpus import peak_mb, traces
-from tests.stores import KEY, VERSION, fitted, samples
-from tests.test_store_artefacts import Payload, repacked, schema_of, with_schema
+from tests.registries import KEY, VERSION, fitted, samples
+from tests.test_registry_artifacts import Payload, repacked, schema_of, with_schema
 
 Role = Literal["model", "scaler"]
 Schema = dict[str, Any]
@@ -42,16 +43,16 @@ SCALER: Final = f"{FOLDER}/{VERSION}_scaler.skops"
 METADATA: Final = f"{FOLDER}/{VERSION}.json"
 PATHS: Final = {"model": MODEL, "scaler": SCALER}
 EXTRA: Final = "90001.npy"
-"""A member that no artefact has of its own."""
+"""A member that no artifact has of its own."""
 
 MOST_ADDRESS_SPACE: Final = 6 << 30
 
 
 @dataclass(frozen=True)
 class Attack:
-    """A file that takes an artefact's place.
+    """A file that takes an artifact's place.
 
-    `change` makes it of the artefact's bytes; `says` is what the loader must say once the metadata has the new digest,
+    `change` makes it of the artifact's bytes; `says` is what the loader must say once the metadata has the new digest,
     too. `estimator` is the model that was committed.
     """
 
@@ -77,7 +78,7 @@ class Answer:
 
     error: str | None
     parsed: bool
-    heard: list[str]
+    is_reachable: list[str]
     risen_mb: float
     predictions: bytes = b""
 
@@ -90,9 +91,9 @@ def limit() -> None:
 
 
 def attempt(url: str) -> Answer:
-    """Load the latest version of a store, and if that works use it in every way that scikit-learn has."""
+    """Load the latest version of a registry, and if that works use it in every way that scikit-learn has."""
     parsed: list[str] = []
-    module: Any = import_module("job.store.versions")  # the package has a function of that name
+    module: Any = import_module("job.registry.versions")  # the package has a function of that name
     parse = module.parse
 
     def spy(data: bytes, **arguments: Any) -> Any:
@@ -103,14 +104,14 @@ def attempt(url: str) -> Answer:
     before = peak_mb()
     os.chdir(Path(url).parent)
     try:
-        with traces(Path(url)) as heard:
-            model, scaler, _ = load(Store(url), KEY)
+        with traces(Path(url)) as is_reachable:
+            model, scaler, _ = load(Storage(url), KEY)
             predictions = _predictions(model, scaler)
-    except StoreError as error:
-        return Answer(str(error), bool(parsed), heard, peak_mb() - before)
+    except RegistryError as error:
+        return Answer(str(error), bool(parsed), is_reachable, peak_mb() - before)
     finally:
         module.parse = parse
-    return Answer(None, bool(parsed), heard, peak_mb() - before, predictions)
+    return Answer(None, bool(parsed), is_reachable, peak_mb() - before, predictions)
 
 
 def _predictions(model: Any, scaler: Any) -> bytes:
@@ -121,11 +122,11 @@ def _predictions(model: Any, scaler: Any) -> bytes:
     return bytes(model.predict_proba(features).tobytes())
 
 
-def adjust(store: Store, role: Role, data: bytes) -> None:
-    """Write size and digest of an artefact into the metadata, as the attacker can who can write the artefact."""
-    metadata = json.loads(store.read(METADATA))
+def adjust(registry: Storage, role: Role, data: bytes) -> None:
+    """Write size and digest of an artifact into the metadata, as the attacker can who can write the artifact."""
+    metadata = json.loads(registry.read(METADATA))
     metadata["artefacts"][role] |= {"bytes": len(data), "sha256": sha256(data).hexdigest()}
-    store.replace(METADATA, json.dumps(metadata).encode())
+    registry.replace(METADATA, json.dumps(metadata).encode())
 
 
 def payload(_: bytes = b"") -> bytes:
@@ -301,7 +302,7 @@ def without_start(data: bytes) -> bytes:
 
 
 def fresh(estimator: Any, *, width: int = 19, classes: tuple[int, ...] = (0, 1)) -> Callable[[bytes], bytes]:
-    """Put an honest estimator in the artefact's place, fitted on fewer features or other classes."""
+    """Put an honest estimator in the artifact's place, fitted on fewer features or other classes."""
 
     def change(_: bytes) -> bytes:
         features, labels = samples()
@@ -494,11 +495,11 @@ ATTACKS: Final = (
         attribute("evil", {"__class__": "str", "__module__": "builtins"}),
         f"{FOREIGN} (builtins.str)",
     ),
-    Attack("node that is none", attribute("evil", {"content": 1}), "no skops artefact of this job"),
+    Attack("node that is none", attribute("evil", {"content": 1}), "no skops artifact of this job"),
     Attack(
         "node of itself",
         attribute("evil", {**listed({"__id__": 10**9}), "__id__": 10**9}),
-        "no skops artefact of this job",
+        "no skops artifact of this job",
     ),
     Attack(
         "reference to nothing",
@@ -601,7 +602,7 @@ ATTACKS: Final = (
     Attack(
         "nodes of other fields",
         tree_array("nodes", lambda nodes: np.zeros(len(nodes))),
-        "no skops artefact of this job",
+        "no skops artifact of this job",
         estimator=FOREST,
     ),
     Attack(
@@ -656,7 +657,7 @@ ATTACKS: Final = (
     ),
     Attack("texts for a forest", attribute("estimators_", value(["x", "y"])), "they do not predict", estimator=FOREST),
     Attack("wide boosting", wide(3), "boosting adds 3 trees a stage to 1 scores", estimator=BOOSTING),
-    Attack("boosting that starts from nothing", without_start, "no skops artefact of this job", estimator=BOOSTING),
+    Attack("boosting that starts from nothing", without_start, "no skops artifact of this job", estimator=BOOSTING),
     Attack(
         "boosting that starts from a text",
         attribute("init_", value("zero")),
@@ -710,8 +711,8 @@ ATTACKS: Final = (
 """In the order of what they attack."""
 
 
-def artefact(role: Role, **changes: object) -> Callable[[dict[str, Any]], object]:
-    """Change what the metadata says of an artefact."""
+def artifact(role: Role, **changes: object) -> Callable[[dict[str, Any]], object]:
+    """Change what the metadata says of an artifact."""
 
     def forge(metadata: dict[str, Any]) -> object:
         metadata["artefacts"][role] |= changes
@@ -721,7 +722,7 @@ def artefact(role: Role, **changes: object) -> Callable[[dict[str, Any]], object
 
 
 def digest(change: Callable[[str], object]) -> Callable[[dict[str, Any]], object]:
-    return lambda metadata: artefact("model", sha256=change(metadata["artefacts"]["model"]["sha256"]))(metadata)
+    return lambda metadata: artifact("model", sha256=change(metadata["artefacts"]["model"]["sha256"]))(metadata)
 
 
 def field(**changes: object) -> Callable[[dict[str, Any]], object]:
@@ -751,29 +752,29 @@ FORGERIES: Final = (
     Forgery("one key more", lambda metadata: metadata | {"key": metadata["key"] | {"path": "/etc"}}, OTHER),
     Forgery("key in a list", field(key=list(vars(KEY).values())), OTHER),
     Forgery("another version", field(version="x\n\x1b[2J" * 999), OTHER),
-    Forgery("file that climbs", artefact("model", file="../../../../etc/passwd"), NOT_COMMITTED),
-    Forgery("absolute file", artefact("model", file="/etc/passwd"), NOT_COMMITTED),
-    Forgery("file of the scaler", artefact("model", file=f"{VERSION}_scaler.skops"), NOT_COMMITTED),
-    Forgery("other size", artefact("model", bytes=1), NOT_COMMITTED),
-    Forgery("size in words", artefact("model", bytes="1358"), NOT_COMMITTED),
+    Forgery("file that climbs", artifact("model", file="../../../../etc/passwd"), NOT_COMMITTED),
+    Forgery("absolute file", artifact("model", file="/etc/passwd"), NOT_COMMITTED),
+    Forgery("file of the scaler", artifact("model", file=f"{VERSION}_scaler.skops"), NOT_COMMITTED),
+    Forgery("other size", artifact("model", bytes=1), NOT_COMMITTED),
+    Forgery("size in words", artifact("model", bytes="1358"), NOT_COMMITTED),
     Forgery("digest in capitals", digest(str.upper), NOT_COMMITTED),
     Forgery("half a digest", digest(lambda text: text[:32]), NOT_COMMITTED),
     Forgery("longer digest", digest(lambda text: text * 2), NOT_COMMITTED),
     Forgery("digest of nothing", digest(lambda _: sha256().hexdigest()), NOT_COMMITTED),
     Forgery("no digest", digest(lambda _: None), NOT_COMMITTED),
     Forgery("list of digests", digest(lambda text: [text]), NOT_COMMITTED),
-    Forgery("digest beside another", artefact("model", md5="0" * 32), NOT_COMMITTED),
-    Forgery("no artefacts", field(artefacts=None), "unknown artefact format None"),
-    Forgery("list of artefacts", field(artefacts=[1]), "unknown artefact format None"),
+    Forgery("digest beside another", artifact("model", md5="0" * 32), NOT_COMMITTED),
+    Forgery("no artifacts", field(artifacts=None), "unknown artifact format None"),
+    Forgery("list of artifacts", field(artifacts=[1]), "unknown artifact format None"),
     Forgery(
         "format that climbs",
         lambda metadata: metadata | {"artefacts": metadata["artefacts"] | {"format": "../pkl"}},
-        "unknown artefact format '../pkl'",
+        "unknown artifact format '../pkl'",
     ),
     Forgery(
         "format of a megabyte",
         lambda metadata: metadata | {"artefacts": metadata["artefacts"] | {"format": "x" * 1_000_000}},
-        "unknown artefact format 'xxx",
+        "unknown artifact format 'xxx",
     ),
     Forgery(
         "pickles that are absent",

@@ -1,4 +1,4 @@
-"""Runs that are killed: from a shell at a chosen moment, or in one process before a chosen change of the store."""
+"""Runs that are killed: from a shell at a chosen moment, or in one process before a chosen change of the registry."""
 
 import os
 import random
@@ -15,15 +15,15 @@ from unittest.mock import patch
 
 import psutil
 
-from job.bundles import singles
-from job.config import Config
-from job.outcomes import Outcome
-from job.planning import Plan, Task
-from job.runs.record import RunRecord
-from job.runs.rounds import in_rounds
-from job.runs.running import run
-from job.worker.rows import Job, pack
-from job.worker.steps import load_bars, prepare_samples, train_models
+from job.cluster.bundles import singles
+from job.config.settings import Config
+from job.train.plan import Plan, Task
+from job.train.record import RunRecord
+from job.train.retries import run_with_retries
+from job.train.run import run
+from job.train.steps import load_bars, prepare_samples, train_models
+from job.worker.messages import Job, pack
+from job.worker.outcome import Outcome
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 MODELS: Final = 8
@@ -79,17 +79,17 @@ def cases(seed: int) -> list[Case]:
     return [Case(number, victim, moment) for number, (victim, moment) in enumerate(moments)]
 
 
-def stage_of(store: Path) -> int:
+def stage_of(registry: Path) -> int:
     """Return how far a run has come, by what stands in its store.
 
     0 nothing, 1 its marker, 2 a worker's note, 3 a file of a first model, 4 to 6 two, four and six models, 7 all.
     """
-    names = [path.name for path in store.glob("synthetic/*/*") if not path.name.startswith(".")]
+    names = [path.name for path in registry.glob("synthetic/*/*") if not path.name.startswith(".")]
     if names:
         return 3 + sum(name.endswith(".json") for name in names) // 2
-    if any(store.glob("runs/*.attempts/*")):
+    if any(registry.glob("runs/*.attempts/*")):
         return 2
-    return 1 if any(store.glob("runs/*.open")) else 0
+    return 1 if any(registry.glob("runs/*.open")) else 0
 
 
 @dataclass
@@ -100,7 +100,7 @@ class Launched:
     """
 
     process: subprocess.Popen[str]
-    store: Path
+    registry: Path
     log: Path
     over: bool = False
 
@@ -199,16 +199,16 @@ def _command(process: psutil.Process) -> list[str]:
 
 
 @contextmanager
-def launched(bars: Path, store: Path) -> Iterator[Launched]:
+def launched(bars: Path, registry: Path) -> Iterator[Launched]:
     """Start a run, and leave nothing of it alive but what ends by itself."""
-    log = store.with_suffix(f".{time.monotonic_ns()}.log")
-    command = [sys.executable, str(ROOT / "job" / "main.py"), "--input", str(bars), "--output", str(store)]
+    log = registry.with_suffix(f".{time.monotonic_ns()}.log")
+    command = [sys.executable, str(ROOT / "job" / "main.py"), "--input", str(bars), "--output", str(registry)]
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
     with log.open("w") as errors:
         process = subprocess.Popen(
             [*command, *settings], stdout=subprocess.DEVNULL, stderr=errors, text=True, start_new_session=True
         )
-    started = Launched(process, store, log)
+    started = Launched(process, registry, log)
     try:
         yield started
     finally:
@@ -217,12 +217,12 @@ def launched(bars: Path, store: Path) -> Iterator[Launched]:
         process.wait()
 
 
-def lengths(bars: Path, store: Path) -> list[float]:
+def lengths(bars: Path, registry: Path) -> list[float]:
     """Run undisturbed and return the seconds that each stage took."""
     began = [time.monotonic()]
-    with launched(bars, store) as undisturbed:
+    with launched(bars, registry) as undisturbed:
         while undisturbed.running:
-            began += [time.monotonic()] * (stage_of(store) + 1 - len(began))
+            began += [time.monotonic()] * (stage_of(registry) + 1 - len(began))
             time.sleep(LOOK_S)
         undisturbed.finish()
     assert len(began) == 8, f"a run showed {len(began)} of its 8 stages"
@@ -233,7 +233,7 @@ def lengths(bars: Path, store: Path) -> list[float]:
 def wait_for(moment: float, of: Launched, seconds: Sequence[float]) -> None:
     """Wait until a run has come to a stage, and then for a share of what that stage takes undisturbed."""
     stage = int(moment)
-    becomes(lambda: stage_of(of.store) >= stage or not of.running, LONGEST_RUN_S)
+    becomes(lambda: stage_of(of.registry) >= stage or not of.running, LONGEST_RUN_S)
     becomes(lambda: not of.running, (moment - stage) * seconds[stage])
 
 
@@ -249,12 +249,12 @@ def becomes(true: Callable[[], bool], within_s: float) -> bool:
 
 def run_here(config: Config) -> RunRecord:
     """Run with the three steps in this process, where driver and worker are one and take turns, in place of Ray."""
-    with patch("job.runs.running._outcomes", _outcomes_here):
+    with patch("job.train.run._outcomes", _outcomes_here):
         return run(config)
 
 
 def _outcomes_here(plan: Plan, job: Job, record: RunRecord) -> Iterator[Outcome]:
-    return in_rounds(plan.tasks, job, _steps_here, list)
+    return run_with_retries(plan.tasks, job, _steps_here, list)
 
 
 def _steps_here(tasks: Sequence[Task], job: Job) -> Iterator[Outcome]:
@@ -270,14 +270,14 @@ CHANGES: Final = frozenset({"os.link", "os.mkdir", "os.remove", "os.rename", "os
 
 
 def die_before(change: int, config: Config, note: Path) -> None:
-    """Run in this process, which kills itself before its `change`th change of the store and notes what that was."""
-    store = config.model_trainer.model_directory
+    """Run in this process, which kills itself before its `change`th change of the registry and notes what that was."""
+    registry = config.model_trainer.model_directory
     changes = 0
 
     def count(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal changes
         opened = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        if not (opened or event in CHANGES) or not str(arguments[0]).startswith(store):
+        if not (opened or event in CHANGES) or not str(arguments[0]).startswith(registry):
             return
         changes += 1
         if changes == change:

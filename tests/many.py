@@ -1,26 +1,29 @@
-"""A store that holds thousands of models as if they had been trained, without training any."""
+"""A registry that holds thousands of models as if they had been trained, without training any."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from job.config import Config, load_config
-from job.fingerprints import listing_fingerprint
-from job.planning import Task, content_of, identity_of, make_plan
-from job.runs.resuming import with_contents
-from job.store import Store, read_listings, rebuild, version_name, write_listing
-from job.synth import make_bars
-from job.trainer import resolved
+from job.api.trainer import resolved
+from job.config.settings import Config, load_config
+from job.core.synth import make_bars
+from job.registry.catalog import rebuild
+from job.registry.fingerprints import listing_fingerprint
+from job.registry.listings import read_listings, write_listing
+from job.registry.versions import version_name
+from job.storage.files import Storage
+from job.train.plan import Task, content_of, identity_of, make_plan
+from job.train.resume import with_contents
 
 RUN_ID = "20240101_000000_abcdef"
 MODELS_A_SYMBOL = 5
 
 
 def many_models(folder: Path, *, symbols: int, scores: dict[str, float]) -> Config:
-    """Write `symbols` files of bars and a store in which all their models are current; return the settings.
+    """Write `symbols` files of bars and a registry in which all their models are current; return the settings.
 
-    The bars are those of one hour, the artefacts are empty: nobody reads either.
+    The bars are those of one hour, the artifacts are empty: nobody reads either.
     """
     for number in range(symbols):
         place = folder / "bars" / "exchange=synthetic" / f"symbol=S{number:04d}"
@@ -28,19 +31,19 @@ def many_models(folder: Path, *, symbols: int, scores: dict[str, float]) -> Conf
         make_bars(seed=1, days=1)[:60].write_parquet(place / f"S{number:04d}-1m.parquet")
     settings = {"data": {"input": str(folder / "bars")}, "model_trainer": {"model_directory": str(folder / "models")}}
     config = resolved(load_config(settings))
-    store = Store(str(folder / "models"))
+    registry = Storage(str(folder / "models"))
     plan = make_plan(config)
     for series in {task.series[0] for task in plan.tasks}:
         listing = listing_fingerprint(series, config.data)
         assert listing is not None
-        write_listing(store, listing, listing[::-1], {})
-    tasks = with_contents(plan.tasks, read_listings(store), config, verify=False)
+        write_listing(registry, listing, listing[::-1], {})
+    tasks = with_contents(plan.tasks, read_listings(registry), config, verify=False)
     files = [file for task in tasks for file in _version(task, config, scores)]
     for path, data in files:
         target = folder / "models" / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
-    rebuild(store)
+    rebuild(registry)
     return config
 
 

@@ -17,9 +17,10 @@ import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
-from job.keys import Key
-from job.store import Store, listed_versions
-from job.worker.notes import Note
+from job.core.keys import Key
+from job.registry.versions import listed_versions
+from job.storage.files import Storage
+from job.worker.attempts import Attempt
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 RAY: Final = Path(sys.executable).with_name("ray")
@@ -135,17 +136,17 @@ class Run:
         found: dict[str, Any] = json.loads(max(self.output.glob("runs/*.json")).read_bytes())
         return found
 
-    def notes(self) -> list[Note]:
+    def notes(self) -> list[Attempt]:
         """Return the attempt notes in its store, as they are now."""
-        return [Note(**json.loads(path.read_bytes())) for path in self.output.glob("runs/*.attempts/*.json")]
+        return [Attempt(**json.loads(path.read_bytes())) for path in self.output.glob("runs/*.attempts/*.json")]
 
     def training(self) -> set[int]:
         """Return the ids of the workers that said last that they train."""
-        return {note.pid for note in self.notes() if note.doing == "training"}
+        return {note.pid for note in self.notes() if note.step == "training"}
 
     def committed(self) -> set[Key]:
         """Return the models in its store."""
-        return {one.key for one in listed_versions(Store(str(self.output)).list()) if one.committed}
+        return {one.key for one in listed_versions(Storage(str(self.output)).list()) if one.committed}
 
 
 PLACES: Final = {

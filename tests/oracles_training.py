@@ -1,4 +1,4 @@
-"""Slow, obvious versions of what splits, metrics and training compute, and made-up samples for them."""
+"""Slow, obvious versions of what splits, metrics and training compute, and synthetic samples for them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,13 +7,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from job.config import ModelSpec
-from job.keys import Key
+from job.core.keys import Key
+from job.learning.spec import ModelSpec
 from transforms.labels import Direction
 
 MINUTE_US = 60_000_000
 START_US = 1_700_000_000_000_000 // MINUTE_US * MINUTE_US
-KEY = Key("made-up", "X", "1m", "analyst")
+KEY = Key("synthetic", "X", "1m", "analyst")
 FEATURES = ("return_1", "return_2", "noise_1", "noise_2")
 
 

@@ -1,4 +1,4 @@
-"""What can be known beforehand about the made-up worlds: a rule, how often it is right, and slow ways to a path."""
+"""What can be known beforehand about the synthetic worlds: a rule, how often it is right, and slow ways to a path."""
 
 import math
 from collections.abc import Sequence
@@ -53,14 +53,14 @@ def last_return_rule(bars: pl.DataFrame, *, bar: timedelta, horizon: int) -> pl.
     )
 
 
-def rule_accuracy(labelled: pl.DataFrame, rule: pl.DataFrame, *, on: str = "available_at") -> float:
-    """Share of the rows of `labelled` (`label` 1 or 0) that the rule foretells, among those on which it speaks."""
-    hits = labelled.join(rule, on=on).select((pl.col("label") == pl.col("rule")).mean())
+def rule_accuracy(labeled: pl.DataFrame, rule: pl.DataFrame, *, on: str = "available_at") -> float:
+    """Share of the rows of `labeled` (`label` 1 or 0) that the rule foretells, among those on which it speaks."""
+    hits = labeled.join(rule, on=on).select((pl.col("label") == pl.col("rule")).mean())
     return float(hits.item())
 
 
 def join_bars(bars: pl.DataFrame, every: str) -> pl.DataFrame:
-    """Join bars into coarser ones, labelled by their open time."""
+    """Join bars into coarser ones, labeled by their open time."""
     return bars.group_by_dynamic("timestamp", every=every).agg(
         pl.col("open").first(),
         pl.col("high").max(),

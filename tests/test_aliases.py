@@ -15,58 +15,51 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from job.errors import StoreError
-from job.keys import Key
-from job.runs.leases import Lease
-from job.runs.promoting import promote, restore_champion
-from job.runs.pruning import Prunable, prunable, prune
-from job.runs.record import open_marker, record_path
-from job.runs.sweeping import open_runs, sweep
-from job.store import (
+from job.core.errors import RegistryError
+from job.core.keys import Key
+from job.registry.aliases import (
+    MOST_PREVIOUS,
     Aliases,
     ConflictError,
-    Store,
-    commit,
     history,
-    list_versions,
-    load,
     read_aliases,
     read_all_aliases,
-    read_catalogue,
-    rebuild,
-    resolve_version,
     set_alias,
-    version_name,
-    write_catalogue,
 )
-from job.store import versions as versions_in
-from job.store.aliases import MOST_PREVIOUS
-from tests.stores import KEY, fitted, open_store
+from job.registry.catalog import list_summaries, read_catalog, rebuild, write_catalog
+from job.registry.cleanup import open_runs, sweep
+from job.registry.leases import Lease
+from job.registry.promote import promote, restore_champion
+from job.registry.prune import Prunable, prunable, prune
+from job.registry.versions import commit, list_versions, load, resolve_version, version_name
+from job.storage.files import Storage
+from job.train.record import open_marker, record_path
+from tests.registries import KEY, fitted, open_registry
 
 RUNS = [f"2023120{day}_120000_a1b2c3" for day in range(1, 6)]
 V1, V2, V3, V4, V5 = (version_name(KEY, run) for run in RUNS)
 FOLDER = f"aliases/{KEY.folder}/{KEY.stem}"
 
 
-def commit_versions(store: Store, *versions: str, key: Key = KEY) -> None:
+def commit_versions(registry: Storage, *versions: str, key: Key = KEY) -> None:
     for version in versions:
         model, scaler = fitted("logistic_regression"), fitted("scaler")
         metadata = {"scores": {"skill": 0.1}, "fingerprint": version}
-        commit(store, key, version, model=model, scaler=scaler, metadata=metadata)
+        commit(registry, key, version, model=model, scaler=scaler, metadata=metadata)
 
 
-def champion(store: Store) -> str | None:
-    return read_aliases(store, KEY).champion
+def champion(registry: Storage) -> str | None:
+    return read_aliases(registry, KEY).champion
 
 
-def test_an_alias_is_a_history_of_numbered_files(store: Store) -> None:
-    commit_versions(store, V1, V2)
-    promote(store, KEY, V1, reason="the first")
-    promote(store, KEY, "latest", alias="challenger")
-    promote(store, KEY, "challenger", command="compare", numbers={"difference": -0.01})
-    assert store.list("aliases") == [f"{FOLDER}/0000000{seq}.json" for seq in (1, 2, 3)]
-    assert read_aliases(store, KEY) == Aliases(3, V2, V2, (V1,))
-    first, _, last = history(store, KEY)
+def test_an_alias_is_a_history_of_numbered_files(registry: Storage) -> None:
+    commit_versions(registry, V1, V2)
+    promote(registry, KEY, V1, reason="the first")
+    promote(registry, KEY, "latest", alias="challenger")
+    promote(registry, KEY, "challenger", command="compare", numbers={"difference": -0.01})
+    assert registry.list("aliases") == [f"{FOLDER}/0000000{seq}.json" for seq in (1, 2, 3)]
+    assert read_aliases(registry, KEY) == Aliases(3, V2, V2, (V1,))
+    first, _, last = history(registry, KEY)
     assert (first.alias, first.before, first.after, first.command, first.reason) == (
         "champion",
         None,
@@ -79,27 +72,29 @@ def test_an_alias_is_a_history_of_numbered_files(store: Store) -> None:
     assert first.at.endswith("+00:00")
 
 
-def test_models_load_by_alias(memory: Store) -> None:
+def test_models_load_by_alias(memory: Storage) -> None:
     commit_versions(memory, V1, V2)
-    with pytest.raises(StoreError, match=f"{KEY} has no champion in {memory.url}: name one with `models promote`"):
+    with pytest.raises(RegistryError, match=f"{KEY} has no champion in {memory.url}: name one with `models promote`"):
         load(memory, KEY, "champion")
     promote(memory, KEY, V1)
     assert load(memory, KEY, "champion")[2]["version"] == V1
     assert load(memory, KEY)[2]["version"] == V2
     assert [resolve_version(memory, KEY, name) for name in ("latest", "champion", V2, RUNS[1])] == [V2, V1, V2, V2]
     memory.remove(f"{KEY.folder}/{V1}.json")
-    with pytest.raises(StoreError, match=f"the champion of {KEY} is {V1}, which {memory.url} does not hold any more"):
+    with pytest.raises(
+        RegistryError, match=f"the champion of {KEY} is {V1}, which {memory.url} does not hold any more"
+    ):
         load(memory, KEY, "champion")
 
 
-def test_promoting_what_is_champion_already_decides_nothing(memory: Store) -> None:
+def test_promoting_what_is_champion_already_decides_nothing(memory: Storage) -> None:
     commit_versions(memory, V1)
     assert promote(memory, KEY, V1).changes
     assert not promote(memory, KEY, V1).changes
     assert read_aliases(memory, KEY).seq == 1
 
 
-def test_a_dry_run_writes_nothing(memory: Store) -> None:
+def test_a_dry_run_writes_nothing(memory: Storage) -> None:
     commit_versions(memory, V1, V2)
     before = memory.list()
     move = promote(memory, KEY, V1, dry_run=True)
@@ -111,28 +106,28 @@ def test_a_dry_run_writes_nothing(memory: Store) -> None:
 
 
 @pytest.mark.parametrize("part", [".skops", "_scaler.skops"])
-def test_a_version_whose_artefacts_changed_is_not_promoted(memory: Store, part: str) -> None:
+def test_a_version_whose_artefacts_changed_is_not_promoted(memory: Storage, part: str) -> None:
     commit_versions(memory, V1)
     memory.replace(f"{KEY.folder}/{V1}{part}", b"other")
-    with pytest.raises(StoreError, match="its SHA-256 differs"):
+    with pytest.raises(RegistryError, match="its SHA-256 differs"):
         promote(memory, KEY, V1)
     assert read_aliases(memory, KEY) == Aliases()
 
 
-def test_rollbacks_go_back_champion_by_champion(store: Store) -> None:
-    commit_versions(store, V1, V2, V3)
+def test_rollbacks_go_back_champion_by_champion(registry: Storage) -> None:
+    commit_versions(registry, V1, V2, V3)
     for version in (V1, V2, V3):
-        promote(store, KEY, version)
-    assert restore_champion(store, KEY).after == champion(store) == V2
-    assert restore_champion(store, KEY).after == champion(store) == V1
-    with pytest.raises(StoreError, match=f"holds no champion before {V1}: choose a version with `models promote`"):
-        restore_champion(store, KEY)
-    promote(store, KEY, V3)
-    assert restore_champion(store, KEY).after == V1
-    assert len(history(store, KEY)) == 7
+        promote(registry, KEY, version)
+    assert restore_champion(registry, KEY).after == champion(registry) == V2
+    assert restore_champion(registry, KEY).after == champion(registry) == V1
+    with pytest.raises(RegistryError, match=f"holds no champion before {V1}: choose a version with `models promote`"):
+        restore_champion(registry, KEY)
+    promote(registry, KEY, V3)
+    assert restore_champion(registry, KEY).after == V1
+    assert len(history(registry, KEY)) == 7
 
 
-def test_a_rollback_passes_over_champions_that_are_gone(memory: Store) -> None:
+def test_a_rollback_passes_over_champions_that_are_gone(memory: Storage) -> None:
     commit_versions(memory, V1, V2, V3)
     for version in (V1, V2, V3):
         promote(memory, KEY, version)
@@ -141,9 +136,9 @@ def test_a_rollback_passes_over_champions_that_are_gone(memory: Store) -> None:
     assert read_aliases(memory, KEY).previous == ()
 
 
-def test_a_rollback_needs_a_champion(memory: Store) -> None:
+def test_a_rollback_needs_a_champion(memory: Storage) -> None:
     commit_versions(memory, V1)
-    with pytest.raises(StoreError, match=f"{KEY} has no champion in {memory.url}"):
+    with pytest.raises(RegistryError, match=f"{KEY} has no champion in {memory.url}"):
         restore_champion(memory, KEY)
 
 
@@ -161,7 +156,7 @@ def test_champions_are_a_stack(steps: list[str]) -> None:
     assert state.previous == tuple(reversed(stack[:-1]))
 
 
-def test_a_long_history_remembers_the_last_champions(memory: Store) -> None:
+def test_a_long_history_remembers_the_last_champions(memory: Storage) -> None:
     state = Aliases()
     for number in range(2 * MOST_PREVIOUS):
         state = state.moved("champion", str(number))
@@ -175,8 +170,10 @@ class Interrupted(BaseException):
 OPERATIONS = ("create", "read", "list", "sizes", "exists", "remove", "replace", "read_many")
 
 
-def interrupt(store: Store, monkeypatch: pytest.MonkeyPatch, at: int, *, done: bool, error: type[BaseException]) -> Any:
-    """Fail the store's operation number `at`, before or after it is done; return the count of operations."""
+def interrupt(
+    registry: Storage, monkeypatch: pytest.MonkeyPatch, at: int, *, done: bool, error: type[BaseException]
+) -> Any:
+    """Fail the registry's operation number `at`, before or after it is done; return the count of operations."""
     count = [0]
 
     def failing(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -191,11 +188,11 @@ def interrupt(store: Store, monkeypatch: pytest.MonkeyPatch, at: int, *, done: b
         return call
 
     for name in OPERATIONS:
-        monkeypatch.setattr(store, name, failing(getattr(store, name)))
+        monkeypatch.setattr(registry, name, failing(getattr(registry, name)))
     return count
 
 
-@pytest.mark.parametrize("error", [Interrupted, StoreError])
+@pytest.mark.parametrize("error", [Interrupted, RegistryError])
 @pytest.mark.parametrize("done", [False, True])
 def test_a_promotion_interrupted_anywhere_leaves_the_old_state_or_the_new(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, done: bool, error: type[BaseException]
@@ -203,26 +200,26 @@ def test_a_promotion_interrupted_anywhere_leaves_the_old_state_or_the_new(
     seen, at = set[tuple[str | None, int]](), 0
     while True:
         at += 1
-        store = open_store("memory", request)
-        commit_versions(store, V1, V2)
-        promote(store, KEY, V1)
-        files = {path: store.read(path) for path in store.list()}
+        registry = open_registry("memory", request)
+        commit_versions(registry, V1, V2)
+        promote(registry, KEY, V1)
+        files = {path: registry.read(path) for path in registry.list()}
         with monkeypatch.context() as patch:
-            count = interrupt(store, patch, at, done=done, error=error)
-            with suppress(Interrupted, StoreError):
-                store.check_writable()
-                promote(store, KEY, V2)
+            count = interrupt(registry, patch, at, done=done, error=error)
+            with suppress(Interrupted, RegistryError):
+                registry.check_writable()
+                promote(registry, KEY, V2)
         if count[0] < at:
             break
-        state = read_aliases(store, KEY)
+        state = read_aliases(registry, KEY)
         assert state in (Aliases(1, V1), Aliases(2, V2, None, (V1,)))
-        assert load(store, KEY, "champion")[2]["version"] == state.champion
-        now = {path: store.read(path) for path in store.list()}
+        assert load(registry, KEY, "champion")[2]["version"] == state.champion
+        now = {path: registry.read(path) for path in registry.list()}
         assert {path: now[path] for path in files} == files
         assert now.keys() - files.keys() <= {f"{FOLDER}/00000002.json"}
-        seen.add((state.champion, len(history(store, KEY))))
-        promote(store, KEY, V2)
-        assert restore_champion(store, KEY).after == V1
+        seen.add((state.champion, len(history(registry, KEY))))
+        promote(registry, KEY, V2)
+        assert restore_champion(registry, KEY).after == V1
     assert at > 8, "operations are counted"
     assert seen == {(V1, 1), (V2, 2)}
 
@@ -230,24 +227,24 @@ def test_a_promotion_interrupted_anywhere_leaves_the_old_state_or_the_new(
 def test_a_killed_promotion_on_disk_leaves_nothing_that_is_read(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys\n"
-        "from job.runs.promoting import promote\n"
-        "from job.store import Store\n"
-        "from tests.stores import KEY\n"
+        "from job.registry.promote import promote\n"
+        "from job.storage.files import Storage\n"
+        "from tests.registries import KEY\n"
         "os.link = lambda *names: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "promote(Store(sys.argv[1], writer='20200101_000000_aaaaaa'), KEY, 'latest')\n"
+        "promote(Storage(sys.argv[1], writer='20200101_000000_aaaaaa'), KEY, 'latest')\n"
     )
-    store = Store(str(tmp_path))
-    commit_versions(store, V1)
+    registry = Storage(str(tmp_path))
+    commit_versions(registry, V1)
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=Path(__file__).parents[1], check=False)
     assert done.returncode == -9
-    assert read_aliases(store, KEY) == Aliases()
-    assert len(store.unfinished()) == 1
-    sweep(store, "", [])
-    assert not store.unfinished()
-    assert promote(store, KEY, V1).changes
+    assert read_aliases(registry, KEY) == Aliases()
+    assert len(registry.unfinished()) == 1
+    sweep(registry, "", [])
+    assert not registry.unfinished()
+    assert promote(registry, KEY, V1).changes
 
 
-def test_a_lost_reply_is_ones_own_decision(memory: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_reply_is_ones_own_decision(memory: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     commit_versions(memory, V1)
     create, lost = memory._create, [True]
 
@@ -263,26 +260,26 @@ def test_a_lost_reply_is_ones_own_decision(memory: Store, monkeypatch: pytest.Mo
     assert [decision.after for decision in history(memory, KEY)] == [V1]
 
 
-def decide(store: Store, version: str, *, seen: Aliases, alias: Any = "champion") -> Any:
-    return set_alias(store, KEY, alias, version, seen=seen, command="promote", reason="")
+def decide(registry: Storage, version: str, *, seen: Aliases, alias: Any = "champion") -> Any:
+    return set_alias(registry, KEY, alias, version, seen=seen, command="promote", reason="")
 
 
-def test_who_decided_on_what_is_no_more_is_told(store: Store) -> None:
-    seen = read_aliases(store, KEY)
-    decide(store, V1, seen=seen)
+def test_who_decided_on_what_is_no_more_is_told(registry: Storage) -> None:
+    seen = read_aliases(registry, KEY)
+    decide(registry, V1, seen=seen)
     with pytest.raises(ConflictError, match=f"the champion was moved from None to {V1} while this was decided"):
-        decide(store, V2, seen=seen)
-    assert read_aliases(store, KEY) == Aliases(1, V1)
+        decide(registry, V2, seen=seen)
+    assert read_aliases(registry, KEY) == Aliases(1, V1)
 
 
-def test_a_decision_on_the_other_alias_is_no_conflict(store: Store) -> None:
-    seen = read_aliases(store, KEY)
-    decide(store, V1, seen=seen)
-    decide(store, V2, seen=seen, alias="challenger")
-    assert read_aliases(store, KEY) == Aliases(2, V1, V2)
+def test_a_decision_on_the_other_alias_is_no_conflict(registry: Storage) -> None:
+    seen = read_aliases(registry, KEY)
+    decide(registry, V1, seen=seen)
+    decide(registry, V2, seen=seen, alias="challenger")
+    assert read_aliases(registry, KEY) == Aliases(2, V1, V2)
 
 
-def test_two_equal_decisions_at_once_are_two(memory: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_equal_decisions_at_once_are_two(memory: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = read_aliases(memory, KEY)
     decide(memory, V1, seen=seen)
     with pytest.raises(ConflictError):
@@ -292,61 +289,61 @@ def test_two_equal_decisions_at_once_are_two(memory: Store, monkeypatch: pytest.
 WRITERS = 8
 
 
-def contend(store: Store, number: int) -> list[int]:
+def contend(registry: Storage, number: int) -> list[int]:
     """Decide 5 times against all others, upon what stands at each moment; return the numbers of one's decisions."""
     won: list[int] = []
     while len(won) < 5:
-        seen = read_aliases(store, KEY)
+        seen = read_aliases(registry, KEY)
         try:
-            won.append(decide(store, f"{number}-{len(won)}", seen=seen).aliases.seq)
+            won.append(decide(registry, f"{number}-{len(won)}", seen=seen).aliases.seq)
         except ConflictError:
             continue
-        write_catalogue(store, [])
+        write_catalog(registry, [])
     return won
 
 
-def check_contention(store: Store, won: list[list[int]]) -> None:
-    """See that each number has one winner, and that every decision was made upon the one before it."""
+def check_contention(registry: Storage, won: list[list[int]]) -> None:
+    """Check that each number has one winner, and that every decision was made upon the one before it."""
     assert sorted(seq for own in won for seq in own) == list(range(1, 5 * len(won) + 1))
-    decisions = history(store, KEY)
+    decisions = history(registry, KEY)
     assert [decision.aliases.seq for decision in decisions] == list(range(1, 5 * len(won) + 1))
     assert [one.before for one in decisions] == [None, *(one.after for one in decisions[:-1])]
     for writer, own in enumerate(won):
         assert [decisions[seq - 1].after for seq in own] == [f"{writer}-{count}" for count in range(5)]
 
 
-def test_concurrent_decisions_have_one_winner_a_number(store: Store) -> None:
+def test_concurrent_decisions_have_one_winner_a_number(registry: Storage) -> None:
     with ThreadPoolExecutor(WRITERS) as pool:
-        won = [*pool.map(lambda number: contend(store, number), range(WRITERS))]
-    check_contention(store, won)
+        won = [*pool.map(lambda number: contend(registry, number), range(WRITERS))]
+    check_contention(registry, won)
 
 
 @pytest.mark.parametrize("kind", ["file", pytest.param("s3", marks=pytest.mark.slow)])
 def test_concurrent_promotions_by_processes_corrupt_nothing(kind: str, request: pytest.FixtureRequest) -> None:
-    store = open_store(kind, request)
-    commit_versions(store, V1, V2, V3)
-    rebuild(store)
+    registry = open_registry(kind, request)
+    commit_versions(registry, V1, V2, V3)
+    rebuild(registry)
     script = (
         "import json, pickle, sys\n"
         "from tests.test_aliases import contend\n"
         "print(json.dumps(contend(pickle.loads(bytes.fromhex(sys.argv[1])), int(sys.argv[2]))))\n"
     )
-    command = [sys.executable, "-c", script, pickle.dumps(store).hex()]
+    command = [sys.executable, "-c", script, pickle.dumps(registry).hex()]
     running = [
         subprocess.Popen([*command, str(number)], cwd=Path(__file__).parents[1], stdout=subprocess.PIPE)
         for number in range(3)
     ]
-    check_contention(store, [json.loads(one.communicate()[0]) for one in running])
-    assert {one["version"] for one in read_catalogue(store)} == {V1, V2, V3}
+    check_contention(registry, [json.loads(one.communicate()[0]) for one in running])
+    assert {one["version"] for one in read_catalog(registry)} == {V1, V2, V3}
 
 
-def test_aliases_of_many_models_are_read_at_once(store: Store) -> None:
+def test_aliases_of_many_models_are_read_at_once(registry: Storage) -> None:
     others = [Key("kraken", f"X{number}/EUR", "1h", "analyst") for number in range(3)]
     for key in others:
-        set_alias(store, key, "champion", key.symbol, seen=Aliases(), command="promote", reason="")
-    decide(store, V1, seen=Aliases())
-    decide(store, V2, seen=Aliases(1, V1))
-    found = read_all_aliases(store, [KEY, others[0], Key("kraken", "none", "1h", "analyst")])
+        set_alias(registry, key, "champion", key.symbol, seen=Aliases(), command="promote", reason="")
+    decide(registry, V1, seen=Aliases())
+    decide(registry, V2, seen=Aliases(1, V1))
+    found = read_all_aliases(registry, [KEY, others[0], Key("kraken", "none", "1h", "analyst")])
     assert found == {KEY: Aliases(2, V2, None, (V1,)), others[0]: Aliases(1, "X0/EUR")}
 
 
@@ -363,55 +360,55 @@ def test_aliases_of_many_models_are_read_at_once(store: Store) -> None:
         (lambda one: one.update(more=1), "00000001.json is damaged"),
     ],
 )
-def test_a_damaged_decision_is_named(memory: Store, change: Callable[[Any], None], message: str) -> None:
+def test_a_damaged_decision_is_named(memory: Storage, change: Callable[[Any], None], message: str) -> None:
     decide(memory, V1, seen=Aliases())
     path = f"{FOLDER}/00000001.json"
     document = json.loads(memory.read(path))
     change(document)
     memory.replace(path, json.dumps(document).encode())
-    for reading in (read_aliases, history, lambda store, key: read_all_aliases(store, [key])):
-        with pytest.raises(StoreError, match=message):
+    for reading in (read_aliases, history, lambda registry, key: read_all_aliases(registry, [key])):
+        with pytest.raises(RegistryError, match=message):
             reading(memory, KEY)
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff"])
-def test_a_decision_that_is_no_json_is_named(memory: Store, data: bytes) -> None:
+def test_a_decision_that_is_no_json_is_named(memory: Storage, data: bytes) -> None:
     memory.replace(f"{FOLDER}/00000001.json", data)
-    with pytest.raises(StoreError, match=r"00000001.json is damaged \(.*\); restore it from a backup, or delete it"):
+    with pytest.raises(RegistryError, match=r"00000001.json is damaged \(.*\); restore it from a backup, or delete it"):
         read_aliases(memory, KEY)
 
 
-def test_sweeping_and_reindexing_leave_aliases_alone(store: Store) -> None:
-    commit_versions(store, V1, V2)
+def test_sweeping_and_reindexing_leave_aliases_alone(registry: Storage) -> None:
+    commit_versions(registry, V1, V2)
     for version in (V1, V2):
-        promote(store, KEY, version)
-    before = {path: store.read(path) for path in store.list("aliases")}
-    sweep(store, "", [], at_end=True)
-    assert [one["version"] for one in rebuild(store).summaries] == [V1, V2]
-    assert {path: store.read(path) for path in store.list("aliases")} == before
-    assert list_versions(store, KEY) == [V1, V2]
+        promote(registry, KEY, version)
+    before = {path: registry.read(path) for path in registry.list("aliases")}
+    sweep(registry, "", [], at_end=True)
+    assert [one["version"] for one in rebuild(registry).summaries] == [V1, V2]
+    assert {path: registry.read(path) for path in registry.list("aliases")} == before
+    assert list_versions(registry, KEY) == [V1, V2]
 
 
-def doomed_versions(store: Store, *, keep: int) -> list[str]:
-    return [one.version for one in prunable(store, [KEY], keep=keep, lease_s=60)]
+def doomed_versions(registry: Storage, *, keep: int) -> list[str]:
+    return [one.version for one in prunable(registry, [KEY], keep=keep, lease_s=60)]
 
 
-def test_pruning_keeps_the_last_versions(store: Store) -> None:
-    commit_versions(store, V1, V2, V3)
+def test_pruning_keeps_the_last_versions(registry: Storage) -> None:
+    commit_versions(registry, V1, V2, V3)
     other = Key("kraken", "ETH/EUR", "1h", "analyst")
-    commit_versions(store, *(version_name(other, run) for run in RUNS), key=other)
-    rebuild(store)
-    (only,) = doomed = prunable(store, [KEY], keep=2, lease_s=60)
+    commit_versions(registry, *(version_name(other, run) for run in RUNS), key=other)
+    rebuild(registry)
+    (only,) = to_delete = prunable(registry, [KEY], keep=2, lease_s=60)
     assert (only.version, only.files[0]) == (V1, f"{KEY.folder}/{V1}.json")
-    assert only.size == sum(len(store.read(path)) for path in only.files)
-    assert [one.version for one in prune(store, doomed)] == [V1]
-    assert list_versions(store, KEY) == [V2, V3]
-    assert not [path for path in store.list(KEY.folder) if V1 in path]
-    assert {one["version"] for one in read_catalogue(store)} == {V2, V3, *(version_name(other, run) for run in RUNS)}
-    assert prunable(store, [KEY], keep=2, lease_s=60) == []
+    assert only.size == sum(len(registry.read(path)) for path in only.files)
+    assert [one.version for one in prune(registry, to_delete)] == [V1]
+    assert list_versions(registry, KEY) == [V2, V3]
+    assert not [path for path in registry.list(KEY.folder) if V1 in path]
+    assert {one["version"] for one in read_catalog(registry)} == {V2, V3, *(version_name(other, run) for run in RUNS)}
+    assert prunable(registry, [KEY], keep=2, lease_s=60) == []
 
 
-def test_pruning_spares_what_aliases_name_and_what_a_rollback_needs(memory: Store) -> None:
+def test_pruning_spares_what_aliases_name_and_what_a_rollback_needs(memory: Storage) -> None:
     commit_versions(memory, V1, V2, V3, V4, V5)
     assert doomed_versions(memory, keep=1) == [V1, V2, V3, V4]
     for version in (V1, V2, V3):
@@ -425,27 +422,27 @@ def test_pruning_spares_what_aliases_name_and_what_a_rollback_needs(memory: Stor
     assert restore_champion(memory, KEY).after == V1
 
 
-def test_pruning_spares_versions_of_a_living_run(memory: Store) -> None:
+def test_pruning_spares_versions_of_a_living_run(memory: Storage) -> None:
     commit_versions(memory, V1, V2, V3)
     memory.create(open_marker(RUNS[0]), b"")
     lease = replace(Lease.of_this_process(60), host="elsewhere")
-    for live, doomed in ((True, [V2]), (False, [V1, V2])):
+    for live, to_delete in ((True, [V2]), (False, [V1, V2])):
         held = lease if live else replace(lease, expires_at=lease.expires_at.replace(year=2020))
         record = {"run_id": RUNS[0], "status": "running", "lease": held.record()}
         memory.replace(record_path(RUNS[0]), json.dumps(record).encode())
         assert [one.live for one in open_runs(memory, lease_s=60)] == [live]
-        assert doomed_versions(memory, keep=1) == doomed
+        assert doomed_versions(memory, keep=1) == to_delete
 
 
-def test_pruning_leaves_damaged_metadata_alone(memory: Store) -> None:
+def test_pruning_leaves_damaged_metadata_alone(memory: Storage) -> None:
     commit_versions(memory, V1, V2, V3)
     memory.replace(f"{KEY.folder}/{V3}.json", b"{")
     assert doomed_versions(memory, keep=1) == [V1]
 
 
-def test_a_version_that_is_promoted_while_it_is_pruned_stays(memory: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_that_is_promoted_while_it_is_pruned_stays(memory: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     commit_versions(memory, V1, V2)
-    doomed = prunable(memory, [KEY], keep=1, lease_s=60)
+    to_delete = prunable(memory, [KEY], keep=1, lease_s=60)
     remove = memory.remove
 
     def promoting(path: str) -> None:
@@ -454,7 +451,7 @@ def test_a_version_that_is_promoted_while_it_is_pruned_stays(memory: Store, monk
         remove(path)
 
     monkeypatch.setattr(memory, "remove", promoting)
-    assert prune(memory, doomed) == []
+    assert prune(memory, to_delete) == []
     assert load(memory, KEY, "champion")[2]["version"] == V1
 
 
@@ -464,37 +461,37 @@ def test_a_prune_interrupted_anywhere_leaves_nothing_torn_that_loads(
     at, states = 0, set[tuple[str, ...]]()
     while True:
         at += 1
-        store = open_store("memory", request)
-        commit_versions(store, V1, V2, V3)
-        promote(store, KEY, V2)
-        rebuild(store)
-        doomed = prunable(store, [KEY], keep=1, lease_s=60)
+        registry = open_registry("memory", request)
+        commit_versions(registry, V1, V2, V3)
+        promote(registry, KEY, V2)
+        rebuild(registry)
+        to_delete = prunable(registry, [KEY], keep=1, lease_s=60)
         with monkeypatch.context() as patch:
-            count = interrupt(store, patch, at, done=False, error=Interrupted)
+            count = interrupt(registry, patch, at, done=False, error=Interrupted)
             with suppress(Interrupted):
-                prune(store, doomed)
+                prune(registry, to_delete)
         if count[0] < at:
             break
-        there = list_versions(store, KEY)
+        there = list_versions(registry, KEY)
         states.add((*there,))
-        assert [load(store, KEY, version)[2]["version"] for version in there] == there
-        assert {one["version"] for one in versions_in(store)} == {*there}
-        sweep(store, "", [])
-        assert not [path for path in store.list() if V1 in path and V1 not in there]
+        assert [load(registry, KEY, version)[2]["version"] for version in there] == there
+        assert {one["version"] for one in list_summaries(registry)} == {*there}
+        sweep(registry, "", [])
+        assert not [path for path in registry.list() if V1 in path and V1 not in there]
     assert states == {(V1, V2, V3), (V2, V3)}
 
 
-def test_two_prunes_at_once_do_no_harm(store: Store) -> None:
-    commit_versions(store, V1, V2, V3, V4)
-    promote(store, KEY, V1)
-    doomed = prunable(store, [KEY], keep=1, lease_s=60)
+def test_two_prunes_at_once_do_no_harm(registry: Storage) -> None:
+    commit_versions(registry, V1, V2, V3, V4)
+    promote(registry, KEY, V1)
+    to_delete = prunable(registry, [KEY], keep=1, lease_s=60)
 
     def one(_: int) -> list[Prunable]:
-        return prune(store, doomed)
+        return prune(registry, to_delete)
 
     with ThreadPoolExecutor(4) as pool:
         gone = {one.version for part in pool.map(one, range(4)) for one in part}
     assert gone == {V2, V3}
-    assert list_versions(store, KEY) == [V1, V4]
-    assert {one["version"] for one in versions_in(store)} == {V1, V4}
-    assert load(store, KEY, "champion")[2]["version"] == V1
+    assert list_versions(registry, KEY) == [V1, V4]
+    assert {one["version"] for one in list_summaries(registry)} == {V1, V4}
+    assert load(registry, KEY, "champion")[2]["version"] == V1

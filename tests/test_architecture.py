@@ -1,9 +1,8 @@
-"""Which module may import what."""
+"""Which package may import what."""
 
 import ast
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,38 +10,20 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(path for package in ("job", "transforms") for path in (ROOT / package).rglob("*.py"))
 LAYERS = (
-    {"commands"},
-    {"trainer"},
-    {"report"},
-    {"running", "prediction_run", "comparison_run"},
-    {"doctor"},
-    {"pipeline", "cluster", "training_data", "frames", "sweeping", "pruning", "promoting", "limits"},
-    {"datasets"},
-    {"record", "rounds", "pooling"},
-    {"predicting"},
-    {"scoring", "comparing", "steps", "versions", "resuming", "prediction_plan", "comparison_plan"},
-    {"loading"},
-    {"rows"},
-    {"bundles"},
-    {"planning", "predictions"},
-    {"definitions", "outcomes", "fingerprints", "notes", "compared"},
-    {"training", "comparison", "trading", "seeds", "store", "sources", "synth"},
-    {"fitting", "importances", "splits", "metrics", "fleet", "sharpe"},
-    {"remote"},
-    {"settings"},
-    {"overrides"},
-    {"mistakes"},
-    {"values"},
-    {"estimators"},
-    {"onedal"},
-    {"forest"},
-    {"trees"},
-    {"engines"},
-    {"errors", "keys", "yaml_text", "environment", "paths", "leases", "memory", "pulse", "sparing", "watchdog"},
+    ("cli", "api"),
+    ("train", "predict", "compare"),
+    ("cluster",),
+    ("worker",),
+    ("registry",),
+    ("sources",),
+    ("storage",),
+    ("config",),
+    ("learning",),
+    ("core",),
+    ("transforms",),
 )
-"""From the top down: a module of job/ imports from its own layer or a lower one."""
-WHOLE = {"commands", "sources", "store"}
-"""Packages that stand in LAYERS as one; of others, each module does."""
+"""From the top down: a package imports from lower layers only, and never from its neighbours."""
+RANKS = {package: rank for rank, layer in enumerate(LAYERS) for package in layer}
 
 
 def imports(path: Path) -> set[str]:
@@ -61,41 +42,39 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+def package_of(module: str) -> str | None:
+    """Return the package of LAYERS that a module belongs to; None for libraries and for job itself."""
+    first, *rest = module.split(".")
+    if first == "transforms":
+        return first
+    return rest[0] if first == "job" and rest else None
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_ray_and_fsspec_stay_where_they_belong(path: Path) -> None:
-    tops = {name.partition(".")[0] for name in imports(path)}
-    name = name_of(path)
-    assert "ray" not in tops or name in {"job/pipeline.py", "job/datasets.py", "job/cluster.py", "job/sparing.py"}
-    assert "fsspec" not in tops or name.startswith(("job/sources/", "job/store/"))
-    if name.startswith("transforms/"):
+def test_packages_are_layers(path: Path) -> None:
+    own = package_of(".".join(path.relative_to(ROOT).parent.parts))
+    if own is None:  # job/__init__.py and main.py stand above all
+        return
+    for module in imports(path):
+        other = package_of(module)
+        if other is not None and other != own:
+            assert RANKS[other] > RANKS[own], f"{name_of(path)} imports {module}, which lies no lower"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_ray_and_fsspec_have_one_home_each(path: Path) -> None:
+    tops = {module.partition(".")[0] for module in imports(path)}
+    own = package_of(".".join(path.relative_to(ROOT).parent.parts))
+    assert "ray" not in tops or own == "cluster"
+    assert "fsspec" not in tops or own == "storage"
+    if own == "transforms":
         assert tops <= {"polars", "numpy", "transforms", *sys.stdlib_module_names}
 
 
-def layer(module: str) -> int:
-    (number,) = [number for number, names in enumerate(LAYERS) if module in names]
-    return number
-
-
-def module_of(parts: Sequence[str]) -> str:
-    """Return the name by which LAYERS know a module below job/."""
-    facade = {"config": "settings"}
-    return parts[0] if parts[0] in WHOLE else facade.get(parts[-1], parts[-1])
-
-
-@pytest.mark.parametrize("path", [path for path in MODULES if name_of(path).startswith("job/")], ids=name_of)
-def test_imports_go_one_way(path: Path) -> None:
-    own = module_of(path.relative_to(ROOT / "job").with_suffix("").parts)
-    if own in {"__init__", "main"}:
-        return
-    for name in imports(path):
-        parts = name.split(".")
-        if parts[0] == "job" and len(parts) > 1 and (module := module_of(parts[1:])) != own:
-            assert layer(module) >= layer(own), f"{name_of(path)} imports {name}, which lies above it"
-
-
-def test_every_module_of_job_has_a_layer() -> None:
-    names = {module_of(path.relative_to(ROOT / "job").with_suffix("").parts) for path in (ROOT / "job").rglob("*.py")}
-    assert names - {"__init__", "main"} == set().union(*LAYERS)
+def test_every_package_has_a_layer() -> None:
+    packages = {path.name for path in (ROOT / "job").iterdir() if (path / "__init__.py").exists()}
+    assert packages | {"transforms"} == set(RANKS)
+    assert len(RANKS) <= 14
 
 
 def test_files_stay_short() -> None:
@@ -106,8 +85,11 @@ def test_files_stay_short() -> None:
 @pytest.mark.parametrize(
     ("modules", "absent"),
     [
-        ("job.commands", {"ray", "pandas", "sklearn", "scipy.stats", "scipy.optimize", "skops"}),
-        ("job.commands, job.cluster, job.pipeline", {"sklearn", "scipy.stats", "scipy.optimize", "skops"}),
+        ("job.cli", {"ray", "pandas", "sklearn", "scipy.stats", "scipy.optimize", "skops"}),
+        (
+            "job.cli, job.cluster.session, job.train.pipeline",
+            {"sklearn", "scipy.stats", "scipy.optimize", "skops"},
+        ),
     ],
     ids=["what every command imports", "what the driver imports"],
 )

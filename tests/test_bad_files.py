@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from job.config import DataSettings
-from job.errors import DataError
-from job.sources import read_series
-from job.sources.columns import unlike_bars
+from job.config.settings import DataSettings
+from job.core.errors import DataError
+from job.sources.columns import check_ohlc_order
+from job.sources.reading import read_series
 from tests.vendors import KLINES_HEADER, PRICES, epoch, find, klines, lines, make_bars, pack, put, read, values
 
 HEAD = "time,open,high,low,close,volume\n"
@@ -158,8 +158,8 @@ def test_bad_json_is_refused_with_a_remedy(case: str, tmp_path: Path) -> None:
 def test_truncated_columns_files_are_refused(suffix: str, kept: float, tmp_path: Path) -> None:
     path = tmp_path / f"BTCUSDT.{suffix}"
     make_bars().write_parquet(path) if suffix == "parquet" else make_bars().write_ipc(path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: kept if isinstance(kept, int) else int(len(whole) * kept)])
+    read_all = path.read_bytes()
+    path.write_bytes(read_all[: kept if isinstance(kept, int) else int(len(read_all) * kept)])
     with pytest.raises(
         DataError, match=rf"BTCUSDT.{suffix}: truncated or no {suffix.title()} file .*download or write it again"
     ):
@@ -176,8 +176,8 @@ def test_truncated_archives_are_refused(suffix: str, kept: float, tmp_path: Path
         pack(path, "BTCUSDT.csv", text)
     else:
         path.write_bytes(gzip.compress(text.encode()))
-    whole = path.read_bytes()
-    path.write_bytes(whole[: kept if isinstance(kept, int) else int(len(whole) * kept)])
+    read_all = path.read_bytes()
+    path.write_bytes(read_all[: kept if isinstance(kept, int) else int(len(read_all) * kept)])
     with pytest.raises(DataError, match=rf"BTCUSDT.{suffix}: (truncated|the file is empty).*download it again"):
         _first(tmp_path)
 
@@ -185,9 +185,9 @@ def test_truncated_archives_are_refused(suffix: str, kept: float, tmp_path: Path
 def test_damage_inside_a_zip_is_found(tmp_path: Path) -> None:
     path = tmp_path / "klines/BTCUSDT/1m/BTCUSDT-1m-2024-01.zip"
     pack(path, "BTCUSDT-1m-2024-01.csv", "\n".join(klines(make_bars(), "ms")))
-    whole = bytearray(path.read_bytes())
-    whole[len(whole) // 2] ^= 0xFF
-    path.write_bytes(whole)
+    read_all = bytearray(path.read_bytes())
+    read_all[len(read_all) // 2] ^= 0xFF
+    path.write_bytes(read_all)
     with pytest.raises(DataError, match=r"BTCUSDT-1m-2024-01.zip: truncated or damaged archive .*download it again"):
         read(tmp_path)
 
@@ -217,9 +217,9 @@ def test_open_and_close_are_told_apart_although_bars_do_not_join(swapped: bool) 
     bars = bars.with_columns(high=pl.max_horizontal(PRICES), low=pl.min_horizontal(PRICES))
     if swapped:
         bars = bars.rename({"open": "close", "close": "open"})
-    reason = unlike_bars(bars)
+    reason = check_ohlc_order(bars)
     assert reason == ("columns 2 and 5 look like close and open, not open and close" if swapped else None)
 
 
 def test_headerless_file_without_a_whole_row_is_refused() -> None:
-    assert unlike_bars(make_bars().with_columns(close=pl.lit(None, dtype=pl.Float64))) == "no row is complete"
+    assert check_ohlc_order(make_bars().with_columns(close=pl.lit(None, dtype=pl.Float64))) == "no row is complete"

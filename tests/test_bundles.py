@@ -6,15 +6,15 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from job.bundles import SIZE_CLASSES, Bundle, Capacity, sized
-from job.config import Config
-from job.keys import Key
-from job.planning import Task
-from job.sources import Series
+from job.cluster.bundles import SIZE_CLASSES, Bundle, Capacity, sized
+from job.config.settings import Config
+from job.core.keys import Key
+from job.sources.series import Series
+from job.train.plan import Task
 
 SPEC = next(iter(Config().model_specs()))[2]
 GIB = 2**30
-CAPACITY = Capacity(cpus=16, node_cpus=16, memory_a_cpu=GIB)
+CAPACITY = Capacity(cpus=16, node_cpus=16, memory_per_cpu=GIB)
 
 
 def bundle_of(seconds: float, memory: int = GIB // 2) -> Bundle[Task]:
@@ -61,7 +61,7 @@ def test_the_setting_wins_over_the_plan_but_not_over_memory() -> None:
     node=st.integers(1, 64),
 )
 def test_every_bundle_gets_what_it_needs_in_few_sizes(costs: list[tuple[float, int]], cpus: int, node: int) -> None:
-    capacity = Capacity(cpus=max(cpus, node), node_cpus=node, memory_a_cpu=GIB)
+    capacity = Capacity(cpus=max(cpus, node), node_cpus=node, memory_per_cpu=GIB)
     bundles = [bundle_of(seconds, memory) for seconds, memory in costs]
     groups = sized(bundles, capacity, cpus_per_task=None)
     assert sum(map(len, groups.values())) == len(bundles)

@@ -18,12 +18,12 @@ import pytest
 import ray
 import ray.data
 
-from job.cluster import running
-from job.config import RaySettings, load_config
-from job.errors import ConfigError
-from job.paths import resolve_input, resolve_output
-from job.sparing import ACTORS, PREFETCHING, PROCESSES
-from job.synth import write_world
+from job.cluster.connect import running
+from job.cluster.ray_patches import ACTORS, PREFETCHING, PROCESSES
+from job.config.settings import RaySettings, load_config
+from job.core.errors import ConfigError
+from job.core.paths import resolve_input, resolve_output
+from job.core.synth import write_world
 
 ROOT = Path(__file__).resolve().parents[1]
 RAY = str(Path(sys.executable).with_name("ray"))

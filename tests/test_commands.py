@@ -14,8 +14,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from job.commands import main
-from job.synth import make_bars, write_world
+from job.cli import main
+from job.core.synth import make_bars, write_world
 
 ROOT = Path(__file__).resolve().parents[1]
 FAST = ("--set", "model_trainer.cv_folds=2", "--set", "model_trainer.analyst_models.n_estimators=10")
@@ -74,7 +74,7 @@ def last_line(capsys: pytest.CaptureFixture[str]) -> str:
         (["--set", "data.exchange=1"], 2, "data.exchange: expected text: quote it, got 1"),
         (["--symbols", "NOPE"], 3, "NOPE"),
         (["--output", "memory://models"], 2, "output memory://models: workers do not share"),
-        (["synth", "--output", "s3://bars"], 2, "made-up bars are written to a local folder"),
+        (["synth", "--output", "s3://bars"], 2, "synthetic bars are written to a local folder"),
         (["--input", "nowhere/*.csv"], 3, "nowhere"),
         (["plan", "--symbols", "NOPE"], 3, "SYN00USDT"),
         (["synth", "--output", "x", "--days", "0"], 2, "days: expected at least 1"),
@@ -177,7 +177,7 @@ def test_an_interruption_while_modules_are_imported_costs_one_line(
     imported = builtins.__import__
 
     def interrupted(name: str, *others: Any) -> Any:
-        if name == "job.commands":
+        if name == "job.cli":
             raise KeyboardInterrupt
         return imported(name, *others)
 

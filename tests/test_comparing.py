@@ -12,29 +12,32 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from job.bundles import Bundle
-from job.commands import main
-from job.compared import Compared, ComparisonTask
-from job.config import Config, load_config
-from job.environment import versions
-from job.errors import ConfigError, DataError, StoreError
-from job.keys import Key
+from job.cli import main
+from job.cluster.bundles import Bundle
+from job.compare.plan import plan_comparisons
+from job.compare.run import _conclude, judge, reason_to_promote, widen_for_seed_variance
+from job.compare.steps import compare_group, compare_rows, pair_samples
+from job.compare.task import Compared, ComparisonTask
+from job.config.settings import Config, load_config
+from job.core.environment import versions
+from job.core.errors import ConfigError, DataError, RegistryError
+from job.core.keys import Key
 from job.learning.comparison import Comparison, false_discovery, verdict
 from job.learning.comparison import compare as compare_rows_of
 from job.learning.fitting import feature_matrix, predict_proba
 from job.learning.metrics import row_log_loss, shrink
 from job.learning.seeds import loss_by_tree, seed_error
 from job.learning.training import Trained, train
-from job.planning import plan_tasks
-from job.runs.comparison_plan import plan_comparisons
-from job.runs.comparison_run import _conclude, beyond_seeds, judge, reason_to_promote
-from job.runs.promoting import promote
-from job.sources import find_series
-from job.store import Store, find_version, history, list_versions, overlapping, read_aliases, version_name
-from job.worker.comparing import compare_group, compare_rows, pair_samples
-from job.worker.loading import load_series
-from job.worker.rows import Job, Loaded, pack
-from job.worker.steps import prepare, train_task
+from job.registry.aliases import history, read_aliases
+from job.registry.comparisons import overlapping
+from job.registry.promote import promote
+from job.registry.versions import find_version, list_versions, version_name
+from job.sources.finding import find_series
+from job.storage.files import Storage
+from job.train.plan import plan_tasks
+from job.train.steps import prepare, train_task
+from job.worker.load_bars import load_series
+from job.worker.messages import BarsRow, Job, pack
 from tests.worlds import in_two_processes, samples_for, specs, world
 
 KEY = Key("synthetic", "SYN00USDT", "5m", "analyst")
@@ -54,15 +57,15 @@ def fit_version(folder: Path, run: str, *, end: datetime, **trainer: Any) -> Non
     config = settings(folder, end=end, **trainer)
     job = Job(run_id=run, config=config, output=config.model_trainer.model_directory, versions=versions())
     for task in plan_tasks(find_series(config.data).series, config):
-        bars, facts = load_series(task.series[0], job)
-        head, samples = prepare(task, Loaded(Bundle(task.series[0], (task,)), facts), bars, job)
+        bars, info = load_series(task.series[0], job)
+        head, samples = prepare(task, BarsRow(Bundle(task.series[0], (task,)), info), bars, job)
         assert samples is not None
         assert train_task(head, samples, job).error is None
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fourteen days of bars, and a store with a version trained on eight of them and one trained on ten."""
+    """Fourteen days of bars, and a registry with a version trained on eight of them and one trained on ten."""
     folder = tmp_path_factory.mktemp("comparing")
     assert main(["synth", "--output", str(folder / "bars"), "--symbols", "1", "--days", "14", "--world", "signal"]) == 0
     fit_version(folder, RUN_A, end=END_A)
@@ -71,63 +74,63 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def store(folder: Path, tmp_path: Path) -> Store:
-    """A store of its own with both versions; A is the champion."""
-    source, store = Store(str(folder / "models")), Store(str(tmp_path / "models"))
+def registry(folder: Path, tmp_path: Path) -> Storage:
+    """A registry of its own with both versions; A is the champion."""
+    source, registry = Storage(str(folder / "models")), Storage(str(tmp_path / "models"))
     for path in source.list(KEY.folder):
-        store.create(path, source.read(path))
-    promote(store, KEY, A)
-    return store
+        registry.create(path, source.read(path))
+    promote(registry, KEY, A)
+    return registry
 
 
-def change_metadata(store: Store, version: str, **values: Any) -> None:
+def change_metadata(registry: Storage, version: str, **values: Any) -> None:
     path = f"{KEY.folder}/{version}.json"
-    store.replace(path, json.dumps(json.loads(store.read(path)) | values).encode())
+    registry.replace(path, json.dumps(json.loads(registry.read(path)) | values).encode())
 
 
 def plan_of(
-    store: Store, folder: Path, *, since: datetime | None = None, a: str = "champion", b: str = "latest"
+    registry: Storage, folder: Path, *, since: datetime | None = None, a: str = "champion", b: str = "latest"
 ) -> Any:
     config = settings(folder)
     config = config.model_copy(update={"data": config.data.model_copy(update={"start": since})})
-    return plan_comparisons(store, [KEY], config, a=a, b=b)
+    return plan_comparisons(registry, [KEY], config, a=a, b=b)
 
 
-def compare_here(store: Store, folder: Path, task: ComparisonTask, **trainer: Any) -> Compared:
+def compare_here(registry: Storage, folder: Path, task: ComparisonTask, **trainer: Any) -> Compared:
     """Take one comparison through the steps of the pipeline, in this process."""
     config = settings(folder, **trainer)
-    job = Job(run_id="20240201_000000_00000c", config=config, output=store.url, versions=versions())
-    bars, facts = load_series(task.series[0], job)
+    job = Job(run_id="20240201_000000_00000c", config=config, output=registry.url, versions=versions())
+    bars, info = load_series(task.series[0], job)
     bundle = Bundle(task.series[0], (task,))
-    (row,) = pair_samples(pack(Loaded(bundle, facts), bars), job=job)
+    (row,) = pair_samples(pack(BarsRow(bundle, info), bars), job=job)
     (outcome,) = compare_rows(row, job=job)
     return Compared.from_json(outcome["outcome"][0].as_py())
 
 
-def test_rows_are_those_after_the_last_label_of_both(store: Store, folder: Path) -> None:
-    (task,) = plan_of(store, folder).tasks
-    metadata = find_version(store, KEY, B)
+def test_rows_are_those_after_the_last_label_of_both(registry: Storage, folder: Path) -> None:
+    (task,) = plan_of(registry, folder).tasks
+    metadata = find_version(registry, KEY, B)
     assert metadata is not None
     assert (task.a, task.b) == (A, B)
     assert task.usable_from == datetime.fromisoformat(metadata["label_end"]) == END_B
-    found = compare_here(store, folder, task)
+    found = compare_here(registry, folder, task)
     assert datetime.fromisoformat(found.first) >= END_B
     assert found.comparison is not None
     assert 3 * 288 * 0.8 < found.comparison.rows <= 4 * 288
     assert (found.only_a, found.only_b) == (0, 0)
 
 
-def test_versions_are_scored_as_they_were_at_training(store: Store, folder: Path) -> None:
+def test_versions_are_scored_as_they_were_at_training(registry: Storage, folder: Path) -> None:
     """On its own holdout, which no comparison uses, a version has the log-loss that its metadata tells."""
-    metadata = find_version(store, KEY, A)
+    metadata = find_version(registry, KEY, A)
     assert metadata is not None
-    (task,) = plan_of(store, folder).tasks
+    (task,) = plan_of(registry, folder).tasks
     holdout = datetime.fromisoformat(metadata["split"]["holdout"]["test_from"])
     before = settings(folder, end=END_A)
-    job = Job(run_id="20240201_000000_00000c", config=before, output=store.url, versions=versions())
-    bars, facts = load_series(task.series[0], job)
+    job = Job(run_id="20240201_000000_00000c", config=before, output=registry.url, versions=versions())
+    bars, info = load_series(task.series[0], job)
     bundle = Bundle(task.series[0], (replace(task, usable_from=holdout),))
-    (row,) = pair_samples(pack(Loaded(bundle, facts), bars), job=job)
+    (row,) = pair_samples(pack(BarsRow(bundle, info), bars), job=job)
     (outcome,) = compare_rows(row, job=job)
     found = Compared.from_json(outcome["outcome"][0].as_py()).comparison
     assert found is not None
@@ -136,11 +139,11 @@ def test_versions_are_scored_as_they_were_at_training(store: Store, folder: Path
     assert found.accuracy_a == pytest.approx(metadata["scores"]["accuracy"], abs=2e-3)
 
 
-def test_trading_scores_come_with_the_comparison(store: Store, folder: Path) -> None:
-    (task,) = plan_of(store, folder).tasks
-    plain = compare_here(store, folder, task)
+def test_trading_scores_come_with_the_comparison(registry: Storage, folder: Path) -> None:
+    (task,) = plan_of(registry, folder).tasks
+    plain = compare_here(registry, folder, task)
     free, costly = (
-        compare_here(store, folder, replace(task, earlier=3), trading={"cost_bps": cost}) for cost in (0, 10)
+        compare_here(registry, folder, replace(task, earlier=3), trading={"cost_bps": cost}) for cost in (0, 10)
     )
     assert plain.trading == {}
     assert plain.comparison == free.comparison == costly.comparison
@@ -153,37 +156,37 @@ def test_trading_scores_come_with_the_comparison(store: Store, folder: Path) -> 
         assert costly.trading[name]["signals"] >= plain.comparison.rows
 
 
-def test_bars_that_end_too_early_are_told_with_the_first_usable_time(store: Store, folder: Path) -> None:
-    (task,) = plan_of(store, folder).tasks
+def test_bars_that_end_too_early_are_told_with_the_first_usable_time(registry: Storage, folder: Path) -> None:
+    (task,) = plan_of(registry, folder).tasks
     late = replace(task, usable_from=END_B + timedelta(days=30))
-    found = compare_here(store, folder, late)
+    found = compare_here(registry, folder, late)
     assert found.error is not None
     assert found.error["type"] == "DataError"
-    assert "no labelled bar closes at 2024-02-10 00:00:00 UTC or later" in found.error["message"]
+    assert "no labeled bar closes at 2024-02-10 00:00:00 UTC or later" in found.error["message"]
     assert "give newer bars" in found.error["message"]
 
 
-def test_a_start_that_a_version_has_seen_is_refused(store: Store, folder: Path) -> None:
-    (error,) = plan_of(store, folder, since=END_A).failures.values()
+def test_a_start_that_a_version_has_seen_is_refused(registry: Storage, folder: Path) -> None:
+    (error,) = plan_of(registry, folder, since=END_A).failures.values()
     assert isinstance(error, ConfigError)
     assert f"{A} or {B} was trained or chosen on bars up to 2024-01-11T00:00:00" in str(error)
     assert "give --since 2024-01-10T23:55:00 or later" in str(error)
     first = END_B - timedelta(minutes=5)
-    (task,) = plan_of(store, folder, since=first).tasks
+    (task,) = plan_of(registry, folder, since=first).tasks
     assert task.usable_from == END_B
-    (task,) = plan_of(store, folder, since=END_B + timedelta(days=1)).tasks
+    (task,) = plan_of(registry, folder, since=END_B + timedelta(days=1)).tasks
     assert task.usable_from == END_B + timedelta(days=1, minutes=5)
 
 
-def test_one_version_under_both_names_is_no_comparison(store: Store, folder: Path) -> None:
-    promote(store, KEY, B)
-    plan = plan_of(store, folder)
+def test_one_version_under_both_names_is_no_comparison(registry: Storage, folder: Path) -> None:
+    promote(registry, KEY, B)
+    plan = plan_of(registry, folder)
     assert (plan.same, plan.tasks, plan.failures) == ((KEY,), (), {})
 
 
-def test_freshness_is_by_the_last_label(store: Store, folder: Path) -> None:
-    assert plan_of(store, folder).fresher == {KEY}
-    assert plan_of(store, folder, a=B, b=A).fresher == set()
+def test_freshness_is_by_the_last_label(registry: Storage, folder: Path) -> None:
+    assert plan_of(registry, folder).fresher == {KEY}
+    assert plan_of(registry, folder, a=B, b=A).fresher == set()
 
 
 @pytest.mark.parametrize(
@@ -191,45 +194,49 @@ def test_freshness_is_by_the_last_label(store: Store, folder: Path) -> None:
     [
         (
             {"label": {"definition": {"kind": "direction", "horizon": 5}}},
-            StoreError,
+            RegistryError,
             "only versions of one label can be compared",
         ),
-        ({"features": [{"name": "astrology", "version": 1}]}, StoreError, "'astrology', which this release does not"),
-        ({"label_end": None}, StoreError, "does not say when its last label was known"),
+        (
+            {"features": [{"name": "astrology", "version": 1}]},
+            RegistryError,
+            "'astrology', which this release does not",
+        ),
+        ({"label_end": None}, RegistryError, "does not say when its last label was known"),
     ],
 )
 def test_what_cannot_be_compared_is_told_before_bars_are_read(
-    store: Store, folder: Path, alter: dict[str, Any], kind: type[Exception], message: str
+    registry: Storage, folder: Path, alter: dict[str, Any], kind: type[Exception], message: str
 ) -> None:
-    change_metadata(store, B, **alter)
-    (error,) = plan_of(store, folder).failures.values()
+    change_metadata(registry, B, **alter)
+    (error,) = plan_of(registry, folder).failures.values()
     assert isinstance(error, kind)
     assert message in str(error)
 
 
-def test_a_model_without_bars_is_told(store: Store, folder: Path) -> None:
+def test_a_model_without_bars_is_told(registry: Storage, folder: Path) -> None:
     other = Key("synthetic", "OTHER", "5m", "analyst")
-    for version in list_versions(store, KEY):
+    for version in list_versions(registry, KEY):
         for suffix in (".skops", "_scaler.skops"):
-            store.create(f"{other.folder}/{version}{suffix}", b"")
-        metadata = json.loads(store.read(f"{KEY.folder}/{version}.json")) | {"key": asdict(other)}
-        store.create(f"{other.folder}/{version}.json", json.dumps(metadata).encode())
-    (error,) = plan_comparisons(store, [other], settings(folder), a=A, b=B).failures.values()
+            registry.create(f"{other.folder}/{version}{suffix}", b"")
+        metadata = json.loads(registry.read(f"{KEY.folder}/{version}.json")) | {"key": asdict(other)}
+        registry.create(f"{other.folder}/{version}.json", json.dumps(metadata).encode())
+    (error,) = plan_comparisons(registry, [other], settings(folder), a=A, b=B).failures.values()
     assert isinstance(error, DataError)
     assert "holds no bars of it: give its bars with --input" in str(error)
 
 
-def test_pooled_series_are_judged_together_and_failed_ones_named(store: Store, folder: Path) -> None:
-    (task,) = plan_of(store, folder).tasks
-    alone = compare_here(store, folder, task)
+def test_pooled_series_are_judged_together_and_failed_ones_named(registry: Storage, folder: Path) -> None:
+    (task,) = plan_of(registry, folder).tasks
+    alone = compare_here(registry, folder, task)
     config = settings(folder)
-    job = Job(run_id="20240201_000000_00000c", config=config, output=store.url, versions=versions())
-    bars, facts = load_series(task.series[0], job)
+    job = Job(run_id="20240201_000000_00000c", config=config, output=registry.url, versions=versions())
+    bars, info = load_series(task.series[0], job)
     rows = []
     for symbol in ("ONE", "TWO", "BAD"):
         series = replace(task.series[0], symbol=symbol)
         bundle = Bundle(series, (task,))
-        loaded = Loaded(bundle, None if symbol == "BAD" else facts, {"message": "no bars"} if symbol == "BAD" else None)
+        loaded = BarsRow(bundle, None if symbol == "BAD" else info, {"message": "no bars"} if symbol == "BAD" else None)
         rows += list(pair_samples(pack(loaded, bars), job=job))
     group = pa.concat_tables(rows, promote_options="default")
     members = {KEY: frozenset({"synthetic/ONE", "synthetic/TWO", "synthetic/BAD"})}
@@ -252,25 +259,25 @@ def made_up(*, difference: float, p: float | None = 0.001, blocks: int = 50, key
     return Compared(key, A, B, "2024-01-11T00:00:00+00:00", "2024-01-14T00:00:00+00:00", comparison=comparison)
 
 
-def act(store: Store, folder: Path, outcome: Compared, *, policy: str = "better", move: bool = True) -> Any:
+def act(registry: Storage, folder: Path, outcome: Compared, *, policy: str = "better", move: bool = True) -> Any:
     config = load_config({"promotion": {"policy": policy}})
-    plan = plan_of(store, folder)
+    plan = plan_of(registry, folder)
     (judged,) = judge([outcome], alpha=config.promotion.alpha)
-    run = f"2024020{1 + len(store.list('comparisons'))}_000000_00000c"
-    return _conclude(judged, plan, store, config.promotion, run_id=run, move=move)
+    run = f"2024020{1 + len(registry.list('comparisons'))}_000000_00000c"
+    return _conclude(judged, plan, registry, config.promotion, run_id=run, move=move)
 
 
-def test_the_better_version_becomes_champion_and_the_numbers_are_kept(store: Store, folder: Path) -> None:
-    done = act(store, folder, made_up(difference=-0.01))
+def test_the_better_version_becomes_champion_and_the_numbers_are_kept(registry: Storage, folder: Path) -> None:
+    done = act(registry, folder, made_up(difference=-0.01))
     assert (done.verdict, done.promoted, done.error) == ("better", True, None)
-    last = history(store, KEY)[-1]
+    last = history(registry, KEY)[-1]
     assert (last.before, last.after, last.command) == (A, B, "compare")
     assert last.reason == "significantly better than the champion (alpha 0.05)"
     assert last.numbers["difference"] == -0.01
     assert last.numbers["earlier_comparisons"] == 0
     assert (last.numbers["policy"], last.numbers["rows"], last.numbers["q"]) == ("better", 1_000, 0.001)
-    (path,) = store.list("comparisons")
-    kept = json.loads(store.read(path))
+    (path,) = registry.list("comparisons")
+    kept = json.loads(registry.read(path))
     assert (kept["verdict"], kept["key"], kept["a"], kept["b"]) == ("better", asdict(KEY), A, B)
 
 
@@ -286,12 +293,12 @@ def test_the_better_version_becomes_champion_and_the_numbers_are_kept(store: Sto
     ],
 )
 def test_the_policy_decides(  # noqa: PLR0917 - what pytest passes
-    store: Store, folder: Path, difference: float, p: float, policy: str, move: bool, found: str, promoted: bool
+    registry: Storage, folder: Path, difference: float, p: float, policy: str, move: bool, found: str, promoted: bool
 ) -> None:
-    done = act(store, folder, made_up(difference=difference, p=p), policy=policy, move=move)
+    done = act(registry, folder, made_up(difference=difference, p=p), policy=policy, move=move)
     assert (done.verdict, done.promoted) == (found, promoted)
-    assert read_aliases(store, KEY).champion == (B if promoted else A)
-    assert len(store.list("comparisons")) == 1, "who looked has used the rows"
+    assert read_aliases(registry, KEY).champion == (B if promoted else A)
+    assert len(registry.list("comparisons")) == 1, "who looked has used the rows"
 
 
 def test_an_older_version_is_not_fresher() -> None:
@@ -300,22 +307,22 @@ def test_an_older_version_is_not_fresher() -> None:
     assert reason_to_promote("no difference", policy, fresher=True) is not None
 
 
-def test_earlier_comparisons_of_the_same_stretch_are_counted(store: Store, folder: Path) -> None:
-    assert [act(store, folder, made_up(difference=0.01)).earlier for _ in range(3)] == [0, 1, 2]
+def test_earlier_comparisons_of_the_same_stretch_are_counted(registry: Storage, folder: Path) -> None:
+    assert [act(registry, folder, made_up(difference=0.01)).earlier for _ in range(3)] == [0, 1, 2]
     day = datetime(2024, 1, 14, tzinfo=UTC)
-    assert overlapping(store, KEY, first=day, last=day) == 3
-    assert overlapping(store, KEY, first=day + timedelta(seconds=1), last=day + timedelta(days=9)) == 0
-    assert overlapping(store, replace(KEY, symbol="OTHER"), first=day, last=day) == 0
+    assert overlapping(registry, KEY, first=day, last=day) == 3
+    assert overlapping(registry, KEY, first=day + timedelta(seconds=1), last=day + timedelta(days=9)) == 0
+    assert overlapping(registry, replace(KEY, symbol="OTHER"), first=day, last=day) == 0
 
 
-def test_a_champion_that_moved_meanwhile_stays(store: Store, folder: Path) -> None:
+def test_a_champion_that_moved_meanwhile_stays(registry: Storage, folder: Path) -> None:
     outcome = made_up(difference=-0.01)
-    plan = plan_of(store, folder)
+    plan = plan_of(registry, folder)
     (judged,) = judge([outcome], alpha=0.05)
-    promote(store, KEY, B)
-    promote(store, KEY, A)
-    promote(store, KEY, B)
-    done = _conclude(judged, plan, store, Config().promotion, run_id=RUN_B, move=True)
+    promote(registry, KEY, B)
+    promote(registry, KEY, A)
+    promote(registry, KEY, B)
+    done = _conclude(judged, plan, registry, Config().promotion, run_id=RUN_B, move=True)
     assert not done.promoted
     assert f"the champion was moved from {A} to {B} meanwhile" in str(done.error)
 
@@ -332,7 +339,7 @@ def test_many_comparisons_share_their_false_discoveries() -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["--models", "EMPTY"], 3, "holds no model: name the model store with --models"),
+        (["--models", "EMPTY"], 3, "holds no model: name the model registry with --models"),
         (["--symbols", "NOPE"], 3, "--symbols: no model has 'NOPE'"),
         (["--a", "challenger"], 2, "has no challenger"),
         (["--b", "nope"], 2, "holds no version 'nope'"),
@@ -348,7 +355,7 @@ def test_many_comparisons_share_their_false_discoveries() -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_mistakes_cost_one_line_and_a_status(  # noqa: PLR0917 - what pytest passes
-    store: Store,
+    registry: Storage,
     folder: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -357,37 +364,39 @@ def test_mistakes_cost_one_line_and_a_status(  # noqa: PLR0917 - what pytest pas
     message: str,
 ) -> None:
     given = [str(tmp_path / "empty") if one == "EMPTY" else one for one in arguments]
-    where = [] if "--models" in given else ["--models", store.url]
+    where = [] if "--models" in given else ["--models", registry.url]
     bars = [] if "--input" in given else ["--input", str(folder / "bars")]
-    before = store.list()
+    before = registry.list()
     assert main(["compare", *where, *bars, *given]) == status
     printed = capsys.readouterr()
     assert (printed.out, printed.err.count("\n")) == ("", 1), printed.err
     assert message in printed.err
-    assert store.list() == before
+    assert registry.list() == before
 
 
-def test_without_a_champion_the_remedy_is_named(store: Store, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for path in store.list("aliases"):
-        store.remove(path)
-    arguments = ["compare", "--models", store.url, "--input", str(folder / "bars"), "--promote"]
+def test_without_a_champion_the_remedy_is_named(
+    registry: Storage, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in registry.list("aliases"):
+        registry.remove(path)
+    arguments = ["compare", "--models", registry.url, "--input", str(folder / "bars"), "--promote"]
     assert main(arguments) == 2
     assert "has no champion" in (said := capsys.readouterr().err)
     assert "`models promote`" in said
 
 
-def test_the_command_compares_and_promotes(store: Store, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["compare", "--models", store.url, "--input", str(folder / "bars"), "--json", "--promote"]
+def test_the_command_compares_and_promotes(registry: Storage, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["compare", "--models", registry.url, "--input", str(folder / "bars"), "--json", "--promote"]
     assert main([*arguments, "--set", "promotion.policy=fresher", "--set", "ray.num_cpus=1"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     (one,) = found["comparisons"]
     assert (one["a"], one["b"]) == (A, B)
     assert one["rows"] > 800
     assert one["promoted"] == (one["verdict"] != "worse")
-    assert read_aliases(store, KEY).champion == (B if one["promoted"] else A)
+    assert read_aliases(registry, KEY).champion == (B if one["promoted"] else A)
     assert found["fleet"][0]["models"] == 1
-    assert len(store.list("comparisons")) == 1
-    assert not [path for path in store.list("runs") if "attempts" in path]
+    assert len(registry.list("comparisons")) == 1
+    assert not [path for path in registry.list("runs") if "attempts" in path]
 
 
 DAYS = 60
@@ -426,8 +435,8 @@ def verdict_of(symbol: int, world_kind: Any, *, shuffled: bool, timeframe: str =
         later["label"].to_numpy(), score_later(a, later), score_later(b, later), horizon=spec.label.horizon
     )
     (q,) = false_discovery([found.dm_p])
-    luck = np.hypot(luck_of(a, later), luck_of(b, later))
-    return verdict(beyond_seeds(found, float(luck)), q)
+    seed_influence = np.hypot(luck_of(a, later), luck_of(b, later))
+    return verdict(widen_for_seed_variance(found, float(seed_influence)), q)
 
 
 def by_seed_in_noise(symbol: int) -> str:
@@ -465,9 +474,9 @@ def test_what_a_seed_may_change_is_told_from_the_trees() -> None:
 def test_seeds_widen_the_interval() -> None:
     comparison = made_up(difference=-0.01).comparison
     assert comparison is not None
-    same = beyond_seeds(comparison, 0.0)
+    same = widen_for_seed_variance(comparison, 0.0)
     assert (same.low, same.high) == pytest.approx((comparison.low, comparison.high))
-    wide = beyond_seeds(comparison, 0.01)
+    wide = widen_for_seed_variance(comparison, 0.01)
     assert wide.low is not None
     assert wide.high is not None
     assert wide.low < -0.029 < 0.009 < wide.high

@@ -19,10 +19,10 @@ from statsmodels.tsa.stattools import diebold_mariano_test
 
 from job.learning.comparison import (
     Comparison,
-    change_by_cluster,
     compare,
     diebold_mariano,
     false_discovery,
+    log_loss_difference_by_cluster,
     mcnemar,
     mean_by_time,
     verdict,
@@ -305,7 +305,7 @@ def test_alpha_is_the_level() -> None:
 
 
 def test_the_fleet_sees_a_difference_that_no_model_shows() -> None:
-    rows, excesses, single = 600, [], []
+    rows, log_loss_deltas, single = 600, [], []
     for seed in range(30):
         random = np.random.default_rng(seed)
         up, odds = overlapping(random, rows)
@@ -313,6 +313,8 @@ def test_the_fleet_sees_a_difference_that_no_model_shows() -> None:
         times = np.arange(rows) * HOUR_US
         found = compare(up, p_a, p_b, horizon=HORIZON)
         single.append(verdict(found, found.dm_p))
-        excesses.append(change_by_cluster(up, p_a, p_b, times=times, horizon=HORIZON, timeframe_us=HOUR_US))
+        log_loss_deltas.append(
+            log_loss_difference_by_cluster(up, p_a, p_b, times=times, horizon=HORIZON, timeframe_us=HOUR_US)
+        )
     assert single.count("worse") < 10
-    assert fleet_z(excesses).z > 3
+    assert fleet_z(log_loss_deltas).z > 3

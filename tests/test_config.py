@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from job.config import Config, load_config, mask
 from job.config.overrides import parse_override
-from job.errors import ConfigError
+from job.config.settings import Config, load_config, mask
+from job.core.errors import ConfigError
 from transforms.labels import Direction, TripleBarrier
 
 

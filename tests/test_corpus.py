@@ -11,14 +11,16 @@ from urllib.parse import quote
 import polars as pl
 import pytest
 
-from job.commands import main
-from job.config import DataSettings
-from job.keys import Key
-from job.sources import read_series
-from job.store import Store, keys, load, versions
+from job.cli import main
+from job.config.settings import DataSettings
+from job.core.keys import Key
+from job.registry.catalog import keys, list_summaries
+from job.registry.versions import load
+from job.sources.reading import read_series
+from job.storage.files import Storage
 from tests.corpus import FILES, MOST_MB, SETTINGS, BadFile, BadSetting, bars, csv, peak_mb, refuse, snapshot, traces
-from tests.stores import VERSION
-from tests.test_store_versions import commit_one
+from tests.registries import VERSION
+from tests.test_registry_versions import commit_one
 from tests.vendors import find
 
 ONE_MODEL = ("--model-types", "analyst", "--timeframes", "1m")
@@ -34,7 +36,7 @@ EXPECTATION = re.compile(
 
 @pytest.fixture
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Yield an empty folder; whatever the test does in it, nothing may run and nothing beside `store` may change."""
+    """Yield an empty folder; whatever the test does in it, nothing may run and nothing beside `registry` may change."""
     (tmp_path / "bars").mkdir()
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -136,13 +138,13 @@ def test_any_name_goes_through_the_store_and_comes_back(name: str, how: str, sce
     with traces(scene / "store") as heard:
         found = find(scene / "bars")
         (series,) = found.series
-        store, key = Store(str(scene / "store")), Key(series.exchange, series.symbol, "1h", "analyst")
-        commit_one(store, key=key)
-        (one,) = versions(store)
-        _, _, metadata = load(store, key)
+        registry, key = Storage(str(scene / "store")), Key(series.exchange, series.symbol, "1h", "analyst")
+        commit_one(registry, key=key)
+        (one,) = list_summaries(registry)
+        _, _, metadata = load(registry, key)
     assert (series.exchange, series.symbol, found.problems) == (name, name, ())
     assert read_series(series, settings_of(scene)).height == bars().height
-    assert (one["key"], metadata["key"]["symbol"], keys(store)) == ([name, name, "1h", "analyst"], name, [key])
+    assert (one["key"], metadata["key"]["symbol"], keys(registry)) == ([name, name, "1h", "analyst"], name, [key])
     assert heard == []
     assert snapshot(scene, without=scene / "store") == before
     for path in (scene / "store").rglob("*"):
@@ -163,10 +165,10 @@ def test_names_that_differ_in_case_only_stay_apart(scene: Path) -> None:
     both = [bars().with_columns(symbol=pl.lit(name)) for name in ("btcusdt", "BTCUSDT")]
     pl.concat(both).write_parquet(scene / "bars" / "all-1m.parquet")
     found = find(scene / "bars")
-    store = Store(str(scene / "store"))
+    registry = Storage(str(scene / "store"))
     for series in found.series:
-        commit_one(store, key=Key(series.exchange, series.symbol, "1h", "analyst"))
-    assert [one["key"][1] for one in versions(store)] == ["BTCUSDT", "btcusdt"]
+        commit_one(registry, key=Key(series.exchange, series.symbol, "1h", "analyst"))
+    assert [one["key"][1] for one in list_summaries(registry)] == ["BTCUSDT", "btcusdt"]
 
 
 def test_blanks_around_a_symbol_lose_no_row(scene: Path) -> None:

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from job.commands import main
-from job.config import Config, load_config
-from job.environment import ENGINE_LIBRARIES, versions
-from job.errors import ConfigError
-from job.fingerprints import fingerprint
-from job.learning import engines
-from job.learning.engines import Engine, EngineSetting, are_large, leaf_rows, resolve
+from job.cli import main
+from job.config.settings import Config, load_config
+from job.core.environment import ENGINE_LIBRARIES, versions
+from job.core.errors import ConfigError
 from job.learning.estimators import ALGORITHMS, Window, build
 from job.learning.fitting import fit_scaled
+from job.learning.forests import engines
+from job.learning.forests.engines import Engine, EngineSetting, are_large, leaf_rows, resolve
 from job.learning.training import train
-from job.planning import Plan, plan_tasks
-from job.worker.rows import version_differences
+from job.registry.fingerprints import fingerprint
+from job.train.plan import Plan, plan_tasks
+from job.worker.messages import version_differences
 from tests.oracles_training import KEY, made_samples, model_spec
 from tests.test_forest import problem
 from tests.test_planning import series
@@ -58,10 +58,10 @@ def test_a_setting_is_resolved(
     setting: EngineSetting,
     params: dict[str, Any],
     with_library: Engine,
-    without: Engine | None,
+    patched: Engine | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for found, engine in (("2026.1.0", with_library), (None, without)):
+    for found, engine in (("2026.1.0", with_library), (None, patched)):
         monkeypatch.setattr(engines, "installed", {LIBRARY: found}.get)
         if engine is not None:
             assert resolve(setting, "random_forest", 100, params) == engine
@@ -165,7 +165,9 @@ def test_fingerprints_differ_by_engine_and_hold_the_library_of_their_own_only(mo
 
     def of(engine: Engine, found: str) -> str:
         known = {**versions(), LIBRARY: found}
-        monkeypatch.setattr("job.fingerprints.versions", lambda *names: known if "onedal" in names else versions())
+        monkeypatch.setattr(
+            "job.registry.fingerprints.versions", lambda *names: known if "onedal" in names else versions()
+        )
         changed = spec.model_copy(update={"engine": engine})
         return fingerprint(changed, timeframe="1m", data=config.data, content="abc")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from job.errors import ConfigError
+from job.core.errors import ConfigError
 from job.learning.estimators import ALGORITHMS, Window, build
 from tests.oracles_training import model_spec
 

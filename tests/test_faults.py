@@ -14,18 +14,20 @@ from typing import Any
 import polars as pl
 import pytest
 
-from job.bundles import bundle
-from job.commands import main
-from job.config import load_config
-from job.environment import versions
-from job.outcomes import Outcome
-from job.planning import make_plan
-from job.runs.record import RunRecord
-from job.store import Store, keys, list_versions, load, read_catalogue
-from job.synth import make_bars, write_world
-from job.worker.rows import Job, pack
-from job.worker.steps import load_bars, prepare_samples, train_models
-from tests.stores import SECRET, open_store, s3_options
+from job.cli import main
+from job.cluster.bundles import bundle
+from job.config.settings import load_config
+from job.core.environment import versions
+from job.core.synth import make_bars, write_world
+from job.registry.catalog import keys, read_catalog
+from job.registry.versions import list_versions, load
+from job.storage.files import Storage
+from job.train.plan import make_plan
+from job.train.record import RunRecord
+from job.train.steps import load_bars, prepare_samples, train_models
+from job.worker.messages import Job, pack
+from job.worker.outcome import Outcome
+from tests.registries import SECRET, open_registry, s3_options
 
 ROOT = Path(__file__).resolve().parents[1]
 FAST = ("--set", "model_trainer.cv_folds=2", "--set", "model_trainer.analyst_models.n_estimators=10")
@@ -39,8 +41,8 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def record_of(store: Path) -> dict[str, Any]:
-    (file,) = (store / "runs").glob("*.json")
+def record_of(registry: Path) -> dict[str, Any]:
+    (file,) = (registry / "runs").glob("*.json")
     record: dict[str, Any] = json.loads(file.read_bytes())
     return record
 
@@ -75,17 +77,17 @@ def test_two_runs_at_once_both_commit_and_are_both_listed(bars: Path, tmp_path: 
     runs = [start(*arguments, cwd=tmp_path) for _ in range(2)]
     told = [run.communicate(timeout=300) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], told
-    store = Store(str(tmp_path / "models"))
+    registry = Storage(str(tmp_path / "models"))
     records = [json.loads(out.splitlines()[-1]) for out, _ in told]
     reported = {(one["version"]) for record in records for one in record["outcomes"]}
-    assert len(keys(store)) == 3
-    for key in keys(store):
-        for version in list_versions(store, key):
-            load(store, key, version)
+    assert len(keys(registry)) == 3
+    for key in keys(registry):
+        for version in list_versions(registry, key):
+            load(registry, key, version)
             assert version in reported
-    assert {one["version"] for one in read_catalogue(store)} == reported
+    assert {one["version"] for one in read_catalog(registry)} == reported
     assert any("is writing to" in err for _, err in told), "the later one sees the earlier one's lease"
-    assert not store.unfinished()
+    assert not registry.unfinished()
 
 
 def test_the_catalogue_is_made_anew_by_one_command(
@@ -94,17 +96,17 @@ def test_the_catalogue_is_made_anew_by_one_command(
     done = subprocess.run([*MAIN, "--input", str(bars), "--output", "models", "--timeframes", "15m", *FAST],
                           cwd=tmp_path, capture_output=True, check=True)  # fmt: skip
     assert done.returncode == 0
-    store = Store(str(tmp_path / "models"))
-    before = read_catalogue(store)
-    store.replace("model_metadata.json", b"gone")
+    registry = Storage(str(tmp_path / "models"))
+    before = read_catalog(registry)
+    registry.replace("model_metadata.json", b"gone")
     assert main(["reindex", "--output", str(tmp_path / "models")]) == 0
-    assert read_catalogue(store) == before
+    assert read_catalog(registry) == before
     assert "1 versions of 1 models" in capsys.readouterr().err
     (metadata,) = (tmp_path / "models" / "synthetic").rglob("analyst*.json")
     metadata.write_text("[]")
     assert main(["reindex", "--output", str(tmp_path / "models")]) == 1
     assert f"{metadata.name} is damaged" in capsys.readouterr().err
-    assert read_catalogue(store) == []
+    assert read_catalog(registry) == []
     assert main(["reindex", "--output", str(tmp_path / "absent")]) == 3
 
 
@@ -141,22 +143,22 @@ def test_a_node_short_of_memory_is_given_as_the_cause(bars: Path, tmp_path: Path
 @pytest.mark.parametrize("kind", ["file", "memory", pytest.param("s3", marks=pytest.mark.slow)])
 def test_the_whole_path_on_every_kind_of_storage(kind: str, request: pytest.FixtureRequest) -> None:
     """List, read, keep what breaks a rule, train, commit, list and record, all on one storage, without Ray."""
-    store = open_store(kind, request)
+    registry = open_registry(kind, request)
     options = s3_options(request.getfixturevalue("s3_endpoint")) if kind == "s3" else {}
     low_high = pl.when(pl.int_range(pl.len()) % 997 == 5).then(pl.col("low") / 2).otherwise("high")
     buffer = io.BytesIO()
     make_bars(seed=1, days=3).with_columns(high=low_high).write_parquet(buffer)
-    inputs = Store(f"{store.url}-bars", options=options)
+    inputs = Storage(f"{registry.url}-bars", options=options)
     inputs.create("BTC-1m.parquet", buffer.getvalue())
     settings = {
         "data": {"input": inputs.url, "options": options},
         "storage": {"options": options},
-        "model_trainer": {"model_directory": store.url, "cv_folds": 2, "analyst_models": {"timeframes": ["1m"]}},
+        "model_trainer": {"model_directory": registry.url, "cv_folds": 2, "analyst_models": {"timeframes": ["1m"]}},
     }
     config = load_config(settings)
     plan = make_plan(config)
     run_id = "20240101_000000_abcdef"
-    job = Job(run_id=run_id, config=config, output=store.url, versions=versions())
+    job = Job(run_id=run_id, config=config, output=registry.url, versions=versions())
     outcomes = [
         Outcome.from_json(row["outcome"])
         for one in bundle(plan.tasks, cpus=1)
@@ -166,18 +168,18 @@ def test_the_whole_path_on_every_kind_of_storage(kind: str, request: pytest.Fixt
         for row in outcome.to_pylist()
     ]
     assert len(outcomes) == 2
-    record = RunRecord(run_id, config, store, planned=len(outcomes))
+    record = RunRecord(run_id, config, registry, planned=len(outcomes))
     record.open()
     for outcome in outcomes:
         assert outcome.status == "trained", outcome.error
         record.add(outcome)
     record.finish("finished")
     record.close()
-    assert {one["version"] for one in read_catalogue(store)} == {outcome.version for outcome in outcomes}
-    assert json.loads(store.read(f"runs/{run_id}.json"))["counts"]["trained"] == len(outcomes)
-    assert any(path.startswith("rejected/") for path in store.list())
-    assert any(path.startswith("listings/") for path in store.list())
+    assert {one["version"] for one in read_catalog(registry)} == {outcome.version for outcome in outcomes}
+    assert json.loads(registry.read(f"runs/{run_id}.json"))["counts"]["trained"] == len(outcomes)
+    assert any(path.startswith("rejected/") for path in registry.list())
+    assert any(path.startswith("listings/") for path in registry.list())
     for outcome in outcomes:
-        load(store, outcome.key)
-    everything = b"".join(store.read_many(path for path in store.list() if path.endswith(".json")).values())
+        load(registry, outcome.key)
+    everything = b"".join(registry.read_many(path for path in registry.list() if path.endswith(".json")).values())
     assert SECRET.encode() not in everything

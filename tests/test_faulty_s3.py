@@ -15,16 +15,19 @@ import fsspec
 import polars as pl
 import pytest
 
-from job import remote
-from job.config import DataSettings
-from job.errors import DataError, JobError, StoreError
-from job.remote import masked, passing, persist
-from job.sources import find_series, read_series
-from job.sources.storage import content, list_files, patiently, reported
-from job.store import ExistingFileError, Store, keys, load
-from job.synth import make_bars, write_world
-from tests.faulty_s3 import PASSING, Traffic, always, at_random, faulty_s3, once
-from tests.stores import BUCKET, SECRET, s3_options
+from job.config.settings import DataSettings
+from job.core.errors import DataError, JobError, RegistryError
+from job.core.synth import make_bars, write_world
+from job.registry.catalog import keys
+from job.registry.versions import load
+from job.sources.finding import find_series
+from job.sources.reading import read_series
+from job.storage import errors as remote
+from job.storage.errors import masked, retry, transient_cause
+from job.storage.files import ExistingFileError, Storage
+from job.storage.listing import content, list_files, reported, with_retries
+from tests.faulty_s3 import TRANSIENT_ERRNOS, Traffic, always, at_random, faulty_s3, once
+from tests.registries import BUCKET, SECRET, s3_options
 
 ROOT = Path(__file__).resolve().parents[1]
 FAST = (
@@ -100,7 +103,7 @@ def status(number: int) -> Exception:
     ],
 )
 def test_which_errors_pass(make: Callable[[], Exception], passes: bool) -> None:
-    assert (passing(make()) is not None) == passes
+    assert (transient_cause(make()) is not None) == passes
 
 
 @pytest.mark.parametrize(
@@ -112,14 +115,14 @@ def test_which_errors_pass(make: Callable[[], Exception], passes: bool) -> None:
         ("unlisted-header of eu-west-3 by auto", "*** of eu-west-3 by auto"),
     ],
 )
-def test_secrets_are_masked_and_places_are_not(text: str, shown: str) -> None:
+def test_secrets_are_masked_and_places_are_not(text: str, redact_url: str) -> None:
     options = {
         "secret": SECRET,
         "client_kwargs": {"region_name": "eu-west-3"},
         "headers": {"x": "unlisted-header"},
         "config_kwargs": {"s3": {"addressing_style": "auto"}},
     }
-    assert masked(text, options) == shown
+    assert masked(text, options) == redact_url
 
 
 def failing(*errors: Exception) -> Callable[[], str]:
@@ -134,19 +137,19 @@ def failing(*errors: Exception) -> Callable[[], str]:
 
 
 def test_what_passes_is_tried_five_times() -> None:
-    assert persist(failing(*[TimeoutError() for _ in range(4)])) == "done"
+    assert retry(failing(*[TimeoutError() for _ in range(4)])) == "done"
     with pytest.raises(TimeoutError):
-        persist(failing(*[TimeoutError() for _ in range(5)]))
+        retry(failing(*[TimeoutError() for _ in range(5)]))
     with pytest.raises(PermissionError):
-        persist(failing(TimeoutError(), PermissionError(), TimeoutError()))
+        retry(failing(TimeoutError(), PermissionError(), TimeoutError()))
 
 
 def test_an_interruption_is_not_told_as_damage() -> None:
     damage = [chained(DataError("x.zip: damaged; download it again"), TimeoutError("timed out")) for _ in range(5)]
     with pytest.raises(DataError, match=r"^s3://x.zip: cannot be read: timed out; it failed again and again: check "):
-        patiently("s3://x.zip", {}, failing(*damage))
+        with_retries("s3://x.zip", {}, failing(*damage))
     with pytest.raises(DataError, match="damaged; download it again"):
-        patiently("s3://x.zip", {}, failing(DataError("x.zip: damaged; download it again")))
+        with_retries("s3://x.zip", {}, failing(DataError("x.zip: damaged; download it again")))
 
 
 def test_a_refusal_says_why_and_where() -> None:
@@ -182,22 +185,22 @@ def test_what_patterns_find(tmp_path: Path, pattern: str, names: list[str]) -> N
 def test_a_store_outlasts_a_failing_server(s3_endpoint: str, proxy: tuple[str, Traffic]) -> None:
     endpoint, traffic = proxy
     traffic.choose = at_random(seed=1)
-    store = Store(f"s3://{BUCKET}/outlasts", options=s3_options(endpoint))
-    direct = Store(f"s3://{BUCKET}/outlasts", options=s3_options(s3_endpoint))
+    registry = Storage(f"s3://{BUCKET}/outlasts", options=s3_options(endpoint))
+    direct = Storage(f"s3://{BUCKET}/outlasts", options=s3_options(s3_endpoint))
     wanted = {f"folder{number % 5}/file{number:02}": f"{number} ".encode() * 500 for number in range(60)}
     for path, data in wanted.items():
-        store.create(path, data)
+        registry.create(path, data)
     assert direct.read_many(direct.list()) == wanted
-    assert store.read_many(store.list()) == wanted
+    assert registry.read_many(registry.list()) == wanted
     for path in [*wanted][:20]:
-        store.remove(path)
-        assert not store.exists(path)
+        registry.remove(path)
+        assert not registry.exists(path)
         del wanted[path]
     for path in wanted:
-        store.replace(path, wanted[path][::-1])
-        assert store.read(path) == wanted[path][::-1]
+        registry.replace(path, wanted[path][::-1])
+        assert registry.read(path) == wanted[path][::-1]
     assert direct.read_many(direct.list()) == {path: data[::-1] for path, data in wanted.items()}
-    assert set(PASSING) <= traffic.did.keys()
+    assert set(TRANSIENT_ERRNOS) <= traffic.did.keys()
     assert traffic.faults > 0.1 * traffic.did["passed"]
 
 
@@ -205,24 +208,24 @@ def test_a_store_outlasts_a_failing_server(s3_endpoint: str, proxy: tuple[str, T
 @pytest.mark.parametrize("fault", ["lost_reply", "lost_request", "slow_down"])
 def test_a_commit_whose_reply_is_lost_is_known_as_ours(proxy: tuple[str, Traffic], fault: str) -> None:
     endpoint, traffic = proxy
-    store = Store(f"s3://{BUCKET}/ours-{fault}", options=s3_options(endpoint))
+    registry = Storage(f"s3://{BUCKET}/ours-{fault}", options=s3_options(endpoint))
     traffic.choose = once(fault, method="PUT", containing="/a/x")
-    store.create("a/x", b"ours")
+    registry.create("a/x", b"ours")
     assert traffic.did[fault] == 1
     assert sum(request.startswith("PUT") for request in traffic.requests) == 2
-    assert store.read("a/x") == b"ours"
+    assert registry.read("a/x") == b"ours"
 
 
 @pytest.mark.slow
 def test_another_writers_commit_is_not_taken_for_ours(s3_endpoint: str, proxy: tuple[str, Traffic]) -> None:
     endpoint, traffic = proxy
-    Store(f"s3://{BUCKET}/theirs", options=s3_options(s3_endpoint)).create("a/x", b"theirs")
-    store = Store(f"s3://{BUCKET}/theirs", options=s3_options(endpoint))
+    Storage(f"s3://{BUCKET}/theirs", options=s3_options(s3_endpoint)).create("a/x", b"theirs")
+    registry = Storage(f"s3://{BUCKET}/theirs", options=s3_options(endpoint))
     traffic.choose = once("lost_reply", method="PUT", containing="/a/x")
     with pytest.raises(ExistingFileError, match=r"theirs/a/x exists already, with other content"):
-        store.create("a/x", b"ours")
+        registry.create("a/x", b"ours")
     assert traffic.did["lost_reply"] == 1
-    assert store.read("a/x") == b"theirs"
+    assert registry.read("a/x") == b"theirs"
 
 
 def write_csv(bars: pl.DataFrame, path: Path) -> None:
@@ -291,7 +294,9 @@ def test_reading_is_begun_anew_where_the_libraries_give_up(
     endpoint, traffic = proxy
     bars = both_symbols()["BTCUSDT"]
     write(bars, tmp_path / "BTCUSDT-1m")
-    settings = DataSettings(input=upload(s3_endpoint, tmp_path, f"anew-{write.__name__}"), options=s3_options(endpoint))
+    settings = DataSettings(
+        input=upload(s3_endpoint, tmp_path, f"again-{write.__name__}"), options=s3_options(endpoint)
+    )
     (series,) = find_series(settings).series
     cuts = iter(["cut_reply"] * 3)
     traffic.choose = lambda method, _path: next(cuts, None) if method == "GET" else None
@@ -337,9 +342,9 @@ def test_refusals_are_final_and_named(s3_endpoint: str, proxy: tuple[str, Traffi
     assert one_line(read.value).startswith(f"{url}/BTCUSDT-1m.csv: permission denied (")
     assert "check the credentials" in one_line(read.value)
     assert len(traffic.requests) == 1
-    store = Store(url, options=options)
-    with pytest.raises(StoreError) as written:
-        store.create("BTCUSDT-1m.csv", b"x")
+    registry = Storage(url, options=options)
+    with pytest.raises(RegistryError) as written:
+        registry.create("BTCUSDT-1m.csv", b"x")
     assert one_line(written.value).startswith(f"cannot create {url}/BTCUSDT-1m.csv: Access Denied; check the cred")
     assert len(traffic.requests) == 2
 
@@ -361,12 +366,12 @@ def test_attempts_do_not_multiply(s3_endpoint: str, proxy: tuple[str, Traffic], 
     """Three libraries could try again, each what the one below it gave up: here two do, three times and five."""
     endpoint, traffic = proxy
     options = s3_options(endpoint)
-    Store(f"s3://{BUCKET}/bounded-{fault}", options=s3_options(s3_endpoint)).create("x", b"x")
+    Storage(f"s3://{BUCKET}/bounded-{fault}", options=s3_options(s3_endpoint)).create("x", b"x")
     traffic.choose = always(fault)
     url = f"s3://{BUCKET}/bounded-{fault}"
-    store = Store(url, options=options)
-    from_input = partial(patiently, f"{url}/x", options, partial(content, f"{url}/x", None, options))
-    reads: list[Callable[[], bytes]] = [partial(store.read, "x"), from_input]
+    registry = Storage(url, options=options)
+    from_input = partial(with_retries, f"{url}/x", options, partial(content, f"{url}/x", None, options))
+    reads: list[Callable[[], bytes]] = [partial(registry.read, "x"), from_input]
     for read in reads:
         traffic.requests.clear()
         with pytest.raises(JobError, match="it failed again and again"):
@@ -419,13 +424,13 @@ def test_a_whole_run_outlasts_a_failing_server(
     assert json.loads(done.stdout.splitlines()[-1])["counts"]["trained"] == 8
     assert traffic.faults > 10
     assert SECRET not in done.stdout + done.stderr
-    store = Store(output, options=s3_options(s3_endpoint))
-    models = keys(store)
+    registry = Storage(output, options=s3_options(s3_endpoint))
+    models = keys(registry)
     assert len(models) == 8
     for key in models:
-        model, scaler, metadata = load(store, key)
+        model, scaler, metadata = load(registry, key)
         assert model.n_features_in_ == scaler.n_features_in_
         assert metadata["key"]["symbol"] == key.symbol
-    texts = store.read_many(path for path in store.list() if path.endswith((".json", ".jsonl")))
+    texts = registry.read_many(path for path in registry.list() if path.endswith((".json", ".jsonl")))
     assert len(texts) > 8
     assert not any(SECRET.encode() in text for text in texts.values())

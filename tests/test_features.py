@@ -76,11 +76,11 @@ def assert_agrees_with_talib(name: str, bars: pl.DataFrame) -> None:
     assert expected is not None
     feature = FEATURES[name]
     made = add_features(segment(bars, timeframe="1m"), [name])[name].to_numpy()
-    spread = float(np.nanstd(expected))
+    rolling_std = float(np.nanstd(expected))
     exact = slice(feature.warmup_exact, None)
-    np.testing.assert_allclose(made[exact], expected[exact], rtol=1e-6, atol=2e-7 * spread)
+    np.testing.assert_allclose(made[exact], expected[exact], rtol=1e-6, atol=2e-7 * rolling_std)
     warm = slice(feature.warmup, None)
-    np.testing.assert_allclose(made[warm], expected[warm], rtol=1e-6, atol=1e-3 * spread)
+    np.testing.assert_allclose(made[warm], expected[warm], rtol=1e-6, atol=1e-3 * rolling_std)
 
 
 IN_TALIB = [name for name in DEFAULT_FEATURES if name not in {"high_low", "open_close"}]
@@ -99,10 +99,10 @@ def test_feature_agrees_with_talib_on_real_bars(name: str, real_bars: pl.DataFra
 
 @pytest.mark.parametrize("name", DEFAULT_FEATURES)
 def test_no_window_reaches_across_a_segment(name: str) -> None:
-    whole = add_features(SEGMENTED, [name])
+    read_all = add_features(SEGMENTED, [name])
     alone = [add_features(part, [name]) for part in SEGMENTED.partition_by("segment", maintain_order=True)]
     assert len(alone) > 3
-    assert_frame_equal(whole, pl.concat(alone), check_exact=True)
+    assert_frame_equal(read_all, pl.concat(alone), check_exact=True)
 
 
 @pytest.mark.parametrize("name", WINDOWED)
@@ -129,12 +129,12 @@ def test_first_value_stands_at_the_end_of_the_warm_up(name: str) -> None:
 @pytest.mark.parametrize("name", DEFAULT_FEATURES)
 def test_a_longer_past_hardly_changes_a_warm_value(name: str, *, exact: bool, allowed: float) -> None:
     bars = segment(random_bars(4, 1500), timeframe="1m")
-    whole = add_features(bars, [name])[name]
-    spread = float(np.std(whole.drop_nulls().to_numpy()))
+    read_all = add_features(bars, [name])[name]
+    rolling_std = float(np.std(read_all.drop_nulls().to_numpy()))
     past = warmup_bars([name], exact=exact)
     for at in range(400, 1500, 100):
         value = add_features(bars[at - past : at + 1], [name])[name][-1]
-        assert value == pytest.approx(whole[at], rel=2e-7, abs=allowed * spread)
+        assert value == pytest.approx(read_all[at], rel=2e-7, abs=allowed * rolling_std)
 
 
 @pytest.mark.parametrize("name", DEFAULT_FEATURES)

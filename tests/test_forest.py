@@ -14,9 +14,9 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import log_loss
 from sklearn.tree import DecisionTreeClassifier
 
-from job.learning import forest as forests
-from job.learning.forest import candidates, grow
-from job.learning.trees import MAX_BINS, Rules, bin_edges, bin_rows, bootstrap, grow_batch
+from job.learning.forests import histogram as forests
+from job.learning.forests.histogram import candidates, grow
+from job.learning.forests.trees import MAX_BINS, TreeParams, bin_edges, bin_rows, bootstrap, grow_batch
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int8]
@@ -32,7 +32,7 @@ def problem(rows: int, *, features: int = 6, seed: int = 0, values: int | None =
     return np.asfortranarray(matrix), (random.uniform(size=rows) < 1 / (1 + np.exp(-log_odds))).astype(np.int8)
 
 
-def facts(tree: Any) -> list[tuple[Any, ...]]:
+def info(tree: Any) -> list[tuple[Any, ...]]:
     """What every node holds, whatever the order of nodes."""
     columns = tree.feature, tree.n_node_samples, tree.weighted_n_node_samples, tree.impurity.round(12)
     return sorted(zip(*(column.tolist() for column in columns), strict=True))
@@ -42,7 +42,7 @@ def facts(tree: Any) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize(("max_depth", "leaf"), [(None, 300), (10, 600), (2, 50), (1, 4_000)])
 def test_each_tree_is_scikit_learns_on_the_same_draw(seed: int, max_depth: int | None, leaf: int) -> None:
     matrix, label = problem(9_000, seed=seed, values=100)
-    binned, rules = bin_rows(matrix, label), Rules(max_depth, leaf, candidates=6)
+    binned, rules = bin_rows(matrix, label), TreeParams(max_depth, leaf, candidates=6)
     grown = grow_batch(binned, 3, rules, np.random.default_rng(seed))
     drawn = bootstrap(binned, 3, np.random.default_rng(seed))
     for number, tree in enumerate(grown):
@@ -50,7 +50,7 @@ def test_each_tree_is_scikit_learns_on_the_same_draw(seed: int, max_depth: int |
         weight = np.bincount(drawn.row[mine], weights=drawn.weight[mine], minlength=len(label))
         reference = DecisionTreeClassifier(max_depth=max_depth, min_samples_leaf=leaf, random_state=0)
         reference.fit(matrix, label, sample_weight=weight)
-        assert facts(tree) == facts(reference.tree_)
+        assert info(tree) == info(reference.tree_)
         rows = matrix[weight > 0]
         assert np.allclose(tree.predict(rows), reference.tree_.predict(rows), atol=1e-12)
         assert tree.max_depth == reference.tree_.max_depth

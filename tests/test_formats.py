@@ -9,9 +9,11 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from job.config import DataSettings
-from job.errors import DataError
-from job.sources import FORMATS, expected_rows, find_series, read_series
+from job.config.settings import DataSettings
+from job.core.errors import DataError
+from job.sources.finding import find_series
+from job.sources.formats import FORMATS
+from job.sources.reading import expected_rows, read_series
 from tests.vendors import (
     KLINES_HEADER,
     PRICES,

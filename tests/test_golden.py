@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from job.fingerprints import DEFINITIONS
-from job.worker.pooling import uniform_hash
+from job.registry.fingerprints import DEFINITIONS
+from job.train.pooled import uniform_hash
 from tests.golden import (
     FOLDER,
     PARTS,
@@ -32,7 +32,7 @@ from tests.golden import (
 from transforms.bars import RULES
 from transforms.features import FEATURES
 from transforms.labels import TripleBarrier
-from transforms.windows import spread
+from transforms.windows import rolling_std
 
 
 @cache
@@ -91,8 +91,8 @@ def longest_run(holds: pl.Series) -> int:
 
 CHANGES: tuple[tuple[str, str, Any], ...] = (
     ("label direction", "transforms.labels.Direction.entry_price", lambda _label: pl.col("open")),
-    ("label triple_barrier", "transforms.labels.spread", lambda *window: spread(*window) * (1 + 1e-7)),
-    ("algorithm random_forest", "job.learning.engines.SMALLEST_LEAF_SHARE", 0.001),
+    ("label triple_barrier", "transforms.labels.spread", lambda *window: rolling_std(*window) * (1 + 1e-7)),
+    ("algorithm random_forest", "job.learning.forests.engines.SMALLEST_LEAF_SHARE", 0.001),
     ("algorithm random_forest", "job.learning.estimators.FOREST_LEAF_SHARE", 0.11),
     ("algorithm extra_trees", "job.learning.estimators.POOLED_LEAF_SHARE", 0.06),
     ("algorithm gradient_boosting", "job.learning.estimators.BOOSTING_MAX_DEPTH", 3),
@@ -101,10 +101,10 @@ CHANGES: tuple[tuple[str, str, Any], ...] = (
     ("samples", "transforms.segments.JUMP", 0.8),
     ("samples", "transforms.samples.warmup_bars", lambda _features: 8),
     ("samples", "transforms.bars.RULES", RULES[:-1]),
-    ("samples", "job.worker.steps.range_start", lambda *_range: None),
+    ("samples", "job.train.steps.range_start", lambda *_range: None),
     ("split", "job.learning.splits.holdout_start", lambda times, _test_size: times // 2),
     ("split", "job.learning.splits._closed", lambda available_at, _label_end, start, _embargo_us: available_at < start),
-    ("split", "job.worker.pooling.uniform_hash", lambda times, name: uniform_hash(times, f"{name}.")),
+    ("split", "job.train.pooled.uniform_hash", lambda times, name: uniform_hash(times, f"{name}.")),
     ("training", "job.learning.training.shrink", lambda p, _base, _weight: p),
     ("training", "job.learning.fitting.LOGISTIC_C", 2e-3),
     ("training", "job.learning.importances.PERMUTATION_ROWS", 300),
@@ -152,7 +152,7 @@ def test_a_raised_version_asks_for_a_new_golden(monkeypatch: pytest.MonkeyPatch)
     problem = told(definitions()["label triple_barrier"], golden())
     number = golden().entries["label triple_barrier"][0]
     assert problem.message == (
-        f"label triple_barrier has version 99, its golden {number}: write the goldens anew: `python -m tests.golden`"
+        f"label triple_barrier has version 99, its golden {number}: write the goldens again: `python -m tests.golden`"
     )
     assert problem.writable
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from job.errors import DataError
-from job.keys import ALL, POOLED, RESERVED, Key, decode, encode
+from job.core.errors import DataError
+from job.core.keys import ALL, POOLED, RESERVED, Key, decode, encode
 
 ODD_NAMES = (
     "BTC/USDT:USDT",

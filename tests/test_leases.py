@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import psutil
 import pytest
 
-from job.runs.leases import Lease
+from job.registry.leases import Lease
 
 NOW = datetime.now(UTC)
 

@@ -53,7 +53,7 @@ def featured(bars: pl.DataFrame, timeframe: str) -> pl.DataFrame:
     return made.select("timestamp", closing(timeframe), *DEFAULT_FEATURES)
 
 
-def labelled(bars: pl.DataFrame, timeframe: str, label: Label) -> pl.DataFrame:
+def labeled(bars: pl.DataFrame, timeframe: str, label: Label) -> pl.DataFrame:
     made = label.apply(segmented(bars, timeframe), timeframe).drop_nulls("label")
     return made.select("timestamp", "label", "label_end", "barrier", known_at="label_end")
 
@@ -127,7 +127,7 @@ def test_features_stand(seed: int, share: float, timeframe: str) -> None:
 @settings(max_examples=15, deadline=None)
 @a_case
 def test_labels_stand(label: Label, seed: int, share: float, timeframe: str) -> None:
-    assert_no_leak(partial(labelled, timeframe=timeframe, label=label), seed=seed, share=share, count=BARS[timeframe])
+    assert_no_leak(partial(labeled, timeframe=timeframe, label=label), seed=seed, share=share, count=BARS[timeframe])
 
 
 @pytest.mark.parametrize("name", DEFAULT_FEATURES)
@@ -146,7 +146,7 @@ def test_each_feature_is_tried_on_values(name: str, timeframe: str) -> None:
 def test_each_label_is_tried_on_values(label: Label) -> None:
     bars = random_bars(1, 600)
     time = some_time(bars, 0.8)
-    known = labelled(bars, "1m", label).filter(pl.col("label_end") <= time)
+    known = labeled(bars, "1m", label).filter(pl.col("label_end") <= time)
     assert known["label"].n_unique() == 2
     assert not known.filter(pl.col("label_end") > time - timedelta(minutes=30)).is_empty()
 
@@ -181,7 +181,7 @@ def hour_joined_by_its_open(bars: pl.DataFrame) -> pl.DataFrame:
 
 def label_without_its_end(bars: pl.DataFrame) -> pl.DataFrame:
     """A label that is said to be known when its own bar closes."""
-    return labelled(bars, "1m", Direction(horizon=3)).with_columns(closing("1m"))
+    return labeled(bars, "1m", Direction(horizon=3)).with_columns(closing("1m"))
 
 
 @pytest.mark.parametrize(

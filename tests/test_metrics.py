@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 from scipy.stats import t as student_t
 
-from job.learning.fleet import excess_by_cluster, fleet_z
+from job.learning.fleet import fleet_z, log_loss_delta_by_cluster
 from job.learning.metrics import (
     SCORES,
     base_rate,
@@ -169,9 +169,9 @@ def test_one_time_has_no_interval() -> None:
 def test_clusters_of_the_clock_hold_rows_and_sums() -> None:
     times = np.array([0, HOUR_US - 1, HOUR_US, 5 * HOUR_US])
     change = np.array([1.0, 2.0, 4.0, 8.0])
-    short = excess_by_cluster(times, change, horizon_bars=1, timeframe_us=60_000_000)
+    short = log_loss_delta_by_cluster(times, change, horizon_bars=1, timeframe_us=60_000_000)
     assert short == {"0": [2, 3.0], "1": [1, 4.0], "5": [1, 8.0]}
-    long = excess_by_cluster(times, change, horizon_bars=1, timeframe_us=HOUR_US)
+    long = log_loss_delta_by_cluster(times, change, horizon_bars=1, timeframe_us=HOUR_US)
     assert long == {"0": [3, 7.0], "1": [1, 8.0]}
 
 
@@ -180,7 +180,8 @@ def test_fleet_z_agrees_with_the_cluster_robust_formula() -> None:
     cluster = random.integers(0, 40, 900)
     change = random.standard_normal(40)[cluster] + random.standard_normal(900) + 0.3
     models = [
-        excess_by_cluster(cluster[i::3] * HOUR_US, change[i::3], horizon_bars=1, timeframe_us=1) for i in range(3)
+        log_loss_delta_by_cluster(cluster[i::3] * HOUR_US, change[i::3], horizon_bars=1, timeframe_us=1)
+        for i in range(3)
     ]
     found = fleet_z(models)
     residual = change - change.mean()
@@ -192,7 +193,7 @@ def test_fleet_z_agrees_with_the_cluster_robust_formula() -> None:
 
 def test_copies_of_one_model_add_no_evidence() -> None:
     change = np.random.default_rng(1).standard_normal(600)
-    one = excess_by_cluster(np.arange(600) * HOUR_US // 10, change, horizon_bars=1, timeframe_us=60_000_000)
+    one = log_loss_delta_by_cluster(np.arange(600) * HOUR_US // 10, change, horizon_bars=1, timeframe_us=60_000_000)
     assert fleet_z([one] * 16).z == pytest.approx(fleet_z([one]).z)
 
 

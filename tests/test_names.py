@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from job.errors import DataError
+from job.core.errors import DataError
 from job.sources.names import Name, kraken_name, name_of, stem_of, timeframe_of
-from job.sources.symbols import squash, symbol_named, unknown_symbol
+from job.sources.symbols import normalize_symbol, symbol_named, unknown_symbol
 from transforms.bars import duration_us
 
 
@@ -164,7 +164,7 @@ def test_ambiguous_symbol_is_refused() -> None:
 
 
 def test_letters_of_other_scripts_count() -> None:
-    assert squash("币安-人生/usdt") == "币安人生USDT"
+    assert normalize_symbol("币安-人生/usdt") == "币安人生USDT"
 
 
 def test_an_unknown_symbol_names_the_nearest_or_the_known() -> None:

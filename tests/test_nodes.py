@@ -14,17 +14,19 @@ from unittest.mock import Mock
 import pytest
 from ray.exceptions import AuthenticationError, RpcError
 
-from job import cluster as joining
-from job import pulse
-from job.cluster import running
-from job.config import RaySettings
-from job.environment import versions
-from job.errors import ConfigError
-from job.keys import Key
-from job.pulse import Need, first_absent, heard
-from job.runs.promoting import promote
-from job.store import Store, keys, load, resolve_version
-from job.synth import write_world
+from job.cluster import connect as joining
+from job.cluster import heartbeat as pulse
+from job.cluster.connect import running
+from job.cluster.heartbeat import HealthCheck, first_failing, is_reachable
+from job.config.settings import RaySettings
+from job.core.environment import versions
+from job.core.errors import ConfigError
+from job.core.keys import Key
+from job.core.synth import write_world
+from job.registry.catalog import keys
+from job.registry.promote import promote
+from job.registry.versions import load, resolve_version
+from job.storage.files import Storage
 from tests.nodes import MEMORY, Run, View, joined, kill, namespaces_or_skip, running_job, started, wait_for, workers
 
 SYMBOLS = 2
@@ -70,7 +72,7 @@ def test_a_node_that_goes_away_costs_what_it_had_begun(folder: Path, grouping: s
     assert record["cluster"] == {"nodes": 3, "cpus": 4}
     assert run.committed() == models
     for key in models:
-        load(Store(str(run.output)), key)
+        load(Storage(str(run.output)), key)
     attempts = {key_of(one): one["attempts"] for one in record["outcomes"]}
     assert begun, "the node was busy"
     assert {attempts[key] for key in begun} == {2}
@@ -95,9 +97,9 @@ def test_predictions_and_comparisons_outlive_a_node(tmp_path: Path) -> None:
         with running_job(tmp_path, *fast, "--end", end) as trained:
             assert trained.wait() == 0, trained.lines()
         if end == "2024-01-11":
-            store = Store(str(trained.output))
-            for key in keys(store):
-                promote(store, key, resolve_version(store, key, "latest"))
+            registry = Storage(str(trained.output))
+            for key in keys(registry):
+                promote(registry, key, resolve_version(registry, key, "latest"))
     with running_job(tmp_path, "--version", "latest", command="predict") as here:
         assert here.wait() == 0, here.lines()
     expected = contents(tmp_path / "predictions")
@@ -159,7 +161,7 @@ def test_nodes_that_cannot_do_their_part_are_named_before_any_training(folder: P
     remedy = "give a URL, or a folder that is mounted on every node"
     wrong = {
         "127.0.0.4": rf"cannot open the input {first}: no such file; .*: {remedy}",
-        "127.0.0.5": rf"does not see the store {folder / 'models'} of the driver: {remedy}",
+        "127.0.0.5": rf"does not see the registry {folder / 'models'} of the driver: {remedy}",
         "127.0.0.6": rf"has scipy 0\.0\.1, the driver has {re.escape(versions()['scipy'])}: "
         "install the same versions on every node",
     }
@@ -239,11 +241,14 @@ def test_a_need_is_absent_once_its_time_is_up(
     with socket.create_server(("127.0.0.2", 0)) as stays, socket.create_server(("127.0.0.2", 0)) as goes:
         head, node = (f"127.0.0.2:{one.getsockname()[1]}" for one in (stays, goes))
         goes.close()
-        needs = Need("no head", partial(heard, head), 0.0), Need("no node", partial(heard, node), 0.2)
+        needs = (
+            HealthCheck("no head", partial(is_reachable, head), 0.0),
+            HealthCheck("no node", partial(is_reachable, node), 0.2),
+        )
         began = time.monotonic()
-        assert first_absent(needs, over) == needs[1]
+        assert first_failing(needs, over) == needs[1]
         assert 0.2 < time.monotonic() - began < 5
     assert caplog.messages == ["no node: waiting 0 s for it"]
-    assert first_absent(needs, over) == needs[0], "the rest is not looked for"
+    assert first_failing(needs, over) == needs[0], "the rest is not looked for"
     over.set()
-    assert first_absent(needs, over) is None
+    assert first_failing(needs, over) is None

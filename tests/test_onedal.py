@@ -13,18 +13,19 @@ import pytest
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.metrics import log_loss, roc_auc_score
 
-from job.cluster import running
-from job.config import Config, load_config
-from job.environment import installed, versions
+from job.api.trainer import resolved
+from job.cluster.connect import running
+from job.config.settings import Config, load_config
+from job.core.environment import installed, versions
+from job.core.synth import write_world
 from job.learning.estimators import ALGORITHMS
 from job.learning.fitting import fit_scaled, probability_of_up, read_rows, scaled, take, window
 from job.learning.splits import walk_forward
 from job.learning.training import Trained, predict_proba, train
-from job.runs.running import run
-from job.store import Store, load, read_metadata
-from job.store.artefacts import FORMATS, Format, dump, parse
-from job.synth import write_world
-from job.trainer import resolved
+from job.registry.artifacts import FORMATS, Format, dump, parse
+from job.registry.versions import load, read_metadata
+from job.storage.files import Storage
+from job.train.run import run
 from tests.oracles_training import FEATURES, KEY, made_samples, model_spec
 from tests.test_forest import Labels, Matrix, problem
 from tests.worlds import samples_for
@@ -170,7 +171,7 @@ def test_a_forest_loads_where_onedal_is_absent(form: Format, tmp_path: Path) -> 
 import sys
 import numpy as np
 sys.modules |= dict.fromkeys(("sklearnex", "daal4py", "onedal"))
-from job.store.artefacts import parse
+from job.registry.artifacts import parse
 data = open({str(tmp_path / "model")!r}, "rb").read()
 model = parse(data, format={form!r}, where="here", allow_pickle=True)
 sys.stdout.buffer.write(model.predict_proba(np.load({str(tmp_path / "rows.npy")!r})).tobytes())
@@ -206,11 +207,11 @@ def test_a_run_stores_forests_of_onedal_and_finds_them_again(tmp_path: Path) -> 
         assert run(onedal).counts["current"] == 1
         assert run(auto).counts["trained"] == 1
         assert run(onedal).counts["current_not_latest"] == 1
-    store = Store(str(tmp_path / "models"))
-    metadata = read_metadata(store, outcome.key, str(outcome.version))
+    registry = Storage(str(tmp_path / "models"))
+    metadata = read_metadata(registry, outcome.key, str(outcome.version))
     assert metadata["engine"]["name"] == "onedal"
     assert metadata["library_versions"] == versions("onedal")
-    assert type(load(store, outcome.key, str(outcome.version))[0]) is RandomForestClassifier
+    assert type(load(registry, outcome.key, str(outcome.version))[0]) is RandomForestClassifier
 
 
 def test_its_extra_trees_are_not_scikit_learns() -> None:
@@ -241,7 +242,7 @@ def scores(engine: str, known: Window, fresh: Window, *, seed: int, params: dict
 
 
 def assert_as_good(engine: str, windows: list[tuple[Window, Window]], *, seeds: int, params: dict[str, Any]) -> None:
-    """See that an engine's scores are those of scikit-learn's own forests, on average over windows and seeds."""
+    """Check that an engine's scores are those of scikit-learn's own forests, on average over windows and seeds."""
     (auc, loss), (own_auc, own_loss) = (
         np.mean(
             [scores(name, *window, seed=seed, params=params) for window in windows for seed in range(seeds)], axis=0

@@ -19,23 +19,25 @@ import pytest
 import ray.data
 from ray.exceptions import ObjectLostError
 
-from job import bundles, pipeline
-from job.bundles import Bundle, Capacity
-from job.cluster import ask_nodes
-from job.config import Config, load_config
-from job.keys import Key
-from job.outcomes import Outcome
-from job.pipeline import train_aligned
-from job.planning import Task
-from job.runs.record import RunRecord
-from job.runs.running import run
-from job.store import Store, keys, listed_versions, load, read_catalogue
-from job.store import versions as versions_in
-from job.synth import make_bars, write_world
-from job.trainer import resolved
-from job.worker.notes import Note
-from job.worker.rows import Job
-from job.worker.steps import load_bars
+from job.api.trainer import resolved
+from job.cluster import bundles
+from job.cluster.bundles import Bundle, Capacity
+from job.cluster.connect import ask_nodes
+from job.config.settings import Config, load_config
+from job.core.keys import Key
+from job.core.synth import make_bars, write_world
+from job.registry.catalog import keys, list_summaries, read_catalog
+from job.registry.versions import listed_versions, load
+from job.storage.files import Storage
+from job.train import pipeline
+from job.train.pipeline import train_aligned
+from job.train.plan import Task
+from job.train.record import RunRecord
+from job.train.run import run
+from job.train.steps import load_bars
+from job.worker.attempts import Attempt
+from job.worker.messages import Job
+from job.worker.outcome import Outcome
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -65,20 +67,20 @@ def by_key(record: RunRecord) -> dict[tuple[str, str, str], Outcome]:
 
 
 @pytest.fixture(scope="module")
-def trained(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunRecord, Store]:
+def trained(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunRecord, Storage]:
     """A run over both symbols, and its store."""
     output = tmp_path_factory.mktemp("models")
-    return run(config_for(bars, output)), Store(str(output))
+    return run(config_for(bars, output)), Storage(str(output))
 
 
-def test_every_model_is_trained_committed_and_listed(trained: tuple[RunRecord, Store]) -> None:
-    record, store = trained
+def test_every_model_is_trained_committed_and_listed(trained: tuple[RunRecord, Storage]) -> None:
+    record, registry = trained
     assert record.exit_status == 0
     assert record.counts == {"trained": 6, "current": 0, "failed": 0, "current_not_latest": 0, "not_run": 0}
-    assert len(keys(store)) == 6
-    assert {one["version"] for one in read_catalogue(store)} == {one.version for one in record.outcomes}
+    assert len(keys(registry)) == 6
+    assert {one["version"] for one in read_catalog(registry)} == {one.version for one in record.outcomes}
     for outcome in record.outcomes:
-        model, scaler, metadata = load(store, outcome.key)
+        model, scaler, metadata = load(registry, outcome.key)
         assert model.predict_proba(scaler.transform(np.zeros((3, len(metadata["features"])), np.float32))).shape == (
             3,
             2,
@@ -88,9 +90,9 @@ def test_every_model_is_trained_committed_and_listed(trained: tuple[RunRecord, S
         assert metadata["scores"]["log_loss"] == outcome.scores["log_loss"]
 
 
-def test_the_run_record_is_in_the_store(trained: tuple[RunRecord, Store]) -> None:
-    record, store = trained
-    stored = json.loads(store.read(f"runs/{record.run_id}.json"))
+def test_the_run_record_is_in_the_store(trained: tuple[RunRecord, Storage]) -> None:
+    record, registry = trained
+    stored = json.loads(registry.read(f"runs/{record.run_id}.json"))
     assert stored == json.loads(json.dumps(record.as_dict()))
     assert stored["status"] == "finished"
     assert stored["cluster"]["cpus"] == 2
@@ -104,9 +106,9 @@ def test_the_run_record_is_in_the_store(trained: tuple[RunRecord, Store]) -> Non
         assert outcome["error"] is None
 
 
-def test_a_second_run_trains_nothing(bars: Path, trained: tuple[RunRecord, Store]) -> None:
-    first, store = trained
-    config = config_for(bars, Path(store.url))
+def test_a_second_run_trains_nothing(bars: Path, trained: tuple[RunRecord, Storage]) -> None:
+    first, registry = trained
+    config = config_for(bars, Path(registry.url))
     again = run(config)
     assert again.counts["current"] == 6
     assert {one.version for one in again.outcomes} == {one.version for one in first.outcomes}
@@ -117,22 +119,22 @@ def test_force_adds_versions_with_the_same_predictions(bars: Path, tmp_path: Pat
     config = config_for(bars, tmp_path, data={"symbols": ["SYN00USDT"]})
     one, two = run(config), run(config, force=True)
     assert two.counts["trained"] == 3
-    store = Store(str(tmp_path))
-    assert len(versions_in(store)) == 6
+    registry = Storage(str(tmp_path))
+    assert len(list_summaries(registry)) == 6
     probe = np.random.default_rng(0).normal(size=(200, 20)).astype(np.float32)
     for key, outcome in by_key(one).items():
         assert outcome.version is not None
-        (old, scaler, _), (new, _, _) = load(store, outcome.key, outcome.version), load(store, outcome.key)
+        (old, scaler, _), (new, _, _) = load(registry, outcome.key, outcome.version), load(registry, outcome.key)
         scaled = scaler.transform(probe)
         assert np.array_equal(old.predict_proba(scaled), new.predict_proba(scaled)), key
         assert by_key(two)[key].scores == outcome.scores
 
 
 def test_the_cut_of_the_files_and_the_order_of_rows_change_nothing(
-    bars: Path, trained: tuple[RunRecord, Store], tmp_path: Path
+    bars: Path, trained: tuple[RunRecord, Storage], tmp_path: Path
 ) -> None:
-    whole = pl.read_parquet(next((bars / "exchange=synthetic" / "symbol=SYN00USDT").glob("*.parquet")))
-    shuffled = whole.sample(fraction=1.0, shuffle=True, seed=1)
+    read_all = pl.read_parquet(next((bars / "exchange=synthetic" / "symbol=SYN00USDT").glob("*.parquet")))
+    shuffled = read_all.sample(fraction=1.0, shuffle=True, seed=1)
     folder = tmp_path / "bars" / "exchange=synthetic" / "symbol=SYN00USDT"
     folder.mkdir(parents=True)
     cuts = [0, 11, 700, 4000, shuffled.height]
@@ -195,7 +197,7 @@ def test_pooled_models_train_over_all_series(bars: Path, tmp_path: Path) -> None
     assert record.exit_status == 0
     assert len(record.outcomes) == 3
     minute = by_key(record)["all", "analyst", "1m"]
-    _, _, metadata = load(Store(str(tmp_path)), minute.key)
+    _, _, metadata = load(Storage(str(tmp_path)), minute.key)
     assert minute.rows > 13_000
     assert set(metadata["label"]["series"]) == {"synthetic/SYN00USDT", "synthetic/SYN01USDT"}
     assert (tmp_path / "pooled" / "all").is_dir()
@@ -203,15 +205,15 @@ def test_pooled_models_train_over_all_series(bars: Path, tmp_path: Path) -> None
 
 def test_a_cap_keeps_every_row_of_the_holdout(bars: Path, tmp_path: Path) -> None:
     settings = {"group_by": ["timeframe"], "enable_tactician_models": False}
-    whole = run(config_for(bars, tmp_path / "a", model_trainer=settings))
+    read_all = run(config_for(bars, tmp_path / "a", model_trainer=settings))
     capped = run(config_for(bars, tmp_path / "b", model_trainer={**settings, "max_samples": 6_000}))
     outcome = by_key(capped)["all", "analyst", "1m"]
     assert outcome.rows == pytest.approx(6_000, rel=0.02)
-    (_, _, one), (_, _, two) = (load(Store(str(tmp_path / name)), outcome.key) for name in ("a", "b"))
+    (_, _, one), (_, _, two) = (load(Storage(str(tmp_path / name)), outcome.key) for name in ("a", "b"))
     assert one["split"]["holdout"]["test_rows"] == two["split"]["holdout"]["test_rows"]
     assert one["split"]["holdout"]["test_from"] == two["split"]["holdout"]["test_from"]
     assert two["data"]["samples"]["thinned"] > 0
-    assert by_key(whole)["all", "analyst", "1m"].rows == outcome.rows + two["data"]["samples"]["thinned"]
+    assert by_key(read_all)["all", "analyst", "1m"].rows == outcome.rows + two["data"]["samples"]["thinned"]
 
 
 def test_one_bad_series_of_a_pool_is_named(bars: Path, tmp_path: Path) -> None:
@@ -262,7 +264,7 @@ def test_a_series_whose_worker_dies_is_not_left_out_of_its_pool(
     assert record.counts["trained"] == 3
     assert not poison.exists()
     for outcome in record.outcomes:
-        _, _, metadata = load(Store(str(tmp_path / "models")), outcome.key)
+        _, _, metadata = load(Storage(str(tmp_path / "models")), outcome.key)
         assert set(metadata["label"]["series"]) == {"synthetic/SYN00USDT", "synthetic/SYN01USDT"}
 
 
@@ -295,20 +297,20 @@ def test_damage_to_another_series_of_the_store_stops_nothing(bars: Path, tmp_pat
     assert record.counts["trained"] == 1
 
 
-def test_datasets_of_the_caller_keep_their_settings(trained: tuple[RunRecord, Store]) -> None:
+def test_datasets_of_the_caller_keep_their_settings(trained: tuple[RunRecord, Storage]) -> None:
     assert ray.data.DataContext.get_current().target_max_block_size not in {1, None}
     assert ray.data.DataContext.get_current().max_errored_blocks == 0
 
 
-def kill_who_trains(store: Path, key: Key, killed: list[int], *, times: int) -> threading.Thread:
+def kill_who_trains(registry: Path, key: Key, killed: list[int], *, times: int) -> threading.Thread:
     """Start a thread that kills, `times` times, the worker whose note says that it trains `key`."""
 
     def watch() -> None:
         deadline = time.monotonic() + 120
         while len(killed) < times and time.monotonic() < deadline:
-            for file in store.glob("runs/*.attempts/*.json"):
-                note = Note(**json.loads(file.read_bytes()))
-                if Key(*note.key) == key and note.doing == "training" and note.pid not in killed:
+            for file in registry.glob("runs/*.attempts/*.json"):
+                note = Attempt(**json.loads(file.read_bytes()))
+                if Key(*note.key) == key and note.step == "training" and note.pid not in killed:
                     os.kill(note.pid, signal.SIGKILL)
                     killed.append(note.pid)
             time.sleep(0.02)
@@ -353,7 +355,7 @@ def test_a_model_that_kills_its_worker_each_time_fails_alone(
     assert failure.error["type"] == "WorkerDied"
     assert f"process {killed[-1]} on node" in failure.error["message"]
     assert "died while training: killed, out of memory" in failure.error["message"]
-    torn = [one for one in listed_versions(Store(str(tmp_path)).list()) if not one.committed]
+    torn = [one for one in listed_versions(Storage(str(tmp_path)).list()) if not one.committed]
     assert not torn
 
 
@@ -371,7 +373,7 @@ def test_a_model_that_takes_too_long_fails_alone(bars: Path, tmp_path: Path) -> 
 
 
 def test_bundles_of_several_sizes_run_side_by_side_and_give_the_same_models(
-    bars: Path, tmp_path: Path, trained: tuple[RunRecord, Store], monkeypatch: pytest.MonkeyPatch
+    bars: Path, tmp_path: Path, trained: tuple[RunRecord, Storage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some bundles get both CPUs, as threads, the others one: a chain each."""
 
@@ -404,6 +406,6 @@ def test_lookback_start_and_end_limit_the_samples_but_not_the_warmup(bars: Path,
 
 
 def test_outcomes_survive_json() -> None:
-    outcome = Outcome("a", "b", "1m", "analyst", "trained", warnings=("x",), excess={"1": [1.0, 2.0]})
+    outcome = Outcome("a", "b", "1m", "analyst", "trained", warnings=("x",), log_loss_delta={"1": [1.0, 2.0]})
     assert Outcome.from_json(outcome.to_json()) == outcome
     assert "excess" not in replace(outcome).record()

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from job.config import TrainerSettings, load_config
-from job.keys import Key
-from job.outcomes import Outcome
-from job.planning import Task, plan_tasks
-from job.sources import Series, SourceFile
-from job.worker.pooling import LostRowsError, caps_of, train_group
-from job.worker.rows import Job, Prepared
+from job.config.settings import TrainerSettings, load_config
+from job.core.keys import Key
+from job.sources.series import Series, SourceFile
+from job.train.plan import Task, plan_tasks
+from job.train.pooled import LostRowsError, sampling_caps, train_group
+from job.worker.messages import Job, SamplesRow
+from job.worker.outcome import Outcome
 
 CONFIG = load_config({"model_trainer": {"group_by": "timeframe"}})
 ERROR = {"type": "DataError", "message": "no bars", "where": "reading bars"}
@@ -32,7 +32,7 @@ def job() -> Job:
     return Job(run_id="20240101_000000_abcdef", config=CONFIG, output="memory://pooling", versions={})
 
 
-def group(*heads: Prepared) -> pa.Table:
+def group(*heads: SamplesRow) -> pa.Table:
     return pa.table(
         {
             "pool": [TASK.key.symbol] * len(heads),
@@ -45,8 +45,8 @@ def group(*heads: Prepared) -> pa.Table:
     )
 
 
-def failed_head(symbol: str, task: Task = TASK) -> Prepared:
-    return Prepared(task, None, series=f"binance/{symbol}", error=ERROR)
+def failed_head(symbol: str, task: Task = TASK) -> SamplesRow:
+    return SamplesRow(task, None, series=f"binance/{symbol}", error=ERROR)
 
 
 def test_a_group_without_the_rows_of_a_dead_worker_has_no_outcome() -> None:
@@ -65,12 +65,12 @@ def times_row(key: Key, times: Any) -> dict[str, Any]:
 
 def test_caps_keep_the_holdout_and_what_fits_before_it() -> None:
     rows = [times_row(TASK.key, range(100)), times_row(TASK.key, range(50, 150))]
-    (cap,) = caps_of(rows, TrainerSettings(max_samples=100), expected=2).values()
+    (cap,) = sampling_caps(rows, TrainerSettings(max_samples=100), expected=2).values()
     assert cap.holdout_from == 120
     assert cap.share == pytest.approx((100 - 30) / 170)
-    assert caps_of(rows, TrainerSettings(max_samples=200), expected=2) == {}
+    assert sampling_caps(rows, TrainerSettings(max_samples=200), expected=2) == {}
 
 
 def test_caps_are_not_told_from_a_part_of_the_series() -> None:
     with pytest.raises(LostRowsError, match="1 of 2 answers"):
-        caps_of([times_row(TASK.key, range(100))], TrainerSettings(), expected=2)
+        sampling_caps([times_row(TASK.key, range(100))], TrainerSettings(), expected=2)

@@ -16,26 +16,32 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from job import cluster, datasets, definitions, pipeline
-from job.bundles import Capacity
-from job.commands import main
-from job.config import Config, load_config
-from job.errors import DataError, StoreError
-from job.keys import Key
+from job.api.trainer import RayModelTrainer, resolved
+from job.cli import main
+from job.cluster import connect as cluster
+from job.cluster import datasets
+from job.cluster.bundles import Capacity
+from job.config.settings import Config, load_config
+from job.core.errors import DataError, RegistryError
+from job.core.keys import Key
+from job.core.synth import write_world
 from job.learning.metrics import log_loss
 from job.learning.training import train
-from job.planning import make_plan
-from job.predictions import Predicted, path_of
-from job.runs.prediction_plan import Request, plan_predictions
-from job.runs.prediction_run import PredictionRecord, run_predictions
-from job.runs.running import run
-from job.store import Footer, Store, keys, read_footers, read_metadata
-from job.synth import write_world
-from job.trainer import RayModelTrainer, resolved
-from job.worker.loading import load_series
-from job.worker.rows import Job
-from job.worker.steps import samples_of
-from tests.stores import BUCKET, s3_options
+from job.predict.plan import Request, plan_predictions
+from job.predict.run import PredictionRecord, run_predictions
+from job.predict.task import Predicted, path_of
+from job.registry import definition as definitions
+from job.registry.catalog import keys
+from job.registry.predictions import Footer, read_footers
+from job.registry.versions import read_metadata
+from job.storage.files import Storage
+from job.train import pipeline
+from job.train.plan import make_plan
+from job.train.run import run
+from job.train.steps import samples_of
+from job.worker.load_bars import load_series
+from job.worker.messages import Job
+from tests.registries import BUCKET, s3_options
 from transforms.features import FEATURES
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -97,9 +103,9 @@ def test_one_file_a_series_and_model(models: Path, predicted: tuple[PredictionRe
     record, output = predicted
     assert record.counts == {"predicted": 6, "current": 0, "failed": 0, "not_run": 0}
     assert record.exit_status == 0
-    assert sorted(contents(output)) == sorted(path_of(key) for key in keys(Store(str(models))))
-    whole = pd.read_parquet(output)
-    assert sorted(whole.columns) == sorted(COLUMNS)
+    assert sorted(contents(output)) == sorted(path_of(key) for key in keys(Storage(str(models))))
+    read_all = pd.read_parquet(output)
+    assert sorted(read_all.columns) == sorted(COLUMNS)
     for outcome in record.outcomes:
         frame = read(output, outcome.key)
         assert frame.columns == COLUMNS
@@ -139,16 +145,16 @@ def test_the_holdout_is_predicted_as_it_was_scored_to_the_bit(
     bars: Path, models: Path, predicted: tuple[PredictionRecord, Path]
 ) -> None:
     config = config_for(bars, models)
-    store = Store(str(models))
+    registry = Storage(str(models))
     job = Job("20240101_000000_000000", config, str(models), {})
     for task in make_plan(config).tasks:
-        clean, facts = load_series(task.series[0], job)
-        samples, _ = samples_of(task, clean, facts, config.data, name="x")
+        clean, info = load_series(task.series[0], job)
+        samples, _ = samples_of(task, clean, info, config.data, name="x")
         holdout = train(samples.frame, task.spec, key=task.key).holdout
         ours = holdout.join(read(predicted[1], task.key), on="available_at", how="left")
         assert ours["probability_up"].to_list() == holdout["p"].to_list()
         (version,) = ours["version"].unique()
-        scores = read_metadata(store, task.key, version)["scores"]
+        scores = read_metadata(registry, task.key, version)["scores"]
         assert log_loss(ours["label"].to_numpy(), ours["probability_up"].to_numpy()) == scores["log_loss"]
 
 
@@ -189,22 +195,22 @@ def test_files_that_were_touched_or_cut_anew_are_read_and_found_current(
     assert predict(config, output, model_types=("tactician",)).counts["predicted"] == 1
     before = contents(output)
     path = series_file(copied)
-    whole = pl.read_parquet(path)
+    read_all = pl.read_parquet(path)
     path.unlink()
-    whole[:3000].write_parquet(path.with_name("SYN00USDT-1m-a.parquet"))
-    whole[3000:].write_parquet(path.with_name("SYN00USDT-1m-b.parquet"))
+    read_all[:3000].write_parquet(path.with_name("SYN00USDT-1m-a.parquet"))
+    read_all[3000:].write_parquet(path.with_name("SYN00USDT-1m-b.parquet"))
     assert predict(config, output, model_types=("tactician",)).counts["current"] == 1
     assert contents(output) == before
 
 
 def test_bars_that_come_later_change_no_prediction(copied: Path, models: Path, tmp_path: Path) -> None:
     config, path = config_for(copied, models), series_file(copied)
-    whole = pl.read_parquet(path)
-    for name, frame in (("early", whole[:-777]), ("late", whole)):
+    read_all = pl.read_parquet(path)
+    for name, frame in (("early", read_all[:-777]), ("late", read_all)):
         frame.write_parquet(path)
         assert predict(config, tmp_path / "out").counts["predicted"] == 3
         (tmp_path / "out").rename(tmp_path / name)
-    for key in (key for key in keys(Store(str(models))) if key.symbol == "SYN00USDT"):
+    for key in (key for key in keys(Storage(str(models))) if key.symbol == "SYN00USDT"):
         early, late = read(tmp_path / "early", key), read(tmp_path / "late", key)
         assert early.height < late.height
         assert_frame_equal(late[: early.height], early, check_exact=True)
@@ -214,14 +220,14 @@ def test_a_range_is_a_slice_of_the_whole(
     bars: Path, models: Path, predicted: tuple[PredictionRecord, Path], tmp_path: Path
 ) -> None:
     key = Key("synthetic", "SYN01USDT", "15m", "analyst")
-    whole = read(predicted[1], key)
-    start, end = whole["timestamp"][20], whole["timestamp"][70]
+    read_all = read(predicted[1], key)
+    start, end = read_all["timestamp"][20], read_all["timestamp"][70]
     config = config_for(bars, models, data={"start": start, "end": end, "symbols": ["SYN01USDT"]})
     assert predict(config, tmp_path, timeframes=("15m",)).counts["predicted"] == 1
-    assert_frame_equal(read(tmp_path, key), whole[20:70], check_exact=True)
+    assert_frame_equal(read(tmp_path, key), read_all[20:70], check_exact=True)
     other = config_for(bars, models, data={"end": end, "symbols": ["SYN01USDT"]})
     assert predict(other, tmp_path, timeframes=("15m",)).counts["predicted"] == 1
-    assert_frame_equal(read(tmp_path, key), whole[:70], check_exact=True)
+    assert_frame_equal(read(tmp_path, key), read_all[:70], check_exact=True)
 
 
 def test_a_damaged_file_is_made_anew(copied: Path, models: Path, tmp_path: Path) -> None:
@@ -264,7 +270,7 @@ def test_a_pooled_model_predicts_every_series(bars: Path, tmp_path: Path) -> Non
     record = predict(config, tmp_path / "out")
     assert record.counts["predicted"] == 2
     assert {one.symbol for one in record.outcomes} == {"SYN00USDT", "SYN01USDT"}
-    with pytest.raises(StoreError, match=r"holds no model of synthetic/SYN00USDT, .* --group-by timeframe"):
+    with pytest.raises(RegistryError, match=r"holds no model of synthetic/SYN00USDT, .* --group-by timeframe"):
         predict(config_for(bars, own), tmp_path / "out")
 
 
@@ -288,7 +294,7 @@ def test_features_that_are_others_now_are_refused_before_ray(
 ) -> None:
     changed = {**FEATURES, "rsi_14": replace(FEATURES["rsi_14"], version=2)}
     monkeypatch.setattr(definitions, "FEATURES", changed)
-    with pytest.raises(StoreError, match=r"was trained on the feature rsi_14 of version 1, .* version 2; retrain"):
+    with pytest.raises(RegistryError, match=r"was trained on the feature rsi_14 of version 1, .* version 2; retrain"):
         plan_predictions(config_for(bars, models), Request(str(tmp_path)))
 
 
@@ -398,17 +404,17 @@ def test_frames_are_predicted_as_files_are(bars: Path, models: Path, predicted: 
         trainer.predict(source[:1000], "analyst", "15m", **names)
     with pytest.raises(DataError, match=r"bars: .*close"):
         trainer.predict(source.drop("close"), "analyst", "15m", **names)
-    with pytest.raises(StoreError, match=r"2 models .*: name symbol and exchange"):
+    with pytest.raises(RegistryError, match=r"2 models .*: name symbol and exchange"):
         trainer.predict(source, "analyst", "15m")
 
 
 def test_a_file_says_what_it_was_made_from(predicted: tuple[PredictionRecord, Path]) -> None:
     record, output = predicted
-    store = Store(str(output))
+    registry = Storage(str(output))
     paths = [one.path for one in record.outcomes]
     (output / "other.parquet").write_bytes(b"PAR1 nothing PAR1")
     try:
-        footers = read_footers(store, [*paths, "other.parquet"])
+        footers = read_footers(registry, [*paths, "other.parquet"])
     finally:
         (output / "other.parquet").unlink()
     assert set(footers) == set(paths)

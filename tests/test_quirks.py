@@ -7,8 +7,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from job.config import DataSettings
-from job.sources import Series, find_series, read_series
+from job.config.settings import DataSettings
+from job.sources.finding import find_series
+from job.sources.reading import read_series
+from job.sources.series import Series
 from tests.oracles_sources import WRITTEN, rows_of, segments_of
 from tests.vendors import named
 from transforms.bars import RULES, clean, duration_us

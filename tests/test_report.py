@@ -6,12 +6,12 @@ from collections.abc import Sequence
 import pytest
 from rich.console import Console
 
-from job.config import load_config
-from job.keys import Key
-from job.outcomes import Outcome, failed
-from job.report import configure_logging, log, models_table, watching
-from job.runs.record import RunRecord
-from job.store import Store
+from job.cli.report import configure_logging, log, models_table, watching
+from job.config.settings import load_config
+from job.core.keys import Key
+from job.storage.files import Storage
+from job.train.record import RunRecord
+from job.worker.outcome import Outcome, failed
 
 SCORES: dict[str, float | bool | None] = {
     "accuracy": 0.583,
@@ -30,7 +30,7 @@ SCORES: dict[str, float | bool | None] = {
 def trained(symbol: str, timeframe: str, model_type: str = "analyst") -> Outcome:
     return Outcome(
         "binance", symbol, timeframe, model_type, "trained", rows=1_234_567, seconds=12.3, scores=SCORES,
-        excess={"0": [10, -1.0]},
+        log_loss_delta={"0": [10, -1.0]},
     )  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def test_models_stand_from_the_longest_timeframe_to_the_shortest() -> None:
     mixed = [trained("BTC", timeframe) for timeframe in ("15m", "1h", "1m", "1d", "5m")]
     rows = [line.split()[2] for line in printed(mixed, 120) if line.strip().startswith("binance/")]
     assert rows == ["1d", "1h", "15m", "5m", "1m"]
-    record = RunRecord("20240101_000000_abcdef", load_config({}), Store("memory://report"), planned=5)
+    record = RunRecord("20240101_000000_abcdef", load_config({}), Storage("memory://report"), planned=5)
     for outcome in mixed:
         record.add(outcome)
     assert [row["timeframe"] for row in record.as_dict()["fleet"]] == rows

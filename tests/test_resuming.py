@@ -13,17 +13,19 @@ from typing import Any
 import polars as pl
 import pytest
 
-from job import cluster
-from job.commands import main
-from job.config import Config, load_config
-from job.outcomes import Outcome
-from job.planning import make_plan
-from job.runs.record import RunRecord
-from job.runs.resuming import settle
-from job.runs.running import run
-from job.store import Store, list_versions, read_listings
-from job.synth import make_bars, write_world
-from job.trainer import resolved
+from job.api.trainer import resolved
+from job.cli import main
+from job.cluster import connect as cluster
+from job.config.settings import Config, load_config
+from job.core.synth import make_bars, write_world
+from job.registry.listings import read_listings
+from job.registry.versions import list_versions
+from job.storage.files import Storage
+from job.train.plan import make_plan
+from job.train.record import RunRecord
+from job.train.resume import skip_completed
+from job.train.run import run
+from job.worker.outcome import Outcome
 from tests.many import many_models
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -40,7 +42,7 @@ STAY = {"current": 6, "trained": 0, "failed": 0, "current_not_latest": 0, "not_r
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two symbols, four days, and a store in which all their models are trained."""
+    """Two symbols, four days, and a registry in which all their models are trained."""
     folder = tmp_path_factory.mktemp("world")
     write_world(folder / "bars", symbols=2, days=4, seed=3)
     assert run(config_for(folder)).counts["trained"] == 6
@@ -63,7 +65,7 @@ def config_for(folder: Path, **settings: Any) -> Config:
 
 def verdicts(config: Config, **how: bool) -> tuple[int, int, int]:
     """Return how many models a run would find current, check and train."""
-    plan = settle(make_plan(config), config, **how)
+    plan = skip_completed(make_plan(config), config, **how)
     checks = sum(task.to_check for task in plan.tasks)
     return len(plan.current), checks, len(plan.tasks) - checks
 
@@ -105,7 +107,7 @@ def test_a_rerun_from_a_shell_imports_no_ray(own: Path) -> None:
     assert not {"ray", "sklearn", "pandas"} & imported
 
 
-@pytest.mark.parametrize("change", ["touched", "copied", "cut anew"])
+@pytest.mark.parametrize("change", ["touched", "copied", "cut again"])
 def test_files_that_only_look_changed_are_read_once(own: Path, change: str) -> None:
     file = file_of(own)
     if change == "touched":
@@ -155,8 +157,8 @@ def test_bars_that_change_behind_their_listing_are_found_by_verifying(tmp_path: 
     assert record.counts["trained"] == 2
     (warning,) = {warning for one in record.outcomes for warning in one.warnings}
     assert "unknown/BTC: the files hold other bars than before" in warning
-    store = Store(str(tmp_path / "models"))
-    assert len(read_listings(store)) == 1, "what is not so any more is forgotten"
+    registry = Storage(str(tmp_path / "models"))
+    assert len(read_listings(registry)) == 1, "what is not so any more is forgotten"
     assert verdicts(config) == (2, 0, 0)
 
 
@@ -167,8 +169,8 @@ def test_verifying_what_did_not_change_trains_nothing(own: Path) -> None:
 
 
 def test_more_bars_of_one_symbol_retrain_that_symbol(own: Path) -> None:
-    whole = make_bars(seed=1, days=5)
-    later = whole.with_columns(pl.col("timestamp") + timedelta(days=4)).filter(
+    read_all = make_bars(seed=1, days=5)
+    later = read_all.with_columns(pl.col("timestamp") + timedelta(days=4)).filter(
         pl.col("timestamp") > pl.read_parquet(file_of(own))["timestamp"].max()
     )
     later.write_parquet(file_of(own).with_name("SYN00USDT-later-1m.parquet"))
@@ -201,8 +203,8 @@ def test_a_configuration_that_comes_back_is_current_but_not_the_latest(own: Path
     forced = run(first, force=True)
     assert forced.counts["trained"] == 6
     assert run(first).counts == STAY
-    store = Store(str(own / "models"))
-    assert {len(list_versions(store, one.key)) for one in forced.outcomes} == {3}
+    registry = Storage(str(own / "models"))
+    assert {len(list_versions(registry, one.key)) for one in forced.outcomes} == {3}
 
 
 @pytest.mark.parametrize(
@@ -225,18 +227,18 @@ def test_what_decides_a_model_is_trained_anew_without_reading_first(
 
 
 def test_damaged_metadata_is_trained_again(own: Path) -> None:
-    store = Store(str(own / "models"))
+    registry = Storage(str(own / "models"))
     (key,) = {one.key for one in run(config_for(own)).outcomes if one.key.stem == "analyst_1m" and "00" in one.symbol}
-    (version,) = list_versions(store, key)
-    store.replace(f"{key.folder}/{version}.json", b"{}")
+    (version,) = list_versions(registry, key)
+    registry.replace(f"{key.folder}/{version}.json", b"{}")
     assert verdicts(config_for(own)) == (5, 0, 1)
 
 
 def test_a_damaged_catalogue_and_lost_listings_cost_reads_only(own: Path) -> None:
-    store = Store(str(own / "models"))
-    store.replace("model_metadata.json", b'{"schema_version":1,"versions":[{"half')
+    registry = Storage(str(own / "models"))
+    registry.replace("model_metadata.json", b'{"schema_version":1,"versions":[{"half')
     assert verdicts(config_for(own)) == (6, 0, 0)
-    store.remove_folder("listings")
+    registry.remove_folder("listings")
     assert verdicts(config_for(own)) == (0, 6, 0)
     assert run(config_for(own)).counts == STAY
     assert verdicts(config_for(own)) == (6, 0, 0)
@@ -256,15 +258,15 @@ def test_pools_are_recognised_like_single_series(own: Path) -> None:
 
 
 def test_costs_come_from_earlier_versions(own: Path) -> None:
-    fresh = settle(make_plan(config_for(own)), config_for(own).model_copy(), force=True)
+    fresh = skip_completed(make_plan(config_for(own)), config_for(own).model_copy(), force=True)
     tasks = {task.key: task for task in fresh.tasks}
     for one in run(config_for(own)).outcomes:
         assert tasks[one.key].memory > 100 * 2**20
     slower = [{**one, "seconds": 1000.0 * one["rows"], "peak_mb": 9_000.0} for one in fresh.summaries]
-    store = Store(str(own / "models"))
+    registry = Storage(str(own / "models"))
     lines = json.dumps({"schema_version": 1, "versions": slower})
-    store.replace("model_metadata.json", lines.encode())
-    dear = settle(make_plan(config_for(own)), config_for(own), force=True)
+    registry.replace("model_metadata.json", lines.encode())
+    dear = skip_completed(make_plan(config_for(own)), config_for(own), force=True)
     for task in dear.tasks:
         assert task.seconds == pytest.approx(1000.0 * task.rows)
         assert task.memory >= 9_000 * 2**20

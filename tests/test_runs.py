@@ -1,36 +1,40 @@
 """The run record: what it adds up, and what it does not keep."""
 
-from job.config import load_config
+from job.config.settings import load_config
 from job.learning.fleet import fleet_z
-from job.outcomes import Outcome
-from job.runs.record import RunRecord
-from job.store import Store
+from job.storage.files import Storage
+from job.train.record import RunRecord
+from job.worker.outcome import Outcome
 
 CONFIG = load_config({"data": {"input": "https://me:hidden@host/bars.csv?sig=hidden"}})
 
 
-def outcome(symbol: str, skill: float, excess: dict[str, list[float]]) -> Outcome:
-    return Outcome("binance", symbol, "1m", "analyst", "trained", scores={"skill": skill}, excess=excess)
+def outcome(symbol: str, skill: float, log_loss_delta: dict[str, list[float]]) -> Outcome:
+    return Outcome(
+        "binance", symbol, "1m", "analyst", "trained", scores={"skill": skill}, log_loss_delta=log_loss_delta
+    )
 
 
 def record(name: str) -> RunRecord:
-    return RunRecord("20240101_000000_abcdef", CONFIG, Store(f"memory://runs/{name}"), planned=3)
+    return RunRecord("20240101_000000_abcdef", CONFIG, Storage(f"memory://runs/{name}"), planned=3)
 
 
 def test_fleets_are_added_up_without_keeping_their_clusters() -> None:
-    excesses: list[dict[str, list[float]]] = [{"1": [2, 0.5], "2": [1, -1.0]}, {"2": [3, -0.5], "7": [1, 0.25]}]
+    log_loss_deltas: list[dict[str, list[float]]] = [{"1": [2, 0.5], "2": [1, -1.0]}, {"2": [3, -0.5], "7": [1, 0.25]}]
     run = record("fleet")
-    kept = [run.add(outcome(name, 0.1 - i, one)) for i, (name, one) in enumerate(zip("AB", excesses, strict=True))]
+    kept = [
+        run.add(outcome(name, 0.1 - i, one)) for i, (name, one) in enumerate(zip("AB", log_loss_deltas, strict=True))
+    ]
     run.add(Outcome("binance", "C", "1m", "analyst", "failed", error={"type": "X", "message": "x", "where": "y"}))
     (fleet,) = run.as_dict()["fleet"]
-    found = fleet_z(excesses)
+    found = fleet_z(log_loss_deltas)
     assert fleet == {
         "model_type": "analyst", "timeframe": "1m", "models": 2, "beat_base": 1,
         "change": found.mean, "z": found.z, "clusters": 3,
     }  # fmt: skip
     assert kept == run.outcomes[:2]
-    assert not any(one.excess for one in run.outcomes), "it has an entry for every hour of every holdout"
-    assert excesses[0] == {"1": [2, 0.5], "2": [1, -1.0]}
+    assert not any(one.log_loss_delta for one in run.outcomes), "it has an entry for every hour of every holdout"
+    assert log_loss_deltas[0] == {"1": [2, 0.5], "2": [1, -1.0]}
 
 
 def test_the_record_shows_no_secret_of_the_input() -> None:

@@ -88,10 +88,10 @@ def test_columns_of_a_sample() -> None:
 def test_bars_before_start_only_warm_up(label: Label, timeframe: str) -> None:
     bars = random_bars(2, 3000, missing=0.01)
     start = at(bars, 1503)
-    whole = samples(bars, label=label, timeframe=timeframe, features=DEFAULT_FEATURES)
+    read_all = samples(bars, label=label, timeframe=timeframe, features=DEFAULT_FEATURES)
     late = samples(bars, label=label, timeframe=timeframe, features=DEFAULT_FEATURES, start=start)
-    assert_frame_equal(late.frame, whole.frame.filter(pl.col("timestamp") >= start), check_exact=True)
-    assert late.counts["warmup"] < whole.counts["warmup"]
+    assert_frame_equal(late.frame, read_all.frame.filter(pl.col("timestamp") >= start), check_exact=True)
+    assert late.counts["warmup"] < read_all.counts["warmup"]
 
 
 def test_warm_up_is_used_up_before_start() -> None:

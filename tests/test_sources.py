@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from polars.testing import assert_frame_equal
 
-from job.config import DataSettings
-from job.errors import ConfigError, DataError
-from job.sources import Series, SourceFile, expected_rows, find_series, read_series
+from job.config.settings import DataSettings
+from job.core.errors import ConfigError, DataError
+from job.sources.finding import find_series
+from job.sources.reading import expected_rows, read_series
+from job.sources.series import Series, SourceFile
 from tests.vendors import PRICES, epoch, find, lines, make_bars, named, only, pack, put, read, values
 from transforms.bars import clean
 

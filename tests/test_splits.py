@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from job.errors import TrainingError
+from job.core.errors import TrainingError
 from job.learning.splits import Splits, holdout_start, walk_forward
 from tests.oracles_training import purged_train
 

@@ -6,23 +6,23 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from job.config import Config, load_config
-from job.environment import versions
-from job.errors import DataError
-from job.planning import make_plan
-from job.synth import EPOCH, make_bars
-from job.worker.loading import load_series
-from job.worker.rows import Job
-from job.worker.steps import remedy_for, samples_of
+from job.config.settings import Config, load_config
+from job.core.environment import versions
+from job.core.errors import DataError
+from job.core.synth import EPOCH, make_bars
+from job.train.plan import make_plan
+from job.train.steps import remedy_for, samples_of
+from job.worker.load_bars import load_series
+from job.worker.messages import Job
 
 
 def job_of(folder: Path, bars: pl.DataFrame, *settings: str) -> Job:
     """Write one series and return the job that reads it."""
     bars.write_parquet(folder / "BTC-1m.parquet")
-    store = str(folder / "store")
-    given = {"data": {"input": str(folder)}, "model_trainer": {"model_directory": store}}
+    registry = str(folder / "store")
+    given = {"data": {"input": str(folder)}, "model_trainer": {"model_directory": registry}}
     config = load_config(given, settings)
-    return Job(run_id="20240101_000000_abcdef", config=config, output=store, versions=versions())
+    return Job(run_id="20240101_000000_abcdef", config=config, output=registry, versions=versions())
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def test_flat_prices_are_not_blamed_on_gaps(tmp_path: Path) -> None:
     flat = make_bars(seed=1, days=1).with_columns(pl.lit(5.0).alias(name) for name in ("open", "high", "low", "close"))
     job = job_of(tmp_path, flat)
     task = next(task for task in make_plan(job.config).tasks if task.key.stem == "analyst_1m")
-    bars, facts = load_series(task.series[0], job)
+    bars, info = load_series(task.series[0], job)
     with pytest.raises(DataError, match=r"BTC 1m: no usable sample .*no_label.*use other bars, or another label"):
-        samples_of(task, bars, facts, job.config.data, name="unknown/BTC")
+        samples_of(task, bars, info, job.config.data, name="unknown/BTC")
 
 
 def test_gaps_are_ignored_only_where_there_are_gaps() -> None:

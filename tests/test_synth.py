@@ -1,4 +1,4 @@
-"""The made-up worlds: exact paths, known persistence, honest bars."""
+"""The synthetic worlds: exact paths, known persistence, honest bars."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cache
@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from job.errors import ConfigError
-from job.synth import (
+from job.core.errors import ConfigError
+from job.core.synth import (
     FIRST_PRICE,
     SUBSTEPS,
     VOLATILITY,
@@ -55,8 +55,8 @@ def hit_rates(hurst: float, timeframe: str, horizon: int) -> np.ndarray[Any, np.
         bars = join_bars(minutes, timeframe)
         bar = timedelta(minutes=MINUTES[timeframe])
         move = pl.col("close").shift(-horizon) - pl.col("close")
-        labelled = bars.select("timestamp", label=(move > 0).cast(pl.Int8), move=move).filter(pl.col("move") != 0)
-        rates.append(rule_accuracy(labelled, last_return_rule(bars, bar=bar, horizon=horizon), on="timestamp"))
+        labeled = bars.select("timestamp", label=(move > 0).cast(pl.Int8), move=move).filter(pl.col("move") != 0)
+        rates.append(rule_accuracy(labeled, last_return_rule(bars, bar=bar, horizon=horizon), on="timestamp"))
     return np.array(rates)
 
 
@@ -97,8 +97,8 @@ def test_volatility_has_its_rms_and_spread() -> None:
     sigmas = [volatility(30 * 1440, np.random.default_rng(number)) for number in range(20)]
     for sigma in sigmas:
         assert np.sqrt(np.mean(sigma**2)) == pytest.approx(VOLATILITY, rel=1e-12)
-    spread = np.mean([np.log(sigma).std() for sigma in sigmas])
-    assert spread == pytest.approx((0.35**2 / 2 + 0.35**2 + 0.25**2) ** 0.5, rel=0.1)
+    rolling_std = np.mean([np.log(sigma).std() for sigma in sigmas])
+    assert rolling_std == pytest.approx((0.35**2 / 2 + 0.35**2 + 0.25**2) ** 0.5, rel=0.1)
 
 
 @pytest.mark.parametrize("hurst", HURSTS)
@@ -154,17 +154,17 @@ def test_bars_are_bars(seed: int, symbol: int, days: int, hurst: float, dropout:
 
 @pytest.mark.parametrize("dropout", [0.002, 0.03])
 def test_minutes_drop_out_whatever_the_path(dropout: float) -> None:
-    whole, noise, signal = (
+    read_all, noise, signal = (
         make_bars(seed=3, days=60, hurst=hurst, dropout=share)
         for hurst, share in ((0.5, 0.0), (0.5, dropout), (0.75, dropout))
     )
-    assert_frame_equal(noise, whole.join(noise, on="timestamp", how="semi"))
+    assert_frame_equal(noise, read_all.join(noise, on="timestamp", how="semi"))
     assert noise["timestamp"].equals(signal["timestamp"])
-    missing = 1 - noise.height / whole.height
-    assert missing == pytest.approx(dropout, abs=4 * (dropout / whole.height) ** 0.5)
-    alone = whole["timestamp"].is_in(noise["timestamp"].implode()).not_()
+    missing = 1 - noise.height / read_all.height
+    assert missing == pytest.approx(dropout, abs=4 * (dropout / read_all.height) ** 0.5)
+    alone = read_all["timestamp"].is_in(noise["timestamp"].implode()).not_()
     in_a_row = (alone & alone.shift(1)).sum()
-    assert in_a_row <= dropout**2 * whole.height + 4 * dropout * whole.height**0.5 + 1
+    assert in_a_row <= dropout**2 * read_all.height + 4 * dropout * read_all.height**0.5 + 1
 
 
 def test_sign_of_a_return_is_not_in_the_volume() -> None:
@@ -239,7 +239,7 @@ def test_dropout_out_of_range(dropout: float) -> None:
 def test_output_that_cannot_be_written(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with pytest.raises(ConfigError, match=r"cannot write made-up bars to .*file/exchange=synthetic.*"):
+    with pytest.raises(ConfigError, match=r"cannot write synthetic bars to .*file/exchange=synthetic.*"):
         write_world(blocked, symbols=1, days=1, seed=1)
 
 

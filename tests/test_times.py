@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 
-from job.errors import DataError
+from job.core.errors import DataError
 from job.sources.times import UTC_TIME, utc
 
 
@@ -137,8 +137,8 @@ WRITERS: dict[str, Callable[[datetime], str]] = {
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(MICROS, st.sampled_from(sorted(WRITERS))), min_size=1, max_size=12))
 def test_any_mixture_of_notations_reads_back(rows: list[tuple[datetime, str]]) -> None:
-    whole = [time.replace(microsecond=0) for time, _ in rows]
-    assert read(*(WRITERS[how](time) for time, (_, how) in zip(whole, rows, strict=True))) == whole
+    read_all = [time.replace(microsecond=0) for time, _ in rows]
+    assert read(*(WRITERS[how](time) for time, (_, how) in zip(read_all, rows, strict=True))) == read_all
 
 
 def test_days_and_months_are_told_by_all_rows_together() -> None:

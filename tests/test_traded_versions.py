@@ -10,20 +10,21 @@ import pyarrow as pa
 import pytest
 from polars.testing import assert_frame_equal
 
-from job.bundles import Bundle
-from job.config import Config, ModelSpec, TradingSettings, load_config
-from job.environment import versions
-from job.errors import ConfigError
-from job.fingerprints import fingerprint
-from job.keys import Key
+from job.cluster.bundles import Bundle
+from job.config.settings import Config, TradingSettings, load_config
+from job.core.environment import versions
+from job.core.errors import ConfigError
+from job.core.keys import Key
+from job.core.synth import make_bars
+from job.learning.spec import ModelSpec
 from job.learning.training import Trained, train
-from job.outcomes import Outcome
-from job.planning import Task, identity_of, make_plan
-from job.store import find_version
-from job.synth import make_bars
-from job.worker.pooling import caps_of, flat_samples, sample_times, train_group
-from job.worker.rows import Job, pack
-from job.worker.steps import load_bars, prepare_samples, train_models
+from job.registry.fingerprints import fingerprint
+from job.registry.versions import find_version
+from job.train.plan import Task, identity_of, make_plan
+from job.train.pooled import flat_samples, sample_times, sampling_caps, train_group
+from job.train.steps import load_bars, prepare_samples, train_models
+from job.worker.messages import Job, pack
+from job.worker.outcome import Outcome
 from tests.oracles_training import made_samples, model_spec
 from transforms.bars import PRICES
 from transforms.features import DEFAULT_FEATURES
@@ -38,7 +39,7 @@ KEY = Key("unknown", "A", "15m", "analyst")
 
 
 def series_of_bars(seed: int = 1, days: int = 6) -> pl.DataFrame:
-    """Return bars of a made-up world with short gaps everywhere and a long one late in it."""
+    """Return bars of a synthetic world with short gaps everywhere and a long one late in it."""
     bars = make_bars(seed=seed, days=days)
     late = bars["timestamp"].is_between(bars["timestamp"][-900], bars["timestamp"][-700])
     return bars.filter(~late)
@@ -69,9 +70,9 @@ def spec_of(**trainer: Any) -> ModelSpec:
 def test_the_market_adds_bars_and_changes_no_sample(label: Label) -> None:
     plain, market = samples_with(market=False, label=label), samples_with(market=True, label=label)
     assert (market.counts, market.label_stats) == (plain.counts, plain.label_stats)
-    labelled = market.frame.filter(pl.col("label").is_not_null())
-    assert_frame_equal(labelled.select(plain.frame.columns), plain.frame)
-    assert labelled["complete"].all()
+    labeled = market.frame.filter(pl.col("label").is_not_null())
+    assert_frame_equal(labeled.select(plain.frame.columns), plain.frame)
+    assert labeled["complete"].all()
     assert market.frame.height == plain.counts["bars"] + plain.counts["filled"]
     assert market.frame["complete"].sum() == plain.counts["used"] + plain.counts["no_label"]
     assert market.frame["segment"].n_unique() == 2
@@ -120,13 +121,13 @@ def job_of(folder: Path, *settings: str, symbols: str = "A", run: str = "a", end
     """Write a series a symbol and return the job that reads them; `end` cuts them after so many bars."""
     for seed, symbol in enumerate(symbols):
         series_of_bars(seed)[:end].write_parquet(folder / f"{symbol}-1m.parquet")
-    store = str(folder / "store")
+    registry = str(folder / "store")
     given = {
         "data": {"input": str(folder)},
-        "model_trainer": {"model_directory": store, "analyst_models": FAST_ANALYST},
+        "model_trainer": {"model_directory": registry, "analyst_models": FAST_ANALYST},
     }
     config = load_config(given, [*FAST, *settings])
-    return Job(run_id=f"20240101_000000_{run * 6}", config=config, output=store, versions=versions())
+    return Job(run_id=f"20240101_000000_{run * 6}", config=config, output=registry, versions=versions())
 
 
 def tables(tasks: list[Task]) -> Iterator[pa.Table]:
@@ -142,7 +143,7 @@ def metadata_of(job: Job) -> dict[str, Any]:
     (table,) = train_models(samples, job=job)
     outcome = Outcome.from_json(table["outcome"][0].as_py())
     assert outcome.status == "trained", outcome.error
-    found = find_version(job.store(), outcome.key, outcome.version or "")
+    found = find_version(job.registry(), outcome.key, outcome.version or "")
     assert found is not None
     return found
 
@@ -181,14 +182,18 @@ def test_pooled_models_trade_all_their_series(tmp_path: Path, most: int) -> None
         (task,) = make_plan(job.config).tasks
         bars = [table for head in tables([task]) for table in load_bars(head, job=job)]
         times = [row for table in bars for row in sample_times(table, job=job)]
-        caps = caps_of([row for table in times for row in table.to_pylist()], job.config.model_trainer, expected=2)
-        rows = pa.concat_tables([flat for table in bars for flat in flat_samples(table, job=job, caps=caps)])
+        sampling_caps_ = sampling_caps(
+            [row for table in times for row in table.to_pylist()], job.config.model_trainer, expected=2
+        )
+        rows = pa.concat_tables(
+            [flat for table in bars for flat in flat_samples(table, job=job, sampling_caps_=sampling_caps_)]
+        )
         assert set(MARKET).isdisjoint(rows.column_names) is (run == "a")
         members = {task.key: frozenset(str(one) for one in task.series)}
         (text,) = train_group(rows, job=job, members=members)["outcome"].to_pylist()
         outcome = Outcome.from_json(text)
         assert outcome.status == "trained", outcome.error
-        found[run] = find_version(job.store(), outcome.key, outcome.version or "") or {}
+        found[run] = find_version(job.registry(), outcome.key, outcome.version or "") or {}
         counts[run] = {name: found[run]["data"]["samples"].get(name) for name in ("used", "thinned")}
     assert counts["a"] == counts["b"]
     assert (counts["a"]["thinned"] or 0) > 0 or most > 700
@@ -198,7 +203,7 @@ def test_pooled_models_trade_all_their_series(tmp_path: Path, most: int) -> None
 
 
 def test_fingerprints_are_as_they_were_unless_trading_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("job.fingerprints._digest", lambda parts: parts)
+    monkeypatch.setattr("job.registry.fingerprints._digest", lambda parts: parts)
     off, five, six = (
         cast(
             "dict[str, Any]",

@@ -35,14 +35,14 @@ def made_bars(seed: int, rows: int, *, step_us: int = MINUTE_US, cuts: float = 0
     random = np.random.default_rng(seed)
     close = np.exp(0.01 * random.standard_normal(rows).cumsum())
     opened = np.concatenate(([1.0], close[:-1])) * np.exp(0.01 * random.standard_normal(rows))
-    spread = np.exp(0.01 * np.abs(random.standard_normal((2, rows))))
+    rolling_std = np.exp(0.01 * np.abs(random.standard_normal((2, rows))))
     kind = random.integers(0, 10, rows)
     return pl.DataFrame(
         {
             "timestamp": pl.Series(START_US + step_us * np.arange(rows)).cast(pl.Datetime("us", "UTC")),
             "open": opened,
-            "high": np.maximum(opened, close) * spread[0],
-            "low": np.minimum(opened, close) / spread[1],
+            "high": np.maximum(opened, close) * rolling_std[0],
+            "low": np.minimum(opened, close) / rolling_std[1],
             "close": close,
             "segment": pl.Series((random.uniform(size=rows) < cuts).cumsum()).cast(pl.UInt32),
             "barrier": pl.Series(0.015 * random.uniform(size=rows)) * pl.Series(np.where(kind == 1, 0.0, 1.0)),
@@ -208,16 +208,16 @@ def test_costs_are_paid_on_what_changes_hands() -> None:
 def test_several_series_share_the_capital_and_their_order_does_not_matter(cuts: float) -> None:
     bars = [made_bars(seed, 300, cuts=cuts).with_columns(series=pl.lit(f"x/{seed}")) for seed in (1, 2)]
     label = Direction(horizon=4)
-    apart = [trading_scores(each, label=label, timeframe="1m", cost_bps=5.0) for each in bars]
+    require_disjoint = [trading_scores(each, label=label, timeframe="1m", cost_bps=5.0) for each in bars]
     both = pl.concat(bars)
     together = trading_scores(both, label=label, timeframe="1m", cost_bps=5.0)
     assert together == trading_scores(
         both.sample(fraction=1, shuffle=True, seed=3), label=label, timeframe="1m", cost_bps=5.0
     )
     for name in ("gross_return", "net_return", "turnover"):
-        assert together[name] == pytest.approx((apart[0][name] + apart[1][name]) / 2)  # type: ignore[operator]
-    assert together["signals"] == apart[0]["signals"] + apart[1]["signals"]  # type: ignore[operator]
-    assert together["days"] == apart[0]["days"]
+        assert together[name] == pytest.approx((require_disjoint[0][name] + require_disjoint[1][name]) / 2)  # type: ignore[operator]
+    assert together["signals"] == require_disjoint[0]["signals"] + require_disjoint[1]["signals"]  # type: ignore[operator]
+    assert together["days"] == require_disjoint[0]["days"]
 
 
 @pytest.mark.parametrize(("days", "known"), [(59, False), (60, True)])
@@ -295,7 +295,7 @@ def test_scores_of_skewed_days_are_the_formulas_written_out() -> None:
     best = (
         1 / math.sqrt(79) * (0.42278434 * 1.06757052 + 0.57721566 * 1.62057689)
     )  # normal quantiles of 6/7, 1 - 1/(7e)
-    found = sharpe_scores(daily, days_a_year=252.0, versions_scored=7)
+    found = sharpe_scores(daily, days_per_year=252.0, versions_scored=7)
     year = math.sqrt(252)
     assert found == pytest.approx(
         {
@@ -315,7 +315,7 @@ def test_the_interval_covers_the_true_sharpe() -> None:
     for _ in range(runs):
         daily = random.gamma(2.0, 1.0, 250) / math.sqrt(2)
         daily = 0.01 * (daily - math.sqrt(2) + true)
-        found = sharpe_scores(daily, days_a_year=365.25, versions_scored=1)
+        found = sharpe_scores(daily, days_per_year=365.25, versions_scored=1)
         assert found["sharpe_low"] is not None
         assert found["sharpe_high"] is not None
         missed += not found["sharpe_low"] <= true * math.sqrt(365.25) <= found["sharpe_high"]

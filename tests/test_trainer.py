@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from job import ModelConfig, RayModelTrainer, TrainingData, setup_model_trainer
-from job.errors import ConfigError, DataError, StoreError, TrainingError
-from job.keys import Key
-from job.store import find_version
-from job.synth import write_world
+from job.core.errors import ConfigError, DataError, RegistryError, TrainingError
+from job.core.keys import Key
+from job.core.synth import write_world
+from job.registry.versions import find_version
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {"cv_folds": 2, "analyst_models": {"timeframes": ["15m", "1m"], "n_estimators": 10}}
@@ -66,9 +66,9 @@ def test_models_are_plain_estimators(trainer: RayModelTrainer) -> None:
 
 
 def test_an_ambiguous_or_absent_model_lists_what_there_is(trainer: RayModelTrainer) -> None:
-    with pytest.raises(StoreError, match=r"2 models .*synthetic/SYN00USDT, synthetic/SYN01USDT"):
+    with pytest.raises(RegistryError, match=r"2 models .*synthetic/SYN00USDT, synthetic/SYN01USDT"):
         trainer.load_model("analyst", "1m")
-    with pytest.raises(StoreError, match=r"no model .* analyst 4h .*there are: synthetic/SYN00USDT"):
+    with pytest.raises(RegistryError, match=r"no model .* analyst 4h .*there are: synthetic/SYN00USDT"):
         trainer.load_model("analyst", "4h")
 
 

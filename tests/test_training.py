@@ -13,7 +13,7 @@ import pytest
 from polars.testing import assert_frame_equal
 from sklearn.preprocessing import StandardScaler
 
-from job.errors import ConfigError, TrainingError
+from job.core.errors import ConfigError, TrainingError
 from job.learning import fitting
 from job.learning.estimators import ALGORITHMS
 from job.learning.metrics import fit_shrink, log_loss, shrink

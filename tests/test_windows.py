@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.windows import spread, window_sum
+from transforms.windows import rolling_std, window_sum
 
 values = st.floats(-1e6, 1e6).filter(lambda value: value == 0 or abs(value) > 1e-6)
 
@@ -37,7 +37,7 @@ def test_an_expression_and_a_series_give_the_same() -> None:
 
 def spread_of(column: list[float]) -> float:
     series, bars = pl.Series(column, dtype=pl.Float64), len(column)
-    return float(spread(window_sum(series, bars), window_sum(series * series, bars), bars)[-1])
+    return float(rolling_std(window_sum(series, bars), window_sum(series * series, bars), bars)[-1])
 
 
 @settings(max_examples=80, deadline=None)

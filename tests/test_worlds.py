@@ -116,8 +116,8 @@ def assert_most_is_found(days: int, kind: str, timeframe: str, symbols: int) -> 
     rows, model, rule = (sum(column) for column in zip(*found, strict=True))
     assert rule / rows > 0.53
     assert model / rows - 0.5 >= 0.8 * (rule / rows - 0.5)
-    spread = float(np.std([one[1] / one[0] for one in found], ddof=1)) / symbols**0.5
-    assert model / rows <= best_rate(0.65, 10) + 4 * spread
+    rolling_std = float(np.std([one[1] / one[0] for one in found], ddof=1)) / symbols**0.5
+    assert model / rows <= best_rate(0.65, 10) + 4 * rolling_std
 
 
 @pytest.mark.parametrize(("kind", "timeframe"), [("analyst", "1m"), ("analyst", "5m"), ("tactician", "1m")])

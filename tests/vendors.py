@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from job.config import DataSettings
-from job.sources import Found, Series, find_series, read_series
+from job.config.settings import DataSettings
+from job.sources.finding import find_series
+from job.sources.reading import read_series
+from job.sources.series import Found, Series
 from transforms.bars import duration_us
 
 START = datetime(2024, 12, 31, 20, 0, tzinfo=UTC)
@@ -126,8 +128,8 @@ def crypto_data_download_hours(folder: Path, bars: pl.DataFrame) -> None:
     date = rows["timestamp"].dt.strftime("%Y-%m-%d %I-%p")
     unix = pl.Series(["1.57E+09"] * rows.height)
     body = lines([unix, date, pl.Series(["BTCUSD"] * rows.height), *values(rows), rows["volume"] * 9])
-    banner = "Timestamps are UTC timezone,https://www.CryptoDataDownload.com"
-    text = [banner, "unix,date,symbol,open,high,low,close,volume_btc,volume", *body]
+    preamble = "Timestamps are UTC timezone,https://www.CryptoDataDownload.com"
+    text = [preamble, "unix,date,symbol,open,high,low,close,volume_btc,volume", *body]
     put(folder / "Coinbase_BTCUSD_1h.csv", "\r\n".join(text) + "\r\n")
 
 

@@ -1,4 +1,4 @@
-"""Made-up worlds put through the default models: what the tests of leaks and of skill look at."""
+"""Synthetic worlds put through the default models: what the tests of leaks and of skill look at."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -8,10 +8,11 @@ from typing import Any, Literal, TypeVar
 
 import polars as pl
 
-from job.config import Config, ModelSpec
-from job.keys import Key
+from job.config.settings import Config
+from job.core.keys import Key
+from job.core.synth import make_bars
+from job.learning.spec import ModelSpec
 from job.learning.training import Trained, train
-from job.synth import make_bars
 from tests.oracles_worlds import last_return_rule
 from transforms.bars import clean, duration_us, resample
 from transforms.samples import make_samples

@@ -208,7 +208,7 @@ def resample(
     min_coverage: float = 0.8,
     gaps: Gaps = "segment",
 ) -> Resampled:
-    """Make bars of `timeframe` from bars of `source`: windows closed and labelled on the left.
+    """Make bars of `timeframe` from bars of `source`: windows closed and labeled on the left.
 
     Windows start at whole multiples of the timeframe since 1970, plus `offset_us`. The last bar is left out as
     `unfinished` unless its last source bar is there. A bar with fewer than `min_coverage` of its source bars is left

@@ -11,7 +11,7 @@ from typing import Final
 import polars as pl
 
 from transforms.segments import positions
-from transforms.windows import spread, window_sum
+from transforms.windows import rolling_std, window_sum
 
 CHANGES: Final = (1, 2, 3, 5, 10)
 WINDOWS: Final = (5, 10, 20)
@@ -110,7 +110,7 @@ def _close_ma(bars: int) -> Feature:
 
 def _volatility(bars: int) -> Feature:
     """Standard deviation, ddof 1, of one-bar log returns."""
-    deviation = spread(pl.col(f"return_sum_{bars}"), pl.col(f"square_sum_{bars}"), bars)
+    deviation = rolling_std(pl.col(f"return_sum_{bars}"), pl.col(f"square_sum_{bars}"), bars)
     return _windowed(f"volatility_{bars}", ("close",), bars, deviation)
 
 

@@ -18,7 +18,7 @@ import polars as pl
 
 from transforms.bars import duration_us
 from transforms.segments import Ints, positions
-from transforms.windows import spread, window_sum
+from transforms.windows import rolling_std, window_sum
 
 Entry = Literal["close", "next_open"]
 Flat = Literal["drop", "down"]
@@ -66,19 +66,21 @@ class Label(ABC):
             barrier     Float64   distance of the triple barrier as a log return, else null
         """
         at = (pl.int_range(pl.len(), dtype=pl.Int64) + pl.col("steps")).clip(upper_bound=bars.height - 1)
-        obstacle = _first_note(
+        no_label_reason = _first_note(
             filled=pl.col("filled"),
             horizon=pl.col("stretch").ne_missing(pl.col("stretch").shift(-self.horizon)),
             jump=pl.col("segment") != pl.col("segment").gather(at),
         )
         close_time = pl.col("timestamp") + pl.duration(microseconds=duration_us(timeframe))
-        resolved = bars.hstack(self._resolve(bars)).with_columns(obstacle=obstacle, label_end=close_time.gather(at))
-        clear = pl.col("obstacle").is_null()
+        resolved = bars.hstack(self._resolve(bars)).with_columns(
+            no_label_reason=no_label_reason, label_end=close_time.gather(at)
+        )
+        clear = pl.col("no_label_reason").is_null()
         return resolved.select(
             *bars.columns,
             label=pl.when(clear).then("label"),
             label_end=pl.when(clear & pl.col("label").is_not_null()).then("label_end"),
-            label_note=pl.coalesce("obstacle", "note"),
+            label_note=pl.coalesce("no_label_reason", "note"),
             barrier="barrier",
         )
 
@@ -173,7 +175,7 @@ class TripleBarrier(Label):
         returns = bars.select((pl.col("close") / pl.col("close").shift(1)).log()).to_series()
         total, squares = window_sum(returns, self.window), window_sum(returns * returns, self.window)
         warm = pl.Series(positions(bars["segment"]) >= self.window)
-        barrier = self.k * spread(total, squares, self.window)
+        barrier = self.k * rolling_std(total, squares, self.window)
         return pl.select(pl.when(warm).then(barrier)).to_series()
 
 

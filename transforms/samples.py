@@ -51,7 +51,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Unlabelled:
+class UnlabeledSamples:
     """Result of `make_features`: `frame` has timestamp, available_at and a Float32 column a feature.
 
     `counts` are those of `Samples`; `no_label` is 0.
@@ -87,9 +87,9 @@ def make_samples(
         bars, source=source, timeframe=timeframe, offset_us=offset_us, min_coverage=min_coverage, gaps=gaps
     )
     segmented = segment(joined.bars, timeframe=timeframe, max_fill=max_fill, gaps=gaps)
-    labelled = label.apply(add_features(segmented, features), timeframe)
-    state = _state(labelled, features, warmup=warmup_bars(features), unlabelled=pl.col("label").is_null())
-    span = _from(labelled.with_columns(state=state), start)
+    labeled = label.apply(add_features(segmented, features), timeframe)
+    state = _state(labeled, features, warmup=warmup_bars(features), unlabeled=pl.col("label").is_null())
+    span = _from(labeled.with_columns(state=state), start)
     counts, label_stats = joined.counts | _counts(span), _label_stats(label, span, timeframe)
     columns = ("timestamp", "available_at", "label", "label_end", *features)
     if market:
@@ -112,7 +112,7 @@ def make_features(
     min_coverage: float,
     gaps: Gaps,
     start: datetime | None,
-) -> Unlabelled:
+) -> UnlabeledSamples:
     """Turn clean bars of `source` into the features of every bar of `timeframe` that can be predicted.
 
     These are the finished, valid bars past the long warm-up, so that where the bars begin makes no difference above
@@ -125,10 +125,10 @@ def make_features(
         bars, source=source, timeframe=timeframe, offset_us=offset_us, min_coverage=min_coverage, gaps=gaps
     )
     featured = add_features(segment(joined.bars, timeframe=timeframe, max_fill=max_fill, gaps=gaps), features)
-    state = _state(featured, features, warmup=warmup_bars(features, exact=True), unlabelled=pl.lit(value=False))
+    state = _state(featured, features, warmup=warmup_bars(features, exact=True), unlabeled=pl.lit(value=False))
     span = _from(featured.with_columns(state=state), start)
     frame = _used(span, timeframe, "timestamp", "available_at", *features)
-    return Unlabelled(frame, joined.counts | _counts(span))
+    return UnlabeledSamples(frame, joined.counts | _counts(span))
 
 
 def _from(judged: pl.DataFrame, start: datetime | None) -> pl.DataFrame:
@@ -147,7 +147,7 @@ def _closed(span: pl.DataFrame, timeframe: str) -> pl.DataFrame:
     return span.with_columns(available_at=pl.col("timestamp") + pl.duration(microseconds=duration_us(timeframe)))
 
 
-def _state(rows: pl.DataFrame, features: Sequence[str], *, warmup: int, unlabelled: pl.Expr) -> pl.Expr:
+def _state(rows: pl.DataFrame, features: Sequence[str], *, warmup: int, unlabeled: pl.Expr) -> pl.Expr:
     """What becomes of each row, one of `_STATES`."""
     cold = pl.Series(positions(rows["segment"]) < warmup)
     finite = pl.all_horizontal(pl.lit(value=True), *(pl.col(name).is_finite() for name in features))
@@ -159,7 +159,7 @@ def _state(rows: pl.DataFrame, features: Sequence[str], *, warmup: int, unlabell
         .then(state["warmup"])
         .when(~finite)
         .then(state["not_finite"])
-        .when(unlabelled)
+        .when(unlabeled)
         .then(state["no_label"])
         .otherwise(state["used"])
     )

@@ -24,7 +24,7 @@ def window_sum(values: Column, bars: int) -> Column:
     return total + values.shift(bars - 1) if bars % 2 else total
 
 
-def spread(total: Column, squares: Column, bars: int) -> Column:
+def rolling_std(total: Column, squares: Column, bars: int) -> Column:
     """Standard deviation, ddof 1, of `bars` values with this sum and this sum of squares.
 
     It is exactly zero where all values are equal.

@@ -5,7 +5,8 @@ from typing import Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from job.config.values import Scalar, did_you_mean
+from job.core.wording import did_you_mean
+from job.learning.spec import Scalar
 
 EXPECTED: Final = {
     "string_type": "expected text: quote it",
@@ -20,8 +21,8 @@ EXPECTED: Final = {
 SCALARS: Final = frozenset({"bool", "int", "float", "str"})
 """What the validator adds to the key of a value that may be any of them."""
 
-LONGEST_CLAUSE: Final = 500
-LONGEST_VALUE: Final = 80
+MAX_CLAUSE: Final = 500
+MAX_VALUE: Final = 80
 
 
 def mistakes(error: ValidationError, section: type[BaseModel]) -> list[str]:
@@ -39,13 +40,13 @@ def _clauses(error: ValidationError, section: type[BaseModel]) -> Iterator[str]:
             yield f"{'.'.join(path[:-1])}: expected a number, text, true, false or null"
         else:
             message = EXPECTED.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-            yield f"{key or 'config'}: {shortened(message, LONGEST_CLAUSE)}" + _got(problem["input"], message)
+            yield f"{key or 'config'}: {shortened(message, MAX_CLAUSE)}" + _got(problem["input"], message)
 
 
 def _got(value: object, message: str) -> str:
     if not isinstance(value, Scalar) or repr(value) in message:
         return ""
-    return f", got {shortened(repr(value), LONGEST_VALUE)}"
+    return f", got {shortened(repr(value), MAX_VALUE)}"
 
 
 def shortened(text: str, most: int) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from job.config.yaml_text import read_yaml
-from job.errors import ConfigError
+from job.core.errors import ConfigError
 
 
 def merge(settings: Mapping[str, Any], key: str, value: object) -> dict[str, Any]:

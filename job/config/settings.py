@@ -18,11 +18,12 @@ from pydantic import (
 
 from job.config.mistakes import mistakes
 from job.config.overrides import overlay, parse_override
-from job.config.values import Algorithm, CountOrShare, FeatureName, LabelSetting, Names, Scalar, Time, Timeframe
+from job.config.values import Algorithm, CountOrShare, FeatureName, Names, Time, Timeframe
 from job.config.yaml_text import read_yaml
-from job.errors import ConfigError
-from job.learning.engines import Engine, EngineSetting, resolve
-from job.paths import shown
+from job.core.errors import ConfigError
+from job.core.paths import redact_url
+from job.learning.forests.engines import EngineSetting, resolve
+from job.learning.spec import LabelSetting, ModelSpec, Scalar
 from transforms.bars import duration_us
 from transforms.features import DEFAULT_FEATURES
 from transforms.labels import Direction, Label, TripleBarrier
@@ -30,9 +31,9 @@ from transforms.labels import Direction, Label, TripleBarrier
 SECRET_WORDS: Final = ("key", "secret", "token", "pass", "auth", "credential", "cookie", "sas", "sig", "connection_str")
 MASK: Final = "***"
 
-LONGEST_LOOKBACK_DAYS: Final = 36_525.0
-LONGEST_TIMEFRAME: Final = "366d"
-MOST_BARS: Final = 10_000_000
+MAX_LOOKBACK_DAYS: Final = 36_525.0
+MAX_TIMEFRAME: Final = "366d"
+MAX_BARS: Final = 10_000_000
 """More than any series has: a number of bars beyond it is a slip, and would overflow."""
 
 
@@ -41,21 +42,21 @@ class _Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _a_number_is_no_truth(cls, value: object, info: ValidationInfo) -> object:
+    def _reject_bool(cls, value: object, info: ValidationInfo) -> object:
         annotation = cls.model_fields[info.field_name or ""].annotation
         if isinstance(value, bool) and {annotation, *get_args(annotation)} & {int, float}:
             raise ValueError("expected a number")
         return value
 
 
-def of_a_year_at_most(timeframe: str) -> str:
+def check_max_timeframe(timeframe: str) -> str:
     """Return `timeframe` as it is; raises ValueError for one that is longer, or none."""
-    if duration_us(timeframe) > duration_us(LONGEST_TIMEFRAME):
-        raise ValueError(f"timeframe {timeframe!r}: expected at most {LONGEST_TIMEFRAME}")
+    if duration_us(timeframe) > duration_us(MAX_TIMEFRAME):
+        raise ValueError(f"timeframe {timeframe!r}: expected at most {MAX_TIMEFRAME}")
     return timeframe
 
 
-BarTimeframe = Annotated[Timeframe, AfterValidator(of_a_year_at_most)]
+BarTimeframe = Annotated[Timeframe, AfterValidator(check_max_timeframe)]
 
 
 class RaySettings(_Section):
@@ -90,11 +91,11 @@ class DataSettings(_Section):
     timeframe: BarTimeframe | None = None
     start: Time | None = None
     end: Time | None = None
-    lookback_days: float | None = Field(default=None, gt=0, le=LONGEST_LOOKBACK_DAYS)
+    lookback_days: float | None = Field(default=None, gt=0, le=MAX_LOOKBACK_DAYS)
     columns: dict[str, str] = {}
     timezone: str = "UTC"
     bar_time: Literal["auto", "open", "close"] = "auto"
-    max_fill: int = Field(default=5, ge=0, le=MOST_BARS)
+    max_fill: int = Field(default=5, ge=0, le=MAX_BARS)
     min_coverage: float = Field(default=0.8, gt=0, le=1)
     max_rejected: float = Field(default=0.1, ge=0, le=1)
     gaps: Literal["segment", "ignore"] = "segment"
@@ -129,8 +130,8 @@ class ModelSettings(_Section):
     @classmethod
     def _within_a_series(cls, value: Label) -> Label:
         for name, bars in vars(value).items():
-            if isinstance(bars, int) and bars > MOST_BARS:
-                raise ValueError(f"label {value.kind}: {name} must be at most {MOST_BARS} bars, got {bars}")
+            if isinstance(bars, int) and bars > MAX_BARS:
+                raise ValueError(f"label {value.kind}: {name} must be at most {MAX_BARS} bars, got {bars}")
         return value
 
     @field_validator("features")
@@ -175,7 +176,7 @@ class TrainerSettings(_Section):
     group_by: Annotated[tuple[str, ...], Names] = GROUPINGS[0]
     test_size: float = Field(default=0.2, gt=0, lt=1)
     cv_folds: int = Field(default=5, ge=1, le=1_000)
-    embargo: int = Field(default=0, ge=0, le=MOST_BARS)
+    embargo: int = Field(default=0, ge=0, le=MAX_BARS)
     random_state: int = Field(default=42, ge=0, lt=2**32)
     engine: EngineSetting = "auto"
     max_samples: int = Field(default=2_000_000, ge=1)
@@ -213,7 +214,7 @@ class TrainerSettings(_Section):
 
 
 class StorageSettings(_Section):
-    """How artefacts are stored. `pkl` can run code when loaded, so loading it is opt-in.
+    """How artifacts are stored. `pkl` can run code when loaded, so loading it is opt-in.
 
     A run that has not renewed its lease for `lease_s` seconds is taken for dead; what it left half written is swept.
     """
@@ -228,24 +229,6 @@ class PromotionSettings(_Section):
 
     policy: Literal["better", "fresher"] = "better"
     alpha: float = Field(default=0.05, gt=0, lt=1)
-
-
-class ModelSpec(_Section):
-    """Everything that determines a model, given its bars."""
-
-    algorithm: str
-    n_estimators: int
-    max_depth: int | None
-    params: dict[str, Scalar]
-    engine: Engine
-    label: LabelSetting
-    features: tuple[str, ...]
-    test_size: float
-    cv_folds: int
-    embargo: int
-    random_state: int
-    calibrate: Literal["shrink", "none"]
-    refit: bool
 
 
 class Config(_Section):
@@ -283,7 +266,7 @@ class Config(_Section):
         for section in ("data", "storage"):
             dump[section]["options"] = mask(dump[section]["options"])
         if self.data.input is not None:
-            dump["data"]["input"] = shown(self.data.input)
+            dump["data"]["input"] = redact_url(self.data.input)
         return dump
 
 

@@ -1,29 +1,20 @@
 """What a setting may hold: names, times, timeframes, labels, as types that refuse everything else with a hint."""
 
-import difflib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BeforeValidator, InstanceOf, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator
 
 from job.config.yaml_text import read_yaml
+from job.core.wording import did_you_mean
 from job.learning.estimators import ALGORITHMS
 from transforms.bars import duration_us
 from transforms.features import FEATURES
-from transforms.labels import Label, parse_label
-
-Scalar = bool | int | float | str | None
 
 COUNT_OR_SHARE: Final = "expected a count such as 10, or a share such as 0.05 or 5%"
 YEARS: Final = (1900, 2200)
 """Bars outside of these years are taken for a slip, as arithmetic on times ends with year 1 and year 9999."""
-
-
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """Return `; did you mean 'x'?` for the nearest known name, or nothing."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _one_of(known: Sequence[str], what: str) -> BeforeValidator:
@@ -91,7 +82,6 @@ def _plausible(value: datetime) -> datetime:
 Timeframe = Annotated[str, BeforeValidator(_timeframe)]
 FeatureName = Annotated[str, _one_of(tuple(FEATURES), "feature")]
 Algorithm = Annotated[str, _one_of(tuple(ALGORITHMS), "algorithm")]
-LabelSetting = Annotated[InstanceOf[Label], BeforeValidator(parse_label), PlainSerializer(Label.definition)]
 Names = BeforeValidator(_names)
 CountOrShare = Annotated[int | float, BeforeValidator(_count_or_share)]
 Time = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_plausible)]

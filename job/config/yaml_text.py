@@ -5,7 +5,7 @@ from typing import Any, Final
 import yaml
 from yaml.constructor import ConstructorError
 
-MOST_VALUES: Final = 100_000
+MAX_VALUES: Final = 100_000
 """Values that a text may stand for, those behind an alias counted each time."""
 
 
@@ -24,15 +24,15 @@ def read_yaml(text: str) -> Any:
 
     Raises:
         ValueError: it is no YAML, names a type of Python, a key twice or a value that does not exist, is nested too
-            deeply, or its aliases stand for more than `MOST_VALUES` values. The message is one line.
+            deeply, or its aliases stand for more than `MAX_VALUES` values. The message is one line.
     """
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return None
-        if _count(node, {}) > MOST_VALUES:
-            raise ValueError(f"its aliases (*) stand for more than {MOST_VALUES:,} values, or for themselves")
+        if _count(node, {}) > MAX_VALUES:
+            raise ValueError(f"its aliases (*) stand for more than {MAX_VALUES:,} values, or for themselves")
         return loader.construct_document(node)
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split()).replace('in "<unicode string>",', "at")) from None
@@ -43,7 +43,7 @@ def read_yaml(text: str) -> Any:
 def _count(node: yaml.Node, counts: dict[int, int]) -> int:
     """Count the values that a node stands for; a node inside itself stands for too many."""
     if id(node) not in counts:
-        counts[id(node)] = MOST_VALUES + 1
+        counts[id(node)] = MAX_VALUES + 1
         counts[id(node)] = 1 + sum(_count(child, counts) for child in _children(node))
     return counts[id(node)]
 

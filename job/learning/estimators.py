@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import numpy as np
 
-from job.errors import ConfigError
-from job.learning.engines import Engine, are_large
+from job.core.errors import ConfigError
+from job.learning.forests.engines import Engine, are_large
 
 if TYPE_CHECKING:
     from sklearn.base import ClassifierMixin
@@ -61,7 +61,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """One entry of `ALGORITHMS`; `version` moves whenever the defaults do, so that models are trained anew.
+    """One entry of `ALGORITHMS`; `version` moves whenever the defaults do, so that models are trained again.
 
     `path` is `module:name` of the estimator's class, `fitters` those of what fits it in place by engines other than its
     own `fit`. `parallel` algorithms take `n_jobs`; `precision` is that of the features which they are fitted on: their
@@ -181,7 +181,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             "impurity",
             version=1,
             parallel=True,
-            fitters={"histogram": "job.learning.forest:grow", "onedal": "job.learning.onedal:fit"},
+            fitters={"histogram": "job.learning.forests.histogram:grow", "onedal": "job.learning.forests.onedal:fit"},
         ),
         Algorithm(
             "extra_trees", "sklearn.ensemble:ExtraTreesClassifier", _forest, "impurity", version=1, parallel=True

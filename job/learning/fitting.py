@@ -13,10 +13,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from job.config import ModelSpec
-from job.errors import TrainingError
+from job.core.errors import TrainingError
 from job.learning.estimators import ALGORITHMS, LOGISTIC_C, LOGISTIC_SOLVER, Window, build
 from job.learning.metrics import FloatArray, base_rate
+from job.learning.spec import ModelSpec
 from job.learning.splits import Fold, IntArray
 
 Matrix = npt.NDArray[np.float32]

@@ -8,14 +8,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-Excess = dict[str, list[float]]
+LogLossDelta = dict[str, list[float]]
 """Change of log-loss against the base by cluster of the clock: {cluster's number since the epoch: [rows, sum]}."""
 HOUR_US: Final = 3_600_000_000
 
 
-def excess_by_cluster(
+def log_loss_delta_by_cluster(
     times: npt.NDArray[np.int64], change: npt.NDArray[np.float64], *, horizon_bars: int, timeframe_us: int
-) -> Excess:
+) -> LogLossDelta:
     """Sum the rows' `change` of log-loss over clusters of the clock, an hour or five horizons long if that is more."""
     cluster_us = max(HOUR_US, 5 * horizon_bars * timeframe_us)
     cluster, position = np.unique(times // cluster_us, return_inverse=True)
@@ -23,9 +23,9 @@ def excess_by_cluster(
     return {str(c): [int(n), float(s)] for c, n, s in zip(cluster, rows, sums, strict=True)}
 
 
-def add_excess(totals: Excess, excess: Mapping[str, Sequence[float]]) -> None:
-    """Add the rows and sums of `excess` to those of `totals`, cluster by cluster."""
-    for cluster, (rows, change) in excess.items():
+def add_log_loss_delta(totals: LogLossDelta, log_loss_delta: Mapping[str, Sequence[float]]) -> None:
+    """Add the rows and sums of `log_loss_delta` to those of `totals`, cluster by cluster."""
+    for cluster, (rows, change) in log_loss_delta.items():
         before = totals.get(cluster, (0.0, 0.0))
         totals[cluster] = [before[0] + rows, before[1] + change]
 
@@ -39,16 +39,16 @@ class FleetSkill:
     clusters: int
 
 
-def fleet_z(excesses: Iterable[Mapping[str, Sequence[float]]]) -> FleetSkill:
-    """Test whether log-loss changes on average, from the `excess_by_cluster` of models of one label and timeframe.
+def fleet_z(log_loss_deltas: Iterable[Mapping[str, Sequence[float]]]) -> FleetSkill:
+    """Test whether log-loss changes on average, from the `log_loss_delta_by_cluster` of models of one label and timeframe.
 
     Symbols move together and labels overlap, so what all models did in one stretch of the clock counts as a single
     observation (cluster-robust standard error of the mean over rows). z is nan with fewer than two
     clusters, and where nothing varies, as when every model is shrunk to its base rate.
     """
-    totals: Excess = {}
-    for excess in excesses:
-        add_excess(totals, excess)
+    totals: LogLossDelta = {}
+    for log_loss_delta in log_loss_deltas:
+        add_log_loss_delta(totals, log_loss_delta)
     if not totals:
         return FleetSkill(math.nan, math.nan, 0)
     rows, sums = np.array(list(totals.values())).T

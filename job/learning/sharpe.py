@@ -21,13 +21,13 @@ NAMES: Final = ("sharpe", "sharpe_low", "sharpe_high", "probabilistic_sharpe", "
 
 
 def sharpe_scores(
-    daily: npt.NDArray[np.float64], *, days_a_year: float, versions_scored: int
+    daily: npt.NDArray[np.float64], *, days_per_year: float, versions_scored: int
 ) -> dict[str, float | None]:
     """Return the annualised Sharpe ratio of daily returns with its 95% interval, and the odds that it is no luck.
 
     `probabilistic_sharpe` is the probability that the true one is above 0; `deflated_sharpe`, that it is above the
     best that so many versions without skill would show. All are None for fewer than 60 days, or returns that never
-    vary. Annualised by sqrt(`days_a_year`), which holds for returns that follow each other independently (Lo 2002).
+    vary. Annualised by sqrt(`days_per_year`), which holds for returns that follow each other independently (Lo 2002).
     """
     days = len(daily)
     if days < MIN_DAYS or not np.ptp(daily):
@@ -40,7 +40,7 @@ def sharpe_scores(
     }
     half_width = float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2)) * sharpe_error(sharpe, **shape)
     best = expected_best_sharpe(versions_scored, variance=1 / (days - 1))
-    year = math.sqrt(days_a_year)
+    year = math.sqrt(days_per_year)
     return {
         "sharpe": sharpe * year,
         "sharpe_low": (sharpe - half_width) * year,

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from job.errors import TrainingError
+from job.core.errors import TrainingError
 
 IntArray = npt.NDArray[np.int64]
 

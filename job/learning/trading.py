@@ -108,7 +108,7 @@ def trading_scores(
         "gross_return": float(ledger.gross.sum() / series / years),
         "net_return": float(net.sum() / years),
         "max_drawdown": max_drawdown(net),
-        **sharpe_scores(daily, days_a_year=len(day) / years, versions_scored=versions_scored),
+        **sharpe_scores(daily, days_per_year=len(day) / years, versions_scored=versions_scored),
     }
 
 

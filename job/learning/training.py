@@ -12,9 +12,8 @@ from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from job.config import ModelSpec
-from job.environment import ENGINE_LIBRARIES
-from job.keys import Key
+from job.core.environment import ENGINE_LIBRARIES
+from job.core.keys import Key
 from job.learning.estimators import ALGORITHMS
 from job.learning.fitting import (
     Evaluated,
@@ -28,7 +27,7 @@ from job.learning.fitting import (
     take,
     time_of,
 )
-from job.learning.fleet import excess_by_cluster
+from job.learning.fleet import log_loss_delta_by_cluster
 from job.learning.importances import importances
 from job.learning.metrics import (
     SCORES,
@@ -42,6 +41,7 @@ from job.learning.metrics import (
     shrink,
     skill,
 )
+from job.learning.spec import ModelSpec
 from job.learning.splits import Fold, walk_forward
 from transforms.bars import duration_us
 from transforms.samples import MARKET
@@ -116,7 +116,7 @@ def train(
         embargo_us=spec.embargo * duration_us(key.timeframe),
         holdout_from=holdout_from,
     )
-    openmp = threads_a_fit(n_jobs) if samples.height >= OPENMP_ROWS else 1
+    openmp = threads_per_fit(n_jobs) if samples.height >= OPENMP_ROWS else 1
     with threadpool_limits(limits={"blas": 1, "openmp": openmp}):
         *folds, holdout = evaluate_all(rows, [*splits.folds, splits.holdout], spec, n_jobs=n_jobs)
         shrinkage = fit_shrinkage(folds) if spec.calibrate == "shrink" else Shrinkage()
@@ -150,13 +150,13 @@ def evaluate_all(rows: Rows, folds: Sequence[Fold], spec: ModelSpec, *, n_jobs: 
     longest_first = sorted(range(len(folds)), key=lambda index: -len(folds[index].train))
     with ThreadPoolExecutor(min(n_jobs, FITS_AT_ONCE)) as pool:
         running = {
-            index: pool.submit(evaluate, rows, folds[index], spec, n_jobs=threads_a_fit(n_jobs))
+            index: pool.submit(evaluate, rows, folds[index], spec, n_jobs=threads_per_fit(n_jobs))
             for index in longest_first
         }
     return [running[index].result() for index in range(len(folds))]
 
 
-def threads_a_fit(n_jobs: int) -> int:
+def threads_per_fit(n_jobs: int) -> int:
     """Return how many of a task's threads each of its fits may use."""
     return max(1, n_jobs // FITS_AT_ONCE)
 
@@ -230,7 +230,7 @@ def describe(
             "values": dict(zip(spec.features, importance_values(rows, holdout, spec, key), strict=True)),
         },
         "refit": spec.refit,
-        "excess_log_loss": excess_by_cluster(
+        "excess_log_loss": log_loss_delta_by_cluster(
             rows.available_at[holdout.fold.test],
             change,
             horizon_bars=spec.label.horizon,

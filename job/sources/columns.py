@@ -7,14 +7,14 @@ from typing import Final
 
 import polars as pl
 
-from job.errors import DataError
+from job.core.errors import DataError
 
 PRICES: Final = ("open", "high", "low", "close")
 REQUIRED: Final = ("timestamp", *PRICES)
 BAR: Final = (*REQUIRED, "volume")
 KEYS: Final = ("symbol", "exchange", "timeframe")
 
-WORDINGS: Final[Mapping[str, tuple[str, ...]]] = {
+COLUMN_ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "timestamp": (
         *("timestamp", "open_time", "opentime", "time_open", "window_start", "candle_begin_time", "time_period_start"),
         *("start_time", "unix_timestamp", "unix", "unixtime", "unix_time", "datetime", "date_time", "timestamp_ms"),
@@ -88,7 +88,7 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str], where: str) -> In
     split = _day_and_clock(names)
     if "timestamp" not in found and split and not {"timestamp", "datetime", "open_time"} & set(names):
         found["timestamp"] = split
-    for ours, wordings in WORDINGS.items():
+    for ours, wordings in COLUMN_ALIASES.items():
         index = _worded(names, wordings, where) if ours not in found else None
         if index is not None:
             found[ours] = (index,)
@@ -102,8 +102,8 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str], where: str) -> In
 
 
 def _listed(header: Sequence[str]) -> str:
-    shown = ", ".join(printable(name[:LONGEST_QUOTE]) for name in header[:15]) or "no columns"
-    return f"{shown} and {len(header) - 15} more" if len(header) > 15 else shown
+    redact_url = ", ".join(printable(name[:LONGEST_QUOTE]) for name in header[:15]) or "no columns"
+    return f"{redact_url} and {len(header) - 15} more" if len(header) > 15 else redact_url
 
 
 def _mapped(header: Sequence[str], ours: str, theirs: str, where: str) -> int:
@@ -166,7 +166,7 @@ def _remedy(text: str) -> str:
     return "correct the row, or download the file again"
 
 
-def unlike_bars(bars: pl.DataFrame) -> str | None:
+def check_ohlc_order(bars: pl.DataFrame) -> str | None:
     """Say why unnamed columns cannot be time, open, high, low, close[, volume] in this order; None if they can.
 
     The high must be the highest and the low the lowest of a row, open must follow the close before it at least as

@@ -6,30 +6,30 @@ from dataclasses import replace
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from job.config import DataSettings
-from job.config.values import did_you_mean
-from job.errors import ConfigError, DataError
-from job.keys import encode
-from job.paths import shown
+from job.config.settings import DataSettings
+from job.core.errors import ConfigError, DataError
+from job.core.keys import encode
+from job.core.paths import redact_url
+from job.core.wording import did_you_mean
 from job.sources.columns import BAR, KEYS, quoted
 from job.sources.formats import FORMATS
 from job.sources.names import stem_of
 from job.sources.parts import UNKNOWN, Part, Parts, Unreadable, parts_of
 from job.sources.series import Found, Series
-from job.sources.storage import list_files
 from job.sources.symbols import symbol_named, unknown_symbol
-from job.sources.tables import place
+from job.sources.tables import display_path
+from job.storage.listing import list_files
 from transforms.bars import duration_us
 
 LONGEST_NAME: Final = 255
 """Bytes that any file system takes for the name of a folder."""
 
 
-def find_series(settings: DataSettings, *, store: str | None = None) -> Found:
+def find_series(settings: DataSettings, *, registry: str | None = None) -> Found:
     """Find all series below `data.input`: a file, a folder, a glob, on any storage.
 
     Where the files state their exchange, `data.exchange` chooses among these; elsewhere it names them. What lies in the
-    model store, if that is a folder below the input, is no bars.
+    model registry, if that is a folder below the input, is no bars.
 
     Raises:
         ConfigError: a setting of the data is unknown.
@@ -39,12 +39,16 @@ def find_series(settings: DataSettings, *, store: str | None = None) -> Found:
     if settings.input is None:
         raise ConfigError("data.input is not set: give a file, a folder or a URL with bars, such as --input bars/")
     listed = list_files(settings.input, settings.options)
-    inside = store is not None and f"{shown(store)}/".startswith(shown(settings.input).rstrip("/") + "/")
-    parts = parts_of([file for file in listed if not inside or not shown(file.url).startswith(f"{store}/")], settings)
+    inside = registry is not None and f"{redact_url(registry)}/".startswith(
+        redact_url(settings.input).rstrip("/") + "/"
+    )
+    parts = parts_of(
+        [file for file in listed if not inside or not redact_url(file.url).startswith(f"{registry}/")], settings
+    )
     found = _grouped(_asked(_on_exchange(parts, settings), settings), settings)
     if not found.series and not found.problems:
         formats = f"known formats: {', '.join(FORMATS)}"
-        raise DataError("; ".join([f"{shown(settings.input)}: no bars found", *found.notes, formats]))
+        raise DataError("; ".join([f"{redact_url(settings.input)}: no bars found", *found.notes, formats]))
     return found
 
 
@@ -68,14 +72,16 @@ def _grouped(parts: Parts, settings: DataSettings) -> Found:
 
 
 def _check_names(part: Part) -> None:
-    """Refuse an exchange or a symbol after which no folder of a store can be called."""
+    """Refuse an exchange or a symbol after which no folder of a registry can be called."""
     for what, name in (("exchange", part.exchange), ("symbol", part.symbol)):
         if not name:
-            raise DataError(f"{place(part.file)}: its {what} has no name; name the file or its folder after it")
+            raise DataError(f"{display_path(part.file)}: its {what} has no name; name the file or its folder after it")
         if not name.isascii() and name != name.encode(errors="ignore").decode():
-            raise DataError(f"{place(part.file)}: its {what} {quoted(name)} is not UTF-8; rename it")
+            raise DataError(f"{display_path(part.file)}: its {what} {quoted(name)} is not UTF-8; rename it")
         if len(encode(name)) > LONGEST_NAME:
-            raise DataError(f"{place(part.file)}: its {what} {quoted(name)} is too long to name a folder; shorten it")
+            raise DataError(
+                f"{display_path(part.file)}: its {what} {quoted(name)} is too long to name a folder; shorten it"
+            )
 
 
 def check(settings: DataSettings) -> None:

@@ -6,8 +6,8 @@ from typing import Final
 
 import polars as pl
 
-from job.config import DataSettings
-from job.paths import shown
+from job.config.settings import DataSettings
+from job.core.paths import redact_url
 from job.sources import tables, texts
 from job.sources.series import Series, SourceFile
 from job.sources.tables import Look, Raw
@@ -84,5 +84,5 @@ def format_of(path: str, forced: str = "auto") -> str | None:
 
 def rows_by_size(file: SourceFile) -> int:
     """Estimate the rows of a file from its size."""
-    packed = file.member is None and shown(file.url).lower().endswith(PACKED)
+    packed = file.member is None and redact_url(file.url).lower().endswith(PACKED)
     return int(file.size / (FORMATS[file.format].bytes_per_row * (PACKING if packed else 1)))

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from job.errors import DataError
+from job.core.errors import DataError
 from job.sources.columns import BAR, REQUIRED, Indices, normal, numbered, resolve
-from job.sources.sheets import Sheet
+from job.sources.sheets import DelimitedText
 
 Edge = Literal["open", "close"]
 """Which end of a bar its time marks."""
@@ -25,16 +25,16 @@ class Layout:
     """
 
     name: str
-    claims: Callable[[Sheet], bool]
-    columns: Callable[[Sheet, Mapping[str, str], str], Indices]
-    edge: Callable[[Sheet], Edge]
+    claims: Callable[[DelimitedText], bool]
+    columns: Callable[[DelimitedText, Mapping[str, str], str], Indices]
+    edge: Callable[[DelimitedText], Edge]
 
 
-def _opens(_: Sheet) -> Edge:
+def _opens(_: DelimitedText) -> Edge:
     return "open"
 
 
-def _in_order(sheet: Sheet, mapping: Mapping[str, str], where: str) -> Indices:
+def _in_order(sheet: DelimitedText, mapping: Mapping[str, str], where: str) -> Indices:
     """Time, open, high, low, close, volume: the first six columns."""
     if sheet.header:
         return resolve(sheet.header, mapping, where)
@@ -43,7 +43,7 @@ def _in_order(sheet: Sheet, mapping: Mapping[str, str], where: str) -> Indices:
     return {name: (index,) for index, name in enumerate(BAR)} | numbered(mapping, sheet.width, where)
 
 
-def _is_klines(sheet: Sheet) -> bool:
+def _is_klines(sheet: DelimitedText) -> bool:
     """Twelve columns, the seventh of them the close time: in the unit of the open time, and later."""
     if sheet.width != 12:
         return False
@@ -53,14 +53,14 @@ def _is_klines(sheet: Sheet) -> bool:
     return row[0].isdigit() and row[6].isdigit() and len(row[0]) == len(row[6]) and int(row[6]) > int(row[0])
 
 
-def _is_crypto_data_download(sheet: Sheet) -> bool:
-    if "cryptodatadownload" in sheet.banner.lower():
+def _is_crypto_data_download(sheet: DelimitedText) -> bool:
+    if "cryptodatadownload" in sheet.preamble.lower():
         return sheet.header is not None
     names = [normal(name) for name in sheet.header or ()]
     return {"unix", "date", "symbol"} <= set(names) and any(name.startswith("volume_") for name in names)
 
 
-def _crypto_data_download(sheet: Sheet, mapping: Mapping[str, str], where: str) -> Indices:
+def _crypto_data_download(sheet: DelimitedText, mapping: Mapping[str, str], where: str) -> Indices:
     """Read the date, since seconds may be rounded (`1.58E+12`), and the first of two volumes, in units of the base."""
     found = _in_order(sheet, mapping, where)
     names = [normal(name) for name in sheet.header or ()]
@@ -72,23 +72,23 @@ def _crypto_data_download(sheet: Sheet, mapping: Mapping[str, str], where: str) 
     return found
 
 
-def _is_kraken(sheet: Sheet) -> bool:
+def _is_kraken(sheet: DelimitedText) -> bool:
     """Seconds, open, high, low, close, volume, trades."""
     row = sheet.sample[0]
     return sheet.header is None and sheet.width == 7 and bool(re.fullmatch(r"\d{9,10}", row[0])) and row[6].isdigit()
 
 
-def _is_ninja_trader(sheet: Sheet) -> bool:
+def _is_ninja_trader(sheet: DelimitedText) -> bool:
     unnamed = sheet.header is None and sheet.separator == ";" and sheet.width == len(BAR)
     return unnamed and bool(_NINJA.fullmatch(sheet.sample[0][0]))
 
 
-def _ninja_trader_edge(sheet: Sheet) -> Edge:
+def _ninja_trader_edge(sheet: DelimitedText) -> Edge:
     """Intraday bars carry the time of their end, daily ones the day itself."""
     return "close" if " " in sheet.sample[0][0] else "open"
 
 
-def _usual(sheet: Sheet, mapping: Mapping[str, str], where: str) -> Indices:
+def _usual(sheet: DelimitedText, mapping: Mapping[str, str], where: str) -> Indices:
     """By the header; without one, five or six columns in the usual order, day and clock together or apart."""
     if sheet.header:
         return resolve(sheet.header, mapping, where)
@@ -119,6 +119,6 @@ LAYOUTS: Final[Mapping[str, Layout]] = {
 """In the order in which they are tried; the last takes what no vendor's claims."""
 
 
-def layout_of(sheet: Sheet) -> Layout:
+def layout_of(sheet: DelimitedText) -> Layout:
     """First layout that claims the sheet."""
     return next(layout for layout in LAYOUTS.values() if layout.claims(sheet))

@@ -7,15 +7,15 @@ from typing import Final
 
 import polars as pl
 
-from job.config import DataSettings
-from job.errors import DataError
-from job.sources.columns import KEYS, LONGEST_QUOTE, WORDINGS, normal, printable, quoted
+from job.config.settings import DataSettings
+from job.core.errors import DataError
+from job.sources.columns import COLUMN_ALIASES, KEYS, LONGEST_QUOTE, normal, printable, quoted
 from job.sources.formats import FORMATS, PACKED, format_of
 from job.sources.names import Name, kraken_name, name_of, timeframe_of
 from job.sources.series import SourceFile
-from job.sources.storage import Listed, members, patiently
-from job.sources.symbols import squash
-from job.sources.tables import FEW_BYTES, MOST_UNPACKED, Look, bomb, intelligible, place
+from job.sources.symbols import normalize_symbol
+from job.sources.tables import FEW_BYTES, MOST_UNPACKED, Look, as_data_errors, bomb, display_path
+from job.storage.listing import Listed, members, with_retries
 
 LOOKS_AT_ONCE: Final = 16
 """Files looked into at the same time: each look is one short request."""
@@ -102,13 +102,17 @@ def _unreadable(name: Name, error: DataError, settings: DataSettings) -> Unreada
 
 def _members(file: SourceFile, path: str, settings: DataSettings) -> list[tuple[SourceFile, str]]:
     """Files in an archive with their paths; the only file of an archive is called as the archive is."""
-    inner = patiently(file.url, settings.options, lambda: members(file.url, settings.options))
+    inner = with_retries(file.url, settings.options, lambda: members(file.url, settings.options))
     if file.size and sum(size for _, size in inner) > FEW_BYTES + MOST_UNPACKED * file.size:
         raise bomb(file)
     if len({name for name, _ in inner}) < len(inner):
-        raise DataError(f"{place(file)}: several files in the archive have one name; unpack it, and name them apart")
+        raise DataError(
+            f"{display_path(file)}: several files in the archive have one name; unpack it, and name them apart"
+        )
     if packed := [name for name, _ in inner if name.lower().endswith(PACKED)]:
-        raise DataError(f"{place(file)}: {quoted(packed[0])} in the archive is packed itself; unpack the archive")
+        raise DataError(
+            f"{display_path(file)}: {quoted(packed[0])} in the archive is packed itself; unpack the archive"
+        )
     if len(inner) == 1:
         fmt = format_of(inner[0][0], settings.format) or file.format
         return [(replace(file, member=inner[0][0], size=inner[0][1], format=fmt), path)]
@@ -124,8 +128,8 @@ def _looked(file: SourceFile, path: str, settings: DataSettings) -> list[Part | 
     """Parts by what stands in the file: one a symbol where a column names symbols, else the one that its name says."""
     name = name_of(path)
     try:
-        with intelligible(file):
-            look = patiently(file.url, settings.options, lambda: FORMATS[file.format].look(file, settings))
+        with as_data_errors(file):
+            look = with_retries(file.url, settings.options, lambda: FORMATS[file.format].look(file, settings))
             if look.format == "kraken":
                 name = kraken_name(path) or name
             file = replace(file, format=look.format)
@@ -145,7 +149,7 @@ def _named(file: SourceFile, name: Name, settings: DataSettings) -> Part:
 def _key_columns(look: Look, settings: DataSettings) -> dict[str, str]:
     """Names in the file of the columns that tell series apart."""
     by_wording = {normal(name): name for name in reversed(look.names)}
-    found = {key: next((by_wording[word] for word in WORDINGS[key] if word in by_wording), None) for key in KEYS}
+    found = {key: next((by_wording[word] for word in COLUMN_ALIASES[key] if word in by_wording), None) for key in KEYS}
     mapped = {key: settings.columns[key] for key in KEYS if settings.columns.get(key) in look.names}
     return {key: column for key, column in found.items() if column is not None} | mapped
 
@@ -153,21 +157,25 @@ def _key_columns(look: Look, settings: DataSettings) -> dict[str, str]:
 def _says(look: Look, column: str, name: Name) -> bool:
     """Whether the file's name and the symbol in its first row agree, so that the rest need not be read to know it."""
     first = dict(zip(look.names, look.first, strict=False)).get(column)
-    return bool(first) and squash(str(first)) == squash(name.symbol)
+    return bool(first) and normalize_symbol(str(first)) == normalize_symbol(name.symbol)
 
 
 def _by_columns(file: SourceFile, name: Name, columns: dict[str, str], settings: DataSettings) -> Iterator[Part]:
     """Yield one part for each exchange, symbol and timeframe that the columns hold."""
     wanted, fmt = list(columns.values()), FORMATS[file.format]
-    values = patiently(file.url, settings.options, lambda: fmt.values(file, wanted, settings))
+    values = with_retries(file.url, settings.options, lambda: fmt.values(file, wanted, settings))
     text = values.select(pl.col(column).cast(pl.String).str.strip_chars().alias(key) for key, column in columns.items())
     for key, column in columns.items():
         if absent := int((text[key].fill_null("") == "").sum()):
-            raise DataError(f"{place(file)}: {absent} rows have no {column!r}; complete them, or leave the column out")
+            raise DataError(
+                f"{display_path(file)}: {absent} rows have no {column!r}; complete them, or leave the column out"
+            )
     timeframes = {value: timeframe_of(value) for value in text["timeframe"].unique()} if "timeframe" in text else {}
     if len(timeframes) > 1 and None in timeframes.values():
         names = ", ".join(printable(name[:LONGEST_QUOTE]) for name in sorted(timeframes)[:4])
-        raise DataError(f"{place(file)}: not every {columns['timeframe']!r} is a timeframe ({names}); split the file")
+        raise DataError(
+            f"{display_path(file)}: not every {columns['timeframe']!r} is a timeframe ({names}); split the file"
+        )
     part = _named(file, name, settings)
     for row in text.group_by(list(columns)).len().sort(list(columns)).iter_rows(named=True):
         yield replace(

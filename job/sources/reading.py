@@ -5,13 +5,13 @@ from typing import Final
 
 import polars as pl
 
-from job.config import DataSettings
-from job.errors import DataError
+from job.config.settings import DataSettings
+from job.core.errors import DataError
 from job.sources.formats import FORMATS, rows_by_size
 from job.sources.layouts import Edge
 from job.sources.series import Series, SourceFile
-from job.sources.storage import list_files, patiently
-from job.sources.tables import Raw, intelligible, place
+from job.sources.tables import Raw, as_data_errors, display_path
+from job.storage.listing import list_files, with_retries
 from transforms.bars import duration_us, infer_timeframe
 
 AT_ONCE: Final = 4
@@ -41,14 +41,14 @@ def read_series(series: Series, settings: DataSettings) -> pl.DataFrame:
     edges = [raw.edge if settings.bar_time == "auto" else settings.bar_time for raw in raws]
     bars = pl.concat([raw.bars for raw in raws])
     if bars.is_empty():
-        raise DataError(f"{place(series.files[0])}: no rows of {series.symbol}; check that the file is whole")
+        raise DataError(f"{display_path(series.files[0])}: no rows of {series.symbol}; check that the file is whole")
     _check_timeframe(bars["timestamp"], series, settings)
     return _at_open(bars, edges, [raw.bars.height for raw in raws], series, settings) if "close" in edges else bars
 
 
 def _read(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
-    with intelligible(file):
-        return patiently(file.url, settings.options, lambda: FORMATS[file.format].read(file, series, settings))
+    with as_data_errors(file):
+        return with_retries(file.url, settings.options, lambda: FORMATS[file.format].read(file, series, settings))
 
 
 def _check_timeframe(times: pl.Series, series: Series, settings: DataSettings) -> None:
@@ -61,7 +61,7 @@ def _check_timeframe(times: pl.Series, series: Series, settings: DataSettings) -
         return
     says = "data.timeframe says" if settings.timeframe else "name or column says"
     raise DataError(
-        f"{place(series.files[0])}: {says} {named}, but no two rows are that far apart, most are "
+        f"{display_path(series.files[0])}: {says} {named}, but no two rows are that far apart, most are "
         f"{_step(distinct)}; correct the {'setting' if settings.timeframe else 'name'}"
     )
 
@@ -78,7 +78,7 @@ def _same_columns(series: Series, raws: list[Raw]) -> None:
     if any(with_volume) and not all(with_volume):
         file, other = series.files[with_volume.index(False)], series.files[with_volume.index(True)]
         raise DataError(
-            f"{place(file)}: no column for volume, which {place(other)} has; set data.columns to {{volume: NAME}}"
+            f"{display_path(file)}: no column for volume, which {display_path(other)} has; set data.columns to {{volume: NAME}}"
         )
 
 
@@ -102,13 +102,13 @@ def _inferred(bars: pl.DataFrame, series: Series) -> str:
         return infer_timeframe(bars["timestamp"].drop_nulls().unique().sort())
     except ValueError:
         raise DataError(
-            f"{place(series.files[0])}: times mark the end of bars, and the rows do not tell how long these are; "
+            f"{display_path(series.files[0])}: times mark the end of bars, and the rows do not tell how long these are; "
             "set data.timeframe, such as 1m"
         ) from None
 
 
 def as_listed(series: Series, settings: DataSettings) -> bool:
-    """Tell whether the files of a series are still those that were listed: none is gone, changed or replaced."""
+    """Return whether the files of a series are still those that were listed: none is gone, changed or replaced."""
     stamps = {file.url: file.stamp for file in series.files}
 
     def same(url: str) -> bool:

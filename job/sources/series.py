@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from job.errors import DataError
+from job.core.errors import DataError
 
 
 @dataclass(frozen=True)

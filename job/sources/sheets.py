@@ -11,7 +11,7 @@ from typing import Final
 
 import polars as pl
 
-from job.errors import DataError
+from job.core.errors import DataError
 
 SEPARATORS: Final = (";", "\t", "|", ",")
 """A comma comes last: it may be the decimal mark of a file that one of the others separates."""
@@ -25,10 +25,10 @@ _BLANK_LINES: Final = re.compile(rb"\n[ \r]*(?=\n)")
 
 
 @dataclass(frozen=True)
-class Sheet:
+class DelimitedText:
     """A delimited text, decoded to UTF-8 without blank lines.
 
-    `skip` lines come before the first row of data, the header among them. `sample` holds the first rows, `banner` the
+    `skip` lines come before the first row of data, the header among them. `sample` holds the first rows, `preamble` the
     lines before the header.
     """
 
@@ -37,11 +37,11 @@ class Sheet:
     skip: int
     header: tuple[str, ...] | None
     sample: tuple[tuple[str, ...], ...]
-    banner: str
+    preamble: str
     width: int
 
 
-def sheet_of(raw: bytes, where: str) -> Sheet:
+def read_delimited(raw: bytes, where: str) -> DelimitedText:
     """Tell the layout of a text from its first lines; `raw` may be only the beginning of a file.
 
     Raises:
@@ -51,12 +51,12 @@ def sheet_of(raw: bytes, where: str) -> Sheet:
     lines = _first_lines(data)
     separator, width = _separator(lines, where)
     rows = [tuple(field.strip() for field in row) for row in csv.reader(lines, delimiter=separator)]
-    banner = next(index for index, row in enumerate(rows) if len(row) == width)
-    header = rows[banner] if _is_header(rows[banner]) else None
-    skip = banner + (header is not None)
+    preamble = next(index for index, row in enumerate(rows) if len(row) == width)
+    header = rows[preamble] if _is_header(rows[preamble]) else None
+    skip = preamble + (header is not None)
     if skip >= len(rows):
         raise DataError(f"{where}: there is a header and no row of data; download it again")
-    return Sheet(data, separator, skip, header, tuple(rows[skip:]), "\n".join(lines[:banner]), width)
+    return DelimitedText(data, separator, skip, header, tuple(rows[skip:]), "\n".join(lines[:preamble]), width)
 
 
 def plain_text(raw: bytes, where: str) -> bytes:
@@ -108,7 +108,7 @@ def _is_header(row: Sequence[str]) -> bool:
     return not any(re.fullmatch(r"[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?", field) for field in row[1:])
 
 
-def text_columns(sheet: Sheet, indices: Sequence[int], where: str) -> pl.DataFrame:
+def text_columns(sheet: DelimitedText, indices: Sequence[int], where: str) -> pl.DataFrame:
     """Columns at `indices` of all rows, as String, named `0`, `1`, … by position; a short row ends in nulls.
 
     Raises:
@@ -133,7 +133,7 @@ def text_columns(sheet: Sheet, indices: Sequence[int], where: str) -> pl.DataFra
     return frame.rename(dict(zip(frame.columns, map(str, wanted), strict=True)))
 
 
-def _ragged(sheet: Sheet, where: str) -> str | None:
+def _ragged(sheet: DelimitedText, where: str) -> str | None:
     """Message for the first row with too many fields."""
     lines = sheet.data.decode("utf-8", errors="replace").splitlines()[sheet.skip :]
     for number, row in enumerate(csv.reader(lines, delimiter=sheet.separator), start=1):

@@ -10,16 +10,16 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from job.config import DataSettings
-from job.errors import DataError
-from job.paths import shown
-from job.sources.columns import BAR, KEYS, Indices, numbered, numbers, printable, quoted, resolve, unlike_bars
+from job.config.settings import DataSettings
+from job.core.errors import DataError
+from job.core.paths import redact_url
+from job.sources.columns import BAR, KEYS, Indices, check_ohlc_order, numbered, numbers, printable, quoted, resolve
 from job.sources.layouts import Edge
 from job.sources.names import timeframe_of
 from job.sources.series import Series, SourceFile
 from job.sources.sheets import plain_text
-from job.sources.storage import content, opened
 from job.sources.times import utc
+from job.storage.listing import content, opened
 
 
 @dataclass(frozen=True)
@@ -50,18 +50,18 @@ FEW_BYTES: Final = 1 << 24
 """Unpacked size that no file is refused for."""
 
 
-def place(file: SourceFile) -> str:
+def display_path(file: SourceFile) -> str:
     """Name of a file in messages."""
-    return printable(f"{shown(file.url)}/{file.member}" if file.member else shown(file.url))
+    return printable(f"{redact_url(file.url)}/{file.member}" if file.member else redact_url(file.url))
 
 
-def whole(file: SourceFile, settings: DataSettings) -> bytes:
+def read_all(file: SourceFile, settings: DataSettings) -> bytes:
     """Decompressed bytes of a text file.
 
     Raises:
         DataError: as `content`, or it unpacks to so much that it cannot hold bars.
     """
-    packed = file.size > 0 and file.member is None and shown(file.url).lower().endswith((".gz", ".zip"))
+    packed = file.size > 0 and file.member is None and redact_url(file.url).lower().endswith((".gz", ".zip"))
     most = FEW_BYTES + MOST_UNPACKED * file.size if packed else -1
     data = content(file.url, file.member, settings.options, limit=most)
     if len(data) == most:
@@ -72,19 +72,19 @@ def whole(file: SourceFile, settings: DataSettings) -> bytes:
 def bomb(file: SourceFile) -> DataError:
     """Error for an archive that unpacks to too much."""
     return DataError(
-        f"{place(file)}: unpacks to more than {MOST_UNPACKED} times its size, as bars do not; "
+        f"{display_path(file)}: unpacks to more than {MOST_UNPACKED} times its size, as bars do not; "
         "download it again, or unpack it first if it is right"
     )
 
 
 @contextmanager
-def intelligible(file: SourceFile) -> Iterator[None]:
+def as_data_errors(file: SourceFile) -> Iterator[None]:
     """Turn what Polars and Arrow raise on values that they cannot hold into a `DataError` that names the file."""
     try:
         yield
     except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise DataError(
-            f"{place(file)}: cannot be understood: {_reason(error)}; write it again with plain columns"
+            f"{display_path(file)}: cannot be understood: {_reason(error)}; write it again with plain columns"
         ) from None
 
 
@@ -150,7 +150,7 @@ def _arrow_file(file: SourceFile, settings: DataSettings, kind: str) -> Iterator
             if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
                 raise  # of the storage: Arrow's own, on content that it cannot read, have no number
             raise DataError(
-                f"{place(file)}: truncated or no {kind} file ({_reason(error)}); download or write it again"
+                f"{display_path(file)}: truncated or no {kind} file ({_reason(error)}); download or write it again"
             ) from None
 
 
@@ -218,12 +218,12 @@ def parquet_columns(file: SourceFile, names: Sequence[str], settings: DataSettin
     """Read whole columns by name."""
     with _arrow_file(file, settings, "Parquet") as handle:
         table = pq.ParquetFile(handle, page_checksum_verification=True).read(columns=list(names))
-    return _frame(table, place(file)).select(names)
+    return _frame(table, display_path(file)).select(names)
 
 
 def read_parquet(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     """Read a series from Parquet: only its columns and, where row groups are sorted by symbol, only its row groups."""
-    where = place(file)
+    where = display_path(file)
 
     def bars(own: list[tuple[str, str, str]] | None) -> pl.DataFrame:
         table = pq.read_table(handle, columns=names, filters=own, page_checksum_verification=True)
@@ -258,15 +258,15 @@ def feather_columns(file: SourceFile, names: Sequence[str], settings: DataSettin
         schema = pa.ipc.open_file(handle).schema
         options = pa.ipc.IpcReadOptions(included_fields=[schema.get_field_index(name) for name in names])
         table = pa.ipc.open_file(handle, options=options).read_all()
-    return _frame(table, place(file)).select(names)
+    return _frame(table, display_path(file)).select(names)
 
 
 def read_feather(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     """Read a series from Feather (Arrow IPC), as freqtrade writes it."""
     names = feather_names(file, settings).names
-    indices = resolve(names, settings.columns, place(file))
+    indices = resolve(names, settings.columns, display_path(file))
     frame = feather_columns(file, [names[index] for index in _flat(indices)], settings)
-    return Raw(bars_of(_positions(frame, _flat(indices)), indices, series, settings, place(file)), "open")
+    return Raw(bars_of(_positions(frame, _flat(indices)), indices, series, settings, display_path(file)), "open")
 
 
 def read_json(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
@@ -275,7 +275,7 @@ def read_json(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     Raises:
         DataError: it is something else, or unnamed values do not behave as bars.
     """
-    where = place(file)
+    where = display_path(file)
     frame, names = _json_frame(file, settings)
     if names:
         indices = resolve(names, settings.columns, where)
@@ -287,7 +287,7 @@ def read_json(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     indices = {name: (index,) for index, name in enumerate(BAR[: frame.width])}
     indices |= numbered(settings.columns, frame.width, where)
     bars = bars_of(frame, indices, series, settings, where)
-    if not settings.columns and (reason := unlike_bars(bars)):
+    if not settings.columns and (reason := check_ohlc_order(bars)):
         raise DataError(f"{where}: {reason}; set data.columns to their numbers, such as {{open: '2', close: '3'}}")
     return Raw(bars, "open")
 
@@ -308,8 +308,8 @@ def json_names(file: SourceFile, settings: DataSettings) -> Look:
 
 def _json_frame(file: SourceFile, settings: DataSettings) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """Columns by position, as text where rows are arrays, and their names where rows are objects."""
-    where = place(file)
-    text = plain_text(whole(file, settings), where).decode("utf-8", errors="replace")
+    where = display_path(file)
+    text = plain_text(read_all(file, settings), where).decode("utf-8", errors="replace")
     inner = text[1:].lstrip()[:1] if text.startswith("[") else ""
     try:
         if inner == "{":

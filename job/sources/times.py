@@ -8,7 +8,7 @@ from typing import Final
 import polars as pl
 
 from job.config.values import YEARS
-from job.errors import DataError
+from job.core.errors import DataError
 from job.sources.columns import quoted
 
 UTC_TIME: Final = pl.Datetime("us", "UTC")
@@ -221,13 +221,13 @@ def _local(naive: pl.Series, zone: str, where: str) -> pl.Series:
             f"{where}: {naive.filter(absent)[0]} does not exist in {zone}; set data.timezone to the zone of the times"
         )
     late = naive.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null").dt.convert_time_zone("UTC")
-    twins = (early != late).fill_null(value=False)
-    return early.zip_with(~twins | ~_second(naive, twins, zone, where), late) if twins.any() else early
+    ambiguous = (early != late).fill_null(value=False)
+    return early.zip_with(~ambiguous | ~_fold(naive, ambiguous, zone, where), late) if ambiguous.any() else early
 
 
-def _second(naive: pl.Series, twins: pl.Series, zone: str, where: str) -> pl.Series:
+def _fold(naive: pl.Series, ambiguous: pl.Series, zone: str, where: str) -> pl.Series:
     """Mark the rows of hours that come twice a year which belong to the second time round."""
-    rows = pl.DataFrame({"time": naive, "twin": twins}).with_row_index("row").filter(pl.col("twin"))
+    rows = pl.DataFrame({"time": naive, "twin": ambiguous}).with_row_index("row").filter(pl.col("twin"))
     newest_first = naive.drop_nulls()[0] > naive.drop_nulls()[-1]
     ordered = rows.reverse() if newest_first else rows
     day = pl.col("time").dt.date()

@@ -12,7 +12,7 @@ RESET_PEAK: Final = "5"
 """What Linux takes for `count the peak from here` (proc(5))."""
 
 
-def count_anew() -> None:
+def reset_peak() -> None:
     """Begin to count, where the system allows it; elsewhere the peak stays that of the process's whole life."""
     with suppress(OSError):
         REFERENCES.write_text(RESET_PEAK, encoding="ascii")

@@ -11,7 +11,7 @@ from typing import Final
 
 import psutil
 
-from job.environment import ROOT, cpu_model
+from job.core.environment import ROOT, cpu_model
 from tests.bench import features, fleet, history, orchestration, pooled, predict, rerun, skill, small, symbols
 from tests.bench.bars import AbsentBarsError
 from tests.bench.readme import check, with_sections

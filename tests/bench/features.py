@@ -14,8 +14,8 @@ from typing import Final
 
 import numpy as np
 
-from job.cluster import THREAD_LIMITS
-from job.synth import make_bars
+from job.cluster.connect import THREAD_LIMITS
+from job.core.synth import make_bars
 from tests.bench.table import Table, line
 from transforms.features import DEFAULT_FEATURES, add_features
 from transforms.segments import segment

@@ -11,8 +11,8 @@ from unittest.mock import patch
 import pyarrow as pa
 
 from job.learning.estimators import ALGORITHMS, Algorithm
-from job.worker import steps
-from job.worker.rows import Job
+from job.train import steps
+from job.worker.messages import Job
 
 FIGURES: Final = "BENCH_FIGURES"
 """Environment variable that names the folder in which processes note figures."""
@@ -57,7 +57,7 @@ def stopwatch() -> Stopwatch:
 
 
 def train_models(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
-    """Do what `job.worker.steps.train_models` does, and note how long this worker's fits have taken so far."""
+    """Do what `job.train.steps.train_models` does, and note how long this worker's fits have taken so far."""
     watch = stopwatch()
     for outcome in _train_models(batch, job=job):
         Path(os.environ[FIGURES], f"{FITS}{os.getpid()}").write_text(str(watch.seconds), encoding="ascii")

@@ -6,7 +6,7 @@ importing it and ending it takes. The script dumps with skops, as the job does; 
 The CPU time of a run is that of all its processes: driver, workers, raylet, GCS, agents. Of that, the part inside
 estimator fits and predictions is noted by the workers of the same run (`fits`): the clock of the fitting thread around
 `fit` and `predict_proba` of the estimators, so folds, holdout, the logistic benchmark and permutation importances.
-All else counts as outside: imports, reading, features, labels, scaling, scores, writing artefacts, Ray. Target: at most
+All else counts as outside: imports, reading, features, labels, scaling, scores, writing artifacts, Ray. Target: at most
 12% outside.
 """
 

@@ -1,6 +1,6 @@
 """[history] Ten and a hundred times the history of one symbol: seconds a row, and a worker's peak memory.
 
-Made-up 1-minute bars, 30 days and its multiples; the two 1-minute models, one after the other on one CPU. Targets: a
+Synthetic 1-minute bars, 30 days and its multiples; the two 1-minute models, one after the other on one CPU. Targets: a
 row costs at 100x at most 1.5 times what it costs at 10x; a worker holds at most 6 times its float32 matrix and 450 MB.
 Seconds are those of the outcome (samples, training, commit); the peak is the worker's while it made that model.
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from job.synth import make_bars
+from job.core.synth import make_bars
 from tests.bench.processes import train
 from tests.bench.table import Table, line
 from transforms.features import DEFAULT_FEATURES

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 from unittest.mock import patch
 
-from job.commands import main
-from job.worker import steps
+from job.cli import main
+from job.train import steps
 from job.worker.memory import peak_mb
 from tests.bench.fits import FIGURES, train_models
 

@@ -1,6 +1,6 @@
 """[orchestration] What Ray and the pipeline cost where models cost nothing, on 16 logical CPUs.
 
-`job.pipeline.train` with its three steps replaced: 5,000 tasks that do nothing, and 2,000 that sleep 0.2 s, whose
+`job.train.pipeline.train` with its three steps replaced: 5,000 tasks that do nothing, and 2,000 that sleep 0.2 s, whose
 efficiency is the least time in which 16 CPUs can sleep so long over the time that it took. Five tasks a series, bundled
 by the seconds that a plan estimates for 30 days of bars, or that they sleep. Warm means that the workers are there
 already. Shown beside, once: unbundled, each task by itself; and cold, Ray started and ended, too. Targets, bundled and
@@ -17,15 +17,15 @@ from unittest.mock import patch
 
 import pyarrow as pa
 
-from job import pipeline
-from job.bundles import Bundle, Capacity, singles
-from job.cluster import running
-from job.config import Config, RaySettings
-from job.environment import versions
-from job.outcomes import of
-from job.planning import Task, plan_tasks
-from job.sources import Series, SourceFile
-from job.worker.rows import Job, pack, unpack
+from job.cluster.bundles import Bundle, Capacity, singles
+from job.cluster.connect import running
+from job.config.settings import Config, RaySettings
+from job.core.environment import versions
+from job.sources.series import Series, SourceFile
+from job.train import pipeline
+from job.train.plan import Task, plan_tasks
+from job.worker.messages import Job, pack, unpack
+from job.worker.outcome import of
 from tests.bench.table import Table, line
 
 MODELS_A_SYMBOL: Final = 5
@@ -53,7 +53,7 @@ class Sizes:
     @property
     def capacity(self) -> Capacity:
         """One node of logical CPUs, each with a little memory, so that every bundle gets one."""
-        return Capacity(cpus=self.cpus, node_cpus=self.cpus, memory_a_cpu=2**29)
+        return Capacity(cpus=self.cpus, node_cpus=self.cpus, memory_per_cpu=2**29)
 
 
 FULL: Final = Sizes(cpus=16, nothings=5_000, sleepers=2_000, runs=5)
@@ -95,7 +95,7 @@ def tasks(count: int) -> list[Task]:
     """Make up the tasks of a fifth as many series."""
     file = SourceFile(url="/absent.parquet", size=0, stamp="", format="parquet", rows=ROWS)
     names = (f"S{number:04d}" for number in range(count // MODELS_A_SYMBOL))
-    return plan_tasks([Series("made-up", name, "1m", (file,)) for name in names], Config())
+    return plan_tasks([Series("synthetic", name, "1m", (file,)) for name in names], Config())
 
 
 def warm_up(sizes: Sizes) -> None:

@@ -46,7 +46,7 @@ def read_bars(path: Path, days: int) -> pd.DataFrame:
 
 
 def resample(bars: pd.DataFrame, timeframe: str) -> pd.DataFrame:
-    """Join 1-minute bars into bars of `timeframe`, labelled by their open time."""
+    """Join 1-minute bars into bars of `timeframe`, labeled by their open time."""
     rules: dict[Any, Any] = {"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"}
     return bars.resample(OFFSETS[timeframe]).agg(rules).dropna()
 
@@ -105,8 +105,8 @@ def make_samples(bars: pd.DataFrame, model_type: str) -> tuple[pd.DataFrame, pd.
     """Return the features and labels of all bars that have both."""
     features = make_features(bars).replace([np.inf, -np.inf], np.nan)
     label = direction(bars) if model_type == "analyst" else triple_barrier(bars)
-    whole = features.notna().all(axis=1) & label.notna()
-    return features[whole], label[whole].astype(int)
+    read_all = features.notna().all(axis=1) & label.notna()
+    return features[read_all], label[read_all].astype(int)
 
 
 @ray.remote(num_cpus=1)

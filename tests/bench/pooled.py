@@ -1,6 +1,6 @@
 """[pooled] One pooled model a kind and timeframe (`--group-by timeframe`) beside a model a series, on the same bars.
 
-Both read 8 made-up symbols of 30 days. Aligned trains 40 models, pooled 5, each over the rows of all symbols, which
+Both read 8 synthetic symbols of 30 days. Aligned trains 40 models, pooled 5, each over the rows of all symbols, which
 meet in a shuffle. No target: what a shuffle and larger fits cost.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from job.synth import write_world
+from job.core.synth import write_world
 from tests.bench.processes import train
 from tests.bench.table import Table, line
 

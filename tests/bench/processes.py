@@ -62,7 +62,7 @@ def shell(*command: str, **environment: str) -> Command:
         with sampled(process.pid) as seen:
             status = process.wait()
             wall = time.perf_counter() - started
-        settle(seen)
+        skip_completed(seen)
         stdout.seek(0)
         stderr.seek(0)
         if status:
@@ -107,7 +107,7 @@ def _sample(root: psutil.Process, seen: CpuSeconds, ended: threading.Event) -> N
                     seen[process] = times.user + times.system
 
 
-def settle(processes: Iterable[psutil.Process]) -> None:
+def skip_completed(processes: Iterable[psutil.Process]) -> None:
     """Wait until none of the processes works any more."""
     deadline = time.monotonic() + SETTLE_S
     while any(map(working, processes)) and time.monotonic() < deadline:

@@ -9,7 +9,7 @@ END: Final = "<!-- bench:end -->"
 
 
 def check(readme: str, machine: str, chosen: Collection[str]) -> None:
-    """See that the figures of the chosen cases can stand beside those of the others.
+    """Check that the figures of the chosen cases can stand beside those of the others.
 
     Raises:
         ValueError: the marker lines are not there, or the figures of the others are of another machine.
@@ -23,8 +23,8 @@ def with_sections(readme: str, machine: str, measured: Mapping[str, str], *, ord
     """Return the README with the sections of `measured` in place of theirs; other cases of this machine keep theirs."""
     before, _, after = _cut(readme)
     named, known = sections(readme)
-    shown = {**(known if named == machine else {}), **measured}
-    block = "\n\n".join([machine, *(shown[name] for name in order if name in shown)])
+    redact_url = {**(known if named == machine else {}), **measured}
+    block = "\n\n".join([machine, *(redact_url[name] for name in order if name in redact_url)])
     return f"{before}{START}\n\n{textwrap.indent(block, '    ')}\n\n{END}{after}"
 
 

@@ -1,6 +1,6 @@
-"""[rerun] A rerun that finds nothing to do, from a shell: 80 models that were trained, 5,000 that a store lists.
+"""[rerun] A rerun that finds nothing to do, from a shell: 80 models that were trained, 5,000 that a registry lists.
 
-The 80 are the default models of 16 made-up symbols; they are trained first, which is not timed. The 5,000 stand in the
+The 80 are the default models of 16 synthetic symbols; they are trained first, which is not timed. The 5,000 stand in the
 store as if they had been (`tests.many`). Targets: 3 s and 6 s.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from job.synth import write_world
+from job.core.synth import write_world
 from tests.bench.processes import shell, train
 from tests.bench.table import Table, line
 from tests.many import MODELS_A_SYMBOL, many_models

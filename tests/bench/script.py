@@ -5,8 +5,8 @@ python -m tests.bench.script --output DIR [--processes 2] [--pickle] FILE...
 Each FILE holds the 1-minute bars of one symbol as freqtrade writes them. Its five models are trained on the same
 samples, folds and estimators as the job's, by the job's own code below the pipeline, and scored alike: the log-losses
 printed are the job's to the last bit. What such a script does without: finding out what the files are and what is
-current, exclusive and atomic writes, digests, fingerprints, a catalogue, attempts, a run record, a report, workers on
-other machines. Models are dumped with `skops`, since artefacts that are safe to load are part of what is compared;
+current, exclusive and atomic writes, digests, fingerprints, a catalog, attempts, a run record, a report, workers on
+other machines. Models are dumped with `skops`, since artifacts that are safe to load are part of what is compared;
 `--pickle` dumps them the fastest way instead.
 """
 
@@ -37,8 +37,8 @@ def train_part(file: Path, models: Sequence[Model], output: Path, *, pickle: boo
     import polars as pl
     import skops.io
 
-    from job.config import Config
-    from job.keys import Key
+    from job.config.settings import Config
+    from job.core.keys import Key
     from job.learning.training import train
     from transforms.bars import clean
     from transforms.samples import make_samples

@@ -11,10 +11,11 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from job.config import Config, ModelSpec
-from job.keys import Key
-from job.learning.fleet import excess_by_cluster, fleet_z
+from job.config.settings import Config
+from job.core.keys import Key
+from job.learning.fleet import fleet_z, log_loss_delta_by_cluster
 from job.learning.metrics import row_log_loss
+from job.learning.spec import ModelSpec
 from job.learning.training import train
 from tests.bench.bars import real_files
 from tests.bench.table import Table
@@ -26,7 +27,7 @@ COLUMNS: Final = {"raw": "p_raw", "shrunk": "p", "logistic": "p_benchmark"}
 CELL: Final = 20
 """Columns of a cell."""
 Case = tuple[str, str, ModelSpec]
-Excess = dict[str, dict[str, list[float]]]
+LogLossDelta = dict[str, dict[str, list[float]]]
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,11 @@ def name_of(kind: str, timeframe: str, spec: ModelSpec) -> str:
     return f"{kind} {timeframe} {spec.label.kind}({spec.label.horizon})"
 
 
-def holdouts(file: Path, *, last: int | None) -> dict[str, Excess]:
+def holdouts(file: Path, *, last: int | None) -> dict[str, LogLossDelta]:
     """Return, for each case, the log-loss over the base rate's on one symbol's holdout, by probability and cluster."""
     raw = pl.read_ipc(file).with_columns(timestamp=pl.col("date").dt.cast_time_unit("us"))
     bars = clean(raw.drop("date").tail(last or raw.height)).bars
-    found: dict[str, Excess] = {}
+    found: dict[str, LogLossDelta] = {}
     for name, timeframe, spec in cases():
         samples = make_samples(
             bars, source="1m", timeframe=timeframe, offset_us=0, features=spec.features, label=spec.label,
@@ -70,7 +71,7 @@ def holdouts(file: Path, *, last: int | None) -> dict[str, Excess]:
         label = rows["label"].to_numpy()
         base = row_log_loss(label, rows["p_base"].to_numpy())
         found[name] = {
-            how: excess_by_cluster(
+            how: log_loss_delta_by_cluster(
                 rows["available_at"].to_physical().to_numpy(),
                 row_log_loss(label, np.asarray(rows[column])) - base,
                 horizon_bars=spec.label.horizon,
@@ -98,8 +99,8 @@ def measure(*, quick: bool) -> Table:
     )
 
 
-def cell(excesses: list[dict[str, list[float]]]) -> str:
+def cell(log_loss_deltas: list[dict[str, list[float]]]) -> str:
     """Return symbols that beat the base rate, mean change and z."""
-    won = sum(sum(change for _, change in one.values()) < 0 for one in excesses)
-    fleet = fleet_z(excesses)
-    return f"{won:2d}/{len(excesses):<2d} {fleet.mean:+.5f} {fleet.z:+5.1f}"
+    won = sum(sum(change for _, change in one.values()) < 0 for one in log_loss_deltas)
+    fleet = fleet_z(log_loss_deltas)
+    return f"{won:2d}/{len(log_loss_deltas):<2d} {fleet.mean:+.5f} {fleet.z:+5.1f}"

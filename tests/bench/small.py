@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from job.synth import write_world
+from job.core.synth import write_world
 from tests.bench.processes import shell
 from tests.bench.table import Table, line
 

@@ -1,6 +1,6 @@
 """[symbols] 1, 10 and 100 symbols: what the driver and the workers hold at most.
 
-30 days of made-up 1-minute bars a symbol, models at 1h and 15m. Targets: with 100 symbols the driver holds at most
+30 days of synthetic 1-minute bars a symbol, models at 1h and 15m. Targets: with 100 symbols the driver holds at most
 100 MB more than with one, and no worker more than 10% more.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from job.synth import write_world
+from job.core.synth import write_world
 from tests.bench.processes import Run, train
 from tests.bench.table import Table, line
 

@@ -1,0 +1,258 @@
+"""The Python API: configure once, train, load models, watch progress from another thread."""
+
+import os
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+from job.config.overrides import merge
+from job.config.settings import Config, load_config
+from job.core.errors import ConfigError, RegistryError
+from job.core.keys import Key
+from job.core.paths import resolve_input, resolve_output
+from job.registry.catalog import keys
+from job.registry.versions import load
+from job.storage.files import Storage
+from job.train.plan import make_plan
+from job.train.record import RunRecord
+from job.train.resume import open_registry, skip_completed
+from job.train.run import run
+from job.worker.outcome import Outcome
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+    from job.api.training_data import ModelConfig, TrainingData
+
+Frame = TypeVar("Frame", "pl.DataFrame", "pd.DataFrame")
+
+TARGET_KEYS: Final = {
+    "symbol": "data.symbols",
+    "exchange": "data.exchange",
+    "timeframe": "data.timeframe",
+    "lookback_days": "data.lookback_days",
+    "start": "data.start",
+    "end": "data.end",
+    "input": "data.input",
+}
+"""Keys of the mapping that `RayModelTrainer.train_models` takes, and the settings that they stand for."""
+
+
+class RayModelTrainer:
+    """Trains, finds and loads models. Ray starts with the first training and stays until `stop`."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._ray = ExitStack()
+        self._ray_is_up = False
+        self._total = 0
+        self._outcomes: list[Outcome] = []
+        self._state = "idle"
+        self._started = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Shut down the Ray that this trainer started, if any."""
+        self._ray.close()
+        self._ray_is_up = False
+
+    def train_models(self, target: Mapping[str, Any] | None = None, *, force: bool = False) -> dict[str, Any]:
+        """Train all models of a target and wait for them.
+
+        Args:
+            target: any of `symbol`, `exchange`, `timeframe` (of the bars), `lookback_days`, `start`, `end`, `input`;
+                what is absent comes from the configuration.
+            force: train models that are current, too.
+
+        Returns:
+            `analyst_models` and `tactician_models` by timeframe, each the flat scores with `status`, `version` and
+            `error`; for several series these stand under `series` by `exchange/symbol`. `run` is the run record.
+
+        Raises:
+            ConfigError, DataError, StoreError: nothing could be trained.
+        """
+        config = self._targeted(target or {})
+        plan = skip_completed(make_plan(config), config, force=force)
+        self._total, self._outcomes, self._state, self._started = (
+            plan.total,
+            list(plan.current),
+            "running",
+            time.monotonic(),
+        )
+        try:
+            if plan.tasks:
+                self._start_ray(config)
+            record = run(config, plan=plan, watch=self._outcomes.append)
+        finally:
+            self._state = "finished"
+        return _results(record)
+
+    def get_training_status(self) -> dict[str, Any]:
+        """Return state, models planned, done, trained and failed, and seconds since the start; from any thread."""
+        statuses = [outcome.status for outcome in self._outcomes]
+        return {
+            "state": self._state,
+            "total": self._total,
+            "done": len(statuses),
+            "trained": statuses.count("trained"),
+            "current": statuses.count("current"),
+            "failed": statuses.count("failed"),
+            "seconds": round(time.monotonic() - self._started, 1) if self._started else 0.0,
+        }
+
+    def load_model(
+        self,
+        model_type: str,
+        timeframe: str,
+        *,
+        symbol: str | None = None,
+        exchange: str | None = None,
+        version: str = "latest",
+        allow_pickle: bool = False,
+    ) -> tuple[Any, Any]:
+        """Return (model, scaler) of a stored version, both plain scikit-learn objects.
+
+        `version` is `latest`, `champion`, `challenger`, a version, or the id of the run that made it.
+
+        Raises:
+            StoreError: there is no such model, several series have one and none was named (they are listed), or the
+                artifact must not be loaded.
+        """
+        registry = self._store()
+        key = _find_key(registry, model_type, timeframe, symbol, exchange)
+        model, scaler, _ = load(registry, key, version, allow_pickle=allow_pickle)
+        return model, scaler
+
+    def predict(
+        self,
+        bars: Frame,
+        model_type: str,
+        timeframe: str,
+        *,
+        symbol: str | None = None,
+        exchange: str | None = None,
+        version: str = "latest",
+        allow_pickle: bool = False,
+    ) -> Frame:
+        """Predict bars of one series with one stored model, in this process.
+
+        Args:
+            bars: pandas or Polars, with columns named as files may have them (`timestamp`, `open`, …; in pandas the
+                time may be the index), of the model's timeframe or a finer one; those that come first warm up.
+            model_type: of the model.
+            timeframe: of the model.
+            symbol: of the model, as for `load_model`.
+            exchange: of the model.
+            version: `latest`, an alias, a version, or the run that made it.
+            allow_pickle: load a `.pkl` model, which can run any code.
+
+        Returns:
+            A frame of the same library, one row a closed bar past warm-up: exchange, symbol, timeframe, model_type,
+            timestamp, available_at, probability_down, probability_up, prediction, version.
+
+        Raises:
+            StoreError: as for `load_model`; or the model's features are not those of this release.
+            DataError: the bars cannot be understood, or none is past warm-up.
+        """
+        from job.api.frames import predict_frame  # noqa: PLC0415 - brings pandas and scikit-learn
+
+        registry = self._store()
+        key = _find_key(registry, model_type, timeframe, symbol, exchange)
+        return predict_frame(bars, registry, key, self._config.data, version=version, allow_pickle=allow_pickle)
+
+    def training_data(self, model_type: str, timeframe: str, target: Mapping[str, Any] | None = None) -> "TrainingData":
+        """Return the features and labels that the model of one series would be trained on, made in this process."""
+        from job.api.training_data import training_data  # noqa: PLC0415 - brings pandas and scikit-learn
+
+        return training_data(self._targeted(target or {}), model_type, timeframe)
+
+    def train_model(self, model: "ModelConfig", data: "TrainingData") -> dict[str, Any]:
+        """Train one model on samples of one's own, in this process; return scores and version, like `train_models`.
+
+        Raises:
+            ConfigError, TrainingError: the samples do not suit the model; the message says which and why.
+        """
+        from job.api.training_data import train_on  # noqa: PLC0415 - brings pandas and scikit-learn
+
+        return _entry(train_on(model, data, self._config))
+
+    def _store(self) -> Storage:
+        return open_registry(self._config)
+
+    def _start_ray(self, config: Config) -> None:
+        from job.cluster.connect import running  # noqa: PLC0415 - Ray takes seconds to import
+
+        if not self._ray_is_up:
+            self._ray.enter_context(running(config.ray))
+            self._ray_is_up = True
+
+    def _targeted(self, target: Mapping[str, Any]) -> Config:
+        settings = self._config.model_dump()
+        for name, value in target.items():
+            if name not in TARGET_KEYS:
+                raise ConfigError(f"unknown target key {name!r}: known are {', '.join(TARGET_KEYS)}")
+            settings = merge(settings, TARGET_KEYS[name], value)
+        return resolved(load_config(settings))
+
+
+def setup_model_trainer(config: Mapping[str, Any] | str | os.PathLike[str]) -> RayModelTrainer:
+    """Return a trainer for a nested dict or a YAML file of settings.
+
+    Raises:
+        ConfigError: naming the key that is unknown or has the wrong type, or the file that cannot be read.
+    """
+    return RayModelTrainer(resolved(load_config(config)))
+
+
+def resolved(config: Config) -> Config:
+    """Return the settings with local input and output made absolute."""
+    data, trainer = config.data, config.model_trainer
+    chosen = "model_directory" in trainer.model_fields_set
+    place = {"model_directory": resolve_output(trainer.model_directory, chosen=chosen)}
+    where = {"input": resolve_input(data.input) if data.input else None}
+    return config.model_copy(
+        update={"data": data.model_copy(update=where), "model_trainer": trainer.model_copy(update=place)}
+    )
+
+
+def _find_key(registry: Storage, model_type: str, timeframe: str, symbol: str | None, exchange: str | None) -> Key:
+    matching = [
+        key
+        for key in keys(registry)
+        if (key.model_type, key.timeframe) == (model_type, timeframe)
+        and symbol in {None, key.symbol}
+        and exchange in {None, key.exchange}
+    ]
+    wanted = f"{exchange or '*'}/{symbol or '*'} {model_type} {timeframe}"
+    if not matching:
+        known = ", ".join(sorted({str(key) for key in keys(registry)})[:10]) or "none"
+        raise RegistryError(f"no model {wanted} in {registry.url}; there are: {known}")
+    if len(matching) > 1:
+        series = ", ".join(sorted(f"{key.exchange}/{key.symbol}" for key in matching)[:20])
+        raise RegistryError(
+            f"{len(matching)} models {wanted} in {registry.url}: name symbol and exchange, one of {series}"
+        )
+    return matching[0]
+
+
+def _results(record: RunRecord) -> dict[str, Any]:
+    series: dict[str, dict[str, Any]] = {}
+    for outcome in record.outcomes:
+        one = series.setdefault(f"{outcome.exchange}/{outcome.symbol}", {"analyst_models": {}, "tactician_models": {}})
+        one[f"{outcome.model_type}_models"][outcome.timeframe] = _entry(outcome)
+    alone = next(iter(series.values())) if len(series) == 1 else {"analyst_models": {}, "tactician_models": {}}
+    return {**alone, "series": series, "run": record.as_dict()}
+
+
+def _entry(outcome: Outcome) -> dict[str, Any]:
+    return {**outcome.scores, "status": outcome.status, "version": outcome.version, "error": outcome.error}

@@ -1,0 +1,133 @@
+"""Which tasks share one reading of the bars, in what order they start, and what share of a node each gets."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from job.core.keys import Key
+from job.sources.series import Series
+from job.train.plan import Task
+
+LONGEST_BUNDLE_S: Final = 30.0
+BUNDLES_PER_CPU: Final = 3
+SIZE_CLASSES: Final = 3
+"""How many different numbers of CPUs bundles may get: each takes a chain of Ray Data operators of its own."""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What there is to train on: CPUs in all, those of the largest node, and bytes of memory that go with each CPU."""
+
+    cpus: int
+    node_cpus: int
+    memory_per_cpu: int
+
+
+class Work(Protocol):
+    """A task as far as it matters for what it shares with others: a model to train, or one to predict with."""
+
+    @property
+    def key(self) -> Key:
+        """What it is about."""
+
+    @property
+    def series(self) -> tuple[Series, ...]:
+        """Whose bars it needs."""
+
+    @property
+    def seconds(self) -> float:
+        """Estimated CPU seconds."""
+
+    @property
+    def memory(self) -> int:
+        """Estimated bytes that a worker holds for it at most."""
+
+
+T = TypeVar("T", bound=Work)
+
+
+@dataclass(frozen=True)
+class Bundle(Generic[T]):
+    """Tasks of one series that share one reading of its bars."""
+
+    series: Series
+    tasks: tuple[T, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Estimated CPU seconds of all its fits."""
+        return sum(task.seconds for task in self.tasks)
+
+    @property
+    def memory(self) -> int:
+        """Estimated bytes that its worker holds at most."""
+        return max(task.memory for task in self.tasks)
+
+
+def bundle(tasks: Iterable[T], *, cpus: int) -> list[Bundle[T]]:
+    """Pack tasks of one series into bundles, longest bundle first.
+
+    A bundle is kept so short that every CPU gets several of them, and no longer than half a minute of fits; a task
+    that is longer by itself is a bundle of its own.
+    """
+    pending = sorted(tasks, key=lambda task: (task.series[0].exchange, task.series[0].symbol, -task.seconds, task.key))
+    limit = min(LONGEST_BUNDLE_S, sum(task.seconds for task in pending) / (BUNDLES_PER_CPU * cpus))
+    bundles = [
+        Bundle(series, part)
+        for series, own in groupby(pending, key=lambda task: task.series[0])
+        for part in _pack(own, limit)
+    ]
+    return sorted(bundles, key=lambda one: -one.seconds)
+
+
+def _pack(tasks: Iterable[T], limit: float) -> Iterator[tuple[T, ...]]:
+    part: list[T] = []
+    for task in tasks:
+        if part and sum(one.seconds for one in part) + task.seconds > limit:
+            yield tuple(part)
+            part = []
+        part.append(task)
+    if part:
+        yield tuple(part)
+
+
+def singles(tasks: Iterable[T]) -> list[Bundle[T]]:
+    """Return bundles of one task, longest first."""
+    return sorted((Bundle(task.series[0], (task,)) for task in tasks), key=lambda one: -one.seconds)
+
+
+def by_series(tasks: Iterable[Task]) -> list[Bundle[Task]]:
+    """Return a bundle for every series, with the pooled tasks that need it.
+
+    There a task names this series only: what travels stays as long as the series, not as their square.
+    """
+    needed: dict[Series, list[Task]] = {}
+    for task in tasks:
+        for series, listed in zip(task.series, task.listed or [None] * len(task.series), strict=True):
+            needed.setdefault(series, []).append(replace(task, series=(series,), listed=(listed,)))
+    ordered = sorted(needed.items(), key=lambda item: (item[0].exchange, item[0].symbol))
+    return [Bundle(series, tuple(own)) for series, own in ordered]
+
+
+def sized(bundles: Sequence[Bundle[T]], capacity: Capacity, *, cpus_per_task: int | None) -> dict[int, list[Bundle[T]]]:
+    """Return the bundles by the CPUs that each gets, in at most `SIZE_CLASSES` groups, most CPUs first.
+
+    Where there are few bundles for many CPUs, long ones get several, as threads; `cpus_per_task` (None: as the plan
+    has it) sets the number for all. A bundle that needs more memory than goes with a CPU takes as many CPUs as go with
+    its memory, so that a node is never asked for more than it has; at most it takes a whole node.
+    """
+    fair = sum(one.seconds for one in bundles) / capacity.cpus
+    wanted = [_cpus(one, fair, capacity, cpus_per_task) for one in bundles]
+    distinct = sorted(set(wanted))
+    kept = {distinct[round(step * (len(distinct) - 1) / (SIZE_CLASSES - 1))] for step in range(SIZE_CLASSES)}
+    groups: dict[int, list[Bundle[T]]] = {}
+    for one, cpus in zip(bundles, wanted, strict=True):
+        groups.setdefault(min(size for size in kept if size >= cpus), []).append(one)
+    return dict(sorted(groups.items(), reverse=True))
+
+
+def _cpus(one: Bundle[Any], fair: float, capacity: Capacity, cpus_per_task: int | None) -> int:
+    threads = cpus_per_task or (int(one.seconds / fair) if fair else 1)
+    return max(1, min(max(threads, math.ceil(one.memory / capacity.memory_per_cpu)), capacity.node_cpus))

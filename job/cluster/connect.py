@@ -1,0 +1,287 @@
+"""Start a local Ray or join a cluster, with one thread budget a task; ask every node what it can see."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from typing import Any, Final
+
+import ray
+from ray._private.services import canonicalize_bootstrap_address
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
+from ray.exceptions import AuthenticationError, GetTimeoutError, RayError, RpcError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from job.cluster.bundles import Capacity
+from job.cluster.heartbeat import HealthCheck, OnDeath, connection_error, is_reachable, monitored
+from job.cluster.ray_patches import ACTORS, PREFETCHING, PROCESSES, patched
+from job.config.settings import RaySettings
+from job.core.environment import ROOT
+from job.core.errors import ConfigError
+
+DRIVER_SETTINGS: Final = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # By default the driver waits for the first workers, and for ever if one of them dies (ray-project/ray#40131).
+    "RAY_prestart_worker_first_driver": "0",
+}
+"""What Ray takes from the environment of this process, unless it says otherwise."""
+
+THREAD_LIMITS: Final = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+ALLOCATOR: Final = {"_RJEM_MALLOC_CONF": "dirty_decay_ms:0,muzzy_decay_ms:0"}
+"""Has Polars give memory back as soon as it is free. By default it keeps what samples were made in, a third of all that
+a large task holds, until long after the fits have allocated their own. Making samples takes twice as long for it: 2% of
+a task."""
+
+NOT_SHIPPED: Final = (".git", ".venv", "venv", "__pycache__", "models", "tests", "data")
+
+KNOCK_S: Final = 10.0
+ANSWER_S: Final = 300.0
+"""How long a node may take to start a worker, with the code shipped to it, and to look around."""
+
+NODE_GONE_S: Final = 6.0
+HEAD_GONE_S: Final = 40.0
+"""How long the driver's node and the head may be silent. A node does not come back, a head may; Ray ends this process
+some 15 s after its node is gone, and 60 s after the head is."""
+ROOM_GONE_S: Final = 600.0
+"""How long there may be no node that a task fits on: an autoscaler, or a person, may bring one."""
+MEMORY_GIVEN: Final = 0.8
+"""Share of a node's memory that goes with its CPUs. Ray counts what was free when a node started, so that one of the
+same kind that comes in its place may have less; a task that asks for more than it has would wait for ever."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a run trains on; `joined` is False for a Ray that this process started."""
+
+    nodes: int
+    joined: bool
+    capacity: Capacity
+
+    @property
+    def cpus(self) -> int:
+        """CPUs of all nodes."""
+        return self.capacity.cpus
+
+
+@contextmanager
+def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None = None) -> Iterator[Cluster]:
+    """Start a local Ray, or join the cluster at `settings.address` or RAY_ADDRESS; leave it at the end.
+
+    A Ray that the caller has already started is used and left running. `on_death` is told why, should the cluster die
+    meanwhile; see `job.cluster.heartbeat`.
+
+    Raises:
+        ConfigError: there is no cluster at the address, or it has no CPU.
+        ClusterError: the cluster died.
+    """
+    if ray.is_initialized():
+        size = _size(joined=len(_alive()) > 1)
+        with _watching(size, on_death):
+            yield size
+        return
+    address = settings.address or os.environ.get("RAY_ADDRESS")
+    environment = {**dict.fromkeys(THREAD_LIMITS, str(threads)), **ALLOCATOR}
+    level = getattr(logging, settings.logging_level.upper() if settings.logging_level != "info" else "WARNING")
+    joined = address not in {None, "", "local"}
+    on_stop = signal.getsignal(signal.SIGTERM)
+    os.environ.update({name: os.environ.get(name, value) for name, value in DRIVER_SETTINGS.items()})
+    with ExitStack() as monitoring, ExitStack() as stack:  # the pulse is felt until Ray is shut down, too
+        if address and joined:
+            _join(address, environment, level)
+        else:
+            stack.enter_context(patched(PROCESSES))
+            _start(settings, environment, level)
+        stack.callback(_handle_stop, on_stop)
+        stack.callback(ray.shutdown)
+        if settings.logging_level != "debug":
+            _silence_ray()
+        # Ray's own handler ends the process on the spot; a stopped job must still close its run record.
+        _handle_stop(signal.default_int_handler)
+        size = _size(joined=joined)
+        warming = [] if joined else [_warm.remote() for _ in range(size.cpus)]
+        stack.callback(warming.clear)
+        for patches in [PREFETCHING] if joined else [PREFETCHING, ACTORS]:  # imports Ray Data, while workers start
+            stack.enter_context(patched(patches))
+        monitoring.enter_context(_watching(size, on_death))
+        yield size
+
+
+def _silence_ray() -> None:
+    """Keep to ourselves what Ray says of things that the outcomes tell."""
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of objects lost with a node, which are made again
+    ray._private.worker._worker_logs_enabled = False  # what raylets say goes to stdout, where the result belongs
+
+
+def _handle_stop(handler: Any) -> None:
+    """Set what SIGTERM does, where this is allowed: in the main thread."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+
+
+@ray.remote(num_cpus=1, max_retries=0)
+def _warm() -> None:
+    """Import what training needs, in a worker that waits for the driver to get ready."""
+    for module in ("job.train.steps", "job.train.commit", "skops.io"):
+        import_module(module)
+
+
+def _start(settings: RaySettings, environment: Mapping[str, str], level: int) -> None:
+    """Start Ray on this machine. Its workers inherit this process's environment, which a runtime_env would slow."""
+    paths = dict.fromkeys([str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
+    os.environ.update({**environment, "PYTHONPATH": os.pathsep.join(paths)})
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that its local token is on is no news
+    ray.init(
+        address="local",
+        num_cpus=settings.num_cpus,
+        num_gpus=settings.num_gpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=level,
+    )
+
+
+def _join(address: str, environment: Mapping[str, str], level: int) -> None:
+    """Join a running cluster. Submitted jobs have the code there already; otherwise it is shipped from here."""
+    if "://" in address:
+        raise ConfigError(
+            f"Ray address {address}: expected HOST:PORT; from afar, submit the job with "
+            "`ray job submit --working-dir . -- ...`"
+        )
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # how Ray signs on is no news
+    # Ray warns of what it leaves out by default; NOT_SHIPPED is the whole list.
+    os.environ.setdefault("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", "")
+    runtime_env: dict[str, object] = {"env_vars": dict(environment)}
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
+        runtime_env |= {"working_dir": str(ROOT), "excludes": [*NOT_SHIPPED]}
+    try:
+        _check_reachable(address)
+        ray.init(address=address, runtime_env=runtime_env, log_to_driver=False, logging_level=level)
+    except (ConnectionError, ValueError) as error:  # Ray's word for an address that is none
+        raise _unreachable(address, error) from None
+    except RuntimeError as error:
+        raise ConfigError(f"cannot join the Ray cluster at {address}: {' '.join(str(error).split())}") from None
+
+
+def _check_reachable(address: str) -> None:
+    """Make sure that a Ray head listens at `host:port`, and lets this process in; `ray.init` would try for minutes.
+
+    Raises:
+        ValueError, ConnectionError: `address` is none.
+        ConfigError: nothing listens there, something else does, or the token is wrong.
+    """
+    where = canonicalize_bootstrap_address(address) or address  # Ray takes 127.0.0.1 for the machine's own address
+    if error := connection_error(where, KNOCK_S):
+        raise _unreachable(address, error)
+    try:
+        GcsClient(address=where)
+    except AuthenticationError:
+        remedy = "set RAY_AUTH_MODE and RAY_AUTH_TOKEN as on its head"
+        raise ConfigError(f"the Ray cluster at {address} does not take this process's token: {remedy}") from None
+    except RpcError as refusal:
+        raise _unreachable(address, refusal) from None
+
+
+def _unreachable(address: str, error: Exception) -> ConfigError:
+    reason = " ".join(str(error).split())
+    return ConfigError(f"no Ray cluster at {address}: {reason}; start one, or unset ray.address and RAY_ADDRESS")
+
+
+def _size(*, joined: bool) -> Cluster:
+    """Return what there is to train on.
+
+    No task may ask for more CPUs than the second largest node has: should a node go away, none waits for ever.
+
+    Raises:
+        ConfigError: no node has a CPU, and every task would wait for ever.
+    """
+    nodes = len(_alive())
+    usable = [node["Resources"] for node in _cpu_nodes()]
+    if not usable:
+        head = ray.get_runtime_context().gcs_address
+        raise ConfigError(
+            f"no CPU on any node of the Ray cluster at {head} (nodes: {nodes}): add one with "
+            f"`ray start --address={head}`, or let an autoscaler keep one"
+        )
+    capacity = Capacity(
+        cpus=sum(int(node["CPU"]) for node in usable),
+        node_cpus=sorted(int(node["CPU"]) for node in usable)[-2:][0],
+        memory_per_cpu=min(int(MEMORY_GIVEN * node["memory"] / node["CPU"]) for node in usable),
+    )
+    return Cluster(nodes=nodes, joined=joined, capacity=capacity)
+
+
+def _alive() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
+def _cpu_nodes() -> list[dict[str, Any]]:
+    """Return the nodes that can train: a task takes whole CPUs of one node."""
+    return [node for node in _alive() if node["Resources"].get("CPU", 0) >= 1]
+
+
+def _watching(size: Cluster, on_death: OnDeath | None) -> AbstractContextManager[None]:
+    return nullcontext() if on_death is None else monitored(_needs(size), on_death)
+
+
+def _needs(size: Cluster) -> tuple[HealthCheck, ...]:
+    """Return what a run on this cluster cannot go on without."""
+    context = ray.get_runtime_context()
+    own = next(node for node in _alive() if node["NodeID"] == context.get_node_id())
+    node, head = f"{own['NodeManagerAddress']}:{own['NodeManagerPort']}", context.gcs_address
+    memory = size.capacity.memory_per_cpu
+    room = f"a CPU and {memory / 2**30:.1f} GiB of memory"
+    return (
+        HealthCheck(
+            f"the driver's node of the Ray cluster is gone ({node} is silent)", partial(is_reachable, node), NODE_GONE_S
+        ),
+        HealthCheck(
+            f"the head of the Ray cluster is gone ({head} is silent)", partial(is_reachable, head), HEAD_GONE_S
+        ),
+        HealthCheck(f"no node with {room} is left in the Ray cluster", partial(_has_room, memory), ROOM_GONE_S),
+    )
+
+
+def _has_room(memory: int) -> bool:
+    """Return whether a task fits on a node; True where Ray cannot be asked, as while it shuts down."""
+    try:
+        return any(node["Resources"]["memory"] >= memory for node in _cpu_nodes())
+    except RayError:
+        return True
+
+
+def ask_nodes(check: Callable[..., list[str]], *arguments: object) -> dict[str, list[str]]:
+    """Run `check(*arguments)` once on every node that can train; return its findings by the node's name.
+
+    Names hold the first digits of Ray's own id for the node: nodes may share host and address.
+
+    A node that cannot run it, because packages are missing or it does not answer, has that as its finding.
+    """
+    nodes = {
+        node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, Ray node {node['NodeID'][:8]})"
+        for node in _cpu_nodes()
+    }
+    remote = ray.remote(check)
+    answers = [
+        remote.options(
+            num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
+        ).remote(*arguments)
+        for node in nodes
+    ]
+    ray.wait(answers, num_returns=len(answers), timeout=ANSWER_S)
+    return {name: _answer(answer) for name, answer in zip(nodes.values(), answers, strict=True)}
+
+
+def _answer(answer: "ray.ObjectRef[list[str]]") -> list[str]:
+    try:
+        return ray.get(answer, timeout=0)
+    except GetTimeoutError:
+        return [f"does not answer within {ANSWER_S:.0f} s: end this node, or see Ray's logs on it"]
+    except RayError as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return [f"cannot run a task of this job ({lines[-1].strip()}): install the same packages on every node"]

@@ -1,0 +1,118 @@
+"""How a Ray Dataset of this job is made and run: blocks, resources, what is heard of dead workers."""
+
+import logging
+import pickle
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import pyarrow as pa
+import ray.data
+from ray.data import DataContext, Dataset
+
+from job.cluster.bundles import Bundle, Capacity, T
+from job.compare.task import Compared
+from job.predict.task import Predicted
+from job.train.retries import WorkerErrors
+from job.worker.messages import Job
+from job.worker.outcome import Outcome
+
+Kind = TypeVar("Kind", Outcome, Predicted, Compared)
+
+ROUNDING: Final = 0.999
+"""Keeps the shares of all CPUs from adding up to more than their node has."""
+RAY_ERROR_LOGGER: Final = "ray.data._internal.execution.streaming_executor_state"
+"""Ray's logger that says of what a block's task died; nothing else that a Dataset gives away does."""
+
+
+def loaded_bars(
+    bundles: Sequence[Bundle[Any]],
+    job: Job,
+    step: Mapping[str, Any],
+    *,
+    whole_groups: bool,
+    load: Callable[..., Iterator[pa.Table]],
+) -> Dataset:
+    """Return a Dataset with one row of bars a bundle."""
+    found = dataset(bundles, job, whole_groups=whole_groups)
+    return found.map_batches(partial(load, job=job), batch_size=None, **step)
+
+
+def united(groups: Mapping[int, Sequence[Bundle[T]]], job: Job, chain: Callable[..., Dataset]) -> Dataset:
+    """Return one Dataset of outcomes of a chain for each group, whose bundles get as many CPUs each as its key says."""
+    first, *others = [chain(bundles, replace(job, cpus=cpus)) for cpus, bundles in groups.items()]
+    return first.union(*others) if others else first
+
+
+@contextmanager
+def capture_worker_errors() -> Iterator[WorkerErrors]:
+    """Give a function that returns what Ray said of dead workers since it was last called; nothing is printed."""
+    errors: list[str] = []
+
+    def capture(record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1]:
+            errors.append(" ".join(str(record.exc_info[1]).split()))
+        return False
+
+    def take() -> list[str]:
+        taken, errors[:] = list(errors), []
+        return taken
+
+    logger = logging.getLogger(RAY_ERROR_LOGGER)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    logger.addFilter(capture)
+    try:
+        yield take
+    finally:
+        logger.removeFilter(capture)
+        logger.setLevel(level)
+
+
+def dataset(bundles: Sequence[Bundle[Any]], job: Job, *, whole_groups: bool) -> Dataset:
+    """Return the Dataset of a run's bundles, one block each, in the given order.
+
+    With a target block size of one byte every row a step yields is a block of its own, so that a model's whole group
+    arrives as one batch and outcomes leave as soon as they exist. A shuffle wants ordinary blocks, unsliced.
+    """
+    context = DataContext.get_current().copy()  # the caller's own Datasets keep their settings
+    context.target_max_block_size = 1 if whole_groups else None
+    context.max_errored_blocks = -1  # a worker's death costs its own tasks, which run again
+    context.execution_no_progress_timeout_s = -1  # a long fit is no hang
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    warnings.filterwarnings(
+        "ignore", "`ray_remote_args` is deprecated", DeprecationWarning
+    )  # max_retries has no other way
+    if job.config.ray.logging_level != "debug":
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it prints whole tracebacks of what we record
+    with DataContext.current(context):
+        return ray.data.from_items([{"head": pickle.dumps(one)} for one in bundles], override_num_blocks=len(bundles))
+
+
+def remote_options(job: Job, capacity: Capacity) -> dict[str, Any]:
+    """Return how a step runs: on Arrow tables, with a task's CPUs and their share of memory, and no retries by Ray.
+
+    Ray retries a generator from its start and drops as many rows as it saw before, which loses rows in silence.
+    """
+    return {
+        "batch_format": "pyarrow",
+        "num_cpus": job.cpus,
+        "memory": int(job.cpus * capacity.memory_per_cpu * ROUNDING),
+        "max_retries": 0,
+    }
+
+
+def outcomes_of(outcomes: Dataset, kind: type[Kind]) -> Iterator[Kind]:
+    """Run a Dataset and yield its outcomes as they arrive; where no more are wanted, its tasks are ended.
+
+    Blocks are taken as they are: `iter_rows` fetches ahead in threads that outlive it, and Ray ends a process of which
+    a thread still asks for blocks when Ray is shut down.
+    """
+    for blocks in outcomes.iter_internal_ref_bundles():
+        for table in ray.get(blocks.block_refs):
+            if table.num_rows:
+                yield from map(kind.from_json, table.column("outcome").to_pylist())

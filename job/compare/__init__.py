@@ -1,0 +1,1 @@
+"""Comparisons of two versions of a model on bars that neither has seen."""

@@ -1,0 +1,133 @@
+"""Which versions to compare, on which bars, from when on: everything that can be told before any bar is read."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from job.compare.task import ComparisonTask
+from job.config.settings import Config
+from job.core.errors import ConfigError, DataError, JobError, RegistryError
+from job.core.keys import ALL, POOLED, Key
+from job.registry.comparisons import overlapping
+from job.registry.definition import Definition
+from job.registry.versions import read_metadata, resolve_version
+from job.sources.finding import find_series
+from job.sources.series import Series
+from job.storage.files import Storage
+from job.train.plan import BYTES_PER_VALUE, WORKER_BYTES, rows_of
+from transforms.bars import duration_us
+
+SECONDS_PER_ROW: Final = 3e-5
+SECONDS_PER_TASK: Final = 0.5
+"""CPU seconds of scoring by two versions, and of loading them."""
+END_OF_TIME: Final = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class ComparisonPlan:
+    """The comparisons to make; `same` are models of which both names stand for one version."""
+
+    tasks: tuple[ComparisonTask, ...]
+    same: tuple[Key, ...]
+    failures: Mapping[Key, JobError]
+    notes: tuple[str, ...]
+    fresher: frozenset[Key]
+    """Models whose version b was trained on later bars than a."""
+
+
+def plan_comparisons(registry: Storage, keys: Iterable[Key], config: Config, *, a: str, b: str) -> ComparisonPlan:
+    """Resolve the versions `a` and `b` of every model, and find its bars; `data.start` is the first bar to be used.
+
+    Raises:
+        ConfigError: `data.input` is not set.
+        DataError: nothing in the input can be read.
+    """
+    found = find_series(config.data, registry=config.model_trainer.model_directory)
+    tasks: list[ComparisonTask] = []
+    same: list[Key] = []
+    failures: dict[Key, JobError] = {}
+    fresher: set[Key] = set()
+    for key in keys:
+        try:
+            versions = [resolve_version(registry, key, name) for name in (a, b)]
+            if versions[0] == versions[1]:
+                same.append(key)
+                continue
+            metadata = [read_metadata(registry, key, version) for version in versions]
+            task = _task(key, metadata, series_of(key, found.series, config), config)
+            earlier = overlapping(registry, key, first=task.usable_from, last=END_OF_TIME)
+            tasks.append(replace(task, earlier=earlier))
+            if _known_until(metadata[1], key) > _known_until(metadata[0], key):
+                fresher.add(key)
+        except JobError as error:
+            failures[key] = error
+    notes = (*found.notes, *map(str, found.problems))
+    return ComparisonPlan(tuple(tasks), tuple(same), failures, notes, frozenset(fresher))
+
+
+def series_of(key: Key, series: Sequence[Series], config: Config) -> tuple[Series, ...]:
+    """Return the series that a model is about.
+
+    Raises:
+        DataError: the input has none.
+    """
+    if key.exchange == POOLED:
+        own = tuple(one for one in series if key.symbol in {ALL, one.exchange})
+    else:
+        own = tuple(one for one in series if (one.exchange, one.symbol) == (key.exchange, key.symbol))
+    if not own:
+        raise DataError(f"{key}: {config.data.input} holds no bars of it: give its bars with --input")
+    return own
+
+
+def _task(
+    key: Key, metadata: Sequence[Mapping[str, Any]], series: tuple[Series, ...], config: Config
+) -> ComparisonTask:
+    a, b = (str(one["version"]) for one in metadata)
+    first, second = (Definition.of(one, config.data, where=f"{key}: {one['version']}") for one in metadata)
+    if first.label != second.label:
+        raise RegistryError(
+            f"{key}: {a} was trained on the label {first.label.definition()}, {b} on {second.label.definition()}: "
+            "only versions of one label can be compared"
+        )
+    rows = sum(rows_of(one, key.timeframe, config.data) for one in series)
+    return ComparisonTask(
+        key=key,
+        a=a,
+        b=b,
+        usable_from=_usable_from(key, metadata, config.data.start, timedelta(microseconds=duration_us(key.timeframe))),
+        series=series,
+        seconds=SECONDS_PER_TASK + SECONDS_PER_ROW * rows,
+        memory=WORKER_BYTES + rows * len({*first.names, *second.names}) * BYTES_PER_VALUE,
+    )
+
+
+def _usable_from(key: Key, metadata: Sequence[Mapping[str, Any]], since: datetime | None, bar: timedelta) -> datetime:
+    """Return the first time at which a bar may close that is used: no earlier row was trained on, or chosen by.
+
+    Both ends are in the metadata's `label_end`, which is the last of training rows and holdout.
+
+    Raises:
+        ConfigError: `since`, the open time of the first bar, is earlier.
+    """
+    usable = max(_known_until(one, key) for one in metadata)
+    if since is None:
+        return usable
+    if since + bar < usable:
+        a, b = (one["version"] for one in metadata)
+        raise ConfigError(
+            f"{key}: --since {since:%Y-%m-%dT%H:%M:%S} is too early: {a} or {b} was trained or chosen on bars up to "
+            f"{usable:%Y-%m-%dT%H:%M:%S}; give --since {usable - bar:%Y-%m-%dT%H:%M:%S} or later, or leave it out"
+        )
+    return since + bar
+
+
+def _known_until(metadata: Mapping[str, Any], key: Key) -> datetime:
+    try:
+        return datetime.fromisoformat(metadata["label_end"])
+    except (LookupError, TypeError, ValueError):
+        raise RegistryError(
+            f"{key}: the metadata of {metadata['version']} does not say when its last label was known; "
+            "train the model again"
+        ) from None

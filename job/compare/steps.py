@@ -1,0 +1,257 @@
+"""The two steps by which bars become a comparison inside a worker; each takes and yields Arrow tables."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from job.compare.task import Compared, ComparisonTask
+from job.core.errors import DataError
+from job.core.keys import POOLED, Key
+from job.learning.comparison import compare, log_loss_difference_by_cluster
+from job.learning.metrics import FloatArray
+from job.learning.trading import trading_scores
+from job.registry.definition import Definition
+from job.worker.messages import FAILURES, BarsRow, Job, SeriesInfo, describe, pack, unpack
+from transforms.bars import duration_us
+from transforms.features import warmup_bars
+from transforms.labels import Label
+from transforms.samples import MARKET, make_samples
+
+if TYPE_CHECKING:
+    from job.worker.scorer import Scorer
+
+GROUP: Final = "model"
+"""Column that names the model, by which rows of a pooled one are brought together."""
+MARKET_COLUMNS: Final = ("timestamp", *MARKET)
+"""What trading scores take of each bar, beside probabilities."""
+
+
+SAME: Final = pl.col("label") == pl.col("label_b")
+"""Rows that are samples of both versions."""
+
+
+@dataclass(frozen=True)
+class PairRow:
+    """Head of a row of one series' samples: available_at, label, label_b, p_a, p_b; both have those of equal labels.
+
+    Where trading is scored, the rows are all bars, with `MARKET_COLUMNS`, and labels and probabilities may be null.
+    """
+
+    task: ComparisonTask
+    series: str
+    label: Label | None = None
+    only_a: int = 0
+    only_b: int = 0
+    seed_influence_a: FloatArray | None = None
+    seed_influence_b: FloatArray | None = None
+    seconds: float = 0.0
+    error: dict[str, str] | None = None
+
+
+def pair_samples(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
+    """Score a bundle's bars by both versions of each of its models; one row of paired samples a task."""
+    for loaded, bars in unpack(batch):
+        for task in loaded.bundle.tasks:
+            row = pack(*paired(task, loaded, bars, job))
+            yield row.append_column(GROUP, pa.array([str(task.key)]))
+
+
+def paired(task: ComparisonTask, loaded: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[PairRow, pl.DataFrame | None]:
+    """Return the head and the paired samples of one model on one series; none where that failed."""
+    head = PairRow(task, str(loaded.bundle.series), error=loaded.error)
+    if loaded.info is None:
+        return head, None
+    started = time.perf_counter()
+    try:
+        scored, frame = score_both(head, bars, loaded.info, job)
+    except FAILURES as error:
+        return replace(head, error=describe(error, "scoring", job)), None
+    return replace(scored, seconds=time.perf_counter() - started), frame
+
+
+def score_both(head: PairRow, bars: pl.DataFrame, info: SeriesInfo, job: Job) -> tuple[PairRow, pl.DataFrame]:
+    """Score the samples that both versions have of one series, each by the features that it was trained on."""
+    from job.worker.scorer import load_scorer  # noqa: PLC0415 - brings scikit-learn; the driver names these steps only
+
+    task, registry = head.task, job.registry()
+    scores: list[pl.DataFrame] = []
+    scorers: list[Scorer] = []
+    for version in (task.a, task.b):
+        scorer = load_scorer(registry, task.key, version, data=job.config.data, allow_pickle=task.allow_pickle)
+        samples = samples_of(scorer.definition, task, bars, info, name=head.series, market=job.trading)
+        scores.append(samples.with_columns(p=with_probabilities(scorer, samples)))
+        scorers.append(scorer)
+    a, b = scores
+    kept = ["available_at", "label", pl.col("p").alias("p_a"), *(MARKET_COLUMNS if job.trading else ())]
+    both = a.select(kept).join(
+        b.select("available_at", label_b="label", p_b="p"), on="available_at", how="left", maintain_order="left"
+    )
+    same = both.filter(SAME)
+    only_a, only_b = (one["label"].count() - same.height for one in (a, b))
+    used = [samples.join(same, on="available_at", how="semi") for samples in scores]
+    seed_influence_a, seed_influence_b = (
+        seed_influence(one, samples) for one, samples in zip(scorers, used, strict=True)
+    )
+    return replace(
+        head,
+        label=scorer.definition.label,
+        only_a=only_a,
+        only_b=only_b,
+        seed_influence_a=seed_influence_a,
+        seed_influence_b=seed_influence_b,
+    ), both
+
+
+def seed_influence(scorer: "Scorer", samples: pl.DataFrame) -> FloatArray:
+    """Return `seeds.loss_by_tree` of a version on its samples."""
+    from job.learning.fitting import feature_matrix  # noqa: PLC0415 - brings scikit-learn
+    from job.learning.seeds import loss_by_tree  # noqa: PLC0415
+
+    if samples.is_empty():
+        return np.zeros(1)
+    scaled, up = scorer.scaler.transform(feature_matrix(samples, scorer.definition.names)), samples["label"].to_numpy()
+    return loss_by_tree(scorer.model, scaled, up, base_rate=scorer.base_rate, weight=scorer.weight)
+
+
+def with_probabilities(scorer: "Scorer", samples: pl.DataFrame) -> pl.Series:
+    """Return the probability of up of every row, null where the features are not all there."""
+    complete = samples["complete"].to_numpy() if "complete" in samples.columns else np.ones(samples.height, np.bool_)
+    p = np.full(samples.height, np.nan)
+    if complete.any():
+        p[complete] = scorer.score(samples.filter(pl.Series(complete)))
+    return pl.Series(p).fill_nan(None)
+
+
+def samples_of(
+    definition: Definition, task: ComparisonTask, bars: pl.DataFrame, info: SeriesInfo, *, name: str, market: bool
+) -> pl.DataFrame:
+    """Return the samples of one version that are available when the task's rows begin, or later, or all such bars.
+
+    Raises:
+        DataError: the timeframe cannot be made from these bars, or they lack what a feature needs.
+    """
+    timeframe = task.key.timeframe
+    bar = timedelta(microseconds=duration_us(timeframe))
+    start = task.usable_from - bar
+    if definition.gaps == "segment":
+        bars = bars.filter(pl.col("timestamp") >= start - bar * (warmup_bars(definition.names, exact=True) + 1))
+    try:
+        return make_samples(
+            bars,
+            source=info.timeframe,
+            timeframe=timeframe,
+            offset_us=info.offset_us,
+            features=definition.names,
+            label=definition.label,
+            max_fill=definition.max_fill,
+            min_coverage=definition.min_coverage,
+            gaps=definition.gaps,
+            start=start,
+            market=market,
+        ).frame
+    except ValueError as error:
+        raise DataError(f"{name} {timeframe}: {error}") from None
+
+
+def compare_rows(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
+    """Compare the versions of each row's model; one row of outcome JSON a task."""
+    for head, frame in unpack(batch.drop_columns([GROUP])):
+        yield pa.table({"outcome": [compare_parts([(head, frame)], job).to_json()]})
+
+
+def compare_group(group: pa.Table, *, job: Job, members: Mapping[Key, frozenset[str]]) -> pa.Table:
+    """Compare the versions of one pooled model on the rows of all its series.
+
+    There is no outcome where rows of one of its `members` are absent because their worker died: it runs again.
+    """
+    parts = list(unpack(group.drop_columns([GROUP])))
+    if not parts or {head.series for head, _ in parts} != members[parts[0][0].task.key]:
+        return pa.table({"outcome": pa.array([], pa.string())})
+    return pa.table({"outcome": [compare_parts(parts, job).to_json()]})
+
+
+def compare_parts(parts: Sequence[tuple[PairRow, pl.DataFrame]], job: Job) -> Compared:
+    """Return the comparison of two versions on the samples of one or more series; those that failed are named."""
+    good = sorted(((head, frame) for head, frame in parts if head.error is None), key=lambda part: part[0].series)
+    task = parts[0][0].task
+    if not good:
+        return Compared.failed(task, parts[0][0].error or {})
+    frames = [frame.with_columns(series=pl.lit(head.series)) for head, frame in good]
+    try:
+        if not any(frame.filter(SAME).height for frame in frames):
+            raise DataError(no_rows(task))
+        left_out = tuple(f"left out {head.series}: {head.error['message']}" for head, _ in parts if head.error)
+        return replace(compared([head for head, _ in good], pl.concat(frames), job), warnings=left_out)
+    except FAILURES as error:
+        return Compared.failed(task, describe(error, "comparing", job))
+
+
+def no_rows(task: ComparisonTask) -> str:
+    """Say that the bars end too early, and what to do about it."""
+    return (
+        f"{task.key}: no labeled bar closes at {task.usable_from:%Y-%m-%d %H:%M:%S} UTC or later, the first time that "
+        f"neither {task.a} nor {task.b} has seen: give newer bars, or an earlier --since if there was one"
+    )
+
+
+def compared(heads: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compared:
+    """Compare two versions on the rows of all series, whose `label` they share."""
+    from job.learning.seeds import seed_error  # noqa: PLC0415 - brings scikit-learn
+
+    task, label = heads[0].task, heads[0].label
+    if label is None:
+        raise DataError(no_rows(task))
+    horizon = label.horizon
+    rows = bars.filter(SAME).sort("available_at", maintain_order=True)
+    up, p_a, p_b = (rows[name].to_numpy() for name in ("label", "p_a", "p_b"))
+    times = rows["available_at"].to_physical().to_numpy()
+    first, last = rows.select(
+        first=pl.col("available_at").min().dt.to_string("iso:strict"),
+        last=pl.col("available_at").max().dt.to_string("iso:strict"),
+    ).row(0)
+    return Compared(
+        key=task.key,
+        a=task.a,
+        b=task.b,
+        first=first,
+        last=last,
+        only_a=sum(head.only_a for head in heads),
+        only_b=sum(head.only_b for head in heads),
+        comparison=compare(up, p_a, p_b, horizon=horizon, times=times if task.key.exchange == POOLED else None),
+        log_loss_delta=log_loss_difference_by_cluster(
+            up, p_a, p_b, times=times, horizon=horizon, timeframe_us=duration_us(task.key.timeframe)
+        ),
+        seed_error=math.hypot(
+            seed_error([head.seed_influence_a for head in heads if head.seed_influence_a is not None], rows.height),
+            seed_error([head.seed_influence_b for head in heads if head.seed_influence_b is not None], rows.height),
+        ),
+        trading=trading_of(task, bars, label, job),
+        seconds=round(sum(head.seconds for head in heads), 3),
+    )
+
+
+def trading_of(task: ComparisonTask, bars: pl.DataFrame, label: Label, job: Job) -> dict[str, dict[str, Any]]:
+    """Return what trading on either version would have earned on the same bars, where `model_trainer.trading` is set.
+
+    Each comparison before this one may have scored two other versions on them, for which the deflated Sharpe allows.
+    """
+    settings = job.config.model_trainer.trading
+    if settings is None:
+        return {}
+    return {
+        name: trading_scores(
+            bars.select("series", *MARKET_COLUMNS, p=f"p_{name}"),
+            label=label,
+            timeframe=task.key.timeframe,
+            cost_bps=settings.cost_bps,
+            versions_scored=2 * (task.earlier + 1),
+        )
+        for name in ("a", "b")
+    }

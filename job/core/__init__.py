@@ -1,0 +1,1 @@
+"""What everything rests on: errors, keys, paths, the environment, synthetic bars."""

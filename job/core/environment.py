@@ -1,0 +1,57 @@
+"""What this process runs on: the versions that decide a model's numbers, and the machine."""
+
+import hashlib
+import platform
+import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+"""The project's folder, also inside a copy that Ray made of it."""
+
+NUMERIC_LIBRARIES: Final = ("polars", "numpy", "scipy", "scikit-learn")
+"""Libraries whose versions can change a model's numbers."""
+ENGINE_LIBRARIES: Final = {"onedal": "scikit-learn-intelex"}
+"""Libraries that only models of one engine depend on."""
+
+
+@cache
+def versions(*engines: str) -> dict[str, str]:
+    """Return the versions of Python, of the numeric libraries and of this code; equal on all nodes of a run.
+
+    Of `ENGINE_LIBRARIES`, those of the given engines are among them, where they are installed.
+    """
+    own = filter(installed, (library for engine, library in ENGINE_LIBRARIES.items() if engine in engines))
+    libraries = {name: version(name) for name in (*NUMERIC_LIBRARIES, *own)}
+    return {"python": platform.python_version(), **libraries, "code": code_digest("job", "transforms")}
+
+
+def installed(library: str) -> str | None:
+    """Return the version of a library, None where it is not installed."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def code_digest(*places: str) -> str:
+    """Return 12 hex digits of the SHA-256 over the Python files at `places`, folders or files below the root."""
+    digest = hashlib.sha256()
+    for place in places:
+        path = ROOT / place
+        for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
+            digest.update(file.relative_to(ROOT).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@cache
+def cpu_model() -> str:
+    """Return the processor's marketing name, which decides the last bits of some sums."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

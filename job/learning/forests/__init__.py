@@ -1,0 +1,1 @@
+"""Random forests: what fits them, and the trees grown here."""

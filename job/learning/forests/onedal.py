@@ -1,0 +1,77 @@
+"""Random forests grown by oneDAL (scikit-learn-intelex); the result is a plain scikit-learn forest.
+
+oneDAL cuts at the borders of 256 bins, many times faster than scikit-learn where leaves are small. What it fits would
+need oneDAL wherever it is loaded, and cannot be stored as skops; as scikit-learn trees, its leaves vote for their
+majority. Here the shares of the classes are found again, and a forest is made that needs scikit-learn only.
+"""
+
+import math
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from daal4py import daalinit
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.tree._tree import Tree
+from sklearnex.ensemble import RandomForestClassifier as OneDALForest
+
+from job.learning.forests.engines import leaf_rows
+from job.learning.forests.histogram import set_fitted_attributes
+from job.learning.forests.trees import LEAF, Ints, Matrix
+
+DRAWS_PER_ROW: Final = 1 / (1 - math.exp(-1))
+"""How often a row was drawn on average, given that it was drawn at all, by a bootstrap of many rows."""
+
+
+def fit(forest: RandomForestClassifier, matrix: Matrix, label: npt.NDArray[Any]) -> None:
+    """Fit `forest` on `matrix` (float32, finite) and labels 0 and 1; the same bits whatever its `n_jobs`.
+
+    Threads are limited to `n_jobs` for the whole process, since scikit-learn-intelex itself does so in the main thread
+    only. Where scikit-learn counts the rows of a leaf, oneDAL counts how often they were drawn; so it is asked for as
+    many more.
+    """
+    threads = forest.n_jobs or 1
+    daalinit(threads)
+    grown = OneDALForest(
+        n_estimators=forest.n_estimators,
+        max_depth=forest.max_depth,
+        min_samples_leaf=max(1, int(DRAWS_PER_ROW * leaf_rows(forest.min_samples_leaf, len(label)))),
+        max_features=forest.max_features,
+        random_state=forest.random_state,
+        n_jobs=threads,
+    )
+    grown.fit(matrix, label)
+    trees = [estimator.tree_ for estimator in grown.estimators_]
+    set_class_probabilities(trees)
+    set_fitted_attributes(forest, trees, matrix, np.unique(label))
+
+
+def set_class_probabilities(trees: list[Tree]) -> None:
+    """Put, in place of votes, the shares of both classes among the rows that were drawn into each node.
+
+    A leaf votes for the class that has most of its rows, and its Gini impurity is 2p(1 - p), where p is the share of
+    either class. The rows of an inner node are those of its children.
+    """
+    sizes = np.array([tree.node_count for tree in trees])
+    roots = sizes.cumsum() - sizes
+    first = np.repeat(roots, sizes)
+    left = np.concatenate([tree.children_left for tree in trees])
+    children = np.stack((left, np.concatenate([tree.children_right for tree in trees]))) + first
+    weight = np.concatenate([tree.weighted_n_node_samples for tree in trees])
+    margin = np.sqrt(np.maximum(0, 0.25 - np.concatenate([tree.impurity for tree in trees]) / 2))
+    votes_up = np.concatenate([tree.value[:, 0, 1] > tree.value[:, 0, 0] for tree in trees])
+    up = np.round(weight * np.where(votes_up, 0.5 + margin, 0.5 - margin))
+    for parents in reversed(parents_by_depth(roots, children, left != LEAF)):
+        up[parents] = up[children[:, parents]].sum(axis=0)
+    for tree, share in zip(trees, np.split(up / weight, roots[1:]), strict=True):
+        tree.value[:, 0, 0], tree.value[:, 0, 1] = 1 - share, share
+
+
+def parents_by_depth(roots: Ints, children: Ints, inner: npt.NDArray[np.bool_]) -> list[Ints]:
+    """Return the nodes that have children, by their depth; `children` is (2, n)."""
+    found: list[Ints] = []
+    nodes = roots
+    while len(nodes):
+        found.append(nodes[inner[nodes]])
+        nodes = children[:, found[-1]].ravel()
+    return found

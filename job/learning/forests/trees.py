@@ -1,0 +1,255 @@
+"""Shallow classification trees grown on binned features, level by level and many at a time, as scikit-learn trees.
+
+Bootstrap, candidate features, Gini gain and stopping rules are scikit-learn's. Cuts are searched in histograms of at
+most 256 bins (Ke et al. 2017) instead of sorted rows; all sums are of whole numbers, so their order changes no bit.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.tree._tree import NODE_DTYPE, Tree
+
+Bools = npt.NDArray[np.bool_]
+Codes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.intp]
+Matrix = npt.NDArray[np.float32]
+
+MAX_BINS: Final = 256
+LEAF: Final = -1
+"""Child of a node that has none."""
+NO_FEATURE: Final = -2
+"""Feature, and threshold, of a node that is a leaf."""
+
+
+@dataclass(frozen=True)
+class TreeParams:
+    """When a node may be cut, and from how many features, drawn at random, it chooses."""
+
+    max_depth: int | None
+    min_samples_leaf: int
+    candidates: int
+
+
+@dataclass(frozen=True)
+class Binned:
+    """Training rows as bin numbers: `code <= k` iff `value <= edges[feature][k]`."""
+
+    codes: Codes
+    edges: list[Floats]
+    label: Ints
+
+    @property
+    def bins(self) -> int:
+        """Number of bins of the feature that has most."""
+        return max(map(len, self.edges)) + 1
+
+
+@dataclass(frozen=True)
+class BootstrapRows:
+    """One entry for each row that a tree has drawn and whose node is still open.
+
+    `node` is the node's position in its level, `weight` how often the row was drawn.
+    """
+
+    row: Ints
+    node: Ints
+    label: Ints
+    weight: Floats
+
+    def keep(self, chosen: Ints, node: Ints) -> "BootstrapRows":
+        """Return the entries at `chosen`, moved to `node`."""
+        return BootstrapRows(self.row[chosen], node, self.label[chosen], self.weight[chosen])
+
+
+@dataclass(frozen=True)
+class Level:
+    """Nodes of one depth in a batch of trees: their tree, rows, and drawn weight of each class; (n), (n), (n, 2)."""
+
+    tree: Ints
+    rows: Ints
+    weight: Floats
+
+
+@dataclass(frozen=True)
+class Splits_:
+    """The cut of each node of a level: rows with a code of `feature` ≤ `bin` go left. `NO_FEATURE` marks leaves."""
+
+    feature: Ints
+    bin: Ints
+
+    @property
+    def made(self) -> Bools:
+        """Nodes that are no leaves."""
+        made: Bools = self.feature != NO_FEATURE
+        return made
+
+
+def bin_rows(matrix: Matrix, label: npt.NDArray[Any]) -> Binned:
+    """Cut every column at no more than 255 quantiles, halfway between neighbouring values."""
+    edges = [bin_edges(column) for column in matrix.T]
+    codes = np.empty(matrix.shape, dtype=np.uint8)
+    for feature, splits in enumerate(edges):
+        codes[:, feature] = np.searchsorted(splits, matrix[:, feature])
+    return Binned(codes, edges, label.astype(np.intp))
+
+
+def bin_edges(column: npt.NDArray[np.float32]) -> Floats:
+    """Return ascending cuts between distinct values: all of them if they are few, else those nearest to quantiles."""
+    ordered = np.sort(column).astype(np.float64)
+    splits = np.flatnonzero(ordered[1:] > ordered[:-1])
+    if len(splits) >= MAX_BINS:
+        wanted = np.arange(1, MAX_BINS) * len(ordered) / MAX_BINS
+        splits = splits[np.unique(np.minimum(np.searchsorted(splits, wanted), len(splits) - 1))]
+    midpoints: Floats = (ordered[splits] + ordered[splits + 1]) / 2
+    return midpoints
+
+
+def bootstrap(binned: Binned, trees: int, random: np.random.Generator) -> BootstrapRows:
+    """Draw as many rows as there are, with replacement, for each tree's root."""
+    rows = len(binned.codes)
+    drawn = random.integers(rows, size=(trees, rows)) + rows * np.arange(trees)[:, None]
+    times = np.bincount(drawn.ravel(), minlength=trees * rows)
+    chosen = np.flatnonzero(times)
+    tree, row = np.divmod(chosen, rows)
+    return BootstrapRows(row, tree, binned.label[row], times[chosen].astype(np.float64))
+
+
+def grow_batch(binned: Binned, trees: int, params: TreeParams, random: np.random.Generator) -> list[Tree]:
+    """Grow `trees` trees level by level."""
+    entries = bootstrap(binned, trees, random)
+    level = make_level(np.arange(trees), entries)
+    levels: list[tuple[Level, Splits_]] = []
+    while len(level.tree):
+        open_nodes = is_open(level, params, depth=len(levels))
+        splits = find_splits(binned, entries, open_nodes, params, random)
+        levels.append((level, splits))
+        entries = descend(binned, entries, splits)
+        level = make_level(np.repeat(level.tree[splits.made], 2), entries)
+    return assemble(levels, binned)
+
+
+def make_level(tree: Ints, entries: BootstrapRows) -> Level:
+    """Count what the nodes of a level hold."""
+    weight = np.bincount(2 * entries.node + entries.label, weights=entries.weight, minlength=2 * len(tree))
+    return Level(tree, np.bincount(entries.node, minlength=len(tree)), weight.reshape(-1, 2).astype(np.float64))
+
+
+def is_open(level: Level, params: TreeParams, *, depth: int) -> Bools:
+    """Nodes that may be cut: of both classes, large enough for two leaves, and not too deep."""
+    if params.max_depth is not None and depth >= params.max_depth:
+        return np.zeros(len(level.tree), dtype=np.bool_)
+    mixed: Bools = level.weight.min(axis=1) > 0
+    large: Bools = level.rows >= 2 * params.min_samples_leaf
+    return np.logical_and(mixed, large)
+
+
+def find_splits(
+    binned: Binned,
+    entries: BootstrapRows,
+    open_nodes: Bools,
+    params: TreeParams,
+    random: np.random.Generator,
+) -> Splits_:
+    """Return, for each open node, the cut with the least Gini impurity among its candidate features."""
+    splits = Splits_(np.full(len(open_nodes), NO_FEATURE), np.zeros(len(open_nodes), dtype=np.intp))
+    nodes, features = (
+        np.flatnonzero(open_nodes),
+        draw_features(binned, int(open_nodes.sum()), params.candidates, random),
+    )
+    chosen = np.flatnonzero(open_nodes[entries.node])
+    inside = entries.keep(chosen, (np.cumsum(open_nodes) - 1)[entries.node[chosen]])
+    best, width = np.full(len(nodes), -np.inf), len(binned.edges)
+    for feature in features.T:
+        codes = binned.codes.ravel()[inside.row * width + feature[inside.node]]
+        purity, position = best_bins(codes, inside, (len(nodes), binned.bins), params.min_samples_leaf)
+        better = purity > best
+        best[better] = purity[better]
+        splits.feature[nodes[better]], splits.bin[nodes[better]] = feature[better], position[better]
+    return splits
+
+
+def draw_features(binned: Binned, nodes: int, candidates: int, random: np.random.Generator) -> Ints:
+    """Draw the candidate features of each node, (nodes, candidates), without replacement among those that vary."""
+    varying = np.flatnonzero([len(edges) > 0 for edges in binned.edges])
+    order = np.argsort(random.random((nodes, len(varying))), axis=1)
+    return varying[order[:, :candidates]]
+
+
+def best_bins(codes: Codes, entries: BootstrapRows, shape: tuple[int, int], leaf: int) -> tuple[Floats, Ints]:
+    """Return each node's highest purity over the cuts of one feature, -inf where no cut leaves `leaf` rows a side.
+
+    Purity is the sum of squared class weights over the weight, of both sides: Gini impurity up to sign and constants.
+    """
+    nodes, bins = shape
+    cell = entries.node * bins + codes
+    rows = np.bincount(cell, minlength=nodes * bins).reshape(shape).cumsum(axis=1)
+    weight = np.bincount(2 * cell + entries.label, weights=entries.weight, minlength=2 * nodes * bins)
+    left = weight.reshape(nodes, bins, 2).cumsum(axis=1)
+    allowed = (rows >= leaf) & (rows[:, -1:] - rows >= leaf)
+    node, position = np.nonzero(allowed)
+    below = left[node, position]
+    above = left[node, -1] - below
+    purity = np.full(shape, -np.inf)
+    purity[allowed] = _purity(below) + _purity(above)
+    best = purity.argmax(axis=1)
+    return purity[np.arange(nodes), best], best
+
+
+def _purity(weight: Floats) -> Floats:
+    squares: Floats = np.square(weight).sum(axis=1) / weight.sum(axis=1)
+    return squares
+
+
+def descend(binned: Binned, entries: BootstrapRows, splits: Splits_) -> BootstrapRows:
+    """Move the entries of cut nodes to the next level, where the children of the k-th cut node are 2k and 2k + 1."""
+    chosen = np.flatnonzero(splits.made[entries.node])
+    node = entries.node[chosen]
+    right = binned.codes[entries.row[chosen], splits.feature[node]] > splits.bin[node]
+    return entries.keep(chosen, 2 * (np.cumsum(splits.made) - 1)[node] + right)
+
+
+def assemble(levels: list[tuple[Level, Splits_]], binned: Binned) -> list[Tree]:
+    """Return scikit-learn trees, their nodes in order of depth."""
+    tree = np.concatenate([level.tree for level, _ in levels])
+    weight = np.concatenate([level.weight for level, _ in levels])
+    nodes = np.zeros(len(tree), dtype=NODE_DTYPE)
+    nodes["n_node_samples"] = np.concatenate([level.rows for level, _ in levels])
+    nodes["weighted_n_node_samples"] = weight.sum(axis=1)
+    share = weight / weight.sum(axis=1, keepdims=True)
+    nodes["impurity"] = 1 - np.square(share).sum(axis=1)
+    nodes["feature"] = np.concatenate([splits.feature for _, splits in levels])
+    made = nodes["feature"] != NO_FEATURE
+    bins = np.concatenate([splits.bin for _, splits in levels])
+    cuts_at = zip(nodes["feature"][made], bins[made], strict=True)
+    nodes["threshold"] = NO_FEATURE
+    nodes["threshold"][made] = [binned.edges[feature][position] for feature, position in cuts_at]
+    order = np.argsort(tree, kind="stable")
+    ends = np.cumsum(np.bincount(tree))
+    number = np.empty_like(order)
+    number[order] = np.arange(len(tree)) - np.concatenate(([0], ends[:-1]))[tree[order]]
+    roots = len(levels[0][0].tree)
+    nodes["left_child"] = nodes["right_child"] = LEAF
+    nodes["left_child"][made] = number[roots::2]
+    nodes["right_child"][made] = number[roots + 1 :: 2]
+    return [make_tree(nodes[rows], share[rows], features=len(binned.edges)) for rows in np.split(order, ends[:-1])]
+
+
+def make_tree(nodes: npt.NDArray[np.void], share: Floats, *, features: int) -> Tree:
+    """Return a scikit-learn tree of two classes, given its nodes and the share of each class in them."""
+    tree = Tree(features, np.array([2], dtype=np.intp), 1)
+    state = {"max_depth": tree_depth(nodes), "node_count": len(nodes), "nodes": nodes, "values": share[:, None, :]}
+    tree.__setstate__(state)
+    return tree
+
+
+def tree_depth(nodes: npt.NDArray[np.void]) -> int:
+    """Return the number of cuts above the deepest node; nodes stand in order of depth."""
+    depth, first, width = 0, 0, 1
+    while True:
+        cut = int((nodes["left_child"][first : first + width] != LEAF).sum())
+        if not cut:
+            return depth
+        depth, first, width = depth + 1, first + width, 2 * cut

@@ -1,0 +1,1 @@
+"""Predictions: one Parquet file per task, by stored versions."""

@@ -1,0 +1,90 @@
+"""Files of predictions: which to make, from what, and what became of each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Self
+
+from job.core.errors import JobError
+from job.core.keys import Key, encode
+from job.registry.definition import Definition
+from job.registry.predictions import Footer
+from job.sources.series import Series
+from job.worker.outcome import Outcome, Status
+
+FILE: Final = "predictions.parquet"
+
+
+@dataclass(frozen=True)
+class PredictionTask:
+    """One file of predictions to write: for which series, by which version of which model, at what estimated cost.
+
+    `key` names the file: series, timeframe and kind. `model` is the same, except where a pooled model predicts.
+    """
+
+    key: Key
+    model: Key
+    version: str
+    definition: Definition
+    series: tuple[Series, ...]
+    fingerprint: str
+    """Digest of all that decides the predictions but the bars."""
+    listing: str | None
+    """Fingerprint of the files of the series, None where it could not show a change."""
+    held: Footer | None
+    """What the file in place says of itself, if it was made in the same way, of whatever bars."""
+    seconds: float
+    memory: int
+    allow_pickle: bool = False
+    attempt: int = 1
+
+
+@dataclass(frozen=True)
+class Predicted(Outcome):
+    """What became of one file of predictions: `rows` in it, up to the bar that closed at `last`; `counts` of its bars.
+
+    `counts` are those of `transforms.samples.make_features`.
+    """
+
+    path: str = ""
+    last: str | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, key: Key, footer: Footer, *, status: Status) -> Self:
+        """Return the outcome of a file that stands, from what it says of itself."""
+        bare = cls(**vars(key), status=status, version=footer.version, rows=footer.rows)
+        return replace(bare, path=path_of(key), last=footer.last, counts=footer.counts)
+
+    @classmethod
+    def failed(cls, task: PredictionTask, error: Mapping[str, str]) -> Self:
+        """Return the outcome of a task that failed with a described error."""
+        bare = cls(**vars(task.key), status="failed", version=task.version)
+        return replace(bare, error=dict(error), attempts=task.attempt)
+
+    @classmethod
+    def refused(cls, key: Key, error: JobError) -> Self:
+        """Return the outcome of a file that no task can be planned for."""
+        described = {"type": type(error).__name__, "message": str(error), "where": "planning"}
+        return cls(**vars(key), status="failed", error=described)
+
+    def record(self) -> dict[str, Any]:
+        """Return what the run record keeps."""
+        return {name: value for name, value in super().record().items() if name != "scores"}
+
+
+def folder_of(key: Key) -> str:
+    """Return where the file of a key stands, in the way of Hive: `exchange=binance/symbol=BTC%2FUSDT/…`."""
+    return (
+        f"{exchange_folder(key.exchange)}/symbol={encode(key.symbol)}"
+        f"/timeframe={key.timeframe}/model_type={key.model_type}"
+    )
+
+
+def path_of(key: Key) -> str:
+    """Return the path of the file of a key."""
+    return f"{folder_of(key)}/{FILE}"
+
+
+def exchange_folder(exchange: str) -> str:
+    """Return the folder of all files of an exchange."""
+    return f"exchange={encode(exchange)}"

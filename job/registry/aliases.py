@@ -1,0 +1,232 @@
+"""Aliases of a model's versions, as a history of decisions: each a file of its own, created once, never rewritten.
+
+    aliases/<exchange>/<symbol>/analyst_1h/00000001.json
+
+The file with the highest number is what holds now. Who creates the next number exclusively has decided: that is
+compare-and-swap, history and rollback at once, and an interruption leaves either the old state or the new one.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, Self, get_args
+
+from job.core.errors import RegistryError
+from job.core.keys import Key
+from job.storage.files import ExistingFileError, Storage
+
+Alias = Literal["champion", "challenger"]
+ALIASES: Final[tuple[Alias, ...]] = get_args(Alias)
+
+FOLDER: Final = "aliases"
+ALIASES_SCHEMA: Final = 1
+DIGITS: Final = 8
+"""Numbers are padded with zeros, so that a listing sorts as the decisions were made."""
+NAME: Final = re.compile(rf"(?P<seq>\d{{{DIGITS}}})\.json")
+MOST_PREVIOUS: Final = 20
+"""How many earlier champions a decision remembers for rollbacks; the history has all of them."""
+
+
+class ConflictError(RegistryError):
+    """Another decision came first, and changed what this one was based on."""
+
+
+@dataclass(frozen=True)
+class Aliases:
+    """What the aliases of a model name after decision number `seq`; before the first one, 0, they name nothing.
+
+    `previous` are earlier champions, the last one first: what rollbacks go back to.
+    """
+
+    seq: int = 0
+    champion: str | None = None
+    challenger: str | None = None
+    previous: tuple[str, ...] = ()
+
+    def named(self, alias: Alias) -> str | None:
+        """Return the version that an alias names."""
+        return self.champion if alias == "champion" else self.challenger
+
+    def moved(self, alias: Alias, version: str) -> Self:
+        """Return the aliases with one of them on another version; the champion so far becomes the previous one."""
+        if alias == "challenger":
+            return replace(self, challenger=version)
+        before = () if self.champion is None else (self.champion,)
+        return replace(self, champion=version, previous=(*before, *self.previous)[:MOST_PREVIOUS])
+
+    def rolled_back(self, version: str) -> Self:
+        """Return the aliases with the champion back on one of `previous`, as if it had never been replaced."""
+        _, *older = self.previous[self.previous.index(version) :] if version in self.previous else (version,)
+        return replace(self, champion=version, previous=tuple(older))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One entry of the history: what the aliases name since, what was changed, how, when (UTC) and why.
+
+    `numbers` are JSON values that the decision rests on; `decision_id` tells two decisions of one content apart.
+    """
+
+    aliases: Aliases
+    alias: Alias
+    before: str | None
+    after: str | None
+    command: str
+    at: str
+    reason: str
+    numbers: Mapping[str, Any]
+    decision_id: str
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return asdict(self)
+
+
+def read_aliases(registry: Storage, key: Key) -> Aliases:
+    """Return what a model's aliases name now.
+
+    Raises:
+        StoreError: the last decision is damaged, or newer than this code reads.
+    """
+    numbers = _numbers(registry, key)
+    return _read(registry, key, numbers[-1]).aliases if numbers else Aliases()
+
+
+def read_all_aliases(registry: Storage, keys: Iterable[Key]) -> dict[Key, Aliases]:
+    """Return what the aliases of many models name, with one listing for all; raises as `read_aliases` does."""
+    last: dict[str, str] = {}
+    for path in registry.list(FOLDER):
+        folder, _, name = path.rpartition("/")
+        if NAME.fullmatch(name):
+            last[folder] = path
+    wanted = {key: last[_folder(key)] for key in keys if _folder(key) in last}
+    read = registry.read_many(wanted.values())
+    return {key: _parse(read[path], key, path, registry).aliases for key, path in wanted.items() if path in read}
+
+
+def history(registry: Storage, key: Key) -> list[Decision]:
+    """Return all decisions about a model's aliases, oldest first; raises as `read_aliases` does."""
+    paths = [_path(key, seq) for seq in _numbers(registry, key)]
+    read = registry.read_many(paths)
+    return [_parse(read[path], key, path, registry) for path in paths if path in read]
+
+
+def set_alias(
+    registry: Storage,
+    key: Key,
+    alias: Alias,
+    version: str,
+    *,
+    seen: Aliases,
+    command: str,
+    reason: str,
+    numbers: Mapping[str, Any] | None = None,
+) -> Decision:
+    """Let an alias name a version, and return the decision as it was written.
+
+    Args:
+        store: where.
+        key: the model.
+        alias: `champion` or `challenger`.
+        version: its new version, which the caller has checked.
+        seen: the aliases that the caller decided upon. Where others have decided meanwhile, this decision is made upon
+            theirs, provided that the alias is still where the caller saw it.
+        command: by which it is changed.
+        reason: for people.
+        numbers: JSON values that the decision rests on.
+
+    Raises:
+        ConflictError: the alias was moved meanwhile.
+        StoreError: the registry cannot be read or written.
+    """
+    because = {"command": command, "reason": reason, "numbers": dict(numbers or {})}
+    return _decide(registry, key, alias, lambda now: now.moved(alias, version), seen=seen, **because)
+
+
+def roll_back(registry: Storage, key: Key, version: str, *, seen: Aliases, command: str, reason: str) -> Decision:
+    """Let the champion be one of `seen.previous` again, and forget those that came after it; else as `set_alias`."""
+    because = {"command": command, "reason": reason, "numbers": {}}
+    return _decide(registry, key, "champion", lambda now: now.rolled_back(version), seen=seen, **because)
+
+
+def _decide(
+    registry: Storage,
+    key: Key,
+    alias: Alias,
+    change: Callable[[Aliases], Aliases],
+    *,
+    seen: Aliases,
+    **because: Any,
+) -> Decision:
+    """Create the next decision, `change` being made to what the aliases name at that moment."""
+    now = seen
+    while True:
+        then = replace(change(now), seq=now.seq + 1)
+        decision = Decision(
+            aliases=then,
+            alias=alias,
+            before=now.named(alias),
+            after=then.named(alias),
+            at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            decision_id=secrets.token_hex(8),
+            **because,
+        )
+        document = {"schema_version": ALIASES_SCHEMA, "key": asdict(key), **decision.record()}
+        text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+        try:
+            registry.create(_path(key, then.seq), text.encode())
+        except ExistingFileError:
+            now = read_aliases(registry, key)
+            if now.named(alias) != seen.named(alias):
+                raise ConflictError(
+                    f"{key}: the {alias} was moved from {seen.named(alias)} to {now.named(alias)} while this was "
+                    "decided; look at it with `models show` and decide again"
+                ) from None
+        else:
+            return decision
+
+
+def _folder(key: Key) -> str:
+    return f"{FOLDER}/{key.folder}/{key.stem}"
+
+
+def _path(key: Key, seq: int) -> str:
+    return f"{_folder(key)}/{seq:0{DIGITS}d}.json"
+
+
+def _numbers(registry: Storage, key: Key) -> list[int]:
+    names = (path.rpartition("/")[2] for path in registry.list(_folder(key)))
+    return sorted(int(match["seq"]) for match in map(NAME.fullmatch, names) if match)
+
+
+def _read(registry: Storage, key: Key, seq: int) -> Decision:
+    path = _path(key, seq)
+    return _parse(registry.read(path), key, path, registry)
+
+
+def _parse(data: bytes, key: Key, path: str, registry: Storage) -> Decision:
+    where = f"{registry.url}/{path}"
+    try:
+        document = json.loads(data)
+        schema, owner, state = (document.pop(name) for name in ("schema_version", "key", "aliases"))
+        newer = not isinstance(schema, int) or schema > ALIASES_SCHEMA
+        decision = None if newer else Decision(aliases=_state(**state), **document)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise RegistryError(
+            f"{where} is damaged ({error}); restore it from a backup, or delete it, which undoes its decision"
+        ) from None
+    if decision is None:
+        raise RegistryError(f"{where} has schema {schema!r:.80}, newer than the {ALIASES_SCHEMA} read here; upgrade")
+    if owner != asdict(key) or path != _path(key, decision.aliases.seq):
+        raise RegistryError(f"{where} is a decision about another model or of another number; it was moved or altered")
+    return decision
+
+
+def _state(seq: int, champion: str | None, challenger: str | None, previous: Iterable[str]) -> Aliases:
+    state = Aliases(int(seq), champion, challenger, tuple(previous))
+    if not all(isinstance(name, str | None) for name in (champion, challenger, *state.previous)):
+        raise TypeError("versions are named by texts")
+    return state

@@ -1,0 +1,193 @@
+"""The catalog: a summary of every version in one file. It is a cache; the metadata files are the truth."""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from job.core.errors import RegistryError
+from job.core.keys import Key
+from job.registry.versions import DamagedMetadataError, Listed, listed_versions, parse_metadata
+from job.storage.files import MissingFileError, Storage
+
+CATALOG: Final = "model_metadata.json"
+CATALOG_SCHEMA: Final = 1
+FINGERPRINT_DIGITS: Final = 16
+SIGNIFICANT_DIGITS: Final = 4
+WRITE_ATTEMPTS: Final = 5
+
+SUMMARY_SCORES: Final = ("accuracy", "log_loss", "base_log_loss", "skill", "skill_low", "skill_high")
+KEPT: Final = {
+    "created_at": ("created_at",),
+    "label_end": ("label_end",),
+    "fingerprint": ("fingerprint",),
+    "rows": ("data", "samples", "used"),
+    "seconds": ("seconds", "training"),
+    "peak_mb": ("peak_rss_mb",),
+    **{name: ("scores", name) for name in SUMMARY_SCORES},
+}
+"""What a summary keeps beside version and key, and where the metadata has it."""
+
+Summary = dict[str, Any]
+
+log = logging.getLogger("job")
+
+
+def summarize(metadata: Mapping[str, Any]) -> Summary:
+    """Return what the catalog keeps of a version, in at most 400 bytes of JSON for names of usual length.
+
+    `key` is (exchange, symbol, timeframe, model type); the rest is `KEPT`, where the metadata has it: times, the
+    first 16 digits of the fingerprint, what the training cost, and scores to four significant digits.
+    """
+    key = metadata["key"]
+    kept = {name: _brief(_find(metadata, path)) for name, path in KEPT.items()}
+    if kept["fingerprint"] is not None:
+        kept["fingerprint"] = short_fingerprint(kept["fingerprint"])
+    return {
+        "version": metadata["version"],
+        "key": [key["exchange"], key["symbol"], key["timeframe"], key["model_type"]],
+        **{name: value for name, value in kept.items() if value is not None},
+    }
+
+
+def short_fingerprint(fingerprint: str) -> str:
+    """Return the part of a fingerprint by which summaries are compared."""
+    return fingerprint[:FINGERPRINT_DIGITS]
+
+
+def key_of(summary: Summary) -> Key:
+    """Return the key of the version that `summary` is about."""
+    return Key(*summary["key"])
+
+
+def keys(registry: Storage) -> list[Key]:
+    """Return the key of every model with a committed version, in order."""
+    return sorted({one.key for one in _committed(registry, ()).values()})
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """Summaries of all versions, and what is wrong with the metadata of those left out."""
+
+    summaries: list[Summary]
+    problems: list[RegistryError]
+
+
+def list_summaries(registry: Storage, *prefixes: str, catalog: Iterable[Summary] | None = None) -> list[Summary]:
+    """Return a summary of each committed version below the folders `prefixes` (default: all), by key and then by age.
+
+    What is committed is what a listing shows; summaries come from `catalog` (default: the stored one), and only
+    the metadata of versions that it lacks is read. Where that is damaged, the version is left out and a warning logged.
+
+    Raises:
+        StoreError: metadata that is not in the catalog is newer than this code reads.
+    """
+    cached = read_catalog(registry) if catalog is None else catalog
+    found = _summaries(registry, prefixes, cached)
+    for problem in found.problems:
+        log.warning("%s", problem)
+    return found.summaries
+
+
+def _summaries(registry: Storage, prefixes: Iterable[str], catalog: Iterable[Summary]) -> Rebuilt:
+    committed = _committed(registry, prefixes)
+    cached = {_path(one): one for one in catalog}
+    read = registry.read_many(path for path in committed if path not in cached)
+    found, problems = [cached[path] for path in committed if path in cached], list[RegistryError]()
+    for path, data in read.items():
+        one = committed[path]
+        try:
+            found.append(summarize(parse_metadata(data, one.key, one.version, where=f"{registry.url}/{path}")))
+        except DamagedMetadataError as error:
+            problems.append(error)
+    return Rebuilt(sorted(found, key=_order), problems)
+
+
+def read_catalog(registry: Storage) -> list[Summary]:
+    """Return the stored summaries; none if there is no catalog, or if it is damaged, which is logged.
+
+    Raises:
+        StoreError: the catalog is newer than this code reads.
+    """
+    try:
+        document = json.loads(registry.read(CATALOG))
+        schema, summaries = document["schema_version"], list(document["versions"])
+        _ = [_path(one) for one in summaries]
+    except MissingFileError:
+        return []
+    except (ValueError, LookupError, TypeError) as error:
+        log.warning("%s/%s is damaged (%s) and is made again", registry.url, CATALOG, error)
+        return []
+    if schema > CATALOG_SCHEMA:
+        raise RegistryError(f"{registry.url}/{CATALOG} has schema {schema}, newer than this release reads; upgrade")
+    return summaries
+
+
+def write_catalog(registry: Storage, summaries: Iterable[Summary]) -> None:
+    """Add `summaries` to the catalog.
+
+    Another run may rewrite it at the same moment, so that it is read again afterwards and written again where
+    something of ours is lost. What is lost even so costs the next run a read.
+    """
+    ours = {_path(one): one for one in summaries}
+    for _ in range(WRITE_ATTEMPTS):
+        stored = {_path(one): one for one in read_catalog(registry)}
+        if ours.keys() <= stored.keys():
+            return
+        _replace(registry, (stored | ours).values())
+
+
+def refresh(registry: Storage) -> list[Summary]:
+    """Take versions that are gone out of the catalog, bring in those that it lacks, and return what it holds."""
+    summaries = list_summaries(registry)
+    _replace(registry, summaries)
+    return summaries
+
+
+def rebuild(registry: Storage) -> Rebuilt:
+    """Make the catalog again from the metadata of every version, and return what it holds.
+
+    Raises:
+        StoreError: metadata is newer than this code reads.
+    """
+    rebuilt = _summaries(registry, (), ())
+    _replace(registry, rebuilt.summaries)
+    return rebuilt
+
+
+def _replace(registry: Storage, summaries: Iterable[Summary]) -> None:
+    """Write the catalog, a summary a line."""
+    lines = ",\n".join(_compact(one) for one in sorted(summaries, key=_order))
+    text = f'{{"schema_version":{CATALOG_SCHEMA},"versions":[\n{lines}\n]}}\n'
+    registry.replace(CATALOG, text.encode())
+
+
+def _compact(summary: Summary) -> str:
+    return json.dumps(summary, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _committed(registry: Storage, prefixes: Iterable[str]) -> dict[str, Listed]:
+    """Return every committed version below `prefixes` by the path of its metadata."""
+    return {one.files[".json"]: one for one in listed_versions(registry.list(*prefixes)) if one.committed}
+
+
+def _path(summary: Summary) -> str:
+    """Return where the metadata of a summary's version stands."""
+    return f"{key_of(summary).folder}/{summary['version']}.json"
+
+
+def _order(summary: Summary) -> tuple[Key, str]:
+    return key_of(summary), summary["version"]
+
+
+def _find(metadata: Mapping[str, Any], path: Iterable[str]) -> Any:
+    """Return the value at `path`, or None where the metadata has none."""
+    value: Any = metadata
+    for part in path:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _brief(value: Any) -> Any:
+    return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if isinstance(value, float) else value

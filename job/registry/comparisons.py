@@ -1,0 +1,42 @@
+"""Comparisons of versions: each is kept, since rows that were looked at to choose are no news to the next choice.
+
+The name tells the stretch of time: `comparisons/<exchange>/<symbol>/analyst_1h/<run id>-<first>-<last>.json`.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from job.core.keys import Key
+from job.storage.files import Storage
+
+FOLDER: Final = "comparisons"
+TIME: Final = "%Y%m%dT%H%M%SZ"
+NAME: Final = re.compile(r"\d{8}_\d{6}_[0-9a-f]{6}-(?P<first>\d{8}T\d{6}Z)-(?P<last>\d{8}T\d{6}Z)\.json")
+
+
+def overlapping(registry: Storage, key: Key, *, first: datetime, last: datetime) -> int:
+    """Return how many comparisons of a model's versions used rows between two times, both inclusive."""
+    names = (path.rpartition("/")[2] for path in registry.list(_folder(key)))
+    ends = [(match["first"], match["last"]) for match in map(NAME.fullmatch, names) if match]
+    return sum(begun <= _text(last) and ended >= _text(first) for begun, ended in ends)
+
+
+def write_comparison(
+    registry: Storage, key: Key, run_id: str, about: Mapping[str, Any], *, first: datetime, last: datetime
+) -> None:
+    """Keep what a comparison found (JSON values), of rows that became available between two times."""
+    document = {"schema_version": 1, "key": asdict(key), "run_id": run_id, **about}
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    registry.create(f"{_folder(key)}/{run_id}-{_text(first)}-{_text(last)}.json", text.encode())
+
+
+def _folder(key: Key) -> str:
+    return f"{FOLDER}/{key.folder}/{key.stem}"
+
+
+def _text(time: datetime) -> str:
+    return f"{time.astimezone(UTC):{TIME}}"

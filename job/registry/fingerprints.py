@@ -1,0 +1,121 @@
+"""Digests by which a rerun knows, without training, what it has trained before: of a model, and of a series' files."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import version
+from typing import Any, Final
+
+from job.config.settings import DataSettings, TradingSettings
+from job.core.environment import code_digest, versions
+from job.core.keys import Key
+from job.core.paths import redact_url
+from job.learning.estimators import ALGORITHMS
+from job.learning.spec import ModelSpec
+from job.sources.series import Series
+from transforms.features import FEATURES
+
+DEFINITIONS: Final = {"samples": 1, "split": 1, "training": 1}
+"""Versions of what has none of its own, each raised whenever the same input gives other numbers.
+
+`samples`: resampling, filling, segments, warm-up. `split`: folds, holdout, purge, thinning of pools. `training`:
+scaling, shrinking, scores.
+"""
+
+PREDICTIONS: Final = 1
+"""Version of what a file of predictions holds, given a model and bars; raised whenever that changes."""
+
+DECISIVE: Final = ("max_fill", "min_coverage", "gaps", "start", "lookback_days")
+"""Settings of the data that decide which of a series' bars become samples."""
+READING: Final = ("format", "columns", "timezone", "bar_time", "timeframe", "end", "max_rejected")
+"""Settings of the data that decide which bars are read from a series' files."""
+
+
+def fingerprint(
+    spec: ModelSpec,
+    *,
+    timeframe: str,
+    data: DataSettings,
+    content: str,
+    max_samples: int | None = None,
+    trading: TradingSettings | None = None,
+) -> str:
+    """Return the SHA-256 of everything that decides a model's numbers: definitions, bars, range and libraries.
+
+    Args:
+        spec: the model's definition.
+        timeframe: of the model.
+        data: settings, of which `DECISIVE` ones count.
+        content: digest of the canonical bars, which also says where `data.end` cut them.
+        max_samples: of a pooled model, which may be thinned to it.
+        trading: adds scores to a version's metadata, so a version without them is another; None changes no fingerprint.
+    """
+    return _digest(
+        {
+            "spec": spec.model_dump(mode="json"),
+            "features": {name: FEATURES[name].version for name in spec.features if name in FEATURES},
+            "label_version": spec.label.version,
+            "algorithm_version": ALGORITHMS[spec.algorithm].version,
+            "definitions": DEFINITIONS,
+            "timeframe": timeframe,
+            "bars": _decisive(data),
+            "content": content,
+            "max_samples": max_samples,
+            "libraries": {name: number for name, number in versions(spec.engine).items() if name != "code"},
+            **({"trading": trading.model_dump(mode="json")} if trading else {}),
+        }
+    )
+
+
+def prediction_fingerprint(model: Key, version: str, data: DataSettings) -> str:
+    """Return the SHA-256 of everything but the bars that decides what a version predicts for a series."""
+    return _digest(
+        {
+            "model": [model.exchange, model.symbol, model.timeframe, model.model_type, version],
+            "features": {name: feature.version for name, feature in FEATURES.items()},
+            "definitions": {"samples": DEFINITIONS["samples"], "predictions": PREDICTIONS},
+            "bars": _decisive(data),
+            "libraries": {name: number for name, number in versions().items() if name != "code"},
+        }
+    )
+
+
+def _decisive(data: DataSettings) -> dict[str, Any]:
+    """Return the settings that decide which of a series' bars count; with days that are counted back, from where."""
+    decisive = {*DECISIVE} if data.lookback_days is None else {*DECISIVE, "end"}
+    return data.model_dump(mode="json", include=decisive)
+
+
+def pooled_content(digests: Iterable[str]) -> str:
+    """Return the digest of several series' bars, given in the order of the series' names."""
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+
+def listing_fingerprint(series: Series, data: DataSettings) -> str | None:
+    """Return the SHA-256 of what the bars of `series` are read from, and how: files, settings, and the reading code.
+
+    A file is its address, size and stamp (ETag or time of change). None where the storage gives a file no stamp, by
+    which alone a change could be told.
+    """
+    if not all(file.stamp for file in series.files):
+        return None
+    return _digest(
+        {
+            "files": [[redact_url(file.url), file.member, file.size, file.stamp, file.format] for file in series.files],
+            "columns": [series.symbol_column, series.exchange_column, series.timeframe_column],
+            "series": [series.exchange, series.symbol, series.timeframe],
+            "settings": data.model_dump(mode="json", include={*READING}),
+            "reader": _reader(),
+        }
+    )
+
+
+@cache
+def _reader() -> list[str]:
+    """Return the versions of what turns files into bars: a better reader may find other bars in the same files."""
+    return [code_digest("job/sources", "transforms/bars.py"), version("polars"), version("pyarrow")]
+
+
+def _digest(parts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,84 @@
+"""Files of predictions in a registry: Parquet, whose footer says what they were made from."""
+
+import io
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import IO, Any, Final
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from job.storage.files import CONCURRENT_READS, Storage
+
+FOOTER: Final = b"ohlcv-predictions"
+COMPRESSION: Final = "zstd"
+_TIME: Final = pa.timestamp("us", tz="UTC")
+SCHEMA: Final = pa.schema(
+    [
+        *((name, pa.dictionary(pa.int32(), pa.string())) for name in ("exchange", "symbol", "timeframe", "model_type")),
+        *((name, _TIME) for name in ("timestamp", "available_at")),
+        *((name, pa.float64()) for name in ("probability_down", "probability_up")),
+        *((name, pa.string()) for name in ("prediction", "version")),
+    ]
+)
+"""The key's columns have the type that pyarrow and pandas give those that they find in the names of folders."""
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What a file of predictions was made from, and what became of the bars.
+
+    `fingerprint` is of all that decides the predictions but the bars, `content` of these, `listing` of the files that
+    they came from (None where these could not show a change). `last` is the time at which the last bar closed.
+    """
+
+    fingerprint: str
+    content: str
+    listing: str | None
+    version: str
+    rows: int
+    last: str
+    counts: dict[str, int]
+
+
+def write_predictions(registry: Storage, path: str, frame: pl.DataFrame, footer: Footer) -> None:
+    """Write a file whole in place of what was there; equal predictions and footers give equal bytes.
+
+    Args:
+        store: where to.
+        path: in the registry.
+        frame: the columns of `SCHEMA`.
+        footer: kept in the file.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    about = json.dumps(asdict(footer), sort_keys=True, separators=(",", ":"))
+    table = (
+        frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+        .cast(SCHEMA)
+        .replace_schema_metadata({FOOTER: about.encode()})
+    )
+    buffer = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata({FOOTER: about.encode()}), buffer, compression=COMPRESSION)
+    registry.replace(path, buffer.getvalue())
+
+
+def read_footers(registry: Storage, paths: Iterable[str]) -> dict[str, Footer]:
+    """Return the footer of every file that exists and is one of predictions; of each only its end is read."""
+    with ThreadPoolExecutor(CONCURRENT_READS) as pool:
+        read = [(path, pool.submit(registry.look_into, path, _footer)) for path in paths]
+    return {path: footer for path, one in read if (footer := one.result()) is not None}
+
+
+def _footer(file: IO[bytes]) -> Footer | None:
+    """Return what a file says of itself, None where it is another or damaged."""
+    try:
+        about: dict[bytes, bytes] = pq.read_metadata(file).metadata or {}
+        values: dict[str, Any] = json.loads(about[FOOTER])
+        return Footer(**values)
+    except (pa.ArrowException, LookupError, TypeError, ValueError):
+        return None

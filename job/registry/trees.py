@@ -1,0 +1,122 @@
+"""Trees whose indices are sound: scikit-learn follows them in C without looking, however they came to be."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def check_trees(estimator: object) -> None:
+    """Check that every tree inside an estimator ends, and stays inside its arrays and its features.
+
+    Children stand behind their parent, as scikit-learn's builders put them; so a walk down always ends.
+
+    Raises:
+        ValueError: saying which size or index is out of bounds, or that a number is none.
+    """
+    from sklearn.ensemble import GradientBoostingClassifier  # noqa: PLC0415 - slow, seldom needed
+    from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor  # noqa: PLC0415
+    from sklearn.tree._tree import Tree  # noqa: PLC0415
+
+    features = getattr(estimator, "n_features_in_", 0)
+    if type(features) is not int:
+        raise ValueError(f"the number of features is {features!r:.40}")
+    stages = []
+    for part in _parts(estimator):
+        if isinstance(part, Tree):
+            _check_tree(part, features)
+        elif isinstance(part, TreePredictor):
+            _check_predictor(part.nodes, features)
+        elif isinstance(part, GradientBoostingClassifier):
+            stages.append(part)
+    for boosting in stages:
+        _check_stages(boosting, features)
+
+
+def _check_tree(tree: Any, features: int) -> None:
+    """Check the sizes first: the arrays are made from them, over memory that ends where the nodes do."""
+    if not 0 < tree.node_count == tree.capacity or tree.n_outputs != 1 or tree.max_n_classes < 1:
+        raise ValueError("a tree's sizes are not those of its nodes")
+    left, right = tree.children_left, tree.children_right
+    leaf = left < 0
+    _check_children(left, right, leaf)
+    _check_features(tree.feature[~leaf], min(features, tree.n_features))
+    _check_numbers(tree.threshold[~leaf], tree.value)
+    if _is_deeper(left, right, leaf, tree.max_depth):
+        raise ValueError(f"a tree is deeper than the {tree.max_depth} levels that it says")
+
+
+def _check_predictor(nodes: Array, features: int) -> None:
+    if nodes.ndim != 1 or not len(nodes):
+        raise ValueError("a tree has no nodes")
+    leaf = nodes["is_leaf"].astype(bool)
+    _check_children(nodes["left"].astype(np.int64), nodes["right"].astype(np.int64), leaf)
+    _check_features(nodes["feature_idx"][~leaf], features)
+    _check_numbers(nodes["num_threshold"][~leaf], nodes["value"][leaf])
+    if nodes["is_categorical"].any():
+        raise ValueError("a tree splits on categories, which no model of this job does")
+
+
+def _check_stages(boosting: Any, features: int) -> None:
+    """Check that boosting adds to as many columns as it starts with: scikit-learn adds without looking."""
+    from sklearn.dummy import DummyClassifier  # noqa: PLC0415 - slow, seldom needed
+
+    if type(boosting.init_) is not DummyClassifier or np.ndim(boosting.estimators_) != 2:
+        raise ValueError("boosting does not start as it does in this job")
+    start = boosting._raw_predict_init(np.zeros((1, features), np.float32))
+    if start.shape != (1, 1) or boosting.estimators_.shape[1] != 1:
+        raise ValueError(f"boosting adds {boosting.estimators_.shape[1]} trees a stage to {start.shape[-1]} scores")
+
+
+def _parts(root: object) -> Iterator[object]:
+    """Yield every object that can be reached from `root` through attributes and containers."""
+    seen: dict[int, object] = {}
+    pending = [root]
+    while pending:
+        part = pending.pop()
+        if id(part) in seen or isinstance(part, str | bytes | int | float):
+            continue
+        seen[id(part)] = part
+        yield part
+        pending.extend(_children(part))
+
+
+def _children(part: object) -> list[Any]:
+    if isinstance(part, dict):
+        return list(part.values())
+    if isinstance(part, list | tuple):
+        return list(part)
+    if isinstance(part, np.ndarray):
+        return list(part.flat) if part.dtype == object else []
+    return list(vars(part).values()) if hasattr(part, "__dict__") else []
+
+
+def _check_numbers(threshold: Array, value: Array) -> None:
+    if np.isnan(threshold).any() or not np.isfinite(value).all():
+        raise ValueError("a tree holds a threshold or value that is no number")
+
+
+def _is_deeper(left: Array, right: Array, leaf: Array, most: int) -> bool:
+    """Return whether a tree has more than `most` levels below its root."""
+    level = np.zeros(1, np.int64)
+    for _ in range(most + 1):
+        inner = level[~leaf[level]]
+        if not len(inner):
+            return False
+        level = np.unique(np.concatenate([left[inner], right[inner]]))
+    return True
+
+
+def _check_children(left: Array, right: Array, leaf: Array) -> None:
+    own = np.arange(len(leaf))[~leaf]
+    for name, child in (("left", left[~leaf]), ("right", right[~leaf])):
+        if np.any(child <= own) or np.any(child >= len(leaf)):
+            raise ValueError(f"a tree's {name} child is outside the nodes behind its parent")
+
+
+def _check_features(feature: Array, features: int) -> None:
+    if np.any(feature < 0) or np.any(feature >= features):
+        raise ValueError(f"a tree splits on a feature outside the model's {features}")

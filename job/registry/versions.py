@@ -1,0 +1,313 @@
+"""Versions of a model: two artifacts, then the metadata whose existence makes them a version."""
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from job.core.errors import RegistryError
+from job.core.keys import Key, decode
+from job.registry.aliases import ALIASES, read_aliases
+from job.registry.artifacts import FORMATS, Format, check_pair, dump, parse
+from job.storage.files import ExistingFileError, MissingFileError, Storage
+
+SCHEMA_VERSION: Final = 1
+"""Version of the metadata's layout; a reader refuses newer ones."""
+
+ROLES: Final = {"model": "", "scaler": "_scaler"}
+"""Artifacts of a version, and what their names add to it."""
+
+LATEST: Final = "latest"
+RUN_ID: Final = r"\d{8}_\d{6}_[0-9a-f]{6}"
+PART_NAME: Final = re.compile(
+    rf"(?P<version>(?P<model_type>[A-Za-z0-9_]+)_(?P<timeframe>[1-9]\d*[smhd])_(?P<run_id>{RUN_ID}))"
+    rf"(?P<part>\.json|(?:_scaler)?\.(?:{'|'.join(FORMATS)}))"
+)
+"""Name of a file that is part of a version: its metadata or one of its artifacts."""
+
+
+class DamagedMetadataError(RegistryError):
+    """Metadata that says nothing of its version, or speaks of another one."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A version as a listing shows it: its key, its run, and its files' paths by what they add to its name."""
+
+    key: Key
+    version: str
+    run_id: str
+    files: Mapping[str, str]
+
+    @property
+    def committed(self) -> bool:
+        """Whether all of it is there: a version without its artifacts cannot be loaded, and is none."""
+        whole = any({f"{suffix}.{kind}" for suffix in ROLES.values()} <= self.files.keys() for kind in FORMATS)
+        return whole and ".json" in self.files
+
+
+def listed_versions(paths: Iterable[str]) -> list[Listed]:
+    """Return the versions that files of a registry belong to, committed or not, in order; other files are passed over."""
+    found: dict[tuple[Key, str], Listed] = {}
+    for path in paths:
+        place, _, name = path.rpartition("/")
+        exchange, _, symbol = place.partition("/")
+        part = PART_NAME.fullmatch(name)
+        if part is None:
+            continue
+        key = Key(decode(exchange), decode(symbol), part["timeframe"], part["model_type"])
+        if not exchange or not symbol or key.folder != place:
+            continue
+        one = found.setdefault((key, part["version"]), Listed(key, part["version"], part["run_id"], {}))
+        found[key, part["version"]] = replace(one, files={**one.files, part["part"]: path})
+    return [found[name] for name in sorted(found)]
+
+
+def new_run_id(now: datetime) -> str:
+    """Return an id for a run that starts `now`: UTC to the second, and a suffix (`20231201_120000_a1b2c3`).
+
+    The suffix is the microsecond and a random hexadecimal digit: ids sort as their runs began, within a second, too.
+    """
+    return f"{now.astimezone(UTC):%Y%m%d_%H%M%S}_{16 * now.microsecond + secrets.randbelow(16):06x}"
+
+
+def version_name(key: Key, run_id: str) -> str:
+    """Return the version that a run gives to a model: `analyst_1h_20231201_120000_a1b2c3`."""
+    return f"{key.stem}_{run_id}"
+
+
+def commit(
+    registry: Storage,
+    key: Key,
+    version: str,
+    *,
+    model: object,
+    scaler: object,
+    metadata: Mapping[str, Any],
+    format: Format = "skops",  # noqa: A002 - the setting's name
+) -> dict[str, Any]:
+    """Write the artifacts, then the metadata, and return the metadata as the registry holds it.
+
+    A repeated attempt that comes to the same artifacts finds its version committed and returns what stands there.
+
+    Args:
+        store: where to.
+        key: the model.
+        version: from `version_name`.
+        model: a fitted estimator of `ALGORITHMS`.
+        scaler: its fitted StandardScaler.
+        metadata: JSON values without NaN. Added are `schema_version`, `key`, `version`, `created_at` (unless given)
+            and `artifacts`: the format, and each artifact's file, bytes and sha256.
+        format: `skops`, or `pkl`.
+
+    Raises:
+        ExistingFileError: the version exists with other artifacts.
+        StoreError: the registry cannot be written.
+        ValueError: the metadata is no JSON, or `version` is not one of `key`.
+    """
+    if not _is_version(key, version):
+        raise ValueError(f"{version!r} is no version of {key}")
+    estimators = {"model": model, "scaler": scaler}
+    data = {role: dump(estimators[role], format=format) for role in ROLES}
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "key": asdict(key),
+        "version": version,
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        **metadata,
+        "artefacts": {"format": format, **{role: _describe(version, role, format, data[role]) for role in ROLES}},
+    }
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    for role in ROLES:
+        registry.create(f"{key.folder}/{_file_name(version, role, format)}", data[role])
+    return _commit_metadata(registry, key, version, text)
+
+
+def load(
+    registry: Storage, key: Key, version: str = LATEST, *, allow_pickle: bool = False
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Return a version's (model, scaler, metadata), once its digests, schema and types have been checked.
+
+    Args:
+        store: where from.
+        key: the model.
+        version: a version's name, `latest`, `champion` or `challenger`.
+        allow_pickle: load `.pkl` artifacts, which can run any code.
+
+    Raises:
+        StoreError: there is no such version, or it must not be loaded; the message says why.
+    """
+    name = resolve_version(registry, key, version)
+    metadata = read_metadata(registry, key, name)
+    format_ = _format(registry, key, metadata)
+    data = {role: _checked(registry, key, metadata, role, format_) for role in ROLES}
+    model, scaler = (
+        parse(
+            data[role],
+            format=format_,
+            where=f"{registry.url}/{key.folder}/{_file_name(name, role, format_)}",
+            allow_pickle=allow_pickle,
+        )
+        for role in ROLES
+    )
+    features = metadata.get("features")
+    check_pair(
+        model,
+        scaler,
+        features=len(features) if isinstance(features, list) else None,
+        where=f"{registry.url}/{key.folder}/{name}",
+    )
+    return model, scaler, metadata
+
+
+def verify(registry: Storage, key: Key, version: str) -> None:
+    """Check that the artifacts of a committed version are those that were committed, by their digests.
+
+    Raises:
+        StoreError: they are not, or the metadata must not be read.
+    """
+    metadata = read_metadata(registry, key, version)
+    for role in ROLES:
+        _checked(registry, key, metadata, role, _format(registry, key, metadata))
+
+
+def resolve_version(registry: Storage, key: Key, name: str = LATEST) -> str:
+    """Return the committed version that `name` stands for.
+
+    It may be `latest`, `champion`, `challenger`, a version, or the id of the run that made it, which suits many keys.
+
+    Raises:
+        StoreError: there is no such model, alias or version; the message says what there is.
+    """
+    if name == LATEST:
+        if known := list_versions(registry, key):
+            return known[-1]
+        raise RegistryError(f"{registry.url} holds no model {key}")
+    version, unknown = name, f"{registry.url} holds no version {name!r} of {key}"
+    if re.fullmatch(RUN_ID, name):
+        version = version_name(key, name)
+    for alias in ALIASES:
+        if name == alias:
+            version = read_aliases(registry, key).named(alias) or ""
+            gone = f"the {alias} of {key} is {version}, which {registry.url} does not hold any more"
+            unknown = gone if version else f"{key} has no {alias} in {registry.url}: name one with `models promote`"
+    if _is_version(key, version) and registry.exists(f"{key.folder}/{version}.json"):
+        return version
+    known = list_versions(registry, key)
+    latest = f"; the latest are {', '.join(known[:-4:-1])}"
+    raise RegistryError(f"{unknown}{latest}" if known else f"{registry.url} holds no model {key}")
+
+
+def find_version(registry: Storage, key: Key, version: str = LATEST) -> dict[str, Any] | None:
+    """Return the metadata of a committed version, or None if there is no such version.
+
+    Raises:
+        StoreError: the metadata is damaged, is another version's, or is newer than this code reads.
+    """
+    if version == LATEST:
+        names = list_versions(registry, key)
+        return read_metadata(registry, key, names[-1]) if names else None
+    if not _is_version(key, version):
+        return None
+    try:
+        return read_metadata(registry, key, version)
+    except MissingFileError:
+        return None
+
+
+def list_versions(registry: Storage, key: Key) -> list[str]:
+    """Return the names of a model's committed versions, oldest first."""
+    return [one.version for one in listed_versions(registry.list(key.folder)) if one.committed and one.key == key]
+
+
+def read_metadata(registry: Storage, key: Key, version: str) -> dict[str, Any]:
+    """Return the metadata of a version that was listed.
+
+    Raises:
+        MissingFileError: it is not there.
+        StoreError: as for `find_version`.
+    """
+    path = f"{key.folder}/{version}.json"
+    return parse_metadata(registry.read(path), key, version, where=f"{registry.url}/{path}")
+
+
+def parse_metadata(data: bytes, key: Key, version: str, *, where: str) -> dict[str, Any]:
+    """Return metadata whose schema is known and that belongs to the version it is stored under."""
+    try:
+        metadata: dict[str, Any] = json.loads(data)
+        schema, owner = metadata["schema_version"], (metadata["key"], metadata["version"])
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise DamagedMetadataError(
+            f"{where} is damaged ({error}); delete the version or train the model again"
+        ) from None
+    if isinstance(schema, bool | float) or (isinstance(schema, int) and schema < 1):
+        raise DamagedMetadataError(
+            f"{where} is damaged (its schema is {schema!r}); delete the version or train the model again"
+        )
+    if not isinstance(schema, int) or schema > SCHEMA_VERSION:
+        raise RegistryError(
+            f"{where} has metadata schema {schema!r}, newer than the {SCHEMA_VERSION} that this release reads; upgrade"
+        )
+    if owner != (asdict(key), version):
+        other = repr(str(metadata["version"]))[1:-1]
+        raise DamagedMetadataError(f"{where} describes another model ({other:.80}); it was moved or altered")
+    return metadata
+
+
+def _is_version(key: Key, version: str) -> bool:
+    return re.fullmatch(rf"{re.escape(key.stem)}_{RUN_ID}", version) is not None
+
+
+def _file_name(version: str, role: str, format_: Format) -> str:
+    return f"{version}{ROLES[role]}.{format_}"
+
+
+def _describe(version: str, role: str, format_: Format, data: bytes) -> dict[str, Any]:
+    digest = hashlib.sha256(data).hexdigest()
+    return {"file": _file_name(version, role, format_), "bytes": len(data), "sha256": digest}
+
+
+def _commit_metadata(registry: Storage, key: Key, version: str, text: str) -> dict[str, Any]:
+    """Create the metadata, unless an earlier attempt committed the same artifacts."""
+    document: dict[str, Any] = json.loads(text)
+    try:
+        registry.create(f"{key.folder}/{version}.json", text.encode())
+    except ExistingFileError:
+        stored = read_metadata(registry, key, version)
+        if stored.get("artefacts") != document["artefacts"]:
+            raise
+        return stored
+    return document
+
+
+def _format(registry: Storage, key: Key, metadata: Mapping[str, Any]) -> Format:
+    """Return the format that a version's metadata names."""
+    artifacts = metadata.get("artefacts")
+    named = artifacts.get("format") if isinstance(artifacts, dict) else None
+    for known in FORMATS:
+        if named == known:
+            return known
+    where = f"{registry.url}/{key.folder}/{metadata['version']}.json"
+    raise RegistryError(f"{where}: unknown artifact format {named!r:.80} (known: {', '.join(FORMATS)})")
+
+
+def _checked(registry: Storage, key: Key, metadata: Mapping[str, Any], role: str, format_: Format) -> bytes:
+    """Return an artifact's bytes if they are the ones that were committed."""
+    path = f"{key.folder}/{_file_name(metadata['version'], role, format_)}"
+    try:
+        data = registry.read(path)
+    except MissingFileError:
+        raise RegistryError(
+            f"{registry.url}/{path} is missing although its version is committed; train the model again"
+        ) from None
+    wanted = metadata["artefacts"].get(role)
+    if wanted != _describe(metadata["version"], role, format_, data):
+        raise RegistryError(
+            f"{registry.url}/{path} is not the {role} that was committed (its SHA-256 differs from the metadata's); "
+            "restore it from a backup or train the model again"
+        )
+    return data

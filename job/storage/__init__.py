@@ -1,0 +1,1 @@
+"""Everything that knows fsspec: exclusive files, listings, errors and retries."""

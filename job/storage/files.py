@@ -1,0 +1,270 @@
+"""One folder on any file system that fsspec knows, with one way to write: create, whole and exclusively."""
+
+import errno
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import IO, Any, Final, TypeVar
+
+import fsspec
+from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
+
+from job.core.errors import RegistryError
+from job.storage import local
+from job.storage.errors import connect, masked, remote_errors, retry
+from job.storage.remedies import explain
+
+EXCLUSIVE: Final = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
+"""Protocols, beside local files, whose fsspec implementation creates exclusively in one request."""
+
+CONCURRENT_READS: Final = 16
+
+_memory_lock: Final = threading.Lock()
+"""The memory file system looks and writes in two steps."""
+
+T = TypeVar("T")
+
+
+class MissingFileError(RegistryError):
+    """A file that the registry does not hold."""
+
+
+class ExistingFileError(RegistryError):
+    """A file that exists with other content than the one to be created."""
+
+
+class Storage:
+    """Files below one URL. Paths are relative, with `/`; nothing is cached, so other writers are always seen.
+
+    Args:
+        url: a local folder or an fsspec URL (`s3://bucket/models`, `memory://x`).
+        options: passed to the file system: endpoint, credentials. They never show in a message or in `repr`.
+        writer: the run that writes; files it leaves half written tell it.
+
+    Raises:
+        StoreError: the URL's protocol is unknown or its package is not installed, or the URL holds a password.
+    """
+
+    def __init__(self, url: str, *, options: Mapping[str, Any] | None = None, writer: str = "") -> None:
+        absolute = url if "://" in url else str(Path(url).expanduser().absolute())
+        self.url = re.sub(r"(?<=[^:/])/+$", "", absolute)
+        self._options = dict(options or {})
+        self._writer = writer
+        self._files, root = _open(self.url, self._options)
+        self._root = root.rstrip("/")
+        self._local = isinstance(self._files, LocalFileSystem)
+        self._lock = _memory_lock if isinstance(self._files, MemoryFileSystem) else nullcontext()
+
+    def __repr__(self) -> str:
+        return f"Storage({self.url!r})"
+
+    def __reduce__(self) -> tuple[Callable[..., "Storage"], tuple[str, dict[str, Any], str]]:
+        return _reopen, (self.url, self._options, self._writer)
+
+    def create(self, path: str, data: bytes) -> None:
+        """Write a new file; it appears whole or not at all, and of several writers one wins.
+
+        If the file exists with the same bytes, an earlier attempt of ours succeeded and only its reply was lost.
+
+        Raises:
+            ExistingFileError: the file exists with other bytes.
+            StoreError: it cannot be written.
+        """
+        try:
+            self._attempt("create", path, lambda: self._create(path, data))
+        except FileExistsError:
+            if self.read(path) != data:
+                raise ExistingFileError(f"{self.url}/{path} exists already, with other content") from None
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Write a file whole in place of what was there; for files that are caches or records of one writer."""
+        self._attempt("write", path, lambda: self._replace(path, data))
+
+    def read(self, path: str) -> bytes:
+        """Return a file's bytes.
+
+        Raises:
+            MissingFileError: there is no such file.
+        """
+        try:
+            data: bytes = self._attempt("read", path, lambda: self._files.cat_file(self._at(path)))
+        except (FileNotFoundError, NotADirectoryError):
+            raise MissingFileError(f"{self.url}/{path} does not exist") from None
+        return data
+
+    def look_into(self, path: str, look: Callable[[IO[bytes]], T]) -> T:
+        """Return what `look` finds in an open file, of which only what it asks for is read.
+
+        Raises:
+            MissingFileError: there is no such file.
+        """
+
+        def opened() -> T:
+            with self._files.open(self._at(path), "rb") as file:
+                return look(file)
+
+        try:
+            return self._attempt("read", path, opened)
+        except (FileNotFoundError, NotADirectoryError):
+            raise MissingFileError(f"{self.url}/{path} does not exist") from None
+
+    def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """Return the bytes of every file that exists, read at the same time."""
+        with ThreadPoolExecutor(CONCURRENT_READS) as pool:
+            read = [(path, pool.submit(self._read_or_none, path)) for path in paths]
+        return {path: data for path, future in read if (data := future.result()) is not None}
+
+    def exists(self, path: str) -> bool:
+        """Return whether there is a file (not a folder) at `path`."""
+        try:
+            info = self._attempt("look at", path, lambda: self._files.info(self._at(path)))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return bool(info["type"] == "file")
+
+    def list(self, *prefixes: str) -> list[str]:
+        """Return the sorted paths of all whole files below the folders `prefixes` (default: all)."""
+        return [*self.sizes(*prefixes)]
+
+    def sizes(self, *prefixes: str) -> dict[str, int]:
+        """Return the bytes of all whole files below the folders `prefixes` (default: all), by path, sorted."""
+        found = self._listed(prefixes)
+        return {path: size for path, size in found.items() if not local.is_temporary(path.rpartition("/")[2])}
+
+    def unfinished(self) -> dict[str, str]:
+        """Return the writer of every file that is being written, or was when its writer died, by path."""
+        names = {path: path.rpartition("/")[2] for path in self._listed(())}
+        return {path: local.writer_of(name) for path, name in names.items() if local.is_temporary(name)}
+
+    def remove(self, path: str) -> None:
+        """Delete a file; it is no error if it is gone already."""
+        try:
+            self._attempt("delete", path, lambda: self._files.rm_file(self._at(path)))
+        except FileNotFoundError:
+            return
+
+    def remove_folder(self, path: str) -> None:
+        """Delete a folder with all below it; it is no error if it is gone already."""
+        with suppress(FileNotFoundError):
+            self._attempt("delete", path, lambda: self._files.rm(self._at(path), recursive=True))
+
+    def check_writable(self) -> None:
+        """Create and delete a file, and see that a second writer of it is refused.
+
+        Raises:
+            StoreError: saying what is wrong with the output and what to do about it.
+        """
+        probe = local.temporary_name(self._writer)
+        self.create(probe, b"first writer")
+        try:
+            self.create(probe, b"second writer")
+        except ExistingFileError:
+            return
+        finally:
+            self.remove(probe)
+        raise RegistryError(
+            f"{self.url}: this object store ignores conditional writes (If-None-Match), so that two runs could "
+            "overwrite each other; upgrade it or choose another output"
+        )
+
+    def _at(self, path: str) -> str:
+        """Return the file system's path of `path`, which must not lead out of the registry."""
+        if not path or any(part in {"", ".", ".."} for part in path.split("/")):
+            raise RegistryError(f"{path!r} is no path inside a registry")
+        return f"{self._root}/{path}"
+
+    def _create(self, path: str, data: bytes) -> None:
+        target = self._at(path)
+        if self._local:
+            local.create(Path(target), data, writer=self._writer)
+            return
+        self._require_exclusive()
+        try:
+            with self._lock:
+                self._files.pipe_file(target, data, mode="create")
+        except OSError as error:
+            # Only AWS says which precondition failed; from others it comes as an invalid argument.
+            if error.errno == errno.EINVAL and self.exists(path):
+                raise FileExistsError(path) from error
+            raise
+
+    def _replace(self, path: str, data: bytes) -> None:
+        if self._local:
+            local.replace(Path(self._at(path)), data, writer=self._writer)
+        else:
+            self._files.pipe_file(self._at(path), data)
+
+    def _require_exclusive(self) -> None:
+        if not EXCLUSIVE.intersection(_protocols(self._files)):
+            raise RegistryError(
+                f"{self.url}: this file system cannot create files exclusively, so that two runs could overwrite "
+                "each other; choose a local or mounted folder, s3://, gs:// or az://"
+            )
+
+    def _listed(self, prefixes: Iterable[str]) -> dict[str, int]:
+        """Return the bytes of all files below `prefixes`, or of all there are, by path, sorted."""
+        with ThreadPoolExecutor(CONCURRENT_READS) as pool:
+            listings = [*pool.map(self._list, tuple(prefixes) or ("",))]
+        return dict(sorted({path: size for listing in listings for path, size in listing}.items()))
+
+    def _list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        folder = self._at(prefix) if prefix else self._root
+        strict = {"on_error": "raise"} if self._local else {}
+        try:
+            found = self._attempt("list", prefix, lambda: self._files.find(folder or "/", detail=True, **strict))
+        except (FileNotFoundError, NotADirectoryError):
+            return iter(())
+        return ((path[len(self._root) :].lstrip("/"), int(about["size"])) for path, about in found.items())
+
+    def _read_or_none(self, path: str) -> bytes | None:
+        try:
+            return self.read(path)
+        except MissingFileError:
+            return None
+
+    def _attempt(self, action: str, path: str, call: Callable[[], T]) -> T:
+        """Return what `call` returns, trying again where that may help.
+
+        Raises:
+            FileExistsError, FileNotFoundError, NotADirectoryError: to be understood by the caller.
+            StoreError: every other failure, naming the URL, the cause and a remedy.
+        """
+        try:
+            return retry(call)
+        except remote_errors() as error:
+            if _is_answer(action, error):
+                raise
+            cause = explain(error, local=self._local, options=self._options)
+            where = self.url if not path or local.is_temporary(path) else f"{self.url}/{path}"
+            raise RegistryError(f"cannot {action} {where}: {cause}") from error
+
+
+def _is_answer(action: str, error: Exception) -> bool:
+    """Return whether an error says what the caller asked: that a file exists, or that it does not."""
+    if action == "create":
+        return isinstance(error, FileExistsError)
+    return action != "write" and isinstance(error, FileNotFoundError | NotADirectoryError)
+
+
+def _reopen(url: str, options: dict[str, Any], writer: str) -> Storage:
+    return Storage(url, options=options, writer=writer)
+
+
+def _open(url: str, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, str]:
+    """Return the file system and the path of `url` on it."""
+    if re.search(r"://[^/@]*:[^/@]*@", url):
+        raise RegistryError("credentials do not belong in the output's URL: use the environment or storage.options")
+    try:
+        files, root = connect(fsspec.url_to_fs, url, {"use_listings_cache": False, **options})
+    except (ValueError, ImportError, TypeError) as error:
+        raise RegistryError(f"cannot open {url}: {masked(' '.join(str(error).split()), options)}") from None
+    return files, str(root)
+
+
+def _protocols(files: AbstractFileSystem) -> tuple[str, ...]:
+    return (files.protocol,) if isinstance(files.protocol, str) else tuple(files.protocol)

@@ -1,0 +1,118 @@
+"""One version of a model: train it, describe it, commit it."""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from job.core.environment import cpu_model, versions
+from job.core.errors import RegistryError
+from job.core.keys import Key
+from job.learning.spec import ModelSpec
+from job.learning.trading import trading_scores
+from job.learning.training import Trained, train
+from job.registry.definition import SAMPLING, describe_feature
+from job.registry.versions import commit, list_versions, read_metadata, version_name
+from job.storage.files import Storage
+from job.train.plan import identity_of
+from job.worker.memory import peak_mb
+from job.worker.messages import Job, SamplesRow
+from job.worker.outcome import Outcome, of_version
+
+
+def commit_version(prepared: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
+    """Train one model on its samples and commit it with its metadata; raises what `train` and `commit` raise."""
+    task = prepared.task
+    content = prepared.info.digest if prepared.info else samples_digest(samples)
+    identity = identity_of(task, job.config, content)
+    started = time.perf_counter()
+    kept = tuple(name for name in task.spec.features if name not in prepared.left_out)
+    spec = task.spec.model_copy(update={"features": kept})
+    trained = train(samples, spec, key=task.key, n_jobs=job.cpus, holdout_from=prepared.holdout_from)
+    metadata = describe_version(
+        prepared, samples, trained, job, identity=identity, seconds=time.perf_counter() - started
+    )
+    version = version_name(task.key, job.run_id)
+    if job.trading:
+        metadata["trading"] = describe_trading(trained, spec, job, task.key, version)
+    written = commit(
+        job.registry(),
+        task.key,
+        version,
+        model=trained.model,
+        scaler=trained.scaler,
+        metadata=metadata,
+        format=job.config.storage.format,
+    )
+    return of_version(task.key, written)
+
+
+def describe_version(
+    prepared: SamplesRow, samples: pl.DataFrame, trained: Trained, job: Job, *, identity: str, seconds: float
+) -> dict[str, Any]:
+    """Return a version's metadata but for what the registry adds: name, sizes and digests of the artifacts."""
+    info = prepared.info
+    return {
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "run_id": job.run_id,
+        "fingerprint": identity,
+        "library_versions": versions(prepared.task.spec.engine),
+        "cpu": cpu_model(),
+        "data": {
+            **(info.record() if info else {}),
+            "samples": prepared.counts,
+            "sampling": job.config.data.model_dump(include={*SAMPLING}),
+        },
+        "features": [describe_feature(name) for name in trained.features],
+        "label_end": samples.select(pl.col("label_end").max().dt.to_string("%Y-%m-%dT%H:%M:%S+00:00")).item(),
+        "features_left_out": list(prepared.left_out),
+        "label": prepared.label_stats,
+        "peak_rss_mb": peak_mb(),
+        "seconds": {"samples": round(prepared.seconds, 3), "training": round(seconds, 3)},
+        "scores": trained.scores,
+        "warnings": list(info.warnings) if info else [],
+        **trained.metadata,
+    }
+
+
+def describe_trading(trained: Trained, spec: ModelSpec, job: Job, key: Key, version: str) -> dict[str, Any] | None:
+    """Return a version's trading scores; None for samples that were made elsewhere, which come without prices."""
+    settings = job.config.model_trainer.trading
+    if settings is None or trained.market is None:
+        return None
+    return trading_scores(
+        trained.market,
+        label=spec.label,
+        timeframe=key.timeframe,
+        cost_bps=settings.cost_bps,
+        versions_scored=versions_scored(job.registry(), key, version, trained.metadata["split"]["holdout"]),
+    )
+
+
+def versions_scored(registry: Storage, key: Key, version: str, holdout: Mapping[str, Any]) -> int:
+    """Count `version` and those that the registry holds of its key whose holdout shares some time with `holdout`.
+
+    One whose metadata cannot be read may have, and counts.
+    """
+    others = [name for name in list_versions(registry, key) if name != version]
+    return 1 + sum(_overlaps(registry, key, name, holdout) for name in others)
+
+
+def _overlaps(registry: Storage, key: Key, version: str, holdout: Mapping[str, Any]) -> bool:
+    try:
+        other = read_metadata(registry, key, version)["split"]["holdout"]
+    except (RegistryError, LookupError):
+        return True
+    ours, theirs = (
+        [datetime.fromisoformat(each[end]) for end in ("test_from", "test_to")] for each in (holdout, other)
+    )
+    return ours[0] <= theirs[1] and theirs[0] <= ours[1]
+
+
+def samples_digest(samples: pl.DataFrame) -> str:
+    """Return the SHA-256 of samples that were made elsewhere."""
+    buffers = (samples[name].to_physical().to_numpy().tobytes() for name in samples.columns)
+    return hashlib.sha256(b"".join([" ".join(samples.columns).encode(), *buffers])).hexdigest()

@@ -1,0 +1,208 @@
+"""Pooled models: samples of many series in one shuffle, one row a sample.
+
+Every series gives each of its models at least one row, the first, whose `head` (pickled) carries the counts or the
+error of that series; so no group is ever empty, and no series is left out unseen.
+"""
+
+import pickle
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from job.config.settings import TrainerSettings
+from job.core.errors import JobError
+from job.core.keys import Key
+from job.learning.splits import holdout_start
+from job.registry.fingerprints import pooled_content
+from job.train.plan import Task
+from job.train.steps import samples_of, train_task
+from job.worker.messages import FAILURES, BarsRow, Job, SamplesRow, SeriesInfo, describe, unpack
+from transforms.features import FEATURES
+from transforms.samples import MARKET
+
+GROUP_COLUMNS: Final = ("pool", "timeframe", "model_type")
+Times = npt.NDArray[np.int64]
+PolarsType = pl.DataType | type[pl.DataType]
+TIME: Final = pl.Datetime("us", "UTC")
+SCHEMA: Final[dict[str, PolarsType]] = {
+    "pool": pl.String,
+    "timeframe": pl.String,
+    "model_type": pl.String,
+    "head": pl.Binary,
+    "series": pl.String,
+    "timestamp": TIME,
+    "available_at": TIME,
+    "label": pl.Int8,
+    "label_end": TIME,
+    **dict.fromkeys(FEATURES, pl.Float32),
+}
+"""Columns of a shuffled row; the same for all models, so features that a model does not use are null.
+
+Where models are scored by trading, those of `MARKET` are there too.
+"""
+
+
+class LostRowsError(JobError):
+    """A worker died and its rows are missing: what is left is no ground to thin a group by."""
+
+
+@dataclass(frozen=True)
+class SamplingCap:
+    """Where a group's holdout begins (µs, `available_at`), and the share of the rows before it to keep."""
+
+    holdout_from: int
+    share: float
+
+
+def flat_samples(batch: pa.Table, *, job: Job, sampling_caps_: dict[Key, SamplingCap]) -> Iterator[pa.Table]:
+    """Yield one table a task and series: its samples as rows, the first row carrying the head."""
+    for task, head, frame in _samples(batch, job):
+        kept = frame
+        if task.key in sampling_caps_ and frame.height:
+            cap = sampling_caps_[task.key]
+            kept = downsample(frame, cap, name=f"{head.series} {task.spec.random_state}")
+            used = kept["label"].count()
+            counts = {**head.counts, "used": used, "thinned": frame["label"].count() - used}
+            head = replace(head, counts=counts, holdout_from=cap.holdout_from)  # noqa: PLW2901 - the same head, told more
+        yield _rows(task, head, kept, SCHEMA | MARKET if job.trading else SCHEMA)
+
+
+def sample_times(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
+    """Yield one row a task and series: the times of its samples (int64 µs, as bytes), for `sampling_caps`."""
+    for task, _, frame in _samples(batch, job):
+        labeled = frame.filter(pl.col("label").is_not_null()) if frame.height else frame
+        times = labeled["available_at"].to_physical().to_numpy() if labeled.height else np.empty(0, np.int64)
+        yield pa.table({"key": [pickle.dumps(task.key)], "times": [times.tobytes()]})
+
+
+def digests(batch: pa.Table) -> Iterator[pa.Table]:
+    """Yield one row a series that could be read: the series, pickled, and the digest of its bars."""
+    for loaded, _ in unpack(batch):
+        if loaded.info is not None:
+            yield pa.table({"series": [pickle.dumps(loaded.bundle.series)], "digest": [loaded.info.digest]})
+
+
+def sampling_caps(
+    rows: Iterable[dict[str, Any]], settings: TrainerSettings, *, expected: int
+) -> dict[Key, SamplingCap]:
+    """Return the caps of groups that need one, from the rows of `sample_times`.
+
+    Holds one counter a distinct time, not a row.
+
+    Raises:
+        LostRowsError: there are fewer rows than `expected`.
+    """
+    known: dict[Key, tuple[Times, Times]] = {}
+    seen = 0
+    for row in rows:
+        seen += 1
+        key = pickle.loads(row["key"])  # noqa: S301 - made by this run
+        new = np.frombuffer(row["times"], np.int64)
+        times, counts = known.get(key, (np.empty(0, np.int64), np.empty(0, np.int64)))
+        merged, where = np.unique(np.concatenate([times, new]), return_inverse=True)
+        weights = np.concatenate([counts, np.ones(len(new), np.int64)])
+        known[key] = merged, np.bincount(where, weights, len(merged)).astype(np.int64)
+    if seen < expected:
+        raise LostRowsError(f"workers died while samples were counted: {seen} of {expected} answers arrived")
+    sampling_caps_ = {key: _cap(times, counts, settings) for key, (times, counts) in known.items() if len(times) > 1}
+    return {key: cap for key, cap in sampling_caps_.items() if cap.share < 1}
+
+
+def _cap(times: Times, counts: Times, settings: TrainerSettings) -> SamplingCap:
+    first = holdout_start(len(times), settings.test_size)
+    before, after = int(counts[:first].sum()), int(counts[first:].sum())
+    share = (settings.max_samples - after) / before if before else 1.0
+    return SamplingCap(int(times[first]), min(1.0, max(share, 0.0)))
+
+
+def downsample(frame: pl.DataFrame, cap: SamplingCap, *, name: str) -> pl.DataFrame:
+    """Keep the share of rows before the holdout whose hash of (name, timestamp) is lowest, and all rows after."""
+    times = frame["available_at"].to_physical().to_numpy()
+    keep = (times >= cap.holdout_from) | (uniform_hash(times, name) < cap.share)
+    return frame.filter(pl.Series(keep))
+
+
+def uniform_hash(times: Times, name: str) -> npt.NDArray[np.float64]:
+    """Return a number in [0, 1) for each time, by the finaliser of SplitMix64 (Steele, Lea & Flood 2014)."""
+    mixed = times.astype(np.uint64) + np.uint64(zlib.crc32(name.encode()) * 0x9E3779B97F4A7C15 % 2**64)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (mixed ^ (mixed >> np.uint64(31))).astype(np.float64) / 2.0**64
+
+
+def _samples(batch: pa.Table, job: Job) -> Iterator[tuple[Task, SamplesRow, pl.DataFrame]]:
+    """Yield each task with its samples of one series; with an empty frame where that series failed."""
+    for loaded, bars in unpack(batch):
+        series = f"{loaded.bundle.series.exchange}/{loaded.bundle.series.symbol}"
+        for task in loaded.bundle.tasks:
+            yield task, *_samples_of(task, loaded, bars, job, series)
+
+
+def _samples_of(
+    task: Task, loaded: BarsRow, bars: pl.DataFrame, job: Job, series: str
+) -> tuple[SamplesRow, pl.DataFrame]:
+    if loaded.info is None:
+        return SamplesRow(task, None, series=series, error=loaded.error), pl.DataFrame()
+    try:
+        samples, left_out = samples_of(task, bars, loaded.info, job.config.data, name=series, market=job.trading)
+    except FAILURES as error:
+        described = describe(error, "making samples", job)
+        return SamplesRow(task, None, series=series, error=described), pl.DataFrame()
+    head = SamplesRow(task, loaded.info, samples.counts, samples.label_stats, left_out, series=series)
+    return head, samples.frame
+
+
+def _rows(task: Task, head: SamplesRow, frame: pl.DataFrame, schema: dict[str, PolarsType]) -> pa.Table:
+    """Return the samples in the shuffle's columns behind a first row that holds nothing but the head."""
+    group = {"pool": task.key.symbol, "timeframe": task.key.timeframe, "model_type": task.key.model_type}
+    first = pl.DataFrame({**group, "head": pickle.dumps(head)})
+    rows = frame.with_columns(series=pl.lit(head.series), **{name: pl.lit(value) for name, value in group.items()})
+    typed = (part.cast({name: schema[name] for name in part.columns}) for part in (first, rows) if part.height)
+    return pl.concat([pl.DataFrame(schema=schema), *typed], how="diagonal").to_arrow()
+
+
+def train_group(group: pa.Table, *, job: Job, members: Mapping[Key, frozenset[str]]) -> pa.Table:
+    """Train one pooled model on its rows; the series that failed are named in the outcome's warnings.
+
+    There is no outcome where rows of one of its `members` are absent because their worker died: the group runs again.
+    """
+    frame = pl.DataFrame(pl.from_arrow(group))
+    heads = [pickle.loads(head) for head in frame["head"].drop_nulls().sort()]  # noqa: S301 - made by this run
+    if not heads or {head.series for head in heads} != members[heads[0].task.key]:
+        return pa.table({"outcome": pa.array([], pa.string())})
+    samples = frame.filter(pl.col("head").is_null()).drop(*GROUP_COLUMNS, "head").sort("available_at", "series")
+    return pa.table({"outcome": [train_task(merge(heads), samples, job).to_json()]})
+
+
+def merge(heads: list[SamplesRow]) -> SamplesRow:
+    """Return the head of a pooled model from those of its series."""
+    heads = sorted(heads, key=lambda head: head.series)
+    good = [head for head in heads if head.error is None]
+    if not good:
+        return heads[0]
+    left_out = tuple(sorted({name for head in good for name in head.left_out}))
+    failed = tuple(f"left out {head.series}: {head.error['message']}" for head in heads if head.error is not None)
+    counts = {name: sum(head.counts.get(name, 0) for head in good) for name in good[0].counts}
+    info = pool_facts([head.info for head in good if head.info is not None], failed)
+    stats = {"series": {head.series: head.label_stats for head in good}}
+    return replace(good[0], info=info, counts=counts, label_stats=stats, left_out=left_out)
+
+
+def pool_facts(info: list[SeriesInfo], failed: tuple[str, ...]) -> SeriesInfo:
+    """Return the facts of several series as one: counts added, digests digested, files listed."""
+    names = sorted({name for one in info for name in one.counts})
+    return replace(
+        info[0],
+        first=min(one.first for one in info),
+        last=max(one.last for one in info),
+        counts={name: sum(one.counts.get(name, 0) for one in info) for name in names},
+        digest=pooled_content(one.digest for one in info),
+        files=tuple(file for one in info for file in one.files),
+        warnings=(*failed, *(warning for one in info for warning in one.warnings)),
+    )

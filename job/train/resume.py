@@ -1,0 +1,109 @@
+"""What a rerun need not do: the models that the registry already holds, told from listings, before Ray starts."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from statistics import median
+from typing import Final
+
+from job.config.settings import Config
+from job.core.keys import Key
+from job.registry.catalog import Summary, key_of, list_summaries
+from job.registry.fingerprints import listing_fingerprint
+from job.registry.listings import read_listings
+from job.registry.versions import DamagedMetadataError, read_metadata
+from job.sources.series import Series
+from job.storage.files import MissingFileError, Storage
+from job.train.plan import Plan, Task, content_of, known_version
+from job.worker.outcome import Outcome, current, of_summary, of_version
+
+FEW: Final = 200
+"""As many models as a person looks at: for these a rerun reads all scores, beyond them those of the catalog do."""
+
+
+def skip_completed(plan: Plan, config: Config, *, force: bool = False, verify: bool = False) -> Plan:
+    """Look up every task of a plan in the registry; `force` trains all, `verify` believes no listing.
+
+    A task is to be checked where the registry has versions of it but no listing tells what its files hold: a worker reads
+    them, and the model may then turn out to be current.
+
+    Raises:
+        StoreError: the registry cannot be read.
+    """
+    registry = open_registry(config)
+    summaries = list_summaries(registry, *sorted({task.key.folder for task in plan.tasks}))
+    listings = read_listings(registry) if summaries else {}
+    tasks = with_costs(with_contents(with_known(plan.tasks, summaries), listings, config, verify=verify), summaries)
+    if force:
+        return replace(plan, tasks=tuple(replace(task, known=()) for task in tasks), summaries=tuple(summaries))
+    found = {task.key: known_version(task, config, content_of(task)) for task in tasks}
+    stored = _outcomes(registry, [one for one in summaries if one["version"] == found.get(key_of(one))])
+    return replace(
+        plan,
+        tasks=tuple(task for task in tasks if task.key not in stored),
+        current=tuple(current(stored[task.key], latest=task.known[-1][1]) for task in tasks if task.key in stored),
+        summaries=tuple(summaries),
+    )
+
+
+def open_registry(config: Config, *, writer: str = "") -> Storage:
+    """Open the model registry of a configuration."""
+    return Storage(config.model_trainer.model_directory, options=config.storage.options, writer=writer)
+
+
+def with_known(tasks: Iterable[Task], summaries: Iterable[Summary]) -> list[Task]:
+    """Return the tasks with the versions that the registry already holds, from its summaries in order of age."""
+    known: dict[Key, list[tuple[str, str]]] = {}
+    for summary in summaries:
+        known.setdefault(key_of(summary), []).append((summary.get("fingerprint", ""), summary["version"]))
+    return [replace(task, known=tuple(known.get(task.key, ()))) for task in tasks]
+
+
+def with_costs(tasks: Iterable[Task], summaries: Sequence[Summary]) -> list[Task]:
+    """Return the tasks with seconds and memory as earlier versions took them: the key's latest, else its kind's median.
+
+    Both grow with the rows.
+    """
+    latest = {key_of(one): one for one in summaries if one.get("seconds") and one.get("rows")}
+    rates: dict[str, list[float]] = {}
+    for key, one in latest.items():
+        rates.setdefault(key.stem, []).append(one["seconds"] / one["rows"])
+    usual = {stem: median(found) for stem, found in rates.items()}
+    return [_with_cost(task, latest.get(task.key), usual.get(task.key.stem)) for task in tasks]
+
+
+def _with_cost(task: Task, before: Summary | None, usual: float | None) -> Task:
+    rate = before["seconds"] / before["rows"] if before else usual
+    seconds = task.seconds if rate is None else rate * task.rows
+    if before is None or "peak_mb" not in before:
+        return replace(task, seconds=seconds)
+    grown = max(1.0, task.rows / before["rows"])
+    return replace(task, seconds=seconds, memory=int(before["peak_mb"] * 2**20 * grown))
+
+
+def with_contents(tasks: Sequence[Task], listings: Mapping[str, str], config: Config, *, verify: bool) -> list[Task]:
+    """Return the tasks with what listings tell of their series' files, which is not believed on `verify`."""
+    series = {one for task in tasks for one in task.series} if listings else set()
+    told = {one: _cached_digest(one, listings, config) for one in series}
+    return [
+        replace(task, listed=tuple(told.get(one) for one in task.series), trust_listing=not verify) for task in tasks
+    ]
+
+
+def _cached_digest(series: Series, listings: Mapping[str, str], config: Config) -> str | None:
+    listing = listing_fingerprint(series, config.data)
+    return None if listing is None else listings.get(listing)
+
+
+def _outcomes(registry: Storage, summaries: Sequence[Summary]) -> dict[Key, Outcome]:
+    """Return the outcomes of stored versions, with all scores where they are few.
+
+    A version whose metadata is gone or damaged by now is left out: it must be trained again.
+    """
+    if len(summaries) > FEW:
+        return {key_of(one): of_summary(one) for one in summaries}
+    outcomes = {}
+    for one in summaries:
+        with suppress(MissingFileError, DamagedMetadataError):
+            outcomes[key_of(one)] = of_version(key_of(one), read_metadata(registry, key_of(one), one["version"]))
+    return outcomes

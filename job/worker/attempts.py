@@ -1,0 +1,61 @@
+"""Attempt notes: what a worker is about to do, so that a death has a name."""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from job.core.keys import Key, encode
+from job.storage.files import Storage
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a worker does for a model: the step (`reading bars of binance/BTCUSDT`), where and since when.
+
+    `trace` is where it stood when its time was up; None unless that ended it.
+    """
+
+    key: tuple[str, str, str, str]
+    step: str
+    node: str
+    pid: int
+    started_at: str
+    trace: str | None = None
+
+    @classmethod
+    def of_this_process(cls, key: Key, step: str) -> Self:
+        """Return a note of this worker, written now."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls((key.exchange, key.symbol, key.timeframe, key.model_type), step, platform.node(), os.getpid(), now)
+
+
+def folder(run_id: str) -> str:
+    """Return where the notes of a run stand; they are removed with it."""
+    return f"runs/{run_id}.attempts"
+
+
+def record_attempt(registry: Storage, run_id: str, round_number: int, note: Attempt) -> None:
+    """Write a note in place of the one that the same model had in the same round."""
+    registry.replace(_path(run_id, round_number, Key(*note.key)), json.dumps(asdict(note)).encode())
+
+
+def read_attempts(registry: Storage, run_id: str, round_number: int) -> dict[Key, Attempt]:
+    """Return the last note of every model that was begun in a round."""
+    prefix = f"{folder(run_id)}/{round_number}-"
+    paths = [path for path in registry.list(folder(run_id)) if path.startswith(prefix)]
+    notes = [_note(json.loads(data)) for data in registry.read_many(paths).values()]
+    return {Key(*note.key): note for note in notes}
+
+
+def _path(run_id: str, round_number: int, key: Key) -> str:
+    name = hashlib.sha256(encode(str(key)).encode()).hexdigest()[:16]
+    return f"{folder(run_id)}/{round_number}-{name}.json"
+
+
+def _note(values: Mapping[str, Any]) -> Attempt:
+    return Attempt(**{**values, "key": tuple(values["key"])})

@@ -1,0 +1,145 @@
+"""Read one series: clean its bars, keep those that break a rule, and note what its files hold."""
+
+import io
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import polars as pl
+import pyarrow as pa
+
+from job.config.settings import DataSettings
+from job.core.errors import DataError
+from job.core.keys import encode
+from job.core.paths import redact_url
+from job.registry.fingerprints import listing_fingerprint
+from job.registry.listings import forget_listing, write_listing
+from job.sources.reading import as_listed, read_series
+from job.sources.series import Series
+from job.storage.files import ExistingFileError, Storage
+from job.worker.messages import Job, SeriesInfo
+from transforms.bars import Cleaned, clean, content_digest, duration_us
+
+
+def load_series(series: Series, job: Job, *, listed: str | None = None) -> tuple[pl.DataFrame, SeriesInfo]:
+    """Read, clean and date-limit one series; rejected bars go to the registry, and so does what the files hold.
+
+    `listed` is the digest that a listing told, if one did.
+
+    Raises:
+        DataError: no usable bar is left, or more than `data.max_rejected` of them break a rule.
+    """
+    cleaned = read_clean(series, job.config.data)
+    bars, info = in_range(series, cleaned, job.config.data)
+    kept = keep_rejected(series, cleaned, info.digest, job.registry())
+    return bars, replace(info, warnings=(*kept, *keep_listing(series, bars, info.digest, listed, job)))
+
+
+def read_clean(series: Series, data: DataSettings) -> Cleaned:
+    """Read and clean one series.
+
+    Raises:
+        DataError: no usable bar is left, or more than `data.max_rejected` of them break a rule.
+    """
+    raw = read_series(series, data)
+    try:
+        cleaned = clean(raw, timeframe=data.timeframe or series.timeframe)
+    except ValueError as error:
+        raise DataError(f"{series}: {error}") from None
+    del raw
+    pa.default_memory_pool().release_unused()  # Arrow keeps what it read files into, as much as the bars themselves
+    check_rejected(str(series), cleaned, data)
+    return cleaned
+
+
+def in_range(series: Series, cleaned: Cleaned, data: DataSettings) -> tuple[pl.DataFrame, SeriesInfo]:
+    """Return the bars before `data.end`, and what is known of them.
+
+    Raises:
+        DataError: none of them lies in the settings' date range.
+    """
+    check_range(str(series), cleaned, data)
+    bars = cleaned.bars if data.end is None else cleaned.bars.filter(pl.col("timestamp") < data.end)
+    return bars, SeriesInfo(
+        timeframe=cleaned.timeframe,
+        offset_us=cleaned.offset_us,
+        first=bars["timestamp"][0],
+        last=bars["timestamp"][-1],
+        counts=cleaned.counts,
+        digest=content_digest(bars, timeframe=cleaned.timeframe),
+        files=tuple({"url": redact_url(file.url), "bytes": file.size} for file in series.files),
+    )
+
+
+def check_rejected(name: str, cleaned: Cleaned, data: DataSettings) -> None:
+    """Raise DataError when too large a share of a series breaks the cleaning rules."""
+    rejected, read = cleaned.rejected.height, cleaned.counts["rows_read"]
+    by_rule = rule_counts(cleaned.rejected)
+    if cleaned.bars.is_empty():
+        raise DataError(
+            f"{name}: no usable bar among {read} rows ({by_rule or 'no rows'}): check data.columns and the files"
+        )
+    if rejected > data.max_rejected * read:
+        raise DataError(
+            f"{name}: {rejected} of {read} rows break a rule ({by_rule}): check data.columns and the files, "
+            f"or raise data.max_rejected (now {data.max_rejected:g})"
+        )
+
+
+def check_range(name: str, cleaned: Cleaned, data: DataSettings) -> None:
+    """Raise DataError when no bar of a series lies in the settings' date range."""
+    first, last = cleaned.bars["timestamp"][0], cleaned.bars["timestamp"][-1]
+    start = range_start(last, cleaned.timeframe, data)
+    if (start is not None and start > last) or (data.end is not None and data.end <= first):
+        lies = " and ".join(f"{word} {time}" for word, time in (("from", start), ("before", data.end)) if time)
+        raise DataError(
+            f"{name}: no bars {lies}, it has {first} to {last}: change data.start, data.end or data.lookback_days"
+        )
+
+
+def rule_counts(rejected: pl.DataFrame) -> str:
+    """Return `rule count` pairs, most frequent first."""
+    counts = rejected.group_by("rule").len().sort(["len", "rule"], descending=[True, False])
+    return ", ".join(f"{rule} {count}" for rule, count in counts.iter_rows())
+
+
+def keep_rejected(series: Series, cleaned: Cleaned, digest: str, registry: Storage) -> tuple[str, ...]:
+    """Write the rejected bars to the registry and return the warning that says so."""
+    if cleaned.rejected.is_empty():
+        return ()
+    path = f"rejected/{encode(series.exchange)}/{encode(series.symbol)}/{digest}.parquet"
+    buffer = io.BytesIO()
+    cleaned.rejected.write_parquet(buffer)
+    with suppress(ExistingFileError):  # the same bars, written by another version of the library
+        registry.create(path, buffer.getvalue())
+    return (f"{series.exchange}/{series.symbol}: rejected {rule_counts(cleaned.rejected)}; kept in {path}",)
+
+
+def keep_listing(series: Series, bars: pl.DataFrame, digest: str, listed: str | None, job: Job) -> Iterator[str]:
+    """Note in the registry what the files of a series hold; yield a warning where this is not what was noted before.
+
+    Files that changed while they were read are not noted: which state of them was read cannot be told.
+    """
+    listing = listing_fingerprint(series, job.config.data)
+    if listing is None or digest == listed or not as_listed(series, job.config.data):
+        return
+    registry = job.registry()
+    if listed is not None:
+        forget_listing(registry, listing, listed)
+        yield f"{series}: the files hold other bars than before, although names, sizes and times of change are the same"
+    first, last = bars["timestamp"][0].isoformat(), bars["timestamp"][-1].isoformat()
+    about = {"exchange": series.exchange, "symbol": series.symbol, "files": len(series.files), "rows": bars.height}
+    write_listing(registry, listing, digest, {**about, "first_bar": first, "last_bar": last, "content_digest": digest})
+
+
+def range_start(last: datetime, timeframe: str, data: DataSettings) -> datetime | None:
+    """Return the open time of the first bar that may be a sample: `start`, or `lookback_days` before the end.
+
+    `last` and `timeframe` are of the series' last bar.
+    """
+    if data.lookback_days is None:
+        return data.start
+    end = data.end or last + timedelta(microseconds=duration_us(timeframe))
+    looked_back = end - timedelta(days=data.lookback_days)
+    return looked_back if data.start is None else max(looked_back, data.start)

@@ -1,0 +1,118 @@
+"""What became of a task: the record that travels from the workers to the run record and the terminal."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, Self
+
+from job.core.keys import Key
+from job.registry.catalog import SUMMARY_SCORES, Summary, key_of, summarize
+
+Status = Literal["trained", "predicted", "current", "failed"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One task's result. `seconds` are wall, `peak_rss_mb` is the worker's so far, `error` is None on success.
+
+    `log_loss_delta` holds log-loss minus base-rate log-loss summed over clusters of the clock: {cluster: [rows, sum]}. It is
+    what a fleet's z is made of, and is not part of the run record.
+    """
+
+    exchange: str
+    symbol: str
+    timeframe: str
+    model_type: str
+    status: Status
+    version: str | None = None
+    rows: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_rss_mb: float = 0.0
+    attempts: int = 1
+    node: str = ""
+    scores: dict[str, float | bool | None] = field(default_factory=dict)
+    error: dict[str, str] | None = None
+    warnings: tuple[str, ...] = ()
+    summary: dict[str, Any] = field(default_factory=dict)
+    log_loss_delta: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Key:
+        """The model's identity."""
+        return Key(self.exchange, self.symbol, self.timeframe, self.model_type)
+
+    @property
+    def error_message(self) -> str:
+        """What went wrong, empty if nothing did."""
+        return (self.error or {}).get("message", "")
+
+    def with_cost(self, *, seconds: float, cpu_seconds: float, peak_rss_mb: float, node: str, attempts: int) -> Self:
+        """Return the outcome with what it took, rounded for people."""
+        return replace(
+            self,
+            seconds=round(seconds, 3),
+            cpu_seconds=round(cpu_seconds, 3),
+            peak_rss_mb=round(peak_rss_mb, 1),
+            node=node,
+            attempts=attempts,
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Return what the run record keeps."""
+        fields = asdict(self)
+        del fields["log_loss_delta"], fields["summary"]
+        return fields
+
+    def to_json(self) -> str:
+        """Return the whole outcome as JSON; `from_json` gives it back."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Inverse of `to_json`."""
+        fields = json.loads(text)
+        return cls(**{**fields, "warnings": tuple(fields["warnings"])})
+
+
+def failed(key: Key, error: BaseException | Mapping[str, str], *, where: str = "", attempts: int = 1) -> Outcome:
+    """Return the outcome of a task that failed with `error`; `where` names the step."""
+    described = (
+        dict(error)
+        if isinstance(error, Mapping)
+        else {"type": type(error).__name__, "message": " ".join(str(error).split()), "where": where}
+    )
+    return replace(of(key, "failed"), error=described, attempts=attempts)
+
+
+def of_version(key: Key, metadata: Mapping[str, Any]) -> Outcome:
+    """Return the outcome of a committed version, from its metadata."""
+    return replace(
+        of(key, "trained"),
+        version=metadata["version"],
+        rows=metadata["data"]["samples"]["used"],
+        scores=metadata["scores"],
+        warnings=tuple(metadata["warnings"]),
+        summary=summarize(metadata),
+        log_loss_delta=metadata["excess_log_loss"],
+    )
+
+
+def current(stored: Outcome, *, latest: str) -> Outcome:
+    """Return the outcome of a model that the registry already holds; says so if a later version hides it."""
+    hidden = (f"{stored.key}: {stored.version} is current, but {latest} is later: --force makes it the latest",)
+    warnings = () if stored.version == latest else hidden
+    return replace(stored, status="current", warnings=warnings, summary={}, log_loss_delta={})
+
+
+def of_summary(summary: Summary) -> Outcome:
+    """Return the outcome of a committed version as far as its summary in the catalog tells."""
+    scores = {name: summary.get(name) for name in SUMMARY_SCORES}
+    return replace(
+        of(key_of(summary), "trained"), version=summary["version"], rows=summary.get("rows", 0), scores=scores
+    )
+
+
+def of(key: Key, status: Status) -> Outcome:
+    """Return a bare outcome of `key`."""
+    return Outcome(key.exchange, key.symbol, key.timeframe, key.model_type, status)
