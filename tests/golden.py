@@ -36,9 +36,9 @@ from job.learning.spec import ModelSpec
 from job.learning.splits import walk_forward
 from job.learning.training import Trained, predict_proba, train
 from job.registry.fingerprints import DEFINITIONS
-from job.train.plan import Task
 from job.train.pooled import downsample, sampling_caps
 from job.train.steps import samples_of
+from job.train.task import Task
 from job.worker.messages import SeriesInfo
 from transforms.bars import PRICES, clean, resample
 from transforms.features import FEATURES, Feature, add_features
@@ -62,7 +62,7 @@ DIGITS: Final = 12
 MINUTE_US: Final = 60_000_000
 START_US: Final = 1_704_067_200_000_000
 """First time of the stored series."""
-KEY: Final = Key("synthetic", "X", "1m", "analyst")
+KEY: Final = Key("made-up", "X", "1m", "analyst")
 LEARNT: Final = ("change_1", "change_2", "change_5", "change_10", "change_20", "range", "volume")
 """Columns of `learnable`."""
 
@@ -363,7 +363,7 @@ def of_samples() -> Values:
     usual |= {"max_fill": 5, "min_coverage": 0.8, "gaps": "segment", "start": None}
     first, last = (datetime.fromisoformat(time) for time in ("2024-01-01T00:00Z", "2024-01-03T23:59Z"))
     info = SeriesInfo(timeframe="1m", offset_us=0, first=first, last=last, counts={}, digest="", files=())
-    task = Task(KEY, spec("any", label=label, features=features), series=(), rows=0, seconds=0, memory=0)
+    task = Task(key=KEY, spec=spec("any", label=label, features=features), series=(), rows=0, seconds=0, memory=0)
     with patch.dict(FEATURES, MADE_UP_FEATURES):
         made = {case: make_samples(bars, **(usual | changed)) for case, changed in SAMPLE_CASES.items()}
         made |= {case: samples_of(task, bars, info, data, name="X")[0] for case, data in RANGES.items()}
@@ -452,7 +452,7 @@ def of_split() -> Values:
         **windows("pooled", two, test_size=0.2, folds=5),
         **windows("late", one, test_size=0.2, folds=2, holdout_from=late),
         "cap": [cap.holdout_from, cap.share],
-        "thinned": numbers_of(downsample(frame, cap, name="synthetic/X 7")["available_at"]),
+        "thinned": numbers_of(downsample(frame, cap, name="made-up/X 7")["available_at"]),
     }
 
 

@@ -91,7 +91,7 @@ def longest_run(holds: pl.Series) -> int:
 
 CHANGES: tuple[tuple[str, str, Any], ...] = (
     ("label direction", "transforms.labels.Direction.entry_price", lambda _label: pl.col("open")),
-    ("label triple_barrier", "transforms.labels.spread", lambda *window: rolling_std(*window) * (1 + 1e-7)),
+    ("label triple_barrier", "transforms.labels.rolling_std", lambda *window: rolling_std(*window) * (1 + 1e-7)),
     ("algorithm random_forest", "job.learning.forests.engines.SMALLEST_LEAF_SHARE", 0.001),
     ("algorithm random_forest", "job.learning.estimators.FOREST_LEAF_SHARE", 0.11),
     ("algorithm extra_trees", "job.learning.estimators.POOLED_LEAF_SHARE", 0.06),

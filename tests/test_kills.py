@@ -29,10 +29,11 @@ from job.core.synth import write_world
 from job.registry.catalog import CATALOG, key_of, list_summaries, read_catalog
 from job.registry.cleanup import other_runs, sweep
 from job.registry.leases import Lease
+from job.registry.runs import open_marker, record_path
 from job.registry.versions import listed_versions, load, version_name
 from job.storage.files import Storage
 from job.storage.local import temporary_name
-from job.train.record import RunRecord, open_marker, record_path
+from job.train.record import TrainingRecord
 from job.worker.attempts import Attempt, record_attempt
 from tests.kills import (
     AGENTS_OUTLIVE_S,
@@ -342,5 +343,5 @@ def test_a_run_that_its_store_refuses_leaves_nothing(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Storage, "check_writable", refuse)
     registry = Storage(str(tmp_path))
     with pytest.raises(RegistryError, match="no conditional writes"):
-        RunRecord(OTHER, Config(), registry, planned=1).open()
+        TrainingRecord(OTHER, Config(), registry, planned=1).open()
     assert not content(registry)

@@ -19,13 +19,13 @@ from job.cluster import connect as cluster
 from job.config.settings import Config, load_config
 from job.core.synth import make_bars, write_world
 from job.registry.listings import read_listings
+from job.registry.outcome import Outcome
 from job.registry.versions import list_versions
 from job.storage.files import Storage
 from job.train.plan import make_plan
-from job.train.record import RunRecord
+from job.train.record import TrainingRecord
 from job.train.resume import skip_completed
 from job.train.run import run
-from job.worker.outcome import Outcome
 from tests.many import many_models
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -79,7 +79,7 @@ def touch(file: Path) -> None:
     os.utime(file, (changed, changed))
 
 
-def trained(record: RunRecord) -> list[Outcome]:
+def trained(record: TrainingRecord) -> list[Outcome]:
     return [one for one in record.outcomes if one.status == "trained"]
 
 

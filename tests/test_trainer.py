@@ -14,6 +14,7 @@ from job import ModelConfig, RayModelTrainer, TrainingData, setup_model_trainer
 from job.core.errors import ConfigError, DataError, RegistryError, TrainingError
 from job.core.keys import Key
 from job.core.synth import write_world
+from job.registry.catalog import open_registry
 from job.registry.versions import find_version
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -107,7 +108,7 @@ def test_the_metadata_names_the_target_of_given_labels(trainer: RayModelTrainer)
     labels = pd.Series([0, 1] * 200, index=features.index)
     data = TrainingData(features, labels, "15m", "analyst", {"symbol": "TARGET", "exchange": "lab"})
     trainer.train_model(ModelConfig("analyst", "15m", ("x",), "up_in_an_hour", n_estimators=5), data)
-    metadata = find_version(trainer._store(), Key("lab", "TARGET", "15m", "analyst"))
+    metadata = find_version(open_registry(trainer._config), Key("lab", "TARGET", "15m", "analyst"))
     assert metadata is not None
     assert metadata["label"]["column"] == "up_in_an_hour"
 

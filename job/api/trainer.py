@@ -12,14 +12,13 @@ from job.config.settings import Config, load_config
 from job.core.errors import ConfigError, RegistryError
 from job.core.keys import Key
 from job.core.paths import resolve_input, resolve_output
-from job.registry.catalog import keys
+from job.registry.catalog import keys, open_registry
+from job.registry.outcome import Outcome
 from job.registry.versions import load
 from job.storage.files import Storage
-from job.train.plan import make_plan
-from job.train.record import RunRecord
-from job.train.resume import open_registry, skip_completed
+from job.train.plan import plan as plan_training
+from job.train.record import TrainingRecord
 from job.train.run import run
-from job.worker.outcome import Outcome
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,10 +78,10 @@ class RayModelTrainer:
             `error`; for several series these stand under `series` by `exchange/symbol`. `run` is the run record.
 
         Raises:
-            ConfigError, DataError, StoreError: nothing could be trained.
+            ConfigError, DataError, RegistryError: nothing could be trained.
         """
         config = self._targeted(target or {})
-        plan = skip_completed(make_plan(config), config, force=force)
+        plan = plan_training(config, force=force)
         self._total, self._outcomes, self._state, self._started = (
             plan.total,
             list(plan.current),
@@ -125,10 +124,10 @@ class RayModelTrainer:
         `version` is `latest`, `champion`, `challenger`, a version, or the id of the run that made it.
 
         Raises:
-            StoreError: there is no such model, several series have one and none was named (they are listed), or the
+            RegistryError: there is no such model, several series have one and none was named (they are listed), or the
                 artifact must not be loaded.
         """
-        registry = self._store()
+        registry = open_registry(self._config)
         key = _find_key(registry, model_type, timeframe, symbol, exchange)
         model, scaler, _ = load(registry, key, version, allow_pickle=allow_pickle)
         return model, scaler
@@ -161,12 +160,12 @@ class RayModelTrainer:
             timestamp, available_at, probability_down, probability_up, prediction, version.
 
         Raises:
-            StoreError: as for `load_model`; or the model's features are not those of this release.
+            RegistryError: as for `load_model`; or the model's features are not those of this release.
             DataError: the bars cannot be understood, or none is past warm-up.
         """
         from job.api.frames import predict_frame  # noqa: PLC0415 - brings pandas and scikit-learn
 
-        registry = self._store()
+        registry = open_registry(self._config)
         key = _find_key(registry, model_type, timeframe, symbol, exchange)
         return predict_frame(bars, registry, key, self._config.data, version=version, allow_pickle=allow_pickle)
 
@@ -185,9 +184,6 @@ class RayModelTrainer:
         from job.api.training_data import train_on  # noqa: PLC0415 - brings pandas and scikit-learn
 
         return _entry(train_on(model, data, self._config))
-
-    def _store(self) -> Storage:
-        return open_registry(self._config)
 
     def _start_ray(self, config: Config) -> None:
         from job.cluster.connect import running  # noqa: PLC0415 - Ray takes seconds to import
@@ -245,7 +241,7 @@ def _find_key(registry: Storage, model_type: str, timeframe: str, symbol: str | 
     return matching[0]
 
 
-def _results(record: RunRecord) -> dict[str, Any]:
+def _results(record: TrainingRecord) -> dict[str, Any]:
     series: dict[str, dict[str, Any]] = {}
     for outcome in record.outcomes:
         one = series.setdefault(f"{outcome.exchange}/{outcome.symbol}", {"analyst_models": {}, "tactician_models": {}})

@@ -17,13 +17,14 @@ from job.core.keys import Key
 from job.learning.forests.engines import resolve
 from job.learning.spec import ModelSpec
 from job.registry.definition import CALLER
+from job.registry.outcome import Outcome
 from job.registry.versions import new_run_id
 from job.train.commit import commit_version
-from job.train.plan import Plan, Task, make_plan
+from job.train.plan import make_plan
 from job.train.steps import samples_of
+from job.train.task import Plan, SamplesRow, Task
 from job.worker.load_bars import load_series
-from job.worker.messages import Job, SamplesRow
-from job.worker.outcome import Outcome
+from job.worker.messages import Job
 from transforms.bars import duration_us
 from transforms.features import DEFAULT_FEATURES
 

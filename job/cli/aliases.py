@@ -13,12 +13,11 @@ from job.cli.selection import add_keys, add_store, require_narrowed, selected, s
 from job.core.errors import ConfigError, JobError, RegistryError
 from job.core.keys import Key
 from job.registry.aliases import ALIASES
-from job.registry.catalog import keys
+from job.registry.catalog import keys, open_registry
 from job.registry.promote import AliasChange, promote, restore_champion
 from job.registry.prune import prunable, prune
 from job.registry.versions import new_run_id
 from job.storage.files import Storage
-from job.train.resume import open_registry
 
 PROMOTE: Final = """Let the champion of one or many models be another version, whose artifacts are verified first."""
 ROLLBACK: Final = """Let the champion be what it was before it was last promoted. Once more goes one champion further

@@ -11,13 +11,14 @@ from job.cli.options import Commands, add_command, given
 from job.cli.report import log
 from job.cli.selection import add_filters, add_store, selected
 from job.cli.tables import comparison_table, console, fleets_table
-from job.compare.plan import ComparisonPlan, plan_comparisons
-from job.compare.run import ComparisonResult, fleets, run_comparisons
+from job.compare.plan import ComparisonPlan
+from job.compare.plan import plan as plan_comparisons
+from job.compare.run import ComparisonResult, fleets
+from job.compare.run import run as run_comparisons
 from job.compare.task import Compared
 from job.core.errors import ConfigError, JobError
-from job.registry.catalog import keys
+from job.registry.catalog import keys, open_registry
 from job.registry.versions import new_run_id
-from job.train.resume import open_registry
 
 FLAGS: Final = {"models": "model_trainer.model_directory", "input": "data.input", "since": "data.start"}
 """Arguments that are short for one setting."""
@@ -51,11 +52,14 @@ def compare(options: argparse.Namespace) -> int:
         raise ConfigError(f"--promote replaces the champion: compare with that, and leave out --a {options.a}")
     registry = open_registry(config, writer=new_run_id(datetime.now(UTC)))
     wanted = selected(keys(registry), options, where=registry.url)
-    plan = plan_comparisons(registry, wanted, config, a=options.a, b=options.b)
+    plan = plan_comparisons(config, registry, wanted, a=options.a, b=options.b)
     judged: list[ComparisonResult] = []
     if plan.tasks:
         registry.check_writable()
-        judged = run_comparisons(plan, registry, config, move=options.promote, watch=tell)
+        record, judged = run_comparisons(config, registry, plan, promote_winners=options.promote, watch=tell)
+        if record.status != "finished":
+            log.error("%s: nothing was judged%s", record.status, f": {record.reason}" if record.reason else "")
+            return record.exit_status
     failures = [*plan.failures.values(), *(one.error for one in judged if one.error is not None)]
     if len(failures) == len(wanted):
         raise summarize_failures(failures)

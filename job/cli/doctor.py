@@ -1,25 +1,22 @@
 """Checks before any training: versions, input, store and memory, here and on every node of a cluster."""
 
 import shutil
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
-from uuid import uuid4
 
 import psutil
 
-from job.cluster.bundles import Work
-from job.cluster.connect import ask_nodes, running
-from job.config.settings import Config, DataSettings
+from job.cluster.connect import running
+from job.cluster.nodes import node_findings
+from job.config.settings import Config
 from job.core.environment import ENGINE_LIBRARIES, versions
-from job.core.errors import ConfigError, JobError
+from job.core.errors import JobError
 from job.core.paths import is_url, redact_url
 from job.registry.versions import new_run_id
 from job.storage.files import Storage
-from job.storage.listing import opened
-from job.train.plan import Plan, Task, make_plan
-from job.worker.messages import Job, version_differences
+from job.train.plan import make_plan
+from job.train.task import Plan, Task
+from job.worker.messages import Job
 
 
 @dataclass(frozen=True)
@@ -29,76 +26,6 @@ class Finding:
     subject: str
     good: bool
     text: str
-
-
-class Planned(Protocol):
-    """What is to be done, as far as nodes are asked whether they could."""
-
-    @property
-    def tasks(self) -> Sequence[Work]:
-        """Of these the first tells which input a node must be able to open."""
-
-
-def check_nodes(job: Job, plan: Planned) -> None:
-    """Make sure that every node sees the registry and the input, and runs the driver's versions.
-
-    Raises:
-        ConfigError: naming each node that does not, and the remedy.
-    """
-    if bad := [f"{node}: {finding}" for node, findings in node_findings(job, plan).items() for finding in findings]:
-        raise ConfigError("; ".join(bad))
-
-
-def node_findings(job: Job, plan: Planned) -> dict[str, list[str]]:
-    """Return what is wrong on each node, by its name; empty lists where all is well."""
-    token = f"runs/{job.run_id}.probe"
-    registry = job.registry()
-    registry.create(token, job.run_id.encode())
-    try:
-        first = plan.tasks[0].series[0].files[0].url if plan.tasks else None
-        return ask_nodes(check_node, job, token, first)
-    finally:
-        registry.remove(token)
-
-
-def check_node(job: Job, token: str, first_input: str | None) -> list[str]:
-    """Return what is wrong on this node: versions, the registry, the input. Runs on the node itself."""
-    return [
-        *version_differences(job.versions),
-        *_store_seen(job, token),
-        *_input_seen(job.config.data, first_input),
-    ]
-
-
-def _store_seen(job: Job, token: str) -> Iterator[str]:
-    """Read what the driver wrote, write and delete a file of this node's own."""
-    registry = job.registry()
-    try:
-        seen = registry.exists(token)
-        if seen:
-            own = f"{token}.{uuid4().hex[:8]}"
-            registry.create(own, b"")
-            registry.remove(own)
-    except JobError as error:
-        yield f"cannot use the registry: {error}{_sharing(job.output)}"
-    else:
-        if not seen:
-            yield f"does not see the registry {job.output} of the driver{_sharing(job.output)}"
-
-
-def _input_seen(data: DataSettings, url: str | None) -> Iterator[str]:
-    if url is None:
-        return
-    try:
-        with opened(url, data.options):
-            return
-    except JobError as error:
-        yield f"cannot open the input {error}{_sharing(data.input or url)}"
-
-
-def _sharing(place: str) -> str:
-    """Return the remedy where nodes see different things in one place: what is meant is no local folder."""
-    return "" if is_url(place) else ": give a URL, or a folder that is mounted on every node"
 
 
 def examine(config: Config) -> list[Finding]:
@@ -153,7 +80,7 @@ def _examine_nodes(config: Config, plan: Plan) -> list[Finding]:
     try:
         with running(config.ray) as cluster:
             size = Finding("cluster", good=True, text=f"{cluster.nodes} nodes, {cluster.cpus} CPUs")
-            found = node_findings(job, plan)
+            found = node_findings(job, plan.tasks)
     except JobError as error:
         return [Finding("cluster", good=False, text=str(error))]
     return [

@@ -14,10 +14,9 @@ from job.cli.tables import console, history_table, version_facts, versions_table
 from job.core.errors import DataError
 from job.core.keys import Key
 from job.registry.aliases import Aliases, history, read_aliases, read_all_aliases
-from job.registry.catalog import Summary, key_of, keys, list_summaries, rebuild
+from job.registry.catalog import Summary, key_of, keys, list_summaries, open_registry, rebuild
 from job.registry.versions import read_metadata, resolve_version
 from job.storage.files import Storage
-from job.train.resume import open_registry
 
 REINDEX: Final = """Make the catalog of a model registry again from the metadata of every version.
 It is a cache: nothing is lost with it, and the next run needs it only to be fast."""

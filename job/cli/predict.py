@@ -13,11 +13,13 @@ from job.cli.options import Commands, add_command, given
 from job.cli.report import log, watching
 from job.core.keys import kind_order
 from job.core.paths import redact_url, require_disjoint, resolve_output
-from job.predict.plan import PredictionPlan, Request, plan_predictions
-from job.predict.run import PredictionRecord, run_predictions
+from job.predict.plan import PredictionPlan, Request
+from job.predict.plan import plan as plan_predictions
+from job.predict.run import run as run_predictions
 from job.predict.task import Predicted
+from job.registry.outcome import Outcome
+from job.registry.record import RunRecord
 from job.registry.versions import LATEST
-from job.worker.outcome import Outcome
 
 FLAGS: Final = {
     "models": "model_trainer.model_directory",
@@ -72,7 +74,7 @@ def predict(options: argparse.Namespace) -> int:
     if options.dry_run:
         plan = PredictionPlan((), plan.settled, plan.problems)
     with watching(len(plan.tasks), step="predicting", line_of=_line) as watch:
-        record = run_predictions(plan, config, request, watch=watch)
+        record = run_predictions(config, request, plan, watch=watch)
     show(record)
     if options.json:
         print(json.dumps(record.as_dict()))  # noqa: T201 - the promised last line
@@ -103,7 +105,7 @@ def _line(outcome: Outcome, prefix: str) -> tuple[int, str]:
     )
 
 
-def show(record: PredictionRecord) -> None:
+def show(record: RunRecord[Predicted]) -> None:
     """Print the result: a table if stdout is a terminal, log lines elsewhere, and every warning once."""
     for warning in sorted({warning for outcome in record.outcomes for warning in outcome.warnings}):
         log.warning(warning)
@@ -124,7 +126,7 @@ def show(record: PredictionRecord) -> None:
         record.run_id,
         record.status,
         counts or "nothing to do",
-        record.request.output,
+        record.about["output"],
     )
 
 

@@ -14,10 +14,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from job.core.keys import kind_order
-from job.train.plan import Plan
-from job.train.record import RunRecord
-from job.train.run import Watcher
-from job.worker.outcome import Outcome
+from job.registry.outcome import Outcome
+from job.train.record import TrainingRecord
+from job.train.task import Plan
 
 log = logging.getLogger("job")
 
@@ -45,7 +44,9 @@ def configure_logging(level: str) -> None:
 
 
 @contextmanager
-def watching(total: int, *, step: str = "training", line_of: LineOf | None = None) -> Iterator[Watcher]:
+def watching(
+    total: int, *, step: str = "training", line_of: LineOf | None = None
+) -> Iterator[Callable[[Outcome], None]]:
     """Give a function that shows each outcome: on a progress bar if stderr is a terminal, else as a log line.
 
     `line_of` gives an outcome's log level and text; by default those of a model that was trained.
@@ -104,7 +105,7 @@ def _trace(outcome: Outcome) -> list[str]:
     return (outcome.error or {}).get("traceback", "").splitlines()
 
 
-def show_result(record: RunRecord) -> None:
+def show_result(record: TrainingRecord) -> None:
     """Print the result: tables if stdout is a terminal, log lines elsewhere, and every warning once."""
     for warning in sorted({warning for outcome in record.outcomes for warning in outcome.warnings}):
         log.warning(warning)

@@ -66,7 +66,7 @@ def selected(known: Iterable[Key], options: argparse.Namespace, *, where: str) -
     Raises:
         ConfigError: an argument is empty.
         DataError: the registry holds no model, or a value of a filter is met by none of its models.
-        StoreError: it does not hold a model that is named.
+        RegistryError: it does not hold a model that is named.
     """
     refuse_empty(options, tuple(FILTERS))
     kept = sorted(known)

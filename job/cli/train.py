@@ -9,8 +9,8 @@ from job.cli.options import Commands, add_command, add_run_options, settings
 from job.cli.report import log, show_plan, show_result, to_do, watching
 from job.core.errors import ConfigError
 from job.core.paths import redact_url
-from job.train.plan import describe_plan, make_plan
-from job.train.resume import skip_completed
+from job.train.plan import describe_plan
+from job.train.plan import plan as plan_training
 from job.train.run import run
 
 
@@ -27,7 +27,7 @@ def register(commands: Commands) -> None:
 def train(options: argparse.Namespace) -> int:
     """Train, show the result, and return the run's exit status."""
     config = settings(options)
-    plan = skip_completed(make_plan(config), config, force=options.force, verify=options.verify)
+    plan = plan_training(config, force=options.force, verify=options.verify)
     for note in plan.notes:
         log.info(note)
     log.info("%s into %s: %s", redact_url(config.data.input or ""), config.model_trainer.model_directory, to_do(plan))
@@ -42,7 +42,7 @@ def train(options: argparse.Namespace) -> int:
 def plan(options: argparse.Namespace) -> int:
     """Print what train would do."""
     config = settings(options)
-    planned = skip_completed(make_plan(config), config, force=options.force, verify=options.verify)
+    planned = plan_training(config, force=options.force, verify=options.verify)
     for note in planned.notes:
         log.info(note)
     for warning in sorted({warning for outcome in planned.current for warning in outcome.warnings}):

@@ -19,7 +19,8 @@ from job.registry.versions import LATEST, read_metadata, resolve_version
 from job.sources.finding import find_series
 from job.sources.series import Series
 from job.storage.files import Storage
-from job.train.plan import BYTES_PER_VALUE, WORKER_BYTES, rows_of
+from job.train.plan import rows_of
+from job.worker.memory import estimate_memory
 
 AT_ONCE: Final = 16
 SECONDS_PER_ROW: Final = 1e-5
@@ -69,7 +70,7 @@ class _Wanted:
     held: Footer | None = None
 
 
-def plan_predictions(config: Config, request: Request) -> PredictionPlan:
+def plan(config: Config, request: Request) -> PredictionPlan:
     """Find the series of the input and the models of the registry, and settle what is left to be predicted.
 
     Every series is predicted by every kind of model that the registry holds for any of them; where one lacks a kind, that
@@ -78,7 +79,7 @@ def plan_predictions(config: Config, request: Request) -> PredictionPlan:
     Raises:
         ConfigError: a kind or timeframe that is asked for is none.
         DataError: nothing in the input can be read.
-        StoreError: the registry holds nothing to predict with.
+        RegistryError: the registry holds nothing to predict with.
     """
     models = Storage(config.model_trainer.model_directory, options=config.storage.options)
     held = keys(models)
@@ -244,7 +245,7 @@ def _task(one: _Wanted, definition: Definition, config: Config, request: Request
         listing=one.listing,
         held=one.held,
         seconds=SECONDS_PER_TASK + SECONDS_PER_ROW * rows,
-        memory=WORKER_BYTES + rows * len(definition.names) * BYTES_PER_VALUE,
+        memory=estimate_memory(rows, len(definition.names)),
         allow_pickle=request.allow_pickle,
     )
 

@@ -50,7 +50,7 @@ class Definition:
         Metadata of early releases does not tell `SAMPLING`: then the settings in `data` are taken.
 
         Raises:
-            StoreError: the model was trained on features that this release makes otherwise or not at all, or that
+            RegistryError: the model was trained on features that this release makes otherwise or not at all, or that
                 its caller made; or the metadata does not say what it was trained on.
         """
         if metadata.get("label", {}).get("source") == CALLER:

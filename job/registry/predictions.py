@@ -54,7 +54,7 @@ def write_predictions(registry: Storage, path: str, frame: pl.DataFrame, footer:
         footer: kept in the file.
 
     Raises:
-        StoreError: it cannot be written.
+        RegistryError: it cannot be written.
     """
     about = json.dumps(asdict(footer), sort_keys=True, separators=(",", ":"))
     table = (

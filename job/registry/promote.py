@@ -52,7 +52,7 @@ def promote(
         dry_run: check everything and write nothing.
 
     Raises:
-        StoreError: there is no such version, its artifacts are not what was committed, or another decision came first.
+        RegistryError: there is no such version, its artifacts are not what was committed, or another decision came first.
     """
     seen = read_aliases(registry, key)
     if instead_of is not None and seen.named(alias) != instead_of:
@@ -75,7 +75,7 @@ def restore_champion(registry: Storage, key: Key, *, reason: str = "", dry_run: 
     Earlier champions that were pruned are passed over. What is rolled back is not gone: it may be promoted again.
 
     Raises:
-        StoreError: there is no earlier champion, or its artifacts are not what was committed.
+        RegistryError: there is no earlier champion, or its artifacts are not what was committed.
     """
     seen = read_aliases(registry, key)
     versions = list_versions(registry, key)

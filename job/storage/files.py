@@ -47,7 +47,7 @@ class Storage:
         writer: the run that writes; files it leaves half written tell it.
 
     Raises:
-        StoreError: the URL's protocol is unknown or its package is not installed, or the URL holds a password.
+        RegistryError: the URL's protocol is unknown or its package is not installed, or the URL holds a password.
     """
 
     def __init__(self, url: str, *, options: Mapping[str, Any] | None = None, writer: str = "") -> None:
@@ -73,7 +73,7 @@ class Storage:
 
         Raises:
             ExistingFileError: the file exists with other bytes.
-            StoreError: it cannot be written.
+            RegistryError: it cannot be written.
         """
         try:
             self._attempt("create", path, lambda: self._create(path, data))
@@ -157,7 +157,7 @@ class Storage:
         """Create and delete a file, and see that a second writer of it is refused.
 
         Raises:
-            StoreError: saying what is wrong with the output and what to do about it.
+            RegistryError: saying what is wrong with the output and what to do about it.
         """
         probe = local.temporary_name(self._writer)
         self.create(probe, b"first writer")
@@ -232,7 +232,7 @@ class Storage:
 
         Raises:
             FileExistsError, FileNotFoundError, NotADirectoryError: to be understood by the caller.
-            StoreError: every other failure, naming the URL, the cause and a remedy.
+            RegistryError: every other failure, naming the URL, the cause and a remedy.
         """
         try:
             return retry(call)

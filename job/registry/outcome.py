@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from job.core.keys import Key
 from job.registry.catalog import SUMMARY_SCORES, Summary, key_of, summarize
 
-Status = Literal["trained", "predicted", "current", "failed"]
+Status = Literal["trained", "predicted", "compared", "current", "failed"]
 
 
 @dataclass(frozen=True)
