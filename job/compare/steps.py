@@ -1,4 +1,4 @@
-"""The two steps by which bars become a comparison inside a worker; each takes and yields Arrow tables."""
+"""The steps of comparing inside a worker; each takes and yields Arrow tables, none knows Ray."""
 
 import math
 import time
@@ -39,7 +39,7 @@ SAME: Final = pl.col("label") == pl.col("label_b")
 
 @dataclass(frozen=True)
 class PairRow:
-    """Head of a row of one series' samples: available_at, label, label_b, p_a, p_b; both have those of equal labels.
+    """Header of a row of one series' samples: available_at, label, label_b, p_a, p_b; both have those of equal labels.
 
     Where trading is scored, the rows are all bars, with `MARKET_COLUMNS`, and labels and probabilities may be null.
     """

@@ -1,4 +1,4 @@
-"""Which files of predictions to make: those that are asked for, by which versions, but for those that are current."""
+"""Which files of predictions to make: those that are asked for, by which versions, except those that are current."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -71,10 +71,10 @@ class _Wanted:
 
 
 def plan(config: Config, request: Request) -> PredictionPlan:
-    """Find the series of the input and the models of the registry, and settle what is left to be predicted.
+    """Find the series of the input and the models of the registry, and say what is left to predict.
 
-    Every series is predicted by every kind of model that the registry holds for any of them; where one lacks a kind, that
-    is a failure of its own.
+    Every series is predicted by every kind of model that the registry holds for any of them; where one lacks a kind,
+    that is a failure of its own.
 
     Raises:
         ConfigError: a kind or timeframe that is asked for is none.

@@ -1,4 +1,4 @@
-"""The three steps by which bars become predictions inside a worker; each takes and yields Arrow tables."""
+"""The steps of predicting inside a worker; each takes and yields Arrow tables, none knows Ray."""
 
 import platform
 import time
@@ -21,7 +21,7 @@ from job.worker.messages import BarsRow, Job, SeriesInfo, pack, recorded_failure
 
 @dataclass(frozen=True)
 class FeaturesRow:
-    """Head of a row of features; there are none where the file in place turned out to be current, or on an error."""
+    """Header of a row of features; there are none where the file in place turned out to be current, or on an error."""
 
     task: PredictionTask
     info: SeriesInfo | None

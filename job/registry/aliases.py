@@ -128,7 +128,7 @@ def set_alias(
     """Let an alias name a version, and return the decision as it was written.
 
     Args:
-        store: where.
+        registry: where.
         key: the model.
         alias: `champion` or `challenger`.
         version: its new version, which the caller has checked.

@@ -9,7 +9,7 @@ from typing import Any, Final
 from job.config.settings import Config
 from job.core.errors import RegistryError
 from job.core.keys import Key
-from job.registry.versions import DamagedMetadataError, Listed, listed_versions, parse_metadata
+from job.registry.versions import DamagedMetadataError, ListedVersion, listed_versions, parse_metadata
 from job.storage.files import MissingFileError, Storage
 
 CATALOG: Final = "model_metadata.json"
@@ -173,7 +173,7 @@ def _compact(summary: Summary) -> str:
     return json.dumps(summary, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _committed(registry: Storage, prefixes: Iterable[str]) -> dict[str, Listed]:
+def _committed(registry: Storage, prefixes: Iterable[str]) -> dict[str, ListedVersion]:
     """Return every committed version below `prefixes` by the path of its metadata."""
     return {one.files[".json"]: one for one in listed_versions(registry.list(*prefixes)) if one.committed}
 

@@ -48,7 +48,7 @@ def write_predictions(registry: Storage, path: str, frame: pl.DataFrame, footer:
     """Write a file whole in place of what was there; equal predictions and footers give equal bytes.
 
     Args:
-        store: where to.
+        registry: where to.
         path: in the registry.
         frame: the columns of `SCHEMA`.
         footer: kept in the file.

@@ -35,7 +35,7 @@ class DamagedMetadataError(RegistryError):
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedVersion:
     """A version as a listing shows it: its key, its run, and its files' paths by what they add to its name."""
 
     key: Key
@@ -50,9 +50,9 @@ class Listed:
         return whole and ".json" in self.files
 
 
-def listed_versions(paths: Iterable[str]) -> list[Listed]:
-    """Return the versions that files of a registry belong to, committed or not, in order; other files are passed over."""
-    found: dict[tuple[Key, str], Listed] = {}
+def listed_versions(paths: Iterable[str]) -> list[ListedVersion]:
+    """Return the versions that files of a registry belong to, committed or not, in order; other files are ignored."""
+    found: dict[tuple[Key, str], ListedVersion] = {}
     for path in paths:
         place, _, name = path.rpartition("/")
         exchange, _, symbol = place.partition("/")
@@ -62,7 +62,7 @@ def listed_versions(paths: Iterable[str]) -> list[Listed]:
         key = Key(decode(exchange), decode(symbol), part["timeframe"], part["model_type"])
         if not exchange or not symbol or key.folder != place:
             continue
-        one = found.setdefault((key, part["version"]), Listed(key, part["version"], part["run_id"], {}))
+        one = found.setdefault((key, part["version"]), ListedVersion(key, part["version"], part["run_id"], {}))
         found[key, part["version"]] = replace(one, files={**one.files, part["part"]: path})
     return [found[name] for name in sorted(found)]
 
@@ -95,7 +95,7 @@ def commit(
     A repeated attempt that comes to the same artifacts finds its version committed and returns what stands there.
 
     Args:
-        store: where to.
+        registry: where to.
         key: the model.
         version: from `version_name`.
         model: a fitted estimator of `ALGORITHMS`.
@@ -133,7 +133,7 @@ def load(
     """Return a version's (model, scaler, metadata), once its digests, schema and types have been checked.
 
     Args:
-        store: where from.
+        registry: where from.
         key: the model.
         version: a version's name, `latest`, `champion` or `challenger`.
         allow_pickle: load `.pkl` artifacts, which can run any code.

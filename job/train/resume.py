@@ -1,4 +1,4 @@
-"""What a rerun need not do: the models that the registry already holds, told from listings, before Ray starts."""
+"""What a rerun need not do: the models that the registry already holds, as far as listings tell, before Ray starts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -22,10 +22,10 @@ FEW: Final = 200
 
 
 def skip_completed(plan: Plan, config: Config, *, force: bool = False, verify: bool = False) -> Plan:
-    """Look up every task of a plan in the registry; `force` trains all, `verify` believes no listing.
+    """Look up every task of a plan in the registry; `force` trains all, `verify` trusts no listing.
 
-    A task is to be checked where the registry has versions of it but no listing tells what its files hold: a worker reads
-    them, and the model may then turn out to be current.
+    A task is to be checked where the registry has versions of it but no listing says what its files hold: a worker
+    reads them, and the model may then turn out to be current.
 
     Raises:
         RegistryError: the registry cannot be read.
@@ -77,7 +77,7 @@ def _with_cost(task: Task, before: Summary | None, usual: float | None) -> Task:
 
 
 def with_contents(tasks: Sequence[Task], listings: Mapping[str, str], config: Config, *, verify: bool) -> list[Task]:
-    """Return the tasks with what listings tell of their series' files, which is not believed on `verify`."""
+    """Return the tasks with what listings tell of their series' files, which is not trusted on `verify`."""
     series = {one for task in tasks for one in task.series} if listings else set()
     told = {one: _cached_digest(one, listings, config) for one in series}
     return [

@@ -1,4 +1,4 @@
-"""The three steps that bars go through inside a worker; each takes and yields Arrow tables, none knows Ray."""
+"""The three steps of training inside a worker; each takes and yields Arrow tables, none knows Ray."""
 
 import platform
 import time
@@ -60,9 +60,9 @@ def prepare(task: Task, row: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[Sam
     if task.known_version(job.config, info.digest):
         return SamplesRow(task, info), None
     started = time.perf_counter()
-    with recorded_failure("making samples", job) as failure:
-        with time_limit(job.config.model_trainer.task_timeout_s, on_timeout(job, task.key, "making samples")):
-            samples, left_out = samples_of(task, bars, info, job.config.data, name=series, market=job.trading)
+    limit = time_limit(job.config.model_trainer.task_timeout_s, on_timeout(job, task.key, "making samples"))
+    with recorded_failure("making samples", job) as failure, limit:
+        samples, left_out = samples_of(task, bars, info, job.config.data, name=series, market=job.trading)
     if failure.error is not None:
         return SamplesRow(task, None, error=failure.error), None
     seconds = time.perf_counter() - started

@@ -72,8 +72,8 @@ class Task(Work):
 class Plan:
     """The tasks of a run, the files that no task can be made of, and what else a user should know.
 
-    Once compared with a registry, `tasks` are those left to train or to check, `current` are the outcomes of the others,
-    and `summaries` tell of all versions that the registry has in their folders.
+    Once compared with a registry, `tasks` are those left to train or to check, `current` are the outcomes of the
+    others, and `summaries` tell of all versions that the registry has in their folders.
     """
 
     tasks: tuple[Task, ...]

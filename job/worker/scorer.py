@@ -100,7 +100,7 @@ def load_scorer(
     """Load a version to score bars with.
 
     Args:
-        store: where from.
+        registry: where from.
         key: the model.
         version: what `job.registry.resolve_version` knows.
         data: settings that versions of early releases do not tell (default: the defaults); see `Definition.of`.
