@@ -107,7 +107,7 @@ def test_which_errors_pass(make: Callable[[], Exception], passes: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "redacted"),
     [
         ("GET https://me:pw@host/a", "GET https://host/a"),
         ("503, url='https://host/a.csv?X-Amz-Signature=abc&x=1'", "503, url='https://host/a.csv?***'"),
@@ -115,14 +115,14 @@ def test_which_errors_pass(make: Callable[[], Exception], passes: bool) -> None:
         ("unlisted-header of eu-west-3 by auto", "*** of eu-west-3 by auto"),
     ],
 )
-def test_secrets_are_masked_and_places_are_not(text: str, redact_url: str) -> None:
+def test_secrets_are_masked_and_places_are_not(text: str, redacted: str) -> None:
     options = {
         "secret": SECRET,
         "client_kwargs": {"region_name": "eu-west-3"},
         "headers": {"x": "unlisted-header"},
         "config_kwargs": {"s3": {"addressing_style": "auto"}},
     }
-    assert masked(text, options) == redact_url
+    assert masked(text, options) == redacted
 
 
 def failing(*errors: Exception) -> Callable[[], str]:
