@@ -23,9 +23,11 @@ from job.registry.versions import load
 from job.sources.finding import find_series
 from job.sources.reading import read_series
 from job.storage import errors as remote
-from job.storage.errors import masked, retry, transient_cause
+from job.storage.errors import retry, transient_cause
 from job.storage.files import ExistingFileError, Storage
-from job.storage.listing import content, list_files, reported, with_retries
+from job.storage.listing import list_files
+from job.storage.messages import input_errors, masked, with_retries
+from job.storage.opening import content
 from tests.faulty_s3 import TRANSIENT_ERRNOS, Traffic, always, at_random, faulty_s3, once
 from tests.registries import BUCKET, SECRET, s3_options
 
@@ -154,7 +156,7 @@ def test_an_interruption_is_not_told_as_damage() -> None:
 
 def test_a_refusal_says_why_and_where() -> None:
     expected = r"s3://b/a.csv: permission denied \(The clock is wrong\); check the credentials"
-    with pytest.raises(DataError, match=expected), reported("s3://b/a.csv", {}):
+    with pytest.raises(DataError, match=expected), input_errors("s3://b/a.csv", {}):
         raise PermissionError("The clock is wrong")
 
 

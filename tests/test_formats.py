@@ -11,9 +11,10 @@ from polars.testing import assert_frame_equal
 
 from job.config.settings import DataSettings
 from job.core.errors import DataError
+from job.sources.estimates import expected_rows
 from job.sources.finding import find_series
 from job.sources.formats import FORMATS
-from job.sources.reading import expected_rows, read_series
+from job.sources.reading import read_series
 from tests.vendors import (
     KLINES_HEADER,
     PRICES,

@@ -15,8 +15,9 @@ from polars.testing import assert_frame_equal
 
 from job.config.settings import DataSettings
 from job.core.errors import ConfigError, DataError
+from job.sources.estimates import expected_rows
 from job.sources.finding import find_series
-from job.sources.reading import expected_rows, read_series
+from job.sources.reading import read_series
 from job.sources.series import Series, SourceFile
 from tests.vendors import PRICES, epoch, find, lines, make_bars, named, only, pack, put, read, values
 from transforms.bars import clean
@@ -233,7 +234,7 @@ def test_other_files_are_left_out_with_a_note(tmp_path: Path) -> None:
     for name in ("LICENSE", "notes.md", "a.CHECKSUM", "b.xlsx", ".hidden.csv", "_SUCCESS"):
         put(tmp_path / name, "x")
     assert find(tmp_path).notes == (
-        "left out 4 files of no known format: LICENSE, a.CHECKSUM, b.xlsx, …",
+        "left out 4 files of no known format: LICENSE, a.CHECKSUM, b.xlsx and 1 more",
         "left out 2 files without bars of trades: BTC_USDT-1h-mark.feather, BTC_USDT-8h-funding_rate.feather",
         "left out 1 file of bars without a fixed length: BTC_USDT-1M.feather",
     )

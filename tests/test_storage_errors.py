@@ -13,8 +13,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from job.core.errors import RegistryError
 from job.storage import errors as remote
-from job.storage.errors import masked
 from job.storage.files import ExistingFileError, Storage
+from job.storage.messages import masked
 from tests.registries import SECRET, s3_options
 
 

@@ -17,7 +17,7 @@ from job.core.errors import ConfigError, JobError
 from job.core.paths import is_url, redact_url
 from job.registry.versions import new_run_id
 from job.storage.files import Storage
-from job.storage.listing import opened
+from job.storage.opening import opened
 from job.train.plan import Plan, Task, make_plan
 from job.worker.messages import Job, version_differences
 

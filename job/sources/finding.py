@@ -11,13 +11,12 @@ from job.core.errors import ConfigError, DataError
 from job.core.keys import encode
 from job.core.paths import redact_url
 from job.core.wording import did_you_mean
+from job.sources.access import display_path
 from job.sources.columns import BAR, KEYS, quoted
-from job.sources.formats import FORMATS
-from job.sources.names import stem_of
+from job.sources.formats import FORMATS, stem_of
 from job.sources.parts import UNKNOWN, Part, Parts, Unreadable, parts_of
 from job.sources.series import Found, Series
 from job.sources.symbols import symbol_named, unknown_symbol
-from job.sources.tables import display_path
 from job.storage.listing import list_files
 from transforms.bars import duration_us
 

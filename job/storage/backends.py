@@ -1,0 +1,34 @@
+"""Open the file systems that fsspec knows, each with the number of attempts that it shall make by itself."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import fsspec
+from fsspec import AbstractFileSystem
+
+S3: Final = ("s3://", "s3a://")
+REQUEST_ATTEMPTS: Final = 3
+
+EXCLUSIVE: Final = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
+"""Protocols, beside local files, whose fsspec implementation creates exclusively in one request."""
+
+
+def connect(url: str, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, str]:
+    """Return the file system of `url` and the path on it.
+
+    S3 is asked by two libraries that both try again: botocore each request, s3fs each request of botocore and some of
+    its own calls once more, up to 125 times together, each up to its timeout. Here botocore alone does, three times.
+    """
+    if not url.startswith(S3):
+        return fsspec.url_to_fs(url, **options)  # type: ignore[no-any-return]
+    retries = {"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS}
+    config = {"retries": retries, **options.get("config_kwargs", {})}
+    files, path = fsspec.url_to_fs(url, **{**options, "config_kwargs": config})
+    files.retries = 1
+    return files, path
+
+
+def creates_exclusively(files: AbstractFileSystem) -> bool:
+    """Return whether a file system can create a file only where none is, in one request."""
+    protocols = (files.protocol,) if isinstance(files.protocol, str) else files.protocol
+    return not EXCLUSIVE.isdisjoint(protocols)
