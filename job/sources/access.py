@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from io import BytesIO
+from typing import IO, Final
 
 import polars as pl
 import pyarrow as pa
@@ -13,7 +14,7 @@ from job.core.paths import redact_url
 from job.core.wording import on_one_line
 from job.sources.columns import printable
 from job.sources.series import SourceFile
-from job.storage.opening import content, is_packed
+from job.storage.opening import content, is_packed, opened
 
 MAX_EXPANSION: Final = 200
 """Times its packed size beyond which a file is taken for a bomb: bars come to some 20, Deflate can make 1032 of it."""
@@ -30,7 +31,7 @@ def display_path(file: SourceFile) -> str:
 
 
 def read_all(file: SourceFile, settings: DataSettings) -> bytes:
-    """Decompressed bytes of a text file.
+    """Decompressed bytes of a file.
 
     Raises:
         DataError: as `content`, or it unpacks to so much that it cannot hold bars.
@@ -40,6 +41,16 @@ def read_all(file: SourceFile, settings: DataSettings) -> bytes:
     if len(data) == limit:
         raise unpacks_to_too_much(file)
     return data
+
+
+@contextmanager
+def open_file(file: SourceFile, settings: DataSettings) -> Iterator[IO[bytes]]:
+    """Open a file for reading here and there; one that is packed or in an archive is unpacked first."""
+    if file.member is not None or is_packed(file.url):
+        yield BytesIO(read_all(file, settings))
+        return
+    with opened(file.url, settings.options) as handle:
+        yield handle
 
 
 def is_compressed(file: SourceFile) -> bool:

@@ -11,17 +11,16 @@ import pyarrow.parquet as pq
 
 from job.config.settings import DataSettings
 from job.core.errors import DataError
-from job.sources.access import display_path, reason
+from job.sources.access import display_path, open_file, reason
 from job.sources.bars import Look, Raw, bars_of, by_position
 from job.sources.columns import positions, quoted, resolve
 from job.sources.series import Series, SourceFile
-from job.storage.opening import opened
 
 
 @contextmanager
 def _arrow_file(file: SourceFile, settings: DataSettings, kind: str) -> Iterator[IO[bytes]]:
     """Open a file for Arrow, whose complaints become a `DataError`."""
-    with opened(file.url, settings.options) as handle:
+    with open_file(file, settings) as handle:
         try:
             yield handle
         except (pa.ArrowException, OSError) as error:

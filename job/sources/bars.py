@@ -71,17 +71,13 @@ def _own_rows(frame: pl.DataFrame, indices: Indices, series: Series, where: str)
         if key not in indices:
             continue
         column = frame[str(indices[key][0])].cast(pl.String).str.strip_chars()
-        if chosen[key] is not None:
-            frame = frame.filter(_means(column, key, series))
+        if chosen[key] is not None and key == "timeframe":
+            spelled = [text for text in column.drop_nulls().unique() if timeframe_of(text) == series.timeframe]
+            frame = frame.filter(column.is_in(spelled))
+        elif chosen[key] is not None:
+            frame = frame.filter(column == {"symbol": series.symbol, "exchange": series.exchange}[key])
         elif (several := sorted(column.drop_nulls().unique()))[1:]:
             raise DataError(
                 f"{where}: holds several {key}s ({first_of(several, 4)}) under one name; split it, or rename it"
             )
     return frame
-
-
-def _means(column: pl.Series, key: str, series: Series) -> pl.Series:
-    wanted = {"symbol": series.symbol, "exchange": series.exchange, "timeframe": series.timeframe}[key]
-    if key != "timeframe":
-        return column == wanted
-    return column.is_in([text for text in column.drop_nulls().unique() if timeframe_of(text) == wanted])

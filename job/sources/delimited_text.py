@@ -20,6 +20,7 @@ MIN_COLUMNS: Final = 5
 _SAMPLE_LINES: Final = 60
 """Lines by which a text is judged."""
 
+_NUMBER: Final = re.compile(r"[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?")
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _BLANK_LINES: Final = re.compile(rb"\n[ \r]*(?=\n)")
 
@@ -52,7 +53,7 @@ def read_delimited(raw: bytes, where: str) -> DelimitedText:
     separator, width = _separator(lines, where)
     rows = [tuple(field.strip() for field in row) for row in csv.reader(lines, delimiter=separator)]
     preamble = next(index for index, row in enumerate(rows) if len(row) == width)
-    header = rows[preamble] if _is_header(rows[preamble]) else None
+    header = None if any(map(_NUMBER.fullmatch, rows[preamble][1:])) else rows[preamble]
     skip = preamble + (header is not None)
     if skip >= len(rows):
         raise DataError(f"{where}: there is a header and no row of data; download it again")
@@ -102,10 +103,6 @@ def _separator(lines: Sequence[str], where: str) -> tuple[str, int]:
         f"{where}: no delimiter (comma, semicolon, tab, |) splits it into time, open, high, low and close; "
         f"it begins with {first!r}"
     )
-
-
-def _is_header(row: Sequence[str]) -> bool:
-    return not any(re.fullmatch(r"[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?", field) for field in row[1:])
 
 
 def text_columns(text: DelimitedText, indices: Sequence[int], where: str) -> pl.DataFrame:

@@ -1,6 +1,6 @@
 """The formats that can be read, one entry each: how its files are named, looked at and read."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -48,7 +48,7 @@ def text_format(layout: Layout) -> FileFormat:
     return FileFormat(layout.name, TEXT_SUFFIXES, layout.bytes_per_row, look_at_text, text_values, read_text)
 
 
-FORMATS: Final[Mapping[str, FileFormat]] = {
+FORMATS: Final[dict[str, FileFormat]] = {
     entry.name: entry
     for entry in (
         FileFormat("parquet", (".parquet", ".pq"), 30, look_at_parquet, parquet_columns, read_parquet),

@@ -149,7 +149,7 @@ def _usual(text: DelimitedText, mapping: Mapping[str, str], where: str) -> Indic
 
 
 USUAL: Final = Layout("csv", 55, lambda _: False, _usual)
-LAYOUTS: Final[Mapping[str, Layout]] = {
+LAYOUTS: Final[dict[str, Layout]] = {
     layout.name: layout
     for layout in (
         USUAL,

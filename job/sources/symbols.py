@@ -48,10 +48,9 @@ def symbol_named(wanted: str, known: Iterable[str]) -> str | None:
 def unknown_symbol(wanted: str, known: Iterable[str]) -> DataError:
     """Error for a symbol that no file holds, with the nearest names, or else some of the known ones."""
     by_letters = {normalize_symbol(symbol): symbol for symbol in known}
-    near = [
-        by_letters[name] for name in difflib.get_close_matches(normalize_symbol(wanted), by_letters, n=3, cutoff=0.6)
-    ]
-    hint = (
-        f"did you mean {' or '.join(near)}?" if near else f"known: {first_of(sorted(by_letters.values()), MAX_NAMED)}"
-    )
+    near = difflib.get_close_matches(normalize_symbol(wanted), by_letters, n=3, cutoff=0.6)
+    if near:
+        hint = f"did you mean {' or '.join(by_letters[letters] for letters in near)}?"
+    else:
+        hint = f"known: {first_of(sorted(by_letters.values()), MAX_NAMED)}"
     return DataError(f"no bars of symbol {wanted!r} in the input; {hint}")

@@ -179,7 +179,11 @@ class Storage:
         if self._local:
             local.create(Path(target), data, writer=self._writer)
             return
-        self._require_exclusive()
+        if not creates_exclusively(self._files):
+            raise RegistryError(
+                f"{self.url}: this file system cannot create files exclusively, so that two runs could overwrite "
+                "each other; choose a local or mounted folder, s3://, gs:// or az://"
+            )
         try:
             with self._lock:
                 self._files.pipe_file(target, data, mode="create")
@@ -194,13 +198,6 @@ class Storage:
             local.replace(Path(self._at(path)), data, writer=self._writer)
         else:
             self._files.pipe_file(self._at(path), data)
-
-    def _require_exclusive(self) -> None:
-        if not creates_exclusively(self._files):
-            raise RegistryError(
-                f"{self.url}: this file system cannot create files exclusively, so that two runs could overwrite "
-                "each other; choose a local or mounted folder, s3://, gs:// or az://"
-            )
 
     def _all_sizes(self, prefixes: Iterable[str]) -> dict[str, int]:
         """Return the bytes of all files below `prefixes` (default: all), unfinished ones too, by path, sorted."""

@@ -36,7 +36,7 @@ def opened(url: str, options: Mapping[str, Any]) -> Iterator[IO[bytes]]:
 
 
 def content(url: str, member: str | None, options: Mapping[str, Any], limit: int = -1) -> bytes:
-    """Decompressed bytes of a text file, of the one file in an archive, or of its `member`; at most `limit`.
+    """Decompressed bytes of a file, of the one file in an archive, or of its `member`; at most `limit`.
 
     Raises:
         DataError: it cannot be opened, is a damaged archive, or an archive of several files without `member`.
