@@ -1,4 +1,4 @@
-"""Remote failures: which of them pass, that reads and writes outlast those, and how the others read in one line."""
+"""Remote failures: which of them are transient, that reads and writes outlast those, and messages of the others."""
 
 import errno
 import json
@@ -78,7 +78,7 @@ def status(number: int) -> Exception:
 
 
 @pytest.mark.parametrize(
-    ("make", "passes"),
+    ("make", "transient"),
     [
         (lambda: OSError(errno.EBUSY, "SlowDown"), True),
         (lambda: OSError(errno.EIO, "409"), True),
@@ -104,8 +104,8 @@ def status(number: int) -> Exception:
         (lambda: chained(botocore_errors("ConnectTimeoutError", endpoint_url="x"), TimeoutError()), False),
     ],
 )
-def test_which_errors_pass(make: Callable[[], Exception], passes: bool) -> None:
-    assert (transient_cause(make()) is not None) == passes
+def test_which_errors_are_transient(make: Callable[[], Exception], transient: bool) -> None:
+    assert (transient_cause(make()) is not None) == transient
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_which_errors_pass(make: Callable[[], Exception], passes: bool) -> None:
         ("unlisted-header of eu-west-3 by auto", "*** of eu-west-3 by auto"),
     ],
 )
-def test_secrets_are_masked_and_places_are_not(text: str, redacted: str) -> None:
+def test_secrets_are_masked_and_harmless_options_are_not(text: str, redacted: str) -> None:
     options = {
         "secret": SECRET,
         "client_kwargs": {"region_name": "eu-west-3"},
@@ -138,7 +138,7 @@ def failing(*errors: Exception) -> Callable[[], str]:
     return call
 
 
-def test_what_passes_is_tried_five_times() -> None:
+def test_a_transient_failure_is_tried_five_times() -> None:
     assert retry(failing(*[TimeoutError() for _ in range(4)])) == "done"
     with pytest.raises(TimeoutError):
         retry(failing(*[TimeoutError() for _ in range(5)]))
@@ -289,7 +289,7 @@ def test_bars_are_read_whole_from_a_failing_server(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("write", [write_csv, write_zip, write_parquet, write_feather])
-def test_reading_is_begun_anew_where_the_libraries_give_up(
+def test_reading_begins_again_where_the_libraries_give_up(
     write: Callable[[pl.DataFrame, Path], None], s3_endpoint: str, proxy: tuple[str, Traffic], tmp_path: Path
 ) -> None:
     """Half a body is no error of the request any more, so that no library asks again."""

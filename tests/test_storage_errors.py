@@ -145,7 +145,7 @@ TRANSIENT = [OSError(errno.EBUSY, "SlowDown"), OSError(errno.EIO, "conflict"), C
 
 
 @pytest.mark.parametrize("error", TRANSIENT, ids=str)
-def test_a_passing_failure_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+def test_a_transient_failure_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
     registry, flaky = make_flaky(monkeypatch, error, failures=3)
     registry.create("a/x", b"one")
     assert (flaky.calls, registry.read("a/x")) == (4, b"one")

@@ -16,8 +16,10 @@ EXCLUSIVE: Final = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss
 def connect(url: str, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, str]:
     """Return the file system of `url` and the path on it.
 
-    S3 is asked by two libraries that both try again: botocore each request, s3fs each request of botocore and some of
-    its own calls once more, up to 125 times together, each up to its timeout. Here botocore alone does, three times.
+    Two libraries try again on S3, one inside the other: botocore each request, s3fs each call of botocore. Left as they
+    are, one read from a server that drops connections takes 50 requests, each up to its timeout; with three attempts
+    each, they give up on a reply that is cut off three times. So botocore tries a request three times and s3fs does
+    not, and `errors.retry` begins the whole read or write again, as on storages whose library never does.
     """
     if not url.startswith(S3):
         return fsspec.url_to_fs(url, **options)  # type: ignore[no-any-return]

@@ -41,7 +41,7 @@ class Storage:
     Args:
         url: a local folder or an fsspec URL (`s3://bucket/models`, `memory://x`).
         options: passed to the file system: endpoint, credentials. They never show in a message or in `repr`.
-        writer: the run that writes; files it leaves half written tell it.
+        writer: the run that writes; it is part of the names of unfinished files.
 
     Raises:
         RegistryError: the URL's protocol is unknown or its package is not installed, or the URL holds a password.
@@ -150,7 +150,7 @@ class Storage:
             self._attempt("delete", path, lambda: self._files.rm(self._at(path), recursive=True))
 
     def check_writable(self) -> None:
-        """Create and delete a file, and see that a second writer of it is refused.
+        """Create and delete a file, and check that a second writer of it is refused.
 
         Raises:
             RegistryError: saying what is wrong with the output and what to do about it.
