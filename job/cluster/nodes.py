@@ -12,7 +12,7 @@ from job.cluster.connect import cpu_nodes
 from job.config.settings import DataSettings
 from job.core.errors import ConfigError, JobError
 from job.core.paths import is_url
-from job.storage.listing import opened
+from job.storage.opening import opened
 from job.worker.messages import Job, Work, version_differences
 
 ANSWER_S: Final = 300.0

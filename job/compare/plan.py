@@ -12,10 +12,10 @@ from job.core.keys import ALL, POOLED, Key
 from job.registry.comparisons import overlapping
 from job.registry.definition import Definition
 from job.registry.versions import read_metadata, resolve_version
+from job.sources.estimates import estimate_rows
 from job.sources.finding import find_series
 from job.sources.series import Series
 from job.storage.files import Storage
-from job.train.plan import rows_of
 from job.worker.memory import estimate_memory
 from transforms.bars import duration_us
 
@@ -92,7 +92,7 @@ def _task(
             f"{key}: {a} was trained on the label {first.label.definition()}, {b} on {second.label.definition()}: "
             "only versions of one label can be compared"
         )
-    rows = sum(rows_of(one, key.timeframe, config.data) for one in series)
+    rows = sum(estimate_rows(one, key.timeframe, config.data) for one in series)
     return ComparisonTask(
         key=key,
         a=a,

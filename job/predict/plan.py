@@ -16,10 +16,10 @@ from job.registry.fingerprints import listing_fingerprint, prediction_fingerprin
 from job.registry.listings import read_listings
 from job.registry.predictions import Footer, read_footers
 from job.registry.versions import LATEST, read_metadata, resolve_version
+from job.sources.estimates import estimate_rows
 from job.sources.finding import find_series
 from job.sources.series import Series
 from job.storage.files import Storage
-from job.train.plan import rows_of
 from job.worker.memory import estimate_memory
 
 AT_ONCE: Final = 16
@@ -234,7 +234,7 @@ def _tasks(
 
 
 def _task(one: _Wanted, definition: Definition, config: Config, request: Request) -> PredictionTask:
-    rows = rows_of(one.series, one.key.timeframe, config.data)
+    rows = estimate_rows(one.series, one.key.timeframe, config.data)
     return PredictionTask(
         key=one.key,
         model=one.model,

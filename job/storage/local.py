@@ -1,5 +1,6 @@
 """Files of a local folder that appear whole or not at all."""
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -8,7 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from job.core.errors import RegistryError
-from job.storage.remedies import NO_LINKS
+
+NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV})
+"""Error numbers with which file systems refuse hard links."""
 
 TEMPORARY: Final = ".tmp"
 """Suffix of files that are being written; they are no part of the registry."""

@@ -4,22 +4,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, Final
 
-from job.config.settings import Config, DataSettings
+from job.config.settings import Config
 from job.core.errors import ConfigError, DataError
 from job.core.keys import ALL, POOLED, Key, kind_order
 from job.learning.estimators import Window, build
 from job.learning.spec import ModelSpec
+from job.sources.estimates import estimate_rows
 from job.sources.finding import find_series
-from job.sources.reading import expected_rows
 from job.sources.series import Series
 from job.train.resume import skip_completed
 from job.train.task import Plan, Task
 from job.worker.memory import estimate_memory
 from transforms.bars import duration_us
-
-DAY_US: Final = 86_400_000_000
-ASSUMED_TIMEFRAME: Final = "1m"
-"""Timeframe of a series whose files do not name one; for estimates only."""
 
 SECONDS_PER_ROW: Final = {
     "random_forest": 5.0e-5,
@@ -114,7 +110,7 @@ def _groups(
 
 
 def _task(key: Key, spec: ModelSpec, series: tuple[Series, ...], config: Config) -> Task:
-    available = sum(rows_of(one, key.timeframe, config.data) for one in series)
+    available = sum(estimate_rows(one, key.timeframe, config.data) for one in series)
     pooled = key.exchange == POOLED
     most = config.model_trainer.max_samples
     rows = min(available, most) if pooled else available
@@ -123,17 +119,6 @@ def _task(key: Key, spec: ModelSpec, series: tuple[Series, ...], config: Config)
     seconds = fits * (SECONDS_PER_FIT + SECONDS_PER_ROW[spec.algorithm] / 6 * rows * spec.n_estimators / 100)
     memory = estimate_memory(rows, len(spec.features))
     return Task(key=key, spec=spec, series=series, rows=rows, seconds=seconds, memory=memory, capped=capped)
-
-
-def rows_of(series: Series, timeframe: str, data: DataSettings) -> int:
-    """Estimate the bars of `timeframe` that a series gives in the settings' date range."""
-    source = duration_us(series.timeframe or data.timeframe or ASSUMED_TIMEFRAME)
-    span = expected_rows(series) * source
-    if data.start and data.end:
-        span = min(span, int((data.end - data.start).total_seconds() * 1e6))
-    if data.lookback_days:
-        span = min(span, int(data.lookback_days * DAY_US))
-    return span // duration_us(timeframe)
 
 
 def describe_plan(plan: Plan) -> dict[str, Any]:
