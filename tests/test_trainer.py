@@ -1,6 +1,5 @@
 """The Python API, used as the README shows it."""
 
-import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,13 +181,3 @@ def test_samples_without_times_or_with_a_time_twice(trainer: RayModelTrainer) ->
 def test_settings_that_are_none() -> None:
     with pytest.raises(ConfigError, match="expected a mapping or the path of a YAML file, got NoneType"):
         setup_model_trainer(None)  # type: ignore[arg-type]
-
-
-def test_the_readmes_python_runs(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    names: dict[str, Any] = {}
-    exec(compile(code.replace('"data/sample"', repr(str(ROOT / "data" / "sample"))), "README.md", "exec"), names)
-    assert names["results"]["analyst_models"]["1h"]["status"] == "trained"

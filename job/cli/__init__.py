@@ -12,11 +12,15 @@ from job.cli.report import configure_logging, log
 from job.core.errors import JobError
 
 INTERRUPTED: Final = 130
+PROGRAM: Final = "python job/main.py"
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit status; user errors become one line on stderr."""
-    options = parse(arguments)
+def main(arguments: Sequence[str], *, program: str = PROGRAM) -> int:
+    """Run one command and return its exit status; user errors become one line on stderr.
+
+    `program` is what the help calls the program.
+    """
+    options = parse(arguments, program=program)
     configure_logging("info")
     try:
         status: int = options.command(options)
@@ -29,10 +33,10 @@ def main(arguments: Sequence[str]) -> int:
     return status
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
+def parse(arguments: Sequence[str], *, program: str = PROGRAM) -> argparse.Namespace:
     """Return the options, with `command` the function to call; a bare call trains."""
     parser = argparse.ArgumentParser(
-        prog="python job/main.py",
+        prog=program,
         description="Train, score and version models of OHLCV bars.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -9,7 +9,7 @@ from job.api.trainer import resolved
 from job.cli.report import log
 from job.config.overrides import merge, overlay
 from job.config.settings import Config, TrainerSettings, check_max_timeframe, load_config, read_settings
-from job.core.environment import ROOT
+from job.core.environment import bundled_sample
 from job.core.errors import ConfigError
 from job.core.wording import did_you_mean
 from transforms.bars import duration_us
@@ -84,7 +84,7 @@ def given(options: argparse.Namespace, flags: Mapping[str, str]) -> Config:
         ConfigError: naming the key or argument.
     """
     refuse_empty(options, [flag for flag, text in vars(options).items() if isinstance(text, str)])
-    values: dict[str, Any] = {"data": {"input": str(ROOT / "data" / "sample")}}
+    values: dict[str, Any] = {"data": {"input": str(bundled_sample())}}
     if options.config:
         values = overlay(values, read_settings(Path(options.config)))
     for flag, key in flags.items():

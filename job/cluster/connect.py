@@ -18,7 +18,7 @@ from job.cluster.bundles import Capacity
 from job.cluster.heartbeat import HealthCheck, OnDeath, connection_error, is_reachable, monitored
 from job.cluster.ray_patches import ACTORS, PREFETCHING, PROCESSES, WORKER_LOGS, ask_head, head_address, patched
 from job.config.settings import RaySettings
-from job.core.environment import ROOT
+from job.core.environment import INSTALLED, ROOT
 from job.core.errors import ConfigError
 
 DRIVER_SETTINGS: Final = {
@@ -124,8 +124,10 @@ def _warm() -> None:
 
 def _start(settings: RaySettings, environment: Mapping[str, str], level: int) -> None:
     """Start Ray on this machine. Its workers inherit this process's environment, which a runtime_env would slow."""
-    paths = dict.fromkeys([str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
-    os.environ.update({**environment, "PYTHONPATH": os.pathsep.join(paths)})
+    os.environ.update(environment)
+    if not INSTALLED:
+        paths = dict.fromkeys([str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
+        os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that its local token is on is no news
     ray.init(
         address="local",
@@ -138,7 +140,10 @@ def _start(settings: RaySettings, environment: Mapping[str, str], level: int) ->
 
 
 def _join(address: str, environment: Mapping[str, str], level: int) -> None:
-    """Join a running cluster. Submitted jobs have the code there already; otherwise it is shipped from here."""
+    """Join a running cluster. Submitted jobs have the code there already; otherwise it is shipped from a checkout.
+
+    An installed package is not shipped: `site-packages` holds much else, so every node must have it installed.
+    """
     if "://" in address:
         raise ConfigError(
             f"Ray address {address}: expected HOST:PORT; from afar, submit the job with "
@@ -148,7 +153,7 @@ def _join(address: str, environment: Mapping[str, str], level: int) -> None:
     # Ray warns of what it leaves out by default; NOT_SHIPPED is the whole list.
     os.environ.setdefault("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", "")
     runtime_env: dict[str, object] = {"env_vars": dict(environment)}
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ and not INSTALLED:
         runtime_env |= {"working_dir": str(ROOT), "excludes": [*NOT_SHIPPED]}
     try:
         _check_reachable(address)
