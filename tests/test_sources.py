@@ -355,6 +355,17 @@ def test_bars_of_a_timeframe_are_estimated_within_the_dates_asked_for(
     assert estimate_rows(Series("x", "A", named, files), timeframe, data) == rows
 
 
+@pytest.mark.parametrize(
+    ("registry", "symbols"), [("models", ["BTC"]), ("elsewhere", ["A", "BTC"]), (None, ["A", "BTC"])]
+)
+def test_what_lies_in_the_registry_is_no_bars(registry: str | None, symbols: list[str], tmp_path: Path) -> None:
+    for name in ("BTC.csv", "models/rejected/A.csv"):
+        put(tmp_path / name, csv_of(make_bars()))
+    where = None if registry is None else str(tmp_path / registry)
+    found = find_series(DataSettings(input=str(tmp_path)), registry=where)
+    assert [one.symbol for one in found.series] == symbols
+
+
 def test_an_archive_may_hold_files_of_any_format(tmp_path: Path) -> None:
     bars = make_bars()
     with zipfile.ZipFile(tmp_path / "bars.zip", "w") as archive:

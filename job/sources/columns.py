@@ -170,7 +170,7 @@ def _remedy(text: str) -> str:
 
 
 def check_ohlc_order(bars: pl.DataFrame) -> str | None:
-    """Say why unnamed columns cannot be time, open, high, low, close[, volume] in this order; None if they can.
+    """Return why unnamed columns cannot be time, open, high, low, close[, volume] in this order; None if they can.
 
     The high must be the highest and the low the lowest of a row, open must follow the close before it at least as
     closely as close follows the open before it, and a volume must not lie between low and high as a price does.

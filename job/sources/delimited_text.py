@@ -43,7 +43,7 @@ class DelimitedText:
 
 
 def read_delimited(raw: bytes, where: str) -> DelimitedText:
-    """Tell the layout of a text from its first lines; `raw` may be only the beginning of a file.
+    """Find how a text is delimited, from its first lines; `raw` may be only the beginning of a file.
 
     Raises:
         DataError: it is empty, no text, a web page or JSON, or no delimiter makes at least five columns of it.

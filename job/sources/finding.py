@@ -37,12 +37,10 @@ def find_series(settings: DataSettings, *, registry: str | None = None) -> Found
     if settings.input is None:
         raise ConfigError("data.input is not set: give a file, a folder or a URL with bars, such as --input bars/")
     listed = list_files(settings.input, settings.options)
-    inside = registry is not None and f"{redact_url(registry)}/".startswith(
-        redact_url(settings.input).rstrip("/") + "/"
-    )
-    parts = parts_of(
-        [file for file in listed if not inside or not redact_url(file.url).startswith(f"{registry}/")], settings
-    )
+    models = f"{redact_url(registry)}/" if registry is not None else ""
+    if models.startswith(f"{redact_url(settings.input).rstrip('/')}/"):
+        listed = tuple(file for file in listed if not redact_url(file.url).startswith(models))
+    parts = parts_of(listed, settings)
     found = _grouped(_asked(_on_exchange(parts, settings), settings), settings)
     if not found.series and not found.problems:
         formats = f"known formats: {', '.join(FORMATS)}"

@@ -31,7 +31,7 @@ class FileFormat:
     """How files of one format are named, looked at and read.
 
     `suffixes` are in lower case; they tell the format, and are cut from a file's name where that names the symbol.
-    `bytes_per_row` is of uncompressed files. `look` tells the columns' names from as few bytes as it can, `values`
+    `bytes_per_row` is of uncompressed files. `look` reads the columns' names from as few bytes as it can, `values`
     reads whole columns by name, `read` reads the bars of a series.
     """
 

@@ -1,4 +1,4 @@
-"""What the path of a file tells about the bars in it, without opening it."""
+"""What the path of a file says about the bars in it, without opening it."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What each listed file holds: by its name where that tells, else by a look into it."""
+"""What each listed file holds: by its name where that is enough, else by a look into it."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -19,7 +19,7 @@ AT_ONCE: Final = 4
 """Files fetched at the same time: hides the latency of a bucket without holding more than a few of them as text."""
 
 ENOUGH_TO_JUDGE: Final = 10
-"""Distinct times by which a timeframe can be told to be wrong."""
+"""Distinct times that are enough to call a timeframe wrong."""
 
 STAMPS_AT_ONCE: Final = 16
 """Files asked for at the same time: each is one short request."""

@@ -20,7 +20,7 @@ HEAD: Final = 1 << 16
 
 
 def read_text(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
-    """Read a series from delimited text, the layout told from its first lines unless `data.format` sets it.
+    """Read a series from delimited text, the layout inferred from its first lines unless `data.format` sets it.
 
     Raises:
         DataError: it is no such text, a row cannot be read, or unnamed columns do not behave as bars do.

@@ -118,7 +118,7 @@ def _numbers(times: pl.Series, zone: str, where: str) -> pl.Series:
 
 
 def _epoch(numbers: pl.Series, given: pl.Series, where: str) -> pl.Series:
-    """Decode epoch numbers, Int64 or Float64, each in the unit that its size tells; `given` is how they are written."""
+    """Decode epoch numbers, Int64 or Float64, each in the unit that fits its size; `given` is how they are written."""
     latest = _EPOCHS[-1][0]
     wrong = ~numbers.cast(pl.Float64).is_between(EARLIEST, latest, closed="left").fill_null(value=True)
     _refuse(given, wrong, where)

@@ -63,7 +63,7 @@ def temporary_name(writer: str = "") -> str:
 
 
 def writer_of(name: str) -> str:
-    """Return the writer that a temporary name tells, empty if none did."""
+    """Return the writer that a temporary name holds, empty if it holds none."""
     return name[1:].partition("-")[0]
 
 
