@@ -194,7 +194,7 @@ FEATURE_PROPERTIES: Final = (
 
 def label_never_looks_ahead(label: Label) -> None:
     make = partial(labeled_minutes, label=label)
-    for seed, share in enumerate((0.5, 0.8, 0.95)):
+    for seed, share in enumerate(np.linspace(0.4, 0.95, 10)):  # half of all leaks leave a label of two classes as it is
         assert_no_leak(make, seed=seed, share=share, count=600 + 20 * label.horizon)
     assert make(random_bars(1, 600 + 20 * label.horizon))["label"].n_unique() == 2, "there is nothing to compare"
 
@@ -204,7 +204,7 @@ def labeled_minutes(bars: pl.DataFrame, label: Label) -> pl.DataFrame:
 
 
 def label_is_of_one_contiguous_run(label: Label) -> None:
-    bars = segment(random_bars(14, 900 + 20 * label.horizon, missing=0.03, jumps=3), timeframe="1m")
+    bars = segment(random_bars(14, 3000 + 20 * label.horizon, missing=0.1, jumps=3), timeframe="1m")
     parts = bars.partition_by("contiguous_run", maintain_order=True)
     assert len(parts) > 3
     alone = [label.apply(part, "1m") for part in parts]

@@ -139,6 +139,7 @@ class Direction(Label):
         self.require(met=self.flat in get_args(Flat), what=f"flat must be drop or down, got {self.flat!r}")
 
     def resolve(self, bars: pl.DataFrame) -> pl.DataFrame:
+        """Resolve every row with the bar `horizon` bars on."""
         flat_label = pl.lit(0 if self.flat == "down" else None, dtype=pl.Int8)
         flat = pl.col("move").abs() <= self.threshold
         moved = bars.select(move=(pl.col("close").shift(-self.horizon) / self.entry_price()).log())
@@ -173,6 +174,7 @@ class TripleBarrier(Label):
         self.require(met=self.window >= 2, what=f"window must be at least 2 bars, got {self.window}")
 
     def resolve(self, bars: pl.DataFrame) -> pl.DataFrame:
+        """Resolve every row with the first bar that touches a barrier, or with the last of the horizon."""
         priced = bars.select(
             "open", "high", "low", "close", entry=self.entry_price(), barrier=self._barrier(bars)
         ).with_columns(

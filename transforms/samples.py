@@ -1,4 +1,4 @@
-"""Samples: features and label of one series at one timeframe, one row for each bar that can be learned from, or predicted."""
+"""Samples: features and label of one series at one timeframe, one row for each bar to train on or to predict."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -171,12 +171,8 @@ def _counts(span: pl.DataFrame) -> dict[str, int]:
     states = {name: int((span["state"] == name).sum()) for name in _STATES.categories}
     cuts = {name: int(span[name][-1] - span[name][0]) if span.height else 0 for name in ("contiguous_run", "segment")}
     segments = cuts["segment"] + 1 if span.height else 0
-    bars = {
-        "bars": span.height - states["filled"],
-        "segments": segments,
-        "jumps": cuts["segment"] - cuts["contiguous_run"],
-    }
-    return bars | states
+    jumps = cuts["segment"] - cuts["contiguous_run"]
+    return {"bars": span.height - states["filled"], "segments": segments, "jumps": jumps} | states
 
 
 def _label_stats(label: Label, span: pl.DataFrame, timeframe: str) -> dict[str, Any]:

@@ -52,12 +52,12 @@ def import_entry(path: str) -> object:
             found = getattr(found, part)
     except ModuleNotFoundError as error:
         raise EntryError(
-            f"{path}: no module {error.name!r} on node {platform.node()}: put it into the folder that the job is started "
-            "from (`ray job submit --working-dir .` ships it), or install it on every node"
+            f"{path}: no module {error.name!r} on node {platform.node()}: put it into the folder that the job is "
+            "started from (`ray job submit --working-dir .` ships it), or install it on every node"
         ) from None
     except AttributeError:
         raise EntryError(f"{path}: module {module} on node {platform.node()} has no {attribute!r}") from None
-    except Exception as error:  # the user's module runs its own code when it is imported, which may raise anything
+    except Exception as error:  # noqa: BLE001 - the user's module runs its own code when it is imported, which may raise anything
         reason = f"{type(error).__name__}: {on_one_line(error)}"
         raise EntryError(f"{path}: module {module} cannot be imported on node {platform.node()} ({reason})") from None
     return found

@@ -68,9 +68,7 @@ def label_at(path: str) -> type[Label]:
     if LABELS.get(found.kind) is found:
         return found
     if not is_dataclass(found) or not hasattr(found, "horizon"):
-        raise EntryError(
-            f"{path}: a label is a frozen dataclass with the field `horizon`, in bars, and a default for it"
-        )
+        raise EntryError(f"{path}: a label is a frozen dataclass with the field `horizon`, in bars")
     if not is_import_path(found.kind) or import_entry(found.kind) is not found:
         raise EntryError(f"{path}: define the class at the top of its module, and leave `kind` unset")
     copyreg.pickle(found, _reduce)

@@ -56,7 +56,9 @@ class Term:
 
 @dataclass(frozen=True)
 class Feature:
-    """A column that a model sees. It is scale-free: multiplying all prices or all volumes by a constant changes nothing.
+    """A column that a model sees.
+
+    It is scale-free: multiplying all prices, or all volumes, by a constant changes nothing.
 
     Attributes:
         name: of the column.
@@ -134,7 +136,8 @@ def window_total(name: str, bars: int, value: pl.Expr, terms: tuple[Term, ...] =
 def exponential_average(name: str, weight: float, value: pl.Expr, terms: tuple[Term, ...] = ()) -> Term:
     """Exponential average of `value`, which reads `terms`, started at the segment's first value.
 
-    Each bar counts `weight` and all before it 1 - `weight`: 2 / (n + 1) for an average "over n bars", 1 / n for Wilder's.
+    Each bar counts `weight`, and all before it 1 - `weight`: 2 / (n + 1) for an average "over n bars", 1 / n for
+    Wilder's.
     """
     return Term(name, value.ewm_mean(alpha=weight, adjust=False), terms, weight)
 
