@@ -254,10 +254,10 @@ def test_a_label_is_read(written: str | dict[str, Any], meant: Label) -> None:
         ("direction(open('x'))", "expected something like"),
         ("a.b(1)", "expected something like"),
         (7, "label 7: expected something like"),
-        ({"horizon": 3}, "give its kind, one of direction, triple_barrier or an import path, once"),
+        ({"horizon": 3}, "give its kind, one of direction, triple_barrier, once"),
         (
             {"kind": "direction", "type": "direction"},
-            "give its kind, one of direction, triple_barrier or an import path, once",
+            "give its kind, one of direction, triple_barrier, once",
         ),
         ({"kind": "direction", 3: 3}, "label direction: unknown parameter '3'"),
     ],

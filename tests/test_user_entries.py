@@ -1,4 +1,4 @@
-"""Features and labels of a user's module: from settings to predictions, and refused where they are not what they were."""
+"""Features and labels of a user's module: from settings to predictions, and refused where they have changed."""
 
 import json
 import pickle

@@ -5,7 +5,7 @@ import copyreg
 import inspect
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from job.core.entries import EntryError, import_entry, is_import_path, source_digest
 from job.core.wording import did_you_mean
@@ -67,7 +67,7 @@ def label_at(path: str) -> type[Label]:
         )
     if LABELS.get(found.kind) is found:
         return found
-    if not is_dataclass(found) or not hasattr(found, "horizon"):
+    if not hasattr(found, "horizon") or not is_dataclass(cast("object", found)):
         raise EntryError(f"{path}: a label is a frozen dataclass with the field `horizon`, in bars")
     if not is_import_path(found.kind) or import_entry(found.kind) is not found:
         raise EntryError(f"{path}: define the class at the top of its module, and leave `kind` unset")
@@ -88,7 +88,7 @@ def _from_mapping(value: Mapping[str, Any]) -> tuple[str, list[Any], dict[str, A
     named = {str(key): parameter for key, parameter in value.items()}
     kinds = [named.pop(key) for key in ("kind", "name", "type") if key in named]
     if len(kinds) != 1:
-        raise ValueError(f"label {dict(value)}: give its kind, one of {', '.join(LABELS)} or an import path, once")
+        raise ValueError(f"label {dict(value)}: give its kind, one of {', '.join(LABELS)}, once (or an import path)")
     return str(kinds[0]), [], named
 
 
