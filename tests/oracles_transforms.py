@@ -104,13 +104,13 @@ def oracle_resample(rows: list[Row], source: int, step: int, offset: int, min_co
 
 def oracle_segment(rows: list[Row], step: int, max_fill: int, gaps: str) -> list[Row]:
     made: list[Row] = []
-    stretch = number = 0
+    run = number = 0
     for row in rows:
         if made:
             missing = (row["timestamp"] - made[-1]["timestamp"]) // step - 1 if gaps == "segment" else 0
             close = made[-1]["close"]
             if missing > max_fill:
-                stretch, number = stretch + 1, number + 1
+                run, number = run + 1, number + 1
             else:
                 for _ in range(missing):
                     flat = dict.fromkeys(("open", "high", "low", "close"), close)
@@ -121,13 +121,13 @@ def oracle_segment(rows: list[Row], step: int, max_fill: int, gaps: str) -> list
                             **flat,
                             "volume": 0.0,
                             "filled": True,
-                            "stretch": stretch,
+                            "contiguous_run": run,
                             "segment": number,
                         }
                     )
                 if abs(math.log(row["close"] / close)) > 0.5:
                     number += 1
-        made.append({**row, "filled": False, "stretch": stretch, "segment": number})
+        made.append({**row, "filled": False, "contiguous_run": run, "segment": number})
     return made
 
 
@@ -140,6 +140,14 @@ def ema(values: Sequence[float], weight: float) -> list[float]:
     for value in values[1:]:
         averages.append(averages[-1] + weight * (value - averages[-1]))
     return averages
+
+
+def oracle_window(kind: str, past: list[Row], bars: int) -> float:
+    """Value of a feature over the last `bars` bars at the last of `past`."""
+    closes: list[float] = [row["close"] for row in past]
+    if kind == "volume_ma":
+        return _volume_ma(past, bars)
+    return statistics.stdev(returns(closes[-bars - 1 :])) if kind == "volatility" else _ma(closes, bars)
 
 
 def _volume_ma(past: list[Row], bars: int) -> float:
@@ -161,12 +169,11 @@ def oracle_feature(name: str, past: list[Row]) -> float:
         },
         "high_low": lambda: float(past[-1]["high"] / past[-1]["low"] - 1),
         "open_close": lambda: float(past[-1]["open"] / past[-1]["close"] - 1),
-        **{f"close_ma_{bars}": partial(_ma, closes, bars) for bars in (5, 10, 20)},
         **{
-            f"volatility_{bars}": partial(lambda bars: statistics.stdev(returns(closes[-bars - 1 :])), bars)
+            f"{kind}_{bars}": partial(oracle_window, kind, past, bars)
+            for kind in ("close_ma", "volatility", "volume_ma")
             for bars in (5, 10, 20)
         },
-        **{f"volume_ma_{bars}": partial(_volume_ma, past, bars) for bars in (5, 10, 20)},
         "rsi_14": lambda: _oracle_rsi(closes, 14),
         **{name: partial(_oracle_macd, name, closes) for name in ("macd", "macd_signal", "macd_histogram")},
     }
@@ -197,7 +204,7 @@ def oracle_label(rows: list[Row], at: int, label: Direction | TripleBarrier, ste
     last = at + label.horizon
     if rows[at]["filled"]:
         return {**nothing, "label_note": "filled"}
-    if last >= len(rows) or rows[last]["stretch"] != rows[at]["stretch"]:
+    if last >= len(rows) or rows[last]["contiguous_run"] != rows[at]["contiguous_run"]:
         return {**nothing, "label_note": "horizon"}
     ahead = rows[at + 1 : last + 1]
     entry = rows[at]["close"] if label.entry == "close" else ahead[0]["open"]

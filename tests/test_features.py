@@ -1,5 +1,6 @@
 """Features: against TA-Lib and slow oracles, at the edges of segments, and for exact values on flat bars."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,34 @@ import pytest
 import talib
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from polars.testing import assert_frame_equal
 
-from tests.oracles_transforms import MINUTE, bar_rows, digest, golden_bars, oracle_feature, random_bars
+from job.learning.features import SAMPLE_COLUMNS
+from tests.conformance import (
+    FEATURE_PROPERTIES,
+    feature_begins_at_the_end_of_its_warm_up,
+    feature_forgets_what_came_before_its_warm_up,
+    feature_is_finite,
+    feature_is_of_one_segment,
+    feature_is_scale_free,
+    feature_needs_its_lookback_and_no_more,
+    feature_never_looks_ahead,
+    feature_reads_its_inputs_and_no_more,
+    values_of,
+)
+from tests.oracles_transforms import (
+    MINUTE,
+    bar_rows,
+    digest,
+    golden_bars,
+    oracle_feature,
+    oracle_window,
+    random_bars,
+)
 from transforms.bars import TIME, clean
-from transforms.features import DEFAULT_FEATURES, FEATURES, add_features, available, warmup_bars
+from transforms.features import DEFAULT_FEATURES, FEATURES, PACKS
+from transforms.features.compute import add_features, available, warmup_bars
+from transforms.features.default import close_ma, volatility, volume_ma
+from transforms.features.feature import Feature, Term, exponential_average
 from transforms.segments import positions, segment
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
@@ -20,7 +44,11 @@ Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 SEGMENTED = segment(random_bars(14, 900, missing=0.03, jumps=3), timeframe="1m")
 ROWS = bar_rows(SEGMENTED)
 POSITIONS = positions(SEGMENTED["segment"]).tolist()
-WINDOWED = [name for name, feature in FEATURES.items() if feature.lookback == feature.warmup]
+
+
+def named(*names: str) -> tuple[Feature, ...]:
+    """Return features of the table."""
+    return tuple(FEATURES[name] for name in names)
 
 
 def flat_bars(count: int, *, close: float = 100.1, volume: float = 0.0) -> pl.DataFrame:
@@ -29,15 +57,51 @@ def flat_bars(count: int, *, close: float = 100.1, volume: float = 0.0) -> pl.Da
     return segment(bars.with_columns(pl.col("timestamp").cast(TIME)), timeframe="1m")
 
 
-def test_the_default_set_is_all_of_them() -> None:
-    assert tuple(FEATURES) == DEFAULT_FEATURES
-    assert [(name, feature.name) for name, feature in FEATURES.items()] == [(name, name) for name in DEFAULT_FEATURES]
+def test_the_default_pack() -> None:
+    assert tuple(FEATURES[name] for name in DEFAULT_FEATURES) == PACKS["default"]
     assert len(DEFAULT_FEATURES) == 20
+
+
+def test_names_mean_one_thing() -> None:
+    for pack in PACKS.values():
+        assert all(FEATURES[feature.name] is feature for feature in pack)
+    assert not set(PACKS) & set(FEATURES)
+    assert not SAMPLE_COLUMNS & set(FEATURES)
+
+
+@pytest.mark.parametrize("holds", FEATURE_PROPERTIES)
+@pytest.mark.parametrize("feature", FEATURES.values(), ids=FEATURES)
+def test_every_feature_is_sound(feature: Feature, holds: Callable[[Feature], None]) -> None:
+    holds(feature)
+
+
+_close = pl.col("close")
+UNSOUND: list[tuple[Callable[[Feature], None], Feature]] = [
+    (feature_never_looks_ahead, Feature("x", ("close",), 2, _close / _close.rolling_mean(3, center=True) - 1)),
+    (feature_is_of_one_segment, Feature("x", ("close",), 2, _close / _close.shift(3) - 1)),
+    (feature_needs_its_lookback_and_no_more, Feature("x", ("close",), 2, _close / _close.shift(3) - 1)),
+    (feature_needs_its_lookback_and_no_more, Feature("x", ("close",), 4, _close / _close.shift(3) - 1)),
+    (feature_begins_at_the_end_of_its_warm_up, Feature("x", ("close",), 2, _close / _close.shift(3) - 1)),
+    (
+        feature_forgets_what_came_before_its_warm_up,
+        Feature("x", ("close",), 0, pl.col("a") / _close, (Term("a", _close.rolling_mean(500, min_samples=1)),)),
+    ),
+    (feature_reads_its_inputs_and_no_more, Feature("x", ("close", "open"), 1, _close / _close.shift(1) - 1)),
+    (feature_is_scale_free, Feature("x", ("close",), 1, _close - _close.shift(1))),
+    (feature_is_finite, Feature("x", ("volume",), 1, pl.col("volume") / pl.col("volume").shift(1))),
+]
+"""A property, and a feature that lacks it."""
+
+
+@pytest.mark.parametrize(("holds", "feature"), UNSOUND)
+def test_an_unsound_feature_is_found(holds: Callable[[Feature], None], feature: Feature) -> None:
+    with pytest.raises(AssertionError):
+        holds(feature)
 
 
 @pytest.mark.parametrize("name", DEFAULT_FEATURES)
 def test_feature_agrees_with_its_oracle(name: str) -> None:
-    values = add_features(SEGMENTED, [name])[name].to_list()
+    values = values_of(SEGMENTED, FEATURES[name]).to_list()
     scale = np.std([value for value in values if value is not None])
     for at in range(0, len(ROWS), 7):
         if POSITIONS[at] >= FEATURES[name].warmup:
@@ -75,7 +139,7 @@ def assert_agrees_with_talib(name: str, bars: pl.DataFrame) -> None:
     expected = talib_values(name, {column: bars[column].to_numpy() for column in ("close", "volume")})
     assert expected is not None
     feature = FEATURES[name]
-    made = add_features(segment(bars, timeframe="1m"), [name])[name].to_numpy()
+    made = values_of(segment(bars, timeframe="1m"), FEATURES[name]).to_numpy()
     rolling_std = float(np.nanstd(expected))
     exact = slice(feature.warmup_exact, None)
     np.testing.assert_allclose(made[exact], expected[exact], rtol=1e-6, atol=2e-7 * rolling_std)
@@ -98,67 +162,8 @@ def test_feature_agrees_with_talib_on_real_bars(name: str, real_bars: pl.DataFra
 
 
 @pytest.mark.parametrize("name", DEFAULT_FEATURES)
-def test_no_window_reaches_across_a_segment(name: str) -> None:
-    read_all = add_features(SEGMENTED, [name])
-    alone = [add_features(part, [name]) for part in SEGMENTED.partition_by("segment", maintain_order=True)]
-    assert len(alone) > 3
-    assert_frame_equal(read_all, pl.concat(alone), check_exact=True)
-
-
-@pytest.mark.parametrize("name", WINDOWED)
-def test_a_window_is_as_long_as_its_lookback_says(name: str) -> None:
-    bars, feature = segment(random_bars(2, 60), timeframe="1m"), FEATURES[name]
-    at = 40
-    value = add_features(bars, [name])[name][at]
-    changed: dict[int, bool] = {}
-    for back in (feature.lookback, feature.lookback + 1):
-        bump = pl.when(pl.int_range(pl.len()) == at - back).then(1.01).otherwise(1.0)
-        other = bars.with_columns(pl.col(column) * bump for column in feature.inputs[:1])
-        changed[back] = add_features(other, [name])[name][at] != value
-    assert changed == {feature.lookback: True, feature.lookback + 1: False}
-
-
-@pytest.mark.parametrize("name", DEFAULT_FEATURES)
-def test_first_value_stands_at_the_end_of_the_warm_up(name: str) -> None:
-    values = add_features(segment(random_bars(3, 300), timeframe="1m"), [name])[name]
-    assert values.is_null().to_list() == [at < FEATURES[name].warmup for at in range(300)]
-    assert values.dtype == pl.Float32
-
-
-@pytest.mark.parametrize(("exact", "allowed"), [(False, 1e-3), (True, 1e-7)])
-@pytest.mark.parametrize("name", DEFAULT_FEATURES)
-def test_a_longer_past_hardly_changes_a_warm_value(name: str, *, exact: bool, allowed: float) -> None:
-    bars = segment(random_bars(4, 1500), timeframe="1m")
-    read_all = add_features(bars, [name])[name]
-    rolling_std = float(np.std(read_all.drop_nulls().to_numpy()))
-    past = warmup_bars([name], exact=exact)
-    for at in range(400, 1500, 100):
-        value = add_features(bars[at - past : at + 1], [name])[name][-1]
-        assert value == pytest.approx(read_all[at], rel=2e-7, abs=allowed * rolling_std)
-
-
-@pytest.mark.parametrize("name", DEFAULT_FEATURES)
-def test_declared_inputs_are_all_that_is_read(name: str) -> None:
-    bars = segment(random_bars(6, 300), timeframe="1m")
-    inputs = FEATURES[name].inputs
-    others = [column for column in ("open", "high", "low", "close", "volume") if column not in inputs]
-    value = add_features(bars, [name])[name]
-    assert value.equals(add_features(bars.with_columns(pl.col(others) * 3 + 1), [name])[name])
-    for column in inputs:
-        noisy = bars.with_columns(pl.col(column) * (1 + pl.int_range(pl.len()) % 7 / 100))
-        assert not value.equals(add_features(noisy, [name])[name])
-
-
-@pytest.mark.parametrize("name", DEFAULT_FEATURES)
-def test_feature_is_scale_free(name: str) -> None:
-    bars = segment(random_bars(7, 300), timeframe="1m")
-    scaled = bars.with_columns(pl.col("open", "high", "low", "close") * 1024, pl.col("volume") / 64)
-    assert add_features(bars, [name])[name].equals(add_features(scaled, [name])[name])
-
-
-@pytest.mark.parametrize("name", DEFAULT_FEATURES)
 def test_flat_bars_without_volume(name: str) -> None:
-    values = add_features(flat_bars(200), [name])[name].drop_nulls()
+    values = values_of(flat_bars(200), FEATURES[name]).drop_nulls()
     expected = 50.0 if name == "rsi_14" else 0.0
     assert values.to_numpy() == pytest.approx(np.full(len(values), expected), abs=1e-12)
 
@@ -174,13 +179,13 @@ def test_flat_bars_after_a_lively_market_are_exact() -> None:
         volume=pl.when(last).then(0.0).otherwise("volume"),
     )
     names = ["volatility_5", "volatility_10", "volatility_20", "high_low", "open_close", "change_10", "volume_ma_20"]
-    ends = add_features(segment(still, timeframe="1m"), names).select(names)[-15:]
+    ends = add_features(segment(still, timeframe="1m"), named(*names)).select(names)[-15:]
     assert ends.unique().rows() == [(0.0,) * len(names)]
 
 
 def test_a_bar_with_volume_after_a_window_without() -> None:
     bars = flat_bars(30).with_columns(volume=pl.when(pl.int_range(pl.len()) == 29).then(2.0).otherwise(0.0))
-    values = add_features(bars, ["volume_ma_5", "volume_ma_20"])
+    values = add_features(bars, named("volume_ma_5", "volume_ma_20"))
     assert values.select("volume_ma_5", "volume_ma_20").row(-1) == (4.0, 19.0)
     assert values.select("volume_ma_5", "volume_ma_20").row(-2) == (0.0, 0.0)
 
@@ -189,7 +194,7 @@ def test_a_bar_with_volume_after_a_window_without() -> None:
 @given(seed=st.integers(0, 10_000), tick=st.sampled_from([0.0, 0.01, 0.5]), missing=st.sampled_from([0.0, 0.2]))
 def test_every_warm_value_is_finite_and_within_bounds(seed: int, tick: float, missing: float) -> None:
     bars = segment(random_bars(seed, 400, tick=tick, missing=missing, jumps=1), timeframe="1m")
-    made = add_features(bars, DEFAULT_FEATURES).select(DEFAULT_FEATURES)
+    made = add_features(bars, PACKS["default"]).select(DEFAULT_FEATURES)
     assert made.select(pl.all_horizontal(pl.all().is_finite().all())).item()
     assert made["rsi_14"].is_between(0, 100).all()
     for name in ("volatility_5", "volatility_20", "high_low"):
@@ -199,40 +204,90 @@ def test_every_warm_value_is_finite_and_within_bounds(seed: int, tick: float, mi
 def test_rsi_at_its_ends() -> None:
     rising = flat_bars(200).with_columns(close=100.0 + pl.int_range(pl.len()))
     falling = flat_bars(200).with_columns(close=400.0 - pl.int_range(pl.len()))
-    assert add_features(rising, ["rsi_14"])["rsi_14"][-1] == 100
-    assert add_features(falling, ["rsi_14"])["rsi_14"][-1] == 0
+    assert values_of(rising, FEATURES["rsi_14"])[-1] == 100
+    assert values_of(falling, FEATURES["rsi_14"])[-1] == 0
 
 
 def test_volume_features_are_left_out_by_name_without_volume() -> None:
-    kept, left_out = available(DEFAULT_FEATURES, ["timestamp", "open", "high", "low", "close"])
+    kept, left_out = available(PACKS["default"], ["timestamp", "open", "high", "low", "close"])
     assert left_out == ("volume_ma_5", "volume_ma_10", "volume_ma_20")
-    assert kept == tuple(name for name in DEFAULT_FEATURES if name not in left_out)
-    assert available(["macd", "volume_ma_5"], SEGMENTED.columns) == (("macd", "volume_ma_5"), ())
+    assert kept == named(*(name for name in DEFAULT_FEATURES if name not in left_out))
+    assert available(named("macd", "volume_ma_5"), SEGMENTED.columns) == (named("macd", "volume_ma_5"), ())
 
 
 def test_missing_inputs_are_named() -> None:
     with pytest.raises(ValueError, match="no volume in these bars: leave out the features volume_ma_5, volume_ma_10"):
-        add_features(SEGMENTED.drop("volume"), ["macd", "volume_ma_5", "volume_ma_10"])
+        add_features(SEGMENTED.drop("volume"), named("macd", "volume_ma_5", "volume_ma_10"))
 
 
 def test_warm_up_of_a_set_is_its_longest() -> None:
-    assert warmup_bars(["change_1", "close_ma_20", "volatility_20"]) == 20
-    assert warmup_bars(DEFAULT_FEATURES) == 125
-    assert warmup_bars(DEFAULT_FEATURES, exact=True) == 280
+    assert warmup_bars(named("change_1", "close_ma_20", "volatility_20")) == 20
+    assert warmup_bars(PACKS["default"]) == 125
+    assert warmup_bars(PACKS["default"], exact=True) == 280
     assert warmup_bars([]) == 0
 
 
-@pytest.mark.parametrize(("bars", "owed"), [(125, 1e-4), (280, 1e-9)])
-def test_warm_up_covers_the_slowest_average(bars: int, owed: float) -> None:
-    weights = [1 / 14, 2 / 13, 2 / 27, 2 / 10]
-    assert max((1 - weight) ** bars for weight in weights) < owed
+@given(weight=st.floats(1e-3, 0.9), bars=st.integers(0, 50))
+def test_warm_up_follows_from_the_slowest_average(weight: float, bars: int) -> None:
+    slow = exponential_average("slow", weight, pl.col("close"))
+    fast = exponential_average("fast", (1 + weight) / 2, pl.col("slow"), (slow,))
+    feature = Feature("x", ("close",), bars, pl.col("fast") / pl.col("close"), (fast,))
+    for found, owed in ((feature.warmup, 1e-4), (feature.warmup_exact, 1e-9)):
+        assert (1 - weight) ** found <= owed * (1 + 1e-9)
+        assert found == bars or (1 - weight) ** (found - 1) > owed
+    assert Feature("x", ("close",), bars, pl.col("close") / pl.col("close")).warmup == bars
+
+
+@pytest.mark.parametrize("bars", [1, 2, 3, 7, 50, 64, 100])
+def test_windows_of_any_length(bars: int) -> None:
+    """Also beside those of the pack, whose sums they share."""
+    others = [make(bars) for make in (close_ma, volume_ma, *([volatility] if bars > 1 else []))]
+    own = [feature for feature in PACKS["default"] if feature.name not in {other.name for other in others}]
+    made = add_features(SEGMENTED, [*own, *others])
+    for name in (feature.name for feature in own):
+        assert made[name].equals(values_of(SEGMENTED, FEATURES[name]))
+    for feature in others:
+        kind = feature.name.rpartition("_")[0]
+        scale = float(np.std(made[feature.name].drop_nulls().to_numpy())) or 1.0
+        for at in range(0, len(ROWS), 17):
+            if POSITIONS[at] >= feature.warmup:
+                expected = oracle_window(kind, ROWS[at - POSITIONS[at] : at + 1], bars)
+                assert made[feature.name][at] == pytest.approx(expected, rel=2e-7, abs=1e-7 * scale)
+            else:
+                assert made[feature.name][at] is None
+
+
+def test_two_terms_of_one_name() -> None:
+    ours, theirs = (Term("x", pl.col("close") * factor) for factor in (1, 2))
+    features = [
+        Feature(f"f{at}", ("close",), 0, pl.col("x") / _close, (term,)) for at, term in enumerate((ours, theirs))
+    ]
+    with pytest.raises(ValueError, match="two terms are named x and differ: rename one"):
+        add_features(SEGMENTED, features)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Feature("x", ("close",), -1, _close), "feature x: lookback must be 0 bars or more, got -1"),
+        (lambda: Feature("x", ("open",), 0, _close), "feature x reads close: add it to its inputs or terms"),
+        (lambda: Feature("x", ("trades",), 0, pl.col("trades")), "feature x: bars have no trades, they have timestamp"),
+        (lambda: Feature("x", ("close",), 0, _close.ewm_mean(span=3)), "feature x remembers every earlier bar: use"),
+        (lambda: Term("x", _close.cum_sum()), "term x remembers every earlier bar: use `exponential_average`"),
+        (lambda: Term("close", _close), "term close: a column of bars has this name; rename the term"),
+        (lambda: Term("x", _close, weight=1.5), "term x: weight must lie between 0 and 1, got 1.5"),
+    ],
+)
+def test_definitions_that_cannot_be_right(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_one_feature_at_a_time_gives_the_same_bits() -> None:
-    together = add_features(SEGMENTED, DEFAULT_FEATURES)
+    together = add_features(SEGMENTED, PACKS["default"])
     assert together.columns == [*SEGMENTED.columns, *DEFAULT_FEATURES]
     for name in DEFAULT_FEATURES:
-        assert together[name].equals(add_features(SEGMENTED, [name])[name])
+        assert together[name].equals(values_of(SEGMENTED, FEATURES[name]))
 
 
 GOLDEN = {
@@ -262,5 +317,5 @@ GOLDEN = {
 @pytest.mark.parametrize("name", DEFAULT_FEATURES)
 def test_numbers_change_only_with_the_version(name: str) -> None:
     """A hash that differs means other numbers for models: raise the feature's version, then record both."""
-    values = add_features(segment(golden_bars(), timeframe="1m"), [name])[name]
+    values = values_of(segment(golden_bars(), timeframe="1m"), FEATURES[name])
     assert (FEATURES[name].version, digest(values)) == GOLDEN[name]

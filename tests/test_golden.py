@@ -76,8 +76,8 @@ def test_goldens_are_small() -> None:
 def test_the_stored_series_has_what_real_ones_have() -> None:
     bars = segmented_bars()
     assert bars.schema == made_series().schema
-    assert bars["stretch"][-1] >= 2
-    assert bars["segment"][-1] - bars["stretch"][-1] >= 3
+    assert bars["contiguous_run"][-1] >= 2
+    assert bars["segment"][-1] - bars["contiguous_run"][-1] >= 3
     assert bars["filled"].sum() > 10
     assert longest_run(bars["high"] == bars["low"]) > FEATURES["rsi_14"].warmup
     assert longest_run(bars["volume"] == 0) > FEATURES["volume_ma_20"].warmup
@@ -140,10 +140,10 @@ def test_every_definition_is_seen_to_change() -> None:
 
 def test_parts_have_nothing_to_do_with_other_definitions(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, feature in FEATURES.items():
-        monkeypatch.setitem(FEATURES, name, replace(feature, warmup=0, expr=pl.lit(0.0)))
+        monkeypatch.setitem(FEATURES, name, replace(feature, lookback=0, expr=pl.lit(0.0), terms=(), slowest=None))
     monkeypatch.setattr("job.learning.estimators.FOREST_LEAF_SHARE", 0.2)
     monkeypatch.setattr("job.learning.estimators.LOGISTIC_C", 1.0)
-    monkeypatch.setattr(TripleBarrier, "_resolve", None)
+    monkeypatch.setattr(TripleBarrier, "resolve", None)
     assert [find_problem(definitions()[name], golden()) for name in PARTS] == [None] * len(PARTS)
 
 

@@ -1,7 +1,8 @@
 """Labels: against slow oracles, case by case, and how they are written in settings."""
 
 import json
-from dataclasses import FrozenInstanceError, replace
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,9 +11,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from job.learning.labels import parse_label
+from tests.conformance import (
+    LABEL_PROPERTIES,
+    label_is_known_within_its_horizon,
+    label_is_of_one_contiguous_run,
+    label_is_scale_free,
+    label_never_looks_ahead,
+)
 from tests.oracles_transforms import MINUTE, bar_rows, bars_frame, digest, golden_bars, oracle_label, random_bars
-from transforms.bars import TIME
-from transforms.labels import LABELS, NOTES, Direction, Label, TripleBarrier, parse_label
+from transforms.labels import LABELS, NOTES, Direction, Label, TripleBarrier
 from transforms.segments import segment
 
 EVERY_LABEL = [
@@ -146,18 +154,51 @@ def test_ties_may_be_filed_under_down() -> None:
     assert made["label_end"] == made["timestamp"] + timedelta(minutes=2)
 
 
+@pytest.mark.parametrize("holds", LABEL_PROPERTIES)
+@pytest.mark.parametrize("label", [*(kind() for kind in LABELS.values()), *EVERY_LABEL], ids=str)
+def test_every_label_is_sound(label: Label, holds: Callable[[Label], None]) -> None:
+    """Each kind at its defaults, and the cases of this file."""
+    holds(label)
+
+
 @pytest.mark.parametrize("label", EVERY_LABEL)
-def test_columns(label: Label) -> None:
-    bars = segment(random_bars(3, 300, missing=0.05), timeframe="1m")
-    made = label.apply(bars, "1m")
-    assert made.columns == [*bars.columns, "label", "label_end", "label_note", "barrier"]
-    assert made.schema["label"] == pl.Int8
-    assert made.schema["label_end"] == TIME
-    assert made.schema["label_note"] == NOTES
-    assert made.schema["barrier"] == pl.Float64
-    assert made["label"].is_null().equals(made["label_end"].is_null())
+def test_only_barriers_have_a_barrier(label: Label) -> None:
+    made = label.apply(segment(random_bars(3, 300, missing=0.05), timeframe="1m"), "1m")
     assert made["barrier"].is_null().all() == isinstance(label, Direction)
-    assert label.apply(bars.clear(), "1m").schema == made.schema
+
+
+@dataclass(frozen=True)
+class Unsound(Label):
+    """Whether `change` is above 0, said to be known after `steps` bars."""
+
+    change: pl.Expr = field(default=pl.lit(0.0), compare=False)
+    steps: int = 1
+    horizon: int = 2
+
+    def resolve(self, bars: pl.DataFrame) -> pl.DataFrame:
+        return bars.select(
+            label=(self.change > 0).cast(pl.Int8),
+            steps=pl.lit(self.steps, dtype=pl.Int64),
+            note=pl.lit(None, dtype=NOTES),
+            barrier=pl.lit(None, dtype=pl.Float64),
+        )
+
+
+_ahead = pl.col("close").shift(-2)
+
+
+@pytest.mark.parametrize(
+    ("holds", "label"),
+    [
+        (label_never_looks_ahead, Unsound(_ahead - pl.col("close"))),
+        (label_is_known_within_its_horizon, Unsound(_ahead - pl.col("close"), steps=3)),
+        (label_is_of_one_contiguous_run, Unsound(_ahead - pl.col("close").mean(), steps=2)),
+        (label_is_scale_free, Unsound(_ahead - 100, steps=2)),
+    ],
+)
+def test_an_unsound_label_is_found(holds: Callable[[Label], None], label: Label) -> None:
+    with pytest.raises(AssertionError):
+        holds(label)
 
 
 @pytest.mark.parametrize("label", EVERY_LABEL)
@@ -214,7 +255,10 @@ def test_a_label_is_read(written: str | dict[str, Any], meant: Label) -> None:
         ("a.b(1)", "expected something like"),
         (7, "label 7: expected something like"),
         ({"horizon": 3}, "give its kind, one of direction, triple_barrier, once"),
-        ({"kind": "direction", "type": "direction"}, "give its kind, one of direction, triple_barrier, once"),
+        (
+            {"kind": "direction", "type": "direction"},
+            "give its kind, one of direction, triple_barrier, once",
+        ),
         ({"kind": "direction", 3: 3}, "label direction: unknown parameter '3'"),
     ],
 )

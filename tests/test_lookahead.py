@@ -4,25 +4,32 @@ Two properties hold it. Rewriting the values of later bars changes nothing that 
 of a series' beginning alone stands unchanged when the rest arrives. Leaks planted on purpose show that both bite.
 """
 
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conformance import (
+    Make,
+    assert_no_leak,
+    closing,
+    featured,
+    labeled,
+    leaks,
+    leaks_when_continued,
+    leaks_when_rewritten,
+    rewrite_after,
+    some_time,
+)
 from tests.oracles_transforms import random_bars
 from transforms import bars as bars_module
 from transforms.bars import clean, duration_us, resample
-from transforms.features import DEFAULT_FEATURES, FEATURES, Feature, add_features
+from transforms.features import FEATURES
+from transforms.features.feature import Feature
 from transforms.labels import Direction, Label, TripleBarrier
-from transforms.segments import segment
-
-Make = Callable[[pl.DataFrame], pl.DataFrame]
-"""Bars to a table with `known_at`, the time from which on a row is known, and `timestamp`."""
 
 TIMEFRAMES = ("1m", "5m", "15m", "1h")
 LABELS = (
@@ -36,73 +43,12 @@ LABELS = (
 )
 
 
-def closing(timeframe: str) -> pl.Expr:
-    return (pl.col("timestamp") + pl.duration(microseconds=duration_us(timeframe))).alias("known_at")
-
-
 def resampled(bars: pl.DataFrame, timeframe: str) -> pl.DataFrame:
     return resample(bars, source="1m", timeframe=timeframe).bars.with_columns(closing(timeframe))
 
 
-def segmented(bars: pl.DataFrame, timeframe: str) -> pl.DataFrame:
-    return segment(resample(bars, source="1m", timeframe=timeframe).bars, timeframe=timeframe)
-
-
-def featured(bars: pl.DataFrame, timeframe: str) -> pl.DataFrame:
-    made = add_features(segmented(bars, timeframe), DEFAULT_FEATURES)
-    return made.select("timestamp", closing(timeframe), *DEFAULT_FEATURES)
-
-
-def labeled(bars: pl.DataFrame, timeframe: str, label: Label) -> pl.DataFrame:
-    made = label.apply(segmented(bars, timeframe), timeframe).drop_nulls("label")
-    return made.select("timestamp", "label", "label_end", "barrier", known_at="label_end")
-
-
-def rewrite_after(bars: pl.DataFrame, time: datetime, seed: int) -> pl.DataFrame:
-    """Give every bar from `time` on other prices and another volume, jumps among them."""
-    rng = np.random.default_rng(seed)
-    later = pl.col("timestamp") >= time
-    factor = pl.Series(np.exp(np.cumsum(rng.normal(0, 0.01, bars.height)) + rng.choice([-1, 0, 0, 0, 1], bars.height)))
-    wide = pl.Series(rng.uniform(1, 1.05, bars.height))
-    return bars.with_columns(
-        pl.when(later).then(pl.col("open") * factor / wide).otherwise("open"),
-        pl.when(later).then(pl.col("high") * factor * wide).otherwise("high"),
-        pl.when(later).then(pl.col("low") * factor / wide).otherwise("low"),
-        pl.when(later).then(pl.col("close") * factor).otherwise("close"),
-        pl.when(later).then(pl.col("volume") * 7 + 1).otherwise("volume"),
-    )
-
-
-def leaks(one: pl.DataFrame, other: pl.DataFrame) -> list[str]:
-    """Columns in which two tables differ; rows that only one of them has differ in `timestamp`."""
-    if not one["timestamp"].equals(other["timestamp"]):
-        return ["timestamp"]
-    return [name for name in one.columns if not one[name].equals(other[name])]
-
-
-def leaks_when_rewritten(make: Make, bars: pl.DataFrame, time: datetime, seed: int) -> list[str]:
-    """Columns that were known at `time` and change with bars that open at `time` or later."""
-    known = pl.col("known_at") <= time
-    return leaks(make(bars).filter(known), make(rewrite_after(bars, time, seed)).filter(known))
-
-
-def leaks_when_continued(make: Make, bars: pl.DataFrame, time: datetime) -> list[str]:
-    """Columns that the bars before `time` give, and that change when the others arrive."""
-    early = make(bars.filter(pl.col("timestamp") < time))
-    return leaks(early, make(bars).join(early.select("timestamp"), on="timestamp", maintain_order="left"))
-
-
-def some_time(bars: pl.DataFrame, share: float) -> datetime:
-    time = bars["timestamp"][int(share * (bars.height - 1))]
-    assert isinstance(time, datetime)
-    return time
-
-
-def assert_no_leak(make: Make, *, seed: int, share: float, count: int) -> None:
-    bars = random_bars(seed, count, missing=0.02, jumps=2, tick=0.01 * (seed % 2))
-    time = some_time(bars, share)
-    assert leaks_when_rewritten(make, bars, time, seed) == []
-    assert leaks_when_continued(make, bars, time) == []
+def all_features(bars: pl.DataFrame, timeframe: str) -> pl.DataFrame:
+    return featured(bars, timeframe, *FEATURES.values())
 
 
 BARS = {"1m": 400, "5m": 1500, "15m": 3500, "1h": 9600}
@@ -120,7 +66,7 @@ def test_resampled_bars_stand(seed: int, share: float, timeframe: str) -> None:
 @settings(max_examples=60, deadline=None)
 @a_case
 def test_features_stand(seed: int, share: float, timeframe: str) -> None:
-    assert_no_leak(partial(featured, timeframe=timeframe), seed=seed, share=share, count=BARS[timeframe])
+    assert_no_leak(partial(all_features, timeframe=timeframe), seed=seed, share=share, count=BARS[timeframe])
 
 
 @pytest.mark.parametrize("label", LABELS, ids=str)
@@ -130,16 +76,16 @@ def test_labels_stand(label: Label, seed: int, share: float, timeframe: str) -> 
     assert_no_leak(partial(labeled, timeframe=timeframe, label=label), seed=seed, share=share, count=BARS[timeframe])
 
 
-@pytest.mark.parametrize("name", DEFAULT_FEATURES)
+@pytest.mark.parametrize("name", FEATURES)
 @pytest.mark.parametrize("timeframe", TIMEFRAMES)
 def test_each_feature_is_tried_on_values(name: str, timeframe: str) -> None:
     """Guard against a property that holds because there is nothing to compare."""
     bars = random_bars(1, BARS[timeframe])
     time = some_time(bars, 0.95)
-    known = featured(bars, timeframe).filter(pl.col("known_at") <= time)
+    known = all_features(bars, timeframe).filter(pl.col("known_at") <= time)
     assert known[name].drop_nulls().n_unique() > 10
-    after = featured(rewrite_after(bars, time, 1), timeframe).filter(pl.col("known_at") > time)
-    assert not after[name].equals(featured(bars, timeframe).filter(pl.col("known_at") > time)[name])
+    after = all_features(rewrite_after(bars, time, 1), timeframe).filter(pl.col("known_at") > time)
+    assert not after[name].equals(all_features(bars, timeframe).filter(pl.col("known_at") > time)[name])
 
 
 @pytest.mark.parametrize("label", LABELS, ids=str)
@@ -154,16 +100,12 @@ def test_each_label_is_tried_on_values(label: Label) -> None:
 def centred_window(bars: pl.DataFrame) -> pl.DataFrame:
     """A feature whose window reaches two bars ahead."""
     expr = pl.col("close") / pl.col("close").rolling_mean(5, center=True) - 1
-    leak = Feature("centred", ("close",), 4, 4, 4, expr)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(FEATURES, "centred", leak)
-        made = add_features(segmented(bars, "5m"), ["change_1", "centred"])
-    return made.select("timestamp", closing("5m"), "change_1", "centred")
+    return featured(bars, "5m", FEATURES["change_1"], Feature("centred", ("close",), 4, expr))
 
 
 def whole_series_scaling(bars: pl.DataFrame) -> pl.DataFrame:
     """A feature that is standardised over the whole series."""
-    made = featured(bars, "5m").select("timestamp", "known_at", "change_1")
+    made = featured(bars, "5m", FEATURES["change_1"])
     return made.with_columns(scaled=pl.col("change_1") / pl.col("change_1").std())
 
 

@@ -267,7 +267,7 @@ def real_windows(shared_data: Path) -> list[tuple[Window, Window]]:
     windows = []
     for file in sorted((shared_data / "binance_futures_1m").glob("*.feather")):
         raw = pl.read_ipc(file).with_columns(timestamp=pl.col("date").dt.cast_time_unit("us"))
-        rows = read_rows(samples_for(clean(raw.drop("date")).bars, "5m", spec), spec.features)
+        rows = read_rows(samples_for(clean(raw.drop("date")).bars, "5m", spec), spec.feature_names)
         fold = walk_forward(rows.available_at, rows.label_end, test_size=0.2, folds=1, embargo_us=0).holdout
         scaler, known, label = window(rows, fold.train)
         fresh = scaled(scaler, take(rows.matrix, fold.test)), rows.label[fold.test]

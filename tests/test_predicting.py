@@ -35,7 +35,6 @@ from job.predict.plan import plan as plan_predictions
 from job.predict.run import PREDICTING
 from job.predict.run import run as run_predictions
 from job.predict.task import Predicted, path_of
-from job.registry import definition as definitions
 from job.registry.catalog import keys
 from job.registry.predictions import Footer, read_footers
 from job.registry.record import RunRecord
@@ -297,8 +296,7 @@ def test_odd_names_lead_to_one_file_that_readers_find(copied: Path, tmp_path: Pa
 def test_features_that_are_others_now_are_refused_before_ray(
     bars: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changed = {**FEATURES, "rsi_14": replace(FEATURES["rsi_14"], version=2)}
-    monkeypatch.setattr(definitions, "FEATURES", changed)
+    monkeypatch.setitem(FEATURES, "rsi_14", replace(FEATURES["rsi_14"], version=2))
     with pytest.raises(RegistryError, match=r"was trained on the feature rsi_14 of version 1, .* version 2; retrain"):
         plan_predictions(config_for(bars, models), Request(str(tmp_path)))
 

@@ -16,7 +16,7 @@ from polars.testing import assert_frame_equal
 
 from tests.oracles_transforms import MINUTE, oracle_uniqueness, random_bars
 from transforms.bars import TIME, clean
-from transforms.features import DEFAULT_FEATURES
+from transforms.features import FEATURES, PACKS
 from transforms.labels import Direction, Label, TripleBarrier
 from transforms.samples import Samples, make_samples
 from transforms.segments import segment
@@ -31,7 +31,7 @@ def samples(bars: pl.DataFrame, **changed: Any) -> Samples:
         "source": "1m",
         "timeframe": "1m",
         "offset_us": 0,
-        "features": SHORT,
+        "features": [FEATURES[name] for name in SHORT],
         "label": Direction(horizon=3),
         "max_fill": 5,
         "min_coverage": 0.8,
@@ -88,17 +88,17 @@ def test_columns_of_a_sample() -> None:
 def test_bars_before_start_only_warm_up(label: Label, timeframe: str) -> None:
     bars = random_bars(2, 3000, missing=0.01)
     start = at(bars, 1503)
-    read_all = samples(bars, label=label, timeframe=timeframe, features=DEFAULT_FEATURES)
-    late = samples(bars, label=label, timeframe=timeframe, features=DEFAULT_FEATURES, start=start)
+    read_all = samples(bars, label=label, timeframe=timeframe, features=PACKS["default"])
+    late = samples(bars, label=label, timeframe=timeframe, features=PACKS["default"], start=start)
     assert_frame_equal(late.frame, read_all.frame.filter(pl.col("timestamp") >= start), check_exact=True)
     assert late.counts["warmup"] < read_all.counts["warmup"]
 
 
 def test_warm_up_is_used_up_before_start() -> None:
     bars = random_bars(3, 400)
-    assert samples(bars, features=DEFAULT_FEATURES).counts["warmup"] == 125
-    assert samples(bars, features=DEFAULT_FEATURES, start=at(bars, 100)).counts["warmup"] == 25
-    assert samples(bars, features=DEFAULT_FEATURES, start=at(bars, 125)).counts["warmup"] == 0
+    assert samples(bars, features=PACKS["default"]).counts["warmup"] == 125
+    assert samples(bars, features=PACKS["default"], start=at(bars, 100)).counts["warmup"] == 25
+    assert samples(bars, features=PACKS["default"], start=at(bars, 125)).counts["warmup"] == 0
 
 
 def test_start_counts_only_what_comes_after_it() -> None:
@@ -158,7 +158,7 @@ def test_a_filled_bar_is_no_sample_but_warms_up() -> None:
 def test_a_feature_that_is_not_finite_is_no_sample() -> None:
     bars = random_bars(9, 100)
     tall = bars.with_columns(high=pl.when(pl.int_range(pl.len()) == 60).then(1e300).otherwise("high"))
-    made = samples(tall, features=("high_low",))
+    made = samples(tall, features=[FEATURES["high_low"]])
     assert made.counts["not_finite"] == 1
     assert at(bars, 60) not in made.frame["timestamp"].to_list()
 
@@ -179,7 +179,7 @@ def test_no_features_at_all() -> None:
 def test_label_statistics() -> None:
     bars = random_bars(12, 2000, tick=0.1, missing=0.05)
     label = TripleBarrier(k=1.5, window=5, horizon=2)
-    made = samples(bars, label=label, features=("change_1",))
+    made = samples(bars, label=label, features=[FEATURES["change_1"]])
     row = label.apply(segment(bars, timeframe="1m"), "1m")
     assert made.label_stats["definition"] == label.definition()
     assert made.label_stats["entry"] == "close"
@@ -225,7 +225,7 @@ def test_a_series_of_real_bars_gives_nearly_every_row(shared_data: Path) -> None
     cleaned = clean(raw.rename({"date": "timestamp"}))
     for timeframe in ("1m", "5m", "15m", "1h"):
         made = samples(
-            cleaned.bars, source=cleaned.timeframe, timeframe=timeframe, features=DEFAULT_FEATURES, label=Direction()
+            cleaned.bars, source=cleaned.timeframe, timeframe=timeframe, features=PACKS["default"], label=Direction()
         )
         assert made.counts["segments"] == 1
         assert made.counts["warmup"] == 125
@@ -236,13 +236,13 @@ PROGRAM = """
 import polars as pl
 from tests.oracles_transforms import random_bars
 from transforms.bars import clean, content_digest
-from transforms.features import DEFAULT_FEATURES
+from transforms.features import PACKS
 from transforms.labels import TripleBarrier
 from transforms.samples import make_samples
 cleaned = clean(random_bars(1, 40_000, missing=0.01, jumps=3).sample(fraction=1, shuffle=True, seed=1))
 print(pl.thread_pool_size(), content_digest(cleaned.bars))
 for timeframe in ("1m", "5m", "1h"):
-    made = make_samples(cleaned.bars, source="1m", timeframe=timeframe, offset_us=0, features=DEFAULT_FEATURES,
+    made = make_samples(cleaned.bars, source="1m", timeframe=timeframe, offset_us=0, features=PACKS["default"],
         label=TripleBarrier(), max_fill=5, min_coverage=0.8, gaps="segment", start=None)
     print(content_digest(made.frame), made.counts, made.label_stats)
 """

@@ -18,9 +18,9 @@ from job.core.errors import DataError, RegistryError
 from job.core.keys import Key
 from job.core.synth import make_bars
 from job.learning.estimators import ALGORITHMS
+from job.learning.features import resolve_features
 from job.learning.metrics import log_loss
 from job.learning.training import Trained, train
-from job.registry import definition as definitions
 from job.registry.definition import DEFINING, Definition
 from job.registry.versions import resolve_version
 from job.storage.files import Storage
@@ -51,7 +51,7 @@ def commit(folder: Path, config: Config, *, run_id: str = RUN) -> tuple[Storage,
     ((_, _, spec),) = config.model_specs()
     bars = small_bars()
     made = make_samples(
-        bars, source="1m", timeframe="5m", offset_us=0, features=spec.features, label=spec.label,
+        bars, source="1m", timeframe="5m", offset_us=0, features=resolve_features(spec.features), label=spec.label,
         max_fill=config.data.max_fill, min_coverage=0.8, gaps="segment", start=None,
     )  # fmt: skip
     task = Task(key=KEY, spec=spec, series=(), rows=made.frame.height, seconds=0.0, memory=0)
@@ -153,15 +153,19 @@ def test_a_scorer_samples_bars_as_its_model_was_trained(tmp_path: Path) -> None:
 def test_a_feature_that_is_another_one_now_is_refused(
     what: str, registry: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other: Any = ("open",) if what == "inputs" else getattr(FEATURES["macd"], what) + 1
-    changed = {**FEATURES, "macd": replace(FEATURES["macd"], **dict[str, Any]({what: other}))}
-    monkeypatch.setattr(definitions, "FEATURES", changed)
+    changed: dict[str, dict[str, Any]] = {
+        "version": {"version": 2},
+        "inputs": {"inputs": ("open", "close")},
+        "lookback": {"lookback": 34},
+        "warmup": {"slowest": 1 / 30},
+    }
+    monkeypatch.setitem(FEATURES, "macd", replace(FEATURES["macd"], **changed[what]))
     with pytest.raises(RegistryError, match=rf"{RUN} was trained on the feature macd of {what} .*; retrain the model"):
         load_scorer(registry, KEY)
 
 
 def test_a_feature_that_is_gone_is_refused(registry: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(definitions, "FEATURES", {name: one for name, one in FEATURES.items() if name != "macd"})
+    monkeypatch.delitem(FEATURES, "macd")
     with pytest.raises(RegistryError, match="the feature 'macd', which this release does not make; did you mean"):
         load_scorer(registry, KEY)
 

@@ -37,8 +37,8 @@ def test_segments_agree_with_the_oracle(
     bars = random_bars(seed, count, missing=0.3, jumps=2)
     made = segment(bars, timeframe="1m", max_fill=max_fill, gaps=gaps)
     expected = oracle_segment(bar_rows(bars), MINUTE, max_fill, gaps) if bars.height else []
-    flags = ["filled", "stretch", "segment"]
-    numbers = pl.col("stretch", "segment").cast(pl.UInt32)
+    flags = ["filled", "contiguous_run", "segment"]
+    numbers = pl.col("contiguous_run", "segment").cast(pl.UInt32)
     rows = (
         bars_frame(expected).hstack(pl.DataFrame(expected, schema_overrides={}).select(flags).with_columns(numbers))
         if expected
@@ -47,11 +47,11 @@ def test_segments_agree_with_the_oracle(
     assert_frame_equal(made, rows.select(made.columns), check_exact=True)
 
 
-@pytest.mark.parametrize(("missing", "filled", "stretches"), [(0, 0, 1), (1, 1, 1), (5, 5, 1), (6, 0, 2), (60, 0, 2)])
-def test_five_missing_bars_are_filled_and_six_cut(missing: int, filled: int, stretches: int) -> None:
+@pytest.mark.parametrize(("missing", "filled", "runs"), [(0, 0, 1), (1, 1, 1), (5, 5, 1), (6, 0, 2), (60, 0, 2)])
+def test_five_missing_bars_are_filled_and_six_cut(missing: int, filled: int, runs: int) -> None:
     made = segment(minutes(0, 1, 2 + missing, 3 + missing), timeframe="1m")
-    assert (made["filled"].sum(), made["stretch"].n_unique()) == (filled, stretches)
-    assert made["segment"].n_unique() == stretches
+    assert (made["filled"].sum(), made["contiguous_run"].n_unique()) == (filled, runs)
+    assert made["segment"].n_unique() == runs
 
 
 def test_a_filled_bar_is_flat_at_the_close_before_it_without_volume() -> None:
@@ -70,15 +70,15 @@ def test_ignored_gaps_neither_cut_nor_fill_but_jumps_do() -> None:
     bars = pl.concat([minutes(0, 3, 500), minutes(501, close=30.0)])
     made = segment(bars, timeframe="1m", gaps="ignore")
     assert made["filled"].sum() == 0
-    assert made["stretch"].to_list() == [0, 0, 0, 0]
+    assert made["contiguous_run"].to_list() == [0, 0, 0, 0]
     assert made["segment"].to_list() == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize(("factor", "cut"), [(1.6, False), (1.65, True), (0.61, False), (0.6, True)])
-def test_a_jump_cuts_the_segment_but_not_the_stretch(factor: float, cut: bool) -> None:
+def test_a_jump_cuts_the_segment_but_not_the_run(factor: float, cut: bool) -> None:
     made = segment(walk(10.0, 10.0, 10.0 * factor, 10.0 * factor), timeframe="1m")
     assert made["segment"].to_list() == [0, 0, int(cut), int(cut)]
-    assert made["stretch"].to_list() == [0, 0, 0, 0]
+    assert made["contiguous_run"].to_list() == [0, 0, 0, 0]
 
 
 def test_a_jump_after_a_filled_gap_cuts_at_the_first_real_bar() -> None:
@@ -88,7 +88,7 @@ def test_a_jump_after_a_filled_gap_cuts_at_the_first_real_bar() -> None:
 
 def test_a_jump_across_a_gap_counts_once() -> None:
     made = segment(pl.concat([minutes(0, 1), minutes(40, close=30.0)]), timeframe="1m")
-    assert (made["stretch"].to_list(), made["segment"].to_list()) == ([0, 0, 1], [0, 0, 1])
+    assert (made["contiguous_run"].to_list(), made["segment"].to_list()) == ([0, 0, 1], [0, 0, 1])
 
 
 def test_positions_count_from_the_start_of_each_segment() -> None:

@@ -27,7 +27,7 @@ from job.train.task import Task
 from job.worker.messages import Bundle, Job, pack
 from tests.oracles_training import made_samples, model_spec
 from transforms.bars import PRICES
-from transforms.features import DEFAULT_FEATURES
+from transforms.features import DEFAULT_FEATURES, PACKS
 from transforms.labels import Direction, Label, TripleBarrier
 from transforms.samples import MARKET, Samples, make_samples
 
@@ -51,7 +51,7 @@ def samples_with(*, market: bool, label: Label = LABEL) -> Samples:
         source="1m",
         timeframe="5m",
         offset_us=0,
-        features=DEFAULT_FEATURES,
+        features=PACKS["default"],
         label=label,
         max_fill=5,
         min_coverage=0.8,
@@ -185,7 +185,13 @@ def test_pooled_models_trade_all_their_series(tmp_path: Path, most: int) -> None
         sampling_caps_ = sampling_caps(
             [row for table in times for row in table.to_pylist()], job.config.model_trainer, expected=2
         )
-        rows = pa.concat_tables([flat for table in bars for flat in flat_samples(table, job=job, caps=sampling_caps_)])
+        rows = pa.concat_tables(
+            [
+                flat
+                for table in bars
+                for flat in flat_samples(table, job=job, caps=sampling_caps_, feature_names=task.spec.feature_names)
+            ]
+        )
         assert set(MARKET).isdisjoint(rows.column_names) is (run == "a")
         members = {task.key: frozenset(str(one) for one in task.series)}
         (text,) = train_group(rows, job=job, members=members)["outcome"].to_pylist()

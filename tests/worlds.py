@@ -11,6 +11,7 @@ import polars as pl
 from job.config.settings import Config
 from job.core.keys import Key
 from job.core.synth import make_bars
+from job.learning.features import resolve_features
 from job.learning.spec import ModelSpec
 from job.learning.training import Trained, train
 from tests.oracles_worlds import last_return_rule
@@ -43,7 +44,7 @@ def specs() -> Iterator[tuple[str, str, ModelSpec]]:
 def samples_for(bars: pl.DataFrame, timeframe: str, spec: ModelSpec) -> pl.DataFrame:
     """Return the samples of one model."""
     return make_samples(
-        bars, source="1m", timeframe=timeframe, offset_us=0, features=spec.features, label=spec.label,
+        bars, source="1m", timeframe=timeframe, offset_us=0, features=resolve_features(spec.features), label=spec.label,
         max_fill=5, min_coverage=0.8, gaps="segment", start=None,
     ).frame  # fmt: skip
 

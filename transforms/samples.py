@@ -1,4 +1,4 @@
-"""Samples: features and label of one series at one timeframe, one row a bar that can be learnt from, or predicted."""
+"""Samples: features and label of one series at one timeframe, one row for each bar to train on or to predict."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 
 from transforms.bars import PRICES, TIME, Gaps, duration_us, resample
-from transforms.features import add_features, warmup_bars
+from transforms.features.compute import add_features, warmup_bars
+from transforms.features.feature import Feature
 from transforms.labels import Label
 from transforms.segments import positions, segment
 
@@ -31,7 +32,7 @@ MARKET: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
 class Samples:
     """Result of `make_samples`.
 
-    `frame` has timestamp, available_at (when the bar closed), label Int8, label_end and a Float32 column a feature.
+    `frame` has timestamp, available_at (when the bar closed), label Int8, label_end and one Float32 column per feature.
     Where the market was asked for, it has every bar at or after `start`, label null but for those of state `used`, and
     `MARKET`: open, high, low, close, segment, barrier, and `complete`: a real bar whose features are warmed up and
     finite, so that a model can tell something of it, label or not.
@@ -42,7 +43,7 @@ class Samples:
 
     `label_stats`: `definition`, `entry`; `tie`, `timeout`, `ambiguous`: shares of the rows with features; `filled`:
     share of all bars at or after `start`; `barrier_bps`: median width of the triple barrier; `uniqueness`: mean of the
-    labels' uniqueness; `effective`: its sum. A number that has nothing to be taken of is None.
+    labels' uniqueness; `effective`: its sum. A number for which there are no rows is None.
     """
 
     frame: pl.DataFrame
@@ -52,7 +53,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class UnlabeledSamples:
-    """Result of `make_features`: `frame` has timestamp, available_at and a Float32 column a feature.
+    """Result of `make_features`: `frame` has timestamp, available_at and one Float32 column per feature.
 
     `counts` are those of `Samples`; `no_label` is 0.
     """
@@ -67,7 +68,7 @@ def make_samples(
     source: str,
     timeframe: str,
     offset_us: int,
-    features: Sequence[str],
+    features: Sequence[Feature],
     label: Label,
     max_fill: int,
     min_coverage: float,
@@ -91,7 +92,7 @@ def make_samples(
     state = _state(labeled, features, warmup=warmup_bars(features), unlabeled=pl.col("label").is_null())
     span = _from(labeled.with_columns(state=state), start)
     counts, label_stats = joined.counts | _counts(span), _label_stats(label, span, timeframe)
-    columns = ("timestamp", "available_at", "label", "label_end", *features)
+    columns = ("timestamp", "available_at", "label", "label_end", *(feature.name for feature in features))
     if market:
         known = [pl.when(pl.col("state") == "used").then(name).alias(name) for name in ("label", "label_end")]
         span = span.with_columns(*known, complete=pl.col("state").is_in(["no_label", "used"]))
@@ -107,7 +108,7 @@ def make_features(
     source: str,
     timeframe: str,
     offset_us: int,
-    features: Sequence[str],
+    features: Sequence[Feature],
     max_fill: int,
     min_coverage: float,
     gaps: Gaps,
@@ -127,7 +128,7 @@ def make_features(
     featured = add_features(segment(joined.bars, timeframe=timeframe, max_fill=max_fill, gaps=gaps), features)
     state = _state(featured, features, warmup=warmup_bars(features, exact=True), unlabeled=pl.lit(value=False))
     span = _from(featured.with_columns(state=state), start)
-    frame = _used(span, timeframe, "timestamp", "available_at", *features)
+    frame = _used(span, timeframe, "timestamp", "available_at", *(feature.name for feature in features))
     return UnlabeledSamples(frame, joined.counts | _counts(span))
 
 
@@ -147,10 +148,10 @@ def _closed(span: pl.DataFrame, timeframe: str) -> pl.DataFrame:
     return span.with_columns(available_at=pl.col("timestamp") + pl.duration(microseconds=duration_us(timeframe)))
 
 
-def _state(rows: pl.DataFrame, features: Sequence[str], *, warmup: int, unlabeled: pl.Expr) -> pl.Expr:
+def _state(rows: pl.DataFrame, features: Sequence[Feature], *, warmup: int, unlabeled: pl.Expr) -> pl.Expr:
     """What becomes of each row, one of `_STATES`."""
     cold = pl.Series(positions(rows["segment"]) < warmup)
-    finite = pl.all_horizontal(pl.lit(value=True), *(pl.col(name).is_finite() for name in features))
+    finite = pl.all_horizontal(pl.lit(value=True), *(pl.col(feature.name).is_finite() for feature in features))
     state = {name: pl.lit(name, dtype=_STATES) for name in _STATES.categories}
     return (
         pl.when("filled")
@@ -168,10 +169,10 @@ def _state(rows: pl.DataFrame, features: Sequence[str], *, warmup: int, unlabele
 def _counts(span: pl.DataFrame) -> dict[str, int]:
     """Counts over rows in time order; a segment that is cut at the first row counts as one that starts there."""
     states = {name: int((span["state"] == name).sum()) for name in _STATES.categories}
-    cuts = {name: int(span[name][-1] - span[name][0]) if span.height else 0 for name in ("stretch", "segment")}
+    cuts = {name: int(span[name][-1] - span[name][0]) if span.height else 0 for name in ("contiguous_run", "segment")}
     segments = cuts["segment"] + 1 if span.height else 0
-    bars = {"bars": span.height - states["filled"], "segments": segments, "jumps": cuts["segment"] - cuts["stretch"]}
-    return bars | states
+    jumps = cuts["segment"] - cuts["contiguous_run"]
+    return {"bars": span.height - states["filled"], "segments": segments, "jumps": jumps} | states
 
 
 def _label_stats(label: Label, span: pl.DataFrame, timeframe: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Segments: the stretches of a series that no window may leave."""
+"""Segments: the parts of a series that no window may leave."""
 
 from typing import Final
 
@@ -15,15 +15,15 @@ JUMP: Final = 0.5
 
 
 def segment(bars: pl.DataFrame, *, timeframe: str, max_fill: int = 5, gaps: Gaps = "segment") -> pl.DataFrame:
-    """Fill short gaps and number the stretches that no window may cross.
+    """Fill short gaps and number the segments that no window may cross.
 
     Up to `max_fill` missing bars in a row are filled flat: the close before them for all prices, volume 0. With
     `gaps="ignore"` bars count as contiguous whatever lies between them, and nothing is filled.
 
     Adds:
-        filled   Boolean  made here, not in the data
-        stretch  UInt32   counts up at each gap that was not filled
-        segment  UInt32   counts up there and at each jump: |ln(close / previous close)| > 0.5
+        filled          Boolean  made here, not in the data
+        contiguous_run  UInt32   counts up at each gap that was not filled
+        segment         UInt32   counts up there and at each jump: |ln(close / previous close)| > 0.5
     """
     step = duration_us(timeframe)
     missing = _missing_before(bars, step) * (gaps == "segment")
@@ -31,7 +31,8 @@ def segment(bars: pl.DataFrame, *, timeframe: str, max_fill: int = 5, gaps: Gaps
     filled = _fill(bars.with_columns(gap=gap), np.where(gap, 0, missing), step)
     jump = ((pl.col("close") / pl.col("close").shift(1)).log().abs() > JUMP).fill_null(value=False)
     return filled.with_columns(
-        stretch=pl.col("gap").cum_sum().cast(pl.UInt32), segment=(pl.col("gap") | jump).cum_sum().cast(pl.UInt32)
+        contiguous_run=pl.col("gap").cum_sum().cast(pl.UInt32),
+        segment=(pl.col("gap") | jump).cum_sum().cast(pl.UInt32),
     ).drop("gap")
 
 

@@ -1,4 +1,4 @@
-"""Sums and spreads over the last bars."""
+"""Sums and standard deviations over the last bars."""
 
 from typing import Final, TypeVar
 
@@ -7,7 +7,7 @@ import polars as pl
 Column = TypeVar("Column", pl.Expr, pl.Series)
 
 _CANCELLED: Final = 1e-13
-"""Share of a sum of squares below which a difference of two such sums is rounding, not spread."""
+"""Share of a sum of squares below which a difference of two such sums is rounding, not deviation."""
 
 
 def window_sum(values: Column, bars: int) -> Column:

@@ -82,7 +82,7 @@ def training_data(config: Config, model_type: str, timeframe: str) -> TrainingDa
     name = f"{task.key.exchange}/{task.key.symbol}"
     samples, left_out = samples_of(task, bars, series, config.data, name=name)
     frame = samples.frame.to_pandas().set_index("timestamp")
-    kept = [feature for feature in task.spec.features if feature not in left_out]
+    kept = [name for name in task.spec.feature_names if name not in left_out]
     about = {
         "symbol": task.key.symbol,
         "exchange": task.key.exchange,

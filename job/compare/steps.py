@@ -20,7 +20,7 @@ from job.learning.trading import trading_scores
 from job.registry.definition import Definition
 from job.worker.messages import BarsRow, Job, SeriesInfo, pack, recorded_failure, unpack
 from transforms.bars import duration_us
-from transforms.features import warmup_bars
+from transforms.features.compute import warmup_bars
 from transforms.labels import Label
 from transforms.samples import MARKET, make_samples
 
@@ -141,14 +141,14 @@ def samples_of(
     bar = timedelta(microseconds=duration_us(timeframe))
     start = task.usable_from - bar
     if definition.gaps == "segment":
-        bars = bars.filter(pl.col("timestamp") >= start - bar * (warmup_bars(definition.names, exact=True) + 1))
+        bars = bars.filter(pl.col("timestamp") >= start - bar * (warmup_bars(definition.features, exact=True) + 1))
     try:
         return make_samples(
             bars,
             source=info.timeframe,
             timeframe=timeframe,
             offset_us=info.offset_us,
-            features=definition.names,
+            features=definition.features,
             label=definition.label,
             max_fill=definition.max_fill,
             min_coverage=definition.min_coverage,

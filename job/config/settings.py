@@ -18,7 +18,7 @@ from pydantic import (
 
 from job.config.mistakes import mistakes
 from job.config.overrides import overlay, parse_override
-from job.config.values import Algorithm, CountOrShare, FeatureName, Names, Time, Timeframe
+from job.config.values import Algorithm, CountOrShare, Features, Names, Time, Timeframe
 from job.config.yaml_text import read_yaml
 from job.core.errors import ConfigError
 from job.core.paths import redact_url
@@ -114,7 +114,7 @@ class ModelSettings(_Section):
     timeframes: Annotated[tuple[BarTimeframe, ...], Names]
     algorithm: Algorithm
     label: LabelSetting
-    features: Annotated[tuple[FeatureName, ...], Names] = DEFAULT_FEATURES
+    features: Features = DEFAULT_FEATURES
     n_estimators: int = Field(default=100, ge=1, le=1_000_000)
     max_depth: int | None = Field(default=10, ge=1)
     params: dict[str, Scalar] = {}
@@ -138,7 +138,7 @@ class ModelSettings(_Section):
     @classmethod
     def _some_feature(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value:
-            raise ValueError("name at least one feature, or leave it out for all")
+            raise ValueError("name at least one feature, or leave it out for the default ones")
         return value
 
 

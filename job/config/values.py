@@ -9,8 +9,8 @@ from pydantic import AfterValidator, BeforeValidator
 from job.config.yaml_text import read_yaml
 from job.core.wording import did_you_mean
 from job.learning.estimators import ALGORITHMS
+from job.learning.features import expand_feature, expand_features
 from transforms.bars import duration_us
-from transforms.features import FEATURES
 
 COUNT_OR_SHARE: Final = "expected a count such as 10, or a share such as 0.05 or 5%"
 YEARS: Final = (1900, 2200)
@@ -26,6 +26,12 @@ def _one_of(known: Sequence[str], what: str) -> BeforeValidator:
         return value
 
     return BeforeValidator(check)
+
+
+def _feature(value: str) -> str:
+    """Check one entry of a list of features by itself, so that a mistake is told with its place."""
+    expand_feature(value)
+    return value
 
 
 def _timeframe(value: object) -> object:
@@ -80,8 +86,8 @@ def _plausible(value: datetime) -> datetime:
 
 
 Timeframe = Annotated[str, BeforeValidator(_timeframe)]
-FeatureName = Annotated[str, _one_of(tuple(FEATURES), "feature")]
 Algorithm = Annotated[str, _one_of(tuple(ALGORITHMS), "algorithm")]
 Names = BeforeValidator(_names)
+Features = Annotated[tuple[Annotated[str, AfterValidator(_feature)], ...], Names, AfterValidator(expand_features)]
 CountOrShare = Annotated[int | float, BeforeValidator(_count_or_share)]
 Time = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_plausible)]

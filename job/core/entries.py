@@ -18,8 +18,16 @@ from pathlib import Path
 from typing import Final
 
 from job.core.errors import ConfigError
+from job.core.wording import on_one_line
 
 DIGEST_DIGITS: Final = 12
+
+
+class EntryError(ConfigError, ValueError):
+    """An import path or a name that leads to nothing usable.
+
+    It is a ValueError, too: validation of settings then says which setting holds it.
+    """
 
 
 def is_import_path(name: str) -> bool:
@@ -33,7 +41,7 @@ def import_entry(path: str) -> object:
     """Return what the import path `package.module:NAME` names. The current folder is searched, too.
 
     Raises:
-        ConfigError: there is no such module or name, or the module cannot be imported; with the node and the remedy.
+        EntryError: there is no such module or name, or the module cannot be imported; with the node and the remedy.
     """
     module, _, attribute = path.partition(":")
     if os.getcwd() not in sys.path:  # noqa: PTH109 - what Python itself puts on the path
@@ -43,15 +51,15 @@ def import_entry(path: str) -> object:
         for part in attribute.split("."):
             found = getattr(found, part)
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{path}: no module {error.name!r} on node {platform.node()}: put it into the folder that the job "
-            "is started from (`ray job submit --working-dir .` ships it), or install it on every node"
+        raise EntryError(
+            f"{path}: no module {error.name!r} on node {platform.node()}: put it into the folder that the job is "
+            "started from (`ray job submit --working-dir .` ships it), or install it on every node"
         ) from None
     except AttributeError:
-        raise ConfigError(f"{path}: module {module} on node {platform.node()} has no {attribute!r}") from None
+        raise EntryError(f"{path}: module {module} on node {platform.node()} has no {attribute!r}") from None
     except Exception as error:  # noqa: BLE001 - the user's module runs its own code when it is imported, which may raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError(f"{path}: module {module} cannot be imported on node {platform.node()} ({reason})") from None
+        reason = f"{type(error).__name__}: {on_one_line(error)}"
+        raise EntryError(f"{path}: module {module} cannot be imported on node {platform.node()} ({reason})") from None
     return found
 
 
@@ -62,11 +70,14 @@ def source_digest(path: str) -> str:
     Modules of the same top-level package that it imports count, too, and so do those that they import.
 
     Raises:
-        ConfigError: as `import_entry`.
+        EntryError: as `import_entry`, or the module is not made from Python source, which alone shows a change.
     """
     import_entry(path)
     digest = hashlib.sha256()
-    for name, source in sorted(_sources(path.partition(":")[0]).items()):
+    sources = _sources(path.partition(":")[0])
+    if not sources:
+        raise EntryError(f"{path}: its module is not made from Python source: put the entry into a .py file")
+    for name, source in sorted(sources.items()):
         digest.update(name.encode() + b"\0" + source + b"\0")
     return digest.hexdigest()[:DIGEST_DIGITS]
 

@@ -4,15 +4,20 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, PlainSerializer
 
+from job.learning.features import feature_sources, split_reference
 from job.learning.forests.engines import Engine
-from transforms.labels import Label, parse_label
+from job.learning.labels import label_sources, parse_label
+from transforms.labels import Label
 
 Scalar = bool | int | float | str | None
 LabelSetting = Annotated[InstanceOf[Label], BeforeValidator(parse_label), PlainSerializer(Label.definition)]
 
 
 class ModelSpec(BaseModel):
-    """Everything that determines a model, given its bars; what the settings of its kind and of all kinds come to."""
+    """Everything that determines a model, given its bars; what the settings of its kind and of all kinds come to.
+
+    `features` are names, and references to features of a user's modules (see `job.learning.features`).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
@@ -29,3 +34,16 @@ class ModelSpec(BaseModel):
     random_state: int
     calibrate: Literal["shrink", "none"]
     refit: bool
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The columns of samples that the model sees, in order."""
+        return tuple(split_reference(feature)[1] for feature in self.features)
+
+    def sources(self) -> dict[str, str]:
+        """Return, by import path, the digests of the users' modules that the model depends on.
+
+        Raises:
+            EntryError: a module is not to be had here.
+        """
+        return feature_sources(self.features) | label_sources(self.label)

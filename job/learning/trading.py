@@ -28,7 +28,7 @@ BPS: Final = 1e4
 
 @dataclass(frozen=True)
 class Market:
-    """Bars as arrays; `last` is the row of the last bar before a gap, for each row the one that ends its stretch."""
+    """Bars as arrays; `last` is the row of the last bar before a gap, for each row the one that ends its segment."""
 
     open: FloatArray
     high: FloatArray
@@ -114,8 +114,8 @@ def trading_scores(
 
 def read_market(bars: pl.DataFrame) -> Market:
     """Return sorted bars as arrays."""
-    stretch = bars.select(pl.struct(pl.col("^series$"), "segment").rle_id()).to_series().to_numpy()
-    last = np.searchsorted(stretch, stretch, side="right") - 1
+    run = bars.select(pl.struct(pl.col("^series$"), "segment").rle_id()).to_series().to_numpy()
+    last = np.searchsorted(run, run, side="right") - 1
     return Market(**{name: bars[name].to_numpy() for name in PRICES}, last=last)
 
 
@@ -155,14 +155,18 @@ def stop_at_barriers(
         upper=label.entry_price() * pl.col("barrier").exp(),
         lower=label.entry_price() * (-pl.col("barrier")).exp(),
     )
+    # The label looks for touches across the end of a segment, since its `apply` drops such rows. A trade cannot: it has
+    # ended at the last bar before the gap.
     touch, rows = first_touch(priced, label.horizon), np.arange(bars.height)
     at = np.minimum(rows + touch, market.last)
     touched = (touch > 0) & (rows + touch <= market.last)
     upper, lower = priced["upper"].to_numpy(), priced["lower"].to_numpy()
     gapped = touched & ((market.open[at] >= upper) | (market.open[at] <= lower))
     above, below = market.high[at] >= upper, market.low[at] <= lower
+    # Of two barriers reached in one bar the worse is taken: the upper one for a short trade, the lower for a long one.
     at_upper = np.where(above & below, side < 0, above)
     inside = inside | (touched & ~gapped)
+    # An open beyond a barrier is a price at the end of the bar before, so the trade is held for one bar less.
     held = np.where(gapped, at - 1, np.where(touched, at, held))
     price = np.where(gapped, market.open[at], np.where(inside, np.where(at_upper, upper, lower), price))
     return held, price, inside

@@ -107,7 +107,7 @@ def train(
     bars = samples if set(MARKET) <= set(samples.columns) else None
     if bars is not None:
         samples = bars.filter(pl.col("label").is_not_null())
-    rows = read_rows(samples, spec.features)
+    rows = read_rows(samples, spec.feature_names)
     splits = walk_forward(
         rows.available_at,
         rows.label_end,
@@ -121,7 +121,7 @@ def train(
         *folds, holdout = evaluate_all(rows, [*splits.folds, splits.holdout], spec, n_jobs=n_jobs)
         shrinkage = fit_shrinkage(folds) if spec.calibrate == "shrink" else Shrinkage()
         metadata = describe(rows, folds, holdout, shrinkage, spec=spec, key=key)
-        market = None if bars is None else holdout_market(bars, rows, holdout, shrinkage, spec.features)
+        market = None if bars is None else holdout_market(bars, rows, holdout, shrinkage, spec.feature_names)
         model, scaler = fit(rows, spec, n_jobs=n_jobs) if spec.refit else (holdout.model, holdout.scaler)
     if spec.refit:
         metadata |= {
@@ -132,7 +132,7 @@ def train(
     return Trained(
         model=model,
         scaler=scaler,
-        features=tuple(spec.features),
+        features=spec.feature_names,
         scores=score(rows, folds, holdout, shrinkage, horizon_bars=spec.label.horizon),
         metadata=metadata,
         holdout=holdout_frame(samples, holdout, shrinkage),
@@ -227,7 +227,7 @@ def describe(
         },
         "importances": {
             "method": algorithm.importance,
-            "values": dict(zip(spec.features, importance_values(rows, holdout, spec, key), strict=True)),
+            "values": dict(zip(spec.feature_names, importance_values(rows, holdout, spec, key), strict=True)),
         },
         "refit": spec.refit,
         "excess_log_loss": log_loss_delta_by_cluster(

@@ -8,11 +8,16 @@ from typing import Any, Final, Self
 import polars as pl
 
 from job.config.settings import DataSettings
+from job.core.entries import EntryError, is_import_path, source_digest
 from job.core.errors import DataError, RegistryError
 from job.core.wording import did_you_mean
+from job.learning.features import resolve_features, split_reference
+from job.learning.labels import parse_label
 from transforms.bars import Gaps
-from transforms.features import FEATURES, Feature, available
-from transforms.labels import Label, parse_label
+from transforms.features import FEATURES
+from transforms.features.compute import available
+from transforms.features.feature import Feature
+from transforms.labels import Label
 from transforms.samples import UnlabeledSamples, make_features
 
 SAMPLING: Final = ("max_fill", "min_coverage", "gaps")
@@ -21,18 +26,21 @@ CALLER: Final = "caller"
 """Says of a label that it, and the features with it, came from whoever called `RayModelTrainer.train_model`."""
 DEFINING: Final = ("version", "inputs", "lookback", "warmup")
 """What makes a feature another one although its name is the same."""
+REMEDY: Final = "retrain the model, or restore the module"
+"""What to do where the source of a user's feature or label is gone or has changed."""
 
 
 @dataclass(frozen=True)
 class Definition:
     """The samples of one version: what bars of `timeframe` must be turned into before its model sees them.
 
-    `names` are those of its features, in the order of the model's columns; `version` is for messages.
+    `model_features` are names and references (see `job.learning.features`), in the order of the model's columns;
+    `version` is for messages.
     """
 
     version: str
     timeframe: str
-    names: tuple[str, ...]
+    model_features: tuple[str, ...]
     label: Label
     max_fill: int
     min_coverage: float
@@ -41,7 +49,12 @@ class Definition:
     @property
     def features(self) -> tuple[Feature, ...]:
         """The features, which are those of the model's training."""
-        return tuple(FEATURES[name] for name in self.names)
+        return resolve_features(self.model_features)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The model's columns."""
+        return tuple(split_reference(feature)[1] for feature in self.model_features)
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any], data: DataSettings, *, where: str) -> Self:
@@ -50,8 +63,8 @@ class Definition:
         Metadata of early releases does not tell `SAMPLING`: then the settings in `data` are taken.
 
         Raises:
-            RegistryError: the model was trained on features that this release makes otherwise or not at all, or that
-                its caller made; or the metadata does not say what it was trained on.
+            RegistryError: the model was trained on features or a label that are defined otherwise here or not at all,
+                or that its caller made; or the metadata does not say what it was trained on.
         """
         if metadata.get("label", {}).get("source") == CALLER:
             raise RegistryError(
@@ -59,10 +72,10 @@ class Definition:
                 "make its features and use load_model"
             )
         try:
-            label = _label(metadata["label"])
-            names = tuple(_feature(entry, where).name for entry in metadata["features"])
+            label = _label(metadata["label"], where)
+            features = tuple(_feature(entry, where) for entry in metadata["features"])
             settings = data.model_dump(include={*SAMPLING}) | dict(metadata["data"].get("sampling", {}))
-            return cls(metadata["version"], metadata["key"]["timeframe"], names, label, **settings)
+            return cls(metadata["version"], metadata["key"]["timeframe"], features, label, **settings)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise RegistryError(
                 f"{where}: its metadata does not say what the model was trained on ({type(error).__name__}: {error}); "
@@ -84,7 +97,7 @@ class Definition:
         Raises:
             DataError: the timeframe cannot be made from these bars, or they have no volume and the model needs it.
         """
-        if absent := available(self.names, bars.columns)[1]:
+        if absent := available(self.features, bars.columns)[1]:
             raise DataError(
                 f"{name} {self.timeframe}: {self.version} was trained on {', '.join(absent)}, and these bars have no "
                 "volume: give bars that have, or retrain the model on these"
@@ -95,7 +108,7 @@ class Definition:
                 source=source,
                 timeframe=self.timeframe,
                 offset_us=offset_us,
-                features=self.names,
+                features=self.features,
                 max_fill=self.max_fill,
                 min_coverage=self.min_coverage,
                 gaps=self.gaps,
@@ -105,35 +118,70 @@ class Definition:
             raise DataError(f"{name} {self.timeframe}: {error}") from None
 
 
-def describe_feature(name: str) -> dict[str, Any]:
-    """Return what the metadata keeps of a feature; of one that was made elsewhere, the name."""
-    known = FEATURES.get(name)
-    return {"name": name} | ({} if known is None else {what: _json(getattr(known, what)) for what in DEFINING})
+def describe_feature(feature: str) -> dict[str, Any]:
+    """Return what the metadata keeps of one of a model's features; of one that its caller made, the name.
+
+    Of a feature of a user's module that is, too: `import_path` of what holds it, and `source_digest` of the module.
+    """
+    path, name = split_reference(feature)
+    if path is None and name not in FEATURES:
+        return {"name": name}
+    (known,) = resolve_features([feature])
+    origin = {} if path is None else {"import_path": path, "source_digest": source_digest(path)}
+    return {"name": name, **origin, **{what: _json(getattr(known, what)) for what in DEFINING}}
 
 
-def _feature(entry: Mapping[str, Any], where: str) -> Feature:
-    """Return the feature that a metadata's entry means, which must be defined here as it was there."""
+def describe_label(label: Label, stats: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the metadata keeps of a label: its statistics, and `source_digest` of a user's module."""
+    if stats.get("source") == CALLER or not is_import_path(label.kind):
+        return dict(stats)
+    return {**stats, "source_digest": source_digest(label.kind)}
+
+
+def _feature(entry: Mapping[str, Any], where: str) -> str:
+    """Return the model's feature that a metadata's entry means, which must be defined here as it was there."""
     name = str(entry["name"])
-    known = FEATURES.get(name)
-    if known is None:
+    if "import_path" in entry:
+        feature = f"{entry['import_path']}[{name}]"
+        _check_source(f"the feature {name}", entry["import_path"], entry["source_digest"], where)
+    elif name in FEATURES:
+        feature = name
+    else:
         raise RegistryError(
             f"{where} was trained on the feature {name!r}, which this release does not make"
-            f"{did_you_mean(name, [*FEATURES])}; retrain the model"
+            f"{did_you_mean(name, FEATURES)}; retrain the model"
         )
-    here = describe_feature(name)
+    here = describe_feature(feature)
     for what in DEFINING:
         if what in entry and entry[what] != here[what]:
             raise RegistryError(
                 f"{where} was trained on the feature {name} of {what} {_words(entry[what])}, this release makes "
                 f"{what} {_words(here[what])}; retrain the model"
             )
-    return known
+    return feature
 
 
-def _label(stats: Mapping[str, Any]) -> Label:
+def _label(stats: Mapping[str, Any], where: str) -> Label:
     """Return the label; a pooled model has its definition once a series."""
     one = next(iter(stats["series"].values())) if "series" in stats else stats
+    kind = str(one["definition"]["kind"])
+    if is_import_path(kind):
+        _check_source(f"the label {kind}", kind, stats["source_digest"], where)
     return parse_label(one["definition"])
+
+
+def _check_source(what: str, path: str, digest: str, where: str) -> None:
+    """Refuse a version whose features or label come from a module that is not here, or is not what it was."""
+    module = path.partition(":")[0]
+    try:
+        here = source_digest(path)
+    except EntryError as error:
+        raise RegistryError(f"{where} was trained on {what} of module {module}: {error}; {REMEDY}") from None
+    if here != digest:
+        raise RegistryError(
+            f"{where} was trained on {what} of module {module}, whose source has changed since "
+            f"({digest} then, {here} now): {REMEDY}"
+        )
 
 
 def _json(value: Any) -> Any:

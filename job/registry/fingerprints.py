@@ -51,6 +51,7 @@ def fingerprint(
         max_samples: of a pooled model, which may be thinned to it.
         trading: adds scores to a version's metadata, so a version without them is another; None changes no fingerprint.
     """
+    sources = spec.sources()
     return _digest(
         {
             "spec": spec.model_dump(mode="json"),
@@ -64,16 +65,20 @@ def fingerprint(
             "max_samples": max_samples,
             "libraries": {name: number for name, number in versions(spec.engine).items() if name != "code"},
             **({"trading": trading.model_dump(mode="json")} if trading else {}),
+            **({"sources": sources} if sources else {}),
         }
     )
 
 
 def prediction_fingerprint(model: Key, version: str, data: DataSettings) -> str:
-    """Return the SHA-256 of everything but the bars that decides what a version predicts for a series."""
+    """Return the SHA-256 of everything but the bars that decides what a version predicts for a series.
+
+    The version stands for its features: it never changes, its metadata holds their definitions, and `Definition.of`
+    refuses it where they are defined otherwise. Features that it does not use count for nothing.
+    """
     return _digest(
         {
             "model": [model.exchange, model.symbol, model.timeframe, model.model_type, version],
-            "features": {name: feature.version for name, feature in FEATURES.items()},
             "definitions": {"samples": DEFINITIONS["samples"], "predictions": PREDICTIONS},
             "bars": _decisive(data),
             "libraries": {name: number for name, number in versions().items() if name != "code"},

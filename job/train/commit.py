@@ -11,10 +11,11 @@ import polars as pl
 from job.core.environment import cpu_model, versions
 from job.core.errors import RegistryError
 from job.core.keys import Key
+from job.learning.features import split_reference
 from job.learning.spec import ModelSpec
 from job.learning.trading import trading_scores
 from job.learning.training import Trained, train
-from job.registry.definition import SAMPLING, describe_feature
+from job.registry.definition import SAMPLING, describe_feature, describe_label
 from job.registry.outcome import Outcome, of_version
 from job.registry.versions import commit, list_versions, read_metadata, version_name
 from job.storage.files import Storage
@@ -29,10 +30,12 @@ def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
     content = row.info.digest if row.info else samples_digest(samples)
     identity = task.fingerprint(job.config, content)
     started = time.perf_counter()
-    kept = tuple(name for name in task.spec.features if name not in row.left_out)
+    kept = tuple(one for one in task.spec.features if split_reference(one)[1] not in row.left_out)
     spec = task.spec.model_copy(update={"features": kept})
     trained = train(samples, spec, key=task.key, n_jobs=job.cpus, holdout_from=row.holdout_from)
-    metadata = describe_version(row, samples, trained, job, identity=identity, seconds=time.perf_counter() - started)
+    metadata = describe_version(
+        row, samples, spec, trained, job, identity=identity, seconds=time.perf_counter() - started
+    )
     version = version_name(task.key, job.run_id)
     if job.trading:
         metadata["trading"] = describe_trading(trained, spec, job, task.key, version)
@@ -49,7 +52,14 @@ def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
 
 
 def describe_version(
-    row: SamplesRow, samples: pl.DataFrame, trained: Trained, job: Job, *, identity: str, seconds: float
+    row: SamplesRow,
+    samples: pl.DataFrame,
+    spec: ModelSpec,
+    trained: Trained,
+    job: Job,
+    *,
+    identity: str,
+    seconds: float,
 ) -> dict[str, Any]:
     """Return a version's metadata but for what the registry adds: name, sizes and digests of the artifacts."""
     info = row.info
@@ -64,10 +74,10 @@ def describe_version(
             "samples": row.counts,
             "sampling": job.config.data.model_dump(include={*SAMPLING}),
         },
-        "features": [describe_feature(name) for name in trained.features],
+        "features": [describe_feature(feature) for feature in spec.features],
         "label_end": samples.select(pl.col("label_end").max().dt.to_string("%Y-%m-%dT%H:%M:%S+00:00")).item(),
         "features_left_out": list(row.left_out),
-        "label": row.label_stats,
+        "label": describe_label(spec.label, row.label_stats),
         "peak_rss_mb": peak_mb(),
         "seconds": {"samples": round(row.seconds, 3), "training": round(seconds, 3)},
         "scores": trained.scores,

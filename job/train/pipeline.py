@@ -73,10 +73,16 @@ def train_pooled(tasks: Sequence[Task], job: Job, capacity: Capacity) -> Iterato
         return
     caps = find_sampling_caps(left, job, step) if any(task.capped for task in left) else {}
     members = {task.key: frozenset(str(one) for one in task.series) for task in left}
+    flat = partial(
+        flat_samples,
+        job=job,
+        caps=caps,
+        feature_names=sorted({name for task in left for name in task.spec.feature_names}),
+    )
     groups = replace(job, cpus=max(sized(singles(left), capacity, cpus_per_task=job.cpus_per_task)))
     yield from outcomes_of(
         loaded_bars(by_series(left), job, step, whole_groups=False, load=load_bars)
-        .map_batches(partial(flat_samples, job=job, caps=caps), batch_size=None, **step)
+        .map_batches(flat, batch_size=None, **step)
         .groupby(list(GROUP_COLUMNS), num_partitions=len(left))
         .map_groups(partial(train_group, job=groups, members=members), **remote_options(groups, capacity)),
         Outcome,

@@ -23,7 +23,6 @@ from job.registry.fingerprints import pooled_content
 from job.train.steps import samples_of, train_task
 from job.train.task import SamplesRow, Task
 from job.worker.messages import BarsRow, Job, SeriesInfo, recorded_failure, unpack
-from transforms.features import FEATURES
 from transforms.samples import MARKET
 
 GROUP_COLUMNS: Final = ("pool", "timeframe", "model_type")
@@ -40,12 +39,8 @@ SCHEMA: Final[dict[str, PolarsType]] = {
     "available_at": TIME,
     "label": pl.Int8,
     "label_end": TIME,
-    **dict.fromkeys(FEATURES, pl.Float32),
 }
-"""Columns of a shuffled row; the same for all models, so features that a model does not use are null.
-
-Where models are scored by trading, those of `MARKET` are there too.
-"""
+"""Columns of every shuffled row, whatever its model; `shuffle_schema` adds those of the run."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +51,14 @@ class SamplingCap:
     share: float
 
 
-def flat_samples(batch: pa.Table, *, job: Job, caps: dict[Key, SamplingCap]) -> Iterator[pa.Table]:
-    """Yield one table a task and series: its samples as rows, the first row carrying the header."""
+def flat_samples(
+    batch: pa.Table, *, job: Job, caps: dict[Key, SamplingCap], feature_names: Iterable[str]
+) -> Iterator[pa.Table]:
+    """Yield one table per task and series: its samples as rows, the first row carrying the header.
+
+    `feature_names` are those of all models of the run.
+    """
+    schema = shuffle_schema(job, feature_names)
     for task, header, frame in _samples(batch, job):
         kept = frame
         if task.key in caps and frame.height:
@@ -66,7 +67,16 @@ def flat_samples(batch: pa.Table, *, job: Job, caps: dict[Key, SamplingCap]) -> 
             used = kept["label"].count()
             counts = {**header.counts, "used": used, "thinned": frame["label"].count() - used}
             header = replace(header, counts=counts, holdout_from=cap.holdout_from)  # noqa: PLW2901 - the same header, told more
-        yield _rows(task, header, kept, SCHEMA | MARKET if job.trading else SCHEMA)
+        yield _rows(task, header, kept, schema)
+
+
+def shuffle_schema(job: Job, feature_names: Iterable[str]) -> dict[str, PolarsType]:
+    """Return the columns of a shuffled row, given those of all models' features.
+
+    They are the same for all rows, so features that a model does not use are null. Where models are scored by trading,
+    those of `MARKET` are there too.
+    """
+    return SCHEMA | dict.fromkeys(feature_names, pl.Float32) | (MARKET if job.trading else {})
 
 
 def sample_times(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:

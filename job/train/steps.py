@@ -13,6 +13,7 @@ import pyarrow as pa
 from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.core.keys import Key
+from job.learning.features import resolve_features
 from job.registry.outcome import Outcome, current, failed, of_version
 from job.registry.versions import read_metadata
 from job.train.task import SamplesRow, Task
@@ -22,7 +23,7 @@ from job.worker.memory import peak_mb, reset_peak
 from job.worker.messages import BarsRow, Job, SeriesInfo, check_versions, pack, recorded_failure, unpack
 from job.worker.timeout import time_limit
 from transforms.bars import duration_us
-from transforms.features import available, warmup_bars
+from transforms.features.compute import available, warmup_bars
 from transforms.samples import Samples, make_samples
 
 
@@ -128,9 +129,10 @@ def samples_of(
 
     Raises:
         DataError: the timeframe cannot be made from these bars, or nothing usable is left.
+        EntryError: the module of a feature is not to be had here.
     """
     key, label = task.key, task.spec.label
-    features, left_out = available(task.spec.features, bars.columns)
+    features, left_out = available(resolve_features(task.spec.features), bars.columns)
     start = range_start(info.last, info.timeframe, data)
     if start is not None and data.gaps == "segment":  # where bars skip hours, clock time does not tell how many warm up
         warmup = timedelta(microseconds=duration_us(key.timeframe)) * (warmup_bars(features) + 1)

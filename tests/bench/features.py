@@ -17,7 +17,8 @@ import numpy as np
 from job.cluster.connect import THREAD_LIMITS
 from job.core.synth import make_bars
 from tests.bench.table import Table, line
-from transforms.features import DEFAULT_FEATURES, add_features
+from transforms.features import DEFAULT_FEATURES, PACKS
+from transforms.features.compute import add_features
 from transforms.segments import segment
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
@@ -63,7 +64,7 @@ def compare(sizes: Sizes) -> list[list[float]]:
     segmented, frame = segment(bars, timeframe="1m"), bars.to_pandas()
     close, volume = bars["close"].to_numpy(), bars["volume"].to_numpy()
     ways: list[tuple[int, Callable[[], object]]] = [
-        (len(DEFAULT_FEATURES), lambda: add_features(segmented, DEFAULT_FEATURES)),
+        (len(DEFAULT_FEATURES), lambda: add_features(segmented, PACKS["default"])),
         (len(DEFAULT_FEATURES), lambda: make_features(frame)),
         (len(talib_features(close, volume)), lambda: talib_features(close, volume)),
     ]

@@ -39,6 +39,7 @@ def train_part(file: Path, models: Sequence[Model], output: Path, *, pickle: boo
 
     from job.config.settings import Config
     from job.core.keys import Key
+    from job.learning.features import resolve_features
     from job.learning.training import train
     from transforms.bars import clean
     from transforms.samples import make_samples
@@ -51,8 +52,8 @@ def train_part(file: Path, models: Sequence[Model], output: Path, *, pickle: boo
         if (kind, timeframe) not in models:
             continue
         samples = make_samples(
-            bars, source="1m", timeframe=timeframe, offset_us=0, features=spec.features, label=spec.label,
-            max_fill=5, min_coverage=0.8, gaps="segment", start=None,
+            bars, source="1m", timeframe=timeframe, offset_us=0, features=resolve_features(spec.features),
+            label=spec.label, max_fill=5, min_coverage=0.8, gaps="segment", start=None,
         ).frame  # fmt: skip
         trained = train(samples, spec, key=Key("binance", symbol, timeframe, kind))
         path = output / f"{symbol}_{kind}_{timeframe}"

@@ -13,6 +13,7 @@ import polars as pl
 
 from job.config.settings import Config
 from job.core.keys import Key
+from job.learning.features import resolve_features
 from job.learning.fleet import fleet_z, log_loss_delta_by_cluster
 from job.learning.metrics import row_log_loss
 from job.learning.spec import ModelSpec
@@ -63,8 +64,8 @@ def holdouts(file: Path, *, last: int | None) -> dict[str, LogLossDelta]:
     found: dict[str, LogLossDelta] = {}
     for name, timeframe, spec in cases():
         samples = make_samples(
-            bars, source="1m", timeframe=timeframe, offset_us=0, features=spec.features, label=spec.label,
-            max_fill=5, min_coverage=0.8, gaps="segment", start=None,
+            bars, source="1m", timeframe=timeframe, offset_us=0, features=resolve_features(spec.features),
+            label=spec.label, max_fill=5, min_coverage=0.8, gaps="segment", start=None,
         ).frame  # fmt: skip
         key = Key("binance", file.name.split("-")[0], timeframe, name.split()[0])
         rows = train(samples, spec, key=key).holdout

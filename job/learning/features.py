@@ -1,0 +1,133 @@
+"""From the names in settings to features: of a pack, of this project's table, or of a user's module.
+
+A model's features are kept as text. A feature of `transforms.features.FEATURES` is its plain name. One of a user's
+module is a reference, the import path of what holds it and its name: `mypackage.alphas:FEATURES[alpha_1]`. The name of
+its column follows from either without importing anything.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Final
+
+from job.core.entries import EntryError, import_entry, is_import_path, source_digest
+from job.core.wording import did_you_mean, first_of
+from transforms.features import FEATURES, PACKS
+from transforms.features.feature import BAR_COLUMNS, POSITION, Feature
+from transforms.samples import MARKET
+
+SAMPLE_COLUMNS: Final = frozenset(
+    {*BAR_COLUMNS, *MARKET, POSITION, "available_at", "label", "label_end", "label_note", "filled", "contiguous_run"}
+    | {"head", "pool", "series", "timeframe", "model_type", "state", "p"}
+)
+"""What columns of bars and samples are called on their way to a model."""
+
+_REFERENCE: Final = re.compile(r"(?P<path>[^\[\]]+)\[(?P<name>[^\[\]]+)\]")
+
+
+def split_reference(feature: str) -> tuple[str | None, str]:
+    """Return the import path and the column of a model's feature; the path is None for one of this project."""
+    match = _REFERENCE.fullmatch(feature)
+    if match is None or not is_import_path(match["path"]):
+        return None, feature
+    return match["path"], match["name"]
+
+
+def expand_features(settings: Sequence[str]) -> tuple[str, ...]:
+    """Return a model's features from names of packs and features, import paths and references, each feature once.
+
+    Raises:
+        EntryError: a name is unknown, an import path leads to no features, or two features have one name.
+    """
+    expanded = tuple(dict.fromkeys(feature for setting in settings for feature in expand_feature(setting)))
+    columns: dict[str, str] = {}
+    for feature in expanded:
+        name = split_reference(feature)[1]
+        if columns.setdefault(name, feature) != feature:
+            raise EntryError(f"{columns[name]} and {feature} are both named {name!r}: rename one")
+    return expanded
+
+
+def expand_feature(setting: str) -> tuple[str, ...]:
+    """Return the features that one name, import path or reference stands for; raises as `expand_features`."""
+    if setting in PACKS:
+        return tuple(feature.name for feature in PACKS[setting])
+    if setting in FEATURES:
+        return (setting,)
+    path, name = split_reference(setting)
+    if path is not None:
+        _check_names(path, [_feature_at(path, name)])
+        return (setting,)
+    if is_import_path(setting):
+        found = features_at(setting)
+        _check_names(setting, found.values())
+        return tuple(f"{setting}[{name}]" for name in found)
+    known = [*FEATURES, *PACKS]
+    raise EntryError(f"unknown feature {setting!r}{did_you_mean(setting, known)} (known: {', '.join(known)})")
+
+
+def resolve_features(features: Iterable[str]) -> tuple[Feature, ...]:
+    """Return the values that a model's features stand for.
+
+    Raises:
+        EntryError: there is no such feature, or the module of a reference is not to be had here.
+    """
+    return tuple(map(_resolve, features))
+
+
+def feature_sources(features: Iterable[str]) -> dict[str, str]:
+    """Return, by import path, the digests of the modules that bring some of a model's features."""
+    paths = {path for path, _ in map(split_reference, features) if path is not None}
+    return {path: source_digest(path) for path in sorted(paths)}
+
+
+@cache
+def features_at(path: str) -> Mapping[str, Feature]:
+    """Return the features at an import path by name: one, or all of an iterable or of a mapping's values.
+
+    Raises:
+        EntryError: nothing is there, or something else than features, or two of one name.
+    """
+    found = import_entry(path)
+    values = found.values() if isinstance(found, Mapping) else found
+    features = [values] if isinstance(values, Feature) else [*values] if isinstance(values, Iterable) else [values]
+    if not features:
+        raise EntryError(f"{path} holds no feature: put some into it")
+    named: dict[str, Feature] = {}
+    for feature in features:
+        if not isinstance(feature, Feature):
+            raise EntryError(
+                f"{path}: expected a Feature of transforms.features.feature, or an iterable or mapping of them, "
+                f"got {type(feature).__name__} {feature!r:.60}"
+            )
+        if feature.name in named:
+            raise EntryError(f"{path}: two features are named {feature.name!r}: rename one")
+        named[feature.name] = feature
+    return named
+
+
+def _resolve(feature: str) -> Feature:
+    path, name = split_reference(feature)
+    if path is not None:
+        return _feature_at(path, name)
+    if name not in FEATURES:
+        raise EntryError(f"unknown feature {name!r}{did_you_mean(name, FEATURES)}")
+    return FEATURES[name]
+
+
+def _feature_at(path: str, name: str) -> Feature:
+    found = features_at(path)
+    if name not in found:
+        raise EntryError(f"{path} has no feature {name!r}{did_you_mean(name, found)} (it has {first_of(found)})")
+    return found[name]
+
+
+def _check_names(path: str, features: Iterable[Feature]) -> None:
+    """Refuse names of a user's features that mean something else already."""
+    for name in (feature.name for feature in features):
+        if not re.fullmatch(r"[\w.\-]+", name):
+            raise EntryError(f"{path}: feature name {name!r}: use letters, digits, _, . and - only")
+        if name in FEATURES or name in PACKS:
+            raise EntryError(f"{path}: a feature of this project is named {name!r} too: rename yours")
+        if name in SAMPLE_COLUMNS:
+            raise EntryError(f"{path}: a column of bars or samples is named {name!r} too: rename the feature")

@@ -1,0 +1,18 @@
+"""Features: what a model sees of the bars up to and including one bar.
+
+A feature is a value. To add one, add it to the pack in whose file it belongs; to add a pack, write a file like
+`default.py` and add one entry to `PACKS`. Models that do not name it are not touched.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from transforms.features import default
+from transforms.features.feature import Feature
+
+PACKS: Final[Mapping[str, tuple[Feature, ...]]] = {"default": default.PACK}
+"""Features by the name that stands for all of them in settings."""
+
+FEATURES: Final[Mapping[str, Feature]] = {feature.name: feature for pack in PACKS.values() for feature in pack}
+DEFAULT_FEATURES: Final = tuple(feature.name for feature in PACKS["default"])
+"""Names of what a model sees unless its settings say otherwise."""
