@@ -15,6 +15,7 @@ from job.core.errors import ConfigError, DataError, RegistryError, TrainingError
 from job.core.keys import Key
 from job.core.synth import write_world
 from job.registry.versions import find_version
+from job.train.resume import open_registry
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {"cv_folds": 2, "analyst_models": {"timeframes": ["15m", "1m"], "n_estimators": 10}}
@@ -107,7 +108,7 @@ def test_the_metadata_names_the_target_of_given_labels(trainer: RayModelTrainer)
     labels = pd.Series([0, 1] * 200, index=features.index)
     data = TrainingData(features, labels, "15m", "analyst", {"symbol": "TARGET", "exchange": "lab"})
     trainer.train_model(ModelConfig("analyst", "15m", ("x",), "up_in_an_hour", n_estimators=5), data)
-    metadata = find_version(trainer._store(), Key("lab", "TARGET", "15m", "analyst"))
+    metadata = find_version(open_registry(trainer._config), Key("lab", "TARGET", "15m", "analyst"))
     assert metadata is not None
     assert metadata["label"]["column"] == "up_in_an_hour"
 
