@@ -32,8 +32,8 @@ class Argument:
 
     def add_to(self, parser: argparse.ArgumentParser) -> None:
         """Let `parser` take the argument."""
-        shown = {} if self.metavar is None else {"metavar": self.metavar}
-        parser.add_argument(*self.names, help=self.help, **shown, **self.more)
+        more = self.more if self.metavar is None else {**self.more, "metavar": self.metavar}
+        parser.add_argument(*self.names, help=self.help, **more)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 import argparse
 from typing import Final
 
-from job.cli.arguments import CONFIG, OUTPUT, Command
+from job.cli.arguments import CONFIG, JSON, OUTPUT, Command
 from job.cli.logs import log
 from job.cli.options import settings
+from job.cli.report import print_json
 from job.core.errors import DataError
 from job.registry.catalog import key_of, rebuild
 from job.train.resume import open_registry
@@ -24,7 +25,9 @@ def reindex(options: argparse.Namespace) -> int:
         log.error(problem)
     found = {key_of(one) for one in rebuilt.summaries}
     log.info("%s: %d versions of %d models", registry.url, len(rebuilt.summaries), len(found))
+    counts = {"versions": len(rebuilt.summaries), "keys": len(found)}
+    print_json(options, {"models": registry.url, **counts, "problems": [str(problem) for problem in rebuilt.problems]})
     return 1 if rebuilt.problems else 0
 
 
-COMMAND: Final = Command("reindex", reindex, "make the registry's catalog again", (OUTPUT, CONFIG), TEXT)
+COMMAND: Final = Command("reindex", reindex, "make the registry's catalog again", (OUTPUT, CONFIG, JSON), TEXT)

@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from job.cli.arguments import Argument, Command
+from job.cli.arguments import JSON, Argument, Command
 from job.cli.logs import log
+from job.cli.report import print_json
 from job.core.errors import ConfigError
 from job.core.paths import is_url
 from job.core.synth import write_world
@@ -26,6 +27,7 @@ def synth(options: argparse.Namespace) -> int:
         hurst=options.hurst,
     )
     log.info("wrote %d symbols of %d days to %s", len(paths), options.days, options.output)
+    print_json(options, {"files": [str(path) for path in paths]})
     return 0
 
 
@@ -46,6 +48,7 @@ COMMAND: Final = Command(
         Argument(
             ("--hurst",), "persistence of the signal, 0.5 to 1 (default: the world's own)", "H", more={"type": float}
         ),
+        JSON,
     ),
     "Write synthetic 1-minute bars.",
 )
