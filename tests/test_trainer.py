@@ -78,7 +78,7 @@ def test_kinds_by_name_are_trained_like_the_others(bars: Path, tmp_path: Path) -
         assert trainer.train_models(target)["scalper_models"]["15m"]["status"] == "current"
         model, scaler = trainer.load_model("scalper", "15m")
         assert model.n_features_in_ == scaler.n_features_in_ == 1
-        predicted = trainer.predict(pl.read_parquet(next(bars.glob("SYN00*"))), "scalper", "15m")
+        predicted = trainer.predict(pl.read_parquet(next(bars.rglob("*SYN00USDT*.parquet"))), "scalper", "15m")
         assert set(predicted["model_type"]) == {"scalper"}
         data = trainer.training_data("scalper", "15m", target)
         result = trainer.train_model(ModelConfig("scalper", "15m", features=("change_1",)), data)
