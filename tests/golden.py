@@ -26,7 +26,8 @@ import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from job.config.settings import DataSettings, TrainerSettings
+from job.config.settings import DataSettings
+from job.config.trainer import TrainerSettings
 from job.core.environment import NUMERIC_LIBRARIES
 from job.core.keys import Key
 from job.core.synth import make_bars

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from job.api.trainer import resolved
 from job.config.settings import Config, load_config
 from job.core.synth import make_bars
 from job.registry.catalog import rebuild
@@ -31,7 +30,7 @@ def many_models(folder: Path, *, symbols: int, scores: dict[str, float]) -> Conf
         place.mkdir(parents=True)
         make_bars(seed=1, days=1)[:60].write_parquet(place / f"S{number:04d}-1m.parquet")
     settings = {"data": {"input": str(folder / "bars")}, "model_trainer": {"model_directory": str(folder / "models")}}
-    config = resolved(load_config(settings))
+    config = load_config(settings).with_absolute_paths()
     registry = Storage(str(folder / "models"))
     plan = make_plan(config)
     for series in {task.series[0] for task in plan.tasks}:

@@ -20,7 +20,6 @@ import numpy as np
 import psutil
 import pytest
 
-from job.api.trainer import resolved
 from job.cli import main
 from job.config.settings import Config, load_config
 from job.core.errors import RegistryError
@@ -258,7 +257,7 @@ def small(bars: Path, registry: Path) -> Config:
         "cv_folds": 1,
         "analyst_models": models,
     }
-    return resolved(load_config({"data": {"input": str(bars)}, "model_trainer": trainer}))
+    return load_config({"data": {"input": str(bars)}, "model_trainer": trainer}).with_absolute_paths()
 
 
 def store_of(config: Config) -> Storage:

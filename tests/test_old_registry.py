@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from job.api.trainer import RayModelTrainer, resolved
+from job.api.trainer import RayModelTrainer
 from job.cli import main
 from job.config.settings import Config, load_config
 from job.core.environment import bundled_sample, versions
@@ -43,7 +43,8 @@ def arguments(registry: Path) -> list[str]:
 def config_of(registry: Path) -> Config:
     trainer = {"analyst_models": {"timeframes": ["1h", "15m"]}, "tactician_models": {"timeframes": ["15m"]}}
     data = {"input": str(bundled_sample()), "symbols": ["SYN00USDT"]}
-    return resolved(load_config({"data": data, "model_trainer": trainer | {"model_directory": str(registry)}}))
+    config = load_config({"data": data, "model_trainer": trainer | {"model_directory": str(registry)}})
+    return config.with_absolute_paths()
 
 
 def contents(registry: Path) -> dict[str, bytes]:

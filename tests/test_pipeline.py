@@ -19,7 +19,6 @@ import pytest
 import ray.data
 from ray.exceptions import ObjectLostError
 
-from job.api.trainer import resolved
 from job.cluster import bundles
 from job.cluster.bundles import Capacity
 from job.cluster.nodes import ask_nodes
@@ -59,7 +58,7 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config_for(bars: Path, output: Path, **settings: Any) -> Config:
     trainer = {**FAST, "model_directory": str(output), **settings.pop("model_trainer", {})}
     data = {"input": str(bars), **settings.pop("data", {})}
-    return resolved(load_config({"data": data, "model_trainer": trainer, **settings}))
+    return load_config({"data": data, "model_trainer": trainer, **settings}).with_absolute_paths()
 
 
 def by_key(record: TrainingRecord) -> dict[tuple[str, str, str], Outcome]:

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from job.config.settings import TrainerSettings, load_config
+from job.config.settings import load_config
+from job.config.trainer import TrainerSettings
 from job.core.errors import LostRowsError
 from job.core.keys import Key
 from job.registry.outcome import Outcome

@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from job.api.trainer import RayModelTrainer, resolved
+from job.api.trainer import RayModelTrainer
 from job.cli import main
 from job.cluster import connect as cluster
 from job.cluster import datasets
@@ -73,7 +73,7 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config_for(bars: Path, models: Path, **settings: Any) -> Config:
     trainer = {**FAST, "model_directory": str(models), **settings.pop("model_trainer", {})}
     data = {"input": str(bars), **settings.pop("data", {})}
-    return resolved(load_config({"data": data, "model_trainer": trainer, **settings}))
+    return load_config({"data": data, "model_trainer": trainer, **settings}).with_absolute_paths()
 
 
 @pytest.fixture(scope="module")

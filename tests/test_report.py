@@ -6,7 +6,9 @@ from collections.abc import Sequence
 import pytest
 from rich.console import Console
 
-from job.cli.report import configure_logging, log, models_table, watching
+from job.cli.logs import configure_logging, log
+from job.cli.progress import watching
+from job.cli.report import models_table
 from job.config.settings import load_config
 from job.core.keys import Key
 from job.registry.outcome import Outcome, failed

@@ -13,7 +13,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from job.api.trainer import resolved
 from job.cli import main
 from job.cluster import connect as cluster
 from job.config.settings import Config, load_config
@@ -60,7 +59,7 @@ def own(world: Path, tmp_path: Path) -> Path:
 def config_for(folder: Path, **settings: Any) -> Config:
     trainer = {**FAST, "model_directory": str(folder / "models"), **settings.pop("model_trainer", {})}
     data = {"input": str(folder / "bars"), **settings.pop("data", {})}
-    return resolved(load_config({"data": data, "model_trainer": trainer, **settings}))
+    return load_config({"data": data, "model_trainer": trainer, **settings}).with_absolute_paths()
 
 
 def verdicts(config: Config, **how: bool) -> tuple[int, int, int]:

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 from polars.testing import assert_frame_equal
 
-from job.config.settings import Config, TradingSettings, load_config
+from job.config.settings import Config, load_config
+from job.config.trainer import TradingSettings
 from job.core.environment import versions
 from job.core.errors import ConfigError
 from job.core.keys import Key

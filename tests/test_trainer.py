@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 from job import ModelConfig, RayModelTrainer, TrainingData, setup_model_trainer
@@ -46,6 +47,41 @@ def test_results_by_kind_and_timeframe(trainer: RayModelTrainer) -> None:
     assert results["run"]["counts"]["trained"] == 3
     status = trainer.get_training_status()
     assert (status["state"], status["done"], status["total"]) == ("finished", 3, 3)
+
+
+def test_kinds_by_name_are_trained_like_the_others(bars: Path, tmp_path: Path) -> None:
+    kind = {
+        "timeframes": ["15m"],
+        "algorithm": "logistic_regression",
+        "label": "direction(3)",
+        "features": ["change_1"],
+    }
+    settings = {
+        "data": {"input": str(bars)},
+        "model_trainer": {
+            "cv_folds": 2,
+            "model_directory": str(tmp_path),
+            "enable_analyst_models": False,
+            "tactician_models": {"timeframes": []},
+            "models": {"scalper": kind},
+        },
+    }
+    target = {"symbol": "SYN00USDT"}
+    with setup_model_trainer(settings) as trainer:
+        results = trainer.train_models(target)
+        assert results["scalper_models"]["15m"]["status"] == "trained"
+        assert results["analyst_models"] == results["tactician_models"] == {}
+        (outcome,) = results["run"]["outcomes"]
+        assert outcome["model_type"] == "scalper"
+        assert results["run"]["config"]["model_trainer"]["models"]["scalper"]["label"]["horizon"] == 3
+        assert trainer.train_models(target)["scalper_models"]["15m"]["status"] == "current"
+        model, scaler = trainer.load_model("scalper", "15m")
+        assert model.n_features_in_ == scaler.n_features_in_ == 1
+        predicted = trainer.predict(pl.read_parquet(next(bars.rglob("*SYN00USDT*.parquet"))), "scalper", "15m")
+        assert set(predicted["model_type"]) == {"scalper"}
+        data = trainer.training_data("scalper", "15m", target)
+        result = trainer.train_model(ModelConfig("scalper", "15m", features=("change_1",)), data)
+        assert (result["status"], result["log_loss"]) == ("trained", results["scalper_models"]["15m"]["log_loss"])
 
 
 def test_status_can_be_asked_while_training(trainer: RayModelTrainer) -> None:
@@ -154,6 +190,13 @@ def test_samples_that_cannot_be_used(
     data = TrainingData(features, pd.Series(labels, index=features.index), "15m", "analyst")
     with pytest.raises(error, match=message):
         trainer.train_model(model, data)
+
+
+def test_a_kind_without_settings_is_refused(trainer: RayModelTrainer) -> None:
+    features = frame()
+    data = TrainingData(features, pd.Series([0, 1] * 200, index=features.index), "15m", "scalper")
+    with pytest.raises(ConfigError, match="model_type 'scalper': expected one of analyst, tactician"):
+        trainer.train_model(ModelConfig("scalper", "15m", ("x",)), data)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,21 @@
-"""Checks before any training: versions, input, store and memory, here and on every node of a cluster."""
+"""The command that checks, before any training: versions, input, registry and memory, here and on every node."""
 
+import argparse
+import logging
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 import psutil
 
-from job.cluster.connect import running
-from job.cluster.nodes import node_findings
+from job.cli.arguments import RUN, Command
+from job.cli.logs import log
+from job.cli.options import run_settings
+from job.cli.report import print_json
 from job.config.settings import Config
 from job.core.environment import ENGINE_LIBRARIES, versions
-from job.core.errors import JobError
+from job.core.errors import ConfigError, JobError
 from job.core.paths import is_url, redact_url
 from job.registry.versions import new_run_id
 from job.storage.files import Storage
@@ -28,18 +33,26 @@ class Finding:
     text: str
 
 
+def doctor(options: argparse.Namespace) -> int:
+    """Print every check and its remedy; 0 when all are good, 2 otherwise."""
+    findings = examine(run_settings(options))
+    for finding in findings:
+        log.log(logging.INFO if finding.good else logging.ERROR, "%-7s %s", finding.subject, finding.text)
+    print_json(options, [asdict(finding) for finding in findings])
+    return 0 if all(finding.good for finding in findings) else ConfigError.exit_status
+
+
 def examine(config: Config) -> list[Finding]:
     """Return every finding about this machine, the input, the registry and the cluster."""
     here = versions(*ENGINE_LIBRARIES)
     findings = [Finding("versions", good=True, text=", ".join(f"{name} {value}" for name, value in here.items()))]
     plan, about_input = _examine_input(config)
-    findings += about_input
-    store_good, about_store = _examine_store(config)
-    findings.append(about_store)
+    about_registry = _examine_registry(config)
+    findings += [*about_input, about_registry]
     if plan is not None:
         findings.append(_examine_memory(plan.tasks))
-    if plan is not None and store_good:
-        findings += _examine_nodes(config, plan)
+        if about_registry.good:
+            findings += _examine_nodes(config, plan)
     return findings
 
 
@@ -49,21 +62,20 @@ def _examine_input(config: Config) -> tuple[Plan | None, list[Finding]]:
     except JobError as error:
         return None, [Finding("input", good=False, text=str(error))]
     series = {one for task in plan.tasks for one in task.series}
-    text = (
-        f"{len(series)} series, {sum(len(one.files) for one in series)} files in {redact_url(config.data.input or '')}"
-    )
-    good = [Finding("input", good=True, text=text)]
-    return plan, good + [Finding("input", good=False, text=str(problem)) for problem in plan.problems]
+    files = sum(len(one.files) for one in series)
+    text = f"{len(series)} series, {files} files in {redact_url(config.data.input or '')}"
+    problems = [Finding("input", good=False, text=str(problem)) for problem in plan.problems]
+    return plan, [Finding("input", good=True, text=text), *problems]
 
 
-def _examine_store(config: Config) -> tuple[bool, Finding]:
+def _examine_registry(config: Config) -> Finding:
     output = config.model_trainer.model_directory
     try:
         Storage(output, options=config.storage.options).check_writable()
     except JobError as error:
-        return False, Finding("store", good=False, text=str(error))
+        return Finding("store", good=False, text=str(error))
     free = "" if is_url(output) else f", {shutil.disk_usage(output).free / 2**30:.0f} GiB free"
-    return True, Finding("store", good=True, text=f"{output} can be written{free}")
+    return Finding("store", good=True, text=f"{output} can be written{free}")
 
 
 def _examine_memory(tasks: tuple[Task, ...]) -> Finding:
@@ -75,6 +87,9 @@ def _examine_memory(tasks: tuple[Task, ...]) -> Finding:
 
 
 def _examine_nodes(config: Config, plan: Plan) -> list[Finding]:
+    from job.cluster.connect import running  # noqa: PLC0415 - Ray takes seconds to import
+    from job.cluster.nodes import node_findings  # noqa: PLC0415
+
     output = config.model_trainer.model_directory
     job = Job(new_run_id(datetime.now(UTC)), config, output, versions=versions(*plan.engines))
     try:
@@ -83,12 +98,11 @@ def _examine_nodes(config: Config, plan: Plan) -> list[Finding]:
             found = node_findings(job, plan.tasks)
     except JobError as error:
         return [Finding("cluster", good=False, text=str(error))]
-    return [
-        size,
-        *(
-            Finding(
-                "node", good=not wrong, text=f"{node}: {'; '.join(wrong) or 'sees input and registry, same versions'}"
-            )
-            for node, wrong in found.items()
-        ),
+    nodes = [
+        Finding("node", good=not wrong, text=f"{node}: {'; '.join(wrong) or 'sees input and registry, same versions'}")
+        for node, wrong in found.items()
     ]
+    return [size, *nodes]
+
+
+COMMAND: Final = Command("doctor", doctor, "check the cluster, the input and the registry, and say what to mend", RUN)

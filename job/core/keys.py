@@ -44,7 +44,7 @@ class Kind(Protocol):
 
     @property
     def model_type(self) -> str:
-        """`analyst` or `tactician`."""
+        """Such as `analyst`."""
 
     @property
     def timeframe(self) -> str:

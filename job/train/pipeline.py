@@ -20,15 +20,7 @@ from job.cluster.bundles import Capacity, bundle, by_series, singles, sized
 from job.cluster.datasets import Dataset, loaded_bars, outcomes_of, remote_options, union_by_cpus
 from job.core.keys import Key
 from job.registry.outcome import Outcome, current
-from job.train.pooled import (
-    GROUP_COLUMNS,
-    SamplingCap,
-    digests,
-    flat_samples,
-    sample_times,
-    sampling_caps,
-    train_group,
-)
+from job.train.pooled import GROUP_COLUMNS, SamplingCap, digests, flat_samples, sample_times, sampling_caps, train_group
 from job.train.steps import load_bars, prepare_samples, stored, train_models
 from job.train.task import Task
 from job.worker.messages import Bundle, Job

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
 from job.config.settings import Config
 from job.core.errors import ConfigError, DataError
-from job.core.keys import ALL, POOLED, Key, kind_order
+from job.core.keys import ALL, POOLED, Key
 from job.learning.estimators import Window, build
 from job.learning.spec import ModelSpec
 from job.sources.estimates import estimate_rows
@@ -119,34 +119,3 @@ def _task(key: Key, spec: ModelSpec, series: tuple[Series, ...], config: Config)
     seconds = fits * (SECONDS_PER_FIT + SECONDS_PER_ROW[spec.algorithm] / 6 * rows * spec.n_estimators / 100)
     memory = estimate_memory(rows, len(spec.features))
     return Task(key=key, spec=spec, series=series, rows=rows, seconds=seconds, memory=memory, capped=capped)
-
-
-def describe_plan(plan: Plan) -> dict[str, Any]:
-    """Return what a run would do, in all and per kind and timeframe.
-
-    `models` asked for, of which `current`, `to_check` and `to_train`; of the last two the estimated `rows`,
-    `cpu_seconds` and, of the largest, `peak_mb_a_task`.
-    """
-    kinds = sorted({(key.model_type, key.timeframe): key for key in plan.keys}.values(), key=kind_order)
-    described = [_describe_kind(plan, kind) for kind in kinds]
-    totals = {
-        name: sum(one[name] for one in described) for name in ("models", "current", "to_check", "to_train", "rows")
-    }
-    return {**totals, "cpu_seconds": round(sum(task.seconds for task in plan.tasks), 1), "kinds": described}
-
-
-def _describe_kind(plan: Plan, kind: Key) -> dict[str, Any]:
-    tasks = [task for task in plan.tasks if task.key.stem == kind.stem]
-    held = sum(outcome.key.stem == kind.stem for outcome in plan.current)
-    checks = sum(task.to_check for task in tasks)
-    return {
-        "model_type": kind.model_type,
-        "timeframe": kind.timeframe,
-        "models": held + len(tasks),
-        "current": held,
-        "to_check": checks,
-        "to_train": len(tasks) - checks,
-        "rows": sum(task.rows for task in tasks),
-        "cpu_seconds": round(sum(task.seconds for task in tasks), 1),
-        "peak_mb_a_task": round(max((task.memory for task in tasks), default=0) / 2**20),
-    }

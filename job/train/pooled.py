@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from job.config.settings import TrainerSettings
+from job.config.trainer import TrainerSettings
 from job.core.errors import LostRowsError
 from job.core.keys import Key
 from job.learning.splits import holdout_start
