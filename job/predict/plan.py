@@ -12,7 +12,7 @@ from job.core.wording import did_you_mean
 from job.predict.task import Predicted, PredictionTask, exchange_folder, path_of
 from job.registry.catalog import keys
 from job.registry.definition import Definition
-from job.registry.fingerprints import listing_fingerprint, prediction_fingerprint
+from job.registry.fingerprints import bare_digest, listing_fingerprint, prediction_fingerprint
 from job.registry.listings import read_listings
 from job.registry.predictions import Footer, read_footers
 from job.registry.versions import LATEST, read_metadata, resolve_version
@@ -207,7 +207,7 @@ def _tells(held: Footer, listing: str | None, told: Mapping[str, str]) -> bool:
 
     The file itself may say so, or what a training run noted in the registry of models.
     """
-    return listing is not None and (held.listing == listing or told.get(listing) == held.content)
+    return listing is not None and (held.listing == listing or bare_digest(told.get(listing, "")) == held.content)
 
 
 def _tasks(

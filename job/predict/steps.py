@@ -11,6 +11,7 @@ import pyarrow as pa
 from job.core.errors import DataError
 from job.predict.task import Predicted, PredictionTask, path_of
 from job.registry.catalog import open_registry
+from job.registry.fingerprints import bare_digest
 from job.registry.predictions import Footer, write_predictions
 from job.registry.versions import load
 from job.sources.reading import as_listed
@@ -32,7 +33,7 @@ class FeaturesRow:
     @property
     def digest(self) -> str:
         """Digest of the bars, empty where they could not be read."""
-        return self.info.digest if self.info else ""
+        return bare_digest(self.info.digest) if self.info else ""
 
     @property
     def current(self) -> bool:

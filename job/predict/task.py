@@ -1,7 +1,7 @@
 """Files of predictions: which to make, from what, and what became of each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 from job.core.errors import JobError
@@ -42,7 +42,6 @@ class Predicted(Outcome):
 
     path: str = ""
     last: str | None = None
-    counts: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, key: Key, footer: Footer, *, status: Status) -> Self:
@@ -64,7 +63,7 @@ class Predicted(Outcome):
 
     def record(self) -> dict[str, Any]:
         """Return what the run record keeps."""
-        return {name: value for name, value in super().record().items() if name != "scores"}
+        return {name: value for name, value in super().record().items() if name not in {"scores", "gaps"}}
 
 
 def folder_of(key: Key) -> str:
