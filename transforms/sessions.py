@@ -148,9 +148,12 @@ def opening_hours(times: Ints, step: int) -> Sessions:
         return Sessions("UTC", ())
     slot = max(step, SLOT)
     some = times[np.flatnonzero(np.diff(times // SLOT, prepend=-1))]
-    shares = {zone: _share_of_days(local_times(some, zone), slot) for zone in ZONES}
+    shown = {zone: local_times(some, zone) for zone in ZONES}
+    # Only a change of the clocks tells one zone from another.
+    told = {zone: local for zone, local in shown.items() if zone == "UTC" or np.ptp(local - some)}
+    shares = {zone: _share_of_days(local, slot) for zone, local in told.items()}
     clear = {zone: float(np.abs(2 * share - 1).mean()) for zone, share in shares.items()}
-    best = max(ZONES, key=lambda zone: clear[zone] - (CRISPER if zone != "UTC" else 0))
+    best = max(clear, key=lambda zone: clear[zone] - (CRISPER if zone != "UTC" else 0))
     is_open = np.concatenate([[False], shares[best] >= MOSTLY, [False]]).astype(np.int8)
     edges = np.minimum(np.flatnonzero(np.diff(is_open)) * slot, DAY) // MINUTE
     return Sessions(best, tuple((int(start), int(end)) for start, end in edges.reshape(-1, 2)))
