@@ -74,7 +74,8 @@ class Sessions:
         opened = [
             moment // DAY * so_far[-1] + np.interp(moment % DAY, edges, so_far) for moment in (starts, starts + widths)
         ]
-        return np.rint(opened[1] - opened[0]).astype(np.int64)
+        opening: Ints = np.rint(opened[1] - opened[0]).astype(np.int64)
+        return opening
 
     def missing_before(self, times: Ints, step: int) -> Ints:
         """Count the bars that are missing between each bar and the one before it; none over a closing time.
