@@ -30,7 +30,8 @@ from job.config.settings import DataSettings, TrainerSettings
 from job.core.environment import NUMERIC_LIBRARIES
 from job.core.keys import Key
 from job.core.synth import make_bars
-from job.learning.estimators import ALGORITHMS, Algorithm, Window
+from job.learning.algorithms import Algorithm, Window
+from job.learning.estimators import ALGORITHMS
 from job.learning.fitting import Rows, fit_scaled, probability_of_up, read_rows
 from job.learning.spec import ModelSpec
 from job.learning.splits import walk_forward
@@ -497,6 +498,7 @@ LINES: Final = Algorithm(
     lambda _spec, _window: {"C": 1.0, "solver": "newton-cholesky"},
     "absolute_coefficient",
     version=1,
+    seconds_per_row=1e-6,
     precision=np.float64,
 )
 TREE: Final = Algorithm(
@@ -505,6 +507,7 @@ TREE: Final = Algorithm(
     lambda _spec, _window: {"max_depth": 4, "min_samples_leaf": 50, "random_state": 0},
     "impurity",
     version=1,
+    seconds_per_row=1e-6,
 )
 FLAT_LINES: Final = replace(
     LINES, name="flat_lines", defaults=lambda _spec, _window: {"C": 0.01}, importance="permutation"
@@ -524,9 +527,13 @@ def of_training() -> Values:
         }
 
 
+NO_NUMBERS: Final = {"algorithm", "engine", "parameters", "score_versions"}
+"""Metadata that says what was done, not what came of it."""
+
+
 def trained(case: str, model: Trained, samples: pl.DataFrame) -> Values:
     """Return everything about a trained model that is a number."""
-    info = {name: value for name, value in model.metadata.items() if name not in {"algorithm", "engine", "parameters"}}
+    info = {name: value for name, value in model.metadata.items() if name not in NO_NUMBERS}
     everywhere = pl.Series(predict_proba(model.model, model.scaler, samples, model.features))
     info |= {"scaler": [model.scaler.get_params(), model.scaler.mean_.tolist(), model.scaler.scale_.tolist()]}
     found: Values = {name: [*leaves(value)] for name, value in info.items()}

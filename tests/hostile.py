@@ -485,7 +485,7 @@ ATTACKS: Final = (
     Attack(
         "thousand types",
         attribute("evil", listed(*(node("TypeNode", "os", f"f{number}") for number in range(1000)))),
-        f"{FOREIGN} (os.f0, os.f1, os.f10, os.f100, os.f101, …)",
+        f"{FOREIGN} (os.f0, os.f1, os.f10, os.f100, os.f101 and 995 more)",
     ),
     Attack(
         "protocol of the future", lambda data: with_schema(data, lambda of: of.update(protocol=99)), "skops protocol 99"

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from job.core.errors import ConfigError
-from job.learning.estimators import ALGORITHMS, Window, build
+from job.learning.algorithms import Window
+from job.learning.estimators import ALGORITHMS, build
 from tests.oracles_training import model_spec
 
 

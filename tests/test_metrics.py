@@ -50,12 +50,12 @@ def scored(seed: int, rows: int = 500) -> tuple[Labels, Floats]:
 @pytest.mark.parametrize("seed", range(3))
 def test_score_agrees_with_scikit_learn(name: str, seed: int) -> None:
     label, p = scored(seed)
-    assert SCORES[name](label, p) == pytest.approx(REFERENCE[name](label, p), rel=1e-12)
+    assert SCORES[name].function(label, p) == pytest.approx(REFERENCE[name](label, p), rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["precision", "recall", "f1"])
 def test_nothing_predicted_up_scores_zero(name: str) -> None:
-    assert SCORES[name](np.array([0, 1, 1], dtype=np.int8), np.full(3, 0.5)) == 0.0
+    assert SCORES[name].function(np.array([0, 1, 1], dtype=np.int8), np.full(3, 0.5)) == 0.0
 
 
 def test_auc_is_null_with_one_class() -> None:

@@ -10,11 +10,10 @@ import pandas as pd
 import polars as pl
 
 from job.config.overrides import overlay
-from job.config.settings import Config, ModelSettings, load_config
+from job.config.settings import Config, load_config
 from job.core.environment import versions
 from job.core.errors import ConfigError, TrainingError
 from job.core.keys import Key
-from job.learning.forests.engines import resolve
 from job.learning.spec import ModelSpec
 from job.registry.definition import CALLER
 from job.registry.versions import new_run_id
@@ -126,26 +125,12 @@ def _spec(model: ModelConfig, config: Config) -> ModelSpec:
         raise ConfigError(f"model_type {model.model_type!r}: expected one of {', '.join(KINDS)}")
     if not model.features:
         raise ConfigError("features: name at least one column of the data")
-    section = f"{model.model_type}_models"
     own = {"timeframes": [model.timeframe], "n_estimators": model.n_estimators, "max_depth": model.max_depth}
-    shared = {"test_size": model.test_size, "random_state": model.random_state, section: own}
-    trainer = load_config(overlay(config.model_dump(), {"model_trainer": shared})).model_trainer
-    kind: ModelSettings = getattr(trainer, section)
-    return ModelSpec(
-        algorithm=kind.algorithm,
-        n_estimators=kind.n_estimators,
-        max_depth=kind.max_depth,
-        params=kind.params,
-        engine=resolve(trainer.engine, kind.algorithm, kind.n_estimators, kind.params),
-        label=kind.label,
-        features=tuple(model.features),
-        test_size=trainer.test_size,
-        cv_folds=trainer.cv_folds,
-        embargo=trainer.embargo,
-        random_state=trainer.random_state,
-        calibrate=trainer.calibrate,
-        refit=trainer.refit,
-    )
+    enabled = {f"enable_{kind}_models": kind == model.model_type for kind in KINDS}
+    trainer = {"test_size": model.test_size, "random_state": model.random_state, f"{model.model_type}_models": own}
+    one_model = load_config(overlay(config.model_dump(), {"model_trainer": trainer | enabled}))
+    ((_, _, spec),) = one_model.model_specs()
+    return spec.model_copy(update={"features": tuple(model.features)})
 
 
 def _samples(model: ModelConfig, data: TrainingData, spec: ModelSpec) -> pl.DataFrame:

@@ -12,9 +12,10 @@ import psutil
 from job.cluster.bundles import Work
 from job.cluster.connect import ask_nodes, running
 from job.config.settings import Config, DataSettings
-from job.core.environment import ENGINE_LIBRARIES, versions
+from job.core.environment import versions
 from job.core.errors import ConfigError, JobError
 from job.core.paths import is_url, redact_url
+from job.learning.estimators import OPTIONAL_LIBRARIES
 from job.registry.versions import new_run_id
 from job.storage.files import Storage
 from job.storage.listing import opened
@@ -103,7 +104,7 @@ def _sharing(place: str) -> str:
 
 def examine(config: Config) -> list[Finding]:
     """Return every finding about this machine, the input, the registry and the cluster."""
-    here = versions(*ENGINE_LIBRARIES)
+    here = versions(*OPTIONAL_LIBRARIES)
     findings = [Finding("versions", good=True, text=", ".join(f"{name} {value}" for name, value in here.items()))]
     plan, about_input = _examine_input(config)
     findings += about_input
@@ -149,7 +150,7 @@ def _examine_memory(tasks: tuple[Task, ...]) -> Finding:
 
 def _examine_nodes(config: Config, plan: Plan) -> list[Finding]:
     output = config.model_trainer.model_directory
-    job = Job(new_run_id(datetime.now(UTC)), config, output, versions=versions(*plan.engines))
+    job = Job(new_run_id(datetime.now(UTC)), config, output, versions=versions(*plan.libraries))
     try:
         with running(config.ray) as cluster:
             size = Finding("cluster", good=True, text=f"{cluster.nodes} nodes, {cluster.cpus} CPUs")

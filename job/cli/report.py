@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from job.core.keys import kind_order
+from job.learning.metrics import scores_shown
 from job.train.plan import Plan
 from job.train.record import RunRecord
 from job.train.run import Watcher
@@ -128,7 +129,7 @@ def show_result(record: RunRecord) -> None:
 def models_table(outcomes: Iterable[Outcome], *, width: int = 200) -> Table:
     """Return one row a model; where less than `width` columns of text fit, the most telling scores only."""
     members = sorted(outcomes, key=lambda outcome: (outcome.exchange, outcome.symbol, *kind_order(outcome)))
-    redact_url = [column for column in MODEL_COLUMNS if width >= column.from_width]
+    redact_url = [column for column in _model_columns() if width >= column.from_width]
     rows = [_model_cells(one, redact_url) for one in members]
     names = ["model", *(column.name for column in redact_url)]
     taken = sum(GAP + max(map(len, column)) for column in zip(names, *rows, strict=True))
@@ -167,7 +168,7 @@ class ModelColumn:
 
 
 def _score(name: str, digits: int) -> Callable[[Outcome], str]:
-    return lambda one: _number(one.scores[name], digits)
+    return lambda one: _number(one.scores.get(name), digits)
 
 
 def _skill(one: Outcome) -> str:
@@ -176,17 +177,26 @@ def _skill(one: Outcome) -> str:
     return f"{_percent(scores['skill'])} {interval}{'*' if scores['underpowered'] else ' '}"
 
 
-MODEL_COLUMNS: Final = (
-    ModelColumn("rows", lambda one: f"{one.rows:,}", 135),
-    ModelColumn("acc.", _score("accuracy", 3), 112),
-    ModelColumn("base", _score("base_accuracy", 3), 112),
-    ModelColumn("log-loss", _score("log_loss", 4)),
-    ModelColumn("base", _score("base_log_loss", 4)),
-    ModelColumn("logistic", _score("benchmark_log_loss", 4), 112),
-    ModelColumn("skill [95%]", _skill),
-    ModelColumn("AUC", _score("roc_auc", 3), 112),
-    ModelColumn("s", lambda one: f"{one.seconds:.1f}", 135),
-)
+COMPARED: Final[Mapping[str, Sequence[ModelColumn]]] = {
+    "accuracy": (ModelColumn("base", _score("base_accuracy", 3), 112),),
+    "log_loss": (
+        ModelColumn("base", _score("base_log_loss", 4)),
+        ModelColumn("logistic", _score("benchmark_log_loss", 4), 112),
+        ModelColumn("skill [95%]", _skill),
+    ),
+}
+"""What stands beside a score: the same of the base rate and of the benchmark, and what it comes to."""
+
+
+def _model_columns() -> Iterator[ModelColumn]:
+    yield ModelColumn("rows", lambda one: f"{one.rows:,}", 135)
+    for score in scores_shown("table"):
+        from_width = 0 if score.name == "log_loss" else 112
+        yield ModelColumn(score.title or score.name, _score(score.name, score.digits), from_width)
+        yield from COMPARED.get(score.name, ())
+    yield ModelColumn("s", lambda one: f"{one.seconds:.1f}", 135)
+
+
 GAP: Final = 2
 """Blanks between two columns."""
 

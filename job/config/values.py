@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BeforeValidator
 
 from job.config.yaml_text import read_yaml
+from job.core.entries import is_import_path
 from job.core.wording import did_you_mean
 from job.learning.estimators import ALGORITHMS
 from transforms.bars import duration_us
@@ -79,9 +80,20 @@ def _plausible(value: datetime) -> datetime:
     return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 
+def _algorithm(value: object) -> object:
+    """Refuse what is neither an entry of `ALGORITHMS` nor, like `mypackage.models:ALGORITHM`, an import path."""
+    if isinstance(value, str) and value not in ALGORITHMS and not is_import_path(value):
+        known = ", ".join(ALGORITHMS)
+        raise ValueError(
+            f"unknown algorithm {value!r}{did_you_mean(value, ALGORITHMS)} "
+            f"(known: {known}; your own is named like mypackage.models:ALGORITHM)"
+        )
+    return value
+
+
 Timeframe = Annotated[str, BeforeValidator(_timeframe)]
 FeatureName = Annotated[str, _one_of(tuple(FEATURES), "feature")]
-Algorithm = Annotated[str, _one_of(tuple(ALGORITHMS), "algorithm")]
+Algorithm = Annotated[str, BeforeValidator(_algorithm)]
 Names = BeforeValidator(_names)
 CountOrShare = Annotated[int | float, BeforeValidator(_count_or_share)]
 Time = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_plausible)]

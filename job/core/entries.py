@@ -8,11 +8,10 @@ change to it trains those models again.
 import ast
 import hashlib
 import importlib
-import importlib.util
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -36,8 +35,7 @@ def import_entry(path: str) -> object:
         ConfigError: there is no such module or name, or the module cannot be imported; with the node and the remedy.
     """
     module, _, attribute = path.partition(":")
-    if os.getcwd() not in sys.path:  # noqa: PTH109 - what Python itself puts on the path
-        sys.path.append(os.getcwd())  # noqa: PTH109
+    _search_current_folder()
     try:
         found: object = importlib.import_module(module)
         for part in attribute.split("."):
@@ -49,30 +47,38 @@ def import_entry(path: str) -> object:
         ) from None
     except AttributeError:
         raise ConfigError(f"{path}: module {module} on node {platform.node()} has no {attribute!r}") from None
-    except Exception as error:  # the user's module runs its own code when it is imported, which may raise anything
+    except Exception as error:  # noqa: BLE001 - the module runs code of the user when it is imported, which may raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"{path}: module {module} cannot be imported on node {platform.node()} ({reason})") from None
     return found
 
 
+def _search_current_folder() -> None:
+    if os.getcwd() not in sys.path:  # noqa: PTH109 - what Python itself puts on the path
+        sys.path.append(os.getcwd())  # noqa: PTH109
+
+
 @cache
 def source_digest(path: str) -> str:
-    """Return 12 hex digits of the SHA-256 over the source of an import path's module.
-
-    Modules of the same top-level package that it imports count, too, and so do those that they import.
+    """Return 12 hex digits of the SHA-256 over `sources(path)`.
 
     Raises:
         ConfigError: as `import_entry`.
     """
     import_entry(path)
     digest = hashlib.sha256()
-    for name, source in sorted(_sources(path.partition(":")[0]).items()):
+    for name, source in sorted(sources(path).items()):
         digest.update(name.encode() + b"\0" + source + b"\0")
     return digest.hexdigest()[:DIGEST_DIGITS]
 
 
-def _sources(module: str) -> dict[str, bytes]:
-    """Return the source of `module` and of what it imports of its own top-level package, by module."""
+def sources(path: str) -> dict[str, bytes]:
+    """Return the source of an import path's module, by module, and of what it imports of its own top-level package.
+
+    Modules that those import in turn are among them. Nothing is imported. Empty where there is no such source.
+    """
+    _search_current_folder()
+    module = path.partition(":")[0]
     top = module.partition(".")[0]
     found: dict[str, bytes] = {}
     pending = [module]
@@ -86,13 +92,21 @@ def _sources(module: str) -> dict[str, bytes]:
 
 
 def _source_file(module: str) -> Path | None:
-    """Return the file that a module is made from; None for what is no module, or is not made from source."""
-    try:
-        spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:  # its last part is a name in a module
-        return None
-    origin = Path(spec.origin) if spec and spec.origin else None
-    return origin if origin is not None and origin.suffix == ".py" else None
+    """Return the file that a module is made from; None for what is no module, or is not made from source.
+
+    `importlib.util.find_spec` would import the packages that the module is in.
+    """
+    folders: Sequence[str] | None = None
+    origin: str | None = None
+    parts = module.split(".")
+    for count in range(1, len(parts) + 1):
+        name = ".".join(parts[:count])
+        found = (finder.find_spec(name, folders) for finder in sys.meta_path)
+        spec = next((spec for spec in found if spec is not None), None)
+        if spec is None or (count < len(parts) and spec.submodule_search_locations is None):
+            return None
+        folders, origin = spec.submodule_search_locations, spec.origin
+    return Path(origin) if origin is not None and origin.endswith(".py") else None
 
 
 def _imported(tree: ast.Module, module: str, *, is_package: bool) -> Iterator[str]:

@@ -13,18 +13,15 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 NUMERIC_LIBRARIES: Final = ("polars", "numpy", "scipy", "scikit-learn")
 """Libraries whose versions can change a model's numbers."""
-ENGINE_LIBRARIES: Final = {"onedal": "scikit-learn-intelex"}
-"""Libraries that only models of one engine depend on."""
 
 
 @cache
-def versions(*engines: str) -> dict[str, str]:
+def versions(*optional: str) -> dict[str, str]:
     """Return the versions of Python, of the numeric libraries and of this code; equal on all nodes of a run.
 
-    Of `ENGINE_LIBRARIES`, those of the given engines are among them, where they are installed.
+    So are those of the `optional` libraries that are installed, which only some models depend on.
     """
-    own = filter(installed, (library for engine, library in ENGINE_LIBRARIES.items() if engine in engines))
-    libraries = {name: version(name) for name in (*NUMERIC_LIBRARIES, *own)}
+    libraries = {name: version(name) for name in (*NUMERIC_LIBRARIES, *filter(installed, optional))}
     return {"python": platform.python_version(), **libraries, "code": code_digest("job", "transforms")}
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import ClassifierMixin
 
-from job.learning.estimators import Importance
+from job.learning.algorithms import Importance
 from job.learning.metrics import LabelArray, log_loss
 
 Matrix = npt.NDArray[np.floating[Any]]

@@ -11,6 +11,7 @@ import polars as pl
 from job.core.environment import cpu_model, versions
 from job.core.errors import RegistryError
 from job.core.keys import Key
+from job.learning.estimators import algorithm_named, libraries_of
 from job.learning.spec import ModelSpec
 from job.learning.trading import trading_scores
 from job.learning.training import Trained, train
@@ -45,7 +46,7 @@ def commit_version(prepared: SamplesRow, samples: pl.DataFrame, job: Job) -> Out
         model=trained.model,
         scaler=trained.scaler,
         metadata=metadata,
-        format=job.config.storage.format,
+        format="pkl" if algorithm_named(spec.algorithm).artifact == "pkl" else job.config.storage.format,
     )
     return of_version(task.key, written)
 
@@ -59,7 +60,7 @@ def describe_version(
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "run_id": job.run_id,
         "fingerprint": identity,
-        "library_versions": versions(prepared.task.spec.engine),
+        "library_versions": versions(*libraries_of(prepared.task.spec)),
         "cpu": cpu_model(),
         "data": {
             **(info.record() if info else {}),

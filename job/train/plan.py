@@ -6,10 +6,11 @@ from itertools import groupby
 from typing import Any, Final
 
 from job.config.settings import Config, DataSettings
+from job.core.entries import is_import_path
 from job.core.errors import ConfigError, DataError
 from job.core.keys import ALL, POOLED, Key, kind_order
-from job.learning.estimators import Window, build
-from job.learning.forests.engines import Engine
+from job.learning.algorithms import Window
+from job.learning.estimators import algorithm_named, build, libraries_of
 from job.learning.spec import ModelSpec
 from job.registry.catalog import Summary, short_fingerprint
 from job.registry.fingerprints import fingerprint, pooled_content
@@ -23,14 +24,6 @@ DAY_US: Final = 86_400_000_000
 ASSUMED_TIMEFRAME: Final = "1m"
 """Timeframe of a series whose files do not name one; for estimates only."""
 
-SECONDS_PER_ROW: Final = {
-    "random_forest": 5.0e-5,
-    "extra_trees": 4.0e-5,
-    "hist_gradient_boosting": 3.5e-5,
-    "gradient_boosting": 1.8e-4,
-    "logistic_regression": 5.0e-6,
-}
-"""CPU seconds a row for all fits of a task (5 folds and holdout, 100 trees, 20 features), by algorithm."""
 SECONDS_PER_FIT: Final = 0.06
 """CPU seconds a fit that do not depend on the rows."""
 BYTES_PER_VALUE: Final = 24
@@ -93,9 +86,9 @@ class Plan:
         return [*(outcome.key for outcome in self.current), *(task.key for task in self.tasks)]
 
     @property
-    def engines(self) -> tuple[Engine, ...]:
-        """What the models left are fitted with, each engine once."""
-        return tuple(sorted({task.spec.engine for task in self.tasks}))
+    def libraries(self) -> tuple[str, ...]:
+        """Optional libraries that the models left depend on, each once."""
+        return tuple(sorted({library for task in self.tasks for library in libraries_of(task.spec)}))
 
     @property
     def total(self) -> int:
@@ -113,7 +106,7 @@ def make_plan(config: Config) -> Plan:
     if config.data.input is None:
         raise ConfigError("data.input is not set: name a file, a folder, a glob or a URL of bars")
     for _, _, spec in config.model_specs():
-        if spec.params:
+        if spec.params or is_import_path(spec.algorithm):
             build(spec, Window(SOME_ROWS))
     found = find_series(config.data, registry=config.model_trainer.model_directory)
     if not found.series and found.problems:
@@ -170,7 +163,9 @@ def _task(key: Key, spec: ModelSpec, series: tuple[Series, ...], config: Config)
     rows = min(available, most) if pooled else available
     capped = pooled and available * ESTIMATE_ERROR > most
     fits = spec.cv_folds + 1
-    seconds = fits * (SECONDS_PER_FIT + SECONDS_PER_ROW[spec.algorithm] / 6 * rows * spec.n_estimators / 100)
+    seconds = fits * (
+        SECONDS_PER_FIT + algorithm_named(spec.algorithm).seconds_per_row / 6 * rows * spec.n_estimators / 100
+    )
     memory = WORKER_BYTES + rows * len(spec.features) * BYTES_PER_VALUE
     return Task(key=key, spec=spec, series=series, rows=rows, seconds=seconds, memory=memory, capped=capped)
 

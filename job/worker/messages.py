@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from job.cluster.bundles import Bundle
 from job.config.settings import Config
-from job.core.environment import ENGINE_LIBRARIES, versions
+from job.core.environment import versions
 from job.core.errors import JobError
 from job.storage.files import Storage
 from job.train.plan import Task
@@ -118,7 +118,7 @@ class SamplesRow:
 
 def version_differences(wanted: Mapping[str, str]) -> list[str]:
     """Return what differs between the versions here and the driver's, which would make other numbers."""
-    here = versions(*ENGINE_LIBRARIES)
+    here = versions(*sorted(wanted.keys() - versions().keys()))
     return [
         f"has {name} {here.get(name)}, the driver has {version}: install the same versions on every node"
         for name, version in wanted.items()

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from job.core.environment import ENGINE_LIBRARIES, installed
+from job.core.environment import installed
 from job.core.errors import ConfigError
 
 EngineSetting = Literal["auto", "sklearn", "onedal"]
@@ -15,7 +15,9 @@ Engine = Literal["sklearn", "histogram", "onedal"]
 """What a model is fitted with; `histogram` leaves windows in which its leaves are small to scikit-learn."""
 
 FOREST: Final = "random_forest"
-"""The one algorithm with a choice. oneDAL's extra trees are none: most cuts halve the node (its PR 2592)."""
+"""The one algorithm with a choice of engines. oneDAL's extra trees are not scikit-learn's: most of their splits halve
+the node (its pull request 2592)."""
+ONEDAL_LIBRARY: Final = "scikit-learn-intelex"
 SMALLEST_LEAF_SHARE: Final = 0.02
 """Trees with smaller leaves are not grown here: they have many nodes, of few rows each."""
 SUPPORTED_PARAMS: Final = {"n_estimators", "max_depth", "min_samples_leaf", "max_features", "random_state", "verbose"}
@@ -36,26 +38,25 @@ def resolve(setting: EngineSetting, algorithm: str, n_estimators: int, params: M
     """
     if algorithm != FOREST or setting == "sklearn":
         return "sklearn"
-    no_label_reason = _unsupported(n_estimators, params)
+    refusal = _why_not_onedal(n_estimators, params)
     if setting == "onedal":
-        if no_label_reason is not None:
-            raise ConfigError(f"model_trainer.engine: onedal {no_label_reason}, or leave engine out")
+        if refusal is not None:
+            raise ConfigError(f"model_trainer.engine: onedal {refusal}, or leave engine out")
         return "onedal"
     if not SUPPORTED_PARAMS.issuperset(params):
         return "sklearn"
-    return "histogram" if no_label_reason is not None or _has_large_leaves(params) else "onedal"
+    return "histogram" if refusal is not None or _has_large_leaves(params) else "onedal"
 
 
-def _unsupported(n_estimators: int, params: Mapping[str, Any]) -> str | None:
+def _why_not_onedal(n_estimators: int, params: Mapping[str, Any]) -> str | None:
     """Return why oneDAL cannot grow a random forest here, with the remedy; None if it can."""
-    library = ENGINE_LIBRARIES["onedal"]
     trees = params.get("n_estimators", n_estimators)
-    if strange := sorted(set(params) - SUPPORTED_PARAMS):
-        return f"does not follow params.{strange[0]} of {FOREST}: leave that out"
+    if unsupported := sorted(set(params) - SUPPORTED_PARAMS):
+        return f"does not follow params.{unsupported[0]} of {FOREST}: leave that out"
     if isinstance(trees, int) and trees > MAX_TREES:
         return f"grows at most {MAX_TREES} trees, got {trees}: lower n_estimators"
-    if installed(library) is None:
-        return f"needs {library}, which is not installed: pip install '.[onedal]' (Linux or Windows on x86-64)"
+    if installed(ONEDAL_LIBRARY) is None:
+        return f"needs {ONEDAL_LIBRARY}, which is not installed: pip install '.[onedal]' (Linux or Windows on x86-64)"
     return None
 
 

@@ -74,7 +74,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Splits_:
+class Splits:
     """The cut of each node of a level: rows with a code of `feature` ≤ `bin` go left. `NO_FEATURE` marks leaves."""
 
     feature: Ints
@@ -121,7 +121,7 @@ def grow_batch(binned: Binned, trees: int, params: TreeParams, random: np.random
     """Grow `trees` trees level by level."""
     entries = bootstrap(binned, trees, random)
     level = make_level(np.arange(trees), entries)
-    levels: list[tuple[Level, Splits_]] = []
+    levels: list[tuple[Level, Splits]] = []
     while len(level.tree):
         open_nodes = is_open(level, params, depth=len(levels))
         splits = find_splits(binned, entries, open_nodes, params, random)
@@ -152,9 +152,9 @@ def find_splits(
     open_nodes: Bools,
     params: TreeParams,
     random: np.random.Generator,
-) -> Splits_:
+) -> Splits:
     """Return, for each open node, the cut with the least Gini impurity among its candidate features."""
-    splits = Splits_(np.full(len(open_nodes), NO_FEATURE), np.zeros(len(open_nodes), dtype=np.intp))
+    splits = Splits(np.full(len(open_nodes), NO_FEATURE), np.zeros(len(open_nodes), dtype=np.intp))
     nodes, features = (
         np.flatnonzero(open_nodes),
         draw_features(binned, int(open_nodes.sum()), params.candidates, random),
@@ -203,7 +203,7 @@ def _purity(weight: Floats) -> Floats:
     return squares
 
 
-def descend(binned: Binned, entries: BootstrapRows, splits: Splits_) -> BootstrapRows:
+def descend(binned: Binned, entries: BootstrapRows, splits: Splits) -> BootstrapRows:
     """Move the entries of cut nodes to the next level, where the children of the k-th cut node are 2k and 2k + 1."""
     chosen = np.flatnonzero(splits.made[entries.node])
     node = entries.node[chosen]
@@ -211,7 +211,7 @@ def descend(binned: Binned, entries: BootstrapRows, splits: Splits_) -> Bootstra
     return entries.keep(chosen, 2 * (np.cumsum(splits.made) - 1)[node] + right)
 
 
-def assemble(levels: list[tuple[Level, Splits_]], binned: Binned) -> list[Tree]:
+def assemble(levels: list[tuple[Level, Splits]], binned: Binned) -> list[Tree]:
     """Return scikit-learn trees, their nodes in order of depth."""
     tree = np.concatenate([level.tree for level, _ in levels])
     weight = np.concatenate([level.weight for level, _ in levels])
