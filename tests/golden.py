@@ -24,6 +24,7 @@ from unittest.mock import patch
 
 import numpy as np
 import polars as pl
+from sklearn import metrics
 from threadpoolctl import threadpool_limits
 
 from job.config.settings import DataSettings, TrainerSettings
@@ -33,6 +34,7 @@ from job.core.synth import make_bars
 from job.learning.algorithms import Algorithm, Window
 from job.learning.estimators import ALGORITHMS
 from job.learning.fitting import Rows, fit_scaled, probability_of_up, read_rows
+from job.learning.metrics import SCORES, Score
 from job.learning.spec import ModelSpec
 from job.learning.splits import walk_forward
 from job.learning.training import Trained, predict_proba, train
@@ -63,7 +65,7 @@ DIGITS: Final = 12
 MINUTE_US: Final = 60_000_000
 START_US: Final = 1_704_067_200_000_000
 """First time of the stored series."""
-KEY: Final = Key("synthetic", "X", "1m", "analyst")
+KEY: Final = Key("made-up", "X", "1m", "analyst")
 LEARNT: Final = ("change_1", "change_2", "change_5", "change_10", "change_20", "range", "volume")
 """Columns of `learnable`."""
 
@@ -96,7 +98,7 @@ class Problem:
 
 
 def definitions() -> dict[str, Definition]:
-    """Return everything that fingerprints know by its version, by name."""
+    """Return everything that has a version: what fingerprints know by it, and scores, by name."""
     found = (
         *(Definition(f"feature {name}", each.version, partial(of_feature, name)) for name, each in FEATURES.items()),
         *(Definition(f"label {kind}", each.version, partial(of_label, kind)) for kind, each in LABELS.items()),
@@ -104,6 +106,7 @@ def definitions() -> dict[str, Definition]:
             Definition(f"algorithm {name}", each.version, partial(of_algorithm, name), TRAINED_RTOL)
             for name, each in ALGORITHMS.items()
         ),
+        *(Definition(f"score {name}", each.version, partial(of_score, name)) for name, each in SCORES.items()),
         *(Definition(name, number, *PARTS[name]) for name, number in DEFINITIONS.items() if name in PARTS),
     )
     return {each.name: each for each in found}
@@ -453,7 +456,7 @@ def of_split() -> Values:
         **windows("pooled", two, test_size=0.2, folds=5),
         **windows("late", one, test_size=0.2, folds=2, holdout_from=late),
         "cap": [cap.holdout_from, cap.share],
-        "thinned": numbers_of(downsample(frame, cap, name="synthetic/X 7")["available_at"]),
+        "thinned": numbers_of(downsample(frame, cap, name="made-up/X 7")["available_at"]),
     }
 
 
@@ -514,11 +517,35 @@ FLAT_LINES: Final = replace(
 )
 
 
+MADE_UP_SCORES: Final = (
+    Score("accuracy", lambda label, p: metrics.accuracy_score(label, p > 0.5)),
+    Score("precision", lambda label, p: metrics.precision_score(label, p > 0.5, zero_division=0)),
+    Score("recall", lambda label, p: metrics.recall_score(label, p > 0.5, zero_division=0)),
+    Score("f1", lambda label, p: metrics.f1_score(label, p > 0.5, zero_division=0)),
+    Score("log_loss", lambda label, p: metrics.log_loss(label, np.column_stack([1 - p, p]), labels=[0, 1])),
+    Score("roc_auc", lambda label, p: metrics.roc_auc_score(label, p), of_raw=True),
+    Score("brier", lambda label, p: metrics.brier_score_loss(label, p)),
+)
+
+
+def of_score(name: str) -> Values:
+    """Return a score of many rows, of few, and of rows of one class."""
+    frame = learnable()
+    label, change = frame["label"].to_numpy(), frame["change_5"].to_numpy().astype(np.float64)
+    p, score = (1 + np.clip(change, -1, 1) / 3) / 2, SCORES[name].function
+    rows = {"all rows": slice(None), "50 rows": slice(100, 150), "ups": label == 1, "downs": label == 0}
+    return {case: [score(label[chosen], p[chosen])] for case, chosen in rows.items()}
+
+
 def of_training() -> Values:
     """Return scores, metadata and predictions of models of algorithms that are made up for it."""
     one, two = learnable(), both_ways(learnable(every=4))
     late = int(one["available_at"].to_physical()[1_500])
-    with patch.dict(ALGORITHMS, {each.name: each for each in (LINES, TREE, FLAT_LINES)}):
+    scores = {each.name: each for each in MADE_UP_SCORES}
+    with (
+        patch.dict(ALGORITHMS, {each.name: each for each in (LINES, TREE, FLAT_LINES)}),
+        patch.dict(SCORES, scores, clear=True),
+    ):
         return {
             **trained("lines", train(one, spec("lines"), key=KEY), one),
             **trained("tree", train(one, spec("tree", calibrate="none", embargo=30), key=KEY), one),

@@ -1,6 +1,6 @@
-"""What fits a forest: scikit-learn, histograms grown here, or oneDAL. The driver decides; workers follow.
+"""What fits a forest: scikit-learn, histograms (`histogram.py`), or oneDAL. The driver chooses; workers follow.
 
-Nothing here imports any of them: a plan needs their names only.
+None of them is imported here: a plan needs their names only.
 """
 
 import math
@@ -12,26 +12,26 @@ from job.core.errors import ConfigError
 
 EngineSetting = Literal["auto", "sklearn", "onedal"]
 Engine = Literal["sklearn", "histogram", "onedal"]
-"""What a model is fitted with; `histogram` leaves windows in which its leaves are small to scikit-learn."""
+"""What fits a model; `histogram` leaves windows with small leaves to scikit-learn."""
 
 FOREST: Final = "random_forest"
 """The one algorithm with a choice of engines. oneDAL's extra trees are not scikit-learn's: most of their splits halve
 the node (its pull request 2592)."""
 ONEDAL_LIBRARY: Final = "scikit-learn-intelex"
 SMALLEST_LEAF_SHARE: Final = 0.02
-"""Trees with smaller leaves are not grown here: they have many nodes, of few rows each."""
+"""Histograms are no faster for trees with smaller leaves, which have many nodes of few rows each."""
 SUPPORTED_PARAMS: Final = {"n_estimators", "max_depth", "min_samples_leaf", "max_features", "random_state", "verbose"}
 """Parameters that every engine follows; the others must have scikit-learn's defaults."""
 MAX_TREES: Final = 6_024
-"""oneDAL has as many streams of random numbers."""
+"""The number of independent random streams that oneDAL has."""
 
 
 def resolve(setting: EngineSetting, algorithm: str, n_estimators: int, params: Mapping[str, Any]) -> Engine:
-    """Return what a model is to be fitted with, given what is installed on the driver.
+    """Return the engine that fits a model, given what is installed on the driver.
 
-    `auto` takes what needs the least CPU of what gives scikit-learn's forests: histograms where leaves are known to
-    hold a good share of the rows, for which nothing need be installed; else oneDAL, which was the fastest from 100 to
-    34,000 rows and from 5 to 100 trees, where it is installed.
+    `auto` chooses the engine that needs the least CPU for scikit-learn's forest: histograms where leaves are known to
+    hold a good share of the rows, which need no further library; else oneDAL where it is installed, which was the
+    fastest from 100 to 34,000 rows and from 5 to 100 trees.
 
     Raises:
         ConfigError: oneDAL is asked for, but is not installed or cannot grow this forest.
