@@ -42,12 +42,12 @@ def import_entry(path: str) -> object:
             found = getattr(found, part)
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"{path}: no module {error.name!r} on node {platform.node()}: put it into the folder that the job is started "
-            "from (`ray job submit --working-dir .` ships it), or install it on every node"
+            f"{path}: no module {error.name!r} on node {platform.node()}: put it into the folder that the job is "
+            "started from (`ray job submit --working-dir .` ships it), or install it on every node"
         ) from None
     except AttributeError:
         raise ConfigError(f"{path}: module {module} on node {platform.node()} has no {attribute!r}") from None
-    except Exception as error:  # noqa: BLE001 - the module runs code of the user when it is imported, which may raise anything
+    except Exception as error:  # noqa: BLE001 - importing a user's module runs code that may raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ConfigError(f"{path}: module {module} cannot be imported on node {platform.node()} ({reason})") from None
     return found
@@ -59,15 +59,19 @@ def _search_current_folder() -> None:
 
 
 @cache
-def source_digest(path: str) -> str:
-    """Return 12 hex digits of the SHA-256 over `sources(path)`.
+def source_digest(*paths: str) -> str:
+    """Return 12 hex digits of the SHA-256 over the `sources` of import paths.
 
     Raises:
-        ConfigError: as `import_entry`.
+        ConfigError: as `import_entry`, for a path without source.
     """
-    import_entry(path)
+    found: dict[str, bytes] = {}
+    for path in paths:
+        if not (of_path := sources(path)):
+            import_entry(path)  # raises where there is no such module; one that is not made from source counts by name
+        found |= of_path
     digest = hashlib.sha256()
-    for name, source in sorted(sources(path).items()):
+    for name, source in sorted(found.items()):
         digest.update(name.encode() + b"\0" + source + b"\0")
     return digest.hexdigest()[:DIGEST_DIGITS]
 

@@ -57,12 +57,18 @@ def libraries_of(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def user_source(name: str) -> str | None:
-    """Return the digest of the source of a user's algorithm, None for an entry of `ALGORITHMS`.
+    """Return the digest of the source of a user's algorithm and of its class, None for an entry of `ALGORITHMS`.
+
+    A class out of scikit-learn or the algorithm's `library` counts by the library's version instead.
 
     Raises:
-        ConfigError: as `core.entries.import_entry`.
+        ConfigError: as `algorithm_named`.
     """
-    return source_digest(name) if name not in ALGORITHMS and is_import_path(name) else None
+    if name in ALGORITHMS:
+        return None
+    algorithm = algorithm_named(name)
+    by_version = algorithm.library is not None or algorithm.path.startswith("sklearn.")
+    return source_digest(name) if by_version else source_digest(name, algorithm.path)
 
 
 def build(spec: ModelSpec, window: Window, *, n_jobs: int = 1) -> "ClassifierMixin":

@@ -95,8 +95,8 @@ Place = Literal["catalog", "details", "table"]
 class Score:
     """A number that says how well probabilities of up agree with labels.
 
-    Every score is computed for the holdout and for each fold, and stored in the metadata with its `version`, which moves
-    whenever the same rows give another number. `of_raw` scores take probabilities as they are before shrinking, others
+    Every score is computed for the holdout and for each fold, and stored in the metadata with its `version`, to be
+    raised whenever the same rows give another number. `of_raw` scores take probabilities before shrinking, others
     shrunk ones. `title` and `digits` are those of its column in the table. `function` returns None where the score is
     undefined.
     """
@@ -141,32 +141,34 @@ def base_rate(label: LabelArray) -> float:
 
 def shrink(p: FloatArray, base: FloatArray | float, weight: float) -> FloatArray:
     """Pull `p` towards `base` on the log-odds scale: logit p' = logit b + weight · (logit p - logit b)."""
-    centre = scipy.special.logit(base)
-    shrunk: FloatArray = scipy.special.expit(centre + weight * (scipy.special.logit(clip(p)) - centre))
+    center = scipy.special.logit(base)
+    shrunk: FloatArray = scipy.special.expit(center + weight * (scipy.special.logit(clip(p)) - center))
     return shrunk
 
 
 def fit_shrink(label: LabelArray, p: FloatArray, base: FloatArray) -> float:
-    """Return the weight of `shrink(p, base, weight)` to expect given the rows, any in [0, 1] being as likely before.
+    """Return the posterior mean of the weight of `shrink(p, base, weight)`, given the rows and a flat prior on [0, 1].
 
-    It is the posterior's mean, not its mode: where rows say little it stays near 1/2 instead of jumping to 0 or 1.
-    Rows count in full even where their labels overlap, which leaves the flat prior less room than it could claim.
-    `p` must be out of fold. The log-posterior is concave; it is integrated by Gauss-Legendre over six standard
-    deviations around its mode.
+    The mean, not the mode: where rows say little it stays near 1/2 instead of jumping to 0 or 1. Rows count in full
+    even where their labels overlap, so the prior weighs less than it could. `p` must be out of fold.
     """
-    centre = scipy.special.logit(base)
-    distance = scipy.special.logit(clip(p)) - centre
+    center = scipy.special.logit(base)
+    distance = scipy.special.logit(clip(p)) - center
+    # A row's loss is log(1 + exp(offset + weight * signed)), whichever its label: the sign of both follows the label.
     signed = np.where(label == 1, -distance, distance)
-    offset = np.where(label == 1, -centre, centre)
+    offset = np.where(label == 1, -center, center)
 
     def loss(weight: float) -> float:
         return float(np.logaddexp(0.0, offset + weight * signed).sum())
 
+    # The log-posterior is concave, so nearly all of it lies within six standard deviations of its mode. There
+    # Gauss-Legendre quadrature needs few nodes; over all of [0, 1] it would miss the narrow peak that many rows make.
     mode, deviation = _mode_of_weight(offset, signed)
     low, high = max(0.0, mode - 6 * deviation), min(1.0, mode + 6 * deviation)
     nodes, shares = np.polynomial.legendre.leggauss(QUADRATURE_NODES)
     weights = low + (high - low) * (nodes + 1) / 2
     losses = np.array([loss(weight) for weight in weights.tolist()])
+    # Relative to the least loss, since exp(-loss) of many rows underflows.
     return float(np.average(weights, weights=shares * np.exp(losses.min() - losses)))
 
 
@@ -208,7 +210,7 @@ def skill(times: npt.NDArray[np.int64], loss: FloatArray, base_loss: FloatArray,
     """Return 1 - sum(loss) / sum(base_loss) with the interval of a circular block bootstrap by time.
 
     Rows of one time stay together; blocks are runs of consecutive distinct `times`. The standard error is the one
-    that infinitely many resamples would give: it has a closed form for the linearised ratio (Politis and Romano, 1992),
+    that infinitely many resamples would give: it has a closed form for the linearized ratio (Politis and Romano, 1992),
     so no seed is involved. It is scaled by k / (k - 1), k blocks, and the half-width uses Student's t(k - 1).
     """
     total, base_total = loss.sum(), base_loss.sum()

@@ -246,7 +246,7 @@ def describe_algorithm(spec: ModelSpec) -> dict[str, Any]:
 
 
 def describe_engine(spec: ModelSpec, model: ClassifierMixin, rows: int) -> dict[str, str]:
-    """Return what fitted a model on so many rows, and the library that only this engine needs, with its version."""
+    """Return the engine that fitted a model on so many rows, and the library that only this engine needs, if any."""
     algorithm = algorithm_named(spec.algorithm)
     name = algorithm.engine_for(model, rows, spec.engine)
     library = algorithm.fitters[name].library if name in algorithm.fitters else None

@@ -20,8 +20,8 @@ DEFINITIONS: Final = {"samples": 1, "split": 1, "training": 1}
 """Versions of what has none of its own, each raised whenever the same input gives other numbers.
 
 `samples`: resampling, filling, segments, warm-up. `split`: folds, holdout, purge, thinning of pools. `training`:
-scaling, shrinking, importances, the skill over the base rate and the benchmark. Scores of `learning.metrics.SCORES` have
-versions of their own, in no fingerprint: a model is the same however it is scored.
+scaling, shrinking, importances, the skill over the base rate and the benchmark. Entries of `learning.metrics.SCORES`
+have versions of their own, in no fingerprint: a model is the same however it is scored.
 """
 
 PREDICTIONS: Final = 1

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from job.core.entries import is_import_path, source_digest, sources
+from job.core.entries import is_import_path, sources
 from job.core.errors import ConfigError, RegistryError
 from job.learning.algorithms import Algorithm, StoredType
-from job.learning.estimators import ALGORITHMS, algorithm_named
+from job.learning.estimators import ALGORITHMS, algorithm_named, user_source
 
 COMMON: Final = (
     *(StoredType(f"builtins.{name}", loader=f"{name.title()}Node") for name in ("dict", "list", "tuple")),
@@ -50,7 +50,7 @@ def own_algorithm(metadata: Mapping[str, Any], *, where: str) -> Algorithm | Non
     if not any(b"job.learning" in source for source in here.values()):
         raise RegistryError(f"{claim}, whose module defines no Algorithm of job.learning.algorithms; {remedy}")
     try:
-        algorithm, digest = algorithm_named(path), source_digest(path)
+        algorithm, digest = algorithm_named(path), user_source(path)
     except ConfigError as error:
         raise RegistryError(f"{claim}, which cannot be used: {error}; {remedy}") from None
     if digest != described.get("source"):

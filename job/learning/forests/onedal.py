@@ -27,7 +27,7 @@ def fit(forest: RandomForestClassifier, matrix: Matrix, label: npt.NDArray[Any])
     """Fit `forest` on `matrix` (float32, finite) and labels 0 and 1; the same bits whatever its `n_jobs`.
 
     Threads are limited to `n_jobs` for the whole process, since scikit-learn-intelex itself does so in the main thread
-    only. `min_samples_leaf` counts distinct rows in scikit-learn and draws of rows in oneDAL, and is scaled up by as much.
+    only. `min_samples_leaf` counts distinct rows in scikit-learn, draws of rows in oneDAL, so it is scaled up.
     """
     threads = forest.n_jobs or 1
     daalinit(threads)
@@ -60,7 +60,7 @@ def set_class_probabilities(trees: list[Tree]) -> None:
     margin = np.sqrt(np.maximum(0, 0.25 - np.concatenate([tree.impurity for tree in trees]) / 2))
     votes_up = np.concatenate([tree.value[:, 0, 1] > tree.value[:, 0, 0] for tree in trees])
     up = np.round(weight * np.where(votes_up, 0.5 + margin, 0.5 - margin))
-    # Leaves only carry exact impurities: counts of inner nodes are sums over their children, from the deepest up.
+    # Inner nodes are summed over their children, from the deepest up, so that the counts of all levels agree.
     for parents in reversed(parents_by_depth(roots, children, left != LEAF)):
         up[parents] = up[children[:, parents]].sum(axis=0)
     for tree, share in zip(trees, np.split(up / weight, roots[1:]), strict=True):

@@ -207,7 +207,7 @@ def _purity(weight: Floats) -> Floats:
 
 
 def descend(binned: Binned, entries: BootstrapRows, splits: Splits) -> BootstrapRows:
-    """Move the entries of split nodes to the next level, where the children of the k-th split node are 2k and 2k + 1."""
+    """Move entries of inner nodes to the next level, where the children of the k-th inner node are 2k and 2k + 1."""
     chosen = np.flatnonzero(splits.is_inner[entries.node])
     node = entries.node[chosen]
     right = binned.codes[entries.row[chosen], splits.feature[node]] > splits.bin[node]
