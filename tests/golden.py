@@ -239,18 +239,18 @@ def stored_bars() -> pl.DataFrame:
     return segmented_bars().filter(~pl.col("filled")).select("timestamp", *PRICES, "volume")
 
 
-def numbers_of(values: pl.Series, *, redact_url: int = 30) -> list[Leaf]:
-    """Return what sums up a column: counts of all, null, and infinite or NaN values, three sums, `redact_url` values.
+def numbers_of(values: pl.Series, *, kept: int = 30) -> list[Leaf]:
+    """Return what sums up a column: counts of all, null, and infinite or NaN values, three sums, `kept` values.
 
     Times become minutes since the start. The sums are of values below zero, of those above, and of sizes times row
     numbers: none of them cancels. The values shown are evenly spread.
     """
     if values.dtype == pl.Datetime:
         values = (values.to_physical() - START_US) // MINUTE_US
-    read_all = values.dtype.is_integer()
-    every = values.cast(pl.Int64 if read_all else pl.Float64).to_list()
+    is_integer = values.dtype.is_integer()
+    every = values.cast(pl.Int64 if is_integer else pl.Float64).to_list()
     finite = {row: value for row, value in enumerate(every) if value is not None and math.isfinite(value)}
-    add: Callable[[Iterator[float]], float] = sum if read_all else math.fsum
+    add: Callable[[Iterator[float]], float] = sum if is_integer else math.fsum
     nulls = values.null_count()
     return [
         len(every),
@@ -259,13 +259,13 @@ def numbers_of(values: pl.Series, *, redact_url: int = 30) -> list[Leaf]:
         add(min(value, 0) for value in finite.values()),
         add(max(value, 0) for value in finite.values()),
         add(row * abs(value) for row, value in finite.items()),
-        *(finite.get(row) for row in range(0, len(every), max(1, len(every) // redact_url))),
+        *(finite.get(row) for row in range(0, len(every), max(1, len(every) // kept))),
     ]
 
 
-def columns_of(frame: pl.DataFrame, *, redact_url: int = 30) -> Values:
+def columns_of(frame: pl.DataFrame, *, kept: int = 30) -> Values:
     """Return what sums up each column."""
-    return {column.name: numbers_of(column, redact_url=redact_url) for column in frame}
+    return {column.name: numbers_of(column, kept=kept) for column in frame}
 
 
 def leaves(value: Any) -> Iterator[Leaf]:
@@ -289,7 +289,7 @@ def under(case: str, values: Values) -> Values:
 def of_feature(name: str) -> Values:
     """Return a feature of the stored bars, and the columns without which it is left out."""
     values = add_features(segmented_bars(), [name])[name]
-    return {"inputs": [*FEATURES[name].inputs], "values": numbers_of(values, redact_url=60)}
+    return {"inputs": [*FEATURES[name].inputs], "values": numbers_of(values, kept=60)}
 
 
 LABEL_CASES: Final = {
@@ -394,7 +394,7 @@ def cleaned() -> Values:
     result = clean(pl.concat([rest[100:].reverse(), *odd, rest[:120]]))
     rules = result.rejected.sort("timestamp", "rule")["rule"].to_list()
     info: list[Leaf] = [result.timeframe, result.offset_us, *leaves(result.counts), *rules]
-    return under("cleaned", {"facts": info, **columns_of(result.bars, redact_url=5)})
+    return under("cleaned", {"facts": info, **columns_of(result.bars, kept=5)})
 
 
 def joined() -> Values:
@@ -403,14 +403,14 @@ def joined() -> Values:
     for timeframe in ("1m", "5m", "15m", "1h"):
         longer = resample(stored_bars(), source="1m", timeframe=timeframe, min_coverage=0.5)
         frame = segment(longer.bars, timeframe=timeframe).with_columns(pl.col("filled").cast(pl.Int8))
-        found |= under(f"bars {timeframe}", {"counts": [*leaves(longer.counts)], **columns_of(frame, redact_url=8)})
+        found |= under(f"bars {timeframe}", {"counts": [*leaves(longer.counts)], **columns_of(frame, kept=8)})
     return found
 
 
 def sample_values(samples: Samples) -> Values:
     """Return the counts and statistics of samples, and what sums up their columns."""
     info = {"counts": [*leaves(samples.counts)], "statistics": [*leaves(samples.label_stats)]}
-    return {**info, **columns_of(samples.frame, redact_url=8)}
+    return {**info, **columns_of(samples.frame, kept=8)}
 
 
 def spec(algorithm: str, **changed: Any) -> ModelSpec:
@@ -564,8 +564,8 @@ def trained(case: str, model: Trained, samples: pl.DataFrame) -> Values:
     everywhere = pl.Series(predict_proba(model.model, model.scaler, samples, model.features))
     info |= {"scaler": [model.scaler.get_params(), model.scaler.mean_.tolist(), model.scaler.scale_.tolist()]}
     found: Values = {name: [*leaves(value)] for name, value in info.items()}
-    found |= {"scores": [*leaves(model.scores)], "predicted": numbers_of(everywhere, redact_url=20)}
-    return under(case, found | columns_of(model.holdout.drop("available_at", "series", strict=False), redact_url=10))
+    found |= {"scores": [*leaves(model.scores)], "predicted": numbers_of(everywhere, kept=20)}
+    return under(case, found | columns_of(model.holdout.drop("available_at", "series", strict=False), kept=10))
 
 
 PARTS: Final[Mapping[str, tuple[Callable[[], Values], float]]] = {
