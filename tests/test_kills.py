@@ -91,7 +91,7 @@ def records(registry: Storage) -> dict[str, tuple[str, str | None]]:
 
 
 def strays(registry: Storage) -> set[str]:
-    """Return the files that are no part of a version and none of `RETRIES_EXHAUSTED`; fail where the catalog is not whole."""
+    """Return the files that are no part of a version and none of `LASTING`; fail where the catalog is not whole."""
     found = listed_versions(registry.list())
     assert all(one.committed for one in found)
     listed = {(key_of(one), one["version"]) for one in read_catalog(registry)}

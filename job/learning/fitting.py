@@ -14,7 +14,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from job.core.errors import TrainingError
-from job.learning.estimators import ALGORITHMS, LOGISTIC_C, LOGISTIC_SOLVER, Window, build
+from job.learning.algorithms import Window
+from job.learning.estimators import LOGISTIC_C, LOGISTIC_SOLVER, algorithm_named, build
 from job.learning.metrics import FloatArray, base_rate
 from job.learning.spec import ModelSpec
 from job.learning.splits import Fold, IntArray
@@ -166,7 +167,7 @@ def fit_window(
     scaler: StandardScaler, known: Matrix, label: Labels, spec: ModelSpec, *, pooled: bool, n_jobs: int
 ) -> ClassifierMixin:
     """Fit the algorithm of `spec` on rows that are still to be scaled."""
-    matrix = scaled(scaler, known, ALGORITHMS[spec.algorithm].precision)
+    matrix = scaled(scaler, known, algorithm_named(spec.algorithm).precision)
     return fit_scaled(matrix, label, spec, pooled=pooled, n_jobs=n_jobs)
 
 
@@ -174,7 +175,7 @@ def fit_scaled(
     matrix: npt.NDArray[Any], label: Labels, spec: ModelSpec, *, pooled: bool, n_jobs: int
 ) -> ClassifierMixin:
     """Fit the algorithm of `spec`; the model comes back set to one thread, as it is stored and predicts."""
-    algorithm = ALGORITHMS[spec.algorithm]
+    algorithm = algorithm_named(spec.algorithm)
     model = build(spec, Window(len(label), pooled=pooled), n_jobs=n_jobs)
     algorithm.fit(model, matrix.astype(algorithm.precision, copy=False), label, spec.engine)
     return model.set_params(n_jobs=1) if algorithm.parallel else model

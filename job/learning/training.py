@@ -12,9 +12,8 @@ from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from job.core.environment import ENGINE_LIBRARIES
 from job.core.keys import Key
-from job.learning.estimators import ALGORITHMS
+from job.learning.estimators import algorithm_named, user_source
 from job.learning.fitting import (
     Evaluated,
     Rows,
@@ -36,8 +35,8 @@ from job.learning.metrics import (
     base_rate,
     fit_shrink,
     log_loss,
-    roc_auc,
     row_log_loss,
+    score_all,
     shrink,
     skill,
 )
@@ -186,8 +185,7 @@ def score(
     saved = skill(rows.available_at[holdout.fold.test], row_log_loss(label, p), base_loss, horizon_bars=horizon_bars)
     accuracies = [accuracy(fold.label, shrunk(fold, shrinkage)) for fold in folds]
     return {
-        **{name: function(label, p) for name, function in SCORES.items()},
-        "roc_auc": roc_auc(label, holdout.p),
+        **score_all(label, p=p, p_raw=holdout.p),
         "cv_mean": float(np.mean(accuracies)),
         "cv_std": float(np.std(accuracies)),
         "base_accuracy": accuracy(label, holdout.p_base),
@@ -206,10 +204,10 @@ def describe(
     rows: Rows, folds: Sequence[Evaluated], holdout: Evaluated, shrinkage: Shrinkage, *, spec: ModelSpec, key: Key
 ) -> dict[str, Any]:
     """Return what a version's metadata says of training, as JSON values."""
-    algorithm = ALGORITHMS[spec.algorithm]
+    algorithm = algorithm_named(spec.algorithm)
     change = row_log_loss(holdout.label, shrunk(holdout, shrinkage)) - row_log_loss(holdout.label, holdout.p_base)
     return {
-        "algorithm": {"name": algorithm.name, "version": algorithm.version},
+        "algorithm": describe_algorithm(spec),
         "engine": describe_engine(spec, holdout.model, len(holdout.fold.train)),
         "parameters": holdout.model.get_params(deep=False),
         "classes": [int(value) for value in holdout.model.classes_],
@@ -225,6 +223,7 @@ def describe(
             "training": class_shares(rows.label[holdout.fold.train]),
             "holdout": class_shares(holdout.label),
         },
+        "score_versions": {name: score.version for name, score in SCORES.items()},
         "importances": {
             "method": algorithm.importance,
             "values": dict(zip(spec.feature_names, importance_values(rows, holdout, spec, key), strict=True)),
@@ -239,16 +238,24 @@ def describe(
     }
 
 
+def describe_algorithm(spec: ModelSpec) -> dict[str, Any]:
+    """Return name and version of the algorithm; of a user's own also its import path and the digest of its source."""
+    algorithm, source = algorithm_named(spec.algorithm), user_source(spec.algorithm)
+    user = {} if source is None else {"path": spec.algorithm, "source": source}
+    return {"name": algorithm.name, "version": algorithm.version, **user}
+
+
 def describe_engine(spec: ModelSpec, model: ClassifierMixin, rows: int) -> dict[str, str]:
-    """Return what fitted a model on so many rows, and the library that only this engine needs, with its version."""
-    name = ALGORITHMS[spec.algorithm].engine_for(model, rows, spec.engine)
-    library = ENGINE_LIBRARIES.get(name)
+    """Return the engine that fitted a model on so many rows, and the library that only this engine needs, if any."""
+    algorithm = algorithm_named(spec.algorithm)
+    name = algorithm.engine_for(model, rows, spec.engine)
+    library = algorithm.fitters[name].library if name in algorithm.fitters else None
     return {"name": name} if library is None else {"name": name, "library": library, "version": version(library)}
 
 
 def importance_values(rows: Rows, holdout: Evaluated, spec: ModelSpec, key: Key) -> list[float]:
     """Importances of the scored model, seeded by the model's name."""
-    method = ALGORITHMS[spec.algorithm].importance
+    method = algorithm_named(spec.algorithm).importance
     test = scaled(holdout.scaler, take(rows.matrix, holdout.fold.test))
     return importances(holdout.model, method, test, holdout.label, seed=f"{key} {spec.random_state}")
 
@@ -256,7 +263,6 @@ def importance_values(rows: Rows, holdout: Evaluated, spec: ModelSpec, key: Key)
 def describe_fold(rows: Rows, evaluated: Evaluated, shrinkage: Shrinkage) -> dict[str, Any]:
     """Return a window's rows, times (`available_at` of first and last rows), base rate, and scores, as a model's."""
     train, test = evaluated.fold.train, evaluated.fold.test
-    p = shrunk(evaluated, shrinkage)
     return {
         "train_rows": len(train),
         "test_rows": len(test),
@@ -266,8 +272,7 @@ def describe_fold(rows: Rows, evaluated: Evaluated, shrinkage: Shrinkage) -> dic
         "test_from": time_of(rows.available_at[test[0]]),
         "test_to": time_of(rows.available_at[test[-1]]),
         "base_rate": evaluated.base,
-        "scores": {name: function(evaluated.label, p) for name, function in SCORES.items()}
-        | {"roc_auc": roc_auc(evaluated.label, evaluated.p)},
+        "scores": score_all(evaluated.label, p=shrunk(evaluated, shrinkage), p_raw=evaluated.p),
     }
 
 
