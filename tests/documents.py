@@ -25,7 +25,7 @@ DOCUMENTS: Final = tuple(
 )
 PROGRAMS: Final = (("python", "job/main.py"), ("python", "-m", "job"), ("ohlcv-models",))
 """How documents start the job."""
-COLUMNS: Final = {"README.md": 80}
+COLUMNS: Final = {"README.md": 90}
 """Width of the terminal that a document shows; of the others, `WIDE`."""
 WIDE: Final = 125
 
