@@ -1,35 +1,53 @@
-# Every target sets up what it needs: a virtual environment with the pinned versions of constraints.txt.
+# Every target sets up what it needs in .venv, with the pinned versions of constraints.txt: `run` and `install` what the
+# job needs, the others what tests need on top. uv installs in seconds what takes pip minutes: it is used where it is on
+# the PATH or can be installed from the package index, else pip is; a line says which.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+RUNTIME := $(VENV)/.runtime
+DEV := $(VENV)/.dev
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PACKAGES = --constraint constraints.txt --editable
 
 .PHONY: run test test-all check bench install clean
 
-run: $(STAMP)
-	$(BIN)/python job/main.py
+run: $(RUNTIME)
+	@$(BIN)/python job/main.py
 
-test: $(STAMP)
+test: $(DEV)
 	$(BIN)/python -m pytest
 
-test-all: $(STAMP)
+test-all: $(DEV)
 	$(BIN)/python -m pytest -m ""
 
-check: $(STAMP)
+check: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP)
+bench: $(DEV)
 	$(BIN)/python -m tests.bench
 
-install: $(STAMP)
+install: $(RUNTIME)
 
-$(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[s3,dev]"
-	touch $@
+define install
+	@uv=$$(command -v uv || echo $(BIN)/uv); \
+	[ -x "$$uv" ] || $(PIP) install uv 2>/dev/null || true; \
+	if [ -x "$$uv" ] && echo "installing $(1) into $(VENV) with uv" && \
+		"$$uv" pip install --quiet --python $(BIN)/python $(PACKAGES) "$(1)"; then :; \
+	else echo "installing $(1) into $(VENV) with pip" && $(PIP) install $(PACKAGES) "$(1)"; fi
+	@touch $@
+endef
+
+$(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,.)
+
+$(DEV): $(RUNTIME)
+	$(call install,.[dev])
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	@$(PYTHON) -m venv $(VENV)
 
 clean:
 	rm -rf $(VENV) models .mypy_cache .pytest_cache .ruff_cache .hypothesis

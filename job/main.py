@@ -1,19 +1,32 @@
-"""Entry point: `python job/main.py [train|plan|doctor|predict|compare|models|reindex|synth] …`."""
+"""Entry point: `python job/main.py [train|plan|doctor|predict|compare|models|reindex|synth] …`.
+
+`python -m job` and the installed command `ohlcv-models` come here, too.
+"""
 
 import sys
 from pathlib import Path
+from typing import Final
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT: Final = Path(__file__).resolve().parents[1]
 # Python puts job/ first on the path: the root stands there instead, so that the packages `job` and `transforms` are
 # found from any folder, and no file in job/ shadows a library.
 if sys.path and Path(sys.path[0]).resolve() == ROOT / "job":
     sys.path[0] = str(ROOT)
 
-try:
-    from job.cli import main
-except KeyboardInterrupt:  # Ctrl-C in the second that the imports take
-    sys.stderr.write("interrupted\n")
-    sys.exit(130)
+MODULES: Final = {"main.py": "python job/main.py", "__main__.py": "python -m job"}
+"""How a run of each of these files is started; an installed command goes by its own name."""
+
+
+def main() -> int:
+    """Run the command that the arguments of this process ask for, and return its exit status."""
+    try:
+        from job.cli import main as run  # noqa: PLC0415 - takes a second, in which Ctrl-C is answered, too
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+    started_as = Path(sys.argv[0]).name
+    return run(sys.argv[1:], program=MODULES.get(started_as, started_as))
+
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

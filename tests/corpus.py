@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from job import RayModelTrainer
 from job.cli import main, parse
-from job.cli.options import settings
+from job.cli.options import run_settings
 from job.core.errors import JobError
 from tests.vendors import make_bars
 
@@ -138,7 +138,7 @@ def refuse(arguments: Sequence[str], said: Callable[[], str]) -> tuple[int, list
     errors = [line.partition(" ERROR   ")[2] or line for line in said().splitlines() if " INFO " not in line]
     if status == 0:
         try:
-            RayModelTrainer(settings(parse(["plan", *arguments]))).training_data("analyst", "1m")
+            RayModelTrainer(run_settings(parse(["plan", *arguments]))).training_data("analyst", "1m")
         except JobError as error:
             return error.exit_status, [str(error)]
     return status, errors

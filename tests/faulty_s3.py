@@ -43,7 +43,7 @@ Choose = Callable[[str, str], str | None]
 
 
 def at_random(seed: int, *, share: float = 0.2) -> Choose:
-    """Fail a share of all requests by any fault that passes."""
+    """Fail a share of all requests by any fault that is transient."""
     generator = random.Random(seed)
     return lambda _method, _path: generator.choice(TRANSIENT_ERRNOS) if generator.random() < share else None
 

@@ -26,7 +26,8 @@ import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from job.config.settings import DataSettings, TrainerSettings
+from job.config.settings import DataSettings
+from job.config.trainer import TrainerSettings
 from job.core.environment import NUMERIC_LIBRARIES
 from job.core.keys import Key
 from job.core.synth import make_bars
@@ -37,9 +38,9 @@ from job.learning.spec import ModelSpec
 from job.learning.splits import walk_forward
 from job.learning.training import Trained, predict_proba, train
 from job.registry.fingerprints import DEFINITIONS
-from job.train.plan import Task
 from job.train.pooled import downsample, sampling_caps
 from job.train.steps import samples_of
+from job.train.task import Task
 from job.worker.messages import SeriesInfo
 from transforms.bars import PRICES, clean, resample
 from transforms.features import FEATURES
@@ -367,7 +368,9 @@ def of_samples() -> Values:
     usual |= {"max_fill": 5, "min_coverage": 0.8, "gaps": "segment", "start": None}
     first, last = (datetime.fromisoformat(time) for time in ("2024-01-01T00:00Z", "2024-01-03T23:59Z"))
     info = SeriesInfo(timeframe="1m", offset_us=0, first=first, last=last, counts={}, digest="", files=())
-    task = Task(KEY, spec("any", label=label, features=(*MADE_UP_FEATURES,)), series=(), rows=0, seconds=0, memory=0)
+    task = Task(
+        key=KEY, spec=spec("any", label=label, features=(*MADE_UP_FEATURES,)), series=(), rows=0, seconds=0, memory=0
+    )
     with patch.dict(FEATURES, MADE_UP_FEATURES):
         made = {case: make_samples(bars, **(usual | changed)) for case, changed in SAMPLE_CASES.items()}
         made |= {case: samples_of(task, bars, info, data, name="X")[0] for case, data in RANGES.items()}

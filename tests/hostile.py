@@ -78,7 +78,7 @@ class Answer:
 
     error: str | None
     parsed: bool
-    is_reachable: list[str]
+    heard: list[str]
     risen_mb: float
     predictions: bytes = b""
 
@@ -104,14 +104,14 @@ def attempt(url: str) -> Answer:
     before = peak_mb()
     os.chdir(Path(url).parent)
     try:
-        with traces(Path(url)) as is_reachable:
+        with traces(Path(url)) as heard:
             model, scaler, _ = load(Storage(url), KEY)
             predictions = _predictions(model, scaler)
     except RegistryError as error:
-        return Answer(str(error), bool(parsed), is_reachable, peak_mb() - before)
+        return Answer(str(error), bool(parsed), heard, peak_mb() - before)
     finally:
         module.parse = parse
-    return Answer(None, bool(parsed), is_reachable, peak_mb() - before, predictions)
+    return Answer(None, bool(parsed), heard, peak_mb() - before, predictions)
 
 
 def _predictions(model: Any, scaler: Any) -> bytes:
@@ -764,8 +764,8 @@ FORGERIES: Final = (
     Forgery("no digest", digest(lambda _: None), NOT_COMMITTED),
     Forgery("list of digests", digest(lambda text: [text]), NOT_COMMITTED),
     Forgery("digest beside another", artifact("model", md5="0" * 32), NOT_COMMITTED),
-    Forgery("no artifacts", field(artifacts=None), "unknown artifact format None"),
-    Forgery("list of artifacts", field(artifacts=[1]), "unknown artifact format None"),
+    Forgery("no artifacts", field(artefacts=None), "unknown artifact format None"),
+    Forgery("list of artifacts", field(artefacts=[1]), "unknown artifact format None"),
     Forgery(
         "format that climbs",
         lambda metadata: metadata | {"artefacts": metadata["artefacts"] | {"format": "../pkl"}},

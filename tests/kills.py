@@ -16,14 +16,15 @@ from unittest.mock import patch
 import psutil
 
 from job.cluster.bundles import singles
+from job.cluster.operation import Operation
+from job.cluster.retries import run_with_retries
 from job.config.settings import Config
-from job.train.plan import Plan, Task
-from job.train.record import RunRecord
-from job.train.retries import run_with_retries
+from job.registry.outcome import Outcome
+from job.train.record import TrainingRecord
 from job.train.run import run
 from job.train.steps import load_bars, prepare_samples, train_models
+from job.train.task import Task
 from job.worker.messages import Job, pack
-from job.worker.outcome import Outcome
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 MODELS: Final = 8
@@ -247,14 +248,16 @@ def becomes(true: Callable[[], bool], within_s: float) -> bool:
     return True
 
 
-def run_here(config: Config) -> RunRecord:
+def run_here(config: Config) -> TrainingRecord:
     """Run with the three steps in this process, where driver and worker are one and take turns, in place of Ray."""
-    with patch("job.train.run._outcomes", _outcomes_here):
+    with patch("job.cluster.session.outcomes", _outcomes_here):
         return run(config)
 
 
-def _outcomes_here(plan: Plan, job: Job, record: RunRecord) -> Iterator[Outcome]:
-    return run_with_retries(plan.tasks, job, _steps_here, list)
+def _outcomes_here(
+    tasks: Sequence[Task], job: Job, operation: Operation[Task, Outcome], _: TrainingRecord
+) -> Iterator[Outcome]:
+    yield from run_with_retries(tasks, job, operation, lambda *round_: [_steps_here(*round_)])
 
 
 def _steps_here(tasks: Sequence[Task], job: Job) -> Iterator[Outcome]:

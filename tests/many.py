@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from job.api.trainer import resolved
 from job.config.settings import Config, load_config
 from job.core.synth import make_bars
 from job.registry.catalog import rebuild
@@ -13,8 +12,9 @@ from job.registry.fingerprints import listing_fingerprint
 from job.registry.listings import read_listings, write_listing
 from job.registry.versions import version_name
 from job.storage.files import Storage
-from job.train.plan import Task, content_of, identity_of, make_plan
+from job.train.plan import make_plan
 from job.train.resume import with_contents
+from job.train.task import Task
 
 RUN_ID = "20240101_000000_abcdef"
 MODELS_A_SYMBOL = 5
@@ -30,7 +30,7 @@ def many_models(folder: Path, *, symbols: int, scores: dict[str, float]) -> Conf
         place.mkdir(parents=True)
         make_bars(seed=1, days=1)[:60].write_parquet(place / f"S{number:04d}-1m.parquet")
     settings = {"data": {"input": str(folder / "bars")}, "model_trainer": {"model_directory": str(folder / "models")}}
-    config = resolved(load_config(settings))
+    config = load_config(settings).with_absolute_paths()
     registry = Storage(str(folder / "models"))
     plan = make_plan(config)
     for series in {task.series[0] for task in plan.tasks}:
@@ -49,7 +49,7 @@ def many_models(folder: Path, *, symbols: int, scores: dict[str, float]) -> Conf
 
 def _version(task: Task, config: Config, scores: dict[str, float]) -> Iterator[tuple[str, bytes]]:
     """Yield the path and content of each file of one version."""
-    content = content_of(task)
+    content = task.content
     assert content is not None
     version = version_name(task.key, RUN_ID)
     metadata = {
@@ -59,7 +59,7 @@ def _version(task: Task, config: Config, scores: dict[str, float]) -> Iterator[t
         "created_at": "2024-01-01T00:00:00+00:00",
         "label_end": "2024-01-01T00:00:00+00:00",
         "run_id": RUN_ID,
-        "fingerprint": identity_of(task, config, content),
+        "fingerprint": task.fingerprint(config, content),
         "data": {"samples": {"used": 60}},
         "seconds": {"training": 1.0},
         "peak_rss_mb": 400.0,

@@ -31,9 +31,9 @@ from job.registry.cleanup import open_runs, sweep
 from job.registry.leases import Lease
 from job.registry.promote import promote, restore_champion
 from job.registry.prune import Prunable, prunable, prune
+from job.registry.runs import open_marker, record_path
 from job.registry.versions import commit, list_versions, load, resolve_version, version_name
 from job.storage.files import Storage
-from job.train.record import open_marker, record_path
 from tests.registries import KEY, fitted, open_registry
 
 RUNS = [f"2023120{day}_120000_a1b2c3" for day in range(1, 6)]

@@ -6,11 +6,12 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from job.cluster.bundles import SIZE_CLASSES, Bundle, Capacity, sized
+from job.cluster.bundles import SIZE_CLASSES, Capacity, sized
 from job.config.settings import Config
 from job.core.keys import Key
 from job.sources.series import Series
-from job.train.plan import Task
+from job.train.task import Task
+from job.worker.messages import Bundle
 
 SPEC = next(iter(Config().model_specs()))[2]
 GIB = 2**30

@@ -10,10 +10,10 @@ import pytest
 
 from job.registry.cleanup import other_runs, sweep
 from job.registry.leases import Lease
+from job.registry.runs import open_marker, record_path
 from job.registry.versions import commit, version_name
 from job.storage.files import Storage
 from job.storage.local import temporary_name
-from job.train.record import open_marker, record_path
 from job.worker.attempts import Attempt, record_attempt
 from tests.registries import KEY, fitted
 

@@ -251,8 +251,10 @@ def test_doctor_finds_all_well_and_names_what_is_not(bars: Path, tmp_path: Path)
 
 
 def test_synth_writes_bars_that_train_can_find(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["synth", "--output", str(tmp_path / "w"), "--symbols", "2", "--days", "1", "--seed", "1"]) == 0
-    capsys.readouterr()
+    arguments = ["--symbols", "2", "--days", "1", "--seed", "1", "--json"]
+    assert main(["synth", "--output", str(tmp_path / "w"), *arguments]) == 0
+    written = json.loads(capsys.readouterr().out.splitlines()[-1])["files"]
+    assert {Path(file) for file in written} == {*(tmp_path / "w").iterdir()}
     assert main(["plan", "--input", str(tmp_path / "w"), "--output", str(tmp_path / "m"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["models"] == 10
 

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pytest
 
 from job.cli import main
-from job.cluster.bundles import Bundle
-from job.compare.plan import plan_comparisons
+from job.compare.plan import plan as plan_comparisons
 from job.compare.run import _conclude, judge, reason_to_promote, widen_for_seed_variance
 from job.compare.steps import compare_group, compare_rows, pair_samples
 from job.compare.task import Compared, ComparisonTask
@@ -37,7 +36,7 @@ from job.storage.files import Storage
 from job.train.plan import plan_tasks
 from job.train.steps import prepare, train_task
 from job.worker.load_bars import load_series
-from job.worker.messages import BarsRow, Job, pack
+from job.worker.messages import BarsRow, Bundle, Job, pack
 from tests.worlds import in_two_processes, samples_for, specs, world
 
 KEY = Key("synthetic", "SYN00USDT", "5m", "analyst")
@@ -93,7 +92,7 @@ def plan_of(
 ) -> Any:
     config = settings(folder)
     config = config.model_copy(update={"data": config.data.model_copy(update={"start": since})})
-    return plan_comparisons(registry, [KEY], config, a=a, b=b)
+    return plan_comparisons(config, registry, [KEY], a=a, b=b)
 
 
 def compare_here(registry: Storage, folder: Path, task: ComparisonTask, **trainer: Any) -> Compared:
@@ -221,7 +220,7 @@ def test_a_model_without_bars_is_told(registry: Storage, folder: Path) -> None:
             registry.create(f"{other.folder}/{version}{suffix}", b"")
         metadata = json.loads(registry.read(f"{KEY.folder}/{version}.json")) | {"key": asdict(other)}
         registry.create(f"{other.folder}/{version}.json", json.dumps(metadata).encode())
-    (error,) = plan_comparisons(registry, [other], settings(folder), a=A, b=B).failures.values()
+    (error,) = plan_comparisons(settings(folder), registry, [other], a=A, b=B).failures.values()
     assert isinstance(error, DataError)
     assert "holds no bars of it: give its bars with --input" in str(error)
 
@@ -256,7 +255,10 @@ def made_up(*, difference: float, p: float | None = 0.001, blocks: int = 50, key
     comparison = Comparison(
         1_000, 0.69, 0.69 + difference, difference, low, high, 3.0, p, 0.5, 0.5, 0.0, -0.1, 0.1, 1.0, blocks
     )
-    return Compared(key, A, B, "2024-01-11T00:00:00+00:00", "2024-01-14T00:00:00+00:00", comparison=comparison)
+    return Compared(
+        **vars(key), status="compared", a=A, b=B, comparison=comparison,
+        first="2024-01-11T00:00:00+00:00", last="2024-01-14T00:00:00+00:00",
+    )  # fmt: skip
 
 
 def act(registry: Storage, folder: Path, outcome: Compared, *, policy: str = "better", move: bool = True) -> Any:
@@ -264,7 +266,7 @@ def act(registry: Storage, folder: Path, outcome: Compared, *, policy: str = "be
     plan = plan_of(registry, folder)
     (judged,) = judge([outcome], alpha=config.promotion.alpha)
     run = f"2024020{1 + len(registry.list('comparisons'))}_000000_00000c"
-    return _conclude(judged, plan, registry, config.promotion, run_id=run, move=move)
+    return _conclude(judged, plan, registry, config.promotion, run_id=run, promote_winners=move)
 
 
 def test_the_better_version_becomes_champion_and_the_numbers_are_kept(registry: Storage, folder: Path) -> None:
@@ -322,7 +324,7 @@ def test_a_champion_that_moved_meanwhile_stays(registry: Storage, folder: Path) 
     promote(registry, KEY, B)
     promote(registry, KEY, A)
     promote(registry, KEY, B)
-    done = _conclude(judged, plan, registry, Config().promotion, run_id=RUN_B, move=True)
+    done = _conclude(judged, plan, registry, Config().promotion, run_id=RUN_B, promote_winners=True)
     assert not done.promoted
     assert f"the champion was moved from {A} to {B} meanwhile" in str(done.error)
 

@@ -8,6 +8,8 @@ import pytest
 from job.config.overrides import parse_override
 from job.config.settings import Config, load_config, mask
 from job.core.errors import ConfigError
+from job.core.keys import Key
+from job.registry.versions import listed_versions, version_name
 from transforms.labels import Direction, TripleBarrier
 
 
@@ -143,3 +145,65 @@ def test_one_kind_may_have_no_timeframe_but_not_both() -> None:
     assert len(list(load_config({"model_trainer": {"analyst_models": none}}).model_specs())) == 1
     with pytest.raises(ConfigError, match="nothing to train"):
         load_config({"model_trainer": {"analyst_models": none, "tactician_models": none}})
+
+
+SCALPER: dict[str, Any] = {"timeframes": ["1m"], "algorithm": "extra_trees", "label": "direction(5)"}
+
+
+def with_kinds(**kinds: Any) -> dict[str, Any]:
+    return {"model_trainer": {"models": kinds}}
+
+
+def test_a_kind_of_model_is_added_by_name() -> None:
+    config = load_config(with_kinds(scalper=SCALPER, Swing_2=SCALPER | {"timeframes": ["4h", "1d"], "max_depth": 3}))
+    specs = {(model_type, timeframe): spec for model_type, timeframe, spec in config.model_specs()}
+    assert [*specs][5:] == [("scalper", "1m"), ("Swing_2", "4h"), ("Swing_2", "1d")]
+    scalper = specs["scalper", "1m"]
+    assert (scalper.algorithm, scalper.label, scalper.n_estimators) == ("extra_trees", Direction(horizon=5), 100)
+    assert scalper.features == specs["analyst", "1m"].features
+    assert specs["Swing_2", "4h"].max_depth == 3
+    assert load_config(config.model_dump(mode="json")) == config
+    changed = load_config(config.model_dump(), ["model_trainer.models.scalper.n_estimators=7"])
+    assert changed.spec_of("scalper").n_estimators == 7
+
+
+def test_kinds_by_name_are_enough() -> None:
+    off = {"enable_analyst_models": False, "enable_tactician_models": False}
+    config = load_config({"model_trainer": {**off, "models": {"scalper": SCALPER}}})
+    assert [(model_type, timeframe) for model_type, timeframe, _ in config.model_specs()] == [("scalper", "1m")]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "message"),
+    [
+        ({"scalper": {"timeframes": ["1m"], "label": "direction(5)"}}, r"models\.scalper\.algorithm: Field required"),
+        ({"scalper": SCALPER | {"labels": 1}}, r"unknown key .*\.scalper\.labels; did you mean 'label'"),
+        ({"scalper": SCALPER | {"algorithm": "extra_tree"}}, "did you mean 'extra_trees'"),
+        ({"scalper": 3}, r"models\.scalper: expected a section of settings, got 3"),
+        ({"analyst": SCALPER}, "cannot be called 'analyst': model_trainer.analyst_models has that name"),
+        ({"Tactician": SCALPER}, "cannot be called 'Tactician': model_trainer.tactician_models has that name"),
+        ({"scalper": SCALPER, "Scalper": SCALPER}, "cannot be called 'Scalper': model_trainer.models.scalper has that"),
+        ({"a-b": SCALPER}, "cannot be called 'a-b': use a letter, then letters, digits and underscores"),
+        ({"": SCALPER}, "cannot be called ''"),
+        ({"../x": SCALPER}, "cannot be called '../x'"),
+        ({"scälper": SCALPER}, "cannot be called 'scälper'"),
+        ({"1m": SCALPER}, "cannot be called '1m'"),
+        ({"scalper_1h": SCALPER}, "cannot be called 'scalper_1h': .*no timeframe at its end"),
+        ({"s" * 41: SCALPER}, "at most 40"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_kinds_are_named(kinds: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(with_kinds(**kinds))
+    assert "\n" not in str(caught.value)
+
+
+def test_names_of_kinds_survive_the_way_through_the_registry() -> None:
+    """What a file is called tells kind and timeframe apart for every name that settings let pass."""
+    config = load_config(with_kinds(**dict.fromkeys(("a", "a_", "a_b", "scalper_1", "h1_scaler", "A2"), SCALPER)))
+    for model_type in config.model_trainer.kinds:
+        key = Key("binance", "BTC", "15m", model_type)
+        version = version_name(key, "20231201_120000_a1b2c3")
+        paths = [f"{key.folder}/{version}{end}" for end in (".skops", "_scaler.skops", ".json")]
+        (found,) = listed_versions(paths)
+        assert (found.key, found.version, found.committed) == (key, version, True)

@@ -18,7 +18,8 @@ from job.learning.forests import engines
 from job.learning.forests.engines import Engine, EngineSetting, are_large, leaf_rows, resolve
 from job.learning.training import train
 from job.registry.fingerprints import fingerprint
-from job.train.plan import Plan, plan_tasks
+from job.train.plan import plan_tasks
+from job.train.task import Plan
 from job.worker.messages import version_differences
 from tests.oracles_training import KEY, made_samples, model_spec
 from tests.test_forest import problem

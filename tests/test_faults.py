@@ -20,13 +20,13 @@ from job.config.settings import load_config
 from job.core.environment import versions
 from job.core.synth import make_bars, write_world
 from job.registry.catalog import keys, read_catalog
+from job.registry.outcome import Outcome
 from job.registry.versions import list_versions, load
 from job.storage.files import Storage
 from job.train.plan import make_plan
-from job.train.record import RunRecord
+from job.train.record import TrainingRecord
 from job.train.steps import load_bars, prepare_samples, train_models
 from job.worker.messages import Job, pack
-from job.worker.outcome import Outcome
 from tests.registries import SECRET, open_registry, s3_options
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -168,7 +168,7 @@ def test_the_whole_path_on_every_kind_of_storage(kind: str, request: pytest.Fixt
         for row in outcome.to_pylist()
     ]
     assert len(outcomes) == 2
-    record = RunRecord(run_id, config, registry, planned=len(outcomes))
+    record = TrainingRecord(run_id, config, registry, planned=len(outcomes))
     record.open()
     for outcome in outcomes:
         assert outcome.status == "trained", outcome.error

@@ -1,4 +1,4 @@
-"""Remote failures: which of them pass, that reads and writes outlast those, and how the others read in one line."""
+"""Remote failures: which of them are transient, that reads and writes outlast those, and messages of the others."""
 
 import errno
 import json
@@ -23,9 +23,11 @@ from job.registry.versions import load
 from job.sources.finding import find_series
 from job.sources.reading import read_series
 from job.storage import errors as remote
-from job.storage.errors import masked, retry, transient_cause
+from job.storage.errors import retry, transient_cause
 from job.storage.files import ExistingFileError, Storage
-from job.storage.listing import content, list_files, reported, with_retries
+from job.storage.listing import list_files
+from job.storage.messages import input_errors, masked, with_retries
+from job.storage.opening import content
 from tests.faulty_s3 import TRANSIENT_ERRNOS, Traffic, always, at_random, faulty_s3, once
 from tests.registries import BUCKET, SECRET, s3_options
 
@@ -76,7 +78,7 @@ def status(number: int) -> Exception:
 
 
 @pytest.mark.parametrize(
-    ("make", "passes"),
+    ("make", "transient"),
     [
         (lambda: OSError(errno.EBUSY, "SlowDown"), True),
         (lambda: OSError(errno.EIO, "409"), True),
@@ -102,12 +104,12 @@ def status(number: int) -> Exception:
         (lambda: chained(botocore_errors("ConnectTimeoutError", endpoint_url="x"), TimeoutError()), False),
     ],
 )
-def test_which_errors_pass(make: Callable[[], Exception], passes: bool) -> None:
-    assert (transient_cause(make()) is not None) == passes
+def test_which_errors_are_transient(make: Callable[[], Exception], transient: bool) -> None:
+    assert (transient_cause(make()) is not None) == transient
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "redacted"),
     [
         ("GET https://me:pw@host/a", "GET https://host/a"),
         ("503, url='https://host/a.csv?X-Amz-Signature=abc&x=1'", "503, url='https://host/a.csv?***'"),
@@ -115,14 +117,14 @@ def test_which_errors_pass(make: Callable[[], Exception], passes: bool) -> None:
         ("unlisted-header of eu-west-3 by auto", "*** of eu-west-3 by auto"),
     ],
 )
-def test_secrets_are_masked_and_places_are_not(text: str, redact_url: str) -> None:
+def test_secrets_are_masked_and_harmless_options_are_not(text: str, redacted: str) -> None:
     options = {
         "secret": SECRET,
         "client_kwargs": {"region_name": "eu-west-3"},
         "headers": {"x": "unlisted-header"},
         "config_kwargs": {"s3": {"addressing_style": "auto"}},
     }
-    assert masked(text, options) == redact_url
+    assert masked(text, options) == redacted
 
 
 def failing(*errors: Exception) -> Callable[[], str]:
@@ -136,7 +138,7 @@ def failing(*errors: Exception) -> Callable[[], str]:
     return call
 
 
-def test_what_passes_is_tried_five_times() -> None:
+def test_a_transient_failure_is_tried_five_times() -> None:
     assert retry(failing(*[TimeoutError() for _ in range(4)])) == "done"
     with pytest.raises(TimeoutError):
         retry(failing(*[TimeoutError() for _ in range(5)]))
@@ -154,7 +156,7 @@ def test_an_interruption_is_not_told_as_damage() -> None:
 
 def test_a_refusal_says_why_and_where() -> None:
     expected = r"s3://b/a.csv: permission denied \(The clock is wrong\); check the credentials"
-    with pytest.raises(DataError, match=expected), reported("s3://b/a.csv", {}):
+    with pytest.raises(DataError, match=expected), input_errors("s3://b/a.csv", {}):
         raise PermissionError("The clock is wrong")
 
 
@@ -287,7 +289,7 @@ def test_bars_are_read_whole_from_a_failing_server(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("write", [write_csv, write_zip, write_parquet, write_feather])
-def test_reading_is_begun_anew_where_the_libraries_give_up(
+def test_reading_begins_again_where_the_libraries_give_up(
     write: Callable[[pl.DataFrame, Path], None], s3_endpoint: str, proxy: tuple[str, Traffic], tmp_path: Path
 ) -> None:
     """Half a body is no error of the request any more, so that no library asks again."""

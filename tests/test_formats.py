@@ -1,23 +1,40 @@
 """Every format reads the bars that were written, exactly, however its vendor writes them."""
 
 import dataclasses
+import gzip
+import io
 import json
 import pickle
+import re
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from job.config.settings import DataSettings
+from job.config.settings import Config, DataSettings
 from job.core.errors import DataError
+from job.sources.access import display_path, read_all
+from job.sources.bars import Look, Raw, bars_of, by_position
+from job.sources.columns import Indices, resolve
+from job.sources.delimited_text import DelimitedText
+from job.sources.estimates import estimate_rows, expected_rows
 from job.sources.finding import find_series
-from job.sources.formats import FORMATS
-from job.sources.reading import expected_rows, read_series
+from job.sources.formats import FORMATS, FileFormat, text_format
+from job.sources.layouts import LAYOUTS, Layout
+from job.sources.names import Name
+from job.sources.reading import read_series
+from job.sources.series import Series, SourceFile
+from job.sources.timeframes import timeframe_of
+from job.train.plan import make_plan
 from tests.vendors import (
     KLINES_HEADER,
     PRICES,
     SAMPLES,
+    WRITERS,
     Sample,
     epoch,
     find,
@@ -66,7 +83,124 @@ def test_sample_travels(sample: Sample, tmp_path: Path) -> None:
 
 
 def test_every_format_has_a_sample() -> None:
-    assert {sample.format for sample in SAMPLES} == set(FORMATS)
+    assert {sample.format for sample in SAMPLES} == set(FORMATS) == set(WRITERS)
+
+
+def zipped(name: str, data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+PACKINGS: dict[str, Callable[[str, bytes], bytes]] = {
+    "": lambda _name, data: data,
+    ".gz": lambda _name, data: gzip.compress(data),
+    ".zip": zipped,
+}
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize(
+    ("fmt", "suffix"),
+    [(entry.name, suffix) for entry in FORMATS.values() for own in entry.suffixes for suffix in (own, own.upper())],
+)
+def test_every_format_conforms(fmt: str, suffix: str, packing: str, tmp_path: Path) -> None:
+    """By each of its suffixes, packed or not: its bars, their number before reading, and a symbol without suffixes."""
+    bars = make_bars(rows=5_000)
+    name = f"BTC.X_1m{suffix}"
+    (tmp_path / f"{name}{packing}").write_bytes(PACKINGS[packing](name, WRITERS[fmt](bars)))
+    series = only(tmp_path)
+    assert (series.exchange, series.symbol, series.timeframe) == ("unknown", "BTC.X", "1m")
+    assert [file.format for file in series.files] == [fmt]
+    assert bars.height / 4 < expected_rows(series) < bars.height * 4
+    raw = read_series(series, DataSettings())
+    assert raw.schema == bars.schema
+    assert_frame_equal(raw, bars, check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("fmt", "share"), [*[(fmt, 0) for fmt in FORMATS], *[(fmt, 0.5) for fmt in FORMATS if fmt not in LAYOUTS]]
+)
+def test_every_format_refuses_a_file_that_ends_too_early(fmt: str, share: float, tmp_path: Path) -> None:
+    """An empty file, and half of one, unless it is text: half of that is the bars up to there."""
+    data = WRITERS[fmt](make_bars())
+    (tmp_path / f"BTC_1m{FORMATS[fmt].suffixes[0]}").write_bytes(data[: int(len(data) * share)])
+    found = find(tmp_path)
+    problems = list(found.problems)
+    if not problems:
+        with pytest.raises(DataError) as caught:
+            read_series(found.series[0], DataSettings())
+        problems.append(caught.value)
+    assert [re.search(r"BTC_1m.*download", str(problem)) is not None for problem in problems] == [True]
+
+
+def test_a_format_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A format that is only in the table is found, planned and read, its suffixes cut from the symbol."""
+    columns = ("timestamp", *PRICES, "volume")
+
+    def frame(file: SourceFile, settings: DataSettings) -> pl.DataFrame:
+        return pl.DataFrame(np.frombuffer(read_all(file, settings)).reshape(-1, 6), schema=list(columns))
+
+    def bars(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
+        indices = resolve(columns, settings.columns, display_path(file))
+        return Raw(bars_of(by_position(frame(file, settings), range(6)), indices, series, settings, "x"), "open")
+
+    doubles = FileFormat(
+        "doubles",
+        (".f64", ".bars.bin"),
+        48,
+        look=lambda _file, _settings: Look("doubles", columns),
+        values=lambda file, names, settings: frame(file, settings).select(names),
+        read=bars,
+    )
+    monkeypatch.setitem(FORMATS, doubles.name, doubles)
+    wanted = make_bars(rows=3_000)
+    table = wanted.with_columns(timestamp=epoch(wanted, "s")).cast(pl.Float64).to_numpy(order="c")
+    packed = gzip.compress(table.tobytes())
+    (tmp_path / "okx").mkdir()
+    for name, data in {
+        "BTC_1m.f64": table.tobytes(),
+        "ETH_1m.BARS.bin": table.tobytes(),
+        "X_1m.f64.gz": packed,
+    }.items():
+        (tmp_path / "okx" / name).write_bytes(data)
+    for forced in ("auto", "doubles"):
+        settings = DataSettings(input=str(tmp_path), format=forced)
+        found = find_series(settings)
+        assert [str(one) for one in found.series] == ["okx/BTC", "okx/ETH", "okx/X"]
+        assert estimate_rows(found.series[0], "15m", settings) == 200
+        for series in found.series:
+            assert_frame_equal(read_series(series, settings), wanted, check_exact=True)
+    config = Config(data=DataSettings(input=str(tmp_path)))
+    keys = {(task.key.exchange, task.key.symbol, task.key.timeframe) for task in make_plan(config).tasks}
+    assert {("okx", "BTC", "1m"), ("okx", "ETH", "1h"), ("okx", "X", "5m")} <= keys
+
+
+def test_a_layout_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vendor's text is told by its content, names its symbols as the vendor does, and does not disturb the others."""
+
+    def name(_path: str, stem: str) -> Name | None:
+        symbol, _, minutes = stem.partition("@")
+        return Name("acme", symbol, timeframe_of(f"{minutes}min")) if minutes.isdigit() else None
+
+    def columns(text: DelimitedText, mapping: Mapping[str, str], where: str) -> Indices:
+        return {"timestamp": (7,), "open": (4,), "high": (3,), "low": (2,), "close": (1,), "volume": (0,)}
+
+    acme = Layout("acme", 70, lambda text: text.header is None and text.width == 8, columns, read_name=name)
+    monkeypatch.setitem(LAYOUTS, acme.name, acme)
+    monkeypatch.setitem(FORMATS, acme.name, text_format(acme))
+    wanted, nothing = make_bars(), pl.Series(["-"] * 480)
+    body = lines([*reversed(values(wanted)), nothing, nothing, epoch(wanted, "s")])
+    put(tmp_path / "BTC-USD@1.txt", "\n".join(body))
+    put(tmp_path / "XBTUSD_1.csv", WRITERS["kraken"](wanted).decode())
+    found = find(tmp_path)
+    assert [(str(one), one.timeframe, one.files[0].format) for one in found.series] == [
+        ("acme/BTC-USD", "1m", "acme"),
+        ("kraken/XBTUSD", "1m", "kraken"),
+    ]
+    for series in found.series:
+        assert_frame_equal(read_series(series, DataSettings()), wanted, check_exact=True)
 
 
 def test_forced_format_reads_what_it_would_have_recognised(sample: Sample, tmp_path: Path) -> None:

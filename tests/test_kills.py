@@ -20,7 +20,6 @@ import numpy as np
 import psutil
 import pytest
 
-from job.api.trainer import resolved
 from job.cli import main
 from job.config.settings import Config, load_config
 from job.core.errors import RegistryError
@@ -29,10 +28,11 @@ from job.core.synth import write_world
 from job.registry.catalog import CATALOG, key_of, list_summaries, read_catalog
 from job.registry.cleanup import other_runs, sweep
 from job.registry.leases import Lease
+from job.registry.runs import open_marker, record_path
 from job.registry.versions import listed_versions, load, version_name
 from job.storage.files import Storage
 from job.storage.local import temporary_name
-from job.train.record import RunRecord, open_marker, record_path
+from job.train.record import TrainingRecord
 from job.worker.attempts import Attempt, record_attempt
 from tests.kills import (
     AGENTS_OUTLIVE_S,
@@ -257,7 +257,7 @@ def small(bars: Path, registry: Path) -> Config:
         "cv_folds": 1,
         "analyst_models": models,
     }
-    return resolved(load_config({"data": {"input": str(bars)}, "model_trainer": trainer}))
+    return load_config({"data": {"input": str(bars)}, "model_trainer": trainer}).with_absolute_paths()
 
 
 def store_of(config: Config) -> Storage:
@@ -342,5 +342,5 @@ def test_a_run_that_its_store_refuses_leaves_nothing(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Storage, "check_writable", refuse)
     registry = Storage(str(tmp_path))
     with pytest.raises(RegistryError, match="no conditional writes"):
-        RunRecord(OTHER, Config(), registry, planned=1).open()
+        TrainingRecord(OTHER, Config(), registry, planned=1).open()
     assert not content(registry)

@@ -4,18 +4,18 @@ from typing import Any
 
 import pytest
 
+from job.cluster.limits import ALIKE, reason_to_stop
 from job.config.settings import load_config
 from job.core.errors import ConfigError
+from job.registry.outcome import Outcome
 from job.storage.files import Storage
-from job.train.limits import ALIKE, reason_to_stop
-from job.train.record import RunRecord
-from job.worker.outcome import Outcome
+from job.train.record import TrainingRecord
 
 CONFIG = load_config({"data": {"input": "bars"}})
 
 
-def record(planned: int) -> RunRecord:
-    return RunRecord("20240101_000000_abcdef", CONFIG, Storage("memory://limits"), planned=planned)
+def record(planned: int) -> TrainingRecord:
+    return TrainingRecord("20240101_000000_abcdef", CONFIG, Storage("memory://limits"), planned=planned)
 
 
 def failure(symbol: str, message: str, kind: str = "ImportError") -> Outcome:

@@ -23,7 +23,9 @@ from job.core.paths import redact_url
 from job.sources.finding import find_series
 from job.sources.reading import read_series
 from job.storage import errors as remote
-from job.storage.listing import content, list_files, members, natural, opened, reported
+from job.storage.listing import list_files, natural
+from job.storage.messages import input_errors
+from job.storage.opening import content, members, opened
 
 SECRET = "hunter2-very-secret"
 
@@ -249,6 +251,6 @@ def test_errors_of_a_storage_whose_library_is_loaded_on_first_use(monkeypatch: p
     library.BotoCoreError = type("BotoCoreError", (Exception,), {})  # type: ignore[attr-defined]
     library.ClientError = type("ClientError", (Exception,), {})  # type: ignore[attr-defined]
     monkeypatch.delitem(sys.modules, "botocore.exceptions", raising=False)
-    with pytest.raises(DataError, match=r"s3://bars: cannot be read: no credentials;"), reported("s3://bars", {}):  # noqa: PT012
+    with pytest.raises(DataError, match=r"s3://bars: cannot be read: no credentials;"), input_errors("s3://bars", {}):  # noqa: PT012
         monkeypatch.setitem(sys.modules, "botocore.exceptions", library)
         raise library.BotoCoreError("no credentials")

@@ -11,7 +11,7 @@ from job.cli import main
 from job.core.errors import RegistryError
 from job.core.keys import Key
 from job.registry.aliases import history, read_aliases
-from job.registry.catalog import read_catalog, rebuild
+from job.registry.catalog import CATALOG, read_catalog, rebuild
 from job.registry.versions import commit, list_versions, version_name
 from job.storage.files import Storage
 from tests.registries import fitted
@@ -270,6 +270,14 @@ def test_a_store_that_ignores_conditions_is_refused(
         assert status == 2
         assert "this object store ignores conditional writes" in err
     assert champions(registry) == [None, None, None]
+
+
+def test_reindex_makes_the_catalog_again(registry: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+    registry.replace(CATALOG, b"{")
+    assert main(["reindex", "--output", registry.url, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert answer == {"models": registry.url, "versions": 9, "keys": 3, "problems": []}
+    assert len(read_catalog(registry)) == 9
 
 
 def test_an_unknown_action_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,8 +5,10 @@ import re
 import pytest
 
 from job.core.errors import DataError
-from job.sources.names import Name, kraken_name, name_of, stem_of, timeframe_of
+from job.sources.formats import name_in_format, name_of, stem_of
+from job.sources.names import Name
 from job.sources.symbols import normalize_symbol, symbol_named, unknown_symbol
+from job.sources.timeframes import timeframe_of
 from transforms.bars import duration_us
 
 
@@ -101,7 +103,7 @@ def bars(
 )
 def test_names_of_bars(path: str, expected: tuple[str | None, str, str | None, str]) -> None:
     name = name_of(path)
-    assert (name.exchange, name.symbol, name.timeframe, name.kind) == expected
+    assert (name.exchange, name.symbol, name.timeframe, name.contents) == expected
 
 
 @pytest.mark.parametrize(
@@ -118,12 +120,13 @@ def test_names_of_bars(path: str, expected: tuple[str | None, str, str | None, s
     ],
 )
 def test_files_that_hold_no_bars_of_a_timeframe(path: str, kind: str) -> None:
-    assert name_of(path).kind == kind
+    assert name_of(path).contents == kind
 
 
 def test_kraken_minutes_count_only_where_the_content_says_kraken() -> None:
-    assert kraken_name("q/XBTUSD_240.csv") == Name("kraken", "XBTUSD", "4h")
-    assert kraken_name("q/XBTUSD_7.csv") is None
+    assert name_in_format("q/XBTUSD_240.csv", "kraken") == Name("kraken", "XBTUSD", "4h")
+    assert name_in_format("q/XBTUSD_240.csv", "csv") == name_of("q/XBTUSD_240.csv") == Name(None, "XBTUSD_240", None)
+    assert name_in_format("q/XBTUSD_7.csv", "kraken") == name_of("q/XBTUSD_7.csv")
 
 
 @pytest.mark.parametrize(

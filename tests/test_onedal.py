@@ -13,7 +13,6 @@ import pytest
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.metrics import log_loss, roc_auc_score
 
-from job.api.trainer import resolved
 from job.cluster.connect import running
 from job.config.settings import Config, load_config
 from job.core.environment import installed, versions
@@ -200,7 +199,9 @@ def test_a_run_stores_forests_of_onedal_and_finds_them_again(tmp_path: Path) -> 
     kinds = {"analyst_models": {"timeframes": ["5m"], "n_estimators": 5}, "enable_tactician_models": False}
     trainer = {**kinds, "cv_folds": 1, "model_directory": str(tmp_path / "models")}
     settings = {"data": {"input": str(tmp_path / "bars")}, "ray": {"num_cpus": 1}, "model_trainer": trainer}
-    onedal, auto = (resolved(load_config(settings, [f"model_trainer.engine={name}"])) for name in ("onedal", "auto"))
+    onedal, auto = (
+        load_config(settings, [f"model_trainer.engine={name}"]).with_absolute_paths() for name in ("onedal", "auto")
+    )
     with running(onedal.ray):
         (outcome,) = run(onedal).outcomes
         assert outcome.status == "trained", outcome.error

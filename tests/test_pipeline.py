@@ -19,25 +19,24 @@ import pytest
 import ray.data
 from ray.exceptions import ObjectLostError
 
-from job.api.trainer import resolved
 from job.cluster import bundles
-from job.cluster.bundles import Bundle, Capacity
-from job.cluster.connect import ask_nodes
+from job.cluster.bundles import Capacity
+from job.cluster.nodes import ask_nodes
 from job.config.settings import Config, load_config
 from job.core.keys import Key
 from job.core.synth import make_bars, write_world
 from job.registry.catalog import keys, list_summaries, read_catalog
+from job.registry.outcome import Outcome
 from job.registry.versions import listed_versions, load
 from job.storage.files import Storage
 from job.train import pipeline
 from job.train.pipeline import train_aligned
-from job.train.plan import Task
-from job.train.record import RunRecord
+from job.train.record import TrainingRecord
 from job.train.run import run
 from job.train.steps import load_bars
+from job.train.task import Task
 from job.worker.attempts import Attempt
-from job.worker.messages import Job
-from job.worker.outcome import Outcome
+from job.worker.messages import Bundle, Job
 
 pytestmark = pytest.mark.usefixtures("local_ray")
 
@@ -59,21 +58,21 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config_for(bars: Path, output: Path, **settings: Any) -> Config:
     trainer = {**FAST, "model_directory": str(output), **settings.pop("model_trainer", {})}
     data = {"input": str(bars), **settings.pop("data", {})}
-    return resolved(load_config({"data": data, "model_trainer": trainer, **settings}))
+    return load_config({"data": data, "model_trainer": trainer, **settings}).with_absolute_paths()
 
 
-def by_key(record: RunRecord) -> dict[tuple[str, str, str], Outcome]:
+def by_key(record: TrainingRecord) -> dict[tuple[str, str, str], Outcome]:
     return {(one.symbol, one.model_type, one.timeframe): one for one in record.outcomes}
 
 
 @pytest.fixture(scope="module")
-def trained(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunRecord, Storage]:
+def trained(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingRecord, Storage]:
     """A run over both symbols, and its store."""
     output = tmp_path_factory.mktemp("models")
     return run(config_for(bars, output)), Storage(str(output))
 
 
-def test_every_model_is_trained_committed_and_listed(trained: tuple[RunRecord, Storage]) -> None:
+def test_every_model_is_trained_committed_and_listed(trained: tuple[TrainingRecord, Storage]) -> None:
     record, registry = trained
     assert record.exit_status == 0
     assert record.counts == {"trained": 6, "current": 0, "failed": 0, "current_not_latest": 0, "not_run": 0}
@@ -90,7 +89,7 @@ def test_every_model_is_trained_committed_and_listed(trained: tuple[RunRecord, S
         assert metadata["scores"]["log_loss"] == outcome.scores["log_loss"]
 
 
-def test_the_run_record_is_in_the_store(trained: tuple[RunRecord, Storage]) -> None:
+def test_the_run_record_is_in_the_store(trained: tuple[TrainingRecord, Storage]) -> None:
     record, registry = trained
     stored = json.loads(registry.read(f"runs/{record.run_id}.json"))
     assert stored == json.loads(json.dumps(record.as_dict()))
@@ -106,7 +105,7 @@ def test_the_run_record_is_in_the_store(trained: tuple[RunRecord, Storage]) -> N
         assert outcome["error"] is None
 
 
-def test_a_second_run_trains_nothing(bars: Path, trained: tuple[RunRecord, Storage]) -> None:
+def test_a_second_run_trains_nothing(bars: Path, trained: tuple[TrainingRecord, Storage]) -> None:
     first, registry = trained
     config = config_for(bars, Path(registry.url))
     again = run(config)
@@ -131,7 +130,7 @@ def test_force_adds_versions_with_the_same_predictions(bars: Path, tmp_path: Pat
 
 
 def test_the_cut_of_the_files_and_the_order_of_rows_change_nothing(
-    bars: Path, trained: tuple[RunRecord, Storage], tmp_path: Path
+    bars: Path, trained: tuple[TrainingRecord, Storage], tmp_path: Path
 ) -> None:
     read_all = pl.read_parquet(next((bars / "exchange=synthetic" / "symbol=SYN00USDT").glob("*.parquet")))
     shuffled = read_all.sample(fraction=1.0, shuffle=True, seed=1)
@@ -270,8 +269,8 @@ def test_a_series_whose_worker_dies_is_not_left_out_of_its_pool(
 
 def load_or_die(batch: pa.Table, *, job: Job, poison: Path) -> Iterator[pa.Table]:
     """Kill this worker if it reads SYN01USDT while `poison` is there, else load bars as always."""
-    (head,) = batch["head"].to_pylist()
-    if pickle.loads(head).series.symbol == "SYN01USDT" and poison.exists():
+    (header,) = batch["header"].to_pylist()
+    if pickle.loads(header).series.symbol == "SYN01USDT" and poison.exists():
         poison.unlink()
         os.kill(os.getpid(), signal.SIGKILL)
     yield from load_bars(batch, job=job)
@@ -297,7 +296,7 @@ def test_damage_to_another_series_of_the_store_stops_nothing(bars: Path, tmp_pat
     assert record.counts["trained"] == 1
 
 
-def test_datasets_of_the_caller_keep_their_settings(trained: tuple[RunRecord, Storage]) -> None:
+def test_datasets_of_the_caller_keep_their_settings(trained: tuple[TrainingRecord, Storage]) -> None:
     assert ray.data.DataContext.get_current().target_max_block_size not in {1, None}
     assert ray.data.DataContext.get_current().max_errored_blocks == 0
 
@@ -340,7 +339,7 @@ def test_a_model_that_kills_its_worker_each_time_fails_alone(
     bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bundle of three: the poisoned model ends failed with its cause, the other two lose nothing but time."""
-    monkeypatch.setattr(bundles, "BUNDLES_A_CPU", 1)
+    monkeypatch.setattr(bundles, "BUNDLES_PER_CPU", 1)
     key, killed = Key("synthetic", "SYN00USDT", "1m", "tactician"), list[int]()
     config = config_for(bars, tmp_path, data={"symbols": ["SYN00USDT"]}, model_trainer={**SLOW_TACTICIAN})
     thread = kill_who_trains(tmp_path, key, killed, times=3)
@@ -373,7 +372,7 @@ def test_a_model_that_takes_too_long_fails_alone(bars: Path, tmp_path: Path) -> 
 
 
 def test_bundles_of_several_sizes_run_side_by_side_and_give_the_same_models(
-    bars: Path, tmp_path: Path, trained: tuple[RunRecord, Storage], monkeypatch: pytest.MonkeyPatch
+    bars: Path, tmp_path: Path, trained: tuple[TrainingRecord, Storage], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some bundles get both CPUs, as threads, the others one: a chain each."""
 

@@ -7,14 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from job.cluster.bundles import Bundle, bundle, by_series
+from job.cli.plan import describe_plan
+from job.cluster.bundles import bundle, by_series
 from job.config.settings import Config, load_config
 from job.core.errors import ConfigError
 from job.core.keys import Key
 from job.registry.fingerprints import fingerprint
 from job.sources.series import Series, SourceFile
-from job.train.plan import Plan, Task, describe_plan, make_plan, plan_tasks, too_fine
+from job.train.plan import make_plan, plan_tasks, too_fine
 from job.train.resume import with_known
+from job.train.task import Plan, Task
+from job.worker.messages import Bundle
 from transforms.labels import Direction
 
 

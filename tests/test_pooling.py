@@ -8,13 +8,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from job.config.settings import TrainerSettings, load_config
+from job.config.settings import load_config
+from job.config.trainer import TrainerSettings
+from job.core.errors import LostRowsError
 from job.core.keys import Key
+from job.registry.outcome import Outcome
 from job.sources.series import Series, SourceFile
-from job.train.plan import Task, plan_tasks
-from job.train.pooled import LostRowsError, sampling_caps, train_group
-from job.worker.messages import Job, SamplesRow
-from job.worker.outcome import Outcome
+from job.train.plan import plan_tasks
+from job.train.pooled import sampling_caps, train_group
+from job.train.task import SamplesRow, Task
+from job.worker.messages import Job
 
 CONFIG = load_config({"model_trainer": {"group_by": "timeframe"}})
 ERROR = {"type": "DataError", "message": "no bars", "where": "reading bars"}
@@ -38,7 +41,7 @@ def group(*heads: SamplesRow) -> pa.Table:
             "pool": [TASK.key.symbol] * len(heads),
             "timeframe": [TASK.key.timeframe] * len(heads),
             "model_type": [TASK.key.model_type] * len(heads),
-            "head": pa.array([pickle.dumps(head) for head in heads], pa.binary()),
+            "header": pa.array([pickle.dumps(head) for head in heads], pa.binary()),
             "available_at": [datetime(2024, 1, 1, tzinfo=UTC)] * len(heads),
             "series": pa.array([None] * len(heads), pa.string()),
         }

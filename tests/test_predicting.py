@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,29 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from job.api.trainer import RayModelTrainer, resolved
+from job.api.trainer import RayModelTrainer
 from job.cli import main
 from job.cluster import connect as cluster
 from job.cluster import datasets
 from job.cluster.bundles import Capacity
+from job.cluster.retries import run_with_retries
 from job.config.settings import Config, load_config
 from job.core.errors import DataError, RegistryError
 from job.core.keys import Key
 from job.core.synth import write_world
 from job.learning.metrics import log_loss
 from job.learning.training import train
-from job.predict.plan import Request, plan_predictions
-from job.predict.run import PredictionRecord, run_predictions
+from job.predict import pipeline
+from job.predict.plan import Request
+from job.predict.plan import plan as plan_predictions
+from job.predict.run import PREDICTING
+from job.predict.run import run as run_predictions
 from job.predict.task import Predicted, path_of
 from job.registry.catalog import keys
 from job.registry.predictions import Footer, read_footers
+from job.registry.record import RunRecord
 from job.registry.versions import read_metadata
 from job.storage.files import Storage
-from job.train import pipeline
 from job.train.plan import make_plan
 from job.train.run import run
 from job.train.steps import samples_of
@@ -68,7 +73,7 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config_for(bars: Path, models: Path, **settings: Any) -> Config:
     trainer = {**FAST, "model_directory": str(models), **settings.pop("model_trainer", {})}
     data = {"input": str(bars), **settings.pop("data", {})}
-    return resolved(load_config({"data": data, "model_trainer": trainer, **settings}))
+    return load_config({"data": data, "model_trainer": trainer, **settings}).with_absolute_paths()
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +83,13 @@ def models(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def predict(config: Config, output: Path | str, **request: Any) -> PredictionRecord:
+def predict(config: Config, output: Path | str, **request: Any) -> RunRecord[Predicted]:
     asked = Request(str(output), **request)
-    return run_predictions(plan_predictions(config, asked), config, asked)
+    return run_predictions(config, asked, plan_predictions(config, asked))
 
 
 @pytest.fixture(scope="module")
-def predicted(bars: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[PredictionRecord, Path]:
+def predicted(bars: Path, models: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunRecord[Predicted], Path]:
     output = tmp_path_factory.mktemp("predictions")
     return predict(config_for(bars, models), output), output
 
@@ -98,7 +103,7 @@ def read(output: Path, key: Key) -> pl.DataFrame:
     return pl.read_parquet(output / path_of(key), hive_partitioning=False)
 
 
-def test_one_file_a_series_and_model(models: Path, predicted: tuple[PredictionRecord, Path]) -> None:
+def test_one_file_a_series_and_model(models: Path, predicted: tuple[RunRecord[Predicted], Path]) -> None:
     record, output = predicted
     assert record.counts == {"predicted": 6, "current": 0, "failed": 0, "not_run": 0}
     assert record.exit_status == 0
@@ -119,7 +124,7 @@ def test_one_file_a_series_and_model(models: Path, predicted: tuple[PredictionRe
 
 @pytest.mark.slow
 def test_bars_models_and_predictions_in_object_storage(
-    bars: Path, models: Path, predicted: tuple[PredictionRecord, Path], s3_endpoint: str
+    bars: Path, models: Path, predicted: tuple[RunRecord[Predicted], Path], s3_endpoint: str
 ) -> None:
     options, place = s3_options(s3_endpoint), f"{BUCKET}/predicting"
     remote = fsspec.filesystem("s3", **options)
@@ -141,7 +146,7 @@ def test_bars_models_and_predictions_in_object_storage(
 
 
 def test_the_holdout_is_predicted_as_it_was_scored_to_the_bit(
-    bars: Path, models: Path, predicted: tuple[PredictionRecord, Path]
+    bars: Path, models: Path, predicted: tuple[RunRecord[Predicted], Path]
 ) -> None:
     config = config_for(bars, models)
     registry = Storage(str(models))
@@ -158,7 +163,7 @@ def test_the_holdout_is_predicted_as_it_was_scored_to_the_bit(
 
 
 def test_a_second_run_touches_nothing_and_needs_no_ray(
-    bars: Path, models: Path, predicted: tuple[PredictionRecord, Path], monkeypatch: pytest.MonkeyPatch
+    bars: Path, models: Path, predicted: tuple[RunRecord[Predicted], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("Ray was started")
@@ -216,7 +221,7 @@ def test_bars_that_come_later_change_no_prediction(copied: Path, models: Path, t
 
 
 def test_a_range_is_a_slice_of_the_whole(
-    bars: Path, models: Path, predicted: tuple[PredictionRecord, Path], tmp_path: Path
+    bars: Path, models: Path, predicted: tuple[RunRecord[Predicted], Path], tmp_path: Path
 ) -> None:
     key = Key("synthetic", "SYN01USDT", "15m", "analyst")
     read_all = read(predicted[1], key)
@@ -325,8 +330,9 @@ def test_what_dead_workers_leave_runs_again_alone(
     config = config_for(bars, models)
     plan = plan_predictions(config, Request(str(tmp_path)))
     job = Job("20240101_000000_000000", config, str(tmp_path), {})
-    found = {one.key: one for one in pipeline.predict(plan.tasks, job, capacity=Capacity(2, 2, 2**30))}
-    assert rounds == [6, 1, 1, 1]
+    runs = partial(pipeline.runs, capacity=Capacity(2, 2, 2**30))
+    found = {one.key: one for one in run_with_retries(plan.tasks, job, PREDICTING, runs)}
+    assert rounds == [6, 2, 1]
     assert len(found) == 6
     assert [one.key.symbol for one in found.values() if one.status == "failed"] == ["SYN01USDT"]
     again = found[Key("synthetic", "SYN00USDT", "15m", "analyst")]
@@ -386,7 +392,9 @@ def test_the_commands_record(bars: Path, models: Path, tmp_path: Path, capsys: p
     assert "analyst 15m: 2 predicted, 0 current, 0 failed" in captured.err
 
 
-def test_frames_are_predicted_as_files_are(bars: Path, models: Path, predicted: tuple[PredictionRecord, Path]) -> None:
+def test_frames_are_predicted_as_files_are(
+    bars: Path, models: Path, predicted: tuple[RunRecord[Predicted], Path]
+) -> None:
     trainer = RayModelTrainer(config_for(bars, models))
     source = pl.read_parquet(next((bars / "exchange=synthetic" / "symbol=SYN00USDT").glob("*.parquet")))
     names: dict[str, Any] = {"symbol": "SYN00USDT", "exchange": "synthetic"}
@@ -406,7 +414,7 @@ def test_frames_are_predicted_as_files_are(bars: Path, models: Path, predicted: 
         trainer.predict(source, "analyst", "15m")
 
 
-def test_a_file_says_what_it_was_made_from(predicted: tuple[PredictionRecord, Path]) -> None:
+def test_a_file_says_what_it_was_made_from(predicted: tuple[RunRecord[Predicted], Path]) -> None:
     record, output = predicted
     registry = Storage(str(output))
     paths = [one.path for one in record.outcomes]

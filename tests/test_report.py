@@ -6,12 +6,14 @@ from collections.abc import Sequence
 import pytest
 from rich.console import Console
 
-from job.cli.report import configure_logging, log, models_table, watching
+from job.cli.logs import configure_logging, log
+from job.cli.progress import watching
+from job.cli.report import models_table
 from job.config.settings import load_config
 from job.core.keys import Key
+from job.registry.outcome import Outcome, failed
 from job.storage.files import Storage
-from job.train.record import RunRecord
-from job.worker.outcome import Outcome, failed
+from job.train.record import TrainingRecord
 
 SCORES: dict[str, float | bool | None] = {
     "accuracy": 0.583,
@@ -60,7 +62,7 @@ def test_models_stand_from_the_longest_timeframe_to_the_shortest() -> None:
     mixed = [trained("BTC", timeframe) for timeframe in ("15m", "1h", "1m", "1d", "5m")]
     rows = [line.split()[2] for line in printed(mixed, 120) if line.strip().startswith("binance/")]
     assert rows == ["1d", "1h", "15m", "5m", "1m"]
-    record = RunRecord("20240101_000000_abcdef", load_config({}), Storage("memory://report"), planned=5)
+    record = TrainingRecord("20240101_000000_abcdef", load_config({}), Storage("memory://report"), planned=5)
     for outcome in mixed:
         record.add(outcome)
     assert [row["timeframe"] for row in record.as_dict()["fleet"]] == rows

@@ -13,19 +13,18 @@ from typing import Any
 import polars as pl
 import pytest
 
-from job.api.trainer import resolved
 from job.cli import main
 from job.cluster import connect as cluster
 from job.config.settings import Config, load_config
 from job.core.synth import make_bars, write_world
 from job.registry.listings import read_listings
+from job.registry.outcome import Outcome
 from job.registry.versions import list_versions
 from job.storage.files import Storage
 from job.train.plan import make_plan
-from job.train.record import RunRecord
+from job.train.record import TrainingRecord
 from job.train.resume import skip_completed
 from job.train.run import run
-from job.worker.outcome import Outcome
 from tests.many import many_models
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -60,7 +59,7 @@ def own(world: Path, tmp_path: Path) -> Path:
 def config_for(folder: Path, **settings: Any) -> Config:
     trainer = {**FAST, "model_directory": str(folder / "models"), **settings.pop("model_trainer", {})}
     data = {"input": str(folder / "bars"), **settings.pop("data", {})}
-    return resolved(load_config({"data": data, "model_trainer": trainer, **settings}))
+    return load_config({"data": data, "model_trainer": trainer, **settings}).with_absolute_paths()
 
 
 def verdicts(config: Config, **how: bool) -> tuple[int, int, int]:
@@ -79,7 +78,7 @@ def touch(file: Path) -> None:
     os.utime(file, (changed, changed))
 
 
-def trained(record: RunRecord) -> list[Outcome]:
+def trained(record: TrainingRecord) -> list[Outcome]:
     return [one for one in record.outcomes if one.status == "trained"]
 
 

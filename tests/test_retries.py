@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from job.cluster.retries import MAX_ATTEMPTS, failure_reason, never_started, run_with_retries
 from job.config.settings import load_config
 from job.core.keys import Key
-from job.train.plan import Task
-from job.train.retries import MAX_ATTEMPTS, failure_reason, never_started, run_with_retries
+from job.registry.outcome import Outcome, of
+from job.train.run import TRAINING
+from job.train.task import Task
 from job.worker.attempts import Attempt, record_attempt
 from job.worker.messages import Job
-from job.worker.outcome import Outcome, of
 from tests.registries import open_registry
 
 CONFIG = load_config({"model_trainer": {"task_timeout_s": 60}})
@@ -59,7 +60,7 @@ class Workers:
 
 
 def outcomes_of(workers: Workers, job: Job) -> dict[str, Outcome]:
-    return {one.symbol: one for one in run_with_retries(TASKS, job, workers, list)}
+    return {one.symbol: one for one in run_with_retries(TASKS, job, TRAINING, lambda *round_: [workers(*round_)])}
 
 
 def test_without_deaths_there_is_one_round(job: Job) -> None:

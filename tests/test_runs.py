@@ -2,9 +2,9 @@
 
 from job.config.settings import load_config
 from job.learning.fleet import fleet_z
+from job.registry.outcome import Outcome
 from job.storage.files import Storage
-from job.train.record import RunRecord
-from job.worker.outcome import Outcome
+from job.train.record import TrainingRecord
 
 CONFIG = load_config({"data": {"input": "https://me:hidden@host/bars.csv?sig=hidden"}})
 
@@ -15,8 +15,8 @@ def outcome(symbol: str, skill: float, log_loss_delta: dict[str, list[float]]) -
     )
 
 
-def record(name: str) -> RunRecord:
-    return RunRecord("20240101_000000_abcdef", CONFIG, Storage(f"memory://runs/{name}"), planned=3)
+def record(name: str) -> TrainingRecord:
+    return TrainingRecord("20240101_000000_abcdef", CONFIG, Storage(f"memory://runs/{name}"), planned=3)
 
 
 def test_fleets_are_added_up_without_keeping_their_clusters() -> None:

@@ -25,8 +25,8 @@ from job.registry.definition import DEFINING, Definition
 from job.registry.versions import resolve_version
 from job.storage.files import Storage
 from job.train.commit import commit_version
-from job.train.plan import Task
-from job.worker.messages import Job, SamplesRow, SeriesInfo
+from job.train.task import SamplesRow, Task
+from job.worker.messages import Job, SeriesInfo
 from job.worker.scorer import Scorer, load_scorer
 from transforms.bars import clean
 from transforms.features import FEATURES

@@ -15,10 +15,11 @@ from polars.testing import assert_frame_equal
 
 from job.config.settings import DataSettings
 from job.core.errors import ConfigError, DataError
+from job.sources.estimates import estimate_rows, expected_rows
 from job.sources.finding import find_series
-from job.sources.reading import expected_rows, read_series
+from job.sources.reading import read_series
 from job.sources.series import Series, SourceFile
-from tests.vendors import PRICES, epoch, find, lines, make_bars, named, only, pack, put, read, values
+from tests.vendors import PRICES, WRITERS, epoch, find, lines, make_bars, named, only, pack, put, read, values
 from transforms.bars import clean
 
 HEADER = "time,open,high,low,close,volume"
@@ -233,7 +234,7 @@ def test_other_files_are_left_out_with_a_note(tmp_path: Path) -> None:
     for name in ("LICENSE", "notes.md", "a.CHECKSUM", "b.xlsx", ".hidden.csv", "_SUCCESS"):
         put(tmp_path / name, "x")
     assert find(tmp_path).notes == (
-        "left out 4 files of no known format: LICENSE, a.CHECKSUM, b.xlsx, …",
+        "left out 4 files of no known format: LICENSE, a.CHECKSUM, b.xlsx and 1 more",
         "left out 2 files without bars of trades: BTC_USDT-1h-mark.feather, BTC_USDT-8h-funding_rate.feather",
         "left out 1 file of bars without a fixed length: BTC_USDT-1M.feather",
     )
@@ -329,6 +330,55 @@ def test_rows_are_estimated_without_reading() -> None:
         SourceFile("s3://x/b.csv.gz", 220_000, "", "csv"),
     )
     assert expected_rows(Series("x", "A", None, files)) == 100_000 + 10_000
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "settings", "rows"),
+    [
+        ("1m", {}, 9_000),
+        ("15m", {}, 600),
+        ("1h", {"lookback_days": 1}, 24),
+        ("1m", {"lookback_days": 1_000}, 9_000),
+        ("1m", {"start": "2024-01-01", "end": "2024-01-03"}, 2_880),
+        ("5m", {"start": "2024-01-01", "end": "2024-01-03", "lookback_days": 0.5}, 144),
+        ("1m", {"start": "2024-01-01"}, 9_000),
+    ],
+)
+@pytest.mark.parametrize(("named", "setting"), [("1m", None), (None, None), (None, "1m"), ("5m", None), (None, "5m")])
+def test_bars_of_a_timeframe_are_estimated_within_the_dates_asked_for(
+    named: str | None, setting: str | None, timeframe: str, settings: dict[str, object], rows: int
+) -> None:
+    """Files that name no timeframe, by themselves or by the settings, are taken for minutes."""
+    step = 5 if "5m" in {named, setting} else 1
+    files = tuple(SourceFile(f"f{number}", 1, "", "parquet", rows=4_500 // step) for number in range(2))
+    data = DataSettings.model_validate(settings | {"timeframe": setting})
+    assert estimate_rows(Series("x", "A", named, files), timeframe, data) == rows
+
+
+@pytest.mark.parametrize(
+    ("registry", "symbols"), [("models", ["BTC"]), ("elsewhere", ["A", "BTC"]), (None, ["A", "BTC"])]
+)
+def test_what_lies_in_the_registry_is_no_bars(registry: str | None, symbols: list[str], tmp_path: Path) -> None:
+    for name in ("BTC.csv", "models/rejected/A.csv"):
+        put(tmp_path / name, csv_of(make_bars()))
+    where = None if registry is None else str(tmp_path / registry)
+    found = find_series(DataSettings(input=str(tmp_path)), registry=where)
+    assert [one.symbol for one in found.series] == symbols
+
+
+def test_an_archive_may_hold_files_of_any_format(tmp_path: Path) -> None:
+    bars = make_bars()
+    with zipfile.ZipFile(tmp_path / "bars.zip", "w") as archive:
+        for name, fmt in (("BTC_1m", "parquet"), ("ETH_1m", "feather"), ("XRP_1m", "csv")):
+            archive.writestr(f"{name}.{fmt}", WRITERS[fmt](bars))
+    found = find(tmp_path)
+    assert [(str(one), one.files[0].format) for one in found.series] == [
+        ("unknown/BTC", "parquet"),
+        ("unknown/ETH", "feather"),
+        ("unknown/XRP", "csv"),
+    ]
+    for series in found.series:
+        assert_frame_equal(read_series(series, DataSettings()), bars, check_exact=True)
 
 
 def test_symbol_of_the_name_stays_where_the_first_row_agrees(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from job.core.errors import RegistryError
 from job.storage import errors as remote
-from job.storage.errors import masked
 from job.storage.files import ExistingFileError, Storage
+from job.storage.messages import masked
 from tests.registries import SECRET, s3_options
 
 
@@ -145,7 +145,7 @@ TRANSIENT = [OSError(errno.EBUSY, "SlowDown"), OSError(errno.EIO, "conflict"), C
 
 
 @pytest.mark.parametrize("error", TRANSIENT, ids=str)
-def test_a_passing_failure_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+def test_a_transient_failure_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
     registry, flaky = make_flaky(monkeypatch, error, failures=3)
     registry.create("a/x", b"one")
     assert (flaky.calls, registry.read("a/x")) == (4, b"one")

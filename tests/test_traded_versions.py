@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 from polars.testing import assert_frame_equal
 
-from job.cluster.bundles import Bundle
-from job.config.settings import Config, TradingSettings, load_config
+from job.config.settings import Config, load_config
+from job.config.trainer import TradingSettings
 from job.core.environment import versions
 from job.core.errors import ConfigError
 from job.core.keys import Key
@@ -19,12 +19,13 @@ from job.core.synth import make_bars
 from job.learning.spec import ModelSpec
 from job.learning.training import Trained, train
 from job.registry.fingerprints import fingerprint
+from job.registry.outcome import Outcome
 from job.registry.versions import find_version
-from job.train.plan import Task, identity_of, make_plan
+from job.train.plan import make_plan
 from job.train.pooled import flat_samples, sample_times, sampling_caps, train_group
 from job.train.steps import load_bars, prepare_samples, train_models
-from job.worker.messages import Job, pack
-from job.worker.outcome import Outcome
+from job.train.task import Task
+from job.worker.messages import Bundle, Job, pack
 from tests.oracles_training import made_samples, model_spec
 from transforms.bars import PRICES
 from transforms.features import DEFAULT_FEATURES, PACKS
@@ -189,9 +190,7 @@ def test_pooled_models_trade_all_their_series(tmp_path: Path, most: int) -> None
             [
                 flat
                 for table in bars
-                for flat in flat_samples(
-                    table, job=job, sampling_caps_=sampling_caps_, feature_names=task.spec.feature_names
-                )
+                for flat in flat_samples(table, job=job, caps=sampling_caps_, feature_names=task.spec.feature_names)
             ]
         )
         assert set(MARKET).isdisjoint(rows.column_names) is (run == "a")
@@ -253,8 +252,8 @@ def test_turning_it_on_makes_another_version_of_what_is_current(tmp_path: Path) 
     again, on = (job_of(tmp_path, *settings, run="b") for settings in ((), (COST,)))
     (task,), (traded,) = (make_plan(job.config).tasks for job in (again, on))
     content = first["data"]["content_digest"]
-    assert identity_of(task, again.config, content) == first["fingerprint"]
-    assert identity_of(traded, on.config, content) != first["fingerprint"]
+    assert task.fingerprint(again.config, content) == first["fingerprint"]
+    assert traded.fingerprint(on.config, content) != first["fingerprint"]
 
 
 @pytest.mark.parametrize("off", [False, None])

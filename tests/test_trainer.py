@@ -1,6 +1,5 @@
 """The Python API, used as the README shows it."""
 
-import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 from job import ModelConfig, RayModelTrainer, TrainingData, setup_model_trainer
 from job.core.errors import ConfigError, DataError, RegistryError, TrainingError
 from job.core.keys import Key
 from job.core.synth import write_world
+from job.registry.catalog import open_registry
 from job.registry.versions import find_version
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,6 +47,41 @@ def test_results_by_kind_and_timeframe(trainer: RayModelTrainer) -> None:
     assert results["run"]["counts"]["trained"] == 3
     status = trainer.get_training_status()
     assert (status["state"], status["done"], status["total"]) == ("finished", 3, 3)
+
+
+def test_kinds_by_name_are_trained_like_the_others(bars: Path, tmp_path: Path) -> None:
+    kind = {
+        "timeframes": ["15m"],
+        "algorithm": "logistic_regression",
+        "label": "direction(3)",
+        "features": ["change_1"],
+    }
+    settings = {
+        "data": {"input": str(bars)},
+        "model_trainer": {
+            "cv_folds": 2,
+            "model_directory": str(tmp_path),
+            "enable_analyst_models": False,
+            "tactician_models": {"timeframes": []},
+            "models": {"scalper": kind},
+        },
+    }
+    target = {"symbol": "SYN00USDT"}
+    with setup_model_trainer(settings) as trainer:
+        results = trainer.train_models(target)
+        assert results["scalper_models"]["15m"]["status"] == "trained"
+        assert results["analyst_models"] == results["tactician_models"] == {}
+        (outcome,) = results["run"]["outcomes"]
+        assert outcome["model_type"] == "scalper"
+        assert results["run"]["config"]["model_trainer"]["models"]["scalper"]["label"]["horizon"] == 3
+        assert trainer.train_models(target)["scalper_models"]["15m"]["status"] == "current"
+        model, scaler = trainer.load_model("scalper", "15m")
+        assert model.n_features_in_ == scaler.n_features_in_ == 1
+        predicted = trainer.predict(pl.read_parquet(next(bars.rglob("*SYN00USDT*.parquet"))), "scalper", "15m")
+        assert set(predicted["model_type"]) == {"scalper"}
+        data = trainer.training_data("scalper", "15m", target)
+        result = trainer.train_model(ModelConfig("scalper", "15m", features=("change_1",)), data)
+        assert (result["status"], result["log_loss"]) == ("trained", results["scalper_models"]["15m"]["log_loss"])
 
 
 def test_status_can_be_asked_while_training(trainer: RayModelTrainer) -> None:
@@ -107,7 +143,7 @@ def test_the_metadata_names_the_target_of_given_labels(trainer: RayModelTrainer)
     labels = pd.Series([0, 1] * 200, index=features.index)
     data = TrainingData(features, labels, "15m", "analyst", {"symbol": "TARGET", "exchange": "lab"})
     trainer.train_model(ModelConfig("analyst", "15m", ("x",), "up_in_an_hour", n_estimators=5), data)
-    metadata = find_version(trainer._store(), Key("lab", "TARGET", "15m", "analyst"))
+    metadata = find_version(open_registry(trainer._config), Key("lab", "TARGET", "15m", "analyst"))
     assert metadata is not None
     assert metadata["label"]["column"] == "up_in_an_hour"
 
@@ -156,6 +192,13 @@ def test_samples_that_cannot_be_used(
         trainer.train_model(model, data)
 
 
+def test_a_kind_without_settings_is_refused(trainer: RayModelTrainer) -> None:
+    features = frame()
+    data = TrainingData(features, pd.Series([0, 1] * 200, index=features.index), "15m", "scalper")
+    with pytest.raises(ConfigError, match="model_type 'scalper': expected one of analyst, tactician"):
+        trainer.train_model(ModelConfig("scalper", "15m", ("x",)), data)
+
+
 @pytest.mark.parametrize(
     ("info", "message"),
     [
@@ -181,13 +224,3 @@ def test_samples_without_times_or_with_a_time_twice(trainer: RayModelTrainer) ->
 def test_settings_that_are_none() -> None:
     with pytest.raises(ConfigError, match="expected a mapping or the path of a YAML file, got NoneType"):
         setup_model_trainer(None)  # type: ignore[arg-type]
-
-
-def test_the_readmes_python_runs(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    names: dict[str, Any] = {}
-    exec(compile(code.replace('"data/sample"', repr(str(ROOT / "data" / "sample"))), "README.md", "exec"), names)
-    assert names["results"]["analyst_models"]["1h"]["status"] == "trained"

@@ -29,10 +29,10 @@ from job.registry.fingerprints import fingerprint, prediction_fingerprint
 from job.registry.versions import read_metadata
 from job.storage.files import Storage
 from job.train.commit import commit_version
-from job.train.plan import Task
 from job.train.pooled import shuffle_schema
 from job.train.steps import samples_of
-from job.worker.messages import Job, SamplesRow, SeriesInfo
+from job.train.task import SamplesRow, Task
+from job.worker.messages import Job, SeriesInfo
 from job.worker.scorer import load_scorer
 from tests.conformance import FEATURE_PROPERTIES, LABEL_PROPERTIES
 from transforms.bars import clean

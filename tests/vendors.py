@@ -1,6 +1,7 @@
 """Bars written to files as the vendors of market data write them: one `Layout` a way of writing."""
 
 import gzip
+import io
 import json
 import zipfile
 from collections.abc import Callable
@@ -290,3 +291,45 @@ SAMPLES = (
     Sample(meta_trader, "csv", "unknown/EURUSD"),
     Sample(messy_csv, "csv", "unknown/BTCUSDT", None),
 )
+
+
+def _json(bars: pl.DataFrame) -> bytes:
+    return json.dumps([list(row) for row in zip(epoch(bars, "ms"), *values(bars), strict=True)]).encode()
+
+
+def _crypto_data_download(bars: pl.DataFrame) -> bytes:
+    times = [epoch(bars, "s"), bars["timestamp"].dt.strftime("%Y-%m-%d %H:%M:%S"), pl.Series(["BTC/X"] * bars.height)]
+    body = lines([*times, *values(bars), bars["volume"] * bars["close"]])
+    return "\n".join(["unix,date,symbol,open,high,low,close,Volume BTC,Volume USD", *body]).encode()
+
+
+def _ninja_trader(bars: pl.DataFrame) -> bytes:
+    ends = bars.select(pl.col("timestamp") + pl.duration(minutes=1)).to_series().dt.strftime("%Y%m%d %H%M%S")
+    return "\n".join(lines([ends, *values(bars)], ";")).encode()
+
+
+def _parquet(bars: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    bars.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def _feather(bars: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    bars.write_ipc(buffer, compression="lz4")
+    return buffer.getvalue()
+
+
+WRITERS: dict[str, Callable[[pl.DataFrame], bytes]] = {
+    "parquet": _parquet,
+    "feather": _feather,
+    "json": _json,
+    "csv": lambda bars: "\n".join(
+        ["time,open,high,low,close,volume", *lines([bars["timestamp"].dt.strftime("%Y-%m-%d %H:%M:%S"), *values(bars)])]
+    ).encode(),
+    "binance": lambda bars: "\n".join(klines(bars, "ms")).encode(),
+    "cryptodatadownload": _crypto_data_download,
+    "kraken": lambda bars: "\n".join(lines([epoch(bars, "s"), *values(bars), pl.Series(range(bars.height))])).encode(),
+    "ninjatrader": _ninja_trader,
+}
+"""What a file of each format holds for some bars of one minute."""

@@ -9,9 +9,9 @@ import polars as pl
 from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.core.keys import Key
+from job.sources.bars import bars_of
 from job.sources.columns import resolve
 from job.sources.series import Series
-from job.sources.tables import bars_of
 from job.storage.files import Storage
 from job.worker.load_bars import check_rejected, rule_counts
 from job.worker.scorer import load_scorer

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -11,15 +11,14 @@ from job.config.overrides import merge
 from job.config.settings import Config, load_config
 from job.core.errors import ConfigError, RegistryError
 from job.core.keys import Key
-from job.core.paths import resolve_input, resolve_output
-from job.registry.catalog import keys
+from job.core.wording import did_you_mean, first_of
+from job.registry.catalog import keys, open_registry
+from job.registry.outcome import Outcome
 from job.registry.versions import load
 from job.storage.files import Storage
-from job.train.plan import make_plan
-from job.train.record import RunRecord
-from job.train.resume import open_registry, skip_completed
+from job.train.plan import plan as plan_training
+from job.train.record import TrainingRecord
 from job.train.run import run
-from job.worker.outcome import Outcome
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,14 +74,15 @@ class RayModelTrainer:
             force: train models that are current, too.
 
         Returns:
-            `analyst_models` and `tactician_models` by timeframe, each the flat scores with `status`, `version` and
-            `error`; for several series these stand under `series` by `exchange/symbol`. `run` is the run record.
+            `analyst_models`, `tactician_models`, and so on for every kind of model, by timeframe: the flat scores with
+            `status`, `version` and `error`. For several series these stand under `series` by `exchange/symbol`. `run`
+            is the run record.
 
         Raises:
-            ConfigError, DataError, StoreError: nothing could be trained.
+            ConfigError, DataError, RegistryError: nothing could be trained.
         """
         config = self._targeted(target or {})
-        plan = skip_completed(make_plan(config), config, force=force)
+        plan = plan_training(config, force=force)
         self._total, self._outcomes, self._state, self._started = (
             plan.total,
             list(plan.current),
@@ -95,7 +95,7 @@ class RayModelTrainer:
             record = run(config, plan=plan, watch=self._outcomes.append)
         finally:
             self._state = "finished"
-        return _results(record)
+        return _results(record, config.model_trainer.all_kinds)
 
     def get_training_status(self) -> dict[str, Any]:
         """Return state, models planned, done, trained and failed, and seconds since the start; from any thread."""
@@ -120,15 +120,15 @@ class RayModelTrainer:
         version: str = "latest",
         allow_pickle: bool = False,
     ) -> tuple[Any, Any]:
-        """Return (model, scaler) of a stored version, both plain scikit-learn objects.
+        """Return (model, scaler) of a version in the registry, both plain scikit-learn objects.
 
         `version` is `latest`, `champion`, `challenger`, a version, or the id of the run that made it.
 
         Raises:
-            StoreError: there is no such model, several series have one and none was named (they are listed), or the
+            RegistryError: there is no such model, several series have one and none was named (they are listed), or the
                 artifact must not be loaded.
         """
-        registry = self._store()
+        registry = open_registry(self._config)
         key = _find_key(registry, model_type, timeframe, symbol, exchange)
         model, scaler, _ = load(registry, key, version, allow_pickle=allow_pickle)
         return model, scaler
@@ -144,7 +144,7 @@ class RayModelTrainer:
         version: str = "latest",
         allow_pickle: bool = False,
     ) -> Frame:
-        """Predict bars of one series with one stored model, in this process.
+        """Predict bars of one series with one model of the registry, in this process.
 
         Args:
             bars: pandas or Polars, with columns named as files may have them (`timestamp`, `open`, …; in pandas the
@@ -161,12 +161,12 @@ class RayModelTrainer:
             timestamp, available_at, probability_down, probability_up, prediction, version.
 
         Raises:
-            StoreError: as for `load_model`; or the model's features are not those of this release.
+            RegistryError: as for `load_model`; or the model's features are not those of this release.
             DataError: the bars cannot be understood, or none is past warm-up.
         """
         from job.api.frames import predict_frame  # noqa: PLC0415 - brings pandas and scikit-learn
 
-        registry = self._store()
+        registry = open_registry(self._config)
         key = _find_key(registry, model_type, timeframe, symbol, exchange)
         return predict_frame(bars, registry, key, self._config.data, version=version, allow_pickle=allow_pickle)
 
@@ -186,9 +186,6 @@ class RayModelTrainer:
 
         return _entry(train_on(model, data, self._config))
 
-    def _store(self) -> Storage:
-        return open_registry(self._config)
-
     def _start_ray(self, config: Config) -> None:
         from job.cluster.connect import running  # noqa: PLC0415 - Ray takes seconds to import
 
@@ -200,9 +197,10 @@ class RayModelTrainer:
         settings = self._config.model_dump()
         for name, value in target.items():
             if name not in TARGET_KEYS:
-                raise ConfigError(f"unknown target key {name!r}: known are {', '.join(TARGET_KEYS)}")
+                hint = f"{did_you_mean(name, TARGET_KEYS)} (known: {', '.join(TARGET_KEYS)})"
+                raise ConfigError(f"unknown target key {name!r}{hint}")
             settings = merge(settings, TARGET_KEYS[name], value)
-        return resolved(load_config(settings))
+        return load_config(settings).with_absolute_paths()
 
 
 def setup_model_trainer(config: Mapping[str, Any] | str | os.PathLike[str]) -> RayModelTrainer:
@@ -211,46 +209,38 @@ def setup_model_trainer(config: Mapping[str, Any] | str | os.PathLike[str]) -> R
     Raises:
         ConfigError: naming the key that is unknown or has the wrong type, or the file that cannot be read.
     """
-    return RayModelTrainer(resolved(load_config(config)))
-
-
-def resolved(config: Config) -> Config:
-    """Return the settings with local input and output made absolute."""
-    data, trainer = config.data, config.model_trainer
-    chosen = "model_directory" in trainer.model_fields_set
-    place = {"model_directory": resolve_output(trainer.model_directory, chosen=chosen)}
-    where = {"input": resolve_input(data.input) if data.input else None}
-    return config.model_copy(
-        update={"data": data.model_copy(update=where), "model_trainer": trainer.model_copy(update=place)}
-    )
+    return RayModelTrainer(load_config(config).with_absolute_paths())
 
 
 def _find_key(registry: Storage, model_type: str, timeframe: str, symbol: str | None, exchange: str | None) -> Key:
+    known = keys(registry)
     matching = [
         key
-        for key in keys(registry)
+        for key in known
         if (key.model_type, key.timeframe) == (model_type, timeframe)
         and symbol in {None, key.symbol}
         and exchange in {None, key.exchange}
     ]
     wanted = f"{exchange or '*'}/{symbol or '*'} {model_type} {timeframe}"
     if not matching:
-        known = ", ".join(sorted({str(key) for key in keys(registry)})[:10]) or "none"
-        raise RegistryError(f"no model {wanted} in {registry.url}; there are: {known}")
+        there = first_of(sorted({str(key) for key in known})) or "none"
+        raise RegistryError(f"no model {wanted} in {registry.url}; there are: {there}")
     if len(matching) > 1:
-        series = ", ".join(sorted(f"{key.exchange}/{key.symbol}" for key in matching)[:20])
+        series = first_of(sorted(f"{key.exchange}/{key.symbol}" for key in matching), 20)
         raise RegistryError(
             f"{len(matching)} models {wanted} in {registry.url}: name symbol and exchange, one of {series}"
         )
     return matching[0]
 
 
-def _results(record: RunRecord) -> dict[str, Any]:
+def _results(record: TrainingRecord, model_types: Iterable[str]) -> dict[str, Any]:
+    """Return the outcomes by kind and timeframe, of the one series there is and of all by name; and the run record."""
+    kinds = [f"{model_type}_models" for model_type in model_types]
     series: dict[str, dict[str, Any]] = {}
     for outcome in record.outcomes:
-        one = series.setdefault(f"{outcome.exchange}/{outcome.symbol}", {"analyst_models": {}, "tactician_models": {}})
+        one = series.setdefault(f"{outcome.exchange}/{outcome.symbol}", {kind: {} for kind in kinds})
         one[f"{outcome.model_type}_models"][outcome.timeframe] = _entry(outcome)
-    alone = next(iter(series.values())) if len(series) == 1 else {"analyst_models": {}, "tactician_models": {}}
+    alone = next(iter(series.values())) if len(series) == 1 else {kind: {} for kind in kinds}
     return {**alone, "series": series, "run": record.as_dict()}
 
 

@@ -3,31 +3,30 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import polars as pl
 
 from job.config.overrides import overlay
-from job.config.settings import Config, ModelSettings, load_config
+from job.config.settings import Config, load_config
 from job.core.environment import versions
 from job.core.errors import ConfigError, TrainingError
 from job.core.keys import Key
-from job.learning.forests.engines import resolve
+from job.core.wording import first_of
 from job.learning.spec import ModelSpec
 from job.registry.definition import CALLER
+from job.registry.outcome import Outcome
 from job.registry.versions import new_run_id
 from job.train.commit import commit_version
-from job.train.plan import Plan, Task, make_plan
+from job.train.plan import make_plan
 from job.train.steps import samples_of
+from job.train.task import Plan, SamplesRow, Task
 from job.worker.load_bars import load_series
-from job.worker.messages import Job, SamplesRow
-from job.worker.outcome import Outcome
+from job.worker.messages import Job
 from transforms.bars import duration_us
 from transforms.features import DEFAULT_FEATURES
-
-KINDS: Final = ("analyst", "tactician")
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class TrainingData:
         features: pandas frame, one float column a feature, indexed by the bars' open times (UTC if without a zone).
         labels: pandas Series on the same index: 1 up, 0 down; rows without a label are NaN and do not train.
         timeframe: of the bars, such as `1h`.
-        model_type: `analyst` or `tactician`.
+        model_type: `analyst`, `tactician`, or a kind that `model_trainer.models` names.
         data_info: `symbol`, `exchange`, and when each label is known: `label_end` (times, one a row) or `horizon`
             (bars; default: the horizon of the kind's label). Training rows whose label reaches into a test window are
             left out by it.
@@ -94,7 +93,7 @@ def training_data(config: Config, model_type: str, timeframe: str) -> TrainingDa
 def _one_task(plan: Plan, model_type: str, timeframe: str) -> Task:
     tasks = [task for task in plan.tasks if (task.key.model_type, task.key.timeframe) == (model_type, timeframe)]
     if len(tasks) != 1 or len(tasks[0].series) != 1:
-        known = ", ".join(sorted({str(task.key) for task in plan.tasks})[:10])
+        known = first_of(sorted({str(task.key) for task in plan.tasks}))
         raise ConfigError(
             f"expected one series with the model {model_type} {timeframe}, got {len(tasks)}: name one of {known}"
         )
@@ -122,30 +121,18 @@ def train_on(model: ModelConfig, data: TrainingData, config: Config) -> Outcome:
 
 
 def _spec(model: ModelConfig, config: Config) -> ModelSpec:
-    if model.model_type not in KINDS:
-        raise ConfigError(f"model_type {model.model_type!r}: expected one of {', '.join(KINDS)}")
+    """Return the spec of the model's kind with what `model` says instead, validated as settings are."""
+    trainer = config.model_trainer
+    if model.model_type not in trainer.all_kinds:
+        raise ConfigError(f"model_type {model.model_type!r}: expected one of {', '.join(trainer.all_kinds)}")
     if not model.features:
         raise ConfigError("features: name at least one column of the data")
-    section = f"{model.model_type}_models"
     own = {"timeframes": [model.timeframe], "n_estimators": model.n_estimators, "max_depth": model.max_depth}
-    shared = {"test_size": model.test_size, "random_state": model.random_state, section: own}
-    trainer = load_config(overlay(config.model_dump(), {"model_trainer": shared})).model_trainer
-    kind: ModelSettings = getattr(trainer, section)
-    return ModelSpec(
-        algorithm=kind.algorithm,
-        n_estimators=kind.n_estimators,
-        max_depth=kind.max_depth,
-        params=kind.params,
-        engine=resolve(trainer.engine, kind.algorithm, kind.n_estimators, kind.params),
-        label=kind.label,
-        features=tuple(model.features),
-        test_size=trainer.test_size,
-        cv_folds=trainer.cv_folds,
-        embargo=trainer.embargo,
-        random_state=trainer.random_state,
-        calibrate=trainer.calibrate,
-        refit=trainer.refit,
-    )
+    named = model.model_type in trainer.models
+    kind = {"models": {model.model_type: own}} if named else {f"{model.model_type}_models": own}
+    shared = {"test_size": model.test_size, "random_state": model.random_state}
+    validated = load_config(overlay(config.model_dump(), {"model_trainer": shared | kind}))
+    return validated.spec_of(model.model_type).model_copy(update={"features": tuple(model.features)})
 
 
 def _samples(model: ModelConfig, data: TrainingData, spec: ModelSpec) -> pl.DataFrame:

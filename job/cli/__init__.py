@@ -1,25 +1,43 @@
-"""The command line: arguments to settings, one function a command, errors to one line and an exit status."""
+"""The command line: one file per command, listed in `COMMANDS`; errors become one line and an exit status."""
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from job.cli import compare, models, predict, synth
-from job.cli import train as training
-from job.cli.options import EPILOG
-from job.cli.report import configure_logging, log
+from job.cli import compare, doctor, models, plan, predict, reindex, synth, train
+from job.cli.arguments import Command, CommandGroup
+from job.cli.logs import configure_logging, log
+from job.cli.options import refuse_empty
 from job.core.errors import JobError
 
+COMMANDS: Final = (
+    train.COMMAND,
+    plan.COMMAND,
+    doctor.COMMAND,
+    predict.COMMAND,
+    models.COMMANDS,
+    reindex.COMMAND,
+    compare.COMMAND,
+    synth.COMMAND,
+)
+
+EPILOG: Final = """exit status: 0 all of it is done, or was before; 1 some of it failed, the rest is done and kept;
+2 bad usage or configuration; 3 no usable data; 130 interrupted"""
 INTERRUPTED: Final = 130
+PROGRAM: Final = "python job/main.py"
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit status; user errors become one line on stderr."""
-    options = parse(arguments)
+def main(arguments: Sequence[str], *, program: str = PROGRAM) -> int:
+    """Run one command and return its exit status; user errors become one line on stderr.
+
+    `program` is what the help calls the program.
+    """
+    options = parse(arguments, program=program)
     configure_logging("info")
     try:
-        status: int = options.command(options)
+        refuse_empty(options)
+        status: int = options.command.run(options)
     except JobError as error:
         log.error("%s", error, exc_info=log.isEnabledFor(logging.DEBUG))
         return error.exit_status
@@ -29,16 +47,33 @@ def main(arguments: Sequence[str]) -> int:
     return status
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Return the options, with `command` the function to call; a bare call trains."""
+def parse(arguments: Sequence[str], *, program: str = PROGRAM) -> argparse.Namespace:
+    """Return the options, with `command` the `Command` to run; a bare call trains."""
     parser = argparse.ArgumentParser(
-        prog="python job/main.py",
+        prog=program,
         description="Train, score and version models of OHLCV bars.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(metavar="command", required=True)
-    for group in (training, predict, models, compare, synth):
-        group.register(commands)
+    _add(parser, COMMANDS, what="command")
     named = arguments and (not arguments[0].startswith("-") or arguments[0] in {"-h", "--help"})
-    return parser.parse_args(arguments if named else ["train", *arguments])
+    return parser.parse_args(arguments if named else [train.COMMAND.name, *arguments])
+
+
+def _add(parser: argparse.ArgumentParser, commands: Iterable[Command | CommandGroup], *, what: str) -> None:
+    """Let `parser` take one of `commands`."""
+    added = parser.add_subparsers(metavar=what, required=True)
+    for command in commands:
+        own = added.add_parser(
+            command.name,
+            help=command.summary,
+            description=command.text or command.summary,
+            epilog=EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if isinstance(command, CommandGroup):
+            _add(own, command.commands, what="action")
+            continue
+        own.set_defaults(command=command)
+        for argument in command.arguments:
+            argument.add_to(own)

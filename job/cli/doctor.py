@@ -1,25 +1,27 @@
-"""Checks before any training: versions, input, store and memory, here and on every node of a cluster."""
+"""The command that checks, before any training: versions, input, registry and memory, here and on every node."""
 
+import argparse
+import logging
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Protocol
-from uuid import uuid4
+from typing import Final
 
 import psutil
 
-from job.cluster.bundles import Work
-from job.cluster.connect import ask_nodes, running
-from job.config.settings import Config, DataSettings
+from job.cli.arguments import RUN, Command
+from job.cli.logs import log
+from job.cli.options import run_settings
+from job.cli.report import print_json
+from job.config.settings import Config
 from job.core.environment import ENGINE_LIBRARIES, versions
 from job.core.errors import ConfigError, JobError
 from job.core.paths import is_url, redact_url
 from job.registry.versions import new_run_id
 from job.storage.files import Storage
-from job.storage.listing import opened
-from job.train.plan import Plan, Task, make_plan
-from job.worker.messages import Job, version_differences
+from job.train.plan import make_plan
+from job.train.task import Plan, Task
+from job.worker.messages import Job
 
 
 @dataclass(frozen=True)
@@ -31,74 +33,13 @@ class Finding:
     text: str
 
 
-class Planned(Protocol):
-    """What is to be done, as far as nodes are asked whether they could."""
-
-    @property
-    def tasks(self) -> Sequence[Work]:
-        """Of these the first tells which input a node must be able to open."""
-
-
-def check_nodes(job: Job, plan: Planned) -> None:
-    """Make sure that every node sees the registry and the input, and runs the driver's versions.
-
-    Raises:
-        ConfigError: naming each node that does not, and the remedy.
-    """
-    if bad := [f"{node}: {finding}" for node, findings in node_findings(job, plan).items() for finding in findings]:
-        raise ConfigError("; ".join(bad))
-
-
-def node_findings(job: Job, plan: Planned) -> dict[str, list[str]]:
-    """Return what is wrong on each node, by its name; empty lists where all is well."""
-    token = f"runs/{job.run_id}.probe"
-    registry = job.registry()
-    registry.create(token, job.run_id.encode())
-    try:
-        first = plan.tasks[0].series[0].files[0].url if plan.tasks else None
-        return ask_nodes(check_node, job, token, first)
-    finally:
-        registry.remove(token)
-
-
-def check_node(job: Job, token: str, first_input: str | None) -> list[str]:
-    """Return what is wrong on this node: versions, the registry, the input. Runs on the node itself."""
-    return [
-        *version_differences(job.versions),
-        *_store_seen(job, token),
-        *_input_seen(job.config.data, first_input),
-    ]
-
-
-def _store_seen(job: Job, token: str) -> Iterator[str]:
-    """Read what the driver wrote, write and delete a file of this node's own."""
-    registry = job.registry()
-    try:
-        seen = registry.exists(token)
-        if seen:
-            own = f"{token}.{uuid4().hex[:8]}"
-            registry.create(own, b"")
-            registry.remove(own)
-    except JobError as error:
-        yield f"cannot use the registry: {error}{_sharing(job.output)}"
-    else:
-        if not seen:
-            yield f"does not see the registry {job.output} of the driver{_sharing(job.output)}"
-
-
-def _input_seen(data: DataSettings, url: str | None) -> Iterator[str]:
-    if url is None:
-        return
-    try:
-        with opened(url, data.options):
-            return
-    except JobError as error:
-        yield f"cannot open the input {error}{_sharing(data.input or url)}"
-
-
-def _sharing(place: str) -> str:
-    """Return the remedy where nodes see different things in one place: what is meant is no local folder."""
-    return "" if is_url(place) else ": give a URL, or a folder that is mounted on every node"
+def doctor(options: argparse.Namespace) -> int:
+    """Print every check and its remedy; 0 when all are good, 2 otherwise."""
+    findings = examine(run_settings(options))
+    for finding in findings:
+        log.log(logging.INFO if finding.good else logging.ERROR, "%-7s %s", finding.subject, finding.text)
+    print_json(options, [asdict(finding) for finding in findings])
+    return 0 if all(finding.good for finding in findings) else ConfigError.exit_status
 
 
 def examine(config: Config) -> list[Finding]:
@@ -106,13 +47,12 @@ def examine(config: Config) -> list[Finding]:
     here = versions(*ENGINE_LIBRARIES)
     findings = [Finding("versions", good=True, text=", ".join(f"{name} {value}" for name, value in here.items()))]
     plan, about_input = _examine_input(config)
-    findings += about_input
-    store_good, about_store = _examine_store(config)
-    findings.append(about_store)
+    about_registry = _examine_registry(config)
+    findings += [*about_input, about_registry]
     if plan is not None:
         findings.append(_examine_memory(plan.tasks))
-    if plan is not None and store_good:
-        findings += _examine_nodes(config, plan)
+        if about_registry.good:
+            findings += _examine_nodes(config, plan)
     return findings
 
 
@@ -122,21 +62,20 @@ def _examine_input(config: Config) -> tuple[Plan | None, list[Finding]]:
     except JobError as error:
         return None, [Finding("input", good=False, text=str(error))]
     series = {one for task in plan.tasks for one in task.series}
-    text = (
-        f"{len(series)} series, {sum(len(one.files) for one in series)} files in {redact_url(config.data.input or '')}"
-    )
-    good = [Finding("input", good=True, text=text)]
-    return plan, good + [Finding("input", good=False, text=str(problem)) for problem in plan.problems]
+    files = sum(len(one.files) for one in series)
+    text = f"{len(series)} series, {files} files in {redact_url(config.data.input or '')}"
+    problems = [Finding("input", good=False, text=str(problem)) for problem in plan.problems]
+    return plan, [Finding("input", good=True, text=text), *problems]
 
 
-def _examine_store(config: Config) -> tuple[bool, Finding]:
+def _examine_registry(config: Config) -> Finding:
     output = config.model_trainer.model_directory
     try:
         Storage(output, options=config.storage.options).check_writable()
     except JobError as error:
-        return False, Finding("store", good=False, text=str(error))
+        return Finding("store", good=False, text=str(error))
     free = "" if is_url(output) else f", {shutil.disk_usage(output).free / 2**30:.0f} GiB free"
-    return True, Finding("store", good=True, text=f"{output} can be written{free}")
+    return Finding("store", good=True, text=f"{output} can be written{free}")
 
 
 def _examine_memory(tasks: tuple[Task, ...]) -> Finding:
@@ -148,20 +87,22 @@ def _examine_memory(tasks: tuple[Task, ...]) -> Finding:
 
 
 def _examine_nodes(config: Config, plan: Plan) -> list[Finding]:
+    from job.cluster.connect import running  # noqa: PLC0415 - Ray takes seconds to import
+    from job.cluster.nodes import node_findings  # noqa: PLC0415
+
     output = config.model_trainer.model_directory
     job = Job(new_run_id(datetime.now(UTC)), config, output, versions=versions(*plan.engines))
     try:
         with running(config.ray) as cluster:
             size = Finding("cluster", good=True, text=f"{cluster.nodes} nodes, {cluster.cpus} CPUs")
-            found = node_findings(job, plan)
+            found = node_findings(job, plan.tasks)
     except JobError as error:
         return [Finding("cluster", good=False, text=str(error))]
-    return [
-        size,
-        *(
-            Finding(
-                "node", good=not wrong, text=f"{node}: {'; '.join(wrong) or 'sees input and registry, same versions'}"
-            )
-            for node, wrong in found.items()
-        ),
+    nodes = [
+        Finding("node", good=not wrong, text=f"{node}: {'; '.join(wrong) or 'sees input and registry, same versions'}")
+        for node, wrong in found.items()
     ]
+    return [size, *nodes]
+
+
+COMMAND: Final = Command("doctor", doctor, "check the cluster, the input and the registry, and say what to mend", RUN)

@@ -1,81 +1,42 @@
-"""Commands on a registry of models: models list, show, promote, rollback, prune; and reindex."""
+"""Commands on the versions of a registry: models list, show, promote, rollback, prune."""
 
 import argparse
-import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
-from job.cli import aliases as aliases_
-from job.cli.options import Commands, add_command
-from job.cli.report import log
-from job.cli.selection import add_keys, add_store, selected, store_settings
+from job.cli.arguments import DRY_RUN, JSON, VERSION, Argument, Command, CommandGroup, flag
+from job.cli.logs import log
+from job.cli.options import settings
+from job.cli.report import print_json
+from job.cli.selection import SELECTION, require_narrowed, selected
 from job.cli.tables import console, history_table, version_facts, versions_table
-from job.core.errors import DataError
+from job.core.errors import ConfigError, JobError, RegistryError
 from job.core.keys import Key
-from job.registry.aliases import Aliases, history, read_aliases, read_all_aliases
-from job.registry.catalog import Summary, key_of, keys, list_summaries, rebuild
-from job.registry.versions import read_metadata, resolve_version
+from job.registry.aliases import ALIASES, Aliases, history, read_aliases, read_all_aliases
+from job.registry.catalog import Summary, key_of, keys, list_summaries, open_registry
+from job.registry.promote import AliasChange, promote, restore_champion
+from job.registry.prune import prunable, prune
+from job.registry.versions import new_run_id, read_metadata, resolve_version
 from job.storage.files import Storage
-from job.train.resume import open_registry
 
-REINDEX: Final = """Make the catalog of a model registry again from the metadata of every version.
-It is a cache: nothing is lost with it, and the next run needs it only to be fast."""
-
-MODELS: Final = """List and describe the versions of models, and say which of them is in use.
+TEXT: Final = """List and describe the versions of models, and say which of them is in use.
 The aliases `champion` and `challenger` name a version of a model; who loads `champion` gets what was promoted last."""
-
-
-def register(commands: Commands) -> None:
-    """Add the commands to the command line."""
-    parser = add_command(commands, "reindex", reindex, summary="make the registry's catalog again", text=REINDEX)
-    parser.add_argument("--output", metavar="URL", dest="models", help="the model registry (default: ./models)")
-    parser.add_argument("--config", metavar="FILE.yaml", help="settings, such as storage.options")
-    summary = "list, show, promote, roll back and prune versions"
-    group = commands.add_parser(
-        "models", help=summary, description=MODELS, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    actions = group.add_subparsers(metavar="action", required=True)
-    _add(actions, "list", list_models, summary="every model with its latest version, aliases and scores")
-    show = _add(actions, "show", show_models, summary="a version's metadata, and the history of the model's aliases")
-    show.add_argument("--version", metavar="NAME", default="latest", help="latest (default), champion, or a version")
-    aliases_.register(actions)
-
-
-def _add(actions: Commands, name: str, run: Any, *, summary: str) -> argparse.ArgumentParser:
-    parser = add_command(actions, name, run, summary=summary)
-    add_store(parser)
-    add_keys(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object, the last line of stdout")
-    return parser
-
-
-def reindex(options: argparse.Namespace) -> int:
-    """Make the catalog of a registry again and count its versions; 1 if some have damaged metadata, which is named."""
-    registry = open_registry(store_settings(options))
-    if not registry.list():
-        raise DataError(f"{registry.url} holds nothing: name the model registry with --output")
-    rebuilt = rebuild(registry)
-    for problem in rebuilt.problems:
-        log.error(problem)
-    found = {key_of(one) for one in rebuilt.summaries}
-    log.info("%s: %d versions of %d models", registry.url, len(rebuilt.summaries), len(found))
-    return 1 if rebuilt.problems else 0
 
 
 def list_models(options: argparse.Namespace) -> int:
     """Print each model with its latest version, its aliases, and the scores of both."""
-    registry = open_registry(store_settings(options))
+    registry = open_registry(settings(options))
     by_key: dict[Key, list[Summary]] = {}
     for summary in list_summaries(registry):
         by_key.setdefault(key_of(summary), []).append(summary)
     wanted = selected(by_key, options, where=registry.url)
     aliases = read_all_aliases(registry, wanted)
     rows = [describe_model(key, by_key[key], aliases.get(key, Aliases())) for key in wanted]
-    if options.json:
-        print(json.dumps({"models": registry.url, "keys": rows}))  # noqa: T201 - the promised last line
-    else:
+    if not options.json:
         console().print(versions_table(rows))
+    print_json(options, {"models": registry.url, "keys": rows})
     return 0
 
 
@@ -97,15 +58,11 @@ def describe_model(key: Key, summaries: list[Summary], aliases: Aliases) -> dict
 
 def show_models(options: argparse.Namespace) -> int:
     """Print one version of each selected model, and how its aliases came to be where they are."""
-    registry = open_registry(store_settings(options))
-    redact_url = [
-        describe_version(registry, key, options.version)
-        for key in selected(keys(registry), options, where=registry.url)
-    ]
-    if options.json:
-        print(json.dumps({"models": registry.url, "keys": redact_url}))  # noqa: T201 - the promised last line
-        return 0
-    for one in redact_url:
+    registry = open_registry(settings(options))
+    wanted = selected(keys(registry), options, where=registry.url)
+    described = [describe_version(registry, key, options.version) for key in wanted]
+    print_json(options, {"models": registry.url, "keys": described})
+    for one in described if not options.json else ():
         for name, text in version_facts(one):
             console().print(f"{name:<12} {text}", markup=False, highlight=False, soft_wrap=True)
         console().print(history_table(one["history"]) if one["history"] else "no alias was ever set")
@@ -124,3 +81,147 @@ def describe_version(registry: Storage, key: Key, name: str) -> dict[str, Any]:
         "metadata": metadata,
         "history": [decision.record() for decision in history(registry, key)],
     }
+
+
+def promote_models(options: argparse.Namespace) -> int:
+    """Promote a version of each selected model."""
+
+    def change(registry: Storage, key: Key) -> AliasChange:
+        return promote(
+            registry, key, options.version, alias=options.alias, reason=options.reason, dry_run=options.dry_run
+        )
+
+    return _change_aliases(options, change)
+
+
+def roll_back_models(options: argparse.Namespace) -> int:
+    """Restore the previous champion of each selected model."""
+
+    def change(registry: Storage, key: Key) -> AliasChange:
+        return restore_champion(registry, key, reason=options.reason, dry_run=options.dry_run)
+
+    return _change_aliases(options, change)
+
+
+def _change_aliases(options: argparse.Namespace, change: Callable[[Storage, Key], AliasChange]) -> int:
+    """Change an alias of every selected model; a model where that fails is named, and the others are changed."""
+    registry = open_registry(settings(options), writer=new_run_id(datetime.now(UTC)))
+    known = keys(registry)
+    wanted = selected(known, options, where=registry.url)
+    require_narrowed(options, known)
+    if not options.dry_run:
+        registry.check_writable()
+    changes: list[AliasChange] = []
+    failures: dict[Key, RegistryError] = {}
+    for key in wanted:
+        try:
+            changes.append(change(registry, key))
+        except RegistryError as error:
+            failures[key] = error
+            log.error("%s", error)
+        else:
+            log.info("%s", alias_line(changes[-1], dry_run=options.dry_run))
+    record = {
+        "models": registry.url,
+        "dry_run": options.dry_run,
+        "moves": [_alias_record(one) for one in changes],
+        "failures": [{**asdict(key), "message": str(error)} for key, error in failures.items()],
+    }
+    print_json(options, record)
+    if not failures:
+        return 0
+    return JobError.exit_status if changes else RegistryError.exit_status
+
+
+def alias_line(change: AliasChange, *, dry_run: bool) -> str:
+    """Return what became of an alias, in words."""
+    if not change.changes:
+        return f"{change.key}: {change.alias} is {change.after} already"
+    moved = "would move" if dry_run else "moved"
+    return f"{change.key}: {moved} {change.alias} from {change.before or 'none'} to {change.after}"
+
+
+def _alias_record(change: AliasChange) -> dict[str, Any]:
+    names = ("alias", "before", "after", "changes")
+    return {**asdict(change.key), **{name: getattr(change, name) for name in names}}
+
+
+def prune_models(options: argparse.Namespace) -> int:
+    """Delete the versions that nobody needs of each selected model."""
+    if options.keep < 1:
+        raise ConfigError(f"--keep {options.keep}: keep at least 1 version of each model")
+    config = settings(options)
+    registry = open_registry(config)
+    wanted = selected(keys(registry), options, where=registry.url)
+    to_delete = prunable(registry, wanted, keep=options.keep, lease_s=config.storage.lease_s)
+    gone = to_delete if options.dry_run else prune(registry, to_delete)
+    deleted = "would delete" if options.dry_run else "deleted"
+    for one in gone:
+        log.info("%s %s: %s, %s bytes", deleted, one.key, one.version, f"{one.size:,}")
+    size = sum(one.size for one in gone)
+    log.info("%s %d versions of %d models: %s bytes", deleted, len(gone), len({one.key for one in gone}), f"{size:,}")
+    record = {
+        "models": registry.url,
+        "dry_run": options.dry_run,
+        "bytes": size,
+        "deleted": [{**asdict(one.key), "version": one.version, "bytes": one.size} for one in gone],
+    }
+    print_json(options, record)
+    return 0
+
+
+ALL: Final = flag("--all", "every model of the registry")
+REASON: Final = Argument(("--reason",), "why, for the history", "TEXT", more={"default": ""})
+
+LIST: Final = Command(
+    "list", list_models, "every model with its latest version, aliases and scores", (*SELECTION, JSON)
+)
+SHOW: Final = Command(
+    "show",
+    show_models,
+    "a version's metadata, and the history of the model's aliases",
+    (*SELECTION, replace(VERSION, help="latest (default), champion, challenger, or a version"), JSON),
+)
+PROMOTE: Final = Command(
+    "promote",
+    promote_models,
+    "let `champion` name another version",
+    (
+        *SELECTION,
+        VERSION,
+        Argument(
+            ("--alias",),
+            "the alias to move (default: champion)",
+            more={"choices": ALIASES, "default": "champion"},
+        ),
+        ALL,
+        REASON,
+        DRY_RUN,
+        JSON,
+    ),
+    "Let the champion of one or many models be another version, whose artifacts are verified first.",
+)
+ROLLBACK: Final = Command(
+    "rollback",
+    roll_back_models,
+    "restore the previous champion",
+    (*SELECTION, ALL, REASON, DRY_RUN, JSON),
+    """Let the champion be what it was before it was last promoted. Once more goes one champion further
+back. Nothing is deleted: what was rolled back may be promoted again.""",
+)
+PRUNE: Final = Command(
+    "prune",
+    prune_models,
+    "delete old versions that nobody names",
+    (
+        *SELECTION,
+        Argument(("--keep",), "how many versions of each model to keep", "N", more={"type": int, "required": True}),
+        DRY_RUN,
+        JSON,
+    ),
+    """Delete old versions. Kept are the last N of each model, those that `champion` and `challenger` name,
+the champion before, which a rollback restores, and those of runs that are still going on.""",
+)
+COMMANDS: Final = CommandGroup(
+    "models", "list, show, promote, roll back and prune versions", (LIST, SHOW, PROMOTE, ROLLBACK, PRUNE), TEXT
+)

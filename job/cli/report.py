@@ -1,136 +1,132 @@
-"""What a person sees of a run: a progress bar and tables on a terminal, plain log lines elsewhere."""
+"""What a person sees of a run, before and after: tables on a terminal, plain log lines elsewhere."""
 
+import argparse
+import json
 import logging
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
+from job.cli.logs import log
+from job.cli.tables import console, number, percent, totals_table
 from job.core.keys import kind_order
-from job.train.plan import Plan
-from job.train.record import RunRecord
-from job.train.run import Watcher
-from job.worker.outcome import Outcome
+from job.predict.task import Predicted
+from job.registry.outcome import Outcome
+from job.registry.record import RunRecord
+from job.train.record import TrainingRecord
+from job.train.task import Plan
 
-log = logging.getLogger("job")
-
-LineOf = Callable[[Outcome, str], tuple[int, str]]
 MAX_ROWS: Final = 40
 """Tables of single models stop here; the run record has them all."""
 
 
-class OneLine(logging.Formatter):
-    """Writes a record on one line: names out of files and folders may hold line ends and escape sequences."""
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
-        """Return the line with all that cannot be printed written out."""
-        record.message = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in record.message)
-        return super().formatMessage(record)
+def print_json(options: argparse.Namespace, value: object) -> None:
+    """Print the result of a command as JSON where `--json` asks for it: the promised last line of stdout."""
+    if options.json:
+        print(json.dumps(value))  # noqa: T201
 
 
-def configure_logging(level: str) -> None:
-    """Send the job's log lines to stderr."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(OneLine("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
-    logging.basicConfig(handlers=[handler], force=True)
-    logging.getLogger().setLevel(logging.WARNING)
-    log.setLevel(level.upper())
-
-
-@contextmanager
-def watching(total: int, *, step: str = "training", line_of: LineOf | None = None) -> Iterator[Watcher]:
-    """Give a function that shows each outcome: on a progress bar if stderr is a terminal, else as a log line.
-
-    `line_of` gives an outcome's log level and text; by default those of a model that was trained.
-    """
-    line_of = line_of or _line
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        done = 0
-
-        def line(outcome: Outcome) -> None:
-            nonlocal done
-            done += 1
-            log.log(*line_of(outcome, f"{done}/{total} "))
-            for text in _trace(outcome):
-                log.error(text)
-
-        yield line
-        return
-    columns = (
-        TextColumn(step), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
-        TimeRemainingColumn(), TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-    )  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("starting Ray", total=total)
-
-        def advance(outcome: Outcome) -> None:
-            progress.update(bar, advance=1, description=str(outcome.key))
-            if outcome.status == "failed":
-                for text in (line_of(outcome, "")[1], *_trace(outcome)):
-                    progress.console.print(Text(text, style="red"), soft_wrap=True)
-
-        yield advance
+def count_in_words(counts: Mapping[str, int]) -> str:
+    """Return counts in words, those that are zero left out: `75 current, 5 to train`; empty where all are."""
+    return ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in counts.items() if count)
 
 
 def to_do(plan: Plan) -> str:
     """Return what a settled plan has to do, in words: `80 models: 75 current, 5 to train`."""
     checks = sum(task.to_check for task in plan.tasks)
-    parts = {"current": len(plan.current), "to train": len(plan.tasks) - checks, "to check": checks}
-    return f"{plan.total} models: {', '.join(f'{count} {what}' for what, count in parts.items() if count) or 'none'}"
+    counts = {"current": len(plan.current), "to train": len(plan.tasks) - checks, "to check": checks}
+    return f"{plan.total} models: {count_in_words(counts) or 'none'}"
 
 
-def _line(outcome: Outcome, prefix: str) -> tuple[int, str]:
-    """Return the log level and text for an outcome."""
+def training_line(outcome: Outcome) -> tuple[int, str]:
+    """Return the log level and text for a model that was trained, or failed."""
     if outcome.error is not None:
-        return logging.ERROR, f"{prefix}failed {outcome.key}: {outcome.error['message']}"
+        return logging.ERROR, failure_line(outcome)
     scores = outcome.scores
-    loss, base = _number(scores["log_loss"], 4), _number(scores["base_log_loss"], 4)
+    underpowered = " underpowered" if scores["underpowered"] else ""
     return logging.INFO, (
-        f"{prefix}{outcome.status} {outcome.key}: log-loss {loss} (base {base}), "
-        f"skill {_percent(scores['skill'])} {_interval(scores)}, {outcome.rows} rows, {outcome.seconds:.1f} s"
+        f"{outcome.status} {outcome.key}: log-loss {number(scores['log_loss'], 4)} "
+        f"(base {number(scores['base_log_loss'], 4)}), skill {skill_in_words(scores)}{underpowered}, "
+        f"{outcome.rows} rows, {outcome.seconds:.1f} s"
     )
 
 
-def _trace(outcome: Outcome) -> list[str]:
-    """Return the lines of an error's traceback, which is kept under `logging_level: debug`."""
-    return (outcome.error or {}).get("traceback", "").splitlines()
+def prediction_line(outcome: Outcome) -> tuple[int, str]:
+    """Return the log level and text for a file of predictions that was made, or failed."""
+    if outcome.error is not None:
+        return logging.ERROR, failure_line(outcome)
+    made = f"{outcome.rows} rows by {outcome.version}, {outcome.seconds:.1f} s"
+    return logging.INFO, f"{outcome.status} {outcome.key}: {made}"
 
 
-def show_result(record: RunRecord) -> None:
-    """Print the result: tables if stdout is a terminal, log lines elsewhere, and every warning once."""
-    for warning in sorted({warning for outcome in record.outcomes for warning in outcome.warnings}):
-        log.warning(warning)
-    for problem in record.problems:
-        log.error(problem)
+def failure_line(outcome: Outcome) -> str:
+    """Return what became of a task that failed."""
+    return f"failed {outcome.key}: {outcome.error_message}"
+
+
+def skill_in_words(scores: Mapping[str, float | None]) -> str:
+    """Return the skill with its interval."""
+    return f"{percent(scores['skill'])} [{percent(scores['skill_low'])}, {percent(scores['skill_high'])}]"
+
+
+def show_result(record: TrainingRecord) -> None:
+    """Print what a run has trained: tables if stdout is a terminal, log lines elsewhere, and every warning once."""
+    _log_problems(record)
     summary = record.as_dict()
-    console = Console()
-    if console.is_terminal:
+    screen = console()
+    if screen.is_terminal:
         if len(record.outcomes) <= MAX_ROWS:
-            console.print(models_table(record.outcomes, width=console.width))
-        console.print(fleet_table(summary["fleet"]))
+            screen.print(models_table(record.outcomes, width=screen.width))
+        screen.print(fleet_table(summary["fleet"]))
     else:
         for row in summary["fleet"]:
-            log.info("fleet %s %s: %s", row["model_type"], row["timeframe"], _fleet_line(row))
+            log.info(
+                "fleet %s %s: %d of %d beat their base rate, change of log-loss %s, z %s",
+                row["model_type"], row["timeframe"], row["beat_base"], row["models"], number(row["change"], 5),
+                number(row["z"], 1),
+            )  # fmt: skip
     if record.reason:
         log.error("%s: %s", record.status, record.reason)
-    counts = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in summary["counts"].items() if count)
-    log.info("run %s %s: %s; models in %s", record.run_id, record.status, counts or "nothing to do", summary["output"])
+    counts = count_in_words(summary["counts"]) or "nothing to do"
+    log.info("run %s %s: %s; models in %s", record.run_id, record.status, counts, summary["output"])
+
+
+def show_predictions(record: RunRecord[Predicted]) -> None:
+    """Print what a run has predicted: a table if stdout is a terminal, log lines elsewhere, and every warning once."""
+    _log_problems(record)
+    for outcome in record.failures:
+        if outcome.attempts == 1 and (outcome.error or {}).get("where") == "planning":  # others were seen as they came
+            log.error("%s", failure_line(outcome))
+    rows = _prediction_cells(record.outcomes)
+    screen = console()
+    if screen.is_terminal:
+        columns = ("model", "predicted", "current", "failed", "rows", "bars left out")
+        screen.print(totals_table("predictions", columns, rows))
+    else:
+        for cells in rows:
+            log.info("{}: {} predicted, {} current, {} failed, {} rows, {} bars left out".format(*cells))
+    counts = count_in_words(record.counts) or "nothing to do"
+    log.info("run %s %s: %s; predictions in %s", record.run_id, record.status, counts, record.about["output"])
+
+
+def _log_problems(record: TrainingRecord | RunRecord[Predicted]) -> None:
+    for warning in sorted({warning for outcome in record.outcomes for warning in outcome.warnings}):
+        log.warning("%s", warning)
+    for problem in record.problems:
+        log.error("%s", problem)
 
 
 def models_table(outcomes: Iterable[Outcome], *, width: int = 200) -> Table:
-    """Return one row a model; where less than `width` columns of text fit, the most telling scores only."""
+    """Return one row per model; where less than `width` columns of text fit, the most telling scores only."""
     members = sorted(outcomes, key=lambda outcome: (outcome.exchange, outcome.symbol, *kind_order(outcome)))
-    redact_url = [column for column in MODEL_COLUMNS if width >= column.from_width]
-    rows = [_model_cells(one, redact_url) for one in members]
-    names = ["model", *(column.name for column in redact_url)]
+    columns = [column for column in MODEL_COLUMNS if width >= column.from_width]
+    rows = [_model_cells(one, columns) for one in members]
+    names = ["model", *(column.name for column in columns)]
+    # The numbers must be whole, so the name of the series is cut to what they leave.
     taken = sum(GAP + max(map(len, column)) for column in zip(names, *rows, strict=True))
     table = Table(
         title="holdout scores, shrunk probabilities",
@@ -150,11 +146,11 @@ def models_table(outcomes: Iterable[Outcome], *, width: int = 200) -> Table:
     return table
 
 
-def _model_cells(one: Outcome, redact_url: Sequence["ModelColumn"]) -> list[str]:
+def _model_cells(one: Outcome, columns: Sequence["ModelColumn"]) -> list[str]:
     model = f"{one.model_type} {one.timeframe}"
     if one.error is not None:
-        return [model, "failed", *("" for _ in redact_url[1:])]
-    return [model, *(column.cell(one) for column in redact_url)]
+        return [model, "failed", *("" for _ in columns[1:])]
+    return [model, *(column.cell(one) for column in columns)]
 
 
 @dataclass(frozen=True)
@@ -167,13 +163,7 @@ class ModelColumn:
 
 
 def _score(name: str, digits: int) -> Callable[[Outcome], str]:
-    return lambda one: _number(one.scores[name], digits)
-
-
-def _skill(one: Outcome) -> str:
-    scores = one.scores
-    interval = f"[{_percent(scores['skill_low'])}, {_percent(scores['skill_high'])}]"
-    return f"{_percent(scores['skill'])} {interval}{'*' if scores['underpowered'] else ' '}"
+    return lambda one: number(one.scores[name], digits)
 
 
 MODEL_COLUMNS: Final = (
@@ -183,7 +173,7 @@ MODEL_COLUMNS: Final = (
     ModelColumn("log-loss", _score("log_loss", 4)),
     ModelColumn("base", _score("base_log_loss", 4)),
     ModelColumn("logistic", _score("benchmark_log_loss", 4), 112),
-    ModelColumn("skill [95%]", _skill),
+    ModelColumn("skill [95%]", lambda one: skill_in_words(one.scores) + ("*" if one.scores["underpowered"] else " ")),
     ModelColumn("AUC", _score("roc_auc", 3), 112),
     ModelColumn("s", lambda one: f"{one.seconds:.1f}", 135),
 )
@@ -192,48 +182,41 @@ GAP: Final = 2
 
 
 def fleet_table(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """Return one row a kind and timeframe."""
-    table = Table(title="all models of a kind against their base rates", title_justify="left")
-    for name in ("model", "models", "beat base", "change of log-loss", "z (below 0 is skill)"):
-        table.add_column(name, justify="left" if name == "model" else "right")
-    for row in rows:
-        table.add_row(
+    """Return one row per kind and timeframe, from a run record's `fleet`."""
+    columns = ("model", "models", "beat base", "change of log-loss", "z (below 0 is skill)")
+    cells = [
+        (
             f"{row['model_type']} {row['timeframe']}", str(row["models"]), str(row["beat_base"]),
-            _number(row["change"], 5), _number(row["z"], 1),
-        )  # fmt: skip
-    return table
+            number(row["change"], 5), number(row["z"], 1),
+        )
+        for row in rows
+    ]  # fmt: skip
+    return totals_table("all models of a kind against their base rates", columns, cells)
 
 
 def show_plan(described: Mapping[str, Any]) -> None:
-    """Print what a run would do, one row a kind and timeframe."""
-    title = f"{described['models']} models, about {described['cpu_seconds']} CPU seconds to go"
-    table = Table(title=title, title_justify="left")
-    for name in ("model", "current", "to check", "to train", "rows", "CPU s", "peak MB a task"):
-        table.add_column(name, justify="left" if name == "model" else "right")
-    for kind in described["kinds"]:
-        table.add_row(
+    """Print what a run would do, one row per kind and timeframe, from `describe_plan`."""
+    columns = ("model", "current", "to check", "to train", "rows", "CPU s", "peak MB a task")
+    cells = [
+        (
             f"{kind['model_type']} {kind['timeframe']}",
             *(str(kind[name]) for name in ("current", "to_check", "to_train")),
             f"{kind['rows']:,}", str(kind["cpu_seconds"]), str(kind["peak_mb_a_task"]),
-        )  # fmt: skip
-    Console().print(table)
+        )
+        for kind in described["kinds"]
+    ]  # fmt: skip
+    title = f"{described['models']} models, about {described['cpu_seconds']} CPU seconds to go"
+    console().print(totals_table(title, columns, cells))
 
 
-def _fleet_line(row: Mapping[str, Any]) -> str:
-    return (
-        f"{row['beat_base']} of {row['models']} beat their base rate, "
-        f"change of log-loss {_number(row['change'], 5)}, z {_number(row['z'], 1)}"
-    )
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "n/a" if value is None else f"{value:.{digits}f}"
-
-
-def _percent(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:+.2%}"
-
-
-def _interval(scores: Mapping[str, float | None]) -> str:
-    text = f"[{_percent(scores['skill_low'])}, {_percent(scores['skill_high'])}]"
-    return f"{text} underpowered" if scores["underpowered"] else text
+def _prediction_cells(outcomes: Sequence[Predicted]) -> list[tuple[str, ...]]:
+    """Return model, files predicted, current and failed, rows, and real bars that are not predicted, of every kind."""
+    rows = []
+    for kind in sorted({one.key.stem: one.key for one in outcomes}.values(), key=kind_order):
+        own = [one for one in outcomes if one.key.stem == kind.stem]
+        statuses = [one.status for one in own]
+        left_out = sum(one.counts.get(what, 0) for one in own for what in ("warmup", "not_finite", "low_coverage"))
+        counts = (*(str(statuses.count(status)) for status in ("predicted", "current", "failed")),)
+        numbers = (*counts, f"{sum(one.rows for one in own):,}", f"{left_out:,}")
+        rows.append((f"{kind.model_type} {kind.timeframe}", *numbers))
+    return rows

@@ -1,4 +1,4 @@
-"""What a person sees of stored versions, and of the decisions on them."""
+"""Tables of stored versions and of the decisions on them, and how every table of the command line is made."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -8,40 +8,65 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from job.cli.selection import shell_name
 from job.core.keys import Key
 
 SHOWN_SCORES: Final = ("log_loss", "base_log_loss", "skill", "skill_low", "skill_high", "accuracy", "roc_auc")
 WIDE: Final = 200
 """Width of tables where no terminal tells its own."""
-RIGHT: Final = {
+NUMERIC_COLUMNS: Final = {
     "#", "versions", "skill", "rows", "log-loss a", "log-loss b", "q", "models", "better", "worse", "no difference",
     "mean difference", "z",
 }  # fmt: skip
-"""Columns of numbers."""
 RUN_DIGITS: Final = 22
-"""Length of a run's id, which is how tables tell versions of one model apart."""
+"""Length of a run's id, by which tables tell versions of one model apart."""
+
+
+def console() -> Console:
+    """Return what prints to stdout: as wide as the terminal, or wide enough for all columns."""
+    found = Console()
+    return found if found.is_terminal else Console(width=WIDE)
+
+
+def number(value: float | None, digits: int) -> str:
+    """Return a number as a table shows it."""
+    return "n/a" if value is None else f"{value:.{digits}f}"
+
+
+def percent(share: float | None, *, absent: str = "n/a") -> str:
+    """Return a share as a table shows it."""
+    return absent if share is None else f"{share:+.2%}"
+
+
+def totals_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table of text, in the first column, and numbers."""
+    table = Table(title=title, title_justify="left")
+    for position, name in enumerate(columns):
+        table.add_column(name, justify="right" if position else "left")
+    for cells in rows:
+        table.add_row(*cells)
+    return table
 
 
 def versions_table(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """Return one row a model, from `describe_model`."""
+    """Return one row per model, from `describe_model`."""
     table = _table("model", "versions", "latest", "skill", "champion", "skill", "challenger")
     for row in rows:
-        key = Key(row["exchange"], row["symbol"], row["timeframe"], row["model_type"])
         latest, champion, challenger = row["latest"], row["champion"] or {}, row["challenger"] or {}
         table.add_row(
-            Text(f"{key.folder}/{key.stem}"),
+            Text(shell_name(key_in(row))),
             str(row["versions"]),
             run_id(latest),
-            percent(latest.get("skill")),
+            percent(latest.get("skill"), absent=""),
             run_id(champion),
-            percent(champion.get("skill")),
+            percent(champion.get("skill"), absent=""),
             run_id(challenger),
         )
     return table
 
 
 def history_table(decisions: Sequence[Mapping[str, Any]]) -> Table:
-    """Return one row a decision on a model's aliases, the last one last."""
+    """Return one row per decision on a model's aliases, the last one last."""
     table = _table("#", "at", "by", "alias", "from", "to", "reason")
     for one in decisions:
         before, after = ({"version": one[name] or ""} for name in ("before", "after"))
@@ -53,13 +78,12 @@ def history_table(decisions: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return one row a comparison, from `ComparisonResult.record`; a difference below 0 says that b is better."""
+    """Return one row per comparison, from `ComparisonResult.record`; a difference below 0 says that b is better."""
     table = _table("model", "rows", "log-loss a", "log-loss b", "difference [95%]", "q", "verdict")
     for row in rows:
-        key = Key(row["exchange"], row["symbol"], row["timeframe"], row["model_type"])
         interval = "" if row["low"] is None else f" [{row['low']:+.5f}, {row['high']:+.5f}]"
         table.add_row(
-            Text(f"{key.folder}/{key.stem}"),
+            Text(shell_name(key_in(row))),
             f"{row['rows']:,}",
             f"{row['log_loss_a']:.5f}",
             f"{row['log_loss_b']:.5f}",
@@ -73,7 +97,7 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def fleets_table(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """Return one row a kind and timeframe, from `comparison_run.fleets`."""
+    """Return one row per kind and timeframe, from `compare.run.fleets`."""
     table = _table("all models of a kind", "models", "better", "worse", "no difference", "mean difference", "z")
     for row in rows:
         table.add_row(
@@ -85,20 +109,13 @@ def fleets_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     return table
 
 
-def console() -> Console:
-    """Return what prints to stdout: as wide as the terminal, or wide enough for all columns."""
-    redact_url = Console()
-    return redact_url if redact_url.is_terminal else Console(width=WIDE)
-
-
-def version_facts(redact_url: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what is most worth knowing of a version, by name; the JSON has all of it."""
-    metadata = redact_url["metadata"]
+def version_facts(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what is most worth knowing of a version, by name, from `describe_version`; the JSON has all of it."""
+    metadata = described["metadata"]
     data, split, scores = metadata.get("data", {}), metadata.get("split", {}), metadata.get("scores", {})
-    names = [alias for alias, version in redact_url["aliases"].items() if version == redact_url["version"]]
-    key = Key(redact_url["exchange"], redact_url["symbol"], redact_url["timeframe"], redact_url["model_type"])
-    yield "model", str(key)
-    yield "version", redact_url["version"] + (f" ({', '.join(names)})" if names else "")
+    names = [alias for alias, version in described["aliases"].items() if version == described["version"]]
+    yield "model", str(key_in(described))
+    yield "version", described["version"] + (f" ({', '.join(names)})" if names else "")
     yield "created", f"{metadata.get('created_at')} by run {metadata.get('run_id')}"
     yield "bars", f"{data.get('first_bar')} to {data.get('last_bar')}, {data.get('samples', {}).get('used')} samples"
     if holdout := split.get("holdout"):
@@ -108,8 +125,13 @@ def version_facts(redact_url: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "features", ", ".join(feature["name"] for feature in metadata.get("features", []))
     yield "scores", ", ".join(f"{name} {scores[name]:.4g}" for name in SHOWN_SCORES if scores.get(name) is not None)
     artifacts = [metadata["artefacts"][role] for role in ("model", "scaler")]
-    yield "artefacts", ", ".join(f"{one['file']} ({one['bytes']:,} bytes)" for one in artifacts)
+    yield "artifacts", ", ".join(f"{one['file']} ({one['bytes']:,} bytes)" for one in artifacts)
     yield from (("warning", warning) for warning in metadata.get("warnings", []))
+
+
+def key_in(row: Mapping[str, Any]) -> Key:
+    """Return the key whose fields a record holds beside others."""
+    return Key(row["exchange"], row["symbol"], row["timeframe"], row["model_type"])
 
 
 def run_id(summary: Mapping[str, Any]) -> str:
@@ -118,13 +140,8 @@ def run_id(summary: Mapping[str, Any]) -> str:
     return f"{name} (gone)" if summary.get("missing") else name
 
 
-def percent(share: float | None) -> str:
-    """Return a share as a table shows it."""
-    return "" if share is None else f"{share:+.2%}"
-
-
 def _table(*names: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for name in names:
-        table.add_column(name, justify="right" if name in RIGHT else "left", overflow="fold")
+        table.add_column(name, justify="right" if name in NUMERIC_COLUMNS else "left", overflow="fold")
     return table

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final
 
-from job.core.keys import Key
 from job.sources.series import Series
-from job.train.plan import Task
+from job.worker.messages import Bundle, T
 
 LONGEST_BUNDLE_S: Final = 30.0
 BUNDLES_PER_CPU: Final = 3
@@ -23,47 +22,6 @@ class Capacity:
     cpus: int
     node_cpus: int
     memory_per_cpu: int
-
-
-class Work(Protocol):
-    """A task as far as it matters for what it shares with others: a model to train, or one to predict with."""
-
-    @property
-    def key(self) -> Key:
-        """What it is about."""
-
-    @property
-    def series(self) -> tuple[Series, ...]:
-        """Whose bars it needs."""
-
-    @property
-    def seconds(self) -> float:
-        """Estimated CPU seconds."""
-
-    @property
-    def memory(self) -> int:
-        """Estimated bytes that a worker holds for it at most."""
-
-
-T = TypeVar("T", bound=Work)
-
-
-@dataclass(frozen=True)
-class Bundle(Generic[T]):
-    """Tasks of one series that share one reading of its bars."""
-
-    series: Series
-    tasks: tuple[T, ...]
-
-    @property
-    def seconds(self) -> float:
-        """Estimated CPU seconds of all its fits."""
-        return sum(task.seconds for task in self.tasks)
-
-    @property
-    def memory(self) -> int:
-        """Estimated bytes that its worker holds at most."""
-        return max(task.memory for task in self.tasks)
 
 
 def bundle(tasks: Iterable[T], *, cpus: int) -> list[Bundle[T]]:
@@ -98,15 +56,15 @@ def singles(tasks: Iterable[T]) -> list[Bundle[T]]:
     return sorted((Bundle(task.series[0], (task,)) for task in tasks), key=lambda one: -one.seconds)
 
 
-def by_series(tasks: Iterable[Task]) -> list[Bundle[Task]]:
-    """Return a bundle for every series, with the pooled tasks that need it.
+def by_series(tasks: Iterable[T]) -> list[Bundle[T]]:
+    """Return a bundle for every series, with the tasks that need it, in the order of the series' names.
 
     There a task names this series only: what travels stays as long as the series, not as their square.
     """
-    needed: dict[Series, list[Task]] = {}
+    needed: dict[Series, list[T]] = {}
     for task in tasks:
-        for series, listed in zip(task.series, task.listed or [None] * len(task.series), strict=True):
-            needed.setdefault(series, []).append(replace(task, series=(series,), listed=(listed,)))
+        for series in task.series:
+            needed.setdefault(series, []).append(task.of_series(series))
     ordered = sorted(needed.items(), key=lambda item: (item[0].exchange, item[0].symbol))
     return [Bundle(series, tuple(own)) for series, own in ordered]
 

@@ -1,10 +1,10 @@
-"""Start a local Ray or join a cluster, with one thread budget a task; ask every node what it can see."""
+"""Start a local Ray or join a cluster, with one thread budget per task."""
 
 import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -12,16 +12,13 @@ from importlib import import_module
 from typing import Any, Final
 
 import ray
-from ray._private.services import canonicalize_bootstrap_address
-from ray._raylet import GcsClient  # type: ignore[attr-defined]
-from ray.exceptions import AuthenticationError, GetTimeoutError, RayError, RpcError
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.exceptions import AuthenticationError, RayError, RpcError
 
 from job.cluster.bundles import Capacity
 from job.cluster.heartbeat import HealthCheck, OnDeath, connection_error, is_reachable, monitored
-from job.cluster.ray_patches import ACTORS, PREFETCHING, PROCESSES, patched
+from job.cluster.ray_patches import ACTORS, PREFETCHING, PROCESSES, WORKER_LOGS, ask_head, head_address, patched
 from job.config.settings import RaySettings
-from job.core.environment import ROOT
+from job.core.environment import INSTALLED, ROOT
 from job.core.errors import ConfigError
 
 DRIVER_SETTINGS: Final = {
@@ -40,10 +37,7 @@ a task."""
 
 NOT_SHIPPED: Final = (".git", ".venv", "venv", "__pycache__", "models", "tests", "data")
 
-KNOCK_S: Final = 10.0
-ANSWER_S: Final = 300.0
-"""How long a node may take to start a worker, with the code shipped to it, and to look around."""
-
+CONNECT_S: Final = 10.0
 NODE_GONE_S: Final = 6.0
 HEAD_GONE_S: Final = 40.0
 """How long the driver's node and the head may be silent. A node does not come back, a head may; Ray ends this process
@@ -82,7 +76,7 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
     """
     if ray.is_initialized():
         size = _size(joined=len(_alive()) > 1)
-        with _watching(size, on_death):
+        with _monitored(size, on_death):
             yield size
         return
     address = settings.address or os.environ.get("RAY_ADDRESS")
@@ -91,7 +85,12 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
     joined = address not in {None, "", "local"}
     on_stop = signal.getsignal(signal.SIGTERM)
     os.environ.update({name: os.environ.get(name, value) for name, value in DRIVER_SETTINGS.items()})
-    with ExitStack() as monitoring, ExitStack() as stack:  # the pulse is felt until Ray is shut down, too
+    with ExitStack() as monitoring, ExitStack() as stack:  # the cluster is watched until Ray is shut down, too
+        if settings.logging_level != "debug":
+            os.environ.setdefault(
+                "RAY_IGNORE_UNHANDLED_ERRORS", "1"
+            )  # of objects lost with a node; they are made again
+            stack.enter_context(patched(WORKER_LOGS))
         if address and joined:
             _join(address, environment, level)
         else:
@@ -99,8 +98,6 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
             _start(settings, environment, level)
         stack.callback(_handle_stop, on_stop)
         stack.callback(ray.shutdown)
-        if settings.logging_level != "debug":
-            _silence_ray()
         # Ray's own handler ends the process on the spot; a stopped job must still close its run record.
         _handle_stop(signal.default_int_handler)
         size = _size(joined=joined)
@@ -108,14 +105,8 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
         stack.callback(warming.clear)
         for patches in [PREFETCHING] if joined else [PREFETCHING, ACTORS]:  # imports Ray Data, while workers start
             stack.enter_context(patched(patches))
-        monitoring.enter_context(_watching(size, on_death))
+        monitoring.enter_context(_monitored(size, on_death))
         yield size
-
-
-def _silence_ray() -> None:
-    """Keep to ourselves what Ray says of things that the outcomes tell."""
-    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of objects lost with a node, which are made again
-    ray._private.worker._worker_logs_enabled = False  # what raylets say goes to stdout, where the result belongs
 
 
 def _handle_stop(handler: Any) -> None:
@@ -133,8 +124,10 @@ def _warm() -> None:
 
 def _start(settings: RaySettings, environment: Mapping[str, str], level: int) -> None:
     """Start Ray on this machine. Its workers inherit this process's environment, which a runtime_env would slow."""
-    paths = dict.fromkeys([str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
-    os.environ.update({**environment, "PYTHONPATH": os.pathsep.join(paths)})
+    os.environ.update(environment)
+    if not INSTALLED:
+        paths = dict.fromkeys([str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
+        os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that its local token is on is no news
     ray.init(
         address="local",
@@ -147,7 +140,10 @@ def _start(settings: RaySettings, environment: Mapping[str, str], level: int) ->
 
 
 def _join(address: str, environment: Mapping[str, str], level: int) -> None:
-    """Join a running cluster. Submitted jobs have the code there already; otherwise it is shipped from here."""
+    """Join a running cluster. Submitted jobs have the code there already; otherwise it is shipped from a checkout.
+
+    An installed package is not shipped: `site-packages` holds much else, so every node must have it installed.
+    """
     if "://" in address:
         raise ConfigError(
             f"Ray address {address}: expected HOST:PORT; from afar, submit the job with "
@@ -157,7 +153,7 @@ def _join(address: str, environment: Mapping[str, str], level: int) -> None:
     # Ray warns of what it leaves out by default; NOT_SHIPPED is the whole list.
     os.environ.setdefault("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", "")
     runtime_env: dict[str, object] = {"env_vars": dict(environment)}
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ and not INSTALLED:
         runtime_env |= {"working_dir": str(ROOT), "excludes": [*NOT_SHIPPED]}
     try:
         _check_reachable(address)
@@ -175,11 +171,11 @@ def _check_reachable(address: str) -> None:
         ValueError, ConnectionError: `address` is none.
         ConfigError: nothing listens there, something else does, or the token is wrong.
     """
-    where = canonicalize_bootstrap_address(address) or address  # Ray takes 127.0.0.1 for the machine's own address
-    if error := connection_error(where, KNOCK_S):
+    where = head_address(address)
+    if error := connection_error(where, CONNECT_S):
         raise _unreachable(address, error)
     try:
-        GcsClient(address=where)
+        ask_head(where)
     except AuthenticationError:
         remedy = "set RAY_AUTH_MODE and RAY_AUTH_TOKEN as on its head"
         raise ConfigError(f"the Ray cluster at {address} does not take this process's token: {remedy}") from None
@@ -201,7 +197,7 @@ def _size(*, joined: bool) -> Cluster:
         ConfigError: no node has a CPU, and every task would wait for ever.
     """
     nodes = len(_alive())
-    usable = [node["Resources"] for node in _cpu_nodes()]
+    usable = [node["Resources"] for node in cpu_nodes()]
     if not usable:
         head = ray.get_runtime_context().gcs_address
         raise ConfigError(
@@ -220,16 +216,16 @@ def _alive() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
-def _cpu_nodes() -> list[dict[str, Any]]:
+def cpu_nodes() -> list[dict[str, Any]]:
     """Return the nodes that can train: a task takes whole CPUs of one node."""
     return [node for node in _alive() if node["Resources"].get("CPU", 0) >= 1]
 
 
-def _watching(size: Cluster, on_death: OnDeath | None) -> AbstractContextManager[None]:
-    return nullcontext() if on_death is None else monitored(_needs(size), on_death)
+def _monitored(size: Cluster, on_death: OnDeath | None) -> AbstractContextManager[None]:
+    return nullcontext() if on_death is None else monitored(_health_checks(size), on_death)
 
 
-def _needs(size: Cluster) -> tuple[HealthCheck, ...]:
+def _health_checks(size: Cluster) -> tuple[HealthCheck, ...]:
     """Return what a run on this cluster cannot go on without."""
     context = ray.get_runtime_context()
     own = next(node for node in _alive() if node["NodeID"] == context.get_node_id())
@@ -250,38 +246,6 @@ def _needs(size: Cluster) -> tuple[HealthCheck, ...]:
 def _has_room(memory: int) -> bool:
     """Return whether a task fits on a node; True where Ray cannot be asked, as while it shuts down."""
     try:
-        return any(node["Resources"]["memory"] >= memory for node in _cpu_nodes())
+        return any(node["Resources"]["memory"] >= memory for node in cpu_nodes())
     except RayError:
         return True
-
-
-def ask_nodes(check: Callable[..., list[str]], *arguments: object) -> dict[str, list[str]]:
-    """Run `check(*arguments)` once on every node that can train; return its findings by the node's name.
-
-    Names hold the first digits of Ray's own id for the node: nodes may share host and address.
-
-    A node that cannot run it, because packages are missing or it does not answer, has that as its finding.
-    """
-    nodes = {
-        node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, Ray node {node['NodeID'][:8]})"
-        for node in _cpu_nodes()
-    }
-    remote = ray.remote(check)
-    answers = [
-        remote.options(
-            num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
-        ).remote(*arguments)
-        for node in nodes
-    ]
-    ray.wait(answers, num_returns=len(answers), timeout=ANSWER_S)
-    return {name: _answer(answer) for name, answer in zip(nodes.values(), answers, strict=True)}
-
-
-def _answer(answer: "ray.ObjectRef[list[str]]") -> list[str]:
-    try:
-        return ray.get(answer, timeout=0)
-    except GetTimeoutError:
-        return [f"does not answer within {ANSWER_S:.0f} s: end this node, or see Ray's logs on it"]
-    except RayError as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        return [f"cannot run a task of this job ({lines[-1].strip()}): install the same packages on every node"]

@@ -1,31 +1,25 @@
-"""How a Ray Dataset of this job is made and run: blocks, resources, what is heard of dead workers."""
+"""How a Ray Dataset of this job is made and run: blocks, resources, outcomes."""
 
 import logging
 import pickle
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import pyarrow as pa
 import ray.data
 from ray.data import DataContext, Dataset
 
-from job.cluster.bundles import Bundle, Capacity, T
-from job.compare.task import Compared
-from job.predict.task import Predicted
-from job.train.retries import WorkerErrors
-from job.worker.messages import Job
-from job.worker.outcome import Outcome
+from job.cluster.bundles import Capacity
+from job.cluster.operation import OutcomeT
+from job.worker.messages import Bundle, Job, T
 
-Kind = TypeVar("Kind", Outcome, Predicted, Compared)
+__all__ = ["Dataset", "loaded_bars", "outcomes_of", "remote_options", "union_by_cpus"]
 
 ROUNDING: Final = 0.999
 """Keeps the shares of all CPUs from adding up to more than their node has."""
-RAY_ERROR_LOGGER: Final = "ray.data._internal.execution.streaming_executor_state"
-"""Ray's logger that says of what a block's task died; nothing else that a Dataset gives away does."""
 
 
 def loaded_bars(
@@ -36,40 +30,15 @@ def loaded_bars(
     whole_groups: bool,
     load: Callable[..., Iterator[pa.Table]],
 ) -> Dataset:
-    """Return a Dataset with one row of bars a bundle."""
+    """Return a Dataset with one row of bars per bundle."""
     found = dataset(bundles, job, whole_groups=whole_groups)
     return found.map_batches(partial(load, job=job), batch_size=None, **step)
 
 
-def united(groups: Mapping[int, Sequence[Bundle[T]]], job: Job, chain: Callable[..., Dataset]) -> Dataset:
+def union_by_cpus(groups: Mapping[int, Sequence[Bundle[T]]], job: Job, chain: Callable[..., Dataset]) -> Dataset:
     """Return one Dataset of outcomes of a chain for each group, whose bundles get as many CPUs each as its key says."""
     first, *others = [chain(bundles, replace(job, cpus=cpus)) for cpus, bundles in groups.items()]
     return first.union(*others) if others else first
-
-
-@contextmanager
-def capture_worker_errors() -> Iterator[WorkerErrors]:
-    """Give a function that returns what Ray said of dead workers since it was last called; nothing is printed."""
-    errors: list[str] = []
-
-    def capture(record: logging.LogRecord) -> bool:
-        if record.exc_info and record.exc_info[1]:
-            errors.append(" ".join(str(record.exc_info[1]).split()))
-        return False
-
-    def take() -> list[str]:
-        taken, errors[:] = list(errors), []
-        return taken
-
-    logger = logging.getLogger(RAY_ERROR_LOGGER)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    logger.addFilter(capture)
-    try:
-        yield take
-    finally:
-        logger.removeFilter(capture)
-        logger.setLevel(level)
 
 
 def dataset(bundles: Sequence[Bundle[Any]], job: Job, *, whole_groups: bool) -> Dataset:
@@ -90,7 +59,7 @@ def dataset(bundles: Sequence[Bundle[Any]], job: Job, *, whole_groups: bool) -> 
     if job.config.ray.logging_level != "debug":
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it prints whole tracebacks of what we record
     with DataContext.current(context):
-        return ray.data.from_items([{"head": pickle.dumps(one)} for one in bundles], override_num_blocks=len(bundles))
+        return ray.data.from_items([{"header": pickle.dumps(one)} for one in bundles], override_num_blocks=len(bundles))
 
 
 def remote_options(job: Job, capacity: Capacity) -> dict[str, Any]:
@@ -106,7 +75,7 @@ def remote_options(job: Job, capacity: Capacity) -> dict[str, Any]:
     }
 
 
-def outcomes_of(outcomes: Dataset, kind: type[Kind]) -> Iterator[Kind]:
+def outcomes_of(outcomes: Dataset, kind: type[OutcomeT]) -> Iterator[OutcomeT]:
     """Run a Dataset and yield its outcomes as they arrive; where no more are wanted, its tasks are ended.
 
     Blocks are taken as they are: `iter_rows` fetches ahead in threads that outlive it, and Ray ends a process of which

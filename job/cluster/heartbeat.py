@@ -1,4 +1,4 @@
-"""What a run cannot go on without, looked for all the time: Ray ends a process whose cluster is gone without a word."""
+"""Health checks of a cluster while a run is going on: Ray ends a process whose cluster is gone without a message."""
 
 import logging
 import os
@@ -15,9 +15,9 @@ from job.core.errors import ClusterError, JobError
 
 log = logging.getLogger("job")
 
-PULSE_S: Final = 2.0
+INTERVAL_S: Final = 2.0
 LONG_S: Final = 60.0
-"""A need that may be absent for longer is told of at once."""
+"""A check that may fail for longer than this is logged as soon as it fails."""
 GRACE_S: Final = 10.0
 """How long a run may take to end on a dead cluster."""
 
@@ -26,7 +26,7 @@ OnDeath = Callable[[str], None]
 
 @dataclass(frozen=True)
 class HealthCheck:
-    """What is `there()` while all is well, what to say when it is not, and for how many seconds that may be so."""
+    """What a run cannot go on without: a check, what to say when it fails, and for how many seconds it may fail."""
 
     message: str
     is_healthy: Callable[[], bool]
@@ -35,15 +35,15 @@ class HealthCheck:
 
 @contextmanager
 def monitored(checks: Sequence[HealthCheck], on_death: OnDeath) -> Iterator[None]:
-    """Where a need is absent for too long, call `on_death` with the reason and raise ClusterError in the body.
+    """Where a check fails for too long, call `on_death` with the reason and raise ClusterError in the body.
 
-    A body that cannot be told, since it runs in another thread than the main one or waits for a dead head, is ended
-    with the process, as Ray would do soon.
+    A body that cannot be interrupted, since it runs in another thread than the main one or waits for a dead head, is
+    ended with the process, as Ray would do soon.
     """
     main, caller, over = threading.main_thread(), threading.current_thread(), threading.Event()
     reasons: list[str] = []
 
-    def tell(*_: object) -> None:
+    def interrupt(*_: object) -> None:
         raise ClusterError(reasons[0])
 
     def watch() -> None:
@@ -59,8 +59,8 @@ def monitored(checks: Sequence[HealthCheck], on_death: OnDeath) -> Iterator[None
             log.error(reasons[0])
             os._exit(ClusterError.exit_status)
 
-    before = signal.signal(signal.SIGUSR1, tell) if caller is main else None
-    thread = threading.Thread(target=watch, name="pulse of the cluster", daemon=True)
+    before = signal.signal(signal.SIGUSR1, interrupt) if caller is main else None
+    thread = threading.Thread(target=watch, name="heartbeat of the cluster", daemon=True)
     thread.start()
     try:
         yield
@@ -72,12 +72,12 @@ def monitored(checks: Sequence[HealthCheck], on_death: OnDeath) -> Iterator[None
 
 
 def first_failing(checks: Sequence[HealthCheck], over: threading.Event) -> HealthCheck | None:
-    """Wait until a need has been absent for too long and return it; None once `over` is set.
+    """Wait until a check has failed for too long and return it; None once `over` is set.
 
-    They are looked for in order, up to the first that is absent: later ones may rely on earlier ones.
+    They are made in order, up to the first that fails: later ones may rely on earlier ones.
     """
     since: dict[HealthCheck, float] = {}
-    while not over.wait(PULSE_S):
+    while not over.wait(INTERVAL_S):
         failing = next((check for check in checks if not check.is_healthy()), None)
         since = {check: began for check, began in since.items() if check == failing}
         if failing is None:
@@ -92,7 +92,7 @@ def first_failing(checks: Sequence[HealthCheck], over: threading.Event) -> Healt
 
 def is_reachable(place: str) -> bool:
     """Return whether something answers at `host:port`."""
-    return connection_error(place, PULSE_S) is None
+    return connection_error(place, INTERVAL_S) is None
 
 
 def connection_error(place: str, timeout_s: float) -> OSError | None:

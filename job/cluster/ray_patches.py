@@ -1,9 +1,11 @@
-"""What Ray is made to do without: above all processes that are of use to a shared cluster only.
+"""The one place that touches names private to Ray: what it is made to do without, and what it is asked beside its API.
 
-They take seconds of CPU to start, just when the workers need it to start themselves, and no setting of Ray's spares
-them. So names that are private to Ray are replaced, here and nowhere else, for as long as this process uses it.
+Ray starts processes that are of use to a shared cluster only. They take seconds of CPU just when the workers need it to
+start themselves, and no setting spares them. So private names are replaced for as long as this process uses Ray. Every
+patch is optional: where a release of Ray has no such name any more, it is skipped, and the job runs all the same.
 """
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pkgutil import resolve_name
@@ -12,17 +14,19 @@ from uuid import uuid4
 
 import ray
 
+log = logging.getLogger("job")
+
 Resources = dict[str, dict[str, float]]
 
 
 class LocalCoordinator:
-    """Stands in for the actor that shares a cluster's resources out among Datasets: all are for the one that asks.
+    """Takes the place of the actor that shares a cluster's resources out among Datasets: all are for the one that asks.
 
     Ray Data starts no task before it was told so, and the actor takes two seconds to come up.
     """
 
     def __init__(self, **_: object) -> None:
-        """See what each node has; a Dataset makes one when its execution starts."""
+        """Look up what each node has; a Dataset makes a coordinator when its execution starts."""
         nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
         self._nodes: Resources = {node["NodeID"]: node["Resources"] for node in nodes if node["Alive"]}
 
@@ -38,11 +42,7 @@ class LocalCoordinator:
 
 
 def _nothing(*_: object, **__: object) -> None:
-    """Stand in for what starts a process or sends it figures."""
-
-
-def _dataset_id() -> str:
-    return uuid4().hex
+    """Take the place of what starts a process or sends it figures."""
 
 
 Patches = Mapping[str, Mapping[str, Any]]
@@ -58,7 +58,7 @@ ACTORS: Final[Patches] = {
         "DefaultAutoscalingCoordinator": LocalCoordinator
     },
     "ray.data._internal.stats:_StatsManager": {
-        "gen_dataset_id_from_stats_actor": staticmethod(_dataset_id),
+        "gen_dataset_id_from_stats_actor": staticmethod(lambda: uuid4().hex),
         "register_dataset_to_stats_actor": staticmethod(_nothing),
         "update_execution_metrics": staticmethod(_nothing),
         "update_iteration_metrics": staticmethod(_nothing),
@@ -69,14 +69,45 @@ ACTORS: Final[Patches] = {
 PREFETCHING: Final[Patches] = {"ray.data._internal.execution.metadata_fetcher": {"_PREFETCH_ON_THREAD": False}}
 """A thread that fetches ahead what is known of blocks: it leaves a CPU idle some 0.2 s after each bundle."""
 
+WORKER_LOGS: Final[Patches] = {"ray._private.worker": {"_worker_logs_enabled": False}}
+"""What raylets say goes to stdout, where the result belongs."""
+
 
 @contextmanager
 def patched(patches: Patches) -> Iterator[None]:
-    """Have Ray do without what there are stand-ins for."""
+    """Replace Ray's private names; those that this release of Ray does not have are left out."""
     with ExitStack() as restored:
         for place, names in patches.items():
-            owner = resolve_name(place)
+            owner = _private(place)
             for name, replacement in names.items():
+                if owner is None or name not in vars(owner):
+                    log.debug("this Ray has no %s of %s: it is not patched", name, place)
+                    continue
                 restored.callback(setattr, owner, name, vars(owner)[name])
                 setattr(owner, name, replacement)
         yield
+
+
+def head_address(address: str) -> str:
+    """Return where a cluster's head listens: Ray takes 127.0.0.1 for the machine's own address."""
+    canonical = _private("ray._private.services:canonicalize_bootstrap_address")
+    return (canonical and canonical(address)) or address
+
+
+def ask_head(address: str) -> None:
+    """Ask a head whether it lets this process in; `ray.init` would try for minutes.
+
+    Raises:
+        ray.exceptions.AuthenticationError: it does not take this process's token.
+        ray.exceptions.RpcError: what listens there is no head.
+    """
+    if (client := _private("ray._raylet:GcsClient")) is not None:
+        client(address=address)
+
+
+def _private(place: str) -> Any:
+    """Return what Ray keeps at a private place, None where this release has no such place."""
+    try:
+        return resolve_name(place)
+    except (ImportError, AttributeError):
+        return None

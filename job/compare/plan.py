@@ -12,10 +12,11 @@ from job.core.keys import ALL, POOLED, Key
 from job.registry.comparisons import overlapping
 from job.registry.definition import Definition
 from job.registry.versions import read_metadata, resolve_version
+from job.sources.estimates import estimate_rows
 from job.sources.finding import find_series
 from job.sources.series import Series
 from job.storage.files import Storage
-from job.train.plan import BYTES_PER_VALUE, WORKER_BYTES, rows_of
+from job.worker.memory import estimate_memory
 from transforms.bars import duration_us
 
 SECONDS_PER_ROW: Final = 3e-5
@@ -36,7 +37,7 @@ class ComparisonPlan:
     """Models whose version b was trained on later bars than a."""
 
 
-def plan_comparisons(registry: Storage, keys: Iterable[Key], config: Config, *, a: str, b: str) -> ComparisonPlan:
+def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: str) -> ComparisonPlan:
     """Resolve the versions `a` and `b` of every model, and find its bars; `data.start` is the first bar to be used.
 
     Raises:
@@ -91,7 +92,7 @@ def _task(
             f"{key}: {a} was trained on the label {first.label.definition()}, {b} on {second.label.definition()}: "
             "only versions of one label can be compared"
         )
-    rows = sum(rows_of(one, key.timeframe, config.data) for one in series)
+    rows = sum(estimate_rows(one, key.timeframe, config.data) for one in series)
     return ComparisonTask(
         key=key,
         a=a,
@@ -99,7 +100,7 @@ def _task(
         usable_from=_usable_from(key, metadata, config.data.start, timedelta(microseconds=duration_us(key.timeframe))),
         series=series,
         seconds=SECONDS_PER_TASK + SECONDS_PER_ROW * rows,
-        memory=WORKER_BYTES + rows * len({*first.names, *second.names}) * BYTES_PER_VALUE,
+        memory=estimate_memory(rows, len({*first.names, *second.names})),
     )
 
 

@@ -1,15 +1,14 @@
 """Comparing versions from their plan to the verdicts: kept in the registry, and acted upon where that is asked for."""
 
-import logging
 import math
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from job.cluster.operation import Operation
 from job.compare.plan import ComparisonPlan
-from job.compare.task import Compared
+from job.compare.task import Compared, ComparisonTask
 from job.config.settings import Config, PromotionSettings
 from job.core.environment import versions
 from job.core.errors import ConfigError, DataError, JobError, RegistryError
@@ -18,6 +17,7 @@ from job.learning.comparison import Comparison, Verdict, false_discovery, verdic
 from job.learning.fleet import fleet_z
 from job.registry.comparisons import overlapping, write_comparison
 from job.registry.promote import promote
+from job.registry.record import RunRecord
 from job.registry.versions import new_run_id
 from job.storage.files import Storage
 from job.worker.messages import Job
@@ -25,8 +25,6 @@ from job.worker.messages import Job
 KINDS: Final = {kind.__name__: kind for kind in (ConfigError, DataError, RegistryError)}
 """Errors whose status survives the way from a worker."""
 NORMAL_95: Final = 1.96
-
-log = logging.getLogger("job")
 
 
 @dataclass(frozen=True)
@@ -75,44 +73,49 @@ class ComparisonResult:
         }  # fmt: skip
 
 
-def run_comparisons(
-    plan: ComparisonPlan, registry: Storage, config: Config, *, move: bool, watch: Callable[[Compared], None]
-) -> list[ComparisonResult]:
-    """Make the comparisons of a plan, judge them together, keep them in the registry, and promote where `move` says so.
+COMPARING: Final = Operation[ComparisonTask, Compared]("job.compare.pipeline", failed=Compared.failed)
+
+
+def run(
+    config: Config,
+    registry: Storage,
+    plan: ComparisonPlan,
+    *,
+    promote_winners: bool,
+    watch: Callable[[Compared], None],
+) -> tuple[RunRecord[Compared], list[ComparisonResult]]:
+    """Make the comparisons of a plan, judge them together, keep them in the registry, and promote where asked to.
+
+    A run that ends early is not judged: false discoveries are controlled over all comparisons or not at all.
 
     Args:
-        plan: with at least one task.
-        store: of the models; it has been found to be writable.
         config: settings.
-        move: let the champion be version b where `promotion.policy` allows it.
+        registry: of the models; it has been found to be writable.
+        plan: which versions to compare, on which bars.
+        promote_winners: let the champion be version b where `promotion.policy` allows it.
         watch: sees each comparison as it arrives.
 
     Raises:
         ConfigError: Ray cannot be started or joined, or a node cannot be used; nothing was compared.
-        StoreError: the registry cannot be written.
-        ClusterError: the cluster died.
+        RegistryError: the registry cannot be written.
     """
     run_id = new_run_id(datetime.now(UTC))
-    job = Job(run_id=run_id, config=config, output=registry.url, versions=versions())
-    outcomes: list[Compared] = []
-    with closing(_outcomes(plan, job)) as arriving:
-        for outcome in arriving:
-            outcomes.append(outcome)
-            watch(outcome)
-    judged = judge(sorted(outcomes, key=lambda one: one.key), alpha=config.promotion.alpha)
-    return [_conclude(one, plan, registry, config.promotion, run_id=run_id, move=move) for one in judged]
+    record = RunRecord[Compared](
+        run_id, config, planned=len(plan.tasks), statuses=("compared", "failed"), about={"models": registry.url}
+    )
+    if plan.tasks:
+        from job.cluster.session import run_tasks  # noqa: PLC0415 - Ray takes seconds to import
 
-
-def _outcomes(plan: ComparisonPlan, job: Job) -> Generator[Compared]:
-    from job.cluster.connect import running  # noqa: PLC0415 - Ray takes seconds to import
-
-    with running(job.config.ray, on_death=log.debug) as cluster:
-        from job.cli.doctor import check_nodes  # noqa: PLC0415
-        from job.train.pipeline import compare  # noqa: PLC0415
-
-        if cluster.joined:
-            check_nodes(job, plan)
-        yield from compare(plan.tasks, job, capacity=cluster.capacity)
+        job = Job(run_id=run_id, config=config, output=registry.url, versions=versions())
+        run_tasks(plan.tasks, job, COMPARING, record, watch=watch)
+        if record.status != "running":
+            return record, []
+    record.finish("finished")
+    judged = judge(sorted(record.outcomes, key=lambda one: one.key), alpha=config.promotion.alpha)
+    policy = config.promotion
+    return record, [
+        _conclude(one, plan, registry, policy, run_id=run_id, promote_winners=promote_winners) for one in judged
+    ]
 
 
 def judge(outcomes: Sequence[Compared], *, alpha: float) -> list[ComparisonResult]:
@@ -149,7 +152,7 @@ def _conclude(
     policy: PromotionSettings,
     *,
     run_id: str,
-    move: bool,
+    promote_winners: bool,
 ) -> ComparisonResult:
     """Keep a comparison in the registry and act upon it."""
     if one.error is not None:
@@ -157,7 +160,7 @@ def _conclude(
     first, last = (datetime.fromisoformat(time) for time in (one.compared.first, one.compared.last))
     one = replace(one, earlier=overlapping(registry, one.key, first=first, last=last))
     fresher = one.key in plan.fresher
-    reason = reason_to_promote(one.verdict, policy, fresher=fresher) if move else None
+    reason = reason_to_promote(one.verdict, policy, fresher=fresher) if promote_winners else None
     write_comparison(registry, one.key, run_id, {**one.record(), "reason": reason}, first=first, last=last)
     if reason is None:
         return one

@@ -1,4 +1,4 @@
-"""The two steps by which bars become a comparison inside a worker; each takes and yields Arrow tables."""
+"""The steps of comparing inside a worker; each takes and yields Arrow tables, none knows Ray."""
 
 import math
 import time
@@ -18,7 +18,7 @@ from job.learning.comparison import compare, log_loss_difference_by_cluster
 from job.learning.metrics import FloatArray
 from job.learning.trading import trading_scores
 from job.registry.definition import Definition
-from job.worker.messages import FAILURES, BarsRow, Job, SeriesInfo, describe, pack, unpack
+from job.worker.messages import BarsRow, Job, SeriesInfo, pack, recorded_failure, unpack
 from transforms.bars import duration_us
 from transforms.features.compute import warmup_bars
 from transforms.labels import Label
@@ -39,7 +39,7 @@ SAME: Final = pl.col("label") == pl.col("label_b")
 
 @dataclass(frozen=True)
 class PairRow:
-    """Head of a row of one series' samples: available_at, label, label_b, p_a, p_b; both have those of equal labels.
+    """Header of a row of one series' samples: available_at, label, label_b, p_a, p_b; both have those of equal labels.
 
     Where trading is scored, the rows are all bars, with `MARKET_COLUMNS`, and labels and probabilities may be null.
     """
@@ -56,36 +56,36 @@ class PairRow:
 
 
 def pair_samples(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
-    """Score a bundle's bars by both versions of each of its models; one row of paired samples a task."""
-    for loaded, bars in unpack(batch):
-        for task in loaded.bundle.tasks:
-            row = pack(*paired(task, loaded, bars, job))
-            yield row.append_column(GROUP, pa.array([str(task.key)]))
+    """Score a bundle's bars by both versions of each of its models; one row of paired samples per task."""
+    for row, bars in unpack(batch):
+        for task in row.bundle.tasks:
+            packed = pack(*prepare(task, row, bars, job))
+            yield packed.append_column(GROUP, pa.array([str(task.key)]))
 
 
-def paired(task: ComparisonTask, loaded: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[PairRow, pl.DataFrame | None]:
-    """Return the head and the paired samples of one model on one series; none where that failed."""
-    head = PairRow(task, str(loaded.bundle.series), error=loaded.error)
-    if loaded.info is None:
-        return head, None
+def prepare(task: ComparisonTask, row: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[PairRow, pl.DataFrame | None]:
+    """Return the header and the paired samples of one model on one series; none where that failed."""
+    header = PairRow(task, str(row.bundle.series), error=row.error)
+    if row.info is None:
+        return header, None
     started = time.perf_counter()
-    try:
-        scored, frame = score_both(head, bars, loaded.info, job)
-    except FAILURES as error:
-        return replace(head, error=describe(error, "scoring", job)), None
+    with recorded_failure("scoring", job) as failure:
+        scored, frame = score_both(header, bars, row.info, job)
+    if failure.error is not None:
+        return replace(header, error=failure.error), None
     return replace(scored, seconds=time.perf_counter() - started), frame
 
 
-def score_both(head: PairRow, bars: pl.DataFrame, info: SeriesInfo, job: Job) -> tuple[PairRow, pl.DataFrame]:
+def score_both(header: PairRow, bars: pl.DataFrame, info: SeriesInfo, job: Job) -> tuple[PairRow, pl.DataFrame]:
     """Score the samples that both versions have of one series, each by the features that it was trained on."""
     from job.worker.scorer import load_scorer  # noqa: PLC0415 - brings scikit-learn; the driver names these steps only
 
-    task, registry = head.task, job.registry()
+    task, registry = header.task, job.registry()
     scores: list[pl.DataFrame] = []
     scorers: list[Scorer] = []
     for version in (task.a, task.b):
         scorer = load_scorer(registry, task.key, version, data=job.config.data, allow_pickle=task.allow_pickle)
-        samples = samples_of(scorer.definition, task, bars, info, name=head.series, market=job.trading)
+        samples = samples_of(scorer.definition, task, bars, info, name=header.series, market=job.trading)
         scores.append(samples.with_columns(p=with_probabilities(scorer, samples)))
         scorers.append(scorer)
     a, b = scores
@@ -100,7 +100,7 @@ def score_both(head: PairRow, bars: pl.DataFrame, info: SeriesInfo, job: Job) ->
         seed_influence(one, samples) for one, samples in zip(scorers, used, strict=True)
     )
     return replace(
-        head,
+        header,
         label=scorer.definition.label,
         only_a=only_a,
         only_b=only_b,
@@ -162,8 +162,8 @@ def samples_of(
 
 def compare_rows(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
     """Compare the versions of each row's model; one row of outcome JSON a task."""
-    for head, frame in unpack(batch.drop_columns([GROUP])):
-        yield pa.table({"outcome": [compare_parts([(head, frame)], job).to_json()]})
+    for header, frame in unpack(batch.drop_columns([GROUP])):
+        yield pa.table({"outcome": [compare_parts([(header, frame)], job).to_json()]})
 
 
 def compare_group(group: pa.Table, *, job: Job, members: Mapping[Key, frozenset[str]]) -> pa.Table:
@@ -172,25 +172,24 @@ def compare_group(group: pa.Table, *, job: Job, members: Mapping[Key, frozenset[
     There is no outcome where rows of one of its `members` are absent because their worker died: it runs again.
     """
     parts = list(unpack(group.drop_columns([GROUP])))
-    if not parts or {head.series for head, _ in parts} != members[parts[0][0].task.key]:
+    if not parts or {header.series for header, _ in parts} != members[parts[0][0].task.key]:
         return pa.table({"outcome": pa.array([], pa.string())})
     return pa.table({"outcome": [compare_parts(parts, job).to_json()]})
 
 
 def compare_parts(parts: Sequence[tuple[PairRow, pl.DataFrame]], job: Job) -> Compared:
     """Return the comparison of two versions on the samples of one or more series; those that failed are named."""
-    good = sorted(((head, frame) for head, frame in parts if head.error is None), key=lambda part: part[0].series)
+    good = sorted(((header, frame) for header, frame in parts if header.error is None), key=lambda part: part[0].series)
     task = parts[0][0].task
     if not good:
         return Compared.failed(task, parts[0][0].error or {})
-    frames = [frame.with_columns(series=pl.lit(head.series)) for head, frame in good]
-    try:
+    frames = [frame.with_columns(series=pl.lit(header.series)) for header, frame in good]
+    with recorded_failure("comparing", job) as failure:
         if not any(frame.filter(SAME).height for frame in frames):
             raise DataError(no_rows(task))
-        left_out = tuple(f"left out {head.series}: {head.error['message']}" for head, _ in parts if head.error)
-        return replace(compared([head for head, _ in good], pl.concat(frames), job), warnings=left_out)
-    except FAILURES as error:
-        return Compared.failed(task, describe(error, "comparing", job))
+        left_out = tuple(f"left out {header.series}: {header.error['message']}" for header, _ in parts if header.error)
+        outcome = replace(compared([header for header, _ in good], pl.concat(frames), job), warnings=left_out)
+    return outcome if failure.error is None else Compared.failed(task, failure.error)
 
 
 def no_rows(task: ComparisonTask) -> str:
@@ -201,11 +200,11 @@ def no_rows(task: ComparisonTask) -> str:
     )
 
 
-def compared(heads: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compared:
+def compared(headers: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compared:
     """Compare two versions on the rows of all series, whose `label` they share."""
     from job.learning.seeds import seed_error  # noqa: PLC0415 - brings scikit-learn
 
-    task, label = heads[0].task, heads[0].label
+    task, label = headers[0].task, headers[0].label
     if label is None:
         raise DataError(no_rows(task))
     horizon = label.horizon
@@ -216,24 +215,27 @@ def compared(heads: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compared
         first=pl.col("available_at").min().dt.to_string("iso:strict"),
         last=pl.col("available_at").max().dt.to_string("iso:strict"),
     ).row(0)
-    return Compared(
-        key=task.key,
-        a=task.a,
-        b=task.b,
+    return replace(
+        Compared.of_task(task),
+        rows=rows.height,
         first=first,
         last=last,
-        only_a=sum(head.only_a for head in heads),
-        only_b=sum(head.only_b for head in heads),
+        only_a=sum(header.only_a for header in headers),
+        only_b=sum(header.only_b for header in headers),
         comparison=compare(up, p_a, p_b, horizon=horizon, times=times if task.key.exchange == POOLED else None),
         log_loss_delta=log_loss_difference_by_cluster(
             up, p_a, p_b, times=times, horizon=horizon, timeframe_us=duration_us(task.key.timeframe)
         ),
         seed_error=math.hypot(
-            seed_error([head.seed_influence_a for head in heads if head.seed_influence_a is not None], rows.height),
-            seed_error([head.seed_influence_b for head in heads if head.seed_influence_b is not None], rows.height),
+            seed_error(
+                [header.seed_influence_a for header in headers if header.seed_influence_a is not None], rows.height
+            ),
+            seed_error(
+                [header.seed_influence_b for header in headers if header.seed_influence_b is not None], rows.height
+            ),
         ),
         trading=trading_of(task, bars, label, job),
-        seconds=round(sum(head.seconds for head in heads), 3),
+        seconds=round(sum(header.seconds for header in headers), 3),
     )
 
 

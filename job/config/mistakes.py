@@ -1,7 +1,7 @@
 """Mistakes in settings: one clause each, with the dotted key as the user wrote it."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final, get_args
+from typing import Final, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -56,8 +56,11 @@ def shortened(text: str, most: int) -> str:
 
 def _fields_at(section: type[BaseModel], path: Sequence[str]) -> tuple[str, ...]:
     """Names of the keys that the section at `path` knows."""
-    for part in path:
+    parts = iter(path)
+    for part in parts:
         annotation = section.model_fields[part].annotation
         candidates = [annotation, *get_args(annotation)]
         section = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+        if get_origin(annotation) is dict:
+            next(parts)  # a name of the user's own
     return tuple(section.model_fields)

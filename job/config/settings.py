@@ -1,72 +1,37 @@
-"""The sections of settings and their defaults; `Config` is what the rest of the job reads."""
+"""All settings: the sections of Ray, data, storage and promotion, and `Config`, which the rest of the job reads."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from job.config.mistakes import mistakes
 from job.config.overrides import overlay, parse_override
-from job.config.values import Algorithm, CountOrShare, Features, Names, Time, Timeframe
+from job.config.sections import AffectsModel, AffectsNothing, AffectsReading, AffectsSampling, Section
+from job.config.trainer import TrainerSettings
+from job.config.values import MAX_BARS, Names, Time, Timeframe
 from job.config.yaml_text import read_yaml
 from job.core.errors import ConfigError
-from job.core.paths import redact_url
-from job.learning.forests.engines import EngineSetting, resolve
-from job.learning.spec import LabelSetting, ModelSpec, Scalar
-from transforms.bars import duration_us
-from transforms.features import DEFAULT_FEATURES
-from transforms.labels import Direction, Label, TripleBarrier
+from job.core.paths import redact_url, resolve_input, resolve_output
+from job.learning.forests.engines import resolve
+from job.learning.spec import ModelSpec
 
 SECRET_WORDS: Final = ("key", "secret", "token", "pass", "auth", "credential", "cookie", "sas", "sig", "connection_str")
 MASK: Final = "***"
 
 MAX_LOOKBACK_DAYS: Final = 36_525.0
-MAX_TIMEFRAME: Final = "366d"
-MAX_BARS: Final = 10_000_000
-"""More than any series has: a number of bars beyond it is a slip, and would overflow."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _reject_bool(cls, value: object, info: ValidationInfo) -> object:
-        annotation = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(value, bool) and {annotation, *get_args(annotation)} & {int, float}:
-            raise ValueError("expected a number")
-        return value
-
-
-def check_max_timeframe(timeframe: str) -> str:
-    """Return `timeframe` as it is; raises ValueError for one that is longer, or none."""
-    if duration_us(timeframe) > duration_us(MAX_TIMEFRAME):
-        raise ValueError(f"timeframe {timeframe!r}: expected at most {MAX_TIMEFRAME}")
-    return timeframe
-
-
-BarTimeframe = Annotated[Timeframe, AfterValidator(check_max_timeframe)]
-
-
-class RaySettings(_Section):
+class RaySettings(Section):
     """How to start or join Ray. `address` joins a running cluster; without it a local one is started."""
 
-    num_cpus: int | None = Field(default=None, ge=1, le=10_000)
-    num_gpus: int | None = Field(default=None, ge=0)
-    cpus_per_task: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    address: str | None = None
-    logging_level: Literal["debug", "info", "warning", "error"] = "info"
+    num_cpus: AffectsNothing[int | None] = Field(default=None, ge=1, le=10_000)
+    num_gpus: AffectsNothing[int | None] = Field(default=None, ge=0)
+    cpus_per_task: AffectsNothing[Literal["auto"] | Annotated[int, Field(ge=1)]] = "auto"
+    address: AffectsNothing[str | None] = None
+    logging_level: AffectsNothing[Literal["debug", "info", "warning", "error"]] = "info"
 
     @field_validator("logging_level", mode="before")
     @classmethod
@@ -81,25 +46,25 @@ class RaySettings(_Section):
         return value
 
 
-class DataSettings(_Section):
+class DataSettings(Section):
     """Which bars to read and how to understand them. `start` is inclusive, `end` exclusive, both bar open times."""
 
-    input: str | None = None
-    format: str = "auto"
-    exchange: str | None = Field(default=None, pattern=r"\S")
-    symbols: Annotated[tuple[Annotated[str, Field(pattern=r"\S")], ...], Names] = ()
-    timeframe: BarTimeframe | None = None
-    start: Time | None = None
-    end: Time | None = None
-    lookback_days: float | None = Field(default=None, gt=0, le=MAX_LOOKBACK_DAYS)
-    columns: dict[str, str] = {}
-    timezone: str = "UTC"
-    bar_time: Literal["auto", "open", "close"] = "auto"
-    max_fill: int = Field(default=5, ge=0, le=MAX_BARS)
-    min_coverage: float = Field(default=0.8, gt=0, le=1)
-    max_rejected: float = Field(default=0.1, ge=0, le=1)
-    gaps: Literal["segment", "ignore"] = "segment"
-    options: dict[str, Any] = {}
+    input: AffectsNothing[str | None] = None
+    format: AffectsReading[str] = "auto"
+    exchange: AffectsNothing[str | None] = Field(default=None, pattern=r"\S")
+    symbols: AffectsNothing[Annotated[tuple[Annotated[str, Field(pattern=r"\S")], ...], Names]] = ()
+    timeframe: AffectsReading[Timeframe | None] = None
+    start: AffectsModel[Time | None] = None
+    end: AffectsReading[Time | None] = None
+    lookback_days: AffectsModel[float | None] = Field(default=None, gt=0, le=MAX_LOOKBACK_DAYS)
+    columns: AffectsReading[dict[str, str]] = Field(default_factory=dict)
+    timezone: AffectsReading[str] = "UTC"
+    bar_time: AffectsReading[Literal["auto", "open", "close"]] = "auto"
+    max_fill: AffectsSampling[int] = Field(default=5, ge=0, le=MAX_BARS)
+    min_coverage: AffectsSampling[float] = Field(default=0.8, gt=0, le=1)
+    max_rejected: AffectsReading[float] = Field(default=0.1, ge=0, le=1)
+    gaps: AffectsSampling[Literal["segment", "ignore"]] = "segment"
+    options: AffectsNothing[dict[str, Any]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _some_time(self) -> Self:
@@ -108,130 +73,25 @@ class DataSettings(_Section):
         return self
 
 
-class ModelSettings(_Section):
-    """One kind of model. `params` are passed to the estimator and win over its defaults."""
-
-    timeframes: Annotated[tuple[BarTimeframe, ...], Names]
-    algorithm: Algorithm
-    label: LabelSetting
-    features: Features = DEFAULT_FEATURES
-    n_estimators: int = Field(default=100, ge=1, le=1_000_000)
-    max_depth: int | None = Field(default=10, ge=1)
-    params: dict[str, Scalar] = {}
-
-    @field_validator("label", mode="before")
-    @classmethod
-    def _short(cls, value: object) -> object:
-        if isinstance(value, str) and len(value) > 200:
-            raise ValueError(f"expected something like direction(10), got a text of {len(value)} characters")
-        return value
-
-    @field_validator("label")
-    @classmethod
-    def _within_a_series(cls, value: Label) -> Label:
-        for name, bars in vars(value).items():
-            if isinstance(bars, int) and bars > MAX_BARS:
-                raise ValueError(f"label {value.kind}: {name} must be at most {MAX_BARS} bars, got {bars}")
-        return value
-
-    @field_validator("features")
-    @classmethod
-    def _some_feature(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not value:
-            raise ValueError("name at least one feature, or leave it out for the default ones")
-        return value
-
-
-class AnalystSettings(ModelSettings):
-    """Trend models."""
-
-    timeframes: Annotated[tuple[BarTimeframe, ...], Names] = ("1h", "15m", "5m", "1m")
-    algorithm: Algorithm = "random_forest"
-    label: LabelSetting = Direction(horizon=10)
-
-
-class TacticianSettings(ModelSettings):
-    """Entry and exit models."""
-
-    timeframes: Annotated[tuple[BarTimeframe, ...], Names] = ("1m",)
-    algorithm: Algorithm = "hist_gradient_boosting"
-    label: LabelSetting = TripleBarrier(k=1.5, window=20, horizon=15)
-
-
-class TradingSettings(_Section):
-    """Whether versions are scored by trading on their signals, too: `cost_bps` of what changes hands, a side."""
-
-    cost_bps: float = Field(ge=0, le=10_000)
-
-
-GROUPINGS: Final = (("exchange", "symbol", "timeframe"), ("exchange", "timeframe"), ("timeframe",))
-
-
-class TrainerSettings(_Section):
-    """What to train, how to split and score it, and where the models go."""
-
-    enable_analyst_models: bool = True
-    enable_tactician_models: bool = True
-    model_directory: str = Field(default="models", min_length=1)
-    group_by: Annotated[tuple[str, ...], Names] = GROUPINGS[0]
-    test_size: float = Field(default=0.2, gt=0, lt=1)
-    cv_folds: int = Field(default=5, ge=1, le=1_000)
-    embargo: int = Field(default=0, ge=0, le=MAX_BARS)
-    random_state: int = Field(default=42, ge=0, lt=2**32)
-    engine: EngineSetting = "auto"
-    max_samples: int = Field(default=2_000_000, ge=1)
-    calibrate: Literal["shrink", "none"] = "shrink"
-    refit: bool = False
-    trading: TradingSettings | None = None
-    task_timeout_s: float | None = Field(default=None, gt=0)
-    max_failures: CountOrShare | None = None
-    analyst_models: AnalystSettings = AnalystSettings()
-    tactician_models: TacticianSettings = TacticianSettings()
-
-    @field_validator("trading", mode="before")
-    @classmethod
-    def _off_or_a_cost(cls, value: object) -> object:
-        if value is not None and value is not False and not isinstance(value, Mapping | TradingSettings):
-            raise ValueError("expected false, or what trading costs a side, such as {cost_bps: 5}")
-        return None if value is False else value
-
-    @field_validator("group_by")
-    @classmethod
-    def _known_grouping(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for grouping in GROUPINGS:
-            if set(value) == set(grouping):
-                return grouping
-        raise ValueError("use one of " + "; ".join(",".join(grouping) for grouping in GROUPINGS))
-
-    @model_validator(mode="after")
-    def _something_to_train(self) -> Self:
-        if not (self.enable_analyst_models or self.enable_tactician_models):
-            raise ValueError("both kinds of model are disabled: enable analyst or tactician models")
-        on = [(self.enable_analyst_models, self.analyst_models), (self.enable_tactician_models, self.tactician_models)]
-        if not any(enabled and kind.timeframes for enabled, kind in on):
-            raise ValueError("no kind of model that is enabled has a timeframe: nothing to train")
-        return self
-
-
-class StorageSettings(_Section):
+class StorageSettings(Section):
     """How artifacts are stored. `pkl` can run code when loaded, so loading it is opt-in.
 
     A run that has not renewed its lease for `lease_s` seconds is taken for dead; what it left half written is swept.
     """
 
-    format: Literal["skops", "pkl"] = "skops"
-    options: dict[str, Any] = {}
-    lease_s: float = Field(default=120.0, ge=1, le=86_400)
+    format: AffectsNothing[Literal["skops", "pkl"]] = "skops"
+    options: AffectsNothing[dict[str, Any]] = Field(default_factory=dict)
+    lease_s: AffectsNothing[float] = Field(default=120.0, ge=1, le=86_400)
 
 
-class PromotionSettings(_Section):
+class PromotionSettings(Section):
     """When `compare --promote` moves the champion: `better` significantly, or `fresher` and not significantly worse."""
 
-    policy: Literal["better", "fresher"] = "better"
-    alpha: float = Field(default=0.05, gt=0, lt=1)
+    policy: AffectsNothing[Literal["better", "fresher"]] = "better"
+    alpha: AffectsNothing[float] = Field(default=0.05, gt=0, lt=1)
 
 
-class Config(_Section):
+class Config(Section):
     """All settings of a run."""
 
     ray: RaySettings = RaySettings()
@@ -244,21 +104,25 @@ class Config(_Section):
         """Yield (model type, timeframe, spec) of every model that a series gets; on the driver only.
 
         Raises:
+            ConfigError: as `spec_of`.
+        """
+        for model_type, kind in self.model_trainer.kinds.items():
+            spec = self.spec_of(model_type)
+            for timeframe in kind.timeframes:
+                yield model_type, timeframe, spec
+
+    def spec_of(self, model_type: str) -> ModelSpec:
+        """Return the spec of a kind of model, enabled or not: its own settings, and those that all kinds share.
+
+        Raises:
             ConfigError: the engine asked for is not installed, or does not follow a parameter.
         """
         trainer = self.model_trainer
-        kinds: list[tuple[str, ModelSettings]] = []
-        if trainer.enable_analyst_models:
-            kinds.append(("analyst", trainer.analyst_models))
-        if trainer.enable_tactician_models:
-            kinds.append(("tactician", trainer.tactician_models))
-        shared = trainer.model_dump(include=set(ModelSpec.model_fields) & set(TrainerSettings.model_fields))
-        for model_type, kind in kinds:
-            own = {name: getattr(kind, name) for name in ModelSettings.model_fields if name != "timeframes"}
-            engine = resolve(trainer.engine, kind.algorithm, kind.n_estimators, kind.params)
-            spec = ModelSpec(**own, **shared | {"engine": engine})
-            for timeframe in kind.timeframes:
-                yield model_type, timeframe, spec
+        kind = trainer.all_kinds[model_type]
+        own = {name: getattr(kind, name) for name in ModelSpec.model_fields.keys() & type(kind).model_fields.keys()}
+        shared = trainer.model_dump(include={*ModelSpec.model_fields.keys() & TrainerSettings.model_fields.keys()})
+        engine = resolve(trainer.engine, kind.algorithm, kind.n_estimators, kind.params)
+        return ModelSpec(**own, **shared | {"engine": engine})
 
     def masked(self) -> dict[str, Any]:
         """Return the settings as JSON values with every secret replaced."""
@@ -268,6 +132,22 @@ class Config(_Section):
         if self.data.input is not None:
             dump["data"]["input"] = redact_url(self.data.input)
         return dump
+
+    def with_absolute_paths(self) -> Self:
+        """Return the settings with local input and output made absolute: once, on the driver.
+
+        Raises:
+            ConfigError: as `resolve_input` and `resolve_output`.
+        """
+        data, trainer = self.data, self.model_trainer
+        directory = resolve_output(trainer.model_directory, chosen="model_directory" in trainer.model_fields_set)
+        where = resolve_input(data.input) if data.input else None
+        return self.model_copy(
+            update={
+                "data": data.model_copy(update={"input": where}),
+                "model_trainer": trainer.model_copy(update={"model_directory": directory}),
+            }
+        )
 
 
 def mask(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a setting may hold: names, times, timeframes, labels, as types that refuse everything else with a hint."""
+"""What a setting may hold: names, times, timeframes, counts, as types that refuse everything else with a hint."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,6 +13,9 @@ from job.learning.features import expand_feature, expand_features
 from transforms.bars import duration_us
 
 COUNT_OR_SHARE: Final = "expected a count such as 10, or a share such as 0.05 or 5%"
+MAX_TIMEFRAME: Final = "366d"
+MAX_BARS: Final = 10_000_000
+"""More than any series has: a number of bars beyond it is a slip, and would overflow."""
 YEARS: Final = (1900, 2200)
 """Bars outside of these years are taken for a slip, as arithmetic on times ends with year 1 and year 9999."""
 
@@ -37,6 +40,13 @@ def _feature(value: str) -> str:
 def _timeframe(value: object) -> object:
     duration_us(str(value))
     return value
+
+
+def check_max_timeframe(timeframe: str) -> str:
+    """Return `timeframe` as it is; raises ValueError for one that is longer than bars are, or for something else."""
+    if duration_us(timeframe) > duration_us(MAX_TIMEFRAME):
+        raise ValueError(f"timeframe {timeframe!r}: expected at most {MAX_TIMEFRAME}")
+    return timeframe
 
 
 def _names(value: object) -> object:
@@ -85,9 +95,10 @@ def _plausible(value: datetime) -> datetime:
     return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 
-Timeframe = Annotated[str, BeforeValidator(_timeframe)]
-Algorithm = Annotated[str, _one_of(tuple(ALGORITHMS), "algorithm")]
 Names = BeforeValidator(_names)
+Timeframe = Annotated[str, BeforeValidator(_timeframe), AfterValidator(check_max_timeframe)]
+Timeframes = Annotated[tuple[Timeframe, ...], Names]
 Features = Annotated[tuple[Annotated[str, AfterValidator(_feature)], ...], Names, AfterValidator(expand_features)]
+Algorithm = Annotated[str, _one_of(tuple(ALGORITHMS), "algorithm")]
 CountOrShare = Annotated[int | float, BeforeValidator(_count_or_share)]
 Time = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_plausible)]

@@ -5,6 +5,8 @@ from typing import Any, Final
 import yaml
 from yaml.constructor import ConstructorError
 
+from job.core.wording import on_one_line
+
 MAX_VALUES: Final = 100_000
 """Values that a text may stand for, those behind an alias counted each time."""
 
@@ -35,7 +37,7 @@ def read_yaml(text: str) -> Any:
             raise ValueError(f"its aliases (*) stand for more than {MAX_VALUES:,} values, or for themselves")
         return loader.construct_document(node)
     except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split()).replace('in "<unicode string>",', "at")) from None
+        raise ValueError(on_one_line(error).replace('in "<unicode string>",', "at")) from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 

@@ -9,12 +9,22 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-"""The project's folder, also inside a copy that Ray made of it."""
+"""The folder that holds `job` and `transforms`: the project's, a copy that Ray made of it, or `site-packages`."""
+
+PACKAGED_SAMPLE: Final = ROOT / "job" / "sample"
+"""Where a wheel puts the bundled sample; the repository has it in `data/`, which Ray is not given."""
+INSTALLED: Final = PACKAGED_SAMPLE.is_dir()
+"""Whether this is the installed package: any Python of its environment finds it, and `ROOT` holds other packages, too."""
 
 NUMERIC_LIBRARIES: Final = ("polars", "numpy", "scipy", "scikit-learn")
 """Libraries whose versions can change a model's numbers."""
 ENGINE_LIBRARIES: Final = {"onedal": "scikit-learn-intelex"}
 """Libraries that only models of one engine depend on."""
+
+
+def bundled_sample() -> Path:
+    """Return the folder of the bundled sample, in the repository as in the installed package."""
+    return PACKAGED_SAMPLE if INSTALLED else ROOT / "data" / "sample"
 
 
 @cache

@@ -33,3 +33,7 @@ class ClusterError(JobError):
 
 class TrainingError(JobError):
     """Samples from which no model can be trained or scored."""
+
+
+class LostRowsError(JobError):
+    """A worker died and its rows are missing, without which what is left of a Dataset means nothing."""

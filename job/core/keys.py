@@ -44,7 +44,7 @@ class Kind(Protocol):
 
     @property
     def model_type(self) -> str:
-        """`analyst` or `tactician`."""
+        """Such as `analyst`."""
 
     @property
     def timeframe(self) -> str:
@@ -60,8 +60,8 @@ def encode(name: str) -> str:
     """Map any name to one safe path component; `decode` gives the name back.
 
     Everything but letters, digits, `_`, `-`, `.` and `~` is percent-encoded as UTF-8. Where a name ends with a dot
-    (as `..` does), or is one of the registry's own, its last character is encoded too, so that it cannot leave its place;
-    where it means a device on Windows, its first.
+    (as `..` does), or is one of the registry's own, its last character is encoded too, so that it cannot leave its
+    folder; where it means a device on Windows, its first.
 
     Raises:
         DataError: the name is empty.

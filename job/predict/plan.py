@@ -1,4 +1,4 @@
-"""Which files of predictions to make: those that are asked for, by which versions, but for those that are current."""
+"""Which files of predictions to make: those that are asked for, by which versions, except those that are current."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +16,11 @@ from job.registry.fingerprints import listing_fingerprint, prediction_fingerprin
 from job.registry.listings import read_listings
 from job.registry.predictions import Footer, read_footers
 from job.registry.versions import LATEST, read_metadata, resolve_version
+from job.sources.estimates import estimate_rows
 from job.sources.finding import find_series
 from job.sources.series import Series
 from job.storage.files import Storage
-from job.train.plan import BYTES_PER_VALUE, WORKER_BYTES, rows_of
+from job.worker.memory import estimate_memory
 
 AT_ONCE: Final = 16
 SECONDS_PER_ROW: Final = 1e-5
@@ -69,16 +70,16 @@ class _Wanted:
     held: Footer | None = None
 
 
-def plan_predictions(config: Config, request: Request) -> PredictionPlan:
-    """Find the series of the input and the models of the registry, and settle what is left to be predicted.
+def plan(config: Config, request: Request) -> PredictionPlan:
+    """Find the series of the input and the models of the registry, and say what is left to predict.
 
-    Every series is predicted by every kind of model that the registry holds for any of them; where one lacks a kind, that
-    is a failure of its own.
+    Every series is predicted by every kind of model that the registry holds for any of them; where one lacks a kind,
+    that is a failure of its own.
 
     Raises:
         ConfigError: a kind or timeframe that is asked for is none.
         DataError: nothing in the input can be read.
-        StoreError: the registry holds nothing to predict with.
+        RegistryError: the registry holds nothing to predict with.
     """
     models = Storage(config.model_trainer.model_directory, options=config.storage.options)
     held = keys(models)
@@ -233,7 +234,7 @@ def _tasks(
 
 
 def _task(one: _Wanted, definition: Definition, config: Config, request: Request) -> PredictionTask:
-    rows = rows_of(one.series, one.key.timeframe, config.data)
+    rows = estimate_rows(one.series, one.key.timeframe, config.data)
     return PredictionTask(
         key=one.key,
         model=one.model,
@@ -244,7 +245,7 @@ def _task(one: _Wanted, definition: Definition, config: Config, request: Request
         listing=one.listing,
         held=one.held,
         seconds=SECONDS_PER_TASK + SECONDS_PER_ROW * rows,
-        memory=WORKER_BYTES + rows * len(definition.names) * BYTES_PER_VALUE,
+        memory=estimate_memory(rows, len(definition.names)),
         allow_pickle=request.allow_pickle,
     )
 

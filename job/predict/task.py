@@ -7,35 +7,30 @@ from typing import Any, Final, Self
 from job.core.errors import JobError
 from job.core.keys import Key, encode
 from job.registry.definition import Definition
+from job.registry.outcome import Outcome, Status
 from job.registry.predictions import Footer
-from job.sources.series import Series
-from job.worker.outcome import Outcome, Status
+from job.worker.messages import Work
 
 FILE: Final = "predictions.parquet"
 
 
-@dataclass(frozen=True)
-class PredictionTask:
+@dataclass(frozen=True, kw_only=True)
+class PredictionTask(Work):
     """One file of predictions to write: for which series, by which version of which model, at what estimated cost.
 
     `key` names the file: series, timeframe and kind. `model` is the same, except where a pooled model predicts.
     """
 
-    key: Key
     model: Key
     version: str
     definition: Definition
-    series: tuple[Series, ...]
     fingerprint: str
     """Digest of all that decides the predictions but the bars."""
     listing: str | None
     """Fingerprint of the files of the series, None where it could not show a change."""
     held: Footer | None
     """What the file in place says of itself, if it was made in the same way, of whatever bars."""
-    seconds: float
-    memory: int
     allow_pickle: bool = False
-    attempt: int = 1
 
 
 @dataclass(frozen=True)

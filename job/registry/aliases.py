@@ -89,7 +89,7 @@ def read_aliases(registry: Storage, key: Key) -> Aliases:
     """Return what a model's aliases name now.
 
     Raises:
-        StoreError: the last decision is damaged, or newer than this code reads.
+        RegistryError: the last decision is damaged, or newer than this code reads.
     """
     numbers = _numbers(registry, key)
     return _read(registry, key, numbers[-1]).aliases if numbers else Aliases()
@@ -128,7 +128,7 @@ def set_alias(
     """Let an alias name a version, and return the decision as it was written.
 
     Args:
-        store: where.
+        registry: where.
         key: the model.
         alias: `champion` or `challenger`.
         version: its new version, which the caller has checked.
@@ -140,7 +140,7 @@ def set_alias(
 
     Raises:
         ConflictError: the alias was moved meanwhile.
-        StoreError: the registry cannot be read or written.
+        RegistryError: the registry cannot be read or written.
     """
     because = {"command": command, "reason": reason, "numbers": dict(numbers or {})}
     return _decide(registry, key, alias, lambda now: now.moved(alias, version), seen=seen, **because)

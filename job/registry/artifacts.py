@@ -103,7 +103,7 @@ def dump(estimator: object, *, format: Format) -> bytes:  # noqa: A002 - the set
     """Return an estimator as bytes; with skops, equal estimators give equal bytes in any process.
 
     Raises:
-        StoreError: the estimator holds a type that `parse` would refuse.
+        RegistryError: the estimator holds a type that `parse` would refuse.
     """
     if format == "pkl":
         return pickle.dumps(estimator, protocol=5)
@@ -114,7 +114,7 @@ def parse(data: bytes, *, format: Format, where: str, allow_pickle: bool = False
     """Return the estimator in `data`, whose digest was checked before; `where` names it in messages.
 
     Raises:
-        StoreError: `data` is a pickle and the caller did not opt in, holds a type outside `ALLOWED`, is malformed,
+        RegistryError: `data` is a pickle and the caller did not opt in, holds a type outside `ALLOWED`, is malformed,
             or has trees that lead out of their own arrays.
     """
     if format == "pkl" and not allow_pickle:
@@ -180,7 +180,7 @@ def check_pair(model: Any, scaler: Any, *, features: int | None, where: str) -> 
         where: the version, for messages.
 
     Raises:
-        StoreError: they are not what a run of this job commits.
+        RegistryError: they are not what a run of this job commits.
     """
     try:
         reason = _mismatch(model, scaler, features)

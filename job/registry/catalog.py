@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from job.config.settings import Config
 from job.core.errors import RegistryError
 from job.core.keys import Key
-from job.registry.versions import DamagedMetadataError, Listed, listed_versions, parse_metadata
+from job.registry.versions import DamagedMetadataError, ListedVersion, listed_versions, parse_metadata
 from job.storage.files import MissingFileError, Storage
 
 CATALOG: Final = "model_metadata.json"
@@ -32,6 +33,11 @@ KEPT: Final = {
 Summary = dict[str, Any]
 
 log = logging.getLogger("job")
+
+
+def open_registry(config: Config, *, writer: str = "") -> Storage:
+    """Open the model registry of a configuration."""
+    return Storage(config.model_trainer.model_directory, options=config.storage.options, writer=writer)
 
 
 def summarize(metadata: Mapping[str, Any]) -> Summary:
@@ -81,7 +87,7 @@ def list_summaries(registry: Storage, *prefixes: str, catalog: Iterable[Summary]
     the metadata of versions that it lacks is read. Where that is damaged, the version is left out and a warning logged.
 
     Raises:
-        StoreError: metadata that is not in the catalog is newer than this code reads.
+        RegistryError: metadata that is not in the catalog is newer than this code reads.
     """
     cached = read_catalog(registry) if catalog is None else catalog
     found = _summaries(registry, prefixes, cached)
@@ -108,7 +114,7 @@ def read_catalog(registry: Storage) -> list[Summary]:
     """Return the stored summaries; none if there is no catalog, or if it is damaged, which is logged.
 
     Raises:
-        StoreError: the catalog is newer than this code reads.
+        RegistryError: the catalog is newer than this code reads.
     """
     try:
         document = json.loads(registry.read(CATALOG))
@@ -149,7 +155,7 @@ def rebuild(registry: Storage) -> Rebuilt:
     """Make the catalog again from the metadata of every version, and return what it holds.
 
     Raises:
-        StoreError: metadata is newer than this code reads.
+        RegistryError: metadata is newer than this code reads.
     """
     rebuilt = _summaries(registry, (), ())
     _replace(registry, rebuilt.summaries)
@@ -167,7 +173,7 @@ def _compact(summary: Summary) -> str:
     return json.dumps(summary, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _committed(registry: Storage, prefixes: Iterable[str]) -> dict[str, Listed]:
+def _committed(registry: Storage, prefixes: Iterable[str]) -> dict[str, ListedVersion]:
     """Return every committed version below `prefixes` by the path of its metadata."""
     return {one.files[".json"]: one for one in listed_versions(registry.list(*prefixes)) if one.committed}
 

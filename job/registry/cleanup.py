@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from job.registry.leases import Lease
+from job.registry.runs import attempts_folder, open_marker, record_path
 from job.registry.versions import listed_versions
 from job.storage.files import MissingFileError, Storage
-from job.train.record import open_marker, record_path
-from job.worker.attempts import folder
 
 log = logging.getLogger("job")
 
@@ -99,7 +98,7 @@ def _began(run_id: str) -> datetime:
 
 def _close(registry: Storage, run: OtherRun) -> None:
     """Write into a dead run's record that it ended, and remove its notes; its marker, too, if its lease has expired."""
-    registry.remove_folder(folder(run.run_id))
+    registry.remove_folder(attempts_folder(run.run_id))
     try:
         record = json.loads(registry.read(record_path(run.run_id)))
         if record["status"] == "running":

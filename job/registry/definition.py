@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 
 import polars as pl
 
+from job.config.sections import Affects, fields_that_affect
 from job.config.settings import DataSettings
 from job.core.entries import EntryError, is_import_path, source_digest, sources
 from job.core.errors import DataError, RegistryError
@@ -21,7 +22,7 @@ from transforms.features.feature import Feature
 from transforms.labels import Label
 from transforms.samples import UnlabeledSamples, make_features
 
-SAMPLING: Final = ("max_fill", "min_coverage", "gaps")
+SAMPLING: Final = fields_that_affect(DataSettings, Affects.SAMPLING)
 """Settings of the data that a model's bars must be made with, whatever the range."""
 CALLER: Final = "caller"
 """Says of a label that it, and the features with it, came from whoever called `RayModelTrainer.train_model`."""

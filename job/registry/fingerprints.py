@@ -7,7 +7,9 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any, Final
 
-from job.config.settings import DataSettings, TradingSettings
+from job.config.sections import Affects, fields_that_affect
+from job.config.settings import DataSettings
+from job.config.trainer import TradingSettings
 from job.core.environment import code_digest, versions
 from job.core.keys import Key
 from job.core.paths import redact_url
@@ -26,9 +28,9 @@ scaling, shrinking, scores.
 PREDICTIONS: Final = 1
 """Version of what a file of predictions holds, given a model and bars; raised whenever that changes."""
 
-DECISIVE: Final = ("max_fill", "min_coverage", "gaps", "start", "lookback_days")
+MODEL: Final = fields_that_affect(DataSettings, Affects.MODEL, Affects.SAMPLING)
 """Settings of the data that decide which of a series' bars become samples."""
-READING: Final = ("format", "columns", "timezone", "bar_time", "timeframe", "end", "max_rejected")
+READING: Final = fields_that_affect(DataSettings, Affects.READING)
 """Settings of the data that decide which bars are read from a series' files."""
 
 
@@ -46,7 +48,7 @@ def fingerprint(
     Args:
         spec: the model's definition.
         timeframe: of the model.
-        data: settings, of which `DECISIVE` ones count.
+        data: settings, of which those in `MODEL` count.
         content: digest of the canonical bars, which also says where `data.end` cut them.
         max_samples: of a pooled model, which may be thinned to it.
         trading: adds scores to a version's metadata, so a version without them is another; None changes no fingerprint.
@@ -88,8 +90,8 @@ def prediction_fingerprint(model: Key, version: str, data: DataSettings) -> str:
 
 def _decisive(data: DataSettings) -> dict[str, Any]:
     """Return the settings that decide which of a series' bars count; with days that are counted back, from where."""
-    decisive = {*DECISIVE} if data.lookback_days is None else {*DECISIVE, "end"}
-    return data.model_dump(mode="json", include=decisive)
+    decisive = MODEL if data.lookback_days is None else MODEL | {"end"}
+    return data.model_dump(mode="json", include={*decisive})
 
 
 def pooled_content(digests: Iterable[str]) -> str:

@@ -48,13 +48,13 @@ def write_predictions(registry: Storage, path: str, frame: pl.DataFrame, footer:
     """Write a file whole in place of what was there; equal predictions and footers give equal bytes.
 
     Args:
-        store: where to.
+        registry: where to.
         path: in the registry.
         frame: the columns of `SCHEMA`.
         footer: kept in the file.
 
     Raises:
-        StoreError: it cannot be written.
+        RegistryError: it cannot be written.
     """
     about = json.dumps(asdict(footer), sort_keys=True, separators=(",", ":"))
     table = (

@@ -1,4 +1,4 @@
-"""Moving a model's aliases: forth to a version that can be loaded, and back to the champion before."""
+"""Promote and roll back: move an alias to a version that can be loaded, or back to the champion before."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from job.storage.files import Storage
 
 @dataclass(frozen=True)
 class AliasChange:
-    """What became, or would become, of an alias: the version that it named, and the one that it names."""
+    """What a decision changes, or would change: the version that an alias named, and the one that it names now."""
 
     key: Key
     alias: Alias
@@ -41,7 +41,7 @@ def promote(
     """Let an alias name a version whose artifacts are those that were committed; nothing is written if it does already.
 
     Args:
-        store: where; `Storage.check_writable` has told that it refuses the second writer of a file.
+        registry: where; `Storage.check_writable` has told that it refuses the second writer of a file.
         key: the model.
         name: the version: all that `resolve_version` takes.
         alias: which one to move.
@@ -52,7 +52,8 @@ def promote(
         dry_run: check everything and write nothing.
 
     Raises:
-        StoreError: there is no such version, its artifacts are not what was committed, or another decision came first.
+        RegistryError: there is no such version, its artifacts are not what was committed, or another
+            decision came first.
     """
     seen = read_aliases(registry, key)
     if instead_of is not None and seen.named(alias) != instead_of:
@@ -75,7 +76,7 @@ def restore_champion(registry: Storage, key: Key, *, reason: str = "", dry_run: 
     Earlier champions that were pruned are passed over. What is rolled back is not gone: it may be promoted again.
 
     Raises:
-        StoreError: there is no earlier champion, or its artifacts are not what was committed.
+        RegistryError: there is no earlier champion, or its artifacts are not what was committed.
     """
     seen = read_aliases(registry, key)
     versions = list_versions(registry, key)

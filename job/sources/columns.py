@@ -1,6 +1,5 @@
-"""Which column of a file is which: wordings of headers, numbers as text, and what unnamed columns betray."""
+"""Which column of a file is which: by its header, by `data.columns`, or as the values of unnamed columns suggest."""
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -8,6 +7,7 @@ from typing import Final
 import polars as pl
 
 from job.core.errors import DataError
+from job.core.wording import did_you_mean, first_of
 
 PRICES: Final = ("open", "high", "low", "close")
 REQUIRED: Final = ("timestamp", *PRICES)
@@ -37,7 +37,7 @@ COLUMN_ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
 DAY: Final = ("date", "day", "trade_date")
 CLOCK: Final = ("time", "clock", "trade_time", "hour")
 _NULLS: Final = ("", "null", "none", "na", "n/a", "nan", "#n/a")
-_BEHAVES: Final = 0.98
+_MIN_CONSISTENT: Final = 0.98
 """Share of rows in which the high must be the highest and the low the lowest: a few bad bars are no other layout."""
 
 LONGEST_QUOTE: Final = 80
@@ -62,6 +62,11 @@ Indices = dict[str, tuple[int, ...]]
 """Position of each column of a bar in the file; two for a time that is split into a day and a clock."""
 
 
+def positions(indices: Indices) -> list[int]:
+    """Positions of all columns that are needed, in the file's order, each once."""
+    return sorted({index for pair in indices.values() for index in pair})
+
+
 def numbered(mapping: Mapping[str, str], width: int, where: str) -> Indices:
     """Positions that `mapping` gives as numbers from 1 in a file without header.
 
@@ -77,7 +82,7 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str], where: str) -> In
 
     Args:
         header: names as the file has them.
-        mapping: name here → name in the file or its number from 1; wins over the usual wordings.
+        mapping: name here → name in the file or its number from 1; wins over the usual names.
         where: the file, for errors.
 
     Raises:
@@ -88,8 +93,8 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str], where: str) -> In
     split = _day_and_clock(names)
     if "timestamp" not in found and split and not {"timestamp", "datetime", "open_time"} & set(names):
         found["timestamp"] = split
-    for ours, wordings in COLUMN_ALIASES.items():
-        index = _worded(names, wordings, where) if ours not in found else None
+    for ours, aliases in COLUMN_ALIASES.items():
+        index = _aliased(names, aliases, where) if ours not in found else None
         if index is not None:
             found[ours] = (index,)
     missing = [name for name in REQUIRED if name not in found]
@@ -102,8 +107,7 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str], where: str) -> In
 
 
 def _listed(header: Sequence[str]) -> str:
-    redact_url = ", ".join(printable(name[:LONGEST_QUOTE]) for name in header[:15]) or "no columns"
-    return f"{redact_url} and {len(header) - 15} more" if len(header) > 15 else redact_url
+    return first_of((printable(name[:LONGEST_QUOTE]) for name in header), 15) or "no columns"
 
 
 def _mapped(header: Sequence[str], ours: str, theirs: str, where: str) -> int:
@@ -111,19 +115,18 @@ def _mapped(header: Sequence[str], ours: str, theirs: str, where: str) -> int:
         return list(header).index(theirs)
     if theirs.isdecimal() and 1 <= int(theirs) <= len(header):
         return int(theirs) - 1
-    near = difflib.get_close_matches(theirs, header, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {_listed(header)}"
-    raise DataError(f"{where}: data.columns.{ours} names column {theirs!r}, which the file does not have; {hint}")
+    hint = did_you_mean(theirs, header) or f"; it has {_listed(header)}"
+    raise DataError(f"{where}: data.columns.{ours} names column {theirs!r}, which the file does not have{hint}")
 
 
-def _worded(names: Sequence[str], wordings: Sequence[str], where: str) -> int | None:
-    for wording in wordings:
-        if names.count(wording) > 1:
+def _aliased(names: Sequence[str], aliases: Sequence[str], where: str) -> int | None:
+    for alias in aliases:
+        if names.count(alias) > 1:
             raise DataError(
-                f"{where}: {names.count(wording)} columns are called {wording!r}; choose by number in data.columns"
+                f"{where}: {names.count(alias)} columns are called {alias!r}; choose by number in data.columns"
             )
-        if wording in names and (wording or names[0] == ""):
-            return names.index(wording)
+        if alias in names and (alias or names[0] == ""):
+            return names.index(alias)
     return None
 
 
@@ -167,7 +170,7 @@ def _remedy(text: str) -> str:
 
 
 def check_ohlc_order(bars: pl.DataFrame) -> str | None:
-    """Say why unnamed columns cannot be time, open, high, low, close[, volume] in this order; None if they can.
+    """Return why unnamed columns cannot be time, open, high, low, close[, volume] in this order; None if they can.
 
     The high must be the highest and the low the lowest of a row, open must follow the close before it at least as
     closely as close follows the open before it, and a volume must not lie between low and high as a price does.
@@ -176,7 +179,7 @@ def check_ohlc_order(bars: pl.DataFrame) -> str | None:
     if rows.is_empty():
         return "no row is complete"
     inside = (pl.col("high") >= pl.max_horizontal(PRICES)) & (pl.col("low") <= pl.min_horizontal(PRICES))
-    if rows.select(inside.mean()).item() < _BEHAVES:
+    if rows.select(inside.mean()).item() < _MIN_CONSISTENT:
         return "columns 2 to 5 do not behave as open, high, low, close"
     follows = rows.sort("timestamp").select(
         forward=(pl.col("open") - pl.col("close").shift(1)).abs().mean(),
@@ -186,6 +189,6 @@ def check_ohlc_order(bars: pl.DataFrame) -> str | None:
     if forward is not None and forward > backward:
         return "columns 2 and 5 look like close and open, not open and close"
     between = pl.col("volume").is_between("low", "high") if "volume" in rows.columns else pl.lit(value=False)
-    if rows.select(between.mean()).item() > 1 - _BEHAVES and rows.height > 1:
+    if rows.select(between.mean()).item() > 1 - _MIN_CONSISTENT and rows.height > 1:
         return "column 6 looks like a price, not a volume"
     return None

@@ -1,7 +1,6 @@
 """Find the series that an input holds, and choose among them what is asked for."""
 
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -11,13 +10,12 @@ from job.core.errors import ConfigError, DataError
 from job.core.keys import encode
 from job.core.paths import redact_url
 from job.core.wording import did_you_mean
+from job.sources.access import display_path
 from job.sources.columns import BAR, KEYS, quoted
-from job.sources.formats import FORMATS
-from job.sources.names import stem_of
+from job.sources.formats import FORMATS, stem_of
 from job.sources.parts import UNKNOWN, Part, Parts, Unreadable, parts_of
 from job.sources.series import Found, Series
 from job.sources.symbols import symbol_named, unknown_symbol
-from job.sources.tables import display_path
 from job.storage.listing import list_files
 from transforms.bars import duration_us
 
@@ -39,12 +37,10 @@ def find_series(settings: DataSettings, *, registry: str | None = None) -> Found
     if settings.input is None:
         raise ConfigError("data.input is not set: give a file, a folder or a URL with bars, such as --input bars/")
     listed = list_files(settings.input, settings.options)
-    inside = registry is not None and f"{redact_url(registry)}/".startswith(
-        redact_url(settings.input).rstrip("/") + "/"
-    )
-    parts = parts_of(
-        [file for file in listed if not inside or not redact_url(file.url).startswith(f"{registry}/")], settings
-    )
+    models = f"{redact_url(registry)}/" if registry is not None else ""
+    if models.startswith(f"{redact_url(settings.input).rstrip('/')}/"):
+        listed = tuple(file for file in listed if not redact_url(file.url).startswith(models))
+    parts = parts_of(listed, settings)
     found = _grouped(_asked(_on_exchange(parts, settings), settings), settings)
     if not found.series and not found.problems:
         formats = f"known formats: {', '.join(FORMATS)}"
@@ -155,16 +151,14 @@ def _one_timeframe(group: list[Part], settings: DataSettings) -> tuple[list[Part
 
 
 def _series(parts: list[Part]) -> Series:
-    first, columns = parts[0], _common_columns(parts)
-    return Series(first.exchange, first.symbol, first.timeframe, tuple(part.file for part in parts), *columns)
-
-
-def _common_columns(parts: list[Part]) -> tuple[str | None, str | None, str | None]:
-    """Columns that tell the series from others, of whichever file has them."""
-    readings: tuple[Callable[[Part], str | None], ...] = (
-        lambda part: part.symbol_column,
-        lambda part: part.exchange_column,
-        lambda part: part.timeframe_column,
+    """Series of all parts; the columns that tell it from others are those of whichever file has them."""
+    first = parts[0]
+    return Series(
+        first.exchange,
+        first.symbol,
+        first.timeframe,
+        files=tuple(part.file for part in parts),
+        symbol_column=next((part.symbol_column for part in parts if part.symbol_column), None),
+        exchange_column=next((part.exchange_column for part in parts if part.exchange_column), None),
+        timeframe_column=next((part.timeframe_column for part in parts if part.timeframe_column), None),
     )
-    symbol, exchange, timeframe = (next((name for part in parts if (name := read(part))), None) for read in readings)
-    return symbol, exchange, timeframe

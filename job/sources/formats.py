@@ -1,29 +1,38 @@
-"""The formats that can be read, as values in a table: adding one is adding its entry and its fixture."""
+"""The formats that can be read, one entry each: how its files are named, looked at and read."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import polars as pl
 
 from job.config.settings import DataSettings
-from job.core.paths import redact_url
-from job.sources import tables, texts
+from job.sources.arrow import (
+    feather_columns,
+    look_at_feather,
+    look_at_parquet,
+    parquet_columns,
+    read_feather,
+    read_parquet,
+)
+from job.sources.bars import Look, Raw
+from job.sources.json_rows import json_columns, look_at_json, read_json
+from job.sources.layouts import LAYOUTS, USUAL, Layout
+from job.sources.names import Name, freqtrade_name, hive_name, plain_name
 from job.sources.series import Series, SourceFile
-from job.sources.tables import Look, Raw
+from job.sources.texts import look_at_text, read_text, text_values
+from job.storage.opening import PACKED
 
-TEXT: Final = (".csv", ".txt", ".tsv")
-PACKED: Final = (".gz", ".zip")
-PACKING: Final = 0.4
-"""Usual size of compressed bars as a share of the text."""
+TEXT_SUFFIXES: Final = (".csv", ".txt", ".tsv")
 
 
 @dataclass(frozen=True)
-class Format:
+class FileFormat:
     """How files of one format are named, looked at and read.
 
-    `look` tells the columns' names from as few bytes as it can, `values` reads whole columns by name, `read` reads the
-    bars of a series. `bytes_per_row` is of uncompressed files.
+    `suffixes` are in lower case; they tell the format, and are cut from a file's name where that names the symbol.
+    `bytes_per_row` is of uncompressed files. `look` reads the columns' names from as few bytes as it can, `values`
+    reads whole columns by name, `read` reads the bars of a series.
     """
 
     name: str
@@ -34,55 +43,60 @@ class Format:
     read: Callable[[SourceFile, Series, DataSettings], Raw]
 
 
-def _text(name: str, bytes_per_row: int) -> Format:
-    return Format(name, TEXT, bytes_per_row, texts.text_names, texts.text_values, texts.read_text)
+def text_format(layout: Layout) -> FileFormat:
+    """Format of delimited text in one layout."""
+    return FileFormat(layout.name, TEXT_SUFFIXES, layout.bytes_per_row, look_at_text, text_values, read_text)
 
 
-FORMATS: Final[Mapping[str, Format]] = {
+FORMATS: Final[dict[str, FileFormat]] = {
     entry.name: entry
     for entry in (
-        Format("parquet", (".parquet", ".pq"), 30, tables.parquet_names, tables.parquet_columns, tables.read_parquet),
-        Format(
-            "feather",
-            (".feather", ".arrow", ".ipc"),
-            24,
-            tables.feather_names,
-            tables.feather_columns,
-            tables.read_feather,
-        ),
-        Format("json", (".json",), 60, tables.json_names, tables.json_columns, tables.read_json),
-        _text("csv", 55),
-        _text("binance", 130),
-        _text("cryptodatadownload", 80),
-        _text("kraken", 60),
-        _text("ninjatrader", 45),
+        FileFormat("parquet", (".parquet", ".pq"), 30, look_at_parquet, parquet_columns, read_parquet),
+        FileFormat("feather", (".feather", ".arrow", ".ipc"), 24, look_at_feather, feather_columns, read_feather),
+        FileFormat("json", (".json",), 60, look_at_json, json_columns, read_json),
+        *map(text_format, LAYOUTS.values()),
     )
 }
 
 
-def suffix_of(path: str) -> str:
-    """Suffix that tells the format, below any packing: `.json` of `BTC_USDT-5m.json.gz`, `` where there is none."""
-    name = path.rsplit("/", 1)[-1].lower()
-    while name.endswith(PACKED):
-        name = name.rpartition(".")[0]
-    return "." + name.rpartition(".")[2] if "." in name else ""
-
-
 def format_of(path: str, forced: str = "auto") -> str | None:
-    """Name of the format by the suffix, where `csv` stands for all text; None for any other suffix.
+    """Name of the format by the suffix, where the usual layout stands for all text; None for any other suffix.
 
     With a `forced` format, that one, unless the suffix is of another kind of file.
     """
-    suffix = suffix_of(path)
-    fitting = [entry.name for entry in FORMATS.values() if suffix in entry.suffixes]
+    name = path.lower()
+    while name.endswith(PACKED):
+        name = name.rpartition(".")[0]
+    fitting = [entry.name for entry in FORMATS.values() if name.endswith(entry.suffixes)]
     if not fitting and path.lower().endswith(PACKED):
-        fitting = ["csv", *FORMATS]
+        fitting = [USUAL.name, *FORMATS]
     if forced != "auto":
         return forced if forced in fitting else None
     return fitting[0] if fitting else None
 
 
-def rows_by_size(file: SourceFile) -> int:
-    """Estimate the rows of a file from its size."""
-    packed = file.member is None and redact_url(file.url).lower().endswith(PACKED)
-    return int(file.size / (FORMATS[file.format].bytes_per_row * (PACKING if packed else 1)))
+def stem_of(path: str) -> str:
+    """File name without folders and the suffixes of packing and of all formats: `BTC-5m` of `x/BTC-5m.json.gz`."""
+    stem = path.rsplit("/", 1)[-1]
+    suffixes = (*PACKED, *(suffix for entry in FORMATS.values() for suffix in entry.suffixes))
+    while suffix := next((suffix for suffix in suffixes if stem.lower().endswith(suffix)), None):
+        stem = stem[: -len(suffix)]
+    return stem
+
+
+def name_of(path: str) -> Name:
+    """Read a path, its folders included: by the first convention of names that is certain, else as any other."""
+    stem = stem_of(path)
+    for read in (hive_name, freqtrade_name):  # first, since the coin of GATE_USDT-1m is called as an exchange is
+        if (name := read(path, stem)) is not None:
+            return name
+    for layout in LAYOUTS.values():
+        if (name := layout.read_name(path, stem)) is not None and name.certain:
+            return replace(name, layout=layout.name)
+    return plain_name(path, stem)
+
+
+def name_in_format(path: str, fmt: str) -> Name:
+    """Read the path of a file that is seen to be in a format: as its vendor names files, where that fits."""
+    named = LAYOUTS[fmt].read_name(path, stem_of(path)) if fmt in LAYOUTS else None
+    return named or name_of(path)

@@ -1,69 +1,106 @@
-"""Layouts of delimited text, each vendor's as it writes it: what gives it away, and which column is which."""
+"""Layouts of delimited text, as vendors write it: one entry each, with all that is particular to the vendor."""
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from job.core.errors import DataError
+from job.sources.bars import Edge
 from job.sources.columns import BAR, REQUIRED, Indices, normal, numbered, resolve
-from job.sources.sheets import DelimitedText
-
-Edge = Literal["open", "close"]
-"""Which end of a bar its time marks."""
+from job.sources.delimited_text import DelimitedText
+from job.sources.names import EXCHANGES, TIMED, Contents, Name, NameReader
+from job.sources.timeframes import timeframe_of
 
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
 _NINJA: Final = re.compile(r"\d{8}(?: \d{6})?")
+_KRAKEN: Final = re.compile(r"(?P<symbol>[A-Z0-9.]+)_(?P<minutes>1|5|15|30|60|240|720|1440)")
+_BINANCE: Final = re.compile(
+    r"(?:^|/)(?:(?P<market>spot|futures/um|futures/cm)/)?(?:(?:monthly|daily)/)?(?P<kind>\w*klines|aggTrades|trades|bookDepth|"
+    r"bookTicker|metrics|fundingRate|liquidationSnapshot)/(?P<symbol>[^/]+)/(?:(?P<timeframe>[^/]+)/)?[^/]+$",
+    re.IGNORECASE,
+)
+_BINANCE_MARKETS: Final = {"spot": "binance", "futures/um": "binanceusdm", "futures/cm": "binancecoinm"}
 
 
-@dataclass(frozen=True)
-class Layout:
-    """A way to write bars as delimited text.
-
-    `claims` says whether a sheet is in it; `columns` gives the positions of the columns, a mapping (`data.columns`)
-    winning over what the layout says; `edge` says which end of a bar its time marks.
-    """
-
-    name: str
-    claims: Callable[[DelimitedText], bool]
-    columns: Callable[[DelimitedText, Mapping[str, str], str], Indices]
-    edge: Callable[[DelimitedText], Edge]
+def _no_name(path: str, stem: str) -> None:
+    """Say nothing: the vendor's names follow no convention of its own."""
 
 
 def _opens(_: DelimitedText) -> Edge:
     return "open"
 
 
-def _in_order(sheet: DelimitedText, mapping: Mapping[str, str], where: str) -> Indices:
+@dataclass(frozen=True)
+class Layout:
+    """A way to write bars as delimited text.
+
+    `claims` says whether a text is in it; `columns` gives the positions of the columns, a mapping (`data.columns`)
+    winning over what the layout says; `edge` says which end of a bar its time marks. `read_name` reads the names of the
+    vendor's files: those that are `certain` before a file is opened, the others once the layout claims what is in it.
+    """
+
+    name: str
+    bytes_per_row: int
+    claims: Callable[[DelimitedText], bool]
+    columns: Callable[[DelimitedText, Mapping[str, str], str], Indices]
+    edge: Callable[[DelimitedText], Edge] = _opens
+    read_name: NameReader = _no_name
+
+
+def _in_order(text: DelimitedText, mapping: Mapping[str, str], where: str) -> Indices:
     """Time, open, high, low, close, volume: the first six columns."""
-    if sheet.header:
-        return resolve(sheet.header, mapping, where)
-    if sheet.width < len(BAR):
-        raise DataError(f"{where}: expected at least {len(BAR)} columns, found {sheet.width}; check data.format")
-    return {name: (index,) for index, name in enumerate(BAR)} | numbered(mapping, sheet.width, where)
+    if text.header:
+        return resolve(text.header, mapping, where)
+    if text.width < len(BAR):
+        raise DataError(f"{where}: expected at least {len(BAR)} columns, found {text.width}; check data.format")
+    return {name: (index,) for index, name in enumerate(BAR)} | numbered(mapping, text.width, where)
 
 
-def _is_klines(sheet: DelimitedText) -> bool:
+def _binance_name(path: str, stem: str) -> Name | None:  # noqa: ARG001 - a NameReader
+    """Read `spot/monthly/klines/BTCUSDT/1m/BTCUSDT-1m-2024-01.zip`."""
+    match = _BINANCE.search(path)
+    if match is None or (match["kind"].lower().endswith("klines") and not match["timeframe"]):
+        return None
+    exchange = _BINANCE_MARKETS[(match["market"] or "spot").lower()]
+    if match["kind"].lower() != "klines":
+        return Name(exchange, match["symbol"], None, contents="no_bars", certain=True)
+    timeframe = timeframe_of(match["timeframe"])
+    contents: Contents = "bars" if timeframe else "no_fixed_length"
+    return Name(exchange, match["symbol"], timeframe, contents=contents, certain=True)
+
+
+def _is_klines(text: DelimitedText) -> bool:
     """Twelve columns, the seventh of them the close time: in the unit of the open time, and later."""
-    if sheet.width != 12:
+    if text.width != 12:
         return False
-    if sheet.header:
-        return {"open_time", "close_time"} <= {normal(name) for name in sheet.header}
-    row = sheet.sample[0]
+    if text.header:
+        return {"open_time", "close_time"} <= {normal(name) for name in text.header}
+    row = text.sample[0]
     return row[0].isdigit() and row[6].isdigit() and len(row[0]) == len(row[6]) and int(row[6]) > int(row[0])
 
 
-def _is_crypto_data_download(sheet: DelimitedText) -> bool:
-    if "cryptodatadownload" in sheet.preamble.lower():
-        return sheet.header is not None
-    names = [normal(name) for name in sheet.header or ()]
+def _crypto_data_download_name(path: str, stem: str) -> Name | None:  # noqa: ARG001 - a NameReader
+    """Read `Bitstamp_BTCUSD_2020_minute.csv`."""
+    exchange, _, rest = stem.partition("_")
+    match = TIMED.fullmatch(rest)
+    timeframe = timeframe_of(match["timeframe"]) if match else None
+    if match is None or timeframe is None or exchange.lower() not in EXCHANGES:
+        return None
+    return Name(exchange.lower(), match["symbol"], timeframe, certain=True)
+
+
+def _is_crypto_data_download(text: DelimitedText) -> bool:
+    if "cryptodatadownload" in text.preamble.lower():
+        return text.header is not None
+    names = [normal(name) for name in text.header or ()]
     return {"unix", "date", "symbol"} <= set(names) and any(name.startswith("volume_") for name in names)
 
 
-def _crypto_data_download(sheet: DelimitedText, mapping: Mapping[str, str], where: str) -> Indices:
+def _crypto_data_download(text: DelimitedText, mapping: Mapping[str, str], where: str) -> Indices:
     """Read the date, since seconds may be rounded (`1.58E+12`), and the first of two volumes, in units of the base."""
-    found = _in_order(sheet, mapping, where)
-    names = [normal(name) for name in sheet.header or ()]
+    found = _in_order(text, mapping, where)
+    names = [normal(name) for name in text.header or ()]
     volume = next((index for index, name in enumerate(names) if name.startswith("volume")), None)
     if "date" in names and "timestamp" not in mapping:
         found["timestamp"] = (names.index("date"),)
@@ -72,53 +109,64 @@ def _crypto_data_download(sheet: DelimitedText, mapping: Mapping[str, str], wher
     return found
 
 
-def _is_kraken(sheet: DelimitedText) -> bool:
+def _kraken_name(path: str, stem: str) -> Name | None:  # noqa: ARG001 - a NameReader
+    """Read `XBTUSD_60.csv`, where 60 is minutes; only the content tells it from the 60th part of a file."""
+    match = _KRAKEN.fullmatch(stem)
+    return Name("kraken", match["symbol"], timeframe_of(f"{match['minutes']}m")) if match else None
+
+
+def _is_kraken(text: DelimitedText) -> bool:
     """Seconds, open, high, low, close, volume, trades."""
-    row = sheet.sample[0]
-    return sheet.header is None and sheet.width == 7 and bool(re.fullmatch(r"\d{9,10}", row[0])) and row[6].isdigit()
+    row = text.sample[0]
+    return text.header is None and text.width == 7 and bool(re.fullmatch(r"\d{9,10}", row[0])) and row[6].isdigit()
 
 
-def _is_ninja_trader(sheet: DelimitedText) -> bool:
-    unnamed = sheet.header is None and sheet.separator == ";" and sheet.width == len(BAR)
-    return unnamed and bool(_NINJA.fullmatch(sheet.sample[0][0]))
+def _is_ninja_trader(text: DelimitedText) -> bool:
+    unnamed = text.header is None and text.separator == ";" and text.width == len(BAR)
+    return unnamed and bool(_NINJA.fullmatch(text.sample[0][0]))
 
 
-def _ninja_trader_edge(sheet: DelimitedText) -> Edge:
+def _ninja_trader_edge(text: DelimitedText) -> Edge:
     """Intraday bars carry the time of their end, daily ones the day itself."""
-    return "close" if " " in sheet.sample[0][0] else "open"
+    return "close" if " " in text.sample[0][0] else "open"
 
 
-def _usual(sheet: DelimitedText, mapping: Mapping[str, str], where: str) -> Indices:
+def _usual(text: DelimitedText, mapping: Mapping[str, str], where: str) -> Indices:
     """By the header; without one, five or six columns in the usual order, day and clock together or apart."""
-    if sheet.header:
-        return resolve(sheet.header, mapping, where)
+    if text.header:
+        return resolve(text.header, mapping, where)
     if mapping:
-        return resolve([str(number) for number in range(1, sheet.width + 1)], mapping, where)
-    split = _CLOCK.fullmatch(sheet.sample[0][1]) is not None
-    bars = sheet.width - split
+        return resolve([str(number) for number in range(1, text.width + 1)], mapping, where)
+    split = _CLOCK.fullmatch(text.sample[0][1]) is not None
+    bars = text.width - split
     if bars not in {len(REQUIRED), len(BAR)}:
         raise DataError(
-            f"{where}: {sheet.width} columns without names; set data.format to their vendor's, "
+            f"{where}: {text.width} columns without names; set data.format to their vendor's, "
             "or data.columns to their numbers, such as {timestamp: '1', open: '2'}"
         )
     indices: Indices = {name: (index + split,) for index, name in enumerate(BAR[:bars])}
     return indices | ({"timestamp": (0, 1)} if split else {})
 
 
-CSV: Final = Layout("csv", lambda _: True, _usual, _opens)
-LAYOUTS: Final[Mapping[str, Layout]] = {
+USUAL: Final = Layout("csv", 55, lambda _: False, _usual)
+LAYOUTS: Final[dict[str, Layout]] = {
     layout.name: layout
     for layout in (
-        Layout("binance", _is_klines, _in_order, _opens),
-        Layout("cryptodatadownload", _is_crypto_data_download, _crypto_data_download, _opens),
-        Layout("kraken", _is_kraken, _in_order, _opens),
-        Layout("ninjatrader", _is_ninja_trader, _in_order, _ninja_trader_edge),
-        CSV,
+        USUAL,
+        Layout("binance", 130, _is_klines, _in_order, read_name=_binance_name),
+        Layout(
+            "cryptodatadownload",
+            80,
+            _is_crypto_data_download,
+            _crypto_data_download,
+            read_name=_crypto_data_download_name,
+        ),
+        Layout("kraken", 60, _is_kraken, _in_order, read_name=_kraken_name),
+        Layout("ninjatrader", 45, _is_ninja_trader, _in_order, _ninja_trader_edge),
     )
 }
-"""In the order in which they are tried; the last takes what no vendor's claims."""
 
 
-def layout_of(sheet: DelimitedText) -> Layout:
-    """First layout that claims the sheet."""
-    return next(layout for layout in LAYOUTS.values() if layout.claims(sheet))
+def layout_of(text: DelimitedText) -> Layout:
+    """First layout that claims a text; the usual one claims nothing, and takes what no vendor's does."""
+    return next((layout for layout in LAYOUTS.values() if layout.claims(text)), USUAL)

@@ -1,4 +1,4 @@
-"""What each listed file holds: by its name where that tells, else by a look into it."""
+"""What each listed file holds: by its name where that is enough, else by a look into it."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,13 +9,19 @@ import polars as pl
 
 from job.config.settings import DataSettings
 from job.core.errors import DataError
+from job.core.wording import first_of
+from job.sources.access import as_data_errors, display_path, max_unpacked, unpacks_to_too_much
+from job.sources.bars import Look
 from job.sources.columns import COLUMN_ALIASES, KEYS, LONGEST_QUOTE, normal, printable, quoted
-from job.sources.formats import FORMATS, PACKED, format_of
-from job.sources.names import Name, kraken_name, name_of, timeframe_of
+from job.sources.formats import FORMATS, format_of, name_in_format, name_of
+from job.sources.layouts import USUAL
+from job.sources.names import Name
 from job.sources.series import SourceFile
 from job.sources.symbols import normalize_symbol
-from job.sources.tables import FEW_BYTES, MOST_UNPACKED, Look, as_data_errors, bomb, display_path
-from job.storage.listing import Listed, members, with_retries
+from job.sources.timeframes import timeframe_of
+from job.storage.listing import ListedFile
+from job.storage.messages import with_retries
+from job.storage.opening import is_packed, members
 
 LOOKS_AT_ONCE: Final = 16
 """Files looked into at the same time: each look is one short request."""
@@ -56,7 +62,7 @@ class Parts:
     notes: list[str]
 
 
-def parts_of(listed: Sequence[Listed], settings: DataSettings) -> Parts:
+def parts_of(listed: Sequence[ListedFile], settings: DataSettings) -> Parts:
     """Understand every listed file."""
     known = [(file, fmt) for file in listed if (fmt := format_of(file.path, settings.format)) is not None]
     if not known and settings.format != "auto":
@@ -64,12 +70,12 @@ def parts_of(listed: Sequence[Listed], settings: DataSettings) -> Parts:
     readable = {file for file, _ in known}
     notes = _left_out("of no known format", [file.path for file in listed if file not in readable])
     named = [(file, fmt, name_of(file.path)) for file, fmt in known]
-    notes += _left_out("without bars of trades", [file.path for file, _, name in named if name.kind == "no_bars"])
+    notes += _left_out("without bars of trades", [file.path for file, _, name in named if name.contents == "no_bars"])
     notes += _left_out(
-        "of bars without a fixed length", [f.path for f, _, name in named if name.kind == "no_fixed_length"]
+        "of bars without a fixed length", [f.path for f, _, name in named if name.contents == "no_fixed_length"]
     )
     with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
-        jobs = [pool.submit(_understood, *item, settings) for item in named if item[2].kind == "bars"]
+        jobs = [pool.submit(_understood, *item, settings) for item in named if item[2].contents == "bars"]
         outcomes = [one for job in jobs for one in job.result()]
     good = [one for one in outcomes if isinstance(one, Part)]
     return Parts(good, [one for one in outcomes if isinstance(one, Unreadable)], notes)
@@ -78,14 +84,13 @@ def parts_of(listed: Sequence[Listed], settings: DataSettings) -> Parts:
 def _left_out(why: str, paths: Sequence[str]) -> list[str]:
     if not paths:
         return []
-    names = ", ".join(printable(path.rsplit("/", 1)[-1]) for path in paths[:3])
-    more = ", …" if len(paths) > 3 else ""
-    return [f"left out {len(paths)} {'file' if len(paths) == 1 else 'files'} {why}: {names}{more}"]
+    names = first_of((printable(path.rsplit("/", 1)[-1]) for path in paths), 3)
+    return [f"left out {len(paths)} {'file' if len(paths) == 1 else 'files'} {why}: {names}"]
 
 
-def _understood(listed: Listed, fmt: str, name: Name, settings: DataSettings) -> list[Part | Unreadable]:
+def _understood(listed: ListedFile, fmt: str, name: Name, settings: DataSettings) -> list[Part | Unreadable]:
     """Parts that a file or the files of an archive hold, or why these cannot be understood."""
-    file = SourceFile(listed.url, listed.size, listed.stamp, (name.vendor if fmt == "csv" else None) or fmt)
+    file = SourceFile(listed.url, listed.size, listed.stamp, fmt if fmt != USUAL.name else name.layout or fmt)
     if name.certain:
         return [_named(file, name, settings)]
     try:
@@ -103,13 +108,13 @@ def _unreadable(name: Name, error: DataError, settings: DataSettings) -> Unreada
 def _members(file: SourceFile, path: str, settings: DataSettings) -> list[tuple[SourceFile, str]]:
     """Files in an archive with their paths; the only file of an archive is called as the archive is."""
     inner = with_retries(file.url, settings.options, lambda: members(file.url, settings.options))
-    if file.size and sum(size for _, size in inner) > FEW_BYTES + MOST_UNPACKED * file.size:
-        raise bomb(file)
+    if file.size and sum(size for _, size in inner) > max_unpacked(file):
+        raise unpacks_to_too_much(file)
     if len({name for name, _ in inner}) < len(inner):
         raise DataError(
             f"{display_path(file)}: several files in the archive have one name; unpack it, and name them apart"
         )
-    if packed := [name for name, _ in inner if name.lower().endswith(PACKED)]:
+    if packed := [name for name, _ in inner if is_packed(name)]:
         raise DataError(
             f"{display_path(file)}: {quoted(packed[0])} in the archive is packed itself; unpack the archive"
         )
@@ -120,7 +125,7 @@ def _members(file: SourceFile, path: str, settings: DataSettings) -> list[tuple[
     return [
         (replace(file, member=name, size=size, format=fmt), f"{path.rpartition('/')[0]}/{name}")
         for name, size, fmt in known
-        if fmt is not None and name_of(name).kind == "bars"
+        if fmt is not None and name_of(name).contents == "bars"
     ]
 
 
@@ -130,11 +135,9 @@ def _looked(file: SourceFile, path: str, settings: DataSettings) -> list[Part | 
     try:
         with as_data_errors(file):
             look = with_retries(file.url, settings.options, lambda: FORMATS[file.format].look(file, settings))
-            if look.format == "kraken":
-                name = kraken_name(path) or name
-            file = replace(file, format=look.format)
+            name, file = name_in_format(path, look.format), replace(file, format=look.format)
             columns = _key_columns(look, settings)
-            if "symbol" not in columns or _says(look, columns["symbol"], name):
+            if "symbol" not in columns or _agree(look, columns["symbol"], name):
                 return [_named(file, name, settings)]
             return list(_by_columns(file, name, columns, settings))
     except DataError as error:
@@ -148,13 +151,13 @@ def _named(file: SourceFile, name: Name, settings: DataSettings) -> Part:
 
 def _key_columns(look: Look, settings: DataSettings) -> dict[str, str]:
     """Names in the file of the columns that tell series apart."""
-    by_wording = {normal(name): name for name in reversed(look.names)}
-    found = {key: next((by_wording[word] for word in COLUMN_ALIASES[key] if word in by_wording), None) for key in KEYS}
+    by_alias = {normal(name): name for name in reversed(look.names)}
+    found = {key: next((by_alias[alias] for alias in COLUMN_ALIASES[key] if alias in by_alias), None) for key in KEYS}
     mapped = {key: settings.columns[key] for key in KEYS if settings.columns.get(key) in look.names}
     return {key: column for key, column in found.items() if column is not None} | mapped
 
 
-def _says(look: Look, column: str, name: Name) -> bool:
+def _agree(look: Look, column: str, name: Name) -> bool:
     """Whether the file's name and the symbol in its first row agree, so that the rest need not be read to know it."""
     first = dict(zip(look.names, look.first, strict=False)).get(column)
     return bool(first) and normalize_symbol(str(first)) == normalize_symbol(name.symbol)
@@ -172,7 +175,7 @@ def _by_columns(file: SourceFile, name: Name, columns: dict[str, str], settings:
             )
     timeframes = {value: timeframe_of(value) for value in text["timeframe"].unique()} if "timeframe" in text else {}
     if len(timeframes) > 1 and None in timeframes.values():
-        names = ", ".join(printable(name[:LONGEST_QUOTE]) for name in sorted(timeframes)[:4])
+        names = first_of((printable(name[:LONGEST_QUOTE]) for name in sorted(timeframes)), 4)
         raise DataError(
             f"{display_path(file)}: not every {columns['timeframe']!r} is a timeframe ({names}); split the file"
         )

@@ -7,18 +7,19 @@ import polars as pl
 
 from job.config.settings import DataSettings
 from job.core.errors import DataError
-from job.sources.formats import FORMATS, rows_by_size
-from job.sources.layouts import Edge
+from job.sources.access import as_data_errors, display_path
+from job.sources.bars import Edge, Raw
+from job.sources.formats import FORMATS
 from job.sources.series import Series, SourceFile
-from job.sources.tables import Raw, as_data_errors, display_path
-from job.storage.listing import list_files, with_retries
+from job.storage.listing import list_files
+from job.storage.messages import with_retries
 from transforms.bars import duration_us, infer_timeframe
 
 AT_ONCE: Final = 4
 """Files fetched at the same time: hides the latency of a bucket without holding more than a few of them as text."""
 
 ENOUGH_TO_JUDGE: Final = 10
-"""Distinct times by which a timeframe can be told to be wrong."""
+"""Distinct times that are enough to call a timeframe wrong."""
 
 STAMPS_AT_ONCE: Final = 16
 """Files asked for at the same time: each is one short request."""
@@ -78,7 +79,8 @@ def _same_columns(series: Series, raws: list[Raw]) -> None:
     if any(with_volume) and not all(with_volume):
         file, other = series.files[with_volume.index(False)], series.files[with_volume.index(True)]
         raise DataError(
-            f"{display_path(file)}: no column for volume, which {display_path(other)} has; set data.columns to {{volume: NAME}}"
+            f"{display_path(file)}: no column for volume, which {display_path(other)} has; "
+            "set data.columns to {volume: NAME}"
         )
 
 
@@ -102,8 +104,8 @@ def _inferred(bars: pl.DataFrame, series: Series) -> str:
         return infer_timeframe(bars["timestamp"].drop_nulls().unique().sort())
     except ValueError:
         raise DataError(
-            f"{display_path(series.files[0])}: times mark the end of bars, and the rows do not tell how long these are; "
-            "set data.timeframe, such as 1m"
+            f"{display_path(series.files[0])}: times mark the end of bars, and the rows do not tell how long these "
+            "are; set data.timeframe, such as 1m"
         ) from None
 
 
@@ -120,12 +122,3 @@ def as_listed(series: Series, settings: DataSettings) -> bool:
 
     with ThreadPoolExecutor(STAMPS_AT_ONCE) as pool:
         return all(pool.map(same, stamps))
-
-
-def expected_rows(series: Series) -> int:
-    """Estimate the rows of a series from what was listed, without reading."""
-    return sum(_rows(file) for file in series.files)
-
-
-def _rows(file: SourceFile) -> int:
-    return file.rows if file.rows is not None else rows_by_size(file)

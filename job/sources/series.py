@@ -10,7 +10,7 @@ class SourceFile:
     """A file, or one member of a zip archive, as it was listed.
 
     `size` is in bytes, of the member where there is one. `stamp` is the ETag or time of change, empty where the
-    storage tells neither. `format` is an entry of `FORMATS`. `rows` is the number of rows of the series in this file,
+    storage has neither. `format` is an entry of `FORMATS`. `rows` is the number of rows of the series in this file,
     where that was seen on the way.
     """
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from job.core.errors import DataError
+from job.core.wording import first_of
 
-SHOWN: Final = 8
+MAX_NAMED: Final = 8
 """Names that an error lists."""
 
 
@@ -36,7 +37,9 @@ def symbol_named(wanted: str, known: Iterable[str]) -> str | None:
     for reading in _READINGS:
         fitting = [symbol for symbol in known if reading(symbol) == reading(wanted)]
         if len(fitting) > 1:
-            raise DataError(f"symbol {wanted!r} is ambiguous: it may mean {', '.join(fitting)}; give the exact name")
+            raise DataError(
+                f"symbol {wanted!r} is ambiguous: it may mean {first_of(fitting, MAX_NAMED)}; give the exact name"
+            )
         if fitting:
             return fitting[0]
     return None
@@ -45,10 +48,9 @@ def symbol_named(wanted: str, known: Iterable[str]) -> str | None:
 def unknown_symbol(wanted: str, known: Iterable[str]) -> DataError:
     """Error for a symbol that no file holds, with the nearest names, or else some of the known ones."""
     by_letters = {normalize_symbol(symbol): symbol for symbol in known}
-    near = [
-        by_letters[name] for name in difflib.get_close_matches(normalize_symbol(wanted), by_letters, n=3, cutoff=0.6)
-    ]
-    names = sorted(by_letters.values())
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:SHOWN])}{more}"
+    near = difflib.get_close_matches(normalize_symbol(wanted), by_letters, n=3, cutoff=0.6)
+    if near:
+        hint = f"did you mean {' or '.join(by_letters[letters] for letters in near)}?"
+    else:
+        hint = f"known: {first_of(sorted(by_letters.values()), MAX_NAMED)}"
     return DataError(f"no bars of symbol {wanted!r} in the input; {hint}")

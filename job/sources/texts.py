@@ -1,55 +1,57 @@
 """Read bars from delimited text in any of the known layouts."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import polars as pl
 
 from job.config.settings import DataSettings
 from job.core.errors import DataError
-from job.sources.columns import check_ohlc_order
-from job.sources.layouts import LAYOUTS, layout_of
+from job.sources.access import display_path, read_all
+from job.sources.bars import Look, Raw, bars_of
+from job.sources.columns import check_ohlc_order, positions
+from job.sources.delimited_text import read_delimited, text_columns
+from job.sources.layouts import LAYOUTS, USUAL, layout_of
 from job.sources.series import Series, SourceFile
-from job.sources.sheets import DelimitedText, read_delimited, text_columns
-from job.sources.tables import Look, Raw, bars_of, display_path, read_all
-from job.storage.listing import HEAD, content
+from job.storage.opening import content
+
+HEAD: Final = 1 << 16
+"""Bytes that are looked at to tell a text file's layout."""
 
 
 def read_text(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
-    """Read a series from delimited text, the layout told from its first lines unless `data.format` sets it.
+    """Read a series from delimited text, the layout inferred from its first lines unless `data.format` sets it.
 
     Raises:
         DataError: it is no such text, a row cannot be read, or unnamed columns do not behave as bars do.
     """
     where = display_path(file)
-    sheet = read_delimited(read_all(file, settings), where)
-    layout = LAYOUTS[settings.format] if settings.format in LAYOUTS else layout_of(sheet)
-    indices = layout.columns(sheet, settings.columns, where)
-    positions = [index for pair in indices.values() for index in pair]
-    frame = text_columns(sheet, positions, where)
-    bars = bars_of(frame, indices, series, settings, where)
-    told = settings.columns or settings.format in set(LAYOUTS) - {"csv"}
-    if sheet.header is None and not told and (reason := check_ohlc_order(bars)):
+    text = read_delimited(read_all(file, settings), where)
+    chosen = LAYOUTS.get(settings.format)
+    layout = chosen or layout_of(text)
+    indices = layout.columns(text, settings.columns, where)
+    bars = bars_of(text_columns(text, positions(indices), where), indices, series, settings, where)
+    order_is_given = settings.columns or chosen not in {None, USUAL}
+    if text.header is None and not order_is_given and (reason := check_ohlc_order(bars)):
         raise DataError(
             f"{where}: no header, and {reason}; set data.format to the vendor's, or data.columns to the numbers of the "
             "columns, such as {timestamp: '1', open: '2', high: '3', low: '4', close: '5', volume: '6'}"
         )
-    return Raw(bars, layout.edge(sheet))
+    return Raw(bars, layout.edge(text))
 
 
-def text_names(file: SourceFile, settings: DataSettings) -> Look:
+def look_at_text(file: SourceFile, settings: DataSettings) -> Look:
     """Read the first lines."""
-    sheet = _head(file, settings)
-    layout = layout_of(sheet).name if settings.format == "auto" else settings.format
-    return Look(layout, sheet.header or (), sheet.sample[0])
-
-
-def _head(file: SourceFile, settings: DataSettings) -> DelimitedText:
-    return read_delimited(content(file.url, file.member, settings.options, limit=HEAD), display_path(file))
+    where = display_path(file)
+    text = read_delimited(content(file.url, file.member, settings.options, limit=HEAD), where)
+    layout = layout_of(text).name if settings.format == "auto" else settings.format
+    return Look(layout, text.header or (), text.sample[0])
 
 
 def text_values(file: SourceFile, names: Sequence[str], settings: DataSettings) -> pl.DataFrame:
     """Read whole columns by name, as String."""
-    sheet = read_delimited(read_all(file, settings), display_path(file))
-    positions = [(sheet.header or ()).index(name) for name in names]
-    frame = text_columns(sheet, positions, display_path(file))
-    return frame.select(pl.col(str(position)).alias(name) for position, name in zip(positions, names, strict=True))
+    where = display_path(file)
+    text = read_delimited(read_all(file, settings), where)
+    wanted = [(text.header or ()).index(name) for name in names]
+    frame = text_columns(text, wanted, where)
+    return frame.select(pl.col(str(position)).alias(name) for position, name in zip(wanted, names, strict=True))

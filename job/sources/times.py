@@ -10,6 +10,7 @@ import polars as pl
 from job.config.values import YEARS
 from job.core.errors import DataError
 from job.sources.columns import quoted
+from job.sources.zones import from_zone
 
 UTC_TIME: Final = pl.Datetime("us", "UTC")
 NAIVE: Final = pl.Datetime("us")
@@ -77,8 +78,8 @@ def utc(times: pl.Series, *, zone: str, where: str) -> pl.Series:
         `Datetime("us", "UTC")`, rows as given.
 
     Raises:
-        DataError: a row holds no time, a time outside of `YEARS`, or a local time that does not exist or cannot be told
-            from its twin.
+        DataError: a row holds no time, a time outside of `YEARS`, a local time that does not exist, or one of an hour
+            that comes twice where the rows do not tell which is meant.
     """
     if times.dtype == pl.Null:
         return times.cast(UTC_TIME)
@@ -86,7 +87,7 @@ def utc(times: pl.Series, *, zone: str, where: str) -> pl.Series:
         _refuse_far(times, times, where)
         naive = times.cast(NAIVE) if times.dtype == pl.Date else times.dt.cast_time_unit("us")
         zoned = isinstance(times.dtype, pl.Datetime) and times.dtype.time_zone is not None
-        return naive.dt.convert_time_zone("UTC") if zoned else _local(naive, zone, where)
+        return naive.dt.convert_time_zone("UTC") if zoned else from_zone(naive, zone, where)
     decoded = (_numbers if times.dtype.is_numeric() else _text)(times, zone, where)
     _refuse_far(decoded, times, where)
     return decoded
@@ -117,7 +118,7 @@ def _numbers(times: pl.Series, zone: str, where: str) -> pl.Series:
 
 
 def _epoch(numbers: pl.Series, given: pl.Series, where: str) -> pl.Series:
-    """Decode epoch numbers, Int64 or Float64, each in the unit that its size tells; `given` is how they are written."""
+    """Decode epoch numbers, Int64 or Float64, each in the unit that fits its size; `given` is how they are written."""
     latest = _EPOCHS[-1][0]
     wrong = ~numbers.cast(pl.Float64).is_between(EARLIEST, latest, closed="left").fill_null(value=True)
     _refuse(given, wrong, where)
@@ -139,7 +140,7 @@ def _calendar(digits: pl.Series, zone: str, where: str) -> pl.Series | None:
     whole, notation = (digits + "00", "%Y%m%d%H%M%S") if length == 12 else (digits, _CALENDARS[length])
     naive = whole.str.to_datetime(notation, time_unit="us", strict=False)
     _refuse(digits, naive.is_null() & digits.is_not_null(), where)
-    return _local(naive, zone, where)
+    return from_zone(naive, zone, where)
 
 
 def _text(times: pl.Series, zone: str, where: str) -> pl.Series:
@@ -207,40 +208,7 @@ def _parsed(text: pl.Series, notation: _Notation, zone: str, where: str) -> pl.S
                 f"{where}: {quoted(text.drop_nulls()[0])} may be day/month or month/day, and no row tells; "
                 "write the dates as 2024-01-31"
             )
-    return best if notation.zoned else _local(best, zone, where)
-
-
-def _local(naive: pl.Series, zone: str, where: str) -> pl.Series:
-    """Put times without a zone into `zone`; where clocks are set back, the order of the rows tells the twins apart."""
-    if zone == "UTC":
-        return naive.dt.replace_time_zone("UTC")
-    early = naive.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
-    absent = early.is_null() & naive.is_not_null()
-    if absent.any():
-        raise DataError(
-            f"{where}: {naive.filter(absent)[0]} does not exist in {zone}; set data.timezone to the zone of the times"
-        )
-    late = naive.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null").dt.convert_time_zone("UTC")
-    ambiguous = (early != late).fill_null(value=False)
-    return early.zip_with(~ambiguous | ~_fold(naive, ambiguous, zone, where), late) if ambiguous.any() else early
-
-
-def _fold(naive: pl.Series, ambiguous: pl.Series, zone: str, where: str) -> pl.Series:
-    """Mark the rows of hours that come twice a year which belong to the second time round."""
-    rows = pl.DataFrame({"time": naive, "twin": ambiguous}).with_row_index("row").filter(pl.col("twin"))
-    newest_first = naive.drop_nulls()[0] > naive.drop_nulls()[-1]
-    ordered = rows.reverse() if newest_first else rows
-    day = pl.col("time").dt.date()
-    marked = ordered.with_columns(second=(pl.col("time").diff() <= pl.duration(microseconds=0)).cum_sum().over(day) > 0)
-    marked = marked.with_columns(pl.col("second").fill_null(value=False), decided=pl.col("second").any().over(day))
-    lone = marked.filter(~pl.col("decided"))
-    if lone.height:
-        raise DataError(
-            f"{where}: {lone['time'][0]} comes twice in {zone}, and the rows do not tell which is meant; "
-            "write the times in UTC and set data.timezone: UTC"
-        )
-    second = pl.Series([False] * naive.len())
-    return second.scatter(marked.filter(pl.col("second"))["row"], True)  # noqa: FBT003 - the value to write
+    return best if notation.zoned else from_zone(best, zone, where)
 
 
 def _refuse(text: pl.Series, wrong: pl.Series, where: str) -> None:

@@ -1,15 +1,12 @@
-"""Remote file systems: what they raise, which of it passes by itself, trying again, and one line without secrets."""
+"""What file systems raise, which of it is transient, and trying again."""
 
 import errno
 import random
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from operator import attrgetter
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from job.config.settings import MASK, SECRET_WORDS
 from job.core.errors import DataError
 
 T = TypeVar("T")
@@ -18,9 +15,6 @@ Table = Mapping[str, tuple[str, ...]]
 RETRY_DELAYS_S: Final = (0.2, 0.5, 1.0, 2.0)
 """Mean waits before an operation is tried again."""
 
-RETRIES_EXHAUSTED: Final = "it failed again and again: check the storage and the network, or try later"
-"""Remedy where what should have passed did not."""
-
 LIBRARY_ERRORS: Final[Table] = {
     "aiohttp": ("ClientError",),
     "azure.core.exceptions": ("AzureError",),
@@ -28,8 +22,6 @@ LIBRARY_ERRORS: Final[Table] = {
     "botocore.parsers": ("ResponseParserError",),
     "gcsfs.retry": ("HttpError",),
     "google.auth.exceptions": ("GoogleAuthError",),
-    "http.client": ("HTTPException",),
-    "urllib3.exceptions": ("HTTPError",),
 }
 """Error classes that storage libraries let through although they are no OSError, by module."""
 
@@ -38,8 +30,6 @@ INTERRUPTED: Final[Table] = {
     "azure.core.exceptions": ("ServiceResponseError",),
     "botocore.exceptions": ("HTTPClientError", "IncompleteReadError"),
     "botocore.parsers": ("ResponseParserError",),
-    "http.client": ("IncompleteRead",),
-    "urllib3.exceptions": ("ProtocolError",),
 }
 """Errors of a reply that was cut off, came too late, or was no reply of the storage but of a busy server before it."""
 
@@ -73,33 +63,9 @@ TRANSIENT_ERRNOS: Final = frozenset(
 """Error numbers of lost connections, and those of s3fs for 503 (EBUSY), 500 (EREMOTEIO) and codes it does not know,
 such as 409, 502 and 504 (EIO)."""
 
-S3: Final = ("s3://", "s3a://")
-REQUEST_ATTEMPTS: Final = 3
-
-PLACES: Final = frozenset({"endpoint_url", "region_name", "project", "host", "port"})
-"""Options that are no secrets and help to understand an error."""
-
-SHORT: Final = 8
-"""Values of fewer characters are words such as `auto`, not secrets, unless their option's name says so."""
-
-
-def connect(open_url: Callable[..., tuple[Any, str]], url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
-    """Return the file system and the path of `url`; `open_url` is fsspec's `url_to_fs`.
-
-    S3 is asked by two libraries that both try again: botocore each request, s3fs each request of botocore and some of
-    its own calls once more, up to 125 times together, each up to its timeout. Here botocore alone does, three times.
-    """
-    if not url.startswith(S3):
-        return open_url(url, **options)
-    retries = {"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS}
-    config = {"retries": retries, **options.get("config_kwargs", {})}
-    files, path = open_url(url, **{**options, "config_kwargs": config})
-    files.retries = 1
-    return files, path
-
 
 def retry(call: Callable[[], T]) -> T:
-    """Return what `call` returns, trying again with growing, random delays as long as it fails by what passes."""
+    """Return what `call` returns, trying again with growing, random delays as long as it fails by what is transient."""
     for delay in RETRY_DELAYS_S:
         try:
             return call()
@@ -116,11 +82,11 @@ def remote_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
 
 
 def transient_cause(error: BaseException) -> BaseException | None:
-    """Return what lies behind an error and passes by itself, so that trying again may help; None where nothing does."""
+    """Return the transient error behind an error, after which trying again may help; None where there is none."""
     causes = [*_causes(error)]
     if any(isinstance(one, (ConnectionRefusedError, *_loaded(UNREACHABLE))) for one in causes):
         return None
-    return next((one for one in causes if _passes(one)), None)
+    return next((one for one in causes if _is_transient(one)), None)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -129,52 +95,18 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _passes(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     if isinstance(error, (ConnectionError, TimeoutError, *_loaded(INTERRUPTED))):
         return True
     if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
         return True
-    return any(isinstance(error, kind) and status(error) in BUSY for kind, status in _statuses())
-
-
-def _statuses() -> Iterator[tuple[type[Exception], Callable[[Any], Any]]]:
-    for module, (name, attribute) in STATUSES.items():
-        for kind in _loaded({module: (name,)}):
-            yield kind, attrgetter(attribute)
+    return any(
+        isinstance(error, _loaded({module: (name,)})) and getattr(error, attribute) in BUSY
+        for module, (name, attribute) in STATUSES.items()
+    )
 
 
 def _loaded(table: Table) -> tuple[type[Exception], ...]:
     """Return the classes of `table` that loaded modules hold: no other can have been raised."""
     loaded = ((sys.modules[module], names) for module, names in table.items() if module in sys.modules)
     return tuple(vars(module)[name] for module, names in loaded for name in names if name in vars(module))
-
-
-def one_line(error: BaseException, options: Mapping[str, Any]) -> str:
-    """Return what an error says, on one line, without any secret of `options`."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return masked(" ".join(text.split()) or type(error).__name__, options)
-
-
-def masked(text: str, options: Mapping[str, Any]) -> str:
-    """Replace every secret of `options` in `text`, and what URLs hold before `@` and after `?`."""
-    for secret in sorted(_secrets(options), key=len, reverse=True):
-        text = text.replace(secret, MASK)
-    text = re.sub(r"(?<=://)[^/@\s]*@", "", text)
-    return re.sub(r"(://[^\s?'\"]*\?)[^\s'\"]+", rf"\1{MASK}", text)
-
-
-def _secrets(options: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the values that a name calls secret, and every longer text under a name that is no place."""
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            yield from _secrets(value)
-        elif _is_secret(name, value):
-            yield str(value)
-
-
-def _is_secret(name: str, value: object) -> bool:
-    if not value or value is True or name in PLACES:
-        return False
-    if any(word in name.lower() for word in SECRET_WORDS):
-        return True
-    return isinstance(value, str) and len(value) >= SHORT

@@ -6,21 +6,18 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar
 
-import fsspec
-from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from job.core.errors import RegistryError
 from job.storage import local
-from job.storage.errors import connect, masked, remote_errors, retry
-from job.storage.remedies import explain
-
-EXCLUSIVE: Final = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
-"""Protocols, beside local files, whose fsspec implementation creates exclusively in one request."""
+from job.storage.backends import connect, creates_exclusively
+from job.storage.errors import remote_errors, retry
+from job.storage.messages import one_line, output_cause
 
 CONCURRENT_READS: Final = 16
 
@@ -44,10 +41,10 @@ class Storage:
     Args:
         url: a local folder or an fsspec URL (`s3://bucket/models`, `memory://x`).
         options: passed to the file system: endpoint, credentials. They never show in a message or in `repr`.
-        writer: the run that writes; files it leaves half written tell it.
+        writer: the run that writes; it is part of the names of unfinished files.
 
     Raises:
-        StoreError: the URL's protocol is unknown or its package is not installed, or the URL holds a password.
+        RegistryError: the URL's protocol is unknown or its package is not installed, or the URL holds a password.
     """
 
     def __init__(self, url: str, *, options: Mapping[str, Any] | None = None, writer: str = "") -> None:
@@ -55,7 +52,12 @@ class Storage:
         self.url = re.sub(r"(?<=[^:/])/+$", "", absolute)
         self._options = dict(options or {})
         self._writer = writer
-        self._files, root = _open(self.url, self._options)
+        if re.search(r"://[^/@]*:[^/@]*@", self.url):
+            raise RegistryError("credentials do not belong in the output's URL: use the environment or storage.options")
+        try:
+            self._files, root = connect(self.url, {"use_listings_cache": False, **self._options})
+        except (ValueError, ImportError, TypeError) as error:
+            raise RegistryError(f"cannot open {self.url}: {one_line(error, self._options)}") from None
         self._root = root.rstrip("/")
         self._local = isinstance(self._files, LocalFileSystem)
         self._lock = _memory_lock if isinstance(self._files, MemoryFileSystem) else nullcontext()
@@ -63,8 +65,8 @@ class Storage:
     def __repr__(self) -> str:
         return f"Storage({self.url!r})"
 
-    def __reduce__(self) -> tuple[Callable[..., "Storage"], tuple[str, dict[str, Any], str]]:
-        return _reopen, (self.url, self._options, self._writer)
+    def __reduce__(self) -> tuple[Callable[..., "Storage"], tuple[()]]:
+        return partial(Storage, self.url, options=self._options, writer=self._writer), ()
 
     def create(self, path: str, data: bytes) -> None:
         """Write a new file; it appears whole or not at all, and of several writers one wins.
@@ -73,7 +75,7 @@ class Storage:
 
         Raises:
             ExistingFileError: the file exists with other bytes.
-            StoreError: it cannot be written.
+            RegistryError: it cannot be written.
         """
         try:
             self._attempt("create", path, lambda: self._create(path, data))
@@ -91,10 +93,7 @@ class Storage:
         Raises:
             MissingFileError: there is no such file.
         """
-        try:
-            data: bytes = self._attempt("read", path, lambda: self._files.cat_file(self._at(path)))
-        except (FileNotFoundError, NotADirectoryError):
-            raise MissingFileError(f"{self.url}/{path} does not exist") from None
+        data: bytes = self._attempt("read", path, lambda: self._files.cat_file(self._at(path)))
         return data
 
     def look_into(self, path: str, look: Callable[[IO[bytes]], T]) -> T:
@@ -108,10 +107,7 @@ class Storage:
             with self._files.open(self._at(path), "rb") as file:
                 return look(file)
 
-        try:
-            return self._attempt("read", path, opened)
-        except (FileNotFoundError, NotADirectoryError):
-            raise MissingFileError(f"{self.url}/{path} does not exist") from None
+        return self._attempt("read", path, opened)
 
     def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
         """Return the bytes of every file that exists, read at the same time."""
@@ -133,12 +129,12 @@ class Storage:
 
     def sizes(self, *prefixes: str) -> dict[str, int]:
         """Return the bytes of all whole files below the folders `prefixes` (default: all), by path, sorted."""
-        found = self._listed(prefixes)
+        found = self._all_sizes(prefixes)
         return {path: size for path, size in found.items() if not local.is_temporary(path.rpartition("/")[2])}
 
     def unfinished(self) -> dict[str, str]:
         """Return the writer of every file that is being written, or was when its writer died, by path."""
-        names = {path: path.rpartition("/")[2] for path in self._listed(())}
+        names = {path: path.rpartition("/")[2] for path in self._all_sizes(())}
         return {path: local.writer_of(name) for path, name in names.items() if local.is_temporary(name)}
 
     def remove(self, path: str) -> None:
@@ -154,10 +150,10 @@ class Storage:
             self._attempt("delete", path, lambda: self._files.rm(self._at(path), recursive=True))
 
     def check_writable(self) -> None:
-        """Create and delete a file, and see that a second writer of it is refused.
+        """Create and delete a file, and check that a second writer of it is refused.
 
         Raises:
-            StoreError: saying what is wrong with the output and what to do about it.
+            RegistryError: saying what is wrong with the output and what to do about it.
         """
         probe = local.temporary_name(self._writer)
         self.create(probe, b"first writer")
@@ -183,7 +179,11 @@ class Storage:
         if self._local:
             local.create(Path(target), data, writer=self._writer)
             return
-        self._require_exclusive()
+        if not creates_exclusively(self._files):
+            raise RegistryError(
+                f"{self.url}: this file system cannot create files exclusively, so that two runs could overwrite "
+                "each other; choose a local or mounted folder, s3://, gs:// or az://"
+            )
         try:
             with self._lock:
                 self._files.pipe_file(target, data, mode="create")
@@ -199,15 +199,8 @@ class Storage:
         else:
             self._files.pipe_file(self._at(path), data)
 
-    def _require_exclusive(self) -> None:
-        if not EXCLUSIVE.intersection(_protocols(self._files)):
-            raise RegistryError(
-                f"{self.url}: this file system cannot create files exclusively, so that two runs could overwrite "
-                "each other; choose a local or mounted folder, s3://, gs:// or az://"
-            )
-
-    def _listed(self, prefixes: Iterable[str]) -> dict[str, int]:
-        """Return the bytes of all files below `prefixes`, or of all there are, by path, sorted."""
+    def _all_sizes(self, prefixes: Iterable[str]) -> dict[str, int]:
+        """Return the bytes of all files below `prefixes` (default: all), unfinished ones too, by path, sorted."""
         with ThreadPoolExecutor(CONCURRENT_READS) as pool:
             listings = [*pool.map(self._list, tuple(prefixes) or ("",))]
         return dict(sorted({path: size for listing in listings for path, size in listing}.items()))
@@ -231,15 +224,18 @@ class Storage:
         """Return what `call` returns, trying again where that may help.
 
         Raises:
-            FileExistsError, FileNotFoundError, NotADirectoryError: to be understood by the caller.
-            StoreError: every other failure, naming the URL, the cause and a remedy.
+            MissingFileError: the file to read does not exist.
+            FileExistsError, FileNotFoundError, NotADirectoryError: other answers, which the caller understands.
+            RegistryError: every other failure, naming the URL, the cause and a remedy.
         """
         try:
             return retry(call)
         except remote_errors() as error:
             if _is_answer(action, error):
+                if action == "read":
+                    raise MissingFileError(f"{self.url}/{path} does not exist") from None
                 raise
-            cause = explain(error, local=self._local, options=self._options)
+            cause = output_cause(error, local=self._local, options=self._options)
             where = self.url if not path or local.is_temporary(path) else f"{self.url}/{path}"
             raise RegistryError(f"cannot {action} {where}: {cause}") from error
 
@@ -249,22 +245,3 @@ def _is_answer(action: str, error: Exception) -> bool:
     if action == "create":
         return isinstance(error, FileExistsError)
     return action != "write" and isinstance(error, FileNotFoundError | NotADirectoryError)
-
-
-def _reopen(url: str, options: dict[str, Any], writer: str) -> Storage:
-    return Storage(url, options=options, writer=writer)
-
-
-def _open(url: str, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, str]:
-    """Return the file system and the path of `url` on it."""
-    if re.search(r"://[^/@]*:[^/@]*@", url):
-        raise RegistryError("credentials do not belong in the output's URL: use the environment or storage.options")
-    try:
-        files, root = connect(fsspec.url_to_fs, url, {"use_listings_cache": False, **options})
-    except (ValueError, ImportError, TypeError) as error:
-        raise RegistryError(f"cannot open {url}: {masked(' '.join(str(error).split()), options)}") from None
-    return files, str(root)
-
-
-def _protocols(files: AbstractFileSystem) -> tuple[str, ...]:
-    return (files.protocol,) if isinstance(files.protocol, str) else tuple(files.protocol)

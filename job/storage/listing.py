@@ -1,37 +1,28 @@
-"""Files of any storage that fsspec knows: list, open, decompress, and say in one line what went wrong."""
+"""List files on any storage: one file, all below a folder, or what a pattern matches."""
 
-import gzip
 import re
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import IO, Any, Final, TypeVar
+from itertools import accumulate
+from typing import Any, Final
 
-import fsspec
 from fsspec.utils import glob_translate
 
 from job.core.errors import DataError
 from job.core.paths import redact_url, without_query
-from job.storage.errors import RETRIES_EXHAUSTED, connect, one_line, remote_errors, retry, transient_cause
+from job.storage.backends import connect
+from job.storage.errors import transient_cause
+from job.storage.messages import input_errors, with_retries
 
-T = TypeVar("T")
 Infos = dict[str, dict[str, Any]]
 
-HEAD: Final = 1 << 16
-"""Bytes that are looked at to tell a text file's layout."""
-
 _WILD: Final = re.compile(r"[*?\[]")
-_DAMAGE: Final = (zipfile.BadZipFile, zlib.error, EOFError, gzip.BadGzipFile)
-_UNKNOWN_PACKING: Final = (NotImplementedError, RuntimeError)
-"""What zipfile raises on members that it cannot unpack although nothing is wrong with them: methods, passwords."""
 
 
 @dataclass(frozen=True)
-class Listed:
-    """One listed file; `path` is its readable path, without protocol or query."""
+class ListedFile:
+    """A file as it was listed; `path` is its readable path, without protocol or query."""
 
     url: str
     path: str
@@ -39,7 +30,7 @@ class Listed:
     stamp: str
 
 
-def list_files(url: str, options: Mapping[str, Any]) -> tuple[Listed, ...]:
+def list_files(url: str, options: Mapping[str, Any]) -> tuple[ListedFile, ...]:
     """List a file, all files below a folder, or what a glob matches, sorted by path with numbers in order.
 
     Raises:
@@ -53,15 +44,15 @@ def list_files(url: str, options: Mapping[str, Any]) -> tuple[Listed, ...]:
     return tuple(sorted(listed, key=lambda file: natural(file.path)))
 
 
-def _listed(url: str, options: Mapping[str, Any]) -> list[Listed]:
-    with reported(url, options):
-        fs, path = connect(fsspec.url_to_fs, url, options)
+def _listed(url: str, options: Mapping[str, Any]) -> list[ListedFile]:
+    with input_errors(url, options):
+        fs, path = connect(url, options)
         fs.invalidate_cache()
         infos = _infos(fs, path)
     return [
-        Listed(fs.unstrip_protocol(name), without_query(name), int(info.get("size") or 0), _stamp(info))
+        ListedFile(fs.unstrip_protocol(name), without_query(name), int(info.get("size") or 0), _stamp(info))
         for name, info in infos.items()
-        if info["type"] == "file" and not _hidden(name, _root(path))
+        if info["type"] == "file" and not is_hidden(name, _root(path))
     ]
 
 
@@ -126,13 +117,11 @@ def _entries(fs: Any, folders: list[str], pattern: str) -> Infos:
 def _any_level(fs: Any, folders: list[str], pattern: str) -> Infos:
     """Files below `folders` of which the name, or that of a folder above, matches a pattern with `**`."""
     wanted = re.compile(glob_translate(pattern))
-    files = {name: info for folder in folders for name, info in _below(fs, folder).items()}
-    return {name: info for name, info in files.items() if any(map(wanted.match, _prefixes(name)))}
 
+    def matches(name: str) -> bool:
+        return any(map(wanted.match, accumulate(name.split("/"), "{}/{}".format)))
 
-def _prefixes(name: str) -> list[str]:
-    parts = name.split("/")
-    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    return {name: info for folder in folders for name, info in _below(fs, folder).items() if matches(name)}
 
 
 def _root(path: str) -> str:
@@ -143,123 +132,11 @@ def _root(path: str) -> str:
 
 def _stamp(info: Mapping[str, Any]) -> str:
     names = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created")
-    return next((_moment(info[name]) for name in names if info.get(name)), "")
-
-
-def _moment(stamp: object) -> str:
-    """Return a tag or time as text; file systems give the same time as a number when listing, as a date when asked."""
+    stamp = next((info[name] for name in names if info.get(name)), "")
+    # File systems give the same time as a number when they list a folder, as a date when asked for one file.
     return str(stamp.timestamp() if isinstance(stamp, datetime) else stamp)
 
 
-def _hidden(name: str, root: str) -> bool:
-    """Tell marker, checkpoint and resource files (`_SUCCESS`, `.ipynb_checkpoints/`, `._x.csv`) below `root`."""
+def is_hidden(name: str, root: str) -> bool:
+    """Return whether a file below `root` is a marker or a checkpoint: `_SUCCESS`, `.ipynb_checkpoints/`, `._x.csv`."""
     return any(part.startswith((".", "_")) for part in name.removeprefix(root).split("/") if part)
-
-
-def with_retries(url: str, options: Mapping[str, Any], read: Callable[[], T]) -> T:
-    """Return what `read` makes of a file or folder, reading it again while the storage fails by what passes.
-
-    Raises:
-        DataError: as `read` raises it; but what a storage did to a reader is no damage of the file, so that it is told
-            as what it was.
-    """
-    try:
-        return retry(read)
-    except DataError as error:
-        if cause := transient_cause(error):
-            raise _unreadable(url, options, cause, RETRIES_EXHAUSTED) from None
-        raise
-
-
-@contextmanager
-def reported(url: str, options: Mapping[str, Any]) -> Iterator[None]:
-    """Turn what fsspec and its backends raise into a `DataError` that names the file and shows no secret."""
-    place = redact_url(url)
-    try:
-        yield
-    except FileNotFoundError as error:
-        reason = f" ({one_line(error.__cause__, options)})" if error.__cause__ else ""
-        raise DataError(f"{place}: no such file{reason}; check data.input") from None
-    except PermissionError as error:
-        reason = one_line(error, options)
-        raise DataError(
-            f"{place}: permission denied ({reason}); check the credentials or the rights of the file"
-        ) from None
-    except ImportError as error:
-        raise DataError(f"{place}: {one_line(error, options)}; install the package for this storage") from None
-    except remote_errors(ValueError) as error:  # asked for only now: opening may have loaded the backend
-        raise _unreadable(url, options, error, "check data.input and data.options") from None
-
-
-def _unreadable(url: str, options: Mapping[str, Any], error: BaseException, remedy: str) -> DataError:
-    return DataError(f"{redact_url(url)}: cannot be read: {one_line(error, options)}; {remedy}")
-
-
-@contextmanager
-def opened(url: str, options: Mapping[str, Any]) -> Iterator[IO[bytes]]:
-    """Open a file for reading, errors reported by name."""
-    with reported(url, options):
-        fs, path = connect(fsspec.url_to_fs, url, options)
-        with fs.open(path, "rb") as file:
-            yield file
-
-
-def content(url: str, member: str | None, options: Mapping[str, Any], limit: int = -1) -> bytes:
-    """Decompressed bytes of a text file, of the one file in an archive, or of its `member`; at most `limit`.
-
-    Raises:
-        DataError: it cannot be opened, is a damaged archive, or an archive of several files without `member`.
-    """
-    place = f"{redact_url(url)}/{member}" if member else redact_url(url)
-    with opened(url, options) as file:
-        try:
-            return _decompressed(file, url, member, limit)
-        except _DAMAGE as error:
-            reason = str(error) or "it ends too early"
-            raise DataError(f"{place}: truncated or damaged archive ({reason}); download it again") from None
-        except _UNKNOWN_PACKING as error:
-            raise DataError(f"{place}: {error}; unpack it first") from None
-
-
-def _decompressed(file: IO[bytes], url: str, member: str | None, limit: int) -> bytes:
-    path = without_query(url).lower()
-    if path.endswith(".zip"):
-        with zipfile.ZipFile(file) as archive, archive.open(member or _only_member(archive, url)) as inner:
-            return inner.read(limit)
-    if path.endswith(".gz"):
-        with gzip.GzipFile(fileobj=file) as inner:
-            return inner.read(limit)
-    return file.read(limit)
-
-
-def _only_member(archive: zipfile.ZipFile, url: str) -> str:
-    names = [info.filename for info in _files_of(archive)]
-    if len(names) != 1:
-        raise DataError(
-            f"{redact_url(url)}: expected one file in the archive, found {len(names)}; unpack it into a folder"
-        )
-    return names[0]
-
-
-def _files_of(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    return [info for info in archive.infolist() if not info.is_dir() and not _hidden(info.filename, "")]
-
-
-def members(url: str, options: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
-    """Names and sizes of the files in a zip archive.
-
-    Raises:
-        DataError: it cannot be opened, is damaged, or is empty.
-    """
-    with opened(url, options) as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                found = tuple((info.filename, info.file_size) for info in _files_of(archive))
-                outside = [info.filename for info in archive.infolist() if ".." in info.filename.split("/")]
-        except _DAMAGE as error:
-            raise DataError(f"{redact_url(url)}: truncated or no zip archive ({error}); download it again") from None
-    if not found and outside:
-        raise DataError(f"{redact_url(url)}: {outside[0]!r} leads out of the archive; unpack it into a folder")
-    if not found:
-        raise DataError(f"{redact_url(url)}: the archive is empty; download it again")
-    return found

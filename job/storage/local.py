@@ -1,5 +1,6 @@
 """Files of a local folder that appear whole or not at all."""
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -8,7 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from job.core.errors import RegistryError
-from job.storage.remedies import NO_LINKS
+
+NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV})
+"""Error numbers with which file systems refuse hard links."""
 
 TEMPORARY: Final = ".tmp"
 """Suffix of files that are being written; they are no part of the registry."""
@@ -22,7 +25,7 @@ def create(target: Path, data: bytes, *, writer: str = "") -> None:
     Raises:
         FileExistsError: the target exists.
         NotADirectoryError: a file stands where a folder is needed.
-        StoreError: the file system has no hard links, without which two writers could not be told apart.
+        RegistryError: the file system has no hard links, without which two writers could not be told apart.
     """
     if not data:
         _make_folder(target.parent)
@@ -60,7 +63,7 @@ def temporary_name(writer: str = "") -> str:
 
 
 def writer_of(name: str) -> str:
-    """Return the writer that a temporary name tells, empty if none did."""
+    """Return the writer that a temporary name holds, empty if it holds none."""
     return name[1:].partition("-")[0]
 
 

@@ -16,25 +16,25 @@ from job.learning.spec import ModelSpec
 from job.learning.trading import trading_scores
 from job.learning.training import Trained, train
 from job.registry.definition import SAMPLING, describe_feature, describe_label
+from job.registry.outcome import Outcome, of_version
 from job.registry.versions import commit, list_versions, read_metadata, version_name
 from job.storage.files import Storage
-from job.train.plan import identity_of
+from job.train.task import SamplesRow
 from job.worker.memory import peak_mb
-from job.worker.messages import Job, SamplesRow
-from job.worker.outcome import Outcome, of_version
+from job.worker.messages import Job
 
 
-def commit_version(prepared: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
+def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
     """Train one model on its samples and commit it with its metadata; raises what `train` and `commit` raise."""
-    task = prepared.task
-    content = prepared.info.digest if prepared.info else samples_digest(samples)
-    identity = identity_of(task, job.config, content)
+    task = row.task
+    content = row.info.digest if row.info else samples_digest(samples)
+    identity = task.fingerprint(job.config, content)
     started = time.perf_counter()
-    kept = tuple(one for one in task.spec.features if split_reference(one)[1] not in prepared.left_out)
+    kept = tuple(one for one in task.spec.features if split_reference(one)[1] not in row.left_out)
     spec = task.spec.model_copy(update={"features": kept})
-    trained = train(samples, spec, key=task.key, n_jobs=job.cpus, holdout_from=prepared.holdout_from)
+    trained = train(samples, spec, key=task.key, n_jobs=job.cpus, holdout_from=row.holdout_from)
     metadata = describe_version(
-        prepared, samples, spec, trained, job, identity=identity, seconds=time.perf_counter() - started
+        row, samples, spec, trained, job, identity=identity, seconds=time.perf_counter() - started
     )
     version = version_name(task.key, job.run_id)
     if job.trading:
@@ -52,7 +52,7 @@ def commit_version(prepared: SamplesRow, samples: pl.DataFrame, job: Job) -> Out
 
 
 def describe_version(
-    prepared: SamplesRow,
+    row: SamplesRow,
     samples: pl.DataFrame,
     spec: ModelSpec,
     trained: Trained,
@@ -62,24 +62,24 @@ def describe_version(
     seconds: float,
 ) -> dict[str, Any]:
     """Return a version's metadata but for what the registry adds: name, sizes and digests of the artifacts."""
-    info = prepared.info
+    info = row.info
     return {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "run_id": job.run_id,
         "fingerprint": identity,
-        "library_versions": versions(prepared.task.spec.engine),
+        "library_versions": versions(row.task.spec.engine),
         "cpu": cpu_model(),
         "data": {
             **(info.record() if info else {}),
-            "samples": prepared.counts,
+            "samples": row.counts,
             "sampling": job.config.data.model_dump(include={*SAMPLING}),
         },
         "features": [describe_feature(feature) for feature in spec.features],
         "label_end": samples.select(pl.col("label_end").max().dt.to_string("%Y-%m-%dT%H:%M:%S+00:00")).item(),
-        "features_left_out": list(prepared.left_out),
-        "label": describe_label(spec.label, prepared.label_stats),
+        "features_left_out": list(row.left_out),
+        "label": describe_label(spec.label, row.label_stats),
         "peak_rss_mb": peak_mb(),
-        "seconds": {"samples": round(prepared.seconds, 3), "training": round(seconds, 3)},
+        "seconds": {"samples": round(row.seconds, 3), "training": round(seconds, 3)},
         "scores": trained.scores,
         "warnings": list(info.warnings) if info else [],
         **trained.metadata,

@@ -1,80 +1,45 @@
 """THE PAGE TO READ FIRST: bars flow through one Ray Dataset and come out as committed models.
 
     bundles of tasks → load_bars → prepare_samples → train_models → outcomes
-    bundles of tasks → read_bars → prepare_features → predict_models → files of predictions, outcomes
-    bundles of tasks → read_bars → pair_samples → compare_rows → outcomes of two versions each
 
-Two groupings share the steps. Partition-aligned (a model a series): the bars of a series are read whole by one task,
-so grouping them by timeframe needs no shuffle. Pooled (a model over many series): samples are made series by series,
-then `groupby(...).map_groups(...)` brings each model's rows together.
+`predict/pipeline.py` and `compare/pipeline.py` read the same way. What each step does stands in `steps.py` beside it;
+how Ray is started, which tasks share a bundle, and what happens when a worker dies, in `cluster/`.
+
+Two groupings share the steps. Partition-aligned (one model per series): the bars of a series are read whole by one
+task, so grouping them by timeframe needs no shuffle. Pooled (one model over many series): samples are made series by
+series, then `groupby(...).map_groups(...)` brings each model's rows together.
 """
 
-import logging
 import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from ray.data import Dataset
-from ray.exceptions import RayError
-
-from job.cluster.bundles import Bundle, Capacity, bundle, by_series, singles, sized
-from job.cluster.datasets import Kind, capture_worker_errors, loaded_bars, outcomes_of, remote_options, united
-from job.compare.steps import GROUP, compare_group, compare_rows, pair_samples
-from job.compare.task import Compared, ComparisonTask
-from job.core.keys import POOLED, Key
-from job.predict.steps import predict_models, prepare_features, read_bars
-from job.predict.task import Predicted, PredictionTask
-from job.sources.series import Series
-from job.train.plan import Task, content_of, known_version
-from job.train.pooled import (
-    GROUP_COLUMNS,
-    LostRowsError,
-    SamplingCap,
-    digests,
-    flat_samples,
-    sample_times,
-    sampling_caps,
-    train_group,
-)
-from job.train.retries import MAX_ATTEMPTS, never_started, run_with_retries
+from job.cluster.bundles import Capacity, bundle, by_series, singles, sized
+from job.cluster.datasets import Dataset, loaded_bars, outcomes_of, remote_options, union_by_cpus
+from job.core.keys import Key
+from job.registry.outcome import Outcome, current
+from job.train.pooled import GROUP_COLUMNS, SamplingCap, digests, flat_samples, sample_times, sampling_caps, train_group
 from job.train.steps import load_bars, prepare_samples, stored, train_models
-from job.worker.messages import Job
-from job.worker.outcome import Outcome, current
-
-log = logging.getLogger("job")
-AnyTask = TypeVar("AnyTask", PredictionTask, ComparisonTask)
+from job.train.task import Task
+from job.worker.messages import Bundle, Job
 
 
-def train(tasks: Sequence[Task], job: Job, *, capacity: Capacity) -> Iterator[Outcome]:
-    """Train every task and yield one outcome each, as they end; tasks whose worker died run again (`rounds`)."""
-    with capture_worker_errors() as errors:
-        yield from run_with_retries(tasks, job, partial(train_round, capacity=capacity), errors)
-
-
-def train_round(tasks: Sequence[Task], job: Job, *, capacity: Capacity) -> Iterator[Outcome]:
-    """Start every task once and yield the outcomes that come; after the first round each task runs by itself.
-
-    Where Ray gives up a whole Dataset, what it still owed is missing like the work of any dead worker.
-    """
+def runs(tasks: Sequence[Task], job: Job, *, capacity: Capacity) -> Iterator[Iterator[Outcome]]:
+    """Start every task once; after the first round each task runs by itself, so that a death costs one model only."""
     first = job.round == 1
     if "symbol" in job.config.model_trainer.group_by:
-        bundles = bundle(tasks, cpus=capacity.cpus) if first else singles(tasks)
-        runs = [train_aligned(bundles, job, capacity)]
+        yield train_aligned(bundle(tasks, cpus=capacity.cpus) if first else singles(tasks), job, capacity)
     else:
-        runs = [train_pooled(part, job, capacity) for part in ([tasks] if first else [[task] for task in tasks])]
-    for run in runs:
-        try:
-            yield from run
-        except (RayError, LostRowsError) as error:
-            log.warning("round %d ended early: %s", job.round, " ".join(str(error).split()))
+        for part in [tasks] if first else [[task] for task in tasks]:
+            yield train_pooled(part, job, capacity)
 
 
 def train_aligned(bundles: Sequence[Bundle[Task]], job: Job, capacity: Capacity) -> Iterator[Outcome]:
     """Train models whose series are read whole by one task: no shuffle."""
     groups = sized(bundles, capacity, cpus_per_task=job.cpus_per_task)
-    yield from outcomes_of(united(groups, job, partial(trained_models, capacity=capacity)), Outcome)
+    yield from outcomes_of(union_by_cpus(groups, job, partial(trained_models, capacity=capacity)), Outcome)
 
 
 def trained_models(bundles: Sequence[Bundle[Task]], job: Job, *, capacity: Capacity) -> Dataset:
@@ -92,18 +57,18 @@ def train_pooled(tasks: Sequence[Task], job: Job, capacity: Capacity) -> Iterato
     step = remote_options(job, capacity)
     left = []
     for task in with_digests(tasks, job, step):
-        if version := known_version(task, job.config, content_of(task)):
+        if version := task.known_version(job.config, task.content):
             yield current(stored(job, task.key, version), latest=task.known[-1][1])
         else:
             left.append(task)
     if not left:
         return
-    sampling_caps_ = find_sampling_caps(left, job, step) if any(task.capped for task in left) else {}
+    caps = find_sampling_caps(left, job, step) if any(task.capped for task in left) else {}
     members = {task.key: frozenset(str(one) for one in task.series) for task in left}
     flat = partial(
         flat_samples,
         job=job,
-        sampling_caps_=sampling_caps_,
+        caps=caps,
         feature_names=sorted({name for task in left for name in task.spec.feature_names}),
     )
     groups = replace(job, cpus=max(sized(singles(left), capacity, cpus_per_task=job.cpus_per_task)))
@@ -114,88 +79,6 @@ def train_pooled(tasks: Sequence[Task], job: Job, capacity: Capacity) -> Iterato
         .map_groups(partial(train_group, job=groups, members=members), **remote_options(groups, capacity)),
         Outcome,
     )
-
-
-def predict(tasks: Sequence[PredictionTask], job: Job, *, capacity: Capacity) -> Iterator[Predicted]:
-    """Write every task's file of predictions and yield one outcome each."""
-    yield from repeated(tasks, job, partial(predict_round, capacity=capacity), Predicted.failed)
-
-
-def predict_round(tasks: Sequence[PredictionTask], job: Job, *, capacity: Capacity) -> Iterator[Predicted]:
-    """Start every task once."""
-    bundles = bundle([replace(task, attempt=job.round) for task in tasks], cpus=capacity.cpus)
-    groups = sized(bundles, capacity, cpus_per_task=job.cpus_per_task or 1)
-    yield from outcomes_of(united(groups, job, partial(predictions, capacity=capacity)), Predicted)
-
-
-def predictions(bundles: Sequence[Bundle[PredictionTask]], job: Job, *, capacity: Capacity) -> Dataset:
-    """Return the Dataset of outcomes of bundles whose files of predictions are written by the way."""
-    step = remote_options(job, capacity)
-    return (
-        loaded_bars(bundles, job, step, whole_groups=True, load=read_bars)
-        .map_batches(partial(prepare_features, job=job), batch_size=None, **step)
-        .map_batches(partial(predict_models, job=job), batch_size=None, **step)
-    )
-
-
-def compare(tasks: Sequence[ComparisonTask], job: Job, *, capacity: Capacity) -> Iterator[Compared]:
-    """Compare two versions of every model and yield one outcome each."""
-    yield from repeated(tasks, job, partial(compare_round, capacity=capacity), Compared.failed)
-
-
-def compare_round(tasks: Sequence[ComparisonTask], job: Job, *, capacity: Capacity) -> Iterator[Compared]:
-    """Start every task once: models of one series without a shuffle, pooled ones with one that joins their series."""
-    step = remote_options(job, capacity)
-    aligned = [task for task in tasks if task.key.exchange != POOLED]
-    pooled = [task for task in tasks if task.key.exchange == POOLED]
-    chains: list[Dataset] = []
-    if aligned:
-        pairs = paired_samples(aligned, job, step, whole_groups=True)
-        chains.append(pairs.map_batches(partial(compare_rows, job=job), batch_size=None, **step))
-    if pooled:
-        members = {task.key: frozenset(map(str, task.series)) for task in pooled}
-        groups = paired_samples(pooled, job, step, whole_groups=False).groupby(GROUP, num_partitions=len(pooled))
-        chains.append(groups.map_groups(partial(compare_group, job=job, members=members), **step))
-    for chain in chains:
-        yield from outcomes_of(chain, Compared)
-
-
-def paired_samples(
-    tasks: Sequence[ComparisonTask], job: Job, step: Mapping[str, Any], *, whole_groups: bool
-) -> Dataset:
-    """Return a Dataset with one row of samples, scored by both versions, for each task and series."""
-    needed: dict[Series, list[ComparisonTask]] = {}
-    for task in tasks:
-        for series in task.series:
-            needed.setdefault(series, []).append(replace(task, series=(series,)))
-    bundles = [Bundle(series, tuple(own)) for series, own in needed.items()]
-    longest_first = sorted(bundles, key=lambda one: -one.seconds)
-    bars = loaded_bars(longest_first, job, step, whole_groups=whole_groups, load=read_bars)
-    return bars.map_batches(partial(pair_samples, job=job), batch_size=None, **step)
-
-
-def repeated(
-    tasks: Sequence[AnyTask],
-    job: Job,
-    start: Callable[[Sequence[AnyTask], Job], Iterator[Kind]],
-    failed: Callable[[AnyTask, Mapping[str, str]], Kind],
-) -> Iterator[Kind]:
-    """Start tasks that leave no notes, and yield one outcome each; what dead workers left runs again, task by task."""
-    left = {task.key: task for task in tasks}
-    with capture_worker_errors() as errors:
-        for number in range(1, MAX_ATTEMPTS + 1):
-            parts = [list(left.values())] if number == 1 else [[task] for task in left.values()]
-            for part in parts:
-                try:
-                    for outcome in start(part, replace(job, round=number)):
-                        del left[outcome.key]
-                        yield outcome
-                except RayError as error:
-                    log.warning("round %d ended early: %s", number, " ".join(str(error).split()))
-            if not left:
-                return
-        death = never_started(errors())
-    yield from (failed(task, death) for task in left.values())
 
 
 def with_digests(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> list[Task]:
@@ -211,9 +94,9 @@ def with_digests(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> li
         .map_batches(digests, batch_size=None, **step)
         .iter_rows()
     )
-    told = {pickle.loads(row["series"]): row["digest"] for row in rows}  # noqa: S301 - made by this run
+    found = {pickle.loads(row["series"]): row["digest"] for row in rows}  # noqa: S301 - made by this run
     return [
-        replace(task, listed=tuple(map(told.get, task.series)), trust_listing=True) if task.to_check else task
+        replace(task, cached_digests=tuple(map(found.get, task.series)), trust_listing=True) if task.to_check else task
         for task in tasks
     ]
 

@@ -1,6 +1,6 @@
 """Pooled models: samples of many series in one shuffle, one row a sample.
 
-Every series gives each of its models at least one row, the first, whose `head` (pickled) carries the counts or the
+Every series gives each of its models at least one row, the first, whose `header` (pickled) carries the counts or the
 error of that series; so no group is ever empty, and no series is left out unseen.
 """
 
@@ -15,14 +15,14 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from job.config.settings import TrainerSettings
-from job.core.errors import JobError
+from job.config.trainer import TrainerSettings
+from job.core.errors import LostRowsError
 from job.core.keys import Key
 from job.learning.splits import holdout_start
 from job.registry.fingerprints import pooled_content
-from job.train.plan import Task
 from job.train.steps import samples_of, train_task
-from job.worker.messages import FAILURES, BarsRow, Job, SamplesRow, SeriesInfo, describe, unpack
+from job.train.task import SamplesRow, Task
+from job.worker.messages import BarsRow, Job, SeriesInfo, recorded_failure, unpack
 from transforms.samples import MARKET
 
 GROUP_COLUMNS: Final = ("pool", "timeframe", "model_type")
@@ -33,7 +33,7 @@ SCHEMA: Final[dict[str, PolarsType]] = {
     "pool": pl.String,
     "timeframe": pl.String,
     "model_type": pl.String,
-    "head": pl.Binary,
+    "header": pl.Binary,
     "series": pl.String,
     "timestamp": TIME,
     "available_at": TIME,
@@ -41,10 +41,6 @@ SCHEMA: Final[dict[str, PolarsType]] = {
     "label_end": TIME,
 }
 """Columns of every shuffled row, whatever its model; `shuffle_schema` adds those of the run."""
-
-
-class LostRowsError(JobError):
-    """A worker died and its rows are missing: what is left is no ground to thin a group by."""
 
 
 @dataclass(frozen=True)
@@ -56,22 +52,22 @@ class SamplingCap:
 
 
 def flat_samples(
-    batch: pa.Table, *, job: Job, sampling_caps_: dict[Key, SamplingCap], feature_names: Iterable[str]
+    batch: pa.Table, *, job: Job, caps: dict[Key, SamplingCap], feature_names: Iterable[str]
 ) -> Iterator[pa.Table]:
-    """Yield one table per task and series: its samples as rows, the first row carrying the head.
+    """Yield one table per task and series: its samples as rows, the first row carrying the header.
 
     `feature_names` are those of all models of the run.
     """
     schema = shuffle_schema(job, feature_names)
-    for task, head, frame in _samples(batch, job):
+    for task, header, frame in _samples(batch, job):
         kept = frame
-        if task.key in sampling_caps_ and frame.height:
-            cap = sampling_caps_[task.key]
-            kept = downsample(frame, cap, name=f"{head.series} {task.spec.random_state}")
+        if task.key in caps and frame.height:
+            cap = caps[task.key]
+            kept = downsample(frame, cap, name=f"{header.series} {task.spec.random_state}")
             used = kept["label"].count()
-            counts = {**head.counts, "used": used, "thinned": frame["label"].count() - used}
-            head = replace(head, counts=counts, holdout_from=cap.holdout_from)  # noqa: PLW2901 - the same head, told more
-        yield _rows(task, head, kept, schema)
+            counts = {**header.counts, "used": used, "thinned": frame["label"].count() - used}
+            header = replace(header, counts=counts, holdout_from=cap.holdout_from)  # noqa: PLW2901 - the same header, told more
+        yield _rows(task, header, kept, schema)
 
 
 def shuffle_schema(job: Job, feature_names: Iterable[str]) -> dict[str, PolarsType]:
@@ -93,9 +89,9 @@ def sample_times(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
 
 def digests(batch: pa.Table) -> Iterator[pa.Table]:
     """Yield one row a series that could be read: the series, pickled, and the digest of its bars."""
-    for loaded, _ in unpack(batch):
-        if loaded.info is not None:
-            yield pa.table({"series": [pickle.dumps(loaded.bundle.series)], "digest": [loaded.info.digest]})
+    for row, _ in unpack(batch):
+        if row.info is not None:
+            yield pa.table({"series": [pickle.dumps(row.bundle.series)], "digest": [row.info.digest]})
 
 
 def sampling_caps(
@@ -120,8 +116,8 @@ def sampling_caps(
         known[key] = merged, np.bincount(where, weights, len(merged)).astype(np.int64)
     if seen < expected:
         raise LostRowsError(f"workers died while samples were counted: {seen} of {expected} answers arrived")
-    sampling_caps_ = {key: _cap(times, counts, settings) for key, (times, counts) in known.items() if len(times) > 1}
-    return {key: cap for key, cap in sampling_caps_.items() if cap.share < 1}
+    caps = {key: _cap(times, counts, settings) for key, (times, counts) in known.items() if len(times) > 1}
+    return {key: cap for key, cap in caps.items() if cap.share < 1}
 
 
 def _cap(times: Times, counts: Times, settings: TrainerSettings) -> SamplingCap:
@@ -148,31 +144,28 @@ def uniform_hash(times: Times, name: str) -> npt.NDArray[np.float64]:
 
 def _samples(batch: pa.Table, job: Job) -> Iterator[tuple[Task, SamplesRow, pl.DataFrame]]:
     """Yield each task with its samples of one series; with an empty frame where that series failed."""
-    for loaded, bars in unpack(batch):
-        series = f"{loaded.bundle.series.exchange}/{loaded.bundle.series.symbol}"
-        for task in loaded.bundle.tasks:
-            yield task, *_samples_of(task, loaded, bars, job, series)
+    for row, bars in unpack(batch):
+        series = f"{row.bundle.series.exchange}/{row.bundle.series.symbol}"
+        for task in row.bundle.tasks:
+            yield task, *_samples_of(task, row, bars, job, series)
 
 
-def _samples_of(
-    task: Task, loaded: BarsRow, bars: pl.DataFrame, job: Job, series: str
-) -> tuple[SamplesRow, pl.DataFrame]:
-    if loaded.info is None:
-        return SamplesRow(task, None, series=series, error=loaded.error), pl.DataFrame()
-    try:
-        samples, left_out = samples_of(task, bars, loaded.info, job.config.data, name=series, market=job.trading)
-    except FAILURES as error:
-        described = describe(error, "making samples", job)
-        return SamplesRow(task, None, series=series, error=described), pl.DataFrame()
-    head = SamplesRow(task, loaded.info, samples.counts, samples.label_stats, left_out, series=series)
-    return head, samples.frame
+def _samples_of(task: Task, row: BarsRow, bars: pl.DataFrame, job: Job, series: str) -> tuple[SamplesRow, pl.DataFrame]:
+    if row.info is None:
+        return SamplesRow(task, None, series=series, error=row.error), pl.DataFrame()
+    with recorded_failure("making samples", job) as failure:
+        samples, left_out = samples_of(task, bars, row.info, job.config.data, name=series, market=job.trading)
+    if failure.error is not None:
+        return SamplesRow(task, None, series=series, error=failure.error), pl.DataFrame()
+    header = SamplesRow(task, row.info, samples.counts, samples.label_stats, left_out, series=series)
+    return header, samples.frame
 
 
-def _rows(task: Task, head: SamplesRow, frame: pl.DataFrame, schema: dict[str, PolarsType]) -> pa.Table:
-    """Return the samples in the shuffle's columns behind a first row that holds nothing but the head."""
+def _rows(task: Task, header: SamplesRow, frame: pl.DataFrame, schema: dict[str, PolarsType]) -> pa.Table:
+    """Return the samples in the shuffle's columns behind a first row that holds nothing but the header."""
     group = {"pool": task.key.symbol, "timeframe": task.key.timeframe, "model_type": task.key.model_type}
-    first = pl.DataFrame({**group, "head": pickle.dumps(head)})
-    rows = frame.with_columns(series=pl.lit(head.series), **{name: pl.lit(value) for name, value in group.items()})
+    first = pl.DataFrame({**group, "header": pickle.dumps(header)})
+    rows = frame.with_columns(series=pl.lit(header.series), **{name: pl.lit(value) for name, value in group.items()})
     typed = (part.cast({name: schema[name] for name in part.columns}) for part in (first, rows) if part.height)
     return pl.concat([pl.DataFrame(schema=schema), *typed], how="diagonal").to_arrow()
 
@@ -183,24 +176,26 @@ def train_group(group: pa.Table, *, job: Job, members: Mapping[Key, frozenset[st
     There is no outcome where rows of one of its `members` are absent because their worker died: the group runs again.
     """
     frame = pl.DataFrame(pl.from_arrow(group))
-    heads = [pickle.loads(head) for head in frame["head"].drop_nulls().sort()]  # noqa: S301 - made by this run
-    if not heads or {head.series for head in heads} != members[heads[0].task.key]:
+    headers = [pickle.loads(header) for header in frame["header"].drop_nulls().sort()]  # noqa: S301 - made by this run
+    if not headers or {header.series for header in headers} != members[headers[0].task.key]:
         return pa.table({"outcome": pa.array([], pa.string())})
-    samples = frame.filter(pl.col("head").is_null()).drop(*GROUP_COLUMNS, "head").sort("available_at", "series")
-    return pa.table({"outcome": [train_task(merge(heads), samples, job).to_json()]})
+    samples = frame.filter(pl.col("header").is_null()).drop(*GROUP_COLUMNS, "header").sort("available_at", "series")
+    return pa.table({"outcome": [train_task(merge(headers), samples, job).to_json()]})
 
 
-def merge(heads: list[SamplesRow]) -> SamplesRow:
-    """Return the head of a pooled model from those of its series."""
-    heads = sorted(heads, key=lambda head: head.series)
-    good = [head for head in heads if head.error is None]
+def merge(headers: list[SamplesRow]) -> SamplesRow:
+    """Return the header of a pooled model from those of its series."""
+    headers = sorted(headers, key=lambda header: header.series)
+    good = [header for header in headers if header.error is None]
     if not good:
-        return heads[0]
-    left_out = tuple(sorted({name for head in good for name in head.left_out}))
-    failed = tuple(f"left out {head.series}: {head.error['message']}" for head in heads if head.error is not None)
-    counts = {name: sum(head.counts.get(name, 0) for head in good) for name in good[0].counts}
-    info = pool_facts([head.info for head in good if head.info is not None], failed)
-    stats = {"series": {head.series: head.label_stats for head in good}}
+        return headers[0]
+    left_out = tuple(sorted({name for header in good for name in header.left_out}))
+    failed = tuple(
+        f"left out {header.series}: {header.error['message']}" for header in headers if header.error is not None
+    )
+    counts = {name: sum(header.counts.get(name, 0) for header in good) for name in good[0].counts}
+    info = pool_facts([header.info for header in good if header.info is not None], failed)
+    stats = {"series": {header.series: header.label_stats for header in good}}
     return replace(good[0], info=info, counts=counts, label_stats=stats, left_out=left_out)
 
 

@@ -1,4 +1,4 @@
-"""What a rerun need not do: the models that the registry already holds, told from listings, before Ray starts."""
+"""What a rerun need not do: the models that the registry already holds, as far as listings tell, before Ray starts."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -8,27 +8,27 @@ from typing import Final
 
 from job.config.settings import Config
 from job.core.keys import Key
-from job.registry.catalog import Summary, key_of, list_summaries
+from job.registry.catalog import Summary, key_of, list_summaries, open_registry
 from job.registry.fingerprints import listing_fingerprint
 from job.registry.listings import read_listings
+from job.registry.outcome import Outcome, current, of_summary, of_version
 from job.registry.versions import DamagedMetadataError, read_metadata
 from job.sources.series import Series
 from job.storage.files import MissingFileError, Storage
-from job.train.plan import Plan, Task, content_of, known_version
-from job.worker.outcome import Outcome, current, of_summary, of_version
+from job.train.task import Plan, Task
 
 FEW: Final = 200
 """As many models as a person looks at: for these a rerun reads all scores, beyond them those of the catalog do."""
 
 
 def skip_completed(plan: Plan, config: Config, *, force: bool = False, verify: bool = False) -> Plan:
-    """Look up every task of a plan in the registry; `force` trains all, `verify` believes no listing.
+    """Look up every task of a plan in the registry; `force` trains all, `verify` trusts no listing.
 
-    A task is to be checked where the registry has versions of it but no listing tells what its files hold: a worker reads
-    them, and the model may then turn out to be current.
+    A task is to be checked where the registry has versions of it but no listing says what its files hold: a worker
+    reads them, and the model may then turn out to be current.
 
     Raises:
-        StoreError: the registry cannot be read.
+        RegistryError: the registry cannot be read.
     """
     registry = open_registry(config)
     summaries = list_summaries(registry, *sorted({task.key.folder for task in plan.tasks}))
@@ -36,7 +36,7 @@ def skip_completed(plan: Plan, config: Config, *, force: bool = False, verify: b
     tasks = with_costs(with_contents(with_known(plan.tasks, summaries), listings, config, verify=verify), summaries)
     if force:
         return replace(plan, tasks=tuple(replace(task, known=()) for task in tasks), summaries=tuple(summaries))
-    found = {task.key: known_version(task, config, content_of(task)) for task in tasks}
+    found = {task.key: task.known_version(config, task.content) for task in tasks}
     stored = _outcomes(registry, [one for one in summaries if one["version"] == found.get(key_of(one))])
     return replace(
         plan,
@@ -44,11 +44,6 @@ def skip_completed(plan: Plan, config: Config, *, force: bool = False, verify: b
         current=tuple(current(stored[task.key], latest=task.known[-1][1]) for task in tasks if task.key in stored),
         summaries=tuple(summaries),
     )
-
-
-def open_registry(config: Config, *, writer: str = "") -> Storage:
-    """Open the model registry of a configuration."""
-    return Storage(config.model_trainer.model_directory, options=config.storage.options, writer=writer)
 
 
 def with_known(tasks: Iterable[Task], summaries: Iterable[Summary]) -> list[Task]:
@@ -82,11 +77,12 @@ def _with_cost(task: Task, before: Summary | None, usual: float | None) -> Task:
 
 
 def with_contents(tasks: Sequence[Task], listings: Mapping[str, str], config: Config, *, verify: bool) -> list[Task]:
-    """Return the tasks with what listings tell of their series' files, which is not believed on `verify`."""
+    """Return the tasks with what listings tell of their series' files, which is not trusted on `verify`."""
     series = {one for task in tasks for one in task.series} if listings else set()
     told = {one: _cached_digest(one, listings, config) for one in series}
     return [
-        replace(task, listed=tuple(told.get(one) for one in task.series), trust_listing=not verify) for task in tasks
+        replace(task, cached_digests=tuple(told.get(one) for one in task.series), trust_listing=not verify)
+        for task in tasks
     ]
 
 

@@ -1,4 +1,4 @@
-"""The three steps that bars go through inside a worker; each takes and yields Arrow tables, none knows Ray."""
+"""The three steps of training inside a worker; each takes and yields Arrow tables, none knows Ray."""
 
 import platform
 import time
@@ -11,26 +11,16 @@ import polars as pl
 import pyarrow as pa
 
 from job.config.settings import DataSettings
-from job.core.errors import DataError, JobError
+from job.core.errors import DataError
 from job.core.keys import Key
 from job.learning.features import resolve_features
+from job.registry.outcome import Outcome, current, failed, of_version
 from job.registry.versions import read_metadata
-from job.train.plan import Task, known_version
+from job.train.task import SamplesRow, Task
 from job.worker.attempts import Attempt, record_attempt
 from job.worker.load_bars import load_series, range_start
 from job.worker.memory import peak_mb, reset_peak
-from job.worker.messages import (
-    FAILURES,
-    BarsRow,
-    Job,
-    SamplesRow,
-    SeriesInfo,
-    describe,
-    pack,
-    unpack,
-    version_differences,
-)
-from job.worker.outcome import Outcome, current, failed, of_version
+from job.worker.messages import BarsRow, Job, SeriesInfo, check_versions, pack, recorded_failure, unpack
 from job.worker.timeout import time_limit
 from transforms.bars import duration_us
 from transforms.features.compute import available, warmup_bars
@@ -38,70 +28,73 @@ from transforms.samples import Samples, make_samples
 
 
 def load_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
-    """Read and clean each bundle's series; one row of bars a bundle."""
+    """Read and clean each bundle's series; one row of bars per bundle."""
     for bundle, _ in unpack(batch):
         first = bundle.tasks[0]
         reset_peak()
-        try:
+        with recorded_failure("reading bars", job) as failure:
             check_versions(job)
-            with watched(job, first.key, f"reading bars of {bundle.series} and making samples"):
-                bars, info = load_series(bundle.series, job, listed=first.listed[0] if first.listed else None)
-        except FAILURES as error:
-            yield pack(BarsRow(bundle, None, describe(error, "reading bars", job)))
+            with announced(job, first.key, f"reading bars of {bundle.series} and making samples"):
+                cached = first.cached_digests[0] if first.cached_digests else None
+                bars, info = load_series(bundle.series, job, cached_digest=cached)
+        if failure.error is not None:
+            yield pack(BarsRow(bundle, None, failure.error))
         else:
             yield pack(BarsRow(bundle, info), bars)
 
 
 def prepare_samples(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
-    """Turn a bundle's bars into samples; one row of samples a task, in the bundle's order.
+    """Turn a bundle's bars into samples; one row of samples per task, in the bundle's order.
 
     A task whose bars turn out to be those of a version in the registry gets none.
     """
-    for loaded, bars in unpack(batch):
-        for task in loaded.bundle.tasks:
-            yield pack(*prepare(task, loaded, bars, job))
+    for row, bars in unpack(batch):
+        for task in row.bundle.tasks:
+            yield pack(*prepare(task, row, bars, job))
 
 
-def prepare(task: Task, loaded: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[SamplesRow, pl.DataFrame | None]:
-    """Return the head and the samples of one task, of which there are none where it failed or is current."""
-    info, series = loaded.info, str(loaded.bundle.series)
+def prepare(task: Task, row: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[SamplesRow, pl.DataFrame | None]:
+    """Return the header and the samples of one task, of which there are none where it failed or is current."""
+    info, series = row.info, str(row.bundle.series)
     if info is None:
-        return SamplesRow(task, None, error=loaded.error), None
-    if known_version(task, job.config, info.digest):
+        return SamplesRow(task, None, error=row.error), None
+    if task.known_version(job.config, info.digest):
         return SamplesRow(task, info), None
     started = time.perf_counter()
-    try:
-        with time_limit(job.config.model_trainer.task_timeout_s, on_timeout(job, task.key, "making samples")):
-            samples, left_out = samples_of(task, bars, info, job.config.data, name=series, market=job.trading)
-    except FAILURES as error:
-        return SamplesRow(task, None, error=describe(error, "making samples", job)), None
+    limit = time_limit(job.config.model_trainer.task_timeout_s, on_timeout(job, task.key, "making samples"))
+    with recorded_failure("making samples", job) as failure, limit:
+        samples, left_out = samples_of(task, bars, info, job.config.data, name=series, market=job.trading)
+    if failure.error is not None:
+        return SamplesRow(task, None, error=failure.error), None
     seconds = time.perf_counter() - started
     return SamplesRow(task, info, samples.counts, samples.label_stats, left_out, seconds, series), samples.frame
 
 
 def train_models(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
-    """Train, score and commit each row's model; one row of outcome JSON a task."""
-    for prepared, samples in unpack(batch):
-        yield pa.table({"outcome": [train_task(prepared, samples, job).to_json()]})
+    """Train, score and commit each row's model; one row of outcome JSON per task."""
+    for row, samples in unpack(batch):
+        yield pa.table({"outcome": [train_task(row, samples, job).to_json()]})
 
 
-def train_task(prepared: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
+def train_task(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
     """Train and commit one model, unless it turns out to be current, and return what became of it."""
-    task, info = prepared.task, prepared.info
-    if prepared.error is not None:
-        return failed(task.key, prepared.error, attempts=task.attempt)
+    task, info = row.task, row.info
+    if row.error is not None:
+        return failed(task.key, row.error, attempts=task.attempt)
     started, cpu_started = time.perf_counter(), time.process_time()
-    try:
-        if info and (version := known_version(task, job.config, info.digest)):
+    with recorded_failure("training", job) as failure:
+        if info and (version := task.known_version(job.config, info.digest)):
             outcome = current(stored(job, task.key, version), latest=task.known[-1][1])
         else:
-            with watched(job, task.key, "training"):
-                outcome = trained(prepared, samples, job)
-    except FAILURES as error:
-        return failed(task.key, describe(error, "training", job), attempts=task.attempt)
+            from job.train.commit import commit_version  # noqa: PLC0415 - brings scikit-learn, which the driver needs not
+
+            with announced(job, task.key, "training"):
+                outcome = commit_version(row, samples, job)
+    if failure.error is not None:
+        return failed(task.key, failure.error, attempts=task.attempt)
     outcome = outcome.with_cost(
-        seconds=time.perf_counter() - started + prepared.seconds,
-        cpu_seconds=time.process_time() - cpu_started + prepared.seconds,
+        seconds=time.perf_counter() - started + row.seconds,
+        cpu_seconds=time.process_time() - cpu_started + row.seconds,
         peak_rss_mb=peak_mb(),
         node=platform.node(),
         attempts=task.attempt,
@@ -110,21 +103,14 @@ def train_task(prepared: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome
     return outcome
 
 
-def trained(prepared: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
-    """Train and commit one model."""
-    from job.train.commit import commit_version  # noqa: PLC0415 - brings scikit-learn; the driver names these steps only
-
-    return commit_version(prepared, samples, job)
-
-
 def stored(job: Job, key: Key, version: str) -> Outcome:
     """Return the outcome of a version that the registry holds."""
     return of_version(key, read_metadata(job.registry(), key, version))
 
 
 @contextmanager
-def watched(job: Job, key: Key, step: str) -> Iterator[None]:
-    """Leave a note of what is begun for a model, and end this worker where it takes too long."""
+def announced(job: Job, key: Key, step: str) -> Iterator[None]:
+    """Leave a note of the step that is begun for a model, and end this worker where it takes too long."""
     record_attempt(job.registry(), job.run_id, job.round, Attempt.of_this_process(key, step))
     with time_limit(job.config.model_trainer.task_timeout_s, on_timeout(job, key, step)):
         yield
@@ -132,14 +118,8 @@ def watched(job: Job, key: Key, step: str) -> Iterator[None]:
 
 def on_timeout(job: Job, key: Key, step: str) -> Callable[[str], None]:
     """Return what writes into a model's note that its time was up, and where the worker stood."""
-    note = Attempt.of_this_process(key, step)
-    return lambda trace: record_attempt(job.registry(), job.run_id, job.round, replace(note, trace=trace))
-
-
-def check_versions(job: Job) -> None:
-    """Raise JobError where a library differs from the driver's, since the model's numbers would differ too."""
-    if differences := version_differences(job.versions):
-        raise JobError(f"node {platform.node()} " + "; ".join(differences))
+    attempt = Attempt.of_this_process(key, step)
+    return lambda trace: record_attempt(job.registry(), job.run_id, job.round, replace(attempt, trace=trace))
 
 
 def samples_of(

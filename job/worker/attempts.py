@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from job.core.keys import Key, encode
+from job.registry.runs import attempts_folder
 from job.storage.files import Storage
 
 
@@ -34,11 +35,6 @@ class Attempt:
         return cls((key.exchange, key.symbol, key.timeframe, key.model_type), step, platform.node(), os.getpid(), now)
 
 
-def folder(run_id: str) -> str:
-    """Return where the notes of a run stand; they are removed with it."""
-    return f"runs/{run_id}.attempts"
-
-
 def record_attempt(registry: Storage, run_id: str, round_number: int, note: Attempt) -> None:
     """Write a note in place of the one that the same model had in the same round."""
     registry.replace(_path(run_id, round_number, Key(*note.key)), json.dumps(asdict(note)).encode())
@@ -46,15 +42,15 @@ def record_attempt(registry: Storage, run_id: str, round_number: int, note: Atte
 
 def read_attempts(registry: Storage, run_id: str, round_number: int) -> dict[Key, Attempt]:
     """Return the last note of every model that was begun in a round."""
-    prefix = f"{folder(run_id)}/{round_number}-"
-    paths = [path for path in registry.list(folder(run_id)) if path.startswith(prefix)]
+    prefix = f"{attempts_folder(run_id)}/{round_number}-"
+    paths = [path for path in registry.list(attempts_folder(run_id)) if path.startswith(prefix)]
     notes = [_note(json.loads(data)) for data in registry.read_many(paths).values()]
     return {Key(*note.key): note for note in notes}
 
 
 def _path(run_id: str, round_number: int, key: Key) -> str:
     name = hashlib.sha256(encode(str(key)).encode()).hexdigest()[:16]
-    return f"{folder(run_id)}/{round_number}-{name}.json"
+    return f"{attempts_folder(run_id)}/{round_number}-{name}.json"
 
 
 def _note(values: Mapping[str, Any]) -> Attempt:

@@ -18,14 +18,31 @@ from job.registry.listings import forget_listing, write_listing
 from job.sources.reading import as_listed, read_series
 from job.sources.series import Series
 from job.storage.files import ExistingFileError, Storage
-from job.worker.messages import Job, SeriesInfo
+from job.worker.memory import reset_peak
+from job.worker.messages import BarsRow, Job, SeriesInfo, check_versions, pack, recorded_failure, unpack
 from transforms.bars import Cleaned, clean, content_digest, duration_us
 
 
-def load_series(series: Series, job: Job, *, listed: str | None = None) -> tuple[pl.DataFrame, SeriesInfo]:
+def read_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
+    """Read and clean each bundle's series; one row of bars per bundle. The registry is left as it is."""
+    for bundle, _ in unpack(batch):
+        reset_peak()
+        with recorded_failure("reading bars", job) as failure:
+            check_versions(job)
+            cleaned = read_clean(bundle.series, job.config.data)
+            bars, info = in_range(bundle.series, cleaned, job.config.data)
+        if failure.error is not None:
+            yield pack(BarsRow(bundle, None, failure.error))
+        else:
+            rejected = rule_counts(cleaned.rejected)
+            warnings = (f"{bundle.series}: left out bars that break a rule: {rejected}",) if rejected else ()
+            yield pack(BarsRow(bundle, replace(info, warnings=warnings)), bars)
+
+
+def load_series(series: Series, job: Job, *, cached_digest: str | None = None) -> tuple[pl.DataFrame, SeriesInfo]:
     """Read, clean and date-limit one series; rejected bars go to the registry, and so does what the files hold.
 
-    `listed` is the digest that a listing told, if one did.
+    `cached_digest` is what a listing says of its files, if one does.
 
     Raises:
         DataError: no usable bar is left, or more than `data.max_rejected` of them break a rule.
@@ -33,7 +50,7 @@ def load_series(series: Series, job: Job, *, listed: str | None = None) -> tuple
     cleaned = read_clean(series, job.config.data)
     bars, info = in_range(series, cleaned, job.config.data)
     kept = keep_rejected(series, cleaned, info.digest, job.registry())
-    return bars, replace(info, warnings=(*kept, *keep_listing(series, bars, info.digest, listed, job)))
+    return bars, replace(info, warnings=(*kept, *keep_listing(series, bars, info.digest, cached_digest, job)))
 
 
 def read_clean(series: Series, data: DataSettings) -> Cleaned:
@@ -116,17 +133,17 @@ def keep_rejected(series: Series, cleaned: Cleaned, digest: str, registry: Stora
     return (f"{series.exchange}/{series.symbol}: rejected {rule_counts(cleaned.rejected)}; kept in {path}",)
 
 
-def keep_listing(series: Series, bars: pl.DataFrame, digest: str, listed: str | None, job: Job) -> Iterator[str]:
+def keep_listing(series: Series, bars: pl.DataFrame, digest: str, cached_digest: str | None, job: Job) -> Iterator[str]:
     """Note in the registry what the files of a series hold; yield a warning where this is not what was noted before.
 
     Files that changed while they were read are not noted: which state of them was read cannot be told.
     """
     listing = listing_fingerprint(series, job.config.data)
-    if listing is None or digest == listed or not as_listed(series, job.config.data):
+    if listing is None or digest == cached_digest or not as_listed(series, job.config.data):
         return
     registry = job.registry()
-    if listed is not None:
-        forget_listing(registry, listing, listed)
+    if cached_digest is not None:
+        forget_listing(registry, listing, cached_digest)
         yield f"{series}: the files hold other bars than before, although names, sizes and times of change are the same"
     first, last = bars["timestamp"][0].isoformat(), bars["timestamp"][-1].isoformat()
     about = {"exchange": series.exchange, "symbol": series.symbol, "files": len(series.files), "rows": bars.height}

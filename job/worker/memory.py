@@ -1,10 +1,16 @@
-"""How much memory this process held at most since it last began to count."""
+"""How much memory a task is likely to hold, and how much this process held at most since it last began to count."""
 
 import resource
 import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+BYTES_PER_VALUE: Final = 24
+"""Peak bytes per sample and feature in a worker, no less than `make bench` finds (history): bars, samples, the float32
+matrix, its scaled copy, and what a fit adds."""
+WORKER_BYTES: Final = 450 * 2**20
+"""What a worker holds before any bars: mostly imports."""
 
 STATUS: Final = Path("/proc/self/status")
 REFERENCES: Final = Path("/proc/self/clear_refs")
@@ -25,3 +31,8 @@ def peak_mb() -> float:
         return round(int(line.split()[1]) / 2**10, 1)
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+
+
+def estimate_memory(rows: int, features: int) -> int:
+    """Return the bytes that a worker holds at most for a task of so many samples and features."""
+    return WORKER_BYTES + rows * features * BYTES_PER_VALUE

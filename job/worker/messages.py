@@ -1,42 +1,68 @@
 """What travels between the steps of the pipeline.
 
-Between the steps a row is one model's whole group: column `head` says what it is (pickled by the step before), the
-other columns hold a frame, each imploded into one list. A group so arrives whole however many bars it has.
+Between the steps a row is one model's whole group: column `header` says what it is (pickled by the step before), the
+other columns hold a frame, each imploded into one list. So a group arrives whole, however many bars it has.
 """
 
 import pickle
+import platform
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Generic, Self, TypeVar
 
 import polars as pl
 import pyarrow as pa
 
-from job.cluster.bundles import Bundle
 from job.config.settings import Config
 from job.core.environment import ENGINE_LIBRARIES, versions
 from job.core.errors import JobError
+from job.core.keys import Key
+from job.core.wording import on_one_line
+from job.sources.series import Series
 from job.storage.files import Storage
-from job.train.plan import Task
 
-FAILURES: Final = (
-    JobError,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    pa.ArrowException,
-    pl.exceptions.PolarsError,
-)
-"""What may go wrong with one task; caught at each step's edge and turned into that task's outcome."""
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """A task as far as it matters to who runs it; each operation adds what it needs to know.
+
+    `series` are those whose bars it needs, `seconds` of CPU and bytes of `memory`, which a worker holds for it at most,
+    are estimates, `attempt` counts the workers that have begun it.
+    """
+
+    key: Key
+    series: tuple[Series, ...]
+    seconds: float
+    memory: int
+    attempt: int = 1
+
+    def of_series(self, series: Series) -> Self:
+        """Return the part of it that is about one of its series."""
+        return replace(self, series=(series,))
+
+
+T = TypeVar("T", bound=Work)
+
+
+@dataclass(frozen=True)
+class Bundle(Generic[T]):
+    """Tasks of one series that share one reading of its bars."""
+
+    series: Series
+    tasks: tuple[T, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Estimated CPU seconds of all its tasks."""
+        return sum(task.seconds for task in self.tasks)
+
+    @property
+    def memory(self) -> int:
+        """Estimated bytes that its worker holds at most."""
+        return max(task.memory for task in self.tasks)
 
 
 @dataclass(frozen=True)
@@ -63,7 +89,7 @@ class Job:
         return self.config.model_trainer.trading is not None
 
     def registry(self) -> Storage:
-        """Open the model registry."""
+        """Open what the run writes to: the model registry, or the folder of predictions."""
         return Storage(self.output, options=self.config.storage.options, writer=self.run_id)
 
 
@@ -94,26 +120,17 @@ class SeriesInfo:
 
 @dataclass(frozen=True)
 class BarsRow:
-    """Head of a row of bars."""
+    """Header of a row of bars."""
 
     bundle: Bundle[Any]
     info: SeriesInfo | None
     error: dict[str, str] | None = None
 
 
-@dataclass(frozen=True)
-class SamplesRow:
-    """Head of a row of samples."""
-
-    task: Task
-    info: SeriesInfo | None
-    counts: dict[str, int] = field(default_factory=dict)
-    label_stats: dict[str, Any] = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()
-    seconds: float = 0.0
-    series: str = ""
-    holdout_from: int | None = None
-    error: dict[str, str] | None = None
+def check_versions(job: Job) -> None:
+    """Raise JobError where a library differs from the driver's, since the model's numbers would differ too."""
+    if differences := version_differences(job.versions):
+        raise JobError(f"node {platform.node()} " + "; ".join(differences))
 
 
 def version_differences(wanted: Mapping[str, str]) -> list[str]:
@@ -126,9 +143,9 @@ def version_differences(wanted: Mapping[str, str]) -> list[str]:
     ]
 
 
-def pack(head: object, frame: pl.DataFrame | None = None) -> pa.Table:
-    """Return a table of one row: the pickled head, and the frame's columns imploded."""
-    table = pa.table({"head": pa.array([pickle.dumps(head)], pa.binary())})
+def pack(header: object, frame: pl.DataFrame | None = None) -> pa.Table:
+    """Return a table of one row: the pickled header, and the frame's columns imploded."""
+    table = pa.table({"header": pa.array([pickle.dumps(header)], pa.binary())})
     if frame is not None:
         for name, column in zip(frame.columns, frame.select(pl.all().implode()).to_arrow().columns, strict=True):
             table = table.append_column(name, column)
@@ -136,21 +153,31 @@ def pack(head: object, frame: pl.DataFrame | None = None) -> pa.Table:
 
 
 def unpack(batch: pa.Table) -> Iterator[tuple[Any, pl.DataFrame]]:
-    """Yield the head and the frame of every row that `pack` made."""
-    heads = batch.column("head").to_pylist()
-    frames = batch.drop_columns(["head"])
-    for index, head in enumerate(heads):
+    """Yield the header and the frame of every row that `pack` made."""
+    headers = batch.column("header").to_pylist()
+    frames = batch.drop_columns(["header"])
+    for index, header in enumerate(headers):
         frame = pl.DataFrame(pl.from_arrow(frames.slice(index, 1)))
-        yield pickle.loads(head), frame.explode(frame.columns) if frame.width else frame  # noqa: S301 - made by this run
+        yield pickle.loads(header), frame.explode(frame.columns) if frame.width else frame  # noqa: S301 - made by this run
 
 
-def describe(error: BaseException, where: str, job: Job) -> dict[str, str]:
-    """Return an error as the run record keeps it; with its traceback under `logging_level: debug`."""
-    described = {
-        "type": type(error).__name__,
-        "message": " ".join(str(error).split()) or type(error).__name__,
-        "where": where,
-    }
-    if job.config.ray.logging_level == "debug":
-        described["traceback"] = "".join(traceback.format_exception(error))
-    return described
+@dataclass
+class Failure:
+    """What went wrong inside `recorded_failure`, as the run record keeps it; None where nothing did."""
+
+    error: dict[str, str] | None = None
+
+
+@contextmanager
+def recorded_failure(where: str, job: Job) -> Iterator[Failure]:
+    """Turn whatever is raised inside into an error of one task, which never costs another task anything.
+
+    `where` names the step. Under `logging_level: debug` the error keeps its traceback.
+    """
+    failure = Failure()
+    try:
+        yield failure
+    except Exception as error:  # noqa: BLE001 - libraries and users' own features, labels and models may raise anything
+        failure.error = {"type": type(error).__name__, "message": on_one_line(error), "where": where}
+        if job.config.ray.logging_level == "debug":
+            failure.error["traceback"] = "".join(traceback.format_exception(error))

@@ -42,7 +42,7 @@ class Scorer:
         """Return the scorer of what `job.registry.load` gave.
 
         Raises:
-            StoreError: as `Definition.of`, or the metadata does not say how probabilities are shrunk.
+            RegistryError: as `Definition.of`, or the metadata does not say how probabilities are shrunk.
         """
         where = f"{key} {metadata['version']}"
         definition = Definition.of(metadata, data, where=where)
@@ -100,14 +100,14 @@ def load_scorer(
     """Load a version to score bars with.
 
     Args:
-        store: where from.
+        registry: where from.
         key: the model.
         version: what `job.registry.resolve_version` knows.
         data: settings that versions of early releases do not tell (default: the defaults); see `Definition.of`.
         allow_pickle: load `.pkl` artifacts, which can run any code.
 
     Raises:
-        StoreError: there is no such version, it must not be loaded, or its features are not those of this release.
+        RegistryError: there is no such version, it must not be loaded, or its features are not those of this release.
     """
     model, scaler, metadata = load(registry, key, resolve_version(registry, key, version), allow_pickle=allow_pickle)
     return Scorer.of(key, model, scaler, metadata, data or DataSettings())

@@ -20,7 +20,7 @@ from tests.bench.table import Case, Table
 ENVIRONMENT: Final = {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_AUTO_CONNECT": "0", "RAY_worker_niceness": "0"}
 """For Ray in the cases' processes: no token file in the home folder, no silent join of a cluster on this machine, and
 workers as urgent as what they are compared to."""
-README: Final = ROOT / "README.md"
+README: Final = ROOT / "tests" / "README.md"
 CASES: Final[dict[str, Case]] = {
     "features": features.measure,
     "rerun": rerun.measure,
@@ -37,13 +37,13 @@ CASES: Final[dict[str, Case]] = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the cases and print their tables; with --write, put each into the README as soon as it is there."""
+    """Run the cases and print their tables; with --write, put each into tests/README.md as soon as it is there."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("cases", nargs="*", metavar="case", help=f"any of {', '.join(CASES)} (default: all)")
     parser.add_argument(
         "--quick", action="store_true", help="see that it works: so little that the figures say nothing"
     )
-    parser.add_argument("--write", action="store_true", help="put the figures into the README")
+    parser.add_argument("--write", action="store_true", help="put the figures into tests/README.md")
     options = parser.parse_args(arguments)
     chosen = options.cases or list(CASES)
     if unknown := [name for name in chosen if name not in CASES]:

@@ -17,15 +17,16 @@ from unittest.mock import patch
 
 import pyarrow as pa
 
-from job.cluster.bundles import Bundle, Capacity, singles
+from job.cluster.bundles import Capacity, singles
 from job.cluster.connect import running
 from job.config.settings import Config, RaySettings
 from job.core.environment import versions
+from job.registry.outcome import of
 from job.sources.series import Series, SourceFile
 from job.train import pipeline
-from job.train.plan import Task, plan_tasks
-from job.worker.messages import Job, pack, unpack
-from job.worker.outcome import of
+from job.train.plan import plan_tasks
+from job.train.task import Task
+from job.worker.messages import Bundle, Job, pack, unpack
 from tests.bench.table import Table, line
 
 MODELS_A_SYMBOL: Final = 5
@@ -123,7 +124,7 @@ def seconds(work: Sequence[Task], sleep_s: float, sizes: Sizes) -> float:
     with tempfile.TemporaryDirectory() as folder, patch.multiple(pipeline, **steps):
         job = Job("20240101_000000_abcdef", Config(), folder, versions())
         started = time.perf_counter()
-        outcomes = list(pipeline.train(work, job, capacity=sizes.capacity))
+        outcomes = [one for run in pipeline.runs(work, job, capacity=sizes.capacity) for one in run]
         took = time.perf_counter() - started
     if {one.key for one in outcomes} != {task.key for task in work} or any(one.error for one in outcomes):
         raise SystemExit(f"orchestration: {len(work)} tasks gave {len(outcomes)} outcomes, or some failed")

@@ -1,4 +1,4 @@
-"""The README's figures: between two marker lines one indented block, the machine first, then a section a case."""
+"""The figures in tests/README.md: an indented block between two marker lines, the machine first, then each case."""
 
 import textwrap
 from collections.abc import Collection, Iterable, Mapping
@@ -23,8 +23,8 @@ def with_sections(readme: str, machine: str, measured: Mapping[str, str], *, ord
     """Return the README with the sections of `measured` in place of theirs; other cases of this machine keep theirs."""
     before, _, after = _cut(readme)
     named, known = sections(readme)
-    redact_url = {**(known if named == machine else {}), **measured}
-    block = "\n\n".join([machine, *(redact_url[name] for name in order if name in redact_url)])
+    current = {**(known if named == machine else {}), **measured}
+    block = "\n\n".join([machine, *(current[name] for name in order if name in current)])
     return f"{before}{START}\n\n{textwrap.indent(block, '    ')}\n\n{END}{after}"
 
 

@@ -23,7 +23,7 @@ def test_figures_stand_between_the_markers_in_the_order_of_the_cases() -> None:
     assert text.startswith("# Title\n")
     assert text.endswith(f"{END}\n## Limits\n- one\n")
     between = text[text.index(START) + len(START) : text.index(END)]
-    assert all(redact_url.startswith("    ") for redact_url in between.splitlines() if redact_url)
+    assert all(text.startswith("    ") for text in between.splitlines() if text)
 
 
 def test_only_the_cases_that_were_run_are_replaced() -> None:

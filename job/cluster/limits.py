@@ -2,9 +2,10 @@
 
 from typing import Final
 
+from job.cluster.operation import OutcomeT
 from job.core.errors import DataError, TrainingError
-from job.train.record import RunRecord
-from job.worker.outcome import Outcome
+from job.registry.outcome import Outcome
+from job.registry.record import RunRecord
 
 ALIKE: Final = 20
 """So many first outcomes that fail alike speak of the machines or the settings, not of the models."""
@@ -12,7 +13,7 @@ OF_ITS_BARS: Final = frozenset({DataError.__name__, TrainingError.__name__})
 """Errors that lie in a series' own bars, and say nothing about the other series."""
 
 
-def reason_to_stop(record: RunRecord, max_failures: float | None) -> str | None:
+def reason_to_stop(record: RunRecord[OutcomeT], max_failures: float | None) -> str | None:
     """Return why a run should end now, or None.
 
     `max_failures` is a count (int) or a share of the planned models (float below 1).
@@ -23,15 +24,12 @@ def reason_to_stop(record: RunRecord, max_failures: float | None) -> str | None:
         if failed > most:
             limit = f"{max_failures}" if isinstance(max_failures, int) else f"{max_failures:.3g} of them"
             return f"{failed} of {record.planned} models failed, more than model_trainer.max_failures allows ({limit})"
-    if failed == ALIKE and len(kinds := {_kind(one) for one in record.failures}) == 1 and _first_of_all(record):
+    done = any(one.status not in {"failed", "current"} for one in record.outcomes)
+    if failed == ALIKE and not done and len(kinds := {_kind(one) for one in record.failures}) == 1:
         (kind,) = kinds
         if kind[0] not in OF_ITS_BARS:
             return f"the first {ALIKE} models failed alike: {record.failures[-1].error_message}"
     return None
-
-
-def _first_of_all(record: RunRecord) -> bool:
-    return not any(one.status == "trained" for one in record.outcomes)
 
 
 def _kind(outcome: Outcome) -> tuple[str, str]:

@@ -16,10 +16,11 @@ from job.core.errors import DataError
 SEPARATORS: Final = (";", "\t", "|", ",")
 """A comma comes last: it may be the decimal mark of a file that one of the others separates."""
 
-LEAST_COLUMNS: Final = 5
-_LOOK: Final = 60
-"""Lines that are looked at."""
+MIN_COLUMNS: Final = 5
+_SAMPLE_LINES: Final = 60
+"""Lines by which a text is judged."""
 
+_NUMBER: Final = re.compile(r"[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?")
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _BLANK_LINES: Final = re.compile(rb"\n[ \r]*(?=\n)")
 
@@ -42,7 +43,7 @@ class DelimitedText:
 
 
 def read_delimited(raw: bytes, where: str) -> DelimitedText:
-    """Tell the layout of a text from its first lines; `raw` may be only the beginning of a file.
+    """Find how a text is delimited, from its first lines; `raw` may be only the beginning of a file.
 
     Raises:
         DataError: it is empty, no text, a web page or JSON, or no delimiter makes at least five columns of it.
@@ -52,7 +53,7 @@ def read_delimited(raw: bytes, where: str) -> DelimitedText:
     separator, width = _separator(lines, where)
     rows = [tuple(field.strip() for field in row) for row in csv.reader(lines, delimiter=separator)]
     preamble = next(index for index, row in enumerate(rows) if len(row) == width)
-    header = rows[preamble] if _is_header(rows[preamble]) else None
+    header = None if any(map(_NUMBER.fullmatch, rows[preamble][1:])) else rows[preamble]
     skip = preamble + (header is not None)
     if skip >= len(rows):
         raise DataError(f"{where}: there is a header and no row of data; download it again")
@@ -84,8 +85,8 @@ def plain_text(raw: bytes, where: str) -> bytes:
 def _first_lines(data: bytes) -> list[str]:
     """First whole lines; the last line only where nothing else is there or the text ends with it."""
     head = data[: 1 << 16]
-    lines = head.decode("utf-8", errors="replace").splitlines()[: _LOOK + 1]
-    return lines[:-1] if len(lines) > _LOOK else lines
+    lines = head.decode("utf-8", errors="replace").splitlines()[: _SAMPLE_LINES + 1]
+    return lines[:-1] if len(lines) > _SAMPLE_LINES else lines
 
 
 def _separator(lines: Sequence[str], where: str) -> tuple[str, int]:
@@ -93,7 +94,7 @@ def _separator(lines: Sequence[str], where: str) -> tuple[str, int]:
     for separator in SEPARATORS:
         widths = Counter(len(row) for row in csv.reader(lines, delimiter=separator))
         width, count = max(widths.items(), key=lambda item: (item[1], item[0]))
-        if width >= LEAST_COLUMNS and count * 2 >= len(lines) - 1:
+        if width >= MIN_COLUMNS and count * 2 >= len(lines) - 1:
             return separator, width
     first = lines[0][:60]
     if first.startswith(("{", "[")):
@@ -104,11 +105,7 @@ def _separator(lines: Sequence[str], where: str) -> tuple[str, int]:
     )
 
 
-def _is_header(row: Sequence[str]) -> bool:
-    return not any(re.fullmatch(r"[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?", field) for field in row[1:])
-
-
-def text_columns(sheet: DelimitedText, indices: Sequence[int], where: str) -> pl.DataFrame:
+def text_columns(text: DelimitedText, indices: Sequence[int], where: str) -> pl.DataFrame:
     """Columns at `indices` of all rows, as String, named `0`, `1`, … by position; a short row ends in nulls.
 
     Raises:
@@ -117,28 +114,28 @@ def text_columns(sheet: DelimitedText, indices: Sequence[int], where: str) -> pl
     wanted = sorted(set(indices))
     try:
         frame = pl.read_csv(
-            sheet.data,
+            text.data,
             has_header=False,
-            separator=sheet.separator,
-            skip_lines=sheet.skip,
-            schema={str(index): pl.String for index in range(sheet.width)},
+            separator=text.separator,
+            skip_lines=text.skip,
+            schema={str(index): pl.String for index in range(text.width)},
             columns=wanted,
             encoding="utf8-lossy",
         )
     except pl.exceptions.PolarsError as error:
         message = f"{where}: {str(error).splitlines()[0]}; download it again"
         with suppress(csv.Error):  # a field too long for this reader
-            message = _ragged(sheet, where) or message
+            message = _ragged(text, where) or message
         raise DataError(message) from None
     return frame.rename(dict(zip(frame.columns, map(str, wanted), strict=True)))
 
 
-def _ragged(sheet: DelimitedText, where: str) -> str | None:
+def _ragged(text: DelimitedText, where: str) -> str | None:
     """Message for the first row with too many fields."""
-    lines = sheet.data.decode("utf-8", errors="replace").splitlines()[sheet.skip :]
-    for number, row in enumerate(csv.reader(lines, delimiter=sheet.separator), start=1):
-        if len(row) > sheet.width:
+    lines = text.data.decode("utf-8", errors="replace").splitlines()[text.skip :]
+    for number, row in enumerate(csv.reader(lines, delimiter=text.separator), start=1):
+        if len(row) > text.width:
             return (
-                f"{where}: row {number} has {len(row)} fields, not {sheet.width}; correct it or download the file again"
+                f"{where}: row {number} has {len(row)} fields, not {text.width}; correct it or download the file again"
             )
     return None

@@ -8,15 +8,15 @@ from typing import Any, Literal, Self
 from job.core.keys import Key
 from job.registry.catalog import SUMMARY_SCORES, Summary, key_of, summarize
 
-Status = Literal["trained", "predicted", "current", "failed"]
+Status = Literal["trained", "predicted", "compared", "current", "failed"]
 
 
 @dataclass(frozen=True)
 class Outcome:
     """One task's result. `seconds` are wall, `peak_rss_mb` is the worker's so far, `error` is None on success.
 
-    `log_loss_delta` holds log-loss minus base-rate log-loss summed over clusters of the clock: {cluster: [rows, sum]}. It is
-    what a fleet's z is made of, and is not part of the run record.
+    `log_loss_delta` holds log-loss minus base-rate log-loss summed over clusters of the clock: {cluster: [rows, sum]}.
+    A fleet's z is made of it; it is not part of the run record.
     """
 
     exchange: str

@@ -1,0 +1,90 @@
+"""Kinds of model: what a kind is made of, the two that come with defaults, and the names that others may have."""
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from pydantic import Field, field_validator
+
+from job.config.sections import AffectsModel, AffectsNothing, Section
+from job.config.values import MAX_BARS, Algorithm, Features, Timeframes
+from job.learning.spec import LabelSetting, Scalar
+from transforms.features import DEFAULT_FEATURES
+from transforms.labels import Direction, Label, TripleBarrier
+
+ANALYST: Final = "analyst"
+TACTICIAN: Final = "tactician"
+
+MAX_NAME: Final = 40
+NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+ENDS_IN_TIMEFRAME: Final = re.compile(r".*_\d+[smhd]")
+"""A version is called `<kind>_<timeframe>_<run>`: `trend_1h_1m_…` could be of the kind `trend` or of `trend_1h`."""
+
+
+class ModelSettings(Section):
+    """One kind of model. `params` are passed to the estimator and win over its defaults."""
+
+    timeframes: AffectsNothing[Timeframes]
+    algorithm: AffectsModel[Algorithm]
+    label: AffectsModel[LabelSetting]
+    features: AffectsModel[Features] = DEFAULT_FEATURES
+    n_estimators: AffectsModel[int] = Field(default=100, ge=1, le=1_000_000)
+    max_depth: AffectsModel[int | None] = Field(default=10, ge=1)
+    params: AffectsModel[dict[str, Scalar]] = Field(default_factory=dict)
+
+    @field_validator("label", mode="before")
+    @classmethod
+    def _short(cls, value: object) -> object:
+        if isinstance(value, str) and len(value) > 200:
+            raise ValueError(f"expected something like direction(10), got a text of {len(value)} characters")
+        return value
+
+    @field_validator("label")
+    @classmethod
+    def _within_a_series(cls, value: Label) -> Label:
+        for name, bars in vars(value).items():
+            if isinstance(bars, int) and bars > MAX_BARS:
+                raise ValueError(f"label {value.kind}: {name} must be at most {MAX_BARS} bars, got {bars}")
+        return value
+
+    @field_validator("features")
+    @classmethod
+    def _some_feature(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("name at least one feature, or leave it out for the default ones")
+        return value
+
+
+class AnalystSettings(ModelSettings):
+    """Trend models."""
+
+    timeframes: AffectsNothing[Timeframes] = ("1h", "15m", "5m", "1m")
+    algorithm: AffectsModel[Algorithm] = "random_forest"
+    label: AffectsModel[LabelSetting] = Direction(horizon=10)
+
+
+class TacticianSettings(ModelSettings):
+    """Entry and exit models."""
+
+    timeframes: AffectsNothing[Timeframes] = ("1m",)
+    algorithm: AffectsModel[Algorithm] = "hist_gradient_boosting"
+    label: AffectsModel[LabelSetting] = TripleBarrier(k=1.5, window=20, horizon=15)
+
+
+def check_kind_names(names: Iterable[str]) -> None:
+    """Refuse names for which a version of one kind could be taken for a version of another, or files could collide.
+
+    Raises:
+        ValueError: a name is too long, holds more than letters, digits and underscores, ends as a timeframe does, or is
+            equal, but for upper and lower case, to another one.
+    """
+    taken = {name: f"model_trainer.{name}_models" for name in (ANALYST, TACTICIAN)}
+    for name in names:
+        if len(name) > MAX_NAME or not NAME.fullmatch(name) or ENDS_IN_TIMEFRAME.fullmatch(name):
+            raise ValueError(
+                f"a kind of model cannot be called {name!r}: use a letter, then letters, digits and underscores, "
+                f"at most {MAX_NAME}, with no timeframe at its end"
+            )
+        if name.lower() in taken:  # some file systems do not tell upper from lower case
+            raise ValueError(f"a kind of model cannot be called {name!r}: {taken[name.lower()]} has that name")
+        taken[name.lower()] = f"model_trainer.models.{name}"

@@ -1,0 +1,101 @@
+"""The run record: what a run was asked, and what became of every task."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, Generic, Literal, TypeVar
+
+from job.config.settings import Config
+from job.core.errors import DataError, JobError, RegistryError
+from job.registry.outcome import Outcome, Status
+
+OutcomeT = TypeVar("OutcomeT", bound=Outcome)
+
+RunStatus = Literal["running", "finished", "interrupted", "aborted"]
+INTERRUPTED: Final = 130
+SAME_FOR_ALL: Final = {kind.__name__: kind.exit_status for kind in (DataError, RegistryError)}
+"""Errors that decide the exit status where every task fails by the same one."""
+
+
+class RunRecord(Generic[OutcomeT]):
+    """The record of one run, whatever the operation.
+
+    Args:
+        run_id: of the run.
+        config: its settings.
+        planned: how many tasks there are, those included that need not be done.
+        statuses: of outcomes, in the order in which they are counted.
+        about: what else the record says of the run, by name.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        config: Config,
+        *,
+        planned: int,
+        statuses: tuple[Status, ...],
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.run_id = run_id
+        self.config = config
+        self.planned = planned
+        self.status: RunStatus = "running"
+        self.reason: str | None = None
+        self.outcomes: list[OutcomeT] = []
+        self.failures: list[OutcomeT] = []
+        self.problems: list[JobError] = []
+        self.cluster: dict[str, int] = {"nodes": 0, "cpus": 0}
+        self.about = dict(about or {})
+        self._statuses = statuses
+        self._started = datetime.now(UTC)
+        self._finished: datetime | None = None
+
+    def add(self, outcome: OutcomeT) -> OutcomeT:
+        """Take an outcome and return it as it is kept."""
+        if outcome.status == "failed":
+            self.failures.append(outcome)
+        self.outcomes.append(outcome)
+        return outcome
+
+    def finish(self, status: RunStatus, reason: str | None = None) -> None:
+        """Say how the run ended."""
+        self.status, self.reason, self._finished = status, reason, datetime.now(UTC)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Outcomes by status; a file that cannot be read counts as a failure."""
+        found = [outcome.status for outcome in self.outcomes]
+        counts: dict[str, int] = {status: found.count(status) for status in self._statuses}
+        return {
+            **counts,
+            "failed": counts["failed"] + len(self.problems),
+            "not_run": self.planned - len(self.outcomes),
+        }
+
+    @property
+    def exit_status(self) -> int:
+        """0 all done or current, 1 some failed, 130 interrupted; where all failed for one kind of reason, 2 or 3."""
+        if self.status == "interrupted":
+            return INTERRUPTED
+        if not self.failures and not self.problems and not self.counts["not_run"]:
+            return 0
+        kinds = {(one.error or {}).get("type", "") for one in self.failures}
+        if len(self.failures) == self.planned and len(kinds) == 1:
+            return SAME_FOR_ALL.get(kinds.pop(), JobError.exit_status)
+        return JobError.exit_status
+
+    def as_dict(self, *, first: int = 0) -> dict[str, Any]:
+        """Return the record as JSON values, with the outcomes from number `first` on."""
+        return {
+            "run_id": self.run_id,
+            "status": self.status,
+            "reason": self.reason,
+            "started_at": self._started.isoformat(timespec="seconds"),
+            "finished_at": self._finished.isoformat(timespec="seconds") if self._finished else None,
+            **self.about,
+            "config": self.config.masked(),
+            "cluster": self.cluster,
+            "counts": self.counts,
+            "problems": [{"type": type(problem).__name__, "message": str(problem)} for problem in self.problems],
+            "outcomes": [outcome.record() for outcome in self.outcomes[first:]],
+        }

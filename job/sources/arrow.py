@@ -1,0 +1,138 @@
+"""Parquet and Feather, read by Arrow: only the columns and row groups that are needed."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, Final, cast
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from job.config.settings import DataSettings
+from job.core.errors import DataError
+from job.sources.access import display_path, open_file, reason
+from job.sources.bars import Look, Raw, bars_of, by_position
+from job.sources.columns import positions, quoted, resolve
+from job.sources.series import Series, SourceFile
+
+
+@contextmanager
+def _arrow_file(file: SourceFile, settings: DataSettings, kind: str) -> Iterator[IO[bytes]]:
+    """Open a file for Arrow, whose complaints become a `DataError`."""
+    with open_file(file, settings) as handle:
+        try:
+            yield handle
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+                raise  # of the storage: Arrow's own errors, on content that it cannot read, have no number
+            raise DataError(
+                f"{display_path(file)}: truncated or no {kind} file ({reason(error)}); download or write it again"
+            ) from None
+
+
+def _frame(table: pa.Table, where: str) -> pl.DataFrame:
+    """Columns of an Arrow table, of the types that bars are written in.
+
+    Raises:
+        DataError: a column is of another type, or its times are beyond all bounds; some of these Polars dies of.
+    """
+    names = list(dict.fromkeys(table.column_names))
+    columns = [_plain(table.column(table.column_names.index(name)), name, where) for name in names]
+    return cast("pl.DataFrame", pl.from_arrow(pa.table(columns, names=names)))
+
+
+def _plain(column: pa.ChunkedArray, name: str, where: str) -> pa.ChunkedArray:
+    """Column with values instead of a dictionary of them, instants in UTC, wide decimals as floats, bytes as text."""
+    kind = column.type
+    try:
+        if pa.types.is_dictionary(kind) and not _is_text(kind.value_type):
+            return _plain(column.cast(kind.value_type), name, where)
+        if pa.types.is_timestamp(kind):
+            unit = "us" if kind.unit == "s" else kind.unit
+            naive = column.cast(pa.int64()).cast(pa.timestamp(kind.unit)).cast(pa.timestamp(unit))
+            return naive.cast(pa.timestamp(unit, "UTC")) if kind.tz else naive
+        if pa.types.is_decimal256(kind):
+            return column.cast(pa.float64())
+        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            return column.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        pass
+    else:
+        if _is_text(kind) or any(is_of(kind) for is_of in _PLAIN):
+            return column
+    raise DataError(
+        f"{where}: column {name!r} holds {quoted(str(kind))[1:-1]}, neither numbers, text nor times; set data.columns"
+    )
+
+
+_PLAIN: Final = (
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_decimal128,
+    pa.types.is_boolean,
+    pa.types.is_dictionary,
+    pa.types.is_date,
+    pa.types.is_null,
+)
+
+
+def look_at_parquet(file: SourceFile, settings: DataSettings) -> Look:
+    """Read the footer."""
+    with _arrow_file(file, settings, "Parquet") as handle:
+        return Look("parquet", tuple(pq.read_schema(handle).names))
+
+
+def parquet_columns(file: SourceFile, names: Sequence[str], settings: DataSettings) -> pl.DataFrame:
+    """Read whole columns by name."""
+    with _arrow_file(file, settings, "Parquet") as handle:
+        table = pq.ParquetFile(handle, page_checksum_verification=True).read(columns=list(names))
+    return _frame(table, display_path(file)).select(names)
+
+
+def read_parquet(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
+    """Read a series from Parquet: only its columns and, where row groups are sorted by symbol, only its row groups."""
+    where = display_path(file)
+
+    def bars(own: list[tuple[str, str, str]] | None) -> pl.DataFrame:
+        table = pq.read_table(handle, columns=names, filters=own, page_checksum_verification=True)
+        frame = by_position(_frame(table, where).select(names), positions(indices))
+        return bars_of(frame, indices, series, settings, where)
+
+    with _arrow_file(file, settings, "Parquet") as handle:
+        schema = pq.read_schema(handle)
+        indices = resolve(schema.names, settings.columns, where)
+        names = [schema.names[index] for index in positions(indices)]
+        by_symbol = series.symbol_column if series.symbol_column in names else None
+        if by_symbol is None or not _is_text(schema.field(by_symbol).type):
+            return Raw(bars(None), "open")
+        found = bars([(by_symbol, "==", series.symbol)])
+        whole_series = file.rows is None or found.height >= file.rows  # less where blanks surround the symbol
+        return Raw(found if whole_series else bars(None), "open")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def look_at_feather(file: SourceFile, settings: DataSettings) -> Look:
+    """Read the schema."""
+    with _arrow_file(file, settings, "Feather") as handle:
+        return Look("feather", tuple(pa.ipc.open_file(handle).schema.names))
+
+
+def feather_columns(file: SourceFile, names: Sequence[str], settings: DataSettings) -> pl.DataFrame:
+    """Read whole columns by name."""
+    with _arrow_file(file, settings, "Feather") as handle:
+        schema = pa.ipc.open_file(handle).schema
+        options = pa.ipc.IpcReadOptions(included_fields=[schema.get_field_index(name) for name in names])
+        table = pa.ipc.open_file(handle, options=options).read_all()
+    return _frame(table, display_path(file)).select(names)
+
+
+def read_feather(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
+    """Read a series from Feather (Arrow IPC), as freqtrade writes it."""
+    names = look_at_feather(file, settings).names
+    indices = resolve(names, settings.columns, display_path(file))
+    frame = feather_columns(file, [names[index] for index in positions(indices)], settings)
+    return Raw(bars_of(by_position(frame, positions(indices)), indices, series, settings, display_path(file)), "open")

@@ -1,0 +1,80 @@
+"""JSON, as exchanges and ccxt give it: a list of arrays or of objects, one a bar."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import polars as pl
+
+from job.config.settings import DataSettings
+from job.core.errors import DataError
+from job.sources.access import display_path, read_all, reason
+from job.sources.bars import Look, Raw, bars_of, by_position
+from job.sources.columns import BAR, REQUIRED, check_ohlc_order, numbered, resolve
+from job.sources.delimited_text import plain_text
+from job.sources.series import Series, SourceFile
+from job.storage.opening import content
+
+BINANCE_WIDTH: Final = 12
+
+
+def read_json(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
+    """Read JSON: arrays of time, open, high, low, close, volume as ccxt gives them, Binance's of twelve, or objects.
+
+    Raises:
+        DataError: it is something else, or unnamed values do not behave as bars.
+    """
+    where = display_path(file)
+    frame, names = _frame(file, settings)
+    if names:
+        indices = resolve(names, settings.columns, where)
+        return Raw(bars_of(frame, indices, series, settings, where), "open")
+    if frame.width not in {len(REQUIRED), len(BAR), BINANCE_WIDTH} and not settings.columns:
+        raise DataError(
+            f"{where}: arrays of {frame.width} values without names; set data.columns to their numbers from 1"
+        )
+    indices = {name: (index,) for index, name in enumerate(BAR[: frame.width])}
+    indices |= numbered(settings.columns, frame.width, where)
+    bars = bars_of(frame, indices, series, settings, where)
+    if not settings.columns and (reason := check_ohlc_order(bars)):
+        raise DataError(f"{where}: {reason}; set data.columns to their numbers, such as {{open: '2', close: '3'}}")
+    return Raw(bars, "open")
+
+
+def json_columns(file: SourceFile, names: Sequence[str], settings: DataSettings) -> pl.DataFrame:
+    """Read whole columns by name."""
+    frame, known = _frame(file, settings)
+    return frame.select(pl.col(str(known.index(name))).alias(name) for name in names)
+
+
+def look_at_json(file: SourceFile, settings: DataSettings) -> Look:
+    """Read keys where rows are objects; they stand only in the text itself."""
+    start = content(file.url, file.member, settings.options, limit=512).lstrip()
+    if start[1:].lstrip().startswith(b"{"):
+        return Look("json", _frame(file, settings)[1])
+    return Look("json")
+
+
+def _frame(file: SourceFile, settings: DataSettings) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Columns by position, as text where rows are arrays, and their names where rows are objects."""
+    where = display_path(file)
+    text = plain_text(read_all(file, settings), where).decode("utf-8", errors="replace")
+    inner = text[1:].lstrip()[:1] if text.startswith("[") else ""
+    try:
+        if inner == "{":
+            frame = pl.read_json(text.encode(), infer_schema_length=None)
+            return by_position(frame, range(frame.width)), tuple(frame.columns)
+        if inner == "[":
+            return _arrays(pl.Series([text]).str.json_decode(pl.List(pl.List(pl.String))).explode(), where), ()
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{where}: truncated or no JSON ({reason(error)}); download it again") from None
+    raise DataError(f"{where}: expected a list of bars, found {text[:60]!r}; download it again")
+
+
+def _arrays(rows: pl.Series, where: str) -> pl.DataFrame:
+    lengths = rows.list.len()
+    if lengths.n_unique() > 1:
+        odd = int((lengths != lengths.mode()[0]).arg_true()[0])
+        raise DataError(
+            f"{where}: row {odd + 1} has {lengths[odd]} values, most have {lengths.mode()[0]}; download it again"
+        )
+    return pl.DataFrame({str(index): rows.list.get(index) for index in range(int(lengths[0]))})

@@ -1,0 +1,48 @@
+"""Timeframes as files spell them: `60min`, `M15`, `1H`, `daily`."""
+
+import re
+from typing import Final
+
+from transforms.bars import duration_us, timeframe_name
+
+TIMEFRAME: Final = r"(?:\d+[A-Za-z]{1,7}|[MHDW]\d+|MN1?|(?i:minute|min|hourly|hour|daily|day|d|weekly|monthly))"
+"""Pattern of what stands for a timeframe in the name of a file, months included."""
+
+_COUNTED: Final = re.compile(r"(\d+)(s|sec|m|min|mins|minutes?|t|h|hr|hours?|d|days?|w|weeks?)", re.IGNORECASE)
+_PLATFORM: Final = re.compile(r"([MHDW])(\d+)")
+_WORDS: Final = {
+    "minute": "1m",
+    "min": "1m",
+    "hour": "1h",
+    "hourly": "1h",
+    "day": "1d",
+    "daily": "1d",
+    "d": "1d",
+    "weekly": "7d",
+}
+_MONTH: Final = re.compile(r"(?i:\d+mo|mn1?|monthly)|\d+M")
+
+
+def timeframe_of(text: str) -> str | None:
+    """Read a timeframe in any usual spelling: `1m`, `60min`, `M15`, `1H`, `daily`; None where it is none.
+
+    `1M` is a month, which has no fixed length and so is no timeframe.
+    """
+    if is_month(text):
+        return None
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    if platform := _PLATFORM.fullmatch(text):
+        return _canonical(int(platform[2]), platform[1].lower())
+    counted = _COUNTED.fullmatch(text)
+    return _canonical(int(counted[1]), counted[2][0].lower()) if counted else None
+
+
+def is_month(text: str) -> bool:
+    """Return whether a text means a number of months: `1M`, `1mo`, `MN1`, `monthly`."""
+    return _MONTH.fullmatch(text) is not None
+
+
+def _canonical(count: int, unit: str) -> str | None:
+    count, unit = (7 * count, "d") if unit == "w" else (count, "m" if unit == "t" else unit)
+    return timeframe_name(duration_us(f"{count}{unit}")) if count else None

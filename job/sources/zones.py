@@ -1,0 +1,45 @@
+"""Local times as UTC; where clocks are set back, the order of the rows tells which of two equal hours is meant."""
+
+import polars as pl
+
+from job.core.errors import DataError
+
+
+def from_zone(naive: pl.Series, zone: str, where: str) -> pl.Series:
+    """Convert times of `zone`, `Datetime` without a zone, to UTC.
+
+    Raises:
+        DataError: a time does not exist in the zone, or comes twice and the rows do not tell which is meant.
+    """
+    if zone == "UTC":
+        return naive.dt.replace_time_zone("UTC")
+    early = naive.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
+    absent = early.is_null() & naive.is_not_null()
+    if absent.any():
+        raise DataError(
+            f"{where}: {naive.filter(absent)[0]} does not exist in {zone}; set data.timezone to the zone of the times"
+        )
+    late = naive.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null").dt.convert_time_zone("UTC")
+    ambiguous = (early != late).fill_null(value=False)
+    return early.zip_with(~ambiguous | ~_fold(naive, ambiguous, zone, where), late) if ambiguous.any() else early
+
+
+def _fold(naive: pl.Series, ambiguous: pl.Series, zone: str, where: str) -> pl.Series:
+    """Mark the ambiguous rows that belong to the second of two equal hours (`fold` = 1 in PEP 495).
+
+    In order of time, a step that is not forward within the ambiguous hours of a day is where the clock was set back.
+    """
+    rows = pl.DataFrame({"time": naive, "ambiguous": ambiguous}).with_row_index("row").filter(pl.col("ambiguous"))
+    newest_first = naive.drop_nulls()[0] > naive.drop_nulls()[-1]
+    ordered = rows.reverse() if newest_first else rows
+    day = pl.col("time").dt.date()
+    marked = ordered.with_columns(second=(pl.col("time").diff() <= pl.duration(microseconds=0)).cum_sum().over(day) > 0)
+    marked = marked.with_columns(pl.col("second").fill_null(value=False), decided=pl.col("second").any().over(day))
+    lone = marked.filter(~pl.col("decided"))
+    if lone.height:
+        raise DataError(
+            f"{where}: {lone['time'][0]} comes twice in {zone}, and the rows do not tell which is meant; "
+            "write the times in UTC and set data.timezone: UTC"
+        )
+    second = pl.Series([False] * naive.len())
+    return second.scatter(marked.filter(pl.col("second"))["row"], True)  # noqa: FBT003 - the value to write

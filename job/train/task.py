@@ -1,0 +1,113 @@
+"""One model to train, what becomes of its bars on the way, and how a version that the registry holds is recognized."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from job.config.settings import Config
+from job.core.errors import DataError
+from job.core.keys import POOLED, Key
+from job.learning.forests.engines import Engine
+from job.learning.spec import ModelSpec
+from job.registry.catalog import Summary, short_fingerprint
+from job.registry.fingerprints import fingerprint, pooled_content
+from job.registry.outcome import Outcome
+from job.sources.series import Series
+from job.worker.messages import SeriesInfo, Work
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(Work):
+    """One model to train: from which series, by which definition, at what estimated cost."""
+
+    spec: ModelSpec
+    rows: int
+    capped: bool = False
+    """Whether the rows must be counted, since they may be more than `max_samples`."""
+    known: tuple[tuple[str, str], ...] = ()
+    """(short fingerprint, version) of every version in the registry, latest last."""
+    cached_digests: tuple[str | None, ...] = ()
+    """Digest of the bars of each series as listings say, None where they do not."""
+    trust_listing: bool = True
+    """Whether listings are enough to go by, or the bars must be read to see what they are."""
+
+    def of_series(self, series: Series) -> Self:
+        """Return the part of a pooled model that is about one of its series."""
+        digests = dict(zip(self.series, self.cached_digests, strict=False))
+        return replace(self, series=(series,), cached_digests=(digests.get(series),))
+
+    @property
+    def content(self) -> str | None:
+        """Digest of its bars as far as listings tell; None where they do not."""
+        digests = [digest for digest in self.cached_digests if digest is not None]
+        if not self.trust_listing or not digests or len(digests) < len(self.series):
+            return None
+        if self.key.exchange != POOLED:
+            return digests[0]
+        return pooled_content(digest for _, digest in sorted(zip(map(str, self.series), digests, strict=True)))
+
+    @property
+    def to_check(self) -> bool:
+        """Whether the registry holds versions of it, and only its bars can tell if one of them is current."""
+        return bool(self.known) and self.content is None
+
+    def fingerprint(self, config: Config, content: str) -> str:
+        """Return the fingerprint of its model, given the digest of its bars."""
+        return fingerprint(
+            self.spec,
+            timeframe=self.key.timeframe,
+            data=config.data,
+            content=content,
+            max_samples=config.model_trainer.max_samples if self.key.exchange == POOLED else None,
+            trading=config.model_trainer.trading,
+        )
+
+    def known_version(self, config: Config, content: str | None) -> str | None:
+        """Return the version of its key that was trained on bars of this digest in the same way, if there is one."""
+        if content is None or not self.known:
+            return None
+        return dict(self.known).get(short_fingerprint(self.fingerprint(config, content)))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The tasks of a run, the files that no task can be made of, and what else a user should know.
+
+    Once compared with a registry, `tasks` are those left to train or to check, `current` are the outcomes of the
+    others, and `summaries` tell of all versions that the registry has in their folders.
+    """
+
+    tasks: tuple[Task, ...]
+    problems: tuple[DataError, ...] = ()
+    notes: tuple[str, ...] = ()
+    current: tuple[Outcome, ...] = ()
+    summaries: tuple[Summary, ...] = ()
+
+    @property
+    def keys(self) -> list[Key]:
+        """Every model that is asked for."""
+        return [*(outcome.key for outcome in self.current), *(task.key for task in self.tasks)]
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """What the models left are fitted with, each engine once."""
+        return tuple(sorted({task.spec.engine for task in self.tasks}))
+
+    @property
+    def total(self) -> int:
+        """How many models are asked for."""
+        return len(self.current) + len(self.tasks)
+
+
+@dataclass(frozen=True)
+class SamplesRow:
+    """Header of a row of samples."""
+
+    task: Task
+    info: SeriesInfo | None
+    counts: dict[str, int] = field(default_factory=dict)
+    label_stats: dict[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    seconds: float = 0.0
+    series: str = ""
+    holdout_from: int | None = None
+    error: dict[str, str] | None = None

@@ -1,0 +1,169 @@
+"""The documents: every command in them is run, or its arguments are parsed; what is said to be printed is printed."""
+
+import re
+import shutil
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from job.cli import parse
+from job.config.settings import Config
+from job.core.environment import ROOT
+from job.core.keys import Key
+from job.core.synth import write_world
+from job.storage.files import Storage
+from job.worker.scorer import load_scorer
+from tests.documents import (
+    DOCUMENTS,
+    Command,
+    commands,
+    links,
+    normalized,
+    python_blocks,
+    python_environment,
+    read,
+    run_on_terminal,
+)
+
+COMMANDS = [command for document in DOCUMENTS for command in commands(document)]
+MAKE_RUN = "python job/main.py"
+"""What `make run` starts once everything is installed; see `test_make_run_starts_the_job`."""
+LONGEST_README = 250
+
+
+def named(command: Command) -> str:
+    return f"{command.document}: {command.text}"
+
+
+@pytest.mark.parametrize("command", [one for one in COMMANDS if one.arguments is not None], ids=named)
+def test_arguments_of_the_job_are_accepted(command: Command) -> None:
+    assert command.arguments is not None
+    assert callable(parse(command.arguments).command)
+
+
+@pytest.mark.parametrize("command", [one for one in COMMANDS if one.arguments is None], ids=named)
+def test_other_commands_are_what_the_repository_offers(command: Command) -> None:
+    first, *rest = command.words
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    if first == "make":
+        assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    elif first == "pip":
+        assert rest[:3] == ["install", "-c", "constraints.txt"]
+        assert rest[3].removeprefix(".[").removesuffix("]") in project["optional-dependencies"]
+    else:
+        assert command.text.partition("#")[0].strip() in {
+            "export RAY_AUTH_MODE=token", "ray start --head", "ray start --address=HEAD:6379",
+        }  # fmt: skip
+
+
+def test_make_run_starts_the_job() -> None:
+    recipe = re.search(r"^run: .*\n\t@\$\(BIN\)/(.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert recipe is not None
+    assert recipe[1] == MAKE_RUN
+
+
+def test_the_installed_command_is_the_documented_one() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    assert set(scripts) == {"ohlcv-models"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    for link in links(document):
+        path, _, heading = link.partition("#")
+        target = (ROOT / document).parent / path
+        assert target.exists(), link
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", one).lower().replace(" ", "-") for one in headings}, link
+
+
+def test_the_readme_is_a_map() -> None:
+    assert len(read("README.md").splitlines()) <= LONGEST_README
+    tree = dict(re.findall(r"^ {4}( *[\w-]+)/ {2,}(\S.*)$", read("README.md"), flags=re.MULTILINE))
+    inner = {f"  {path.parent.name}" for path in (ROOT / "job").glob("*/__init__.py")}
+    assert set(tree) == {"job", "transforms", "tests", "data", "  bench", *inner}
+
+
+def test_every_document_is_reached_from_the_readme() -> None:
+    reached = {(ROOT / link).resolve() for link in links("README.md")}
+    assert reached >= {ROOT / document for document in DOCUMENTS if document != "README.md"}
+
+
+def settings_of(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted keys of all settings; kinds of model have the same ones, which are documented once."""
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from settings_of(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def test_every_setting_is_documented() -> None:
+    table = read("job/README.md").partition("## Settings")[2].partition("\n## ")[0]
+    documented = set(re.findall(r"`([\w.]+)`", table))
+    for key in settings_of(Config):
+        kind, _, own = key.rpartition("_models.")
+        assert {key, f".{own}" if kind else key} & documented, key
+
+
+def test_models_load_without_this_code_as_documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = python_blocks("job/registry/README.md")
+    shutil.copytree(ROOT / "tests" / "old_registry", tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(code, "job/registry/README.md", "exec"), names)
+    scorer = load_scorer(Storage(str(tmp_path / "models")), Key("synthetic", "SYN00USDT", "1h", "analyst"))
+    assert names["up"] == pytest.approx(scorer.probabilities(names["matrix"]), abs=1e-12)
+
+
+def test_the_documented_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = python_blocks("job/README.md")
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(compile(code, "job/README.md", "exec"), names)
+    assert names["results"]["analyst_models"]["1h"]["status"] == "trained"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder that looks like a checkout, so that what is written in it goes nowhere else; `~` with bars beside it."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    for name in ("job", "transforms", "data"):
+        (folder / name).symlink_to(ROOT / name)
+    write_world(tmp_path / "synthetic", symbols=2, days=6, seed=3)
+    for made, symbol in (("SYN00USDT", "BTCUSDT"), ("SYN01USDT", "ETHUSDT")):
+        (file,) = (tmp_path / "synthetic" / "exchange=synthetic" / f"symbol={made}").iterdir()
+        bars = tmp_path / "home" / "bars" / "exchange=binance" / f"symbol={symbol}"
+        bars.mkdir(parents=True)
+        file.rename(bars / f"{symbol}-1m.parquet")
+    return folder
+
+
+def local(command: Command) -> bool:
+    return command.is_local or command.text == "make run"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_200)
+@pytest.mark.parametrize("document", sorted({one.document for one in COMMANDS if local(one)}))
+def test_commands_run_and_print_what_they_are_said_to(document: str, checkout: Path) -> None:
+    environment = python_environment(checkout.parent / "home")
+    expected, printed = [], []
+    for command in filter(local, commands(document)):
+        text = command.text.replace("make run", MAKE_RUN).replace("ohlcv-models", "python -m job")
+        status, output = run_on_terminal(Command(document, text, command.shown), checkout, environment)
+        assert status == 0, f"{command.text}\n{output}"
+        if command.shown:
+            expected += [f"$ {command.text}", *command.printed]
+            printed += [f"$ {command.text}", *output.splitlines()]
+    found = iter(normalized(printed, checkout.resolve(), ROOT))
+    for line in normalized(expected):
+        assert line in found, f"{document}: not printed, or not in this order: {line}\n" + "\n".join(printed)
