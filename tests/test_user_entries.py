@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 
 from job.api.frames import predict_frame
 from job.config.settings import Config, DataSettings, load_config
+from job.config.yaml_text import read_yaml
 from job.core.entries import import_entry, source_digest
 from job.core.errors import ConfigError, RegistryError
 from job.core.keys import Key
@@ -411,6 +413,30 @@ def test_labels_as_settings_name_them(label: Any, parameters: dict[str, Any], pa
 def test_labels_that_are_refused(label: str, message: str, package: Path) -> None:
     with pytest.raises(ConfigError, match=rf"^model_trainer.analyst_models.label: .*{message}"):
         config_with(label=label.format(mine=package.name))
+
+
+def test_the_example_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "transforms" / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    package = tmp_path / "code" / "mypackage"
+    package.mkdir(parents=True)
+    for name, block in zip(("__init__", "alphas", "labels"), ("", *blocks), strict=True):
+        (package / f"{name}.py").write_text(block)
+    monkeypatch.syspath_prepend(package.parent)
+    written = [line.strip() for line in text.splitlines() if line.startswith(("    features: ", "    label: "))]
+    settings = read_yaml("\n".join(written))
+    try:
+        config = config_with(**settings)
+        ((_, _, spec),) = config.model_specs()
+        for feature in resolve_features(spec.features[len(DEFAULT_FEATURES) :]):
+            for holds in FEATURE_PROPERTIES:
+                holds(feature)
+        for check in LABEL_PROPERTIES:
+            check(spec.label)
+        registry, _ = commit(config, tmp_path / "store")
+        assert load_scorer(registry, KEY).definition.names[-3:] == ("gap", "close_ma_50", "close_ema_50")
+    finally:
+        forget(package)
 
 
 def test_own_labels_have_an_import_path_too() -> None:
