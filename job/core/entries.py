@@ -55,7 +55,7 @@ def import_entry(path: str) -> object:
         ) from None
     except AttributeError:
         raise EntryError(f"{path}: module {module} on node {platform.node()} has no {attribute!r}") from None
-    except Exception as error:  # noqa: BLE001 - the user's module runs its own code when it is imported, which may raise anything
+    except Exception as error:  # noqa: BLE001 - importing a user's module runs code that may raise anything
         reason = f"{type(error).__name__}: {on_one_line(error)}"
         raise EntryError(f"{path}: module {module} cannot be imported on node {platform.node()} ({reason})") from None
     return found
@@ -71,7 +71,7 @@ def source_digest(*paths: str) -> str:
     """Return 12 hex digits of the SHA-256 over the `sources` of import paths.
 
     Raises:
-        EntryError: as `import_entry`, or the module is not made from Python source, which alone shows a change.
+        EntryError: as `import_entry`, for a path without source.
     """
     found: dict[str, bytes] = {}
     for path in paths:
