@@ -63,7 +63,7 @@ DIGITS: Final = 12
 MINUTE_US: Final = 60_000_000
 START_US: Final = 1_704_067_200_000_000
 """First time of the stored series."""
-KEY: Final = Key("synthetic", "X", "1m", "analyst")
+KEY: Final = Key("made-up", "X", "1m", "analyst")
 LEARNT: Final = ("change_1", "change_2", "change_5", "change_10", "change_20", "range", "volume")
 """Columns of `learnable`."""
 
@@ -453,7 +453,7 @@ def of_split() -> Values:
         **windows("pooled", two, test_size=0.2, folds=5),
         **windows("late", one, test_size=0.2, folds=2, holdout_from=late),
         "cap": [cap.holdout_from, cap.share],
-        "thinned": numbers_of(downsample(frame, cap, name="synthetic/X 7")["available_at"]),
+        "thinned": numbers_of(downsample(frame, cap, name="made-up/X 7")["available_at"]),
     }
 
 
