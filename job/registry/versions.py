@@ -52,7 +52,7 @@ class Listed:
 
 
 def listed_versions(paths: Iterable[str]) -> list[Listed]:
-    """Return the versions that files of a registry belong to, committed or not, in order; other files are passed over."""
+    """Return the versions that files of a registry belong to, committed or not, in order; other files are skipped."""
     found: dict[tuple[Key, str], Listed] = {}
     for path in paths:
         place, _, name = path.rpartition("/")
@@ -96,7 +96,7 @@ def commit(
     A repeated attempt that comes to the same artifacts finds its version committed and returns what stands there.
 
     Args:
-        store: where to.
+        registry: where to.
         key: the model.
         version: from `version_name`.
         model: a fitted estimator of `ALGORITHMS`.
@@ -107,7 +107,7 @@ def commit(
 
     Raises:
         ExistingFileError: the version exists with other artifacts.
-        StoreError: the registry cannot be written.
+        RegistryError: the registry cannot be written.
         ValueError: the metadata is no JSON, or `version` is not one of `key`.
     """
     if not _is_version(key, version):
@@ -135,13 +135,13 @@ def load(
     """Return a version's (model, scaler, metadata), once its digests, schema and types have been checked.
 
     Args:
-        store: where from.
+        registry: where from.
         key: the model.
         version: a version's name, `latest`, `champion` or `challenger`.
         allow_pickle: load `.pkl` artifacts, which can run any code.
 
     Raises:
-        StoreError: there is no such version, or it must not be loaded; the message says why.
+        RegistryError: there is no such version, or it must not be loaded; the message says why.
     """
     name = resolve_version(registry, key, version)
     metadata = read_metadata(registry, key, name)
@@ -173,7 +173,7 @@ def verify(registry: Storage, key: Key, version: str) -> None:
     """Check that the artifacts of a committed version are those that were committed, by their digests.
 
     Raises:
-        StoreError: they are not, or the metadata must not be read.
+        RegistryError: they are not, or the metadata must not be read.
     """
     metadata = read_metadata(registry, key, version)
     for role in ROLES:
@@ -186,7 +186,7 @@ def resolve_version(registry: Storage, key: Key, name: str = LATEST) -> str:
     It may be `latest`, `champion`, `challenger`, a version, or the id of the run that made it, which suits many keys.
 
     Raises:
-        StoreError: there is no such model, alias or version; the message says what there is.
+        RegistryError: there is no such model, alias or version; the message says what there is.
     """
     if name == LATEST:
         if known := list_versions(registry, key):
@@ -211,7 +211,7 @@ def find_version(registry: Storage, key: Key, version: str = LATEST) -> dict[str
     """Return the metadata of a committed version, or None if there is no such version.
 
     Raises:
-        StoreError: the metadata is damaged, is another version's, or is newer than this code reads.
+        RegistryError: the metadata is damaged, is another version's, or is newer than this code reads.
     """
     if version == LATEST:
         names = list_versions(registry, key)
@@ -234,7 +234,7 @@ def read_metadata(registry: Storage, key: Key, version: str) -> dict[str, Any]:
 
     Raises:
         MissingFileError: it is not there.
-        StoreError: as for `find_version`.
+        RegistryError: as for `find_version`.
     """
     path = f"{key.folder}/{version}.json"
     return parse_metadata(registry.read(path), key, version, where=f"{registry.url}/{path}")
