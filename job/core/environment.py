@@ -14,7 +14,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGED_SAMPLE: Final = ROOT / "job" / "sample"
 """Where a wheel puts the bundled sample; the repository has it in `data/`, which Ray is not given."""
 INSTALLED: Final = PACKAGED_SAMPLE.is_dir()
-"""Whether this is the installed package: any Python of its environment finds it, and `ROOT` holds other packages, too."""
+"""Whether this is the installed package: every Python of its environment finds it, and `ROOT` holds other packages."""
 
 NUMERIC_LIBRARIES: Final = ("polars", "numpy", "scipy", "scikit-learn")
 """Libraries whose versions can change a model's numbers."""
