@@ -4,7 +4,7 @@ A frame of bars has the columns
     timestamp  Datetime("us", "UTC")   open time of the bar
     open, high, low, close  Float64
     volume     Float64                 absent where the source has none
-and is sorted by `timestamp`, with one bar a time.
+and is sorted by `timestamp`, with at most one bar per time.
 """
 
 import hashlib
@@ -101,7 +101,7 @@ class Cleaned:
     """Result of `clean`.
 
     `rejected` has the columns of `bars` and `rule` String. `offset_us` is what most times leave when divided by the
-    timeframe. `counts` has `rows_read`, `duplicate`, one entry a rule, `rows_kept` and `out_of_order`.
+    timeframe. `counts` has `rows_read`, `duplicate`, one entry per rule, `rows_kept` and `out_of_order`.
     """
 
     bars: pl.DataFrame
@@ -269,7 +269,7 @@ def _covers_sessions(
 
 
 def _aggregate(bars: pl.DataFrame, step: int, offset_us: int) -> pl.DataFrame:
-    """One row a window that holds any bar, with `rows`, the number of bars in it.
+    """Return one row per window that holds any bar, with `rows`, the number of bars in it.
 
     NumPy adds the volumes of a window one after the other, so their sum has the same bits on any number of threads.
     """

@@ -14,9 +14,10 @@ from job.cli.logs import log
 from job.cli.options import run_settings
 from job.cli.report import print_json
 from job.config.settings import Config
-from job.core.environment import ENGINE_LIBRARIES, versions
+from job.core.environment import versions
 from job.core.errors import ConfigError, JobError
 from job.core.paths import is_url, redact_url
+from job.learning.estimators import OPTIONAL_LIBRARIES
 from job.registry.versions import new_run_id
 from job.storage.files import Storage
 from job.train.plan import make_plan
@@ -44,7 +45,7 @@ def doctor(options: argparse.Namespace) -> int:
 
 def examine(config: Config) -> list[Finding]:
     """Return every finding about this machine, the input, the registry and the cluster."""
-    here = versions(*ENGINE_LIBRARIES)
+    here = versions(*OPTIONAL_LIBRARIES)
     findings = [Finding("versions", good=True, text=", ".join(f"{name} {value}" for name, value in here.items()))]
     plan, about_input = _examine_input(config)
     about_registry = _examine_registry(config)
@@ -91,7 +92,7 @@ def _examine_nodes(config: Config, plan: Plan) -> list[Finding]:
     from job.cluster.nodes import node_findings  # noqa: PLC0415
 
     output = config.model_trainer.model_directory
-    job = Job(new_run_id(datetime.now(UTC)), config, output, versions=versions(*plan.engines))
+    job = Job(new_run_id(datetime.now(UTC)), config, output, versions=versions(*plan.libraries))
     try:
         with running(config.ray) as cluster:
             size = Finding("cluster", good=True, text=f"{cluster.nodes} nodes, {cluster.cpus} CPUs")

@@ -15,6 +15,7 @@ from job.cli.logs import log
 from job.cli.tables import console, number, percent, totals_table
 from job.core.keys import kind_order
 from job.core.wording import first_of
+from job.learning.metrics import scores_shown
 from job.predict.task import Predicted
 from job.registry.outcome import Outcome
 from job.registry.record import RunRecord
@@ -156,7 +157,7 @@ def gap_lines(outcomes: Iterable[Outcome]) -> Iterator[str]:
 def models_table(outcomes: Iterable[Outcome], *, width: int = 200) -> Table:
     """Return one row per model; where less than `width` columns of text fit, the most telling scores only."""
     members = sorted(outcomes, key=lambda outcome: (outcome.exchange, outcome.symbol, *kind_order(outcome)))
-    columns = [column for column in MODEL_COLUMNS if width >= column.from_width]
+    columns = [column for column in _model_columns() if width >= column.from_width]
     rows = [_model_cells(one, columns) for one in members]
     names = ["model", *(column.name for column in columns)]
     # The numbers must be whole, so the name of the series is cut to what they leave.
@@ -196,20 +197,31 @@ class ModelColumn:
 
 
 def _score(name: str, digits: int) -> Callable[[Outcome], str]:
-    return lambda one: number(one.scores[name], digits)
+    return lambda one: number(one.scores.get(name), digits)
 
 
-MODEL_COLUMNS: Final = (
-    ModelColumn("rows", lambda one: f"{one.rows:,}", 135),
-    ModelColumn("acc.", _score("accuracy", 3), 112),
-    ModelColumn("base", _score("base_accuracy", 3), 112),
-    ModelColumn("log-loss", _score("log_loss", 4)),
-    ModelColumn("base", _score("base_log_loss", 4)),
-    ModelColumn("logistic", _score("benchmark_log_loss", 4), 112),
-    ModelColumn("skill [95%]", lambda one: skill_in_words(one.scores) + ("*" if one.scores["underpowered"] else " ")),
-    ModelColumn("AUC", _score("roc_auc", 3), 112),
-    ModelColumn("s", lambda one: f"{one.seconds:.1f}", 135),
-)
+COMPARED: Final[Mapping[str, Sequence[ModelColumn]]] = {
+    "accuracy": (ModelColumn("base", _score("base_accuracy", 3), 112),),
+    "log_loss": (
+        ModelColumn("base", _score("base_log_loss", 4)),
+        ModelColumn("logistic", _score("benchmark_log_loss", 4), 112),
+        ModelColumn(
+            "skill [95%]", lambda one: skill_in_words(one.scores) + ("*" if one.scores["underpowered"] else " ")
+        ),
+    ),
+}
+"""What stands beside a score: the same of the base rate and of the benchmark, and what it comes to."""
+
+
+def _model_columns() -> Iterator[ModelColumn]:
+    yield ModelColumn("rows", lambda one: f"{one.rows:,}", 135)
+    for score in scores_shown("table"):
+        from_width = 0 if score.name == "log_loss" else 112
+        yield ModelColumn(score.title or score.name, _score(score.name, score.digits), from_width)
+        yield from COMPARED.get(score.name, ())
+    yield ModelColumn("s", lambda one: f"{one.seconds:.1f}", 135)
+
+
 GAP: Final = 2
 """Blanks between two columns."""
 

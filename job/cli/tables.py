@@ -10,8 +10,10 @@ from rich.text import Text
 
 from job.cli.selection import shell_name
 from job.core.keys import Key
+from job.learning.metrics import scores_shown
 
-SHOWN_SCORES: Final = ("log_loss", "base_log_loss", "skill", "skill_low", "skill_high", "accuracy", "roc_auc")
+SKILL_SCORES: Final = ("log_loss", "base_log_loss", "skill", "skill_low", "skill_high")
+"""Scores that are told first of a version; others that say so follow."""
 WIDE: Final = 200
 """Width of tables where no terminal tells its own."""
 NUMERIC_COLUMNS: Final = {
@@ -123,7 +125,8 @@ def version_facts(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "label", str(metadata.get("label", {}).get("definition"))
     yield "algorithm", f"{metadata.get('algorithm', {}).get('name')}, by {metadata.get('engine', {}).get('name')}"
     yield "features", ", ".join(feature["name"] for feature in metadata.get("features", []))
-    yield "scores", ", ".join(f"{name} {scores[name]:.4g}" for name in SHOWN_SCORES if scores.get(name) is not None)
+    ordered = dict.fromkeys([*SKILL_SCORES, *(score.name for score in scores_shown("details"))])
+    yield "scores", ", ".join(f"{name} {scores[name]:.4g}" for name in ordered if scores.get(name) is not None)
     artifacts = [metadata["artefacts"][role] for role in ("model", "scaler")]
     yield "artifacts", ", ".join(f"{one['file']} ({one['bytes']:,} bytes)" for one in artifacts)
     yield from (("warning", warning) for warning in metadata.get("warnings", []))

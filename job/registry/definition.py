@@ -1,5 +1,6 @@
 """What a version's metadata says of the samples that its model knows: features, label, and how bars became samples."""
 
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,7 +10,7 @@ import polars as pl
 
 from job.config.sections import Affects, fields_that_affect
 from job.config.settings import DataSettings, GapsSetting
-from job.core.entries import EntryError, is_import_path, source_digest
+from job.core.entries import EntryError, is_import_path, source_digest, sources
 from job.core.errors import DataError, RegistryError
 from job.core.wording import did_you_mean
 from job.learning.features import resolve_features, split_reference
@@ -89,6 +90,8 @@ class Definition:
             return cls(
                 metadata["version"], metadata["key"]["timeframe"], features, label, **settings, sessions=sessions
             )
+        except EntryError as error:
+            raise RegistryError(f"{where}: {error}; {REMEDY}") from None
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise RegistryError(
                 f"{where}: its metadata does not say what the model was trained on ({type(error).__name__}: {error}); "
@@ -183,7 +186,7 @@ def _feature(entry: Mapping[str, Any], where: str) -> str:
     name = str(entry["name"])
     if "import_path" in entry:
         feature = f"{entry['import_path']}[{name}]"
-        _check_source(f"the feature {name}", entry["import_path"], entry["source_digest"], where)
+        _check_source(f"the feature {name}", str(entry["import_path"]), str(entry["source_digest"]), where)
     elif name in FEATURES:
         feature = name
     else:
@@ -206,22 +209,25 @@ def _label(stats: Mapping[str, Any], where: str) -> Label:
     one = next(iter(stats["series"].values())) if "series" in stats else stats
     kind = str(one["definition"]["kind"])
     if is_import_path(kind):
-        _check_source(f"the label {kind}", kind, stats["source_digest"], where)
+        _check_source(f"the label {kind}", kind, str(stats["source_digest"]), where)
     return parse_label(one["definition"])
 
 
 def _check_source(what: str, path: str, digest: str, where: str) -> None:
-    """Refuse a version whose features or label come from a module that is not here, or is not what it was."""
+    """Refuse a version whose features or label come from a module that is not here, or is not what it was.
+
+    Nothing is imported. Anyone who can write to the registry writes what metadata says, so of all modules here it can
+    name only those whose source names `transforms`, as modules of features and labels do.
+    """
     module = path.partition(":")[0]
-    try:
-        here = source_digest(path)
-    except EntryError as error:
-        raise RegistryError(f"{where} was trained on {what} of module {module}: {error}; {REMEDY}") from None
-    if here != digest:
-        raise RegistryError(
-            f"{where} was trained on {what} of module {module}, whose source has changed since "
-            f"({digest} then, {here} now): {REMEDY}"
-        )
+    claim = f"{where} was trained on {what} of module {module}"
+    here = sources(path) if is_import_path(path) else {}
+    if not here:
+        raise RegistryError(f"{claim}, of which there is no source on node {platform.node()}: {REMEDY}")
+    if (digest_here := source_digest(path)) != digest:
+        raise RegistryError(f"{claim}, whose source has changed since ({digest:.12} then, {digest_here} now): {REMEDY}")
+    if not any(b"transforms" in source for source in here.values()):
+        raise RegistryError(f"{claim}, which uses no Feature or Label of transforms: {REMEDY}")
 
 
 def _json(value: Any) -> Any:

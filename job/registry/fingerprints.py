@@ -13,7 +13,7 @@ from job.config.trainer import TradingSettings
 from job.core.environment import code_digest, versions
 from job.core.keys import Key
 from job.core.paths import redact_url
-from job.learning.estimators import ALGORITHMS
+from job.learning.estimators import algorithm_named, libraries_of, user_source
 from job.learning.spec import ModelSpec
 from job.sources.series import Series
 from transforms.features import FEATURES
@@ -22,7 +22,8 @@ DEFINITIONS: Final = {"samples": 1, "split": 1, "training": 1}
 """Versions of what has none of its own, each raised whenever the same input gives other numbers.
 
 `samples`: resampling, filling, segments, warm-up. `split`: folds, holdout, purge, thinning of pools. `training`:
-scaling, shrinking, scores.
+scaling, shrinking, importances, the skill over the base rate and the benchmark. Entries of `learning.metrics.SCORES`
+have versions of their own, in no fingerprint: a model is the same however it is scored.
 """
 
 SESSIONS: Final = "-sessions"
@@ -63,15 +64,16 @@ def fingerprint(
             "spec": spec.model_dump(mode="json"),
             "features": {name: FEATURES[name].version for name in spec.features if name in FEATURES},
             "label_version": spec.label.version,
-            "algorithm_version": ALGORITHMS[spec.algorithm].version,
+            "algorithm_version": algorithm_named(spec.algorithm).version,
             "definitions": DEFINITIONS,
             "timeframe": timeframe,
             "bars": _decisive(data),
             "content": content,
             "max_samples": max_samples,
-            "libraries": {name: number for name, number in versions(spec.engine).items() if name != "code"},
+            "libraries": {name: number for name, number in versions(*libraries_of(spec)).items() if name != "code"},
             **({"trading": trading.model_dump(mode="json")} if trading else {}),
             **({"sources": sources} if sources else {}),
+            **({"algorithm_source": source} if (source := user_source(spec.algorithm)) else {}),
         }
     )
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self
 
 from job.core.keys import Key
-from job.registry.catalog import SUMMARY_SCORES, Summary, key_of, summarize
+from job.registry.catalog import Summary, key_of, summarize, summary_scores
 
 Status = Literal["trained", "predicted", "compared", "current", "failed"]
 
@@ -112,7 +112,7 @@ def current(stored: Outcome, *, latest: str) -> Outcome:
 
 def of_summary(summary: Summary) -> Outcome:
     """Return the outcome of a committed version as far as its summary in the catalog tells."""
-    scores = {name: summary.get(name) for name in SUMMARY_SCORES}
+    scores = {name: summary.get(name) for name in summary_scores()}
     return replace(
         of(key_of(summary), "trained"), version=summary["version"], rows=summary.get("rows", 0), scores=scores
     )

@@ -11,6 +11,7 @@ import polars as pl
 from job.core.environment import cpu_model, versions
 from job.core.errors import RegistryError
 from job.core.keys import Key
+from job.learning.estimators import algorithm_named, libraries_of
 from job.learning.features import split_reference
 from job.learning.spec import ModelSpec
 from job.learning.trading import trading_scores
@@ -46,7 +47,7 @@ def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
         model=trained.model,
         scaler=trained.scaler,
         metadata=metadata,
-        format=job.config.storage.format,
+        format="pkl" if algorithm_named(spec.algorithm).artifact == "pkl" else job.config.storage.format,
     )
     return of_version(task.key, written)
 
@@ -67,7 +68,7 @@ def describe_version(
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "run_id": job.run_id,
         "fingerprint": identity,
-        "library_versions": versions(row.task.spec.engine),
+        "library_versions": versions(*libraries_of(row.task.spec)),
         "cpu": cpu_model(),
         "data": {
             **(info.record() if info else {}),

@@ -5,9 +5,11 @@ from itertools import groupby
 from typing import Final
 
 from job.config.settings import Config
+from job.core.entries import is_import_path
 from job.core.errors import ConfigError, DataError
 from job.core.keys import ALL, POOLED, Key
-from job.learning.estimators import Window, build
+from job.learning.algorithms import Window
+from job.learning.estimators import algorithm_named, build
 from job.learning.spec import ModelSpec
 from job.sources.estimates import estimate_rows
 from job.sources.finding import find_series
@@ -17,14 +19,6 @@ from job.train.task import Plan, Task
 from job.worker.memory import estimate_memory
 from transforms.bars import duration_us
 
-SECONDS_PER_ROW: Final = {
-    "random_forest": 5.0e-5,
-    "extra_trees": 4.0e-5,
-    "hist_gradient_boosting": 3.5e-5,
-    "gradient_boosting": 1.8e-4,
-    "logistic_regression": 5.0e-6,
-}
-"""CPU seconds a row for all fits of a task (5 folds and holdout, 100 trees, 20 features), by algorithm."""
 SECONDS_PER_FIT: Final = 0.06
 """CPU seconds a fit that do not depend on the rows."""
 ESTIMATE_ERROR: Final = 2
@@ -59,7 +53,7 @@ def make_plan(config: Config) -> Plan:
     if config.data.input is None:
         raise ConfigError("data.input is not set: name a file, a folder, a glob or a URL of bars")
     for _, _, spec in config.model_specs():
-        if spec.params:
+        if spec.params or is_import_path(spec.algorithm):
             build(spec, Window(SOME_ROWS))
     found = find_series(config.data, registry=config.model_trainer.model_directory)
     if not found.series and found.problems:
@@ -116,6 +110,7 @@ def _task(key: Key, spec: ModelSpec, series: tuple[Series, ...], config: Config)
     rows = min(available, most) if pooled else available
     capped = pooled and available * ESTIMATE_ERROR > most
     fits = spec.cv_folds + 1
-    seconds = fits * (SECONDS_PER_FIT + SECONDS_PER_ROW[spec.algorithm] / 6 * rows * spec.n_estimators / 100)
+    rate = algorithm_named(spec.algorithm).seconds_per_row / 6
+    seconds = fits * (SECONDS_PER_FIT + rate * rows * spec.n_estimators / 100)
     memory = estimate_memory(rows, len(spec.features))
     return Task(key=key, spec=spec, series=series, rows=rows, seconds=seconds, memory=memory, capped=capped)

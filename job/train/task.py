@@ -6,7 +6,7 @@ from typing import Any, Self
 from job.config.settings import Config
 from job.core.errors import DataError
 from job.core.keys import POOLED, Key
-from job.learning.forests.engines import Engine
+from job.learning.estimators import libraries_of
 from job.learning.spec import ModelSpec
 from job.registry.catalog import Summary, short_fingerprint
 from job.registry.fingerprints import fingerprint, pooled_content
@@ -89,9 +89,9 @@ class Plan:
         return [*(outcome.key for outcome in self.current), *(task.key for task in self.tasks)]
 
     @property
-    def engines(self) -> tuple[Engine, ...]:
-        """What the models left are fitted with, each engine once."""
-        return tuple(sorted({task.spec.engine for task in self.tasks}))
+    def libraries(self) -> tuple[str, ...]:
+        """Optional libraries that the models left depend on, each once."""
+        return tuple(sorted({library for task in self.tasks for library in libraries_of(task.spec)}))
 
     @property
     def total(self) -> int:

@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from job.config.settings import Config
-from job.core.environment import ENGINE_LIBRARIES, versions
+from job.core.environment import versions
 from job.core.errors import JobError
 from job.core.keys import Key
 from job.core.wording import on_one_line
@@ -142,7 +142,7 @@ def check_versions(job: Job) -> None:
 
 def version_differences(wanted: Mapping[str, str]) -> list[str]:
     """Return what differs between the versions here and the driver's, which would make other numbers."""
-    here = versions(*ENGINE_LIBRARIES)
+    here = versions(*sorted(wanted.keys() - versions().keys()))
     return [
         f"has {name} {here.get(name)}, the driver has {version}: install the same versions on every node"
         for name, version in wanted.items()
