@@ -32,7 +32,7 @@ from job.predict.plan import plan as plan_predictions
 from job.predict.run import run as run_predictions
 
 TEXT: Final = """Predict every closed bar past warm-up with the models of a registry: one Parquet file per series and
-model, exchange=.../symbol=.../timeframe=.../model_type=.../predictions.parquet. What is current is left as it is."""
+model, EXCHANGE/SYMBOL/TIMEFRAME/MODEL_TYPE/predictions.parquet. What is current is left as it is."""
 
 
 def predict(options: argparse.Namespace) -> int:

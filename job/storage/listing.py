@@ -13,6 +13,7 @@ from job.core.errors import DataError
 from job.core.paths import redact_url, without_query
 from job.storage.backends import connect
 from job.storage.errors import transient_cause
+from job.storage.links import follow, resolved
 from job.storage.messages import input_errors, with_retries
 
 Infos = dict[str, dict[str, Any]]
@@ -22,12 +23,16 @@ _WILD: Final = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True)
 class ListedFile:
-    """A file as it was listed; `path` is its readable path, without protocol or query."""
+    """A file as it was listed; `path` is its readable path, without protocol or query.
+
+    `left_out` says why nothing can be read there: it is a link that leads nowhere, or to what is listed anyway.
+    """
 
     url: str
     path: str
     size: int
     stamp: str
+    left_out: str = ""
 
 
 def list_files(url: str, options: Mapping[str, Any]) -> tuple[ListedFile, ...]:
@@ -48,8 +53,13 @@ def _listed(url: str, options: Mapping[str, Any]) -> list[ListedFile]:
     with input_errors(url, options):
         fs, path = connect(url, options)
         fs.invalidate_cache()
-        infos = _infos(fs, path)
-    return [
+        infos, left_out = follow(fs, _infos(fs, path))
+    links = [
+        ListedFile(fs.unstrip_protocol(name), name, 0, "", why)
+        for name, why in left_out.items()
+        if not is_hidden(name, _root(path))
+    ]
+    return links + [
         ListedFile(fs.unstrip_protocol(name), without_query(name), int(info.get("size") or 0), _stamp(info))
         for name, info in infos.items()
         if info["type"] == "file" and not is_hidden(name, _root(path))
@@ -111,7 +121,7 @@ def _entries(fs: Any, folders: list[str], pattern: str) -> Infos:
     wanted = re.compile(glob_translate(pattern))
     listings = [fs.ls(folder, detail=True) for folder in folders]
     named = ((info["name"].rstrip("/"), info) for listing in listings for info in listing)
-    return {name: info for name, info in named if wanted.match(name)}
+    return resolved(fs, {name: info for name, info in named if wanted.match(name)})
 
 
 def _any_level(fs: Any, folders: list[str], pattern: str) -> Infos:
