@@ -11,6 +11,7 @@ from fsspec.utils import glob_translate
 
 from job.core.errors import DataError
 from job.core.paths import redact_url, without_query
+from job.core.wording import first_of
 from job.storage.backends import connect
 from job.storage.errors import transient_cause
 from job.storage.links import follow, resolved
@@ -42,9 +43,11 @@ def list_files(url: str, options: Mapping[str, Any]) -> tuple[ListedFile, ...]:
         DataError: nothing is there, or the storage refuses.
     """
     listed = with_retries(url, options, lambda: _listed(url, options))
-    if not listed:
+    if all(file.left_out for file in listed):
+        links = first_of((f"{file.path.rpartition('/')[2]} is of the {file.left_out}" for file in listed), 3)
         raise DataError(
-            f"{redact_url(url)}: no such file, or no files there; set data.input to a file, a folder or a pattern"
+            f"{redact_url(url)}: no such file, or no files there{f' ({links})' if listed else ''}; "
+            "set data.input to a file, a folder or a pattern"
         )
     return tuple(sorted(listed, key=lambda file: natural(file.path)))
 
