@@ -54,7 +54,9 @@ def look_at_json(file: SourceFile, settings: DataSettings) -> Look:
     """Read keys where rows are objects; they stand only in the text itself."""
     start = content(file.url, file.member, settings.options, limit=512).lstrip()
     if not start.startswith(b"[") or not start[1:].lstrip().startswith(b"["):
-        return Look("json", _frame(file, settings)[1])
+        frame, names = _frame(file, settings)
+        words = (name for name, column in zip(names, frame.columns, strict=False) if frame[column].dtype == pl.String)
+        return Look("json", names, text=tuple(words))
     return Look("json")
 
 

@@ -15,6 +15,7 @@ from job.sources.bars import Look
 from job.sources.columns import COLUMN_ALIASES, KEYS, LONGEST_QUOTE, normal, printable, quoted
 from job.sources.formats import FORMATS, format_of, name_in_format, name_of, stem_of
 from job.sources.layouts import USUAL
+from job.sources.mixtures import unknown_columns
 from job.sources.names import Name
 from job.sources.no_bars import EmptyFileError, NoBarsError, Stray, check_header
 from job.sources.series import SourceFile
@@ -182,6 +183,8 @@ def _looked(file: SourceFile, path: str, settings: DataSettings) -> list[Part | 
             except EmptyFileError as error:
                 return [replace(_unreadable(name, DataError(str(error)), settings), empty=True)]
             name, file = name_in_format(path, look.format), replace(file, format=look.format)
+            unread = unknown_columns(look, settings)
+            file = replace(file, unread=unread, labels=tuple(name for name in unread if name in look.text))
             columns = _key_columns(look, settings)
             if "symbol" not in columns or _agree(look, columns["symbol"], name):
                 return [_named(file, name, path, settings)]

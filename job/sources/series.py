@@ -11,7 +11,8 @@ class SourceFile:
 
     `size` is in bytes, of the member where there is one. `stamp` is the ETag or time of change, empty where the
     storage has neither. `format` is an entry of `FORMATS`. `rows` is the number of rows of the series in this file,
-    where that was seen on the way.
+    where that was seen on the way. `unread` are the columns that are read as nothing, `labels` those of them that hold
+    text, as far as a look showed them.
     """
 
     url: str
@@ -20,6 +21,8 @@ class SourceFile:
     format: str
     member: str | None = None
     rows: int | None = None
+    unread: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
