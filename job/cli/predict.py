@@ -52,7 +52,7 @@ def predict(options: argparse.Namespace) -> int:
         log.info(note)
     log.info("%s by %s of %s into %s: %s", source, request.version, models, output, _to_do(plan))
     if options.dry_run:
-        plan = PredictionPlan((), plan.settled, plan.problems)
+        plan = PredictionPlan((), plan.settled, plan.problems, plan.notes)
     with watching(len(plan.tasks), step="predicting", line_of=prediction_line) as watch:
         record = run_predictions(config, request, plan, watch=watch)
     show_predictions(record)

@@ -18,6 +18,7 @@ from job.learning.metrics import scores_shown
 from job.predict.task import Predicted
 from job.registry.outcome import Outcome
 from job.registry.record import RunRecord
+from job.sources.problems import summarize
 from job.train.record import TrainingRecord
 from job.train.task import Plan
 
@@ -117,8 +118,8 @@ def show_predictions(record: RunRecord[Predicted]) -> None:
 def _log_problems(record: TrainingRecord | RunRecord[Predicted]) -> None:
     for warning in sorted({warning for outcome in record.outcomes for warning in outcome.warnings}):
         log.warning("%s", warning)
-    for problem in record.problems:
-        log.error("%s", problem)
+    for message in summarize(record.problems):
+        log.error("%s", message)
 
 
 def models_table(outcomes: Iterable[Outcome], *, width: int = 200) -> Table:

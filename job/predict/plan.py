@@ -18,6 +18,7 @@ from job.registry.predictions import Footer, read_footers
 from job.registry.versions import LATEST, read_metadata, resolve_version
 from job.sources.estimates import estimate_rows
 from job.sources.finding import find_series
+from job.sources.problems import as_one
 from job.sources.series import Series
 from job.storage.files import Storage
 from job.worker.memory import estimate_memory
@@ -87,7 +88,7 @@ def plan(config: Config, request: Request) -> PredictionPlan:
         raise RegistryError(f"{models.url} holds no models: train some, or name the registry with --models")
     found = find_series(config.data, registry=models.url)
     if not found.series:
-        raise DataError("; ".join(str(problem) for problem in found.problems))
+        raise as_one(found.problems)
     asked = _asked(found.series, held, config, request, models)
     wanted, unknown = _with_versions(asked, request, models)
     wanted = _with_footers(wanted, config, request)

@@ -38,7 +38,9 @@ def relation(one: SourceFile, other: SourceFile, series: Series, settings: DataS
     if first.is_empty() or second.is_empty():
         return "apart"
     labeled = pl.concat([first.with_columns(label=pl.lit("a")), second.with_columns(label=pl.lit("b"))])
-    if max(first["timestamp"].min(), second["timestamp"].min()) < min(first["timestamp"].max(), second["timestamp"].max()):  # type: ignore[type-var]
+    if max(first["timestamp"].min(), second["timestamp"].min()) < min(
+        first["timestamp"].max(), second["timestamp"].max()
+    ):  # type: ignore[type-var]
         return "different" if jumps_between(labeled) else "same"
     ordered = labeled.sort("timestamp")
     steps = ordered["timestamp"].diff().drop_nulls()

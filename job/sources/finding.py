@@ -15,7 +15,7 @@ from job.sources.columns import BAR, KEYS, quoted
 from job.sources.formats import FORMATS
 from job.sources.grouping import check_folders, notes_on_timeframes, one_timeframe, split_markets
 from job.sources.numbered import by_number
-from job.sources.parts import UNKNOWN, Part, Parts, Unreadable, notes_on_empty, parts_of
+from job.sources.parts import UNKNOWN, Part, Parts, Unreadable, notes_on_doubts, notes_on_empty, parts_of
 from job.sources.series import Found, Series
 from job.sources.symbols import symbol_named, unknown_symbol
 from job.storage.listing import list_files
@@ -62,7 +62,7 @@ def _grouped(parts: Parts, settings: DataSettings) -> Found:
     empty = [one for one in parts.bad if one.empty and (one.exchange, one.symbol) in groups]
     bad = [one for one in parts.bad if one not in empty]
     failed = {(one.exchange, one.symbol) for one in bad}
-    series, problems, left = [], [one.problem for one in bad], []
+    series, problems, left, doubtful = [], [one.problem for one in bad], [], list[Part]()
     for name in sorted(groups.keys() - failed):
         try:
             _check_names(groups[name][0])
@@ -72,8 +72,9 @@ def _grouped(parts: Parts, settings: DataSettings) -> Found:
             problems.append(error)
         else:
             series.append(_series(chosen))
+            doubtful += [part for part in chosen if part.doubt]
             left += [left_out] if left_out else []
-    notes += [*notes_on_timeframes(left), *notes_on_empty(empty)]
+    notes += [*notes_on_timeframes(left), *notes_on_empty(empty), *notes_on_doubts(doubtful)]
     return Found(tuple(series), tuple(problems), (*parts.notes, *notes))
 
 

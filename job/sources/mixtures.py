@@ -9,10 +9,11 @@ from job.core.errors import DataError
 from job.core.wording import first_of
 from job.sources.access import display_path
 from job.sources.bars import Look
-from job.sources.columns import COLUMN_ALIASES, DAY, CLOCK, normal, printable, quoted
+from job.sources.columns import CLOCK, COLUMN_ALIASES, DAY, normal, printable, quoted
 from job.sources.evidence import jumps_between
 from job.sources.formats import FORMATS
 from job.sources.series import Series, SourceFile
+from job.sources.timeframes import timeframe_of
 from job.storage.messages import with_retries
 
 ROWS_PER_LABEL: Final = 4
@@ -43,22 +44,35 @@ def refuse_mixture(bars: pl.DataFrame, file: SourceFile, series: Series, setting
     names = [name for name in file.unread if name in file.labels or repeats > 0.5]
     if not names or bars.height < 2 * ROWS_PER_LABEL:
         return
-    keys = [name for name in (series.symbol_column, series.exchange_column, series.timeframe_column) if name]
-    if keys:
-        return  # the file tells its series apart already
-    values = with_retries(file.url, settings.options, lambda: FORMATS[file.format].values(file, names, settings))
+    values = _own_values(names, file, series, settings)
+    if values.height != bars.height:
+        return
     for name in names:
         labels = values[name].cast(pl.String).str.strip_chars()
         distinct = labels.drop_nulls().unique().sort()
         least = ROWS_PER_LABEL if name in file.labels else ROWS_PER_NUMBER
-        if values.height != bars.height or not 2 <= distinct.len() <= bars.height / least:
+        if not 2 <= distinct.len() <= bars.height / least:
             continue
         if reason := _several(bars.with_columns(label=labels), repeats, by_jumps=name in file.labels):
             raise DataError(
-                f"{display_path(file)}: column {quoted(name)} holds {first_of(map(printable, distinct), 3)}, and {reason}, "
-                f"as in several series; set data.columns.symbol={printable(name)} to read each by itself, or leave "
-                "the column out if they are one"
+                f"{display_path(file)}: column {quoted(name)} holds {first_of(map(printable, distinct), 3)}, and "
+                f"{reason}, as in several series; {_remedy(name, distinct)}, or leave the column out if they are one"
             )
+
+
+def _remedy(name: str, distinct: pl.Series) -> str:
+    if all(timeframe_of(value) for value in distinct):
+        return f"split the file by {printable(name)!r}"
+    return f"set data.columns.symbol={printable(name)} to read each by itself"
+
+
+def _own_values(names: list[str], file: SourceFile, series: Series, settings: DataSettings) -> pl.DataFrame:
+    """Columns of a file, of the rows of one series where known columns tell several apart."""
+    keys = {series.symbol_column: series.symbol, series.exchange_column: series.exchange}
+    own = {name: value for name, value in keys.items() if name is not None}
+    wanted = [*names, *own]
+    values = with_retries(file.url, settings.options, lambda: FORMATS[file.format].values(file, wanted, settings))
+    return values.filter(*(pl.col(name).cast(pl.String).str.strip_chars() == value for name, value in own.items()))
 
 
 def _several(labeled: pl.DataFrame, repeats: float, *, by_jumps: bool) -> str | None:

@@ -88,9 +88,7 @@ def hive_name(path: str, stem: str) -> Name | None:
         timeframe = timeframe_of(timed["timeframe"])
     exchange, market = keys.get("exchange"), folders.market
     stated = exchange is not None
-    return Name(
-        exchange, symbol, timeframe, certain=True, stated=stated, market=market, by_folder=by_folder
-    )
+    return Name(exchange, symbol, timeframe, certain=True, stated=stated, market=market, by_folder=by_folder)
 
 
 def freqtrade_name(path: str, stem: str) -> Name | None:

@@ -12,13 +12,13 @@ from job.core.errors import DataError
 from job.core.wording import first_of
 from job.sources.access import as_data_errors, display_path, max_unpacked, unpacks_to_too_much
 from job.sources.bars import Look
-from job.sources.columns import COLUMN_ALIASES, KEYS, LONGEST_QUOTE, normal, printable, quoted
+from job.sources.columns import COLUMN_ALIASES, KEYS, LONGEST_QUOTE, normal, printable, quoted, resolve
 from job.sources.formats import FORMATS, format_of, name_in_format, name_of, stem_of
 from job.sources.layouts import USUAL
 from job.sources.mixtures import unknown_columns
 from job.sources.names import Name
 from job.sources.no_bars import EmptyFileError, NoBarsError, Stray, check_header
-from job.sources.series import SourceFile
+from job.sources.series import WILL_FAIL, SourceFile
 from job.sources.symbols import normalize_symbol
 from job.sources.timeframes import timeframe_of
 from job.storage.listing import ListedFile
@@ -27,6 +27,9 @@ from job.storage.opening import is_packed, members
 
 LOOKS_AT_ONCE: Final = 16
 """Files looked into at the same time: each look is one short request."""
+
+HEADERS_ALONE: Final = frozenset({"parquet", "feather", "json", USUAL.name})
+"""Formats whose header alone tells which column is which."""
 
 UNKNOWN: Final = "unknown"
 """Exchange of files that do not name one."""
@@ -37,7 +40,8 @@ class Part:
     """One file's bars of one series.
 
     `stated` means that the exchange stands in the path or a column as such; `market`, `number` and `by_folder` are
-    those of `Name`. `path` is that of the file, in which a member of an archive stands beside it.
+    those of `Name`. `path` is that of the file, in which a member of an archive stands beside it. `doubt` says why its
+    header cannot be understood.
     """
 
     exchange: str
@@ -52,6 +56,7 @@ class Part:
     number: str | None = None
     by_folder: bool = False
     path: str = ""
+    doubt: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,9 @@ class Parts:
 def parts_of(listed: Sequence[ListedFile], settings: DataSettings) -> Parts:
     """Understand every listed file."""
     links = sorted({file.left_out for file in listed if file.left_out})
-    notes = [line for why in links for line in _left_out(f"({why})", [one.path for one in listed if one.left_out == why])]
+    notes = [
+        line for why in links for line in _left_out(f"({why})", [one.path for one in listed if one.left_out == why])
+    ]
     listed = [file for file in listed if not file.left_out]
     known = [(file, fmt) for file in listed if (fmt := format_of(file.path, settings.format)) is not None]
     if not known and settings.format != "auto":
@@ -94,7 +101,7 @@ def parts_of(listed: Sequence[ListedFile], settings: DataSettings) -> Parts:
     good = [one for one in outcomes if isinstance(one, Part)]
     bad = [one for one in outcomes if isinstance(one, Unreadable)]
     strays, failures = _sort_strays([one for one in outcomes if isinstance(one, Stray)], good)
-    notes += _left_out("that are no bars", [one.path for one in strays])
+    notes += _left_out("without any bars", [one.path for one in strays])
     return Parts(good, bad + failures, notes)
 
 
@@ -117,7 +124,9 @@ def _sort_strays(strays: Sequence[Stray], good: Sequence[Part]) -> tuple[list[St
 
 def notes_on_empty(files: Sequence[Unreadable]) -> list[str]:
     """One note for all files that hold nothing beside others of their series."""
-    return [f"left out {len(files)} that are empty: {first_of((str(one.problem) for one in files), 3)}"] if files else []
+    return (
+        [f"left out {len(files)} that are empty: {first_of((str(one.problem) for one in files), 3)}"] if files else []
+    )
 
 
 def _left_out(why: str, paths: Sequence[str]) -> list[str]:
@@ -138,6 +147,26 @@ def _understood(listed: ListedFile, fmt: str, name: Name, settings: DataSettings
     except DataError as error:
         return [_unreadable(name, error, settings)]
     return [one for part, path in inner for one in _looked(part, path, settings)]
+
+
+def _doubt(look: Look, file: SourceFile, settings: DataSettings) -> str:
+    """Return why the columns of a file cannot be told by its header, as reading it will find; empty if they can."""
+    if not look.names or look.format not in HEADERS_ALONE:
+        return ""
+    try:
+        resolve(look.names, settings.columns, display_path(file))
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def notes_on_doubts(parts: Sequence[Part]) -> list[str]:
+    """One note on all series that will fail by the headers of their files."""
+    doubts = {(part.exchange, part.symbol): part.doubt for part in parts if part.doubt}
+    if not doubts:
+        return []
+    count = f"{len(doubts)} series, " if len(doubts) > 1 else ""
+    return [f"{WILL_FAIL}{count}{first_of(doubts.values(), 2)}"]
 
 
 def _unreadable(name: Name, error: DataError, settings: DataSettings) -> Unreadable:
@@ -187,7 +216,7 @@ def _looked(file: SourceFile, path: str, settings: DataSettings) -> list[Part | 
             file = replace(file, unread=unread, labels=tuple(name for name in unread if name in look.text))
             columns = _key_columns(look, settings)
             if "symbol" not in columns or _agree(look, columns["symbol"], name):
-                return [_named(file, name, path, settings)]
+                return [replace(_named(file, name, path, settings), doubt=_doubt(look, file, settings))]
             return list(_by_columns(file, name, path, columns, settings))
     except DataError as error:
         return [_unreadable(name, error, settings)]

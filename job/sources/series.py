@@ -1,8 +1,12 @@
 """What a search for bars finds: series, and the files that hold them."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from job.core.errors import DataError
+
+WILL_FAIL: Final = "will fail: "
+"""What a note begins with that tells which series will fail, as far as the headers of their files show."""
 
 
 @dataclass(frozen=True)
