@@ -27,7 +27,8 @@ EXCHANGES: Final = frozenset(
 """Names by which a folder or the first part of a file's name is taken for an exchange."""
 
 TIMED: Final = re.compile(
-    rf"(?P<symbol>.+?){DATES}[-_. ](?P<timeframe>{TIMEFRAME})(?:[-_. ](?P<market>futures|spot|swap|perp|bid|ask))?{DATES}",
+    rf"(?P<symbol>.+?){DATES}[-_. ](?P<timeframe>{TIMEFRAME})"
+    rf"(?:[-_. ](?P<market>futures|spot|swap|perp|bid|ask))?{DATES}",
     re.DOTALL,
 )
 _DATED: Final = re.compile(rf"(?P<symbol>.+?){DATES}(?:[-_. ]part[-_.]?\d+|\.Last)?", re.DOTALL)

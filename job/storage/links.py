@@ -37,7 +37,7 @@ def follow(fs: Any, infos: Infos) -> tuple[Infos, dict[str, str]]:
         new = {name: info for name, info in found.items() if name not in inner and os.path.realpath(name) not in known}
         known |= set(map(os.path.realpath, new))
         files |= new
-        if reason or (not new and not inner):
+        if link in links and (reason or (not new and not inner)):
             left_out[link] = reason or TWICE
     return files, left_out
 
@@ -49,7 +49,7 @@ def _behind(fs: Any, link: str) -> tuple[Infos, str]:
         return {}, BROKEN
     if target["type"] != "directory":
         return {link: target}, ""
-    real, parent = os.path.realpath(link), os.path.realpath(os.path.dirname(link))
+    real, parent = os.path.realpath(link), os.path.realpath(link.rpartition("/")[0])
     if f"{parent}/".startswith(f"{real.rstrip('/')}/"):
         return {}, CIRCLE
     return dict(fs.find(link, detail=True)), ""
