@@ -8,6 +8,7 @@ from job.cli.logs import log
 from job.cli.options import run_settings
 from job.cli.report import gap_lines, print_json, show_plan
 from job.core.keys import Key, kind_order
+from job.sources.problems import summarize
 from job.train.plan import plan as plan_training
 from job.train.task import Plan
 
@@ -22,8 +23,8 @@ def plan(options: argparse.Namespace) -> int:
         log.warning(warning)
     for line in gap_lines(planned.current):
         log.info(line)
-    for problem in planned.problems:
-        log.error(problem)
+    for message in summarize(planned.problems):
+        log.error("%s", message)
     described = describe_plan(planned)
     show_plan(described)
     print_json(options, described)

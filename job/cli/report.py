@@ -19,6 +19,7 @@ from job.learning.metrics import scores_shown
 from job.predict.task import Predicted
 from job.registry.outcome import Outcome
 from job.registry.record import RunRecord
+from job.sources.problems import summarize
 from job.train.record import TrainingRecord
 from job.train.task import Plan
 
@@ -123,8 +124,8 @@ def show_predictions(record: RunRecord[Predicted]) -> None:
 def _log_problems(record: TrainingRecord | RunRecord[Predicted]) -> None:
     for warning in once_per_kind(warning for outcome in record.outcomes for warning in outcome.warnings):
         log.warning("%s", warning)
-    for problem in record.problems:
-        log.error("%s", problem)
+    for message in summarize(record.problems):
+        log.error("%s", message)
 
 
 def once_per_kind(warnings: Iterable[str]) -> list[str]:

@@ -15,6 +15,7 @@ from job.core.keys import encode
 from job.core.paths import redact_url
 from job.registry.fingerprints import bare_digest, listing_fingerprint, mark_sessions
 from job.registry.listings import forget_listing, write_listing
+from job.sources.collisions import colliding_files
 from job.sources.reading import as_listed, read_series
 from job.sources.series import Series
 from job.storage.files import ExistingFileError, Storage
@@ -68,7 +69,12 @@ def read_clean(series: Series, data: DataSettings) -> Cleaned:
         raise DataError(f"{series}: {error}") from None
     del raw
     pa.default_memory_pool().release_unused()  # Arrow keeps what it read files into, as much as the bars themselves
-    check_rejected(str(series), cleaned, data)
+    try:
+        check_rejected(str(series), cleaned, data)
+    except DataError as error:
+        if cleaned.counts["conflicting_duplicate"] and (files := colliding_files(series, data)):
+            raise DataError(f"{error}; {files}") from None
+        raise
     return cleaned
 
 
