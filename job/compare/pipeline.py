@@ -24,29 +24,20 @@ def runs(tasks: Sequence[ComparisonTask], job: Job, *, capacity: Capacity) -> It
     step = remote_options(job, capacity)
     aligned = [task for task in tasks if task.key.exchange != POOLED]
     pooled = [task for task in tasks if task.key.exchange == POOLED]
-    for chain, members in ((compare_aligned, aligned), (compare_pooled, pooled)):
+    for members in (aligned, pooled):
         for part in [members] if job.round == 1 else [[task] for task in members]:
             if part:
-                yield outcomes_of(chain(part, job, step), Compared)
+                yield outcomes_of([compared_models(part, job, step, shuffled=members is pooled)], Compared)
 
 
-def compare_aligned(tasks: Sequence[ComparisonTask], job: Job, step: Mapping[str, Any]) -> Dataset:
-    """Return the Dataset of comparisons of models of one series each."""
-    pairs = paired_samples(tasks, job, step, whole_groups=True)
-    return pairs.map_batches(partial(compare_rows, job=job), batch_size=None, **step)
-
-
-def compare_pooled(tasks: Sequence[ComparisonTask], job: Job, step: Mapping[str, Any]) -> Dataset:
-    """Return the Dataset of comparisons of models over many series, whose rows meet in a shuffle."""
-    members = {task.key: frozenset(map(str, task.series)) for task in tasks}
-    groups = paired_samples(tasks, job, step, whole_groups=False).groupby(GROUP, num_partitions=len(tasks))
-    return groups.map_groups(partial(compare_group, job=job, members=members), **step)
-
-
-def paired_samples(
-    tasks: Sequence[ComparisonTask], job: Job, step: Mapping[str, Any], *, whole_groups: bool
-) -> Dataset:
-    """Return a Dataset with one row of samples, scored by both versions, for each task and series."""
+def compared_models(tasks: Sequence[ComparisonTask], job: Job, step: Mapping[str, Any], *, shuffled: bool) -> Dataset:
+    """Return the Dataset of comparisons of models of one series each, or of many, whose rows meet in a shuffle."""
     longest_first = sorted(by_series(tasks), key=lambda one: -one.seconds)
-    bars = loaded_bars(longest_first, job, step, whole_groups=whole_groups, load=read_bars)
-    return bars.map_batches(partial(pair_samples, job=job), batch_size=None, **step)
+    pairs = loaded_bars(longest_first, job, step, whole_groups=not shuffled, load=read_bars).map_batches(
+        partial(pair_samples, job=job), batch_size=None, **step
+    )
+    if not shuffled:
+        return pairs.map_batches(partial(compare_rows, job=job), batch_size=None, **step)
+    members = {task.key: frozenset(map(str, task.series)) for task in tasks}
+    groups = pairs.groupby(GROUP, num_partitions=len(tasks))
+    return groups.map_groups(partial(compare_group, job=job, members=members), **step)

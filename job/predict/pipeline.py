@@ -4,10 +4,11 @@ bundles of tasks → read_bars → prepare_features → predict_models → files
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from job.cluster.bundles import Capacity, bundle, singles, sized
-from job.cluster.datasets import Dataset, loaded_bars, outcomes_of, remote_options, union_by_cpus
+from job.cluster.datasets import Dataset, loaded_bars, outcomes_of, remote_options
 from job.predict.steps import predict_models, prepare_features
 from job.predict.task import Predicted, PredictionTask
 from job.worker.load_bars import read_bars
@@ -17,12 +18,13 @@ from job.worker.messages import Bundle, Job
 def runs(tasks: Sequence[PredictionTask], job: Job, *, capacity: Capacity) -> Iterator[Iterator[Predicted]]:
     """Start every task once; after the first round each task runs by itself."""
     bundles = bundle(tasks, cpus=capacity.cpus) if job.round == 1 else singles(tasks)
-    groups = sized(bundles, capacity, cpus_per_task=job.cpus_per_task or 1)
-    yield outcomes_of(union_by_cpus(groups, job, partial(predicted_files, capacity=capacity)), Predicted)
+    sizes = sized(bundles, capacity, cpus_per_task=job.cpus_per_task or 1)
+    chains = [predict_aligned(own, replace(job, cpus=cpus), capacity) for cpus, own in sizes.items()]
+    yield outcomes_of(chains, Predicted)
 
 
-def predicted_files(bundles: Sequence[Bundle[PredictionTask]], job: Job, *, capacity: Capacity) -> Dataset:
-    """Return the Dataset of outcomes of bundles whose files of predictions are written by the way."""
+def predict_aligned(bundles: Sequence[Bundle[PredictionTask]], job: Job, capacity: Capacity) -> Dataset:
+    """Return the Dataset of outcomes of predictions; the files are written on the way."""
     step = remote_options(job, capacity)
     return (
         loaded_bars(bundles, job, step, whole_groups=True, load=read_bars)

@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from job.cluster.bundles import Capacity, bundle, by_series, singles, sized
-from job.cluster.datasets import Dataset, loaded_bars, outcomes_of, remote_options, union_by_cpus
+from job.cluster.datasets import Dataset, loaded_bars, outcomes_of, remote_options
 from job.core.keys import Key
 from job.registry.outcome import Outcome, current
 from job.train.pooled import GROUP_COLUMNS, SamplingCap, digests, flat_samples, sample_times, sampling_caps, train_group
@@ -30,20 +30,20 @@ def runs(tasks: Sequence[Task], job: Job, *, capacity: Capacity) -> Iterator[Ite
     """Start every task once; after the first round each task runs by itself, so that a death costs one model only."""
     first = job.round == 1
     if "symbol" in job.config.model_trainer.group_by:
-        yield train_aligned(bundle(tasks, cpus=capacity.cpus) if first else singles(tasks), job, capacity)
+        bundles = bundle(tasks, cpus=capacity.cpus) if first else singles(tasks)
+        sizes = sized(bundles, capacity, cpus_per_task=job.cpus_per_task)
+        chains = [train_aligned(own, replace(job, cpus=cpus), capacity) for cpus, own in sizes.items()]
+        yield outcomes_of(chains, Outcome)
     else:
         for part in [tasks] if first else [[task] for task in tasks]:
             yield train_pooled(part, job, capacity)
 
 
-def train_aligned(bundles: Sequence[Bundle[Task]], job: Job, capacity: Capacity) -> Iterator[Outcome]:
-    """Train models whose series are read whole by one task: no shuffle."""
-    groups = sized(bundles, capacity, cpus_per_task=job.cpus_per_task)
-    yield from outcomes_of(union_by_cpus(groups, job, partial(trained_models, capacity=capacity)), Outcome)
+def train_aligned(bundles: Sequence[Bundle[Task]], job: Job, capacity: Capacity) -> Dataset:
+    """Return the Dataset of outcomes of models whose series are read whole by one task: no shuffle.
 
-
-def trained_models(bundles: Sequence[Bundle[Task]], job: Job, *, capacity: Capacity) -> Dataset:
-    """Return the Dataset of outcomes of bundles that all get `job.cpus` CPUs and the memory that goes with them."""
+    Each bundle gets `job.cpus` CPUs and the memory that goes with them.
+    """
     step = remote_options(job, capacity)
     return (
         loaded_bars(bundles, job, step, whole_groups=True, load=load_bars)
@@ -65,30 +65,25 @@ def train_pooled(tasks: Sequence[Task], job: Job, capacity: Capacity) -> Iterato
         return
     caps = find_sampling_caps(left, job, step) if any(task.capped for task in left) else {}
     members = {task.key: frozenset(str(one) for one in task.series) for task in left}
-    flat = partial(
-        flat_samples,
-        job=job,
-        caps=caps,
-        feature_names=sorted({name for task in left for name in task.spec.feature_names}),
-    )
+    names = sorted({name for task in left for name in task.spec.feature_names})
     groups = replace(job, cpus=max(sized(singles(left), capacity, cpus_per_task=job.cpus_per_task)))
-    yield from outcomes_of(
+    trained = (
         loaded_bars(by_series(left), job, step, whole_groups=False, load=load_bars)
-        .map_batches(flat, batch_size=None, **step)
+        .map_batches(partial(flat_samples, job=job, caps=caps, feature_names=names), batch_size=None, **step)
         .groupby(list(GROUP_COLUMNS), num_partitions=len(left))
-        .map_groups(partial(train_group, job=groups, members=members), **remote_options(groups, capacity)),
-        Outcome,
+        .map_groups(partial(train_group, job=groups, members=members), **remote_options(groups, capacity))
     )
+    yield from outcomes_of([trained], Outcome)
 
 
 def with_digests(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> list[Task]:
-    """Return the tasks with the digests of their series' bars, read where versions of a model hang on them.
+    """Return the tasks with the digests of their series' bars, which are read where only they can tell what is current.
 
     Samples and a shuffle cost many times what reading the bars does; they are not made to find a model current.
     """
-    if not any(task.to_check for task in tasks):
-        return list(tasks)
     bundles = by_series([task for task in tasks if task.to_check])
+    if not bundles:
+        return list(tasks)
     rows = (
         loaded_bars(bundles, job, step, whole_groups=True, load=load_bars)
         .map_batches(digests, batch_size=None, **step)
