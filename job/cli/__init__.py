@@ -76,4 +76,5 @@ def _add(parser: argparse.ArgumentParser, commands: Iterable[Command | CommandGr
             continue
         own.set_defaults(command=command)
         for argument in command.arguments:
-            argument.add_to(own)
+            more = argument.more if argument.metavar is None else {**argument.more, "metavar": argument.metavar}
+            own.add_argument(*argument.names, help=argument.help, **more)

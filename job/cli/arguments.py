@@ -30,11 +30,6 @@ class Argument:
         """Where parsed options hold its value."""
         return self.names[0].lstrip("-").replace("-", "_")
 
-    def add_to(self, parser: argparse.ArgumentParser) -> None:
-        """Let `parser` take the argument."""
-        more = self.more if self.metavar is None else {**self.more, "metavar": self.metavar}
-        parser.add_argument(*self.names, help=self.help, **more)
-
 
 @dataclass(frozen=True)
 class Command:
