@@ -55,9 +55,7 @@ SEED = 20_241
 TRIES = 3
 ABORTED = ("aborted", "its process ended without closing the record")
 ROWS = np.random.default_rng(SEED).normal(size=(500, 20)).astype(np.float32)
-KEPT = re.compile(
-    rf"{CATALOG}|listings/[0-9a-f]{{64}}-[0-9a-f]{{64}}\.json|runs/\d{{8}}_\d{{6}}_[0-9a-f]{{6}}\.json"
-)
+KEPT = re.compile(rf"{CATALOG}|listings/[0-9a-f]{{64}}-[0-9a-f]{{64}}\.json|runs/\d{{8}}_\d{{6}}_[0-9a-f]{{6}}\.json")
 """What a registry may hold beside versions."""
 
 Files = Mapping[str, bytes]
