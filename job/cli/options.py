@@ -16,14 +16,6 @@ from job.core.wording import did_you_mean
 from transforms.bars import duration_us
 
 
-def refuse_empty(options: argparse.Namespace) -> None:
-    """Raise ConfigError where an argument is empty: an empty shell variable must not mean everything."""
-    for argument in options.command.arguments:
-        value = getattr(options, argument.attribute)
-        if isinstance(value, str) and value != argument.more.get("default") and not value.strip(" ,"):
-            raise ConfigError(f"{argument.names[0]} is empty: give a value, or leave the argument out")
-
-
 def settings(options: argparse.Namespace) -> Config:
     """Return the settings of a command: those of its config file, its arguments and --set, the later winning.
 

@@ -50,7 +50,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         tasks = [task for task in plan.tasks if task.key.stem == kind.stem]
         held = sum(outcome.key.stem == kind.stem for outcome in plan.current)
         checks = sum(task.to_check for task in tasks)
-        row = {
+        row: dict[str, Any] = {
             "model_type": kind.model_type,
             "timeframe": kind.timeframe,
             "models": held + len(tasks),

@@ -63,7 +63,14 @@ def train_pooled(tasks: Sequence[Task], job: Job, capacity: Capacity) -> Iterato
             left.append(task)
     if not left:
         return
-    caps = find_sampling_caps(left, job, step) if any(task.capped for task in left) else {}
+    caps: Mapping[Key, SamplingCap] = {}
+    if any(task.capped for task in left):  # a first pass over the bars counts the samples
+        times = (
+            loaded_bars(by_series(left), job, step, whole_groups=True, load=load_bars)
+            .map_batches(partial(sample_times, job=job), batch_size=None, **step)
+            .iter_rows()
+        )
+        caps = sampling_caps(times, job.config.model_trainer, expected=sum(len(task.series) for task in left))
     members = {task.key: frozenset(str(one) for one in task.series) for task in left}
     names = sorted({name for task in left for name in task.spec.feature_names})
     groups = replace(job, cpus=max(sized(singles(left), capacity, cpus_per_task=job.cpus_per_task)))
@@ -94,13 +101,3 @@ def with_digests(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> li
         replace(task, cached_digests=tuple(map(found.get, task.series)), trust_listing=True) if task.to_check else task
         for task in tasks
     ]
-
-
-def find_sampling_caps(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> dict[Key, SamplingCap]:
-    """Find, in a first pass over the bars, where each group's holdout begins and which share of the rest to keep."""
-    rows = (
-        loaded_bars(by_series(tasks), job, step, whole_groups=True, load=load_bars)
-        .map_batches(partial(sample_times, job=job), batch_size=None, **step)
-        .iter_rows()
-    )
-    return sampling_caps(rows, job.config.model_trainer, expected=sum(len(task.series) for task in tasks))

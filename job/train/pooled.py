@@ -52,7 +52,7 @@ class SamplingCap:
 
 
 def flat_samples(
-    batch: pa.Table, *, job: Job, caps: dict[Key, SamplingCap], feature_names: Iterable[str]
+    batch: pa.Table, *, job: Job, caps: Mapping[Key, SamplingCap], feature_names: Iterable[str]
 ) -> Iterator[pa.Table]:
     """Yield one table per task and series: its samples as rows, behind a first row that holds nothing but the header.
 
