@@ -16,7 +16,7 @@ from job.registry.versions import LATEST
 class Argument:
     """An argument: its names (the first counts, others are aliases), its help, and the setting that it is short for.
 
-    `more` is what else `argparse` is told: `action`, `choices`, `default`, `nargs`, `required`, `type`.
+    `more` holds other arguments of `argparse`: `action`, `choices`, `default`, `nargs`, `required`, `type`.
     """
 
     names: tuple[str, ...]
@@ -27,7 +27,7 @@ class Argument:
 
     @property
     def attribute(self) -> str:
-        """Where parsed options hold its value."""
+        """Name of its value among parsed options."""
         return self.names[0].lstrip("-").replace("-", "_")
 
 

@@ -33,7 +33,7 @@ def print_json(options: argparse.Namespace, value: object) -> None:
 
 
 def count_in_words(counts: Mapping[str, int]) -> str:
-    """Return counts in words, those that are zero left out: `75 current, 5 to train`; empty where all are."""
+    """Return the counts that are not zero, in words: `75 current, 5 to train`; empty if all are zero."""
     return ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in counts.items() if count)
 
 

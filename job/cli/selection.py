@@ -22,7 +22,7 @@ FILTERS: Final[dict[str, Callable[[Key], str]]] = {
 
 FILTER_ARGUMENTS: Final = (MODEL_SYMBOLS, EXCHANGE, TIMEFRAMES, MODEL_TYPES)
 SELECTION: Final = (MODELS, replace(CONFIG, help="settings, such as storage.options"), KEYS, *FILTER_ARGUMENTS)
-"""What says which models of which registry a command works on."""
+"""Arguments that choose the registry, and the models that a command works on."""
 
 
 def selected(known: Iterable[Key], options: argparse.Namespace, *, where: str) -> list[Key]:
@@ -56,5 +56,5 @@ def selected(known: Iterable[Key], options: argparse.Namespace, *, where: str) -
 
 
 def shell_name(key: Key) -> str:
-    """Return what a model is called on a command line, safe in a shell: `binance/BTC%2FUSDT/analyst_1h`."""
+    """Return the name of a model on a command line, safe in a shell: `binance/BTC%2FUSDT/analyst_1h`."""
     return f"{key.folder}/{key.stem}"

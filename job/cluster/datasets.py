@@ -66,8 +66,8 @@ def remote_options(job: Job, capacity: Capacity) -> dict[str, Any]:
 def outcomes_of(datasets: Iterable[Dataset], kind: type[OutcomeT]) -> Iterator[OutcomeT]:
     """Run Datasets of outcomes side by side and yield what arrives; where no more is wanted, their tasks are ended.
 
-    Blocks are taken as they are: `iter_rows` fetches ahead in threads that outlive it, and Ray ends a process of which
-    a thread still asks for blocks when Ray is shut down.
+    Blocks are taken as they are: `iter_rows` fetches ahead in threads that outlive it, and Ray ends a
+    process that still has a thread asking for blocks when Ray is shut down.
     """
     first, *others = datasets
     for blocks in (first.union(*others) if others else first).iter_internal_ref_bundles():

@@ -1,4 +1,4 @@
-"""When a run gives up: too many failures, or a failure that awaits every model alike."""
+"""When a run gives up: too many failures, or a failure that every model would meet."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ from job.core.errors import DataError, TrainingError
 from job.registry.record import RunRecord
 
 ALIKE: Final = 20
-"""So many first outcomes that fail alike speak of the machines or the settings, not of the models."""
+"""If so many first outcomes fail alike, the cause lies in the machines or the settings, not in the models."""
 OF_ITS_BARS: Final = frozenset({DataError.__name__, TrainingError.__name__})
 """Errors that lie in a series' own bars, and say nothing about the other series."""
 

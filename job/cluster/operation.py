@@ -1,4 +1,4 @@
-"""What an operation tells the session that runs it: training, predicting and comparing differ in this and no more."""
+"""What the session must know of an operation; training, predicting and comparing differ in nothing else."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass

@@ -20,12 +20,12 @@ from job.worker.messages import Job
 log = logging.getLogger("job")
 
 MAX_ATTEMPTS: Final = 3
-"""How often a task is begun whose worker died; failures with a cause are final at once."""
+"""How often a task is started if its workers die; other failures are final at once."""
 MAX_IDLE_ROUNDS: Final = 2
 """How many rounds in a row may begin nothing at all, as when the cluster is gone."""
 
 RAY_ERROR_LOGGER: Final = "ray.data._internal.execution.streaming_executor_state"
-"""Ray's logger that says what a block's task died of; nothing else that a Dataset gives away does."""
+"""Ray's logger that says what a block's task died of; a Dataset says it nowhere else."""
 SHORT_OF_MEMORY: Final = re.compile(r"low on memory\b.*?([\d.]+GB used / [\d.]+GB limit)")
 """What Ray says of a worker that its memory monitor ended, and how much memory there was."""
 MAX_QUOTED: Final = 200

@@ -137,7 +137,7 @@ def widen_for_seed_variance(comparison: Comparison, seed_error: float) -> Compar
     """Return a comparison with its interval widened by what another seed of the same forests would change.
 
     Two forests that differ by seed only are two models, and enough rows tell which of them is better. That is luck of
-    the draw and nothing to promote by, so that its variance is added to that of the rows.
+    the draw and no reason to promote, so its variance is added to that of the rows.
     """
     if comparison.low is None or comparison.high is None:
         return comparison

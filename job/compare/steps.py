@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from job.worker.scorer import Scorer
 
 GROUP: Final = "model"
-"""Column that names the model, by which rows of a pooled one are brought together."""
+"""Column that names the model; the shuffle brings the rows of a pooled one together by it."""
 MARKET_COLUMNS: Final = ("timestamp", *MARKET)
 """What trading scores take of each bar, beside probabilities."""
 SAME: Final = pl.col("label") == pl.col("label_b")
@@ -152,7 +152,7 @@ def samples_of(
 
 
 def compare_rows(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
-    """Compare the versions of each row's model; one row of outcome JSON a task."""
+    """Compare the versions of each row's model; one row of outcome JSON per task."""
     for header, frame in unpack(batch.drop_columns([GROUP])):
         yield pa.table({"outcome": [compare_parts([(header, frame)], job).to_json()]})
 

@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Request:
-    """What `predict` is asked for, beside the settings: where to, by which versions, of which kinds (empty: of all)."""
+    """What `predict` is asked for beside the settings: output, version, and kinds of model (empty: all)."""
 
     output: str
     version: str = LATEST
@@ -43,7 +43,7 @@ class Request:
 
 @dataclass(frozen=True)
 class PredictionPlan:
-    """The files to make, the outcomes of those that are current or cannot be made, and what else a user should know."""
+    """The files to make, the outcomes of those that are current or cannot be made, and notes for the user."""
 
     tasks: tuple[PredictionTask, ...]
     settled: tuple[Predicted, ...] = ()
@@ -58,7 +58,7 @@ class PredictionPlan:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """A file that is asked for: its key, the model and the version that predict, and what stands there already."""
+    """A file that is asked for: its key, the model and version that predict, and the footer of the file in place."""
 
     key: Key
     model: Key
@@ -70,15 +70,14 @@ class _Wanted:
 
 
 def plan(config: Config, request: Request) -> PredictionPlan:
-    """Find the series of the input and the models of the registry, and say what is left to predict.
+    """Find the series of the input and the models of the registry, and return what is left to predict.
 
     Every series is predicted by every kind of model that the registry holds for any of them; where one lacks a kind,
     that is a failure of its own.
 
     Raises:
-        ConfigError: a kind or timeframe that is asked for is none.
         DataError: nothing in the input can be read.
-        RegistryError: the registry holds nothing to predict with.
+        RegistryError: the registry holds nothing to predict with, or no model of a kind or timeframe that is asked for.
     """
     models = Storage(config.model_trainer.model_directory, options=config.storage.options)
     known = keys(models)
@@ -97,7 +96,7 @@ def plan(config: Config, request: Request) -> PredictionPlan:
         else:
             wanted.append(replace(one, version=version))
     wanted = _with_footers(wanted, config, request)
-    # Whether a file was made from the bars that are there, the file itself tells, or what a training run noted of them.
+    # A file is current if it was made from these bars: by its own footer, or by what a training run noted of them.
     listings = read_listings(models) if any(one.held for one in wanted) else {}
     current: dict[Key, Footer] = {}
     for one in wanted:
@@ -164,7 +163,7 @@ def _kinds(own: Sequence[Key], request: Request, models: Storage) -> list[Key]:
 
 
 def _with_footers(wanted: Sequence[_Wanted], config: Config, request: Request) -> list[_Wanted]:
-    """Return what is wanted with what stands in its place, if that was made in the same way."""
+    """Return the files with the footer of the one in place, if that was made by the same version in the same way."""
     output = Storage(request.output, options=config.storage.options)
     present = set(output.list(*{exchange_folder(one.key.exchange) for one in wanted})) if wanted else set()
     footers = read_footers(output, [path for one in wanted if (path := path_of(one.key)) in present])
@@ -214,7 +213,7 @@ def _tasks(
 
 
 def _at_once(call: Callable[[Key], T], models: Collection[Key]) -> dict[Key, T | RegistryError]:
-    """Return what `call` returns or raises for each model; all are asked at once, since answers wait for the storage."""
+    """Return what `call` returns or raises for each model; all are asked at once, since every answer takes a while."""
 
     def answer(model: Key) -> T | RegistryError:
         try:

@@ -70,7 +70,7 @@ def prepare(
 
 
 def predict_models(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
-    """Score each row's bars and write the file; one row of outcome JSON a task."""
+    """Score each row's bars and write the file; one row of outcome JSON per task."""
     for header, features in unpack(batch):
         yield pa.table({"outcome": [predict_task(header, features, job).to_json()]})
 
@@ -99,7 +99,7 @@ def predict_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predi
 
 
 def write_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Footer:
-    """Predict with one model and write the file; return what the file says of itself."""
+    """Predict with one model and write the file; return the file's footer."""
     from job.worker.scorer import Scorer  # noqa: PLC0415 - brings scikit-learn; the driver names these steps only
 
     task, data = header.task, job.config.data

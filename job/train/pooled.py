@@ -1,4 +1,4 @@
-"""Pooled models: samples of many series in one shuffle, one row a sample.
+"""Pooled models: samples of many series in one shuffle, one row per sample.
 
 Every series gives each of its models at least one row, the first, whose `header` (pickled) carries the counts or the
 error of that series; so no group is ever empty, and no series is left out unseen.
@@ -84,7 +84,7 @@ def shuffle_schema(job: Job, feature_names: Iterable[str]) -> dict[str, PolarsTy
 
 
 def sample_times(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
-    """Yield one row a task and series: the times of its samples (int64 µs, as bytes), for `sampling_caps`."""
+    """Yield one row per task and series: the times of its samples (int64 µs, as bytes), for `sampling_caps`."""
     for task, _, frame in _samples(batch, job):
         labeled = frame.filter(pl.col("label").is_not_null()) if frame.height else frame
         times = labeled["available_at"].to_physical().to_numpy() if labeled.height else np.empty(0, np.int64)
@@ -92,7 +92,7 @@ def sample_times(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
 
 
 def digests(batch: pa.Table) -> Iterator[pa.Table]:
-    """Yield one row a series that could be read: the series, pickled, and the digest of its bars."""
+    """Yield one row per series that could be read: the series, pickled, and the digest of its bars."""
     for row, _ in unpack(batch):
         if row.info is not None:
             yield pa.table({"series": [pickle.dumps(row.bundle.series)], "digest": [row.info.digest]})
@@ -103,7 +103,7 @@ def sampling_caps(
 ) -> dict[Key, SamplingCap]:
     """Return the caps of groups that need one, from the rows of `sample_times`.
 
-    Holds one counter a distinct time, not a row.
+    Memory grows with the number of distinct times, not of rows.
 
     Raises:
         LostRowsError: there are fewer rows than `expected`.

@@ -1,4 +1,4 @@
-"""What a rerun need not do: the models that the registry already holds, as far as listings tell, before Ray starts."""
+"""What a rerun need not do: the models that the registry already holds, as far as listings say, before Ray starts."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -62,7 +62,7 @@ def with_known(
         tasks: as planned.
         summaries: of the registry's versions, in order of age.
         listings: digests of bars by the fingerprint of the files that hold them.
-        config: settings, of which those that decide how files are read are part of the fingerprint.
+        config: settings; those of them that decide how files are read enter a listing's fingerprint.
         verify: trust no listing.
     """
     known: dict[Key, list[tuple[str, str]]] = {}
