@@ -51,12 +51,15 @@ def run_with_retries(
     with capture_worker_errors() as worker_errors:
         for number in count(1):
             before, this = len(missing), replace(job, round=number)
-            for outcomes in runs(list(missing.values()), this):
+            datasets = iter(runs(list(missing.values()), this))
+            while True:
                 try:
+                    if (outcomes := next(datasets, None)) is None:
+                        break
                     for outcome in outcomes:
                         del missing[outcome.key]
                         yield outcome
-                except (RayError, LostRowsError) as error:  # this Dataset ends here; the others still run
+                except (RayError, LostRowsError) as error:  # in making a Dataset or in running it; the others still run
                     log.warning("round %d ended early: %s", number, on_one_line(error))
             for outcome in operation.finished(missing, this):
                 del missing[outcome.key]

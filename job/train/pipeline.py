@@ -17,39 +17,34 @@ from functools import partial
 from typing import Any
 
 from job.cluster.bundles import Capacity, bundle, by_series, singles, sized
-from job.cluster.datasets import Dataset, loaded_bars, outcomes_of, remote_options
+from job.cluster.datasets import loaded_bars, outcomes_of, remote_options
 from job.core.keys import Key
 from job.registry.outcome import Outcome, current
 from job.train.pooled import GROUP_COLUMNS, SamplingCap, digests, flat_samples, sample_times, sampling_caps, train_group
 from job.train.steps import load_bars, prepare_samples, stored, train_models
 from job.train.task import Task
-from job.worker.messages import Bundle, Job
+from job.worker.messages import Job
 
 
 def runs(tasks: Sequence[Task], job: Job, *, capacity: Capacity) -> Iterator[Iterator[Outcome]]:
     """Start every task once; after the first round each task runs by itself, so that a death costs one model only."""
     first = job.round == 1
-    if "symbol" in job.config.model_trainer.group_by:
-        bundles = bundle(tasks, cpus=capacity.cpus) if first else singles(tasks)
-        sizes = sized(bundles, capacity, cpus_per_task=job.cpus_per_task)
-        chains = [train_aligned(own, replace(job, cpus=cpus), capacity) for cpus, own in sizes.items()]
-        yield outcomes_of(chains, Outcome)
-    else:
+    if "symbol" not in job.config.model_trainer.group_by:
         for part in [tasks] if first else [[task] for task in tasks]:
             yield train_pooled(part, job, capacity)
-
-
-def train_aligned(bundles: Sequence[Bundle[Task]], job: Job, capacity: Capacity) -> Dataset:
-    """Return the Dataset of outcomes of models whose series are read whole by one task: no shuffle.
-
-    Each bundle gets `job.cpus` CPUs and the memory that goes with them.
-    """
-    step = remote_options(job, capacity)
-    return (
-        loaded_bars(bundles, job, step, whole_groups=True, load=load_bars)
-        .map_batches(partial(prepare_samples, job=job), batch_size=None, **step)
-        .map_batches(partial(train_models, job=job), batch_size=None, **step)
-    )
+        return
+    bundles = bundle(tasks, cpus=capacity.cpus) if first else singles(tasks)
+    chains = []
+    for cpus, own in sized(bundles, capacity, cpus_per_task=job.cpus_per_task).items():
+        sized_job = replace(job, cpus=cpus)
+        step = remote_options(sized_job, capacity)
+        chain = (
+            loaded_bars(own, sized_job, step, whole_groups=True, load=load_bars)
+            .map_batches(partial(prepare_samples, job=sized_job), batch_size=None, **step)
+            .map_batches(partial(train_models, job=sized_job), batch_size=None, **step)
+        )
+        chains.append(chain)
+    yield outcomes_of(chains, Outcome)
 
 
 def train_pooled(tasks: Sequence[Task], job: Job, capacity: Capacity) -> Iterator[Outcome]:
