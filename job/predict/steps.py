@@ -77,14 +77,28 @@ def predict_models(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
 
 def predict_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predicted:
     """Write one file of predictions, unless it turned out to be current, and return what became of it."""
-    task = header.task
+    task, data = header.task, job.config.data
     if header.error is not None:
         return Predicted.failed(task, header.error)
     if task.held is not None and header.current:
         return Predicted.of(task.key, task.held, status="current")
     started, cpu_started = time.perf_counter(), time.process_time()
     with recorded_failure("predicting", job) as failure:
-        footer = write_task(header, features, job)
+        from job.worker.scorer import Scorer  # noqa: PLC0415 - brings scikit-learn, which the driver does not need
+
+        registry = open_registry(job.config)
+        model, scaler, metadata = load(registry, task.model, task.version, allow_pickle=task.allow_pickle)
+        predictions = Scorer.of(task.model, model, scaler, metadata, data).predict(features, task.key)
+        footer = Footer(
+            fingerprint=task.fingerprint,
+            content=header.digest,
+            listing=task.listing if as_listed(task.series[0], data) else None,
+            version=task.version,
+            rows=predictions.height,
+            last=predictions["available_at"][-1].isoformat(),
+            counts=header.counts,
+        )
+        write_predictions(job.registry(), path_of(task.key), predictions, footer)
     if failure.error is not None:
         return Predicted.failed(task, failure.error)
     outcome = Predicted.of(task.key, footer, status="predicted").with_cost(
@@ -96,24 +110,3 @@ def predict_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predi
     )
     reset_peak()
     return replace(outcome, warnings=header.info.warnings if header.info else ())
-
-
-def write_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Footer:
-    """Predict with one model and write the file; return the file's footer."""
-    from job.worker.scorer import Scorer  # noqa: PLC0415 - brings scikit-learn; the driver names these steps only
-
-    task, data = header.task, job.config.data
-    model, scaler, metadata = load(open_registry(job.config), task.model, task.version, allow_pickle=task.allow_pickle)
-    predictions = Scorer.of(task.model, model, scaler, metadata, data).predict(features, task.key)
-    (series,) = task.series
-    footer = Footer(
-        fingerprint=task.fingerprint,
-        content=header.digest,
-        listing=task.listing if as_listed(series, data) else None,
-        version=task.version,
-        rows=predictions.height,
-        last=predictions["available_at"][-1].isoformat(),
-        counts=header.counts,
-    )
-    write_predictions(job.registry(), path_of(task.key), predictions, footer)
-    return footer
