@@ -38,9 +38,8 @@ def relation(one: SourceFile, other: SourceFile, series: Series, settings: DataS
     if first.is_empty() or second.is_empty():
         return "apart"
     labeled = pl.concat([first.with_columns(label=pl.lit("a")), second.with_columns(label=pl.lit("b"))])
-    if max(first["timestamp"].min(), second["timestamp"].min()) < min(
-        first["timestamp"].max(), second["timestamp"].max()
-    ):  # type: ignore[type-var]
+    times = [frame["timestamp"].to_physical().to_numpy() for frame in (first, second)]
+    if max(one.min() for one in times) < min(one.max() for one in times):
         return "different" if jumps_between(labeled) else "same"
     ordered = labeled.sort("timestamp")
     steps = ordered["timestamp"].diff().drop_nulls()
