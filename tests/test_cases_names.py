@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow.dataset as ds
 import pytest
 
-from job.cli.doctor import _examine_input
+from job.cli.doctor import examine_input
 from job.config.settings import Config, DataSettings
 from job.core.errors import DataError
 from job.core.keys import Key
@@ -498,7 +498,7 @@ def test_plan_and_doctor_say_what_would_fail(tmp_path: Path) -> None:
     put(tmp_path / "bars" / "BTCUSDT-1m.csv", csv_of(WHOLE).replace("close", "settle"))
     config = Config.model_validate({"data": {"input": str(tmp_path / "bars")}})
     assert [note for note in make_plan(config).notes if note.startswith(f"{WILL_FAIL}{tmp_path}/bars/BTCUSDT-1m.csv")]
-    _, findings = _examine_input(config)
+    _, findings = examine_input(config)
     assert [(one.good, one.text.partition(":")[0]) for one in findings][1:] == [(False, "will fail")]
     assert read(tmp_path / "bars", columns={"close": "settle"}, symbols=("BTCUSDT",)).equals(WHOLE)
 

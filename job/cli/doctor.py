@@ -49,18 +49,8 @@ def examine(config: Config) -> list[Finding]:
     """Return every finding about this machine, the input, the registry and the cluster."""
     here = versions(*OPTIONAL_LIBRARIES)
     findings = [Finding("versions", good=True, text=", ".join(f"{name} {value}" for name, value in here.items()))]
-    plan: Plan | None = None
-    try:
-        plan = make_plan(config)
-    except JobError as error:
-        findings.append(Finding("input", good=False, text=str(error)))
-    else:
-        series = {one for task in plan.tasks for one in task.series}
-        files = sum(len(one.files) for one in series)
-        text = f"{len(series)} series, {files} files in {redact_url(config.data.input or '')}"
-        findings.append(Finding("input", good=True, text=text))
-        findings += [Finding("input", good=not note.startswith(WILL_FAIL), text=note) for note in plan.notes]
-        findings += [Finding("input", good=False, text=message) for message in summarize(plan.problems)]
+    plan, about_input = examine_input(config)
+    findings += about_input
     output = config.model_trainer.model_directory
     try:
         Storage(output, options=config.storage.options).check_writable()
@@ -79,6 +69,20 @@ def examine(config: Config) -> list[Finding]:
         if registry.good:
             findings += examine_nodes(config, plan)
     return findings
+
+
+def examine_input(config: Config) -> tuple[Plan | None, list[Finding]]:
+    """Return the plan for the input, None where none can be made, and what is found about it."""
+    try:
+        plan = make_plan(config)
+    except JobError as error:
+        return None, [Finding("input", good=False, text=str(error))]
+    series = {one for task in plan.tasks for one in task.series}
+    files = sum(len(one.files) for one in series)
+    text = f"{len(series)} series, {files} files in {redact_url(config.data.input or '')}"
+    notes = [Finding("input", good=not note.startswith(WILL_FAIL), text=note) for note in plan.notes]
+    problems = [Finding("input", good=False, text=message) for message in summarize(plan.problems)]
+    return plan, [Finding("input", good=True, text=text), *notes, *problems]
 
 
 def examine_nodes(config: Config, plan: Plan) -> list[Finding]:
