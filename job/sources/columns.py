@@ -1,7 +1,7 @@
 """Which column of a file is which: by its header, by `data.columns`, or as the values of unnamed columns suggest."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import polars as pl
@@ -34,6 +34,8 @@ COLUMN_ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Names of columns as `normal` writes them, the preferred one first."""
 
+PRICE_WORDS: Final = {alias for name in PRICES for alias in COLUMN_ALIASES[name]}
+_PAIR: Final = re.compile(r"""\(\s*(['"])(?P<first>.*)\1\s*,\s*(['"])(?P<second>.*)\3\s*\)""")
 DAY: Final = ("date", "day", "trade_date")
 CLOCK: Final = ("time", "clock", "trade_time", "hour")
 _NULLS: Final = ("", "null", "none", "na", "n/a", "nan", "#n/a")
@@ -88,7 +90,7 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str], where: str) -> In
     Raises:
         DataError: a column of `mapping` is absent, two columns fit equally well, or one that every bar needs is absent.
     """
-    names = [normal(name) for name in header]
+    names = [normal(name) for name in flattened(header, where)]
     found: Indices = {ours: (_mapped(header, ours, theirs, where),) for ours, theirs in mapping.items()}
     split = _day_and_clock(names)
     if "timestamp" not in found and split and not {"timestamp", "datetime", "open_time"} & set(names):
@@ -104,6 +106,42 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str], where: str) -> In
             f"name it in data.columns, such as {{{missing[0]}: NAME_IN_FILE}}"
         )
     return found
+
+
+def names_prices(row: Sequence[str]) -> bool:
+    """Return whether a row is a header of bars: it names at least three of the four prices."""
+    words = {normal(name) for name in row}
+    return sum(bool(words & {*COLUMN_ALIASES[name]}) for name in PRICES) >= 3
+
+
+def flattened(header: Sequence[str], where: str) -> Sequence[str]:
+    """Return names of one level where all are pairs, `('Close', 'AAPL')`, as pandas writes columns of two levels.
+
+    Raises:
+        DataError: several columns have the same price's name, since the symbols stand side by side.
+    """
+    pairs = [_PAIR.fullmatch(name) for name in header]
+    if not any(pairs):
+        return header
+    levels = [
+        [pair[group] if pair else name for pair, name in zip(pairs, header, strict=True)]
+        for group in ("first", "second")
+    ]
+    names, other = levels if names_prices(levels[0]) else reversed(levels)
+    symbols = {text for pair, text in zip(pairs, other, strict=True) if pair and text}
+    refuse_side_by_side(names, symbols, where)
+    return names
+
+
+def refuse_side_by_side(names: Sequence[str], symbols: Collection[str], where: str) -> None:
+    """Refuse columns of several symbols, of which each has its own prices."""
+    words = [normal(name) for name in names]
+    if any(words.count(word) > 1 for word in PRICE_WORDS):
+        raise DataError(
+            f"{where}: a header of several rows, with the columns of several symbols side by side "
+            f"({first_of(sorted(symbols), 4)}); write one row a bar and symbol, with pandas: "
+            "frame.stack('Ticker').to_csv(...), or one file a symbol, with yfinance: multi_level_index=False"
+        )
 
 
 def _listed(header: Sequence[str]) -> str:

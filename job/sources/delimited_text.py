@@ -12,6 +12,7 @@ from typing import Final
 import polars as pl
 
 from job.core.errors import DataError
+from job.sources.headers import fitted, header_rows, names_prices, one_header
 
 SEPARATORS: Final = (";", "\t", "|", ",")
 """A comma comes last: it may be the decimal mark of a file that one of the others separates."""
@@ -30,7 +31,8 @@ class DelimitedText:
     """A delimited text, decoded to UTF-8 without blank lines.
 
     `skip` lines come before the first row of data, the header among them. `sample` holds the first rows, `preamble` the
-    lines before the header.
+    lines before the header. `unfit` is a header of fewer or more names than the rows have values, where no evidence
+    says which name is of which column; `header` is None then.
     """
 
     data: bytes
@@ -40,6 +42,7 @@ class DelimitedText:
     sample: tuple[tuple[str, ...], ...]
     preamble: str
     width: int
+    unfit: tuple[str, ...] = ()
 
 
 def read_delimited(raw: bytes, where: str) -> DelimitedText:
@@ -53,11 +56,20 @@ def read_delimited(raw: bytes, where: str) -> DelimitedText:
     separator, width = _separator(lines, where)
     rows = [tuple(field.strip() for field in row) for row in csv.reader(lines, delimiter=separator)]
     preamble = next(index for index, row in enumerate(rows) if len(row) == width)
-    header = None if any(map(_NUMBER.fullmatch, rows[preamble][1:])) else rows[preamble]
-    skip = preamble + (header is not None)
+    header, count = None, 0
+    if not any(map(_NUMBER.fullmatch, rows[preamble][1:])):
+        count = header_rows(rows[preamble:])
+        header = one_header(rows[preamble : preamble + count], where)
+    skip = preamble + count
     if skip >= len(rows):
         raise DataError(f"{where}: there is a header and no row of data; download it again")
-    return DelimitedText(data, separator, skip, header, tuple(rows[skip:]), "\n".join(lines[:preamble]), width)
+    unfit: tuple[str, ...] = ()
+    if header is None and preamble and names_prices(rows[preamble - 1]):
+        header = fitted(rows[preamble - 1], [row for row in rows[preamble:] if len(row) == width])
+        unfit = () if header else rows[preamble - 1]
+        preamble -= 1
+    before = "\n".join(lines[:preamble])
+    return DelimitedText(data, separator, skip, header, tuple(rows[skip:]), before, width, unfit)
 
 
 def plain_text(raw: bytes, where: str) -> bytes:

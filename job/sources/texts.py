@@ -7,10 +7,11 @@ import polars as pl
 
 from job.config.settings import DataSettings
 from job.core.errors import DataError
+from job.core.wording import first_of
 from job.sources.access import display_path, read_all
 from job.sources.bars import Look, Raw, bars_of
-from job.sources.columns import check_ohlc_order, positions
-from job.sources.delimited_text import read_delimited, text_columns
+from job.sources.columns import REQUIRED, check_ohlc_order, positions, printable
+from job.sources.delimited_text import DelimitedText, read_delimited, text_columns
 from job.sources.layouts import LAYOUTS, USUAL, layout_of
 from job.sources.series import Series, SourceFile
 from job.storage.opening import content
@@ -26,7 +27,7 @@ def read_text(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
         DataError: it is no such text, a row cannot be read, or unnamed columns do not behave as bars do.
     """
     where = display_path(file)
-    text = read_delimited(read_all(file, settings), where)
+    text = _fit(read_delimited(read_all(file, settings), where), settings, where)
     chosen = LAYOUTS.get(settings.format)
     layout = chosen or layout_of(text)
     indices = layout.columns(text, settings.columns, where)
@@ -43,7 +44,7 @@ def read_text(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
 def look_at_text(file: SourceFile, settings: DataSettings) -> Look:
     """Read the first lines."""
     where = display_path(file)
-    text = read_delimited(content(file.url, file.member, settings.options, limit=HEAD), where)
+    text = _fit(read_delimited(content(file.url, file.member, settings.options, limit=HEAD), where), settings, where)
     layout = layout_of(text).name if settings.format == "auto" else settings.format
     return Look(layout, text.header or (), text.sample[0])
 
@@ -51,7 +52,18 @@ def look_at_text(file: SourceFile, settings: DataSettings) -> Look:
 def text_values(file: SourceFile, names: Sequence[str], settings: DataSettings) -> pl.DataFrame:
     """Read whole columns by name, as String."""
     where = display_path(file)
-    text = read_delimited(read_all(file, settings), where)
+    text = _fit(read_delimited(read_all(file, settings), where), settings, where)
     wanted = [(text.header or ()).index(name) for name in names]
     frame = text_columns(text, wanted, where)
     return frame.select(pl.col(str(position)).alias(name) for position, name in zip(wanted, names, strict=True))
+
+
+def _fit(text: DelimitedText, settings: DataSettings, where: str) -> DelimitedText:
+    """Refuse a header whose names cannot be put to the columns, unless `data.columns` gives their numbers."""
+    if text.unfit and not settings.columns.keys() >= {*REQUIRED}:
+        raise DataError(
+            f"{where}: the header has {len(text.unfit)} names ({first_of(map(printable, text.unfit), 15)}), the rows have "
+            f"{text.width} values; name every column, or set data.columns to the numbers of the columns, such as "
+            "{timestamp: '1', open: '2', high: '3', low: '4', close: '5', volume: '6'}"
+        )
+    return text
