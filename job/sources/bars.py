@@ -1,7 +1,7 @@
 """What formats make of a file: a look at its beginning, and bars from its columns."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import polars as pl
@@ -9,7 +9,7 @@ import polars as pl
 from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.core.wording import first_of
-from job.sources.columns import BAR, KEYS, Indices, numbers
+from job.sources.columns import BAR, KEYS, Indices, numbers, positions
 from job.sources.series import Series
 from job.sources.timeframes import timeframe_of
 from job.sources.times import utc
@@ -20,10 +20,16 @@ Edge = Literal["open", "close"]
 
 @dataclass(frozen=True)
 class Raw:
-    """Rows of one file as bars, not cleaned. `edge` is the end of a bar that `timestamp` marks."""
+    """Rows of one file as bars, not cleaned. `edge` is the end of a bar that `timestamp` marks.
+
+    Where columns have names, `names` are all of them, `unused` those that were not read, and `volume` that of the volume.
+    """
 
     bars: pl.DataFrame
     edge: Edge
+    names: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    volume: str | None = None
 
 
 @dataclass(frozen=True)
@@ -35,9 +41,24 @@ class Look:
     first: tuple[str, ...] = ()
 
 
+def named(raw: Raw, indices: Indices, names: Sequence[str]) -> Raw:
+    """Add what the names of the columns say, of which there are none where there is no header."""
+    if not names:
+        return raw
+    used = {*positions(indices)}
+    unused = tuple(name for index, name in enumerate(names) if index not in used)
+    volume = names[indices["volume"][0]] if "volume" in indices else None
+    return replace(raw, names=tuple(names), unused=unused, volume=volume)
+
+
 def by_position(frame: pl.DataFrame, wanted: Sequence[int]) -> pl.DataFrame:
     """Name the columns by their position in the file, as `bars_of` takes them."""
     return frame.rename(dict(zip(frame.columns, map(str, wanted), strict=True)))
+
+
+def raw_of(frame: pl.DataFrame, indices: Indices, series: Series, settings: DataSettings, where: str) -> Raw:
+    """Bars of one series from columns of a file, as `bars_of` finds them, with the times of their open."""
+    return Raw(bars_of(frame, indices, series, settings, where), "open")
 
 
 def bars_of(frame: pl.DataFrame, indices: Indices, series: Series, settings: DataSettings, where: str) -> pl.DataFrame:
@@ -60,7 +81,8 @@ def bars_of(frame: pl.DataFrame, indices: Indices, series: Series, settings: Dat
     given = [own[str(index)].alias("timestamp") for index in indices["timestamp"]]
     times = given[0] if len(given) == 1 else given[0].cast(pl.String) + " " + given[1].cast(pl.String)
     timestamp = utc(times, zone=settings.timezone, where=f"{where}: column 'timestamp'")
-    values = [numbers(own[str(indices[name][0])].alias(name), where) for name in BAR[1:] if name in indices]
+    given = [own[str(indices[name][0])].alias(name) for name in BAR[1:] if name in indices]
+    values = numbers(given, where, decimal=settings.decimal)
     return pl.DataFrame([timestamp, *values])
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from job.sources.columns import COLUMN_ALIASES, PRICE_WORDS, names_prices, normal, refuse_side_by_side
+from job.sources.columns import COLUMN_ALIASES, names_prices, normal, refuse_side_by_side
 
 Row = Sequence[str]
 
@@ -40,7 +40,7 @@ def one_header(rows: Sequence[Row], where: str) -> tuple[str, ...]:
     names = list(next((row for row in rows if names_prices(row)), rows[0]))
     if index := next((row[0] for row in rows if row[0] and not any(row[1:])), None):
         names[0] = index
-    elif normal(names[0]) not in _TIME_WORDS and normal(names[0]) not in PRICE_WORDS:
+    elif normal(names[0]) == "price":  # what pandas calls the level, not a column
         names[0] = ""
     others = [row for row in rows if any(row[1:]) and not names_prices(row)]
     refuse_side_by_side(names, {field for row in others for field in row[1:] if field}, where)

@@ -8,8 +8,8 @@ import polars as pl
 from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import display_path, read_all, reason
-from job.sources.bars import Look, Raw, bars_of, by_position
-from job.sources.columns import BAR, REQUIRED, check_ohlc_order, numbered, resolve
+from job.sources.bars import Look, Raw, bars_of, by_position, named, raw_of
+from job.sources.columns import BAR, REQUIRED, check_ohlc_order, given, in_order, resolve
 from job.sources.delimited_text import plain_text
 from job.sources.series import Series, SourceFile
 from job.storage.opening import content
@@ -27,15 +27,14 @@ def read_json(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     frame, names = _frame(file, settings)
     if names:
         indices = resolve(names, settings.columns, where)
-        return Raw(bars_of(frame, indices, series, settings, where), "open")
-    if frame.width not in {len(REQUIRED), len(BAR), BINANCE_WIDTH} and not settings.columns:
+        return named(raw_of(frame, indices, series, settings, where), indices, names)
+    if frame.width not in {len(REQUIRED), len(BAR), BINANCE_WIDTH} and not given(settings.columns):
         raise DataError(
             f"{where}: arrays of {frame.width} values without names; set data.columns to their numbers from 1"
         )
-    indices = {name: (index,) for index, name in enumerate(BAR[: frame.width])}
-    indices |= numbered(settings.columns, frame.width, where)
+    indices = in_order(frame.width, settings.columns, where)
     bars = bars_of(frame, indices, series, settings, where)
-    if not settings.columns and (reason := check_ohlc_order(bars)):
+    if not given(settings.columns) and (reason := check_ohlc_order(bars)):
         raise DataError(f"{where}: {reason}; set data.columns to their numbers, such as {{open: '2', close: '3'}}")
     return Raw(bars, "open")
 

@@ -9,8 +9,8 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.core.wording import first_of
 from job.sources.access import display_path, read_all
-from job.sources.bars import Look, Raw, bars_of
-from job.sources.columns import REQUIRED, check_ohlc_order, positions, printable
+from job.sources.bars import Look, Raw, bars_of, named
+from job.sources.columns import REQUIRED, check_ohlc_order, given, positions, printable
 from job.sources.delimited_text import DelimitedText, read_delimited, text_columns
 from job.sources.layouts import LAYOUTS, USUAL, layout_of
 from job.sources.series import Series, SourceFile
@@ -32,13 +32,13 @@ def read_text(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     layout = chosen or layout_of(text)
     indices = layout.columns(text, settings.columns, where)
     bars = bars_of(text_columns(text, positions(indices), where), indices, series, settings, where)
-    order_is_given = settings.columns or chosen not in {None, USUAL}
+    order_is_given = given(settings.columns) or chosen not in {None, USUAL}
     if text.header is None and not order_is_given and (reason := check_ohlc_order(bars)):
         raise DataError(
             f"{where}: no header, and {reason}; set data.format to the vendor's, or data.columns to the numbers of the "
             "columns, such as {timestamp: '1', open: '2', high: '3', low: '4', close: '5', volume: '6'}"
         )
-    return Raw(bars, layout.edge(text))
+    return named(Raw(bars, layout.edge(text)), indices, text.header or ())
 
 
 def look_at_text(file: SourceFile, settings: DataSettings) -> Look:
@@ -60,7 +60,7 @@ def text_values(file: SourceFile, names: Sequence[str], settings: DataSettings) 
 
 def _fit(text: DelimitedText, settings: DataSettings, where: str) -> DelimitedText:
     """Refuse a header whose names cannot be put to the columns, unless `data.columns` gives their numbers."""
-    if text.unfit and not settings.columns.keys() >= {*REQUIRED}:
+    if text.unfit and not given(settings.columns).keys() >= {*REQUIRED}:
         raise DataError(
             f"{where}: the header has {len(text.unfit)} names ({first_of(map(printable, text.unfit), 15)}), the rows have "
             f"{text.width} values; name every column, or set data.columns to the numbers of the columns, such as "
