@@ -1,6 +1,6 @@
 """What formats make of a file: a look at its beginning, and bars from its columns."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -9,7 +9,7 @@ import polars as pl
 from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.core.wording import first_of
-from job.sources.columns import BAR, KEYS, Indices, numbers, positions
+from job.sources.columns import BAR, KEYS, PRICES, TWIN, Indices, numbers, positions
 from job.sources.series import Series
 from job.sources.timeframes import timeframe_of
 from job.sources.times import utc
@@ -83,7 +83,44 @@ def bars_of(frame: pl.DataFrame, indices: Indices, series: Series, settings: Dat
     timestamp = utc(times, zone=settings.timezone, where=f"{where}: column 'timestamp'")
     given = [own[str(indices[name][0])].alias(name) for name in BAR[1:] if name in indices]
     values = numbers(given, where, decimal=settings.decimal)
-    return pl.DataFrame([timestamp, *values])
+    bars = pl.DataFrame([timestamp, *values])
+    twins = {name: own[str(indices[f"{TWIN}{name}"][0])] for name in BAR if f"{TWIN}{name}" in indices}
+    return _of_twins(bars, twins, settings, where) if twins else bars
+
+
+def _of_twins(bars: pl.DataFrame, twins: Mapping[str, pl.Series], settings: DataSettings, where: str) -> pl.DataFrame:
+    """Bars in which of two columns that differ only in case, `t` and `T`, each is the one that the rows show to be it.
+
+    The time of a bar is the earlier one, its volume the larger one, of which the other is a part. A price is the one by
+    which the high is the highest and the low the lowest.
+
+    Raises:
+        DataError: the rows do not tell.
+    """
+    for name, other in twins.items():
+        if name == "timestamp":
+            late = utc(other.alias(name), zone=settings.timezone, where=f"{where}: column {name!r}")
+            right, wrong = bars[name] <= late, bars[name] >= late
+        else:
+            value = numbers([other.alias(name)], where, decimal=settings.decimal)[0]
+            swapped = bars.with_columns(value.alias(name))
+            right, wrong = (_in_order(one) for one in (bars, swapped))
+            if name == "volume":
+                right, wrong = bars[name] >= value, bars[name] <= value
+        if right.all() == wrong.all():
+            raise DataError(
+                f"{where}: two columns are called {name}, in small letters and in capitals, and the rows do not tell "
+                f"which is meant; set data.columns.{name} to the right one"
+            )
+        if wrong.all():
+            bars = bars.with_columns((late if name == "timestamp" else value).alias(name))
+    return bars
+
+
+def _in_order(bars: pl.DataFrame) -> pl.Series:
+    """Whether the high of each row is the highest price, and the low the lowest."""
+    highest, lowest = pl.max_horizontal(PRICES), pl.min_horizontal(PRICES)
+    return bars.select((pl.col("high") >= highest) & (pl.col("low") <= lowest)).to_series()
 
 
 def _own_rows(frame: pl.DataFrame, indices: Indices, series: Series, where: str) -> pl.DataFrame:

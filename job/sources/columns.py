@@ -70,6 +70,9 @@ def normal(name: str) -> str:
     return re.sub(r"[\W_]+", "_", name).strip("_").lower()
 
 
+TWIN: Final = "other "
+"""Before the name of a column of a bar, the key of one that is called the same but for capitals: `T` beside `t`."""
+
 Indices = dict[str, tuple[int, ...]]
 """Position of each column of a bar in the file; two for a time that is split into a day and a clock."""
 
@@ -118,11 +121,13 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str | None], where: str
     if "timestamp" not in found and split and not {"timestamp", "datetime", "open_time"} & set(names):
         found["timestamp"] = split
     for ours, aliases in COLUMN_ALIASES.items():
-        index = _aliased(names, aliases, where) if ours not in {*found, *mapping} else None
+        index = _aliased(header, names, aliases, where) if ours not in {*found, *mapping} else None
         if ours == "volume" and index is None and ours not in mapping:
             index = next(iter(volume_columns(names)), None)
         if index is not None:
             found[ours] = (index,)
+            if ours in BAR and (twin := _twin(header, index)) is not None:
+                found[f"{TWIN}{ours}"] = (twin,)
     if "close" not in found and "price" in names and found.keys() >= {"open", "high", "low"}:
         found["close"] = (names.index("price"),)
     missing = [name for name in REQUIRED if name not in found]
@@ -183,8 +188,16 @@ def _mapped(header: Sequence[str], ours: str, theirs: str, where: str) -> int:
     raise DataError(f"{where}: data.columns.{ours} names column {theirs!r}, which the file does not have{hint}")
 
 
-def _aliased(names: Sequence[str], aliases: Sequence[str], where: str) -> int | None:
+def _twin(header: Sequence[str], index: int) -> int | None:
+    """Position of the one other column whose name differs from that of `index` only in case."""
+    same = [place for place, name in enumerate(header) if normal(name) == normal(header[index]) and place != index]
+    return same[0] if len(same) == 1 else None
+
+
+def _aliased(header: Sequence[str], names: Sequence[str], aliases: Sequence[str], where: str) -> int | None:
     for alias in aliases:
+        if names.count(alias) == 2 and [*header].count(alias) == 1 and len(alias) == 1:  # `t` beside `T`
+            return [*header].index(alias)
         if names.count(alias) > 1:
             raise DataError(
                 f"{where}: {names.count(alias)} columns are called {alias!r}; choose by number in data.columns"

@@ -1,16 +1,19 @@
-"""JSON, as exchanges and ccxt give it: a list of arrays or of objects, one a bar."""
+"""JSON, as exchanges and ccxt give it: a list of arrays or of objects, one a bar; other shapes are made to be such."""
 
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import polars as pl
 
 from job.config.settings import DataSettings
 from job.core.errors import DataError
-from job.sources.access import display_path, read_all, reason
+from job.sources.access import display_path, read_all
 from job.sources.bars import Look, Raw, bars_of, by_position, named, raw_of
-from job.sources.columns import BAR, REQUIRED, check_ohlc_order, given, in_order, resolve
+from job.sources.columns import BAR, REQUIRED, check_ohlc_order, given, in_order, names_prices, resolve
 from job.sources.delimited_text import plain_text
+from job.sources.json_shapes import rows_in
 from job.sources.series import Series, SourceFile
 from job.storage.opening import content
 
@@ -48,7 +51,7 @@ def json_columns(file: SourceFile, names: Sequence[str], settings: DataSettings)
 def look_at_json(file: SourceFile, settings: DataSettings) -> Look:
     """Read keys where rows are objects; they stand only in the text itself."""
     start = content(file.url, file.member, settings.options, limit=512).lstrip()
-    if start[1:].lstrip().startswith(b"{"):
+    if not start.startswith(b"[") or not start[1:].lstrip().startswith(b"["):
         return Look("json", _frame(file, settings)[1])
     return Look("json")
 
@@ -57,16 +60,28 @@ def _frame(file: SourceFile, settings: DataSettings) -> tuple[pl.DataFrame, tupl
     """Columns by position, as text where rows are arrays, and their names where rows are objects."""
     where = display_path(file)
     text = plain_text(read_all(file, settings), where).decode("utf-8", errors="replace")
+    with suppress(pl.exceptions.PolarsError):  # what its parser is too strict for, Python's reads
+        if (found := _of_list(text, where)) is not None:
+            return found
+    found = _of_list(json.dumps(rows_in(text, where)), where)
+    if found is None:
+        raise DataError(f"{where}: expected a list of bars, found {text[:60]!r}; download it again")
+    return found
+
+
+def _of_list(text: str, where: str) -> tuple[pl.DataFrame, tuple[str, ...]] | None:
+    """Columns of a list of objects or arrays; None where a text is something else.
+
+    Raises:
+        PolarsError: it is no valid JSON, or its rows do not fit together.
+    """
     inner = text[1:].lstrip()[:1] if text.startswith("[") else ""
-    try:
-        if inner == "{":
-            frame = pl.read_json(text.encode(), infer_schema_length=None)
-            return by_position(frame, range(frame.width)), tuple(frame.columns)
-        if inner == "[":
-            return _arrays(pl.Series([text]).str.json_decode(pl.List(pl.List(pl.String))).explode(), where), ()
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"{where}: truncated or no JSON ({reason(error)}); download it again") from None
-    raise DataError(f"{where}: expected a list of bars, found {text[:60]!r}; download it again")
+    if inner == "{":
+        frame = pl.read_json(text.encode(), infer_schema_length=None)
+        return (by_position(frame, range(frame.width)), tuple(frame.columns)) if names_prices(frame.columns) else None
+    if inner == "[":
+        return _arrays(pl.Series([text]).str.json_decode(pl.List(pl.List(pl.String))).explode(), where), ()
+    return None
 
 
 def _arrays(rows: pl.Series, where: str) -> pl.DataFrame:
