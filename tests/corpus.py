@@ -672,7 +672,11 @@ FILES: Final = (
     BadFile("arrays and objects", arrays(lambda values: values.__setitem__(5, {"time": 1})), NO_JSON),
     BadFile("array in an array", arrays(lambda values: values[5].__setitem__(1, [1.0])), NO_JSON),
     BadFile("number without bound", arrays(lambda values: values[5].__setitem__(0, 10**40)), NO_JSON),
-    BadFile("NaN in JSON", arrays(lambda values: values[5].__setitem__(1, float("nan"))), NO_JSON),
+    BadFile(
+        "NaN in JSON",
+        arrays(lambda values: [row.__setitem__(1, float("nan")) for row in values]),
+        (JSON, "no row is complete", "set data.columns"),
+    ),
     BadFile(
         "truth in arrays",
         arrays(lambda values: values[5].__setitem__(1, True)),

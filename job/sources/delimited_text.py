@@ -57,7 +57,8 @@ def read_delimited(raw: bytes, where: str) -> DelimitedText:
     rows = [tuple(field.strip() for field in row) for row in csv.reader(lines, delimiter=separator)]
     preamble = next(index for index, row in enumerate(rows) if len(row) == width)
     header, count = None, 0
-    if not any(map(_NUMBER.fullmatch, rows[preamble][1:])):
+    tickers_above = preamble + 1 < len(rows) and names_prices(rows[preamble + 1])  # which may be numbers
+    if tickers_above or not any(map(_NUMBER.fullmatch, rows[preamble][1:])):
         count = header_rows(rows[preamble:])
         header = one_header(rows[preamble : preamble + count], where)
     skip = preamble + count

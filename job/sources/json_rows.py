@@ -63,10 +63,13 @@ def _frame(file: SourceFile, settings: DataSettings) -> tuple[pl.DataFrame, tupl
     with suppress(pl.exceptions.PolarsError):  # what its parser is too strict for, Python's reads
         if (found := _of_list(text, where)) is not None:
             return found
-    found = _of_list(json.dumps(rows_in(text, where)), where)
-    if found is None:
-        raise DataError(f"{where}: expected a list of bars, found {text[:60]!r}; download it again")
-    return found
+    rows = rows_in(text, where)
+    with suppress(pl.exceptions.PolarsError):
+        if (found := _of_list(json.dumps(rows), where)) is not None:
+            return found
+    raise DataError(
+        f"{where}: truncated or no JSON of bars (a row or a value is not like the others); correct it or download it again"
+    )
 
 
 def _of_list(text: str, where: str) -> tuple[pl.DataFrame, tuple[str, ...]] | None:
@@ -78,7 +81,9 @@ def _of_list(text: str, where: str) -> tuple[pl.DataFrame, tuple[str, ...]] | No
     inner = text[1:].lstrip()[:1] if text.startswith("[") else ""
     if inner == "{":
         frame = pl.read_json(text.encode(), infer_schema_length=None)
-        return (by_position(frame, range(frame.width)), tuple(frame.columns)) if names_prices(frame.columns) else None
+        if not names_prices(frame.columns) and any(dtype.is_nested() for dtype in frame.dtypes):
+            return None
+        return by_position(frame, range(frame.width)), tuple(frame.columns)
     if inner == "[":
         return _arrays(pl.Series([text]).str.json_decode(pl.List(pl.List(pl.String))).explode(), where), ()
     return None

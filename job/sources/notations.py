@@ -12,7 +12,7 @@ Mark = Literal["point", "comma"]
 """What stands before the decimals."""
 
 NULLS: Final = ("", "null", "none", "na", "n/a", "nan", "#n/a", "-", "--", "\u2013", "\u2014")
-_CURRENCY: Final = r"[$\u20ac\u00a3\u00a5\u20b9\u20a9\u20bd\u20ba\u20bf]|US\$|\b(?:USDT?|EUR|GBP|JPY|CHF|CNY|INR|BTC)\b"
+_CURRENCY: Final = r"[$\u20ac\u00a3\u00a5\u20b9\u20a9\u20bd\u20ba\u20bf]|US\$|^(?:USDT?|EUR|GBP|JPY|CHF|CNY|INR)|(?:USDT?|EUR|GBP|JPY|CHF|CNY|INR)$"
 _BLANKS: Final = "[ \t\r\"'\u2019\u00a0\u2007\u2009\u202f]"
 _MINUS: Final = "[\u2212\u2013]"
 _SUFFIXES: Final[Mapping[str, float]] = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}

@@ -12,7 +12,7 @@ from job.core.errors import DataError
 from job.core.wording import first_of
 from job.sources.access import as_data_errors, display_path, max_unpacked, unpacks_to_too_much
 from job.sources.bars import Look
-from job.sources.columns import COLUMN_ALIASES, KEYS, LONGEST_QUOTE, normal, printable, quoted
+from job.sources.columns import COLUMN_ALIASES, KEYS, LONGEST_QUOTE, given, normal, printable, quoted
 from job.sources.formats import FORMATS, format_of, name_in_format, name_of
 from job.sources.layouts import USUAL
 from job.sources.names import Name
@@ -153,7 +153,7 @@ def _key_columns(look: Look, settings: DataSettings) -> dict[str, str]:
     """Names in the file of the columns that tell series apart."""
     by_alias = {normal(name): name for name in reversed(look.names)}
     found = {key: next((by_alias[alias] for alias in COLUMN_ALIASES[key] if alias in by_alias), None) for key in KEYS}
-    mapped = {key: settings.columns[key] for key in KEYS if settings.columns.get(key) in look.names}
+    mapped = {key: name for key, name in given(settings.columns).items() if key in KEYS and name in look.names}
     return {key: column for key, column in found.items() if column is not None} | mapped
 
 
