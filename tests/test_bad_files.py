@@ -42,7 +42,8 @@ BAD_TEXT = {
     ),
     "header again": (GOOD + GOOD, "row 3: 'open' is not a number|row 3: 'time' is not a time"),
     "decimal comma or thousands": (
-        HEAD.replace(",", ";") + "2024-01-01 00:00;1,234;1,234;1,234;1,234;5\n2024-01-01 00:01;1,234;1,235;1,234;1,234;5",
+        HEAD.replace(",", ";")
+        + "2024-01-01 00:00;1,234;1,234;1,234;1,234;5\n2024-01-01 00:01;1,234;1,235;1,234;1,234;5",
         "'1,234' may be 1234 or 1.234, and no number tells; set data.decimal to point if .* the former, to comma",
     ),
     "decimal comma and point": (

@@ -136,7 +136,7 @@ def test_base_comes_before_ticks_and_ticks_before_quote(header: str, expected: i
 def test_what_may_be_no_volume_is_named_and_can_be_chosen_or_left_out(header: str, tmp_path: Path) -> None:
     put(tmp_path / "X.csv", table(make_bars(), f"{HEADER},{header}", *range(3, 4 + header.count(","))))
     reading = noted(tmp_path)
-    name = header.split(",")[0]
+    name = header.split(",", maxsplit=1)[0]
     assert "volume" not in reading.bars.columns
     assert f"'{name}'" in reading.notes[0]
     assert "set data.columns.volume to the name of the column that is, or to null" in reading.notes[0]
@@ -166,7 +166,9 @@ def test_volume_is_chosen_by_all_files_of_a_series(tmp_path: Path) -> None:
 def test_volumes_that_count_other_things_are_not_put_together(tmp_path: Path) -> None:
     put(tmp_path / "X-1m-2024-01.csv", table(make_bars(9), f"{HEADER},volume", 4))
     put(tmp_path / "X-1m-2024-02.csv", table(make_bars(9), f"{HEADER},turnover", 7))
-    with pytest.raises(DataError, match="'volume', in .* it is 'turnover', which counts something else; .*volume: null"):
+    with pytest.raises(
+        DataError, match="'volume', in .* it is 'turnover', which counts something else; .*volume: null"
+    ):
         read(tmp_path)
     assert "volume" not in read(tmp_path, columns={"volume": None}).columns
 
@@ -186,7 +188,7 @@ def test_a_headerless_volume_is_left_out_by_setting(tmp_path: Path) -> None:
 
 
 def test_only_the_volume_can_be_left_out(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"data.columns.close: null leaves a column out, which only volume may be"):
+    with pytest.raises(ConfigError, match=r"data.columns.close: null leaves a column out, as only volume may be"):
         find_series(DataSettings(input=str(tmp_path), columns={"close": None}))
 
 
@@ -199,7 +201,9 @@ def test_only_the_volume_can_be_left_out(tmp_path: Path) -> None:
 )
 def test_header_of_other_length_is_fitted_by_evidence(layout: str, separator: str, tmp_path: Path) -> None:
     bars = make_bars()
-    header, *rows = table(bars, f"{HEADER},trades,volume".replace(",", separator), 3, bars["volume"], separator=separator).split("\n")
+    header, *rows = table(
+        bars, f"{HEADER},trades,volume".replace(",", separator), 3, bars["volume"], separator=separator
+    ).split("\n")
     match layout:
         case "index without a label":
             header = header.removeprefix(f"time{separator}")
@@ -232,7 +236,7 @@ NAMES = {"open": "Open", "high": "High", "low": "Low", "close": "Close", "volume
 def of_two_levels(bars: pl.DataFrame, *tickers: str, ticker_first: bool = False) -> pd.DataFrame:
     """Return bars as yfinance gives them: columns by name and ticker."""
     frame = bars.rename(NAMES).to_pandas().set_index("timestamp").rename_axis("Date")
-    wide = pd.concat({ticker: frame for ticker in tickers}, axis="columns", names=["Ticker", "Price"])
+    wide = pd.concat(dict.fromkeys(tickers, frame), axis="columns", names=["Ticker", "Price"])
     return wide if ticker_first else wide.swaplevel(axis="columns")
 
 
@@ -287,7 +291,7 @@ def test_numbers_are_read_as_written_or_refused(
     cents = [price / 100 for price in prices]
     text = [written(price, style) for price in cents]
     times = [START + timedelta(minutes=number) for number in range(len(prices))]
-    frame = pl.DataFrame({"time": times, **{name: text for name in (*PRICES, "volume")}})
+    frame = pl.DataFrame({"time": times, **dict.fromkeys((*PRICES, "volume"), text)})
     if kind == "csv":
         frame.with_columns(pl.col("time").dt.strftime("%Y-%m-%d %H:%M")).write_csv(folder / "X.csv")
     else:

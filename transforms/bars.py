@@ -19,7 +19,7 @@ import polars.selectors as cs
 
 Gaps = Literal["segment", "ignore"]
 Duplicates = Literal["reject", "last", "fullest"]
-"""Which of several rows of one time is the bar: none of them, the one that comes last, or that of the largest volume."""
+"""Which of several rows of one time is the bar: none of them, the last one, or that of the largest volume."""
 
 TIME: Final = pl.Datetime("us", "UTC")
 PRICES: Final = ("open", "high", "low", "close")
@@ -83,7 +83,6 @@ _after = pl.coalesce(_usual.shift(-3), _close.shift(-1))
 def _beside(price: pl.Expr, compare: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> pl.Expr:
     """Whether a price compares so with the closes on both sides; null where one is missing."""
     return compare(price, _before) & compare(price, _after)
-
 
 
 RULES: Final = (

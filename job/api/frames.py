@@ -48,7 +48,8 @@ def clean_frame(bars: pl.DataFrame | pd.DataFrame, key: Key, data: DataSettings)
     """Return the clean bars of a frame, read as a file with these columns would be.
 
     Raises:
-        DataError: it is no frame, a column is absent, repeated or holds something else, too many rows break a rule, or no timeframe can be told.
+        DataError: it is no frame, a column is absent, repeated or holds something else, too many rows break a rule, or
+            no timeframe can be told.
     """
     frame = _polars(bars)
     indices = resolve(frame.columns, data.columns, WHERE)

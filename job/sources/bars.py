@@ -22,7 +22,7 @@ Edge = Literal["open", "close"]
 class Raw:
     """Rows of one file as bars, not cleaned. `edge` is the end of a bar that `timestamp` marks.
 
-    Where columns have names, `names` are all of them, `unused` those that were not read, and `volume` that of the volume.
+    Where columns have names, `names` are all of them, `unused` those that were not read, `volume` that of the volume.
     """
 
     bars: pl.DataFrame

@@ -48,7 +48,7 @@ def one_header(rows: Sequence[Row], where: str) -> tuple[str, ...]:
 
 
 def fitted(header: Row, rows: Sequence[Row]) -> tuple[str, ...] | None:
-    """Return the names of a header that has fewer or more of them than the rows have values; None where none is certain.
+    """Return the names of a header that has fewer or more than the rows have values; None where none is certain.
 
     What is evidence: names too many are empty, a delimiter ends every row, or the header lacks one name, that of a
     time or of row numbers that stand in front, as pandas writes an index without a label.

@@ -68,7 +68,7 @@ def _frame(file: SourceFile, settings: DataSettings) -> tuple[pl.DataFrame, tupl
         if (found := _of_list(json.dumps(rows), where)) is not None:
             return found
     raise DataError(
-        f"{where}: truncated or no JSON of bars (a row or a value is not like the others); correct it or download it again"
+        f"{where}: truncated or no JSON of bars (a row is not like the others); correct it or download it again"
     )
 
 

@@ -1,4 +1,4 @@
-"""JSON in other shapes than a list of bars: one bar a line, wrapped, by column or by time, as pandas and APIs write it."""
+"""JSON in other shapes than a list of bars: a bar a line, wrapped, by column or by time, as APIs and pandas do."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -88,7 +88,7 @@ def _is_narrow(value: list[Any]) -> bool:
 def _listed(value: list[Any]) -> Rows | None:
     first = value[0] if value else None
     if isinstance(first, dict):
-        return value if names_prices([*map(str, first)]) and not isinstance([*first.values()][0], dict | list) else None
+        return value if names_prices([*map(str, first)]) and not isinstance(next(iter(first.values())), dict | list) else None
     scalars = isinstance(first, list) and not any(isinstance(one, dict | list) for one in first)
     return value if scalars and len(first) >= FEWEST_VALUES else None
 
@@ -104,7 +104,10 @@ def _by_column(value: dict[str, Any], times: Mapping[str, list[Any]]) -> Rows | 
         labels = [*price]
         front = {} if timed else {"": labels}
         return [
-            {**{key: one[number] for key, one in front.items()}, **{key: one.get(label) for key, one in columns.items()}}
+            {
+                **{key: one[number] for key, one in front.items()},
+                **{key: one.get(label) for key, one in columns.items()},
+            }
             for number, label in enumerate(labels)
         ]
     if isinstance(price, list):

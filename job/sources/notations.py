@@ -1,6 +1,5 @@
 """Numbers as people and spreadsheets write them: `$1,043.50`, `1.043,50 €`, `55.4K`, read as one notation a file."""
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
@@ -12,7 +11,8 @@ Mark = Literal["point", "comma"]
 """What stands before the decimals."""
 
 NULLS: Final = ("", "null", "none", "na", "n/a", "nan", "#n/a", "-", "--", "\u2013", "\u2014")
-_CURRENCY: Final = r"[$\u20ac\u00a3\u00a5\u20b9\u20a9\u20bd\u20ba\u20bf]|US\$|^(?:USDT?|EUR|GBP|JPY|CHF|CNY|INR)|(?:USDT?|EUR|GBP|JPY|CHF|CNY|INR)$"
+_CODE: Final = "(?:USDT?|EUR|GBP|JPY|CHF|CNY|INR)"
+_CURRENCY: Final = rf"US\$|[$\u20ac\u00a3\u00a5\u20b9\u20a9\u20bd\u20ba\u20bf]|^{_CODE}|{_CODE}$"
 _BLANKS: Final = "[ \t\r\"'\u2019\u00a0\u2007\u2009\u202f]"
 _MINUS: Final = "[\u2212\u2013]"
 _SUFFIXES: Final[Mapping[str, float]] = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
@@ -25,7 +25,9 @@ _SHOWS: Final = (
     r"^[-+]?\d*DECIMALS(?:\d{1,2}|\d{4,})(?:[^\d.,]|$)",
     r"^[-+]?(?:0|\d{4,})?DECIMALS\d",
 )
-_VALID: Final = r"^[-+]?(?:\d+|\d{1,3}(?:THOUSANDS\d{2,3})*THOUSANDS\d{3})?(?:DECIMALS\d*)?(?:[eE][-+]?\d+)?[kKmMbBtT]?$"
+_VALID: Final = (
+    r"^[-+]?(?:\d+|\d{1,3}(?:THOUSANDS\d{2,3})*THOUSANDS\d{3})?(?:DECIMALS\d*)?(?:[eE][-+]?\d+)?[kKmMbBtT]?$"
+)
 
 
 def _of_mark(pattern: str, mark: Mark) -> str:

@@ -109,7 +109,11 @@ def _same_columns(series: Series, raws: list[Raw], settings: DataSettings) -> No
             f"{display_path(file)}: no column for volume, which {display_path(other)} has; "
             "set data.columns to {volume: NAME}, or to {volume: null} to read none"
         )
-    units = {unit_of(normal(raw.volume)): number for number, raw in enumerate(raws) if raw.volume and unit_of(normal(raw.volume))}
+    units = {
+        unit_of(normal(raw.volume)): number
+        for number, raw in enumerate(raws)
+        if raw.volume and unit_of(normal(raw.volume))
+    }
     if len(units) > 1 and "volume" not in settings.columns:
         one, other = sorted(units.values())[:2]
         raise DataError(

@@ -62,8 +62,8 @@ def _fit(text: DelimitedText, settings: DataSettings, where: str) -> DelimitedTe
     """Refuse a header whose names cannot be put to the columns, unless `data.columns` gives their numbers."""
     if text.unfit and not given(settings.columns).keys() >= {*REQUIRED}:
         raise DataError(
-            f"{where}: the header has {len(text.unfit)} names ({first_of(map(printable, text.unfit), 15)}), the rows have "
-            f"{text.width} values; name every column, or set data.columns to the numbers of the columns, such as "
+            f"{where}: the header has {len(text.unfit)} names ({first_of(map(printable, text.unfit), 15)}), "
+            f"the rows have {text.width} values; name every column, or set data.columns to the numbers of the columns, such as "
             "{timestamp: '1', open: '2', high: '3', low: '4', close: '5', volume: '6'}"
         )
     return text

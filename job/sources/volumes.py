@@ -16,7 +16,20 @@ PLAIN: Final = (
 _OTHER: Final = (
     *("real_volume", "realvol", "realvolume", "base_vol", "base_asset_volume", "total_volume", "trade_volume"),
     *("traded_volume", "trading_volume", "volume_shares", "shares", "quantity", "size", "vol_traded", "sum_volume"),
-    *("volumen", "volumes", "volumi", "volym", "volum", "wolumen", "hacim", "объем", "объём", "成交量", "出来高", "거래량"),
+    *(
+        "volumen",
+        "volumes",
+        "volumi",
+        "volym",
+        "volum",
+        "wolumen",
+        "hacim",
+        "объем",
+        "объём",
+        "成交量",
+        "出来高",
+        "거래량",
+    ),
 )
 _TICKS: Final = ("tick_volume", "tickvol", "tickvolume", "tick_vol", "tick_count", "ticks")
 _QUOTE: Final = (
@@ -35,7 +48,22 @@ _QUOTE_UNITS: Final = frozenset(
 )
 _NO_UNITS: Final = frozenset(
     (
-        *("ma", "sma", "ema", "wma", "avg", "mean", "median", "change", "chg", "pct", "delta", "ratio", "weight", "buy"),
+        *(
+            "ma",
+            "sma",
+            "ema",
+            "wma",
+            "avg",
+            "mean",
+            "median",
+            "change",
+            "chg",
+            "pct",
+            "delta",
+            "ratio",
+            "weight",
+            "buy",
+        ),
         *("sell", "taker", "maker", "bid", "ask", "std", "zscore", "log", "adj", "norm", "rank", "prev", "next", "up"),
         *("down", "low", "high", "min", "max", "roll", "day", "hour", "week", "month", "year", "price", "imb", "diff"),
         *("sum", "cum", "lag", "trend", "spike", "oi", "long", "short", "score", "index", "osc"),
@@ -61,7 +89,9 @@ def volume_columns(names: Sequence[str]) -> list[int]:
     told, so they are none.
     """
     known = [names.index(alias) for alias in ALIASES if alias in names]
-    by_unit = {unit: [i for i, name in enumerate(names) if name not in ALIASES and unit_of(name) == unit] for unit in UNITS}
+    by_unit = {
+        unit: [i for i, name in enumerate(names) if name not in ALIASES and unit_of(name) == unit] for unit in UNITS
+    }
     base = by_unit["base"] if len(by_unit["base"]) == 1 else []
     quote = by_unit["quote"] if len(by_unit["base"]) < 2 else []
     found = [*known, *base, *quote]

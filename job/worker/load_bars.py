@@ -141,7 +141,8 @@ def keep_rejected(series: Series, cleaned: Cleaned, digest: str, registry: Stora
     cleaned.rejected.write_parquet(buffer)
     with suppress(ExistingFileError):  # the same bars, written by another version of the library
         registry.create(path, buffer.getvalue())
-    return (f"{series.exchange}/{series.symbol}: rejected {rule_counts(cleaned.rejected)}; kept in {path}{_revised(cleaned)}",)
+    counts, advice = rule_counts(cleaned.rejected), _revised(cleaned)
+    return (f"{series.exchange}/{series.symbol}: rejected {counts}; kept in {path}{advice}",)
 
 
 def keep_listing(series: Series, bars: pl.DataFrame, digest: str, cached_digest: str | None, job: Job) -> Iterator[str]:
