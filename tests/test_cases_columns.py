@@ -60,7 +60,7 @@ def table(bars: pl.DataFrame, header: str, *more: object, separator: str = ",") 
         ("34-numbers-as-people-write-them/in", 400, START, timedelta(days=1), 765, None),
     ],
 )
-def test_case(
+def test_case(  # noqa: PLR0917 - a table
     cases: Path, case: str, bars: int, first: datetime, last: timedelta, volume: float | None, note: str | None
 ) -> None:
     series = only(cases / case)
@@ -123,8 +123,8 @@ def test_usual_volume_needs_no_note(header: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        ("Volume USD,Volume BTC", 2), ("amount,volume", 2), ("tick_volume,real_volume", 2), ("Volume USD,tick_volume", 2),
-        ("turnover,vol", 2), ("volume,volume_ma", 1), ("taker_buy_volume,volume", 2),
+        ("Volume USD,Volume BTC", 2), ("amount,volume", 2), ("tick_volume,real_volume", 2),
+        ("Volume USD,tick_volume", 2), ("turnover,vol", 2), ("volume,volume_ma", 1), ("taker_buy_volume,volume", 2),
     ],
 )  # fmt: skip
 def test_base_comes_before_ticks_and_ticks_before_quote(header: str, expected: int, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_volumes_that_count_other_things_are_not_put_together(tmp_path: Path) ->
     put(tmp_path / "X-1m-2024-01.csv", table(make_bars(9), f"{HEADER},volume", 4))
     put(tmp_path / "X-1m-2024-02.csv", table(make_bars(9), f"{HEADER},turnover", 7))
     with pytest.raises(
-        DataError, match="'volume', in .* it is 'turnover', which counts something else; .*volume: null"
+        DataError, match=r"'volume', in .* it is 'turnover', which counts something else; .*volume: null"
     ):
         read(tmp_path)
     assert "volume" not in read(tmp_path, columns={"volume": None}).columns
@@ -257,7 +257,7 @@ def test_symbols_side_by_side_are_refused_and_the_remedy_works(tmp_path: Path) -
     (problem,) = find(tmp_path).problems
     assert "columns of several symbols side by side (AAPL, MSFT)" in str(problem)
     assert "frame.stack('Ticker').to_csv(...)" in str(problem)
-    wide.stack("Ticker", future_stack=True).to_csv(tmp_path / "X.csv")
+    wide.stack("Ticker", future_stack=True).to_csv(tmp_path / "X.csv")  # noqa: PD013 - the remedy
     found = find(tmp_path).series
     assert [series.symbol for series in found] == ["AAPL", "MSFT"]
     for series in found:
@@ -304,7 +304,8 @@ def test_numbers_are_read_as_written_or_refused(
 def test_the_notation_of_a_file_is_that_of_all_its_columns(tmp_path: Path) -> None:
     put(
         tmp_path / "X.csv",
-        "time;open;high;low;close;volume\n2024-01-01 00:00;43,5;43,5;43,5;43,5;1.234\n2024-01-01 00:01;43;43;43;43;5.678",
+        "time;open;high;low;close;volume\n"
+        "2024-01-01 00:00;43,5;43,5;43,5;43,5;1.234\n2024-01-01 00:01;43;43;43;43;5.678",
     )
     assert read(tmp_path)["volume"].to_list() == [1234, 5678]
 
@@ -322,7 +323,7 @@ def test_a_setting_decides_where_numbers_do_not(decimal: str, expected: float, t
 def test_what_is_no_number_is_refused_with_its_row(text: str, tmp_path: Path) -> None:
     rows = f"2024-01-01 00:00;1.55;1.55;1.55;1.55;5\n2024-01-01 00:01;{text};1.5;1.5;1.5;5"
     put(tmp_path / "X.csv", f"time;open;high;low;close;volume\n{rows}")
-    with pytest.raises(DataError, match="column 'open', row 2: .* is not a number|has a decimal point"):
+    with pytest.raises(DataError, match=r"column 'open', row 2: .* is not a number|has a decimal point"):
         read(tmp_path)
 
 
@@ -344,7 +345,7 @@ def shapes() -> dict[str, Callable[[pd.DataFrame], str]]:
         "table": lambda frame: frame.to_json(orient="table", index=False),
         "lists": lambda frame: json.dumps({"s": "ok", **frame.to_dict("list")}),
         "wrapped": lambda frame: json.dumps({"code": 0, "result": {"symbol": "X", "list": rows(frame)}}),
-        "wrapped arrays": lambda frame: json.dumps({"error": [], "result": {"X": frame.to_numpy().tolist(), "last": 1}}),
+        "wrapped arrays": lambda frame: json.dumps({"result": {"X": frame.to_numpy().tolist(), "last": 1}}),
         "Yahoo": lambda frame: json.dumps(
             {"chart": {"result": [{
                 "meta": {"symbol": "X"}, "timestamp": frame["time"].tolist(),
@@ -470,7 +471,7 @@ def test_revised_bars_are_read_as_the_setting_says(duplicates: str, tmp_path: Pa
 
 def test_fullest_bars_need_a_volume(tmp_path: Path) -> None:
     make_bars(60).drop("volume").write_parquet(tmp_path / "X.parquet")
-    with pytest.raises(DataError, match="no volume to choose the fullest rows by; set data.duplicates to last"):
+    with pytest.raises(DataError, match=r"no volume to choose the fullest rows by; set data.duplicates to last"):
         read_clean(only(tmp_path), DataSettings(duplicates="fullest"))
     assert read_clean(only(tmp_path), DataSettings(duplicates="last"))[0].bars.height == 60
 
@@ -510,7 +511,7 @@ def test_frames_are_read_as_files_are(frame: Callable[[], Any]) -> None:
         (lambda: None, "got NoneType"),
         (lambda: pandas_bars()["close"], "got Series"),
         (lambda: np.zeros((3, 6)), "got ndarray"),
-        (lambda: pd.concat([pandas_bars(), pandas_bars()], axis="columns"), "several columns are called 'close', 'high'"),
+        (lambda: pd.concat([pandas_bars(), pandas_bars()], axis="columns"), "several columns are called 'close', "),
         (
             lambda: pandas_bars().assign(timestamp=lambda frame: frame["timestamp"] + pd.Timedelta("1m")).set_index(
                 pandas_bars()["timestamp"]

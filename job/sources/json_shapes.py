@@ -62,7 +62,7 @@ class _Table:
 
 
 def _tables(value: Any, path: str, times: Mapping[str, list[Any]] | None = None, depth: int = 0) -> Iterator[_Table]:
-    """Yield the tables of bars in a value. `times` are columns further out, which may be the times of one further in."""
+    """Yield the tables of bars in a value. `times` are columns further out, maybe those of one further in."""
     if depth > DEEPEST:
         return
     if isinstance(value, list):
@@ -88,7 +88,8 @@ def _is_narrow(value: list[Any]) -> bool:
 def _listed(value: list[Any]) -> Rows | None:
     first = value[0] if value else None
     if isinstance(first, dict):
-        return value if names_prices([*map(str, first)]) and not isinstance(next(iter(first.values())), dict | list) else None
+        flat = not isinstance(next(iter(first.values()), None), dict | list)
+        return value if flat and names_prices([*map(str, first)]) else None
     scalars = isinstance(first, list) and not any(isinstance(one, dict | list) for one in first)
     return value if scalars and len(first) >= FEWEST_VALUES else None
 

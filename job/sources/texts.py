@@ -61,9 +61,10 @@ def text_values(file: SourceFile, names: Sequence[str], settings: DataSettings) 
 def _fit(text: DelimitedText, settings: DataSettings, where: str) -> DelimitedText:
     """Refuse a header whose names cannot be put to the columns, unless `data.columns` gives their numbers."""
     if text.unfit and not given(settings.columns).keys() >= {*REQUIRED}:
+        names = first_of(map(printable, text.unfit), 15)
         raise DataError(
-            f"{where}: the header has {len(text.unfit)} names ({first_of(map(printable, text.unfit), 15)}), "
-            f"the rows have {text.width} values; name every column, or set data.columns to the numbers of the columns, such as "
+            f"{where}: the header has {len(text.unfit)} names ({names}), the rows have {text.width} values; name every "
+            "column, or set data.columns to the numbers of the columns, such as "
             "{timestamp: '1', open: '2', high: '3', low: '4', close: '5', volume: '6'}"
         )
     return text
