@@ -12,7 +12,8 @@ from typing import Final
 import polars as pl
 
 from job.core.errors import DataError
-from job.sources.headers import fitted, header_rows, names_prices, one_header
+from job.sources.columns import names_prices
+from job.sources.headers import fitted, header_rows, one_header
 
 SEPARATORS: Final = (";", "\t", "|", ",")
 """A comma comes last: it may be the decimal mark of a file that one of the others separates."""
