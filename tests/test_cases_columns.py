@@ -331,8 +331,12 @@ def test_what_is_no_number_is_refused_with_its_row(text: str, tmp_path: Path) ->
 
 
 def shapes() -> dict[str, Callable[[pd.DataFrame], str]]:
-    rows = lambda frame: frame.to_dict("records")  # noqa: E731
-    by_time = lambda frame: frame.set_index(frame["time"].astype(str)).drop(columns="time")  # noqa: E731
+    def rows(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+        return frame.to_dict("records")
+
+    def by_time(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.set_index(frame["time"].astype(str)).drop(columns="time")
+
     return {
         "records": lambda frame: json.dumps(rows(frame)),
         "lines": lambda frame: frame.to_json(orient="records", lines=True),
@@ -518,7 +522,7 @@ def test_frames_are_read_as_files_are(frame: Callable[[], Any]) -> None:
             ),
             r"index and a column are both called 'timestamp' and differ; give frame.reset_index\(drop=True\)",
         ),
-        (lambda: pandas_bars().assign(close=[{1}] * 60), "bars: "),
+        (lambda: pandas_bars().assign(close=pd.Series([{1}] * 60, dtype=object)), "bars: "),
         (lambda: pandas_bars().assign(close=[1, "x"] * 30), "bars: "),
         (lambda: pandas_bars().drop(columns="close"), "no column for close"),
         (lambda: of_two_levels(make_bars(60), "A", "B"), "several symbols side by side"),

@@ -90,8 +90,9 @@ def _listed(value: list[Any]) -> Rows | None:
     if isinstance(first, dict):
         flat = not isinstance(next(iter(first.values()), None), dict | list)
         return value if flat and names_prices([*map(str, first)]) else None
-    scalars = isinstance(first, list) and not any(isinstance(one, dict | list) for one in first)
-    return value if scalars and len(first) >= FEWEST_VALUES else None
+    if not isinstance(first, list) or any(isinstance(one, dict | list) for one in first):
+        return None
+    return value if len(first) >= FEWEST_VALUES else None
 
 
 def _by_column(value: dict[str, Any], times: Mapping[str, list[Any]]) -> Rows | None:

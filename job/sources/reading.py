@@ -115,10 +115,10 @@ def _same_columns(series: Series, raws: list[Raw], settings: DataSettings) -> No
         if raw.volume and unit_of(normal(raw.volume))
     }
     if len(units) > 1 and "volume" not in settings.columns:
-        one, other = sorted(units.values())[:2]
+        first, second = sorted(units.values())[:2]
         raise DataError(
-            f"{display_path(series.files[one])}: the volume is {raws[one].volume!r}, in "
-            f"{display_path(series.files[other])} it is {raws[other].volume!r}, which counts something else; "
+            f"{display_path(series.files[first])}: the volume is {raws[first].volume!r}, in "
+            f"{display_path(series.files[second])} it is {raws[second].volume!r}, which counts something else; "
             "set data.columns to {volume: NAME}, or to {volume: null} to read none"
         )
 
