@@ -352,7 +352,7 @@ def test_one_name_in_two_folders_is_refused_unless_the_bars_are_of_one_series(
 def test_one_name_in_two_folders_is_one_series_where_the_bars_say_so(kind: str, tmp_path: Path) -> None:
     one, other = (WHOLE[:200], WHOLE[200:]) if kind == "one goes on" else (WHOLE[:300], WHOLE[100:])
     write_all(tmp_path, {"archive/EURUSD.csv": one, "live/EURUSD.csv": other})
-    assert read_clean(find(tmp_path).series[0], DataSettings()).bars.equals(WHOLE)
+    assert read_clean(find(tmp_path).series[0], DataSettings())[0].bars.equals(WHOLE)
 
 
 UNKNOWN_KEYS = ("contract", "Name", "unique_id", "code", "asset")
@@ -486,7 +486,7 @@ def test_an_empty_part_is_a_note(text: str, tmp_path: Path) -> None:
 def test_bars_with_names_that_nobody_knows_stay_a_problem(tmp_path: Path) -> None:
     put(tmp_path / "ETHUSDT.csv", csv_of(WHOLE))
     rows = csv_of(OTHER).splitlines()[1:]
-    put(tmp_path / "BTCUSDT.csv", "\n".join(["zeit,eroeffnung,hoch,tief,schluss,menge", *rows]))
+    put(tmp_path / "BTCUSDT.csv", "\n".join(["alpha,beta,gamma,delta,epsilon,zeta", *rows]))
     found = find(tmp_path)
     assert [one.symbol for one in found.series] == ["BTCUSDT", "ETHUSDT"]
     (note,) = found.notes

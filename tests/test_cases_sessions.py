@@ -70,7 +70,7 @@ def test_sessions_are_noticed_and_no_bar_is_lost(
 ) -> None:
     config = config_of(cases / "23-sessions" / "in" / name, tmp_path)
     (series,) = find_series(config.data).series
-    bars, info = in_range(series, read_clean(series, config.data), config.data)
+    bars, info = in_range(series, read_clean(series, config.data)[0], config.data)
     assert (bars.height, info.sessions) == (rows, hours)
     assert [time.replace(tzinfo=None) for time in (info.first, info.last)] == [
         datetime.fromisoformat(text) for text in (first, last)

@@ -1,7 +1,7 @@
 """What formats make of a file: a look at its beginning, and bars from its columns."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import polars as pl
@@ -9,7 +9,7 @@ import polars as pl
 from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.core.wording import first_of
-from job.sources.columns import BAR, KEYS, Indices, numbers
+from job.sources.columns import BAR, KEYS, PRICES, TWIN, Indices, numbers, positions
 from job.sources.series import Series
 from job.sources.timeframes import timeframe_of
 from job.sources.times import utc
@@ -20,10 +20,16 @@ Edge = Literal["open", "close"]
 
 @dataclass(frozen=True)
 class Raw:
-    """Rows of one file as bars, not cleaned. `edge` is the end of a bar that `timestamp` marks."""
+    """Rows of one file as bars, not cleaned. `edge` is the end of a bar that `timestamp` marks.
+
+    Where columns have names, `names` are all of them, `unused` those that were not read, `volume` that of the volume.
+    """
 
     bars: pl.DataFrame
     edge: Edge
+    names: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    volume: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,24 @@ class Look:
     text: tuple[str, ...] = ()
 
 
+def named(raw: Raw, indices: Indices, names: Sequence[str]) -> Raw:
+    """Add what the names of the columns say, of which there are none where there is no header."""
+    if not names:
+        return raw
+    used = {*positions(indices)}
+    unused = tuple(name for index, name in enumerate(names) if index not in used)
+    volume = names[indices["volume"][0]] if "volume" in indices else None
+    return replace(raw, names=tuple(names), unused=unused, volume=volume)
+
+
 def by_position(frame: pl.DataFrame, wanted: Sequence[int]) -> pl.DataFrame:
     """Name the columns by their position in the file, as `bars_of` takes them."""
     return frame.rename(dict(zip(frame.columns, map(str, wanted), strict=True)))
+
+
+def raw_of(frame: pl.DataFrame, indices: Indices, series: Series, settings: DataSettings, where: str) -> Raw:
+    """Bars of one series from columns of a file, as `bars_of` finds them, with the times of their open."""
+    return Raw(bars_of(frame, indices, series, settings, where), "open")
 
 
 def bars_of(frame: pl.DataFrame, indices: Indices, series: Series, settings: DataSettings, where: str) -> pl.DataFrame:
@@ -64,8 +85,46 @@ def bars_of(frame: pl.DataFrame, indices: Indices, series: Series, settings: Dat
     given = [own[str(index)].alias("timestamp") for index in indices["timestamp"]]
     times = given[0] if len(given) == 1 else given[0].cast(pl.String) + " " + given[1].cast(pl.String)
     timestamp = utc(times, zone=settings.timezone, where=f"{where}: column 'timestamp'")
-    values = [numbers(own[str(indices[name][0])].alias(name), where) for name in BAR[1:] if name in indices]
-    return pl.DataFrame([timestamp, *values])
+    given = [own[str(indices[name][0])].alias(name) for name in BAR[1:] if name in indices]
+    values = numbers(given, where, decimal=settings.decimal)
+    bars = pl.DataFrame([timestamp, *values])
+    twins = {name: own[str(indices[f"{TWIN}{name}"][0])] for name in BAR if f"{TWIN}{name}" in indices}
+    return _of_twins(bars, twins, settings, where) if twins else bars
+
+
+def _of_twins(bars: pl.DataFrame, twins: Mapping[str, pl.Series], settings: DataSettings, where: str) -> pl.DataFrame:
+    """Bars in which of two columns that differ only in case, `t` and `T`, each is the one that the rows show to be it.
+
+    The time of a bar is the earlier one, its volume the larger one, of which the other is a part. A price is the one by
+    which the high is the highest and the low the lowest.
+
+    Raises:
+        DataError: the rows do not tell.
+    """
+    for name, other in twins.items():
+        if name == "timestamp":
+            late = utc(other.alias(name), zone=settings.timezone, where=f"{where}: column {name!r}")
+            right, wrong = bars[name] <= late, bars[name] >= late
+        else:
+            value = numbers([other.alias(name)], where, decimal=settings.decimal)[0]
+            swapped = bars.with_columns(value.alias(name))
+            right, wrong = (_in_order(one) for one in (bars, swapped))
+            if name == "volume":
+                right, wrong = bars[name] >= value, bars[name] <= value
+        if right.all() == wrong.all():
+            raise DataError(
+                f"{where}: two columns are called {name}, in small letters and in capitals, and the rows do not tell "
+                f"which is meant; set data.columns.{name} to the right one"
+            )
+        if wrong.all():
+            bars = bars.with_columns((late if name == "timestamp" else value).alias(name))
+    return bars
+
+
+def _in_order(bars: pl.DataFrame) -> pl.Series:
+    """Whether the high of each row is the highest price, and the low the lowest."""
+    highest, lowest = pl.max_horizontal(PRICES), pl.min_horizontal(PRICES)
+    return bars.select((pl.col("high") >= highest) & (pl.col("low") <= lowest)).to_series()
 
 
 def _own_rows(frame: pl.DataFrame, indices: Indices, series: Series, where: str) -> pl.DataFrame:

@@ -9,7 +9,7 @@ from job.core.errors import DataError
 from job.core.wording import first_of
 from job.sources.access import display_path
 from job.sources.bars import Look
-from job.sources.columns import CLOCK, COLUMN_ALIASES, DAY, normal, printable, quoted
+from job.sources.columns import CLOCK, COLUMN_ALIASES, DAY, given, normal, printable, quoted
 from job.sources.evidence import jumps_between
 from job.sources.formats import FORMATS
 from job.sources.series import Series, SourceFile
@@ -29,7 +29,7 @@ FEW_REPEATS: Final = 0.01
 def unknown_columns(look: Look, settings: DataSettings) -> tuple[str, ...]:
     """Names of the columns of a file that are read as nothing."""
     known = {alias for aliases in COLUMN_ALIASES.values() for alias in aliases} | {*DAY, *CLOCK}
-    mapped = set(settings.columns.values())
+    mapped = set(given(settings.columns).values())
     return tuple(name for name in look.names if name and normal(name) not in known and name not in mapped)
 
 

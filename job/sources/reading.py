@@ -1,6 +1,7 @@
 """Read the bars of one series, however its files were cut."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
@@ -9,9 +10,12 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import as_data_errors, display_path
 from job.sources.bars import Edge, Raw
+from job.sources.columns import normal
 from job.sources.formats import FORMATS
 from job.sources.mixtures import refuse_mixture
 from job.sources.series import Series, SourceFile
+from job.sources.volume_choice import choose_volume
+from job.sources.volumes import unit_of
 from job.storage.listing import list_files
 from job.storage.messages import with_retries
 from transforms.bars import duration_us, infer_timeframe
@@ -26,26 +30,49 @@ STAMPS_AT_ONCE: Final = 16
 """Files asked for at the same time: each is one short request."""
 
 
+@dataclass(frozen=True)
+class SeriesBars:
+    """All rows of a series, not cleaned, and what was read how, where this is worth a warning."""
+
+    bars: pl.DataFrame
+    notes: tuple[str, ...] = ()
+
+
 def read_series(series: Series, settings: DataSettings) -> pl.DataFrame:
     """Read all rows of a series, as they stand in its files, in the order of these.
 
     Returns:
         timestamp  Datetime("us", "UTC")  open time of the bar
         open, high, low, close  Float64   null where the file has none
-        volume     Float64                absent where no file has it
+        volume     Float64                absent where no file has it, or where it means nothing
 
     Raises:
         DataError: a file cannot be read; the message names it and what to do.
     """
-    with ThreadPoolExecutor(min(AT_ONCE, len(series.files))) as pool:
-        raws = list(pool.map(lambda file: _read(file, series, settings), series.files))
-    _same_columns(series, raws)
+    return read_with_notes(series, settings).bars
+
+
+def read_with_notes(series: Series, settings: DataSettings) -> SeriesBars:
+    """Read all rows of a series as `read_series` does, and say what was read how where files leave a doubt."""
+
+    def with_volume(name: str) -> list[Raw]:
+        return _read_files(series, settings.model_copy(update={"columns": {**settings.columns, "volume": name}}))
+
+    raws, notes = choose_volume(_read_files(series, settings), settings.columns, with_volume)
+    _same_columns(series, raws, settings)
     edges = [raw.edge if settings.bar_time == "auto" else settings.bar_time for raw in raws]
     bars = pl.concat([raw.bars for raw in raws])
     if bars.is_empty():
         raise DataError(f"{display_path(series.files[0])}: no rows of {series.symbol}; check that the file is whole")
     _check_timeframe(bars["timestamp"], series, settings)
-    return _at_open(bars, edges, [raw.bars.height for raw in raws], series, settings) if "close" in edges else bars
+    if "close" in edges:
+        bars = _at_open(bars, edges, [raw.bars.height for raw in raws], series, settings)
+    return SeriesBars(bars, tuple(notes))
+
+
+def _read_files(series: Series, settings: DataSettings) -> list[Raw]:
+    with ThreadPoolExecutor(min(AT_ONCE, len(series.files))) as pool:
+        return list(pool.map(lambda file: _read(file, series, settings), series.files))
 
 
 def _read(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
@@ -77,13 +104,25 @@ def _step(distinct: pl.Series) -> str:
         return "no whole number of seconds"
 
 
-def _same_columns(series: Series, raws: list[Raw]) -> None:
+def _same_columns(series: Series, raws: list[Raw], settings: DataSettings) -> None:
     with_volume = ["volume" in raw.bars.columns for raw in raws]
     if any(with_volume) and not all(with_volume):
         file, other = series.files[with_volume.index(False)], series.files[with_volume.index(True)]
         raise DataError(
             f"{display_path(file)}: no column for volume, which {display_path(other)} has; "
-            "set data.columns to {volume: NAME}"
+            "set data.columns to {volume: NAME}, or to {volume: null} to read none"
+        )
+    units = {
+        unit_of(normal(raw.volume)): number
+        for number, raw in enumerate(raws)
+        if raw.volume and unit_of(normal(raw.volume))
+    }
+    if len(units) > 1 and "volume" not in settings.columns:
+        first, second = sorted(units.values())[:2]
+        raise DataError(
+            f"{display_path(series.files[first])}: the volume is {raws[first].volume!r}, in "
+            f"{display_path(series.files[second])} it is {raws[second].volume!r}, which counts something else; "
+            "set data.columns to {volume: NAME}, or to {volume: null} to read none"
         )
 
 

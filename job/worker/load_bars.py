@@ -16,7 +16,7 @@ from job.core.paths import redact_url
 from job.registry.fingerprints import bare_digest, listing_fingerprint, mark_sessions
 from job.registry.listings import forget_listing, write_listing
 from job.sources.collisions import colliding_files
-from job.sources.reading import as_listed, read_series
+from job.sources.reading import as_listed, read_with_notes
 from job.sources.series import Series
 from job.storage.files import ExistingFileError, Storage
 from job.worker.memory import reset_peak
@@ -31,14 +31,14 @@ def read_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
         reset_peak()
         with recorded_failure("reading bars", job) as failure:
             check_versions(job)
-            cleaned = read_clean(bundle.series, job.config.data)
+            cleaned, notes = read_clean(bundle.series, job.config.data)
             bars, info = in_range(bundle.series, cleaned, job.config.data)
         if failure.error is not None:
             yield pack(BarsRow(bundle, None, failure.error))
         else:
             rejected = rule_counts(cleaned.rejected)
             warnings = (f"{bundle.series}: left out bars that break a rule: {rejected}",) if rejected else ()
-            yield pack(BarsRow(bundle, replace(info, warnings=warnings)), bars)
+            yield pack(BarsRow(bundle, replace(info, warnings=(*notes, *warnings))), bars)
 
 
 def load_series(series: Series, job: Job, *, cached_digest: str | None = None) -> tuple[pl.DataFrame, SeriesInfo]:
@@ -49,25 +49,26 @@ def load_series(series: Series, job: Job, *, cached_digest: str | None = None) -
     Raises:
         DataError: no usable bar is left, or more than `data.max_rejected` of them break a rule.
     """
-    cleaned = read_clean(series, job.config.data)
+    cleaned, notes = read_clean(series, job.config.data)
     bars, info = in_range(series, cleaned, job.config.data)
     kept = keep_rejected(series, cleaned, bare_digest(info.digest), job.registry())
     listed = keep_listing(series, bars, info, cached_digest, job)
-    return bars, replace(info, warnings=(*kept, *listed, *note_sessions(series, info)))
+    return bars, replace(info, warnings=(*notes, *kept, *listed, *note_sessions(series, info)))
 
 
-def read_clean(series: Series, data: DataSettings) -> Cleaned:
-    """Read and clean one series.
+def read_clean(series: Series, data: DataSettings) -> tuple[Cleaned, tuple[str, ...]]:
+    """Read and clean one series; return also notes on what was read how.
 
     Raises:
         DataError: no usable bar is left, or more than `data.max_rejected` of them break a rule.
     """
-    raw = read_series(series, data)
+    reading = read_with_notes(series, data)
+    notes = reading.notes
     try:
-        cleaned = clean(raw, timeframe=data.timeframe or series.timeframe)
+        cleaned = clean(reading.bars, timeframe=data.timeframe or series.timeframe, duplicates=data.duplicates)
     except ValueError as error:
         raise DataError(f"{series}: {error}") from None
-    del raw
+    del reading
     pa.default_memory_pool().release_unused()  # Arrow keeps what it read files into, as much as the bars themselves
     try:
         check_rejected(str(series), cleaned, data)
@@ -75,7 +76,9 @@ def read_clean(series: Series, data: DataSettings) -> Cleaned:
         if cleaned.counts["conflicting_duplicate"] and (files := colliding_files(series, data)):
             raise DataError(f"{error}; {files}") from None
         raise
-    return cleaned
+    if superseded := cleaned.counts.get("superseded"):
+        notes = (*notes, f"{superseded} rows gave way to others of the same time (data.duplicates: {data.duplicates})")
+    return cleaned, tuple(f"{series}: {note}" for note in notes)
 
 
 def in_range(series: Series, cleaned: Cleaned, data: DataSettings) -> tuple[pl.DataFrame, SeriesInfo]:
@@ -124,12 +127,20 @@ def check_rejected(name: str, cleaned: Cleaned, data: DataSettings) -> None:
     if cleaned.bars.is_empty():
         raise DataError(
             f"{name}: no usable bar among {read} rows ({by_rule or 'no rows'}): check data.columns and the files"
+            f"{_revised(cleaned)}"
         )
     if rejected > data.max_rejected * read:
         raise DataError(
             f"{name}: {rejected} of {read} rows break a rule ({by_rule}): check data.columns and the files, "
-            f"or raise data.max_rejected (now {data.max_rejected:g})"
+            f"or raise data.max_rejected (now {data.max_rejected:g}){_revised(cleaned)}"
         )
+
+
+def _revised(cleaned: Cleaned) -> str:
+    """Return what to do about rows that share a time, if there are any: live collectors write a bar several times."""
+    if not cleaned.counts["conflicting_duplicate"]:
+        return ""
+    return "; of rows that share a time, data.duplicates: last (or fullest) keeps the last (or that of most volume)"
 
 
 def check_range(name: str, cleaned: Cleaned, data: DataSettings) -> None:
@@ -158,7 +169,8 @@ def keep_rejected(series: Series, cleaned: Cleaned, digest: str, registry: Stora
     cleaned.rejected.write_parquet(buffer)
     with suppress(ExistingFileError):  # the same bars, written by another version of the library
         registry.create(path, buffer.getvalue())
-    return (f"{series.exchange}/{series.symbol}: rejected {rule_counts(cleaned.rejected)}; kept in {path}",)
+    counts, advice = rule_counts(cleaned.rejected), _revised(cleaned)
+    return (f"{series.exchange}/{series.symbol}: rejected {counts}; kept in {path}{advice}",)
 
 
 def keep_listing(
