@@ -42,7 +42,7 @@ def named(command: Command) -> str:
 @pytest.mark.parametrize("command", [one for one in COMMANDS if one.arguments is not None], ids=named)
 def test_arguments_of_the_job_are_accepted(command: Command) -> None:
     assert command.arguments is not None
-    assert callable(parse(command.arguments).command)
+    assert callable(parse(command.arguments).command.run)
 
 
 @pytest.mark.parametrize("command", [one for one in COMMANDS if one.arguments is None], ids=named)
