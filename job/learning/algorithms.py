@@ -5,7 +5,6 @@ The class is named, not imported: settings and plans need the name only, and sci
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from job.core.errors import ConfigError
 from job.core.wording import on_one_line
-from job.learning.forests.engines import Engine, are_large
+from job.learning.forests.engines import SMALLEST_LEAF_SHARE, Engine, leaf_rows
 from job.learning.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -112,12 +111,9 @@ class Algorithm:
 
     def engine_for(self, estimator: Any, rows: int, engine: Engine) -> Engine:
         """Return what fits `estimator` on a window of `rows`, given the engine of the model."""
-        if engine not in self.fitters or (engine == "histogram" and not are_large(estimator.min_samples_leaf, rows)):
+        if engine not in self.fitters:
+            return "sklearn"
+        # Where leaves hold few rows, histograms are no faster than scikit-learn.
+        if engine == "histogram" and leaf_rows(estimator.min_samples_leaf, rows) < SMALLEST_LEAF_SHARE * rows:
             return "sklearn"
         return engine
-
-    def fit(self, estimator: Any, matrix: Any, label: Any, engine: Engine) -> None:
-        """Fit `estimator` on rows of features and their labels, by the engine of the model."""
-        chosen = self.engine_for(estimator, len(label), engine)
-        fitter = estimator.fit if chosen == "sklearn" else partial(resolve_name(self.fitters[chosen].path), estimator)
-        fitter(matrix, label)

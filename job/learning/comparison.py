@@ -19,16 +19,16 @@ Verdict = Literal["better", "worse", "no difference"]
 
 ALPHA: Final = 0.05
 ROUNDING: Final = 1e-12
-"""Share of what was added up below which the rest is rounding."""
+"""A result smaller than this share of the numbers that it was computed from is rounding."""
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Version b against version a on the same rows; log-losses in nats per row, intervals of 95%.
 
-    A `difference` below 0 says that b is better, an `accuracy_difference` above 0 does. Null are the ends of intervals
-    where the rows make no two blocks, the Diebold-Mariano test where a horizon covers them or the losses never vary,
-    and McNemar's test where several rows share a time, which are no independent draws.
+    b is better where `difference` is below 0 and `accuracy_difference` above 0. The ends of intervals are null where
+    the rows make fewer than two blocks, the Diebold-Mariano test where one horizon covers all rows or the losses never
+    vary, and McNemar's test where several rows share a time, as these are not independent draws.
     """
 
     rows: int
@@ -67,7 +67,7 @@ def compare(
         p_a: probability of up by version a, float64, as it is scored: shrunk.
         p_b: the same by version b.
         horizon: bars after a row within which its label is resolved.
-        times: of the rows, where several of a pooled model may share one; otherwise each row is a time of its own.
+        times: of the rows, for a pooled model, several of whose rows may share a time; by default no two rows do.
 
     Intervals are those of `metrics.skill`: circular block bootstrap by time. `diebold_mariano` tests the log-loss,
     `mcnemar` the predicted classes.
@@ -127,15 +127,16 @@ def diebold_mariano(change: FloatArray, *, horizon: int) -> tuple[float | None, 
     Bartlett's weights 1 - k/h take over, with which they cannot (Newey and West 1987; the other estimator of Diebold
     and Mariano).
 
-    A difference that is zero throughout gives (0, 1). Null are both where n ≤ h, and where the difference is the same
-    on every row: nothing then says how much it varies.
+    A difference that is zero throughout gives (0, 1). Both are null where n ≤ h, and where the difference is the same
+    on every row, so that its variance is unknown.
     """
     n = len(change)
     if not change.any():
         return 0.0, 1.0
     if n <= horizon or float(np.ptp(change)) <= ROUNDING * float(np.abs(change).max()):
         return None, None
-    covariances = autocovariances(change, horizon)
+    centered = change - change.mean()
+    covariances = np.array([centered[lag:] @ centered[: n - lag] for lag in range(horizon)]) / n
     variance = covariances[0] + 2 * covariances[1:].sum()
     if variance <= ROUNDING * covariances[0]:
         variance = covariances[0] + 2 * (covariances[1:] * (1 - np.arange(1, horizon) / horizon)).sum()
@@ -144,16 +145,10 @@ def diebold_mariano(change: FloatArray, *, horizon: int) -> tuple[float | None, 
     return statistic, float(2 * scipy.stats.t.sf(abs(statistic), n - 1))
 
 
-def autocovariances(values: FloatArray, lags: int) -> FloatArray:
-    """Return the autocovariances at lags 0 … `lags` - 1, each a sum over n, whatever the lag."""
-    centered, n = values - values.mean(), len(values)
-    return np.array([centered[lag:] @ centered[: n - lag] for lag in range(lags)]) / n
-
-
 def mcnemar(right_a: npt.NDArray[np.bool_], right_b: npt.NDArray[np.bool_]) -> float:
     """Return the exact p of McNemar's test that two classifiers are right equally often, given independent rows.
 
-    Of the rows that one got right and the other wrong, half should go either way: a binomial test (McNemar 1947).
+    If they are, each is right on half of the rows on which only one is: a binomial test (McNemar 1947).
     """
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     return float(scipy.stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
@@ -162,7 +157,7 @@ def mcnemar(right_a: npt.NDArray[np.bool_], right_b: npt.NDArray[np.bool_]) -> f
 def false_discovery(p_values: Sequence[float | None]) -> list[float | None]:
     """Return a q for each test: the share of false discoveries if all with a q as low are called discoveries.
 
-    Benjamini and Hochberg (1995). Tests without a p are none, and get no q.
+    Benjamini and Hochberg (1995). Tests without a p do not count, and get no q.
     """
     known = [p for p in p_values if p is not None]
     adjusted = iter(scipy.stats.false_discovery_control(known).tolist() if known else [])
@@ -172,8 +167,8 @@ def false_discovery(p_values: Sequence[float | None]) -> list[float | None]:
 def verdict(comparison: Comparison, q: float | None, *, alpha: float = ALPHA) -> Verdict:
     """Say whether version b is better or worse than a; `q` is `dm_p`, by `false_discovery` where models are many.
 
-    Both ways to see noise must agree, for each has its blind spot: q is below `alpha`, and the interval of the
-    difference, of enough blocks, leaves out zero.
+    It is only if two tests agree, as each has its blind spot: q is below `alpha`, and the interval of the difference,
+    from enough blocks, leaves out zero.
     """
     low, high = comparison.low, comparison.high
     if q is None or q >= alpha or low is None or high is None or comparison.underpowered or low <= 0 <= high:

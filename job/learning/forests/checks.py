@@ -17,7 +17,7 @@ def check_tree(tree: Any, features: int) -> None:
     Children stand behind their parent, as scikit-learn's builders put them, so that a walk down always ends.
 
     Raises:
-        ValueError: saying which size or index is out of bounds, or that a number is none.
+        ValueError: saying which size or index is out of bounds, or that a threshold or value is no number.
     """
     # Sizes come first: scikit-learn makes the arrays below from them, over memory that ends where the nodes do.
     if not 0 < tree.node_count == tree.capacity or tree.n_outputs != 1 or tree.max_n_classes < 1:
@@ -27,8 +27,13 @@ def check_tree(tree: Any, features: int) -> None:
     _check_children(left, right, leaf)
     _check_features(tree.feature[~leaf], min(features, tree.n_features))
     _check_numbers(tree.threshold[~leaf], tree.value)
-    if _is_deeper(left, right, leaf, tree.max_depth):
-        raise ValueError(f"a tree is deeper than the {tree.max_depth} levels that it says")
+    level = np.zeros(1, np.int64)
+    for _ in range(tree.max_depth + 1):
+        inner = level[~leaf[level]]
+        if not len(inner):
+            return
+        level = np.unique(np.concatenate([left[inner], right[inner]]))
+    raise ValueError(f"a tree is deeper than the {tree.max_depth} levels that it says")
 
 
 def check_predictor(predictor: Any, features: int) -> None:
@@ -62,17 +67,6 @@ def check_stages(boosting: Any, features: int) -> None:
 def _check_numbers(threshold: Array, value: Array) -> None:
     if np.isnan(threshold).any() or not np.isfinite(value).all():
         raise ValueError("a tree holds a threshold or value that is no number")
-
-
-def _is_deeper(left: Array, right: Array, leaf: Array, most: int) -> bool:
-    """Return whether a tree has more than `most` levels below its root."""
-    level = np.zeros(1, np.int64)
-    for _ in range(most + 1):
-        inner = level[~leaf[level]]
-        if not len(inner):
-            return False
-        level = np.unique(np.concatenate([left[inner], right[inner]]))
-    return True
 
 
 def _check_children(left: Array, right: Array, leaf: Array) -> None:

@@ -38,39 +38,28 @@ def resolve(setting: EngineSetting, algorithm: str, n_estimators: int, params: M
     """
     if algorithm != FOREST or setting == "sklearn":
         return "sklearn"
-    refusal = _why_not_onedal(n_estimators, params)
+    unsupported = sorted(set(params) - SUPPORTED_PARAMS)
+    trees = params.get("n_estimators", n_estimators)
+    refusal = None
+    if unsupported:
+        refusal = f"does not follow params.{unsupported[0]} of {FOREST}: leave that out"
+    elif isinstance(trees, int) and trees > MAX_TREES:
+        refusal = f"grows at most {MAX_TREES} trees, got {trees}: lower n_estimators"
+    elif installed(ONEDAL_LIBRARY) is None:
+        remedy = "pip install '.[onedal]' (Linux or Windows on x86-64)"
+        refusal = f"needs {ONEDAL_LIBRARY}, which is not installed: {remedy}"
     if setting == "onedal":
         if refusal is not None:
             raise ConfigError(f"model_trainer.engine: onedal {refusal}, or leave engine out")
         return "onedal"
-    if not SUPPORTED_PARAMS.issuperset(params):
+    if unsupported:
         return "sklearn"
-    return "histogram" if refusal is not None or _has_large_leaves(params) else "onedal"
-
-
-def _why_not_onedal(n_estimators: int, params: Mapping[str, Any]) -> str | None:
-    """Return why oneDAL cannot grow a random forest here, with the remedy; None if it can."""
-    trees = params.get("n_estimators", n_estimators)
-    if unsupported := sorted(set(params) - SUPPORTED_PARAMS):
-        return f"does not follow params.{unsupported[0]} of {FOREST}: leave that out"
-    if isinstance(trees, int) and trees > MAX_TREES:
-        return f"grows at most {MAX_TREES} trees, got {trees}: lower n_estimators"
-    if installed(ONEDAL_LIBRARY) is None:
-        return f"needs {ONEDAL_LIBRARY}, which is not installed: pip install '.[onedal]' (Linux or Windows on x86-64)"
-    return None
-
-
-def _has_large_leaves(params: Mapping[str, Any]) -> bool:
-    """Whether leaves are large in windows of any size, as by default; a number of rows is not in all of them."""
-    leaf = params.get("min_samples_leaf")
-    return "min_samples_leaf" not in params or (isinstance(leaf, float) and leaf >= SMALLEST_LEAF_SHARE)
+    # By default, or as a share, leaves are large in windows of any size; a number of rows is large in small ones only.
+    leaf = params.get("min_samples_leaf", 1.0)
+    has_large_leaves = isinstance(leaf, float) and leaf >= SMALLEST_LEAF_SHARE
+    return "histogram" if refusal is not None or has_large_leaves else "onedal"
 
 
 def leaf_rows(leaf: float, rows: int) -> int:
     """Return the fewest rows of a leaf, as scikit-learn reads `min_samples_leaf`: a number, or a share of all rows."""
     return leaf if isinstance(leaf, int) else math.ceil(leaf * rows)
-
-
-def are_large(leaf: float, rows: int) -> bool:
-    """Whether leaves of a window of `rows` hold so many of them that histograms are the faster way."""
-    return leaf_rows(leaf, rows) >= SMALLEST_LEAF_SHARE * rows
