@@ -24,7 +24,6 @@ from job.learning.comparison import (
     false_discovery,
     log_loss_difference_by_cluster,
     mcnemar,
-    mean_by_time,
     verdict,
 )
 from job.learning.fleet import fleet_z
@@ -241,10 +240,11 @@ def test_rows_of_one_time_count_as_one() -> None:
 
 
 def test_times_weigh_by_their_rows() -> None:
-    values = np.array([1.0, 2.0, 3.0, 10.0])
-    by_time = mean_by_time(np.array([0, 0, 0, 7]), values)
-    assert by_time.mean() == pytest.approx(values.mean())
-    assert by_time - 4.0 == pytest.approx([-3.0, 3.0])
+    """Of mean 4: the three rows of the first time are 6 below it in sum, the one row of the second 6 above it."""
+    values, times = np.array([1.0, 2.0, 3.0, 10.0]), np.array([0, 0, 0, 7])
+    found = diebold_mariano(values, horizon=1, times=times)
+    assert found == pytest.approx(diebold_mariano(4.0 + np.array([-3.0, 3.0]), horizon=1))
+    assert found[0] == pytest.approx(4.0 / 3.0)
 
 
 def test_q_values_of_a_worked_example() -> None:

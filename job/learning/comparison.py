@@ -26,7 +26,7 @@ ROUNDING: Final = 1e-12
 class Comparison:
     """Version b against version a on the same rows; log-losses in nats per row, intervals of 95%.
 
-    b is better where `difference` is below 0 and `accuracy_difference` above 0. The ends of intervals are null where
+    A `difference` below 0 favors b, as does an `accuracy_difference` above 0. The ends of intervals are null where
     the rows make fewer than two blocks, the Diebold-Mariano test where one horizon covers all rows or the losses never
     vary, and McNemar's test where several rows share a time, as these are not independent draws.
     """
@@ -78,7 +78,7 @@ def compare(
     gained = right_b.astype(np.float64) - right_a
     difference, low, high, blocks = mean_with_interval(rows, change, horizon=horizon)
     accuracy_difference, accuracy_low, accuracy_high, _ = mean_with_interval(rows, gained, horizon=horizon)
-    statistic, p_value = diebold_mariano(mean_by_time(rows, change), horizon=horizon)
+    statistic, p_value = diebold_mariano(change, horizon=horizon, times=rows)
     return Comparison(
         rows=len(up),
         log_loss_a=float(row_log_loss(up, p_a).mean()),
@@ -109,16 +109,12 @@ def mean_with_interval(
     return mean, mean - half_width, mean + half_width, blocks
 
 
-def mean_by_time(times: IntArray, values: FloatArray) -> FloatArray:
-    """Return one number per time, with the mean over rows as their plain mean and the spread of the times' sums."""
-    _, position, counts = np.unique(times, return_inverse=True, return_counts=True)
-    mean = float(values.mean())
-    sums: FloatArray = np.bincount(position, weights=values - mean).astype(np.float64)
-    return mean + sums * (len(counts) / len(values))
-
-
-def diebold_mariano(change: FloatArray, *, horizon: int) -> tuple[float | None, float | None]:
+def diebold_mariano(
+    change: FloatArray, *, horizon: int, times: IntArray | None = None
+) -> tuple[float | None, float | None]:
     """Test whether the mean of a loss difference is zero; return the statistic and the two-sided p.
+
+    Rows of one of `times` count as one observation; by default each row has a time of its own.
 
     The statistic is the mean over its standard error from the autocovariances up to lag h - 1, h the horizon, which is
     as far as labels overlap (Diebold and Mariano 1995), times sqrt((n + 1 - 2h + h(h - 1)/n) / n), and is compared to
@@ -130,6 +126,12 @@ def diebold_mariano(change: FloatArray, *, horizon: int) -> tuple[float | None, 
     A difference that is zero throughout gives (0, 1). Both are null where n ≤ h, and where the difference is the same
     on every row, so that its variance is unknown.
     """
+    if times is not None:
+        # One number per time, with the mean over rows as their plain mean, and the spread of the times' sums.
+        _, position, counts = np.unique(times, return_inverse=True, return_counts=True)
+        mean = float(change.mean())
+        sums = np.bincount(position, weights=change - mean).astype(np.float64)
+        change = mean + sums * (len(counts) / len(change))
     n = len(change)
     if not change.any():
         return 0.0, 1.0

@@ -158,10 +158,6 @@ def _hist_gradient_boosting(spec: ModelSpec, window: Window) -> dict[str, Any]:
     }
 
 
-def _logistic(spec: ModelSpec, window: Window) -> dict[str, Any]:  # noqa: ARG001 - same signature as the others
-    return {"C": LOGISTIC_C, "solver": LOGISTIC_SOLVER, "random_state": spec.random_state}
-
-
 TREE: Final = StoredType("sklearn.tree._tree.Tree", loader="TreeNode", check="job.learning.forests.checks:check_tree")
 BOOSTING_LOSS: Final = (
     StoredType("sklearn._loss._loss.CyHalfBinomialLoss", loader="LossNode"),
@@ -238,7 +234,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
         Algorithm(
             "logistic_regression",
             "sklearn.linear_model:LogisticRegression",
-            _logistic,
+            lambda spec, _window: {"C": LOGISTIC_C, "solver": LOGISTIC_SOLVER, "random_state": spec.random_state},
             "absolute_coefficient",
             version=1,
             seconds_per_row=5.0e-6,

@@ -97,8 +97,8 @@ class Score:
 
     Every score is computed for the holdout and for each fold, and stored in the metadata with its `version`, which
     must be raised whenever the same rows give another number. `of_raw` scores take probabilities before shrinking,
-    others shrunk ones. `title` and `digits` are those of its column in the table. `function` returns None where the score is
-    undefined.
+    others shrunk ones. `title` and `digits` are those of its column in the table. `function` returns None where the
+    score is undefined.
     """
 
     name: str

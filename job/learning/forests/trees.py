@@ -226,16 +226,10 @@ def assemble(levels: list[tuple[Level, Splits]], binned: Binned) -> list[Tree]:
     nodes["left_child"] = nodes["right_child"] = LEAF
     nodes["left_child"][is_inner] = number[roots::2]
     nodes["right_child"][is_inner] = number[roots + 1 :: 2]
-    # In order of depth, a tree's last node is its deepest.
+    trees = [Tree(len(binned.edges), np.array([2], dtype=np.intp), 1) for _ in ends]
     depth = np.repeat(np.arange(len(levels)), [len(level.tree) for level, _ in levels])
-    return [
-        make_tree(nodes[rows], share[rows], depth=int(depth[rows[-1]]), features=len(binned.edges))
-        for rows in np.split(order, ends[:-1])
-    ]
-
-
-def make_tree(nodes: npt.NDArray[np.void], share: Floats, *, depth: int, features: int) -> Tree:
-    """Return a scikit-learn tree, given its nodes and the share of each of two classes in them."""
-    tree = Tree(features, np.array([2], dtype=np.intp), 1)
-    tree.__setstate__({"max_depth": depth, "node_count": len(nodes), "nodes": nodes, "values": share[:, None, :]})
-    return tree
+    for made, rows in zip(trees, np.split(order, ends[:-1]), strict=True):
+        # In order of depth, a tree's last node is its deepest.
+        state = {"max_depth": int(depth[rows[-1]]), "node_count": len(rows), "nodes": nodes[rows]}
+        made.__setstate__({**state, "values": share[rows][:, None, :]})
+    return trees
