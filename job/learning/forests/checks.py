@@ -1,6 +1,6 @@
-"""Whether trees out of a file are sound: scikit-learn follows their indices in C without looking.
+"""Checks that trees from a file are sound, as scikit-learn follows their indices in C without checking them.
 
-Each check is named by the algorithms in whose models such a part may be; see `learning.algorithms.StoredType`.
+Each check is named by the algorithms whose models may hold such a part; see `learning.algorithms.StoredType`.
 """
 
 from typing import Any
@@ -12,14 +12,14 @@ Array = NDArray[Any]
 
 
 def check_tree(tree: Any, features: int) -> None:
-    """Check that a `sklearn.tree._tree.Tree` ends, and stays inside its arrays and the model's features.
+    """Check that a `sklearn.tree._tree.Tree` has no cycle, and stays inside its arrays and the model's features.
 
-    Children stand behind their parent, as scikit-learn's builders put them, so that a walk down always ends.
+    Children must come after their parent, as scikit-learn's builders put them, so that every path down ends.
 
     Raises:
         ValueError: saying which size or index is out of bounds, or that a threshold or value is no number.
     """
-    # Sizes come first: scikit-learn makes the arrays below from them, over memory that ends where the nodes do.
+    # Sizes come first: scikit-learn makes the arrays below from them, over memory that ends with the nodes.
     if not 0 < tree.node_count == tree.capacity or tree.n_outputs != 1 or tree.max_n_classes < 1:
         raise ValueError("a tree's sizes are not those of its nodes")
     left, right = tree.children_left, tree.children_right
@@ -50,7 +50,7 @@ def check_predictor(predictor: Any, features: int) -> None:
 
 
 def check_stages(boosting: Any, features: int) -> None:
-    """Check that boosting adds to as many columns as it starts with: scikit-learn adds without looking.
+    """Check that boosting adds to as many columns as it starts with, which scikit-learn does not check.
 
     Raises:
         ValueError: it does not, or does not start from class frequencies.

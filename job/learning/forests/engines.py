@@ -1,6 +1,6 @@
-"""What fits a forest: scikit-learn, histograms (`histogram.py`), or oneDAL. The driver chooses; workers follow.
+"""Engines that fit a forest: scikit-learn, histograms (`histogram.py`), or oneDAL. The driver chooses; workers follow.
 
-None of them is imported here: a plan needs their names only.
+None of them is imported here: a plan needs only their names.
 """
 
 import math
@@ -15,13 +15,13 @@ Engine = Literal["sklearn", "histogram", "onedal"]
 """What fits a model; `histogram` leaves windows with small leaves to scikit-learn."""
 
 FOREST: Final = "random_forest"
-"""The one algorithm with a choice of engines. oneDAL's extra trees are not scikit-learn's: most of their splits halve
+"""The only algorithm with a choice of engines. oneDAL's extra trees are not scikit-learn's: most of their splits halve
 the node (its pull request 2592)."""
 ONEDAL_LIBRARY: Final = "scikit-learn-intelex"
 SMALLEST_LEAF_SHARE: Final = 0.02
-"""Histograms are no faster for trees with smaller leaves, which have many nodes of few rows each."""
+"""For trees with smaller leaves, which have many nodes of few rows each, histograms are no faster than scikit-learn."""
 SUPPORTED_PARAMS: Final = {"n_estimators", "max_depth", "min_samples_leaf", "max_features", "random_state", "verbose"}
-"""Parameters that every engine follows; the others must have scikit-learn's defaults."""
+"""Parameters that every engine follows; all others must keep scikit-learn's defaults."""
 MAX_TREES: Final = 6_024
 """The number of independent random streams that oneDAL has."""
 
@@ -29,8 +29,8 @@ MAX_TREES: Final = 6_024
 def resolve(setting: EngineSetting, algorithm: str, n_estimators: int, params: Mapping[str, Any]) -> Engine:
     """Return the engine that fits a model, given what is installed on the driver.
 
-    `auto` chooses the engine that needs the least CPU for scikit-learn's forest: histograms where leaves are known to
-    hold a good share of the rows, which need no further library; else oneDAL where it is installed, which was the
+    `auto` chooses the engine that needs the least CPU for scikit-learn's forest: histograms, which need no further
+    library, where leaves are known to hold a good share of the rows; otherwise oneDAL if it is installed, which was the
     fastest from 100 to 34,000 rows and from 5 to 100 trees.
 
     Raises:
