@@ -22,12 +22,11 @@ from job.learning.comparison import (
     compare,
     diebold_mariano,
     false_discovery,
-    log_loss_difference_by_cluster,
     mcnemar,
     verdict,
 )
-from job.learning.fleet import fleet_z
-from job.learning.metrics import accuracy, log_loss, predicted
+from job.learning.fleet import fleet_z, log_loss_delta_by_cluster
+from job.learning.metrics import accuracy, log_loss, predicted, row_log_loss
 from tests.oracles_training import circular_block_bootstrap
 
 Floats = npt.NDArray[np.float64]
@@ -314,7 +313,9 @@ def test_the_fleet_sees_a_difference_that_no_model_shows() -> None:
         found = compare(up, p_a, p_b, horizon=HORIZON)
         single.append(verdict(found, found.dm_p))
         log_loss_deltas.append(
-            log_loss_difference_by_cluster(up, p_a, p_b, times=times, horizon=HORIZON, timeframe_us=HOUR_US)
+            log_loss_delta_by_cluster(
+                times, row_log_loss(up, p_b) - row_log_loss(up, p_a), horizon_bars=HORIZON, timeframe_us=HOUR_US
+            )
         )
     assert single.count("worse") < 10
     assert fleet_z(log_loss_deltas).z > 3

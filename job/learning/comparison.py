@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from job.learning.fleet import LogLossDelta, log_loss_delta_by_cluster
 from job.learning.metrics import MIN_BLOCKS, FloatArray, LabelArray, accuracy, block_half_width, predicted, row_log_loss
 from job.learning.splits import IntArray
 
@@ -176,14 +175,3 @@ def verdict(comparison: Comparison, q: float | None, *, alpha: float = ALPHA) ->
     if q is None or q >= alpha or low is None or high is None or comparison.underpowered or low <= 0 <= high:
         return "no difference"
     return "better" if comparison.difference < 0 else "worse"
-
-
-def log_loss_difference_by_cluster(
-    up: LabelArray, p_a: FloatArray, p_b: FloatArray, *, times: IntArray, horizon: int, timeframe_us: int
-) -> LogLossDelta:
-    """Return what `fleet.fleet_z` takes of each model to test the mean difference over a fleet of them.
-
-    `times` are the rows' `available_at` in µs; rows need no order.
-    """
-    change = row_log_loss(up, p_b) - row_log_loss(up, p_a)
-    return log_loss_delta_by_cluster(times, change, horizon_bars=horizon, timeframe_us=timeframe_us)
