@@ -9,8 +9,8 @@ from job.cli.logs import log
 from job.config.models import ModelSettings
 from job.config.overrides import merge, overlay
 from job.config.settings import Config, load_config, read_settings
-from job.config.values import check_max_timeframe
-from job.core.environment import bundled_sample
+from job.config.values import check_timeframe
+from job.core.environment import BUNDLED_SAMPLE
 from job.core.errors import ConfigError
 from job.core.wording import did_you_mean
 from transforms.bars import duration_us
@@ -32,7 +32,7 @@ def settings(options: argparse.Namespace) -> Config:
     Raises:
         ConfigError: naming the key or argument.
     """
-    values: dict[str, Any] = {"data": {"input": str(bundled_sample())}}
+    values: dict[str, Any] = {"data": {"input": str(BUNDLED_SAMPLE)}}
     if options.config:
         values = overlay(values, read_settings(Path(options.config)))
     for argument in options.command.arguments:
@@ -74,7 +74,7 @@ def _chosen(kinds: Mapping[str, ModelSettings], names: tuple[str, ...]) -> dict[
 def _with_timeframes(kinds: Mapping[str, ModelSettings], names: tuple[str, ...]) -> dict[str, ModelSettings]:
     """Keep these timeframes of every kind; one that no kind is configured for goes to the first kind."""
     try:
-        wanted = sorted({check_max_timeframe(name) for name in names}, key=duration_us, reverse=True)
+        wanted = sorted({check_timeframe(name) for name in names}, key=duration_us, reverse=True)
     except ValueError as error:
         raise ConfigError(f"--timeframes: {error}") from None
     new = {name for name in wanted if not any(name in kind.timeframes for kind in kinds.values())}

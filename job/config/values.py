@@ -1,5 +1,6 @@
 """What a setting may hold: names, times, timeframes, counts, as types that refuse everything else with a hint."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
@@ -21,18 +22,14 @@ YEARS: Final = (1900, 2200)
 
 
 def _feature(value: str) -> str:
-    """Check one entry of a list of features by itself, so that a mistake is told with its place."""
+    """Check each entry of a list of features by itself, so that the message names its place in the list."""
     expand_feature(value)
     return value
 
 
-def _timeframe(value: object) -> object:
-    duration_us(str(value))
-    return value
-
-
-def check_max_timeframe(timeframe: str) -> str:
-    """Return `timeframe` as it is; raises ValueError for one that is longer than bars are, or for something else."""
+def check_timeframe(value: object) -> str:
+    """Return a timeframe; raises ValueError if `value` is none, or is longer than bars are."""
+    timeframe = str(value)
     if duration_us(timeframe) > duration_us(MAX_TIMEFRAME):
         raise ValueError(f"timeframe {timeframe!r}: expected at most {MAX_TIMEFRAME}")
     return timeframe
@@ -49,17 +46,13 @@ def _names(value: object) -> object:
 
 def _written_out(value: object) -> object:
     """Refuse a time given as a number: 20240131 would be read as seconds since 1970."""
-    if isinstance(value, int | float) or (isinstance(value, str) and _is_number(value)):
+    number = value
+    if isinstance(value, str):
+        with suppress(ValueError):
+            number = float(value)
+    if isinstance(number, int | float):
         raise ValueError("write the time out, such as 2024-01-31 or 2024-01-31T12:00")
     return value
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _count_or_share(value: object) -> object:
@@ -96,7 +89,7 @@ def _algorithm(value: object) -> object:
 
 
 Names = BeforeValidator(_names)
-Timeframe = Annotated[str, BeforeValidator(_timeframe), AfterValidator(check_max_timeframe)]
+Timeframe = Annotated[str, BeforeValidator(check_timeframe)]
 Timeframes = Annotated[tuple[Timeframe, ...], Names]
 Features = Annotated[tuple[Annotated[str, AfterValidator(_feature)], ...], Names, AfterValidator(expand_features)]
 Algorithm = Annotated[str, BeforeValidator(_algorithm)]
