@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from job.cli import parse
 from job.config.settings import Config
-from job.core.environment import ROOT, BUNDLED_SAMPLE
+from job.core.environment import BUNDLED_SAMPLE, ROOT
 from job.core.keys import Key
 from job.storage.files import Storage
 from job.worker.scorer import load_scorer

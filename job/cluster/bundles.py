@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Final
 
@@ -64,7 +64,7 @@ def by_series(tasks: Iterable[T]) -> list[Bundle[T]]:
     needed: dict[Series, list[T]] = {}
     for task in tasks:
         for series in task.series:
-            needed.setdefault(series, []).append(task.of_series(series))
+            needed.setdefault(series, []).append(replace(task, series=(series,)))
     ordered = sorted(needed.items(), key=lambda item: (item[0].exchange, item[0].symbol))
     return [Bundle(series, tuple(own)) for series, own in ordered]
 

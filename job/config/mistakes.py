@@ -40,7 +40,7 @@ def mistakes(error: ValidationError, section: type[BaseModel]) -> list[str]:
             value = repr(problem["input"]) if isinstance(problem["input"], Scalar) else ""
             got = f", got {shortened(value, MAX_VALUE)}" if value not in message else ""
             clauses.append(f"{key or 'config'}: {shortened(message, MAX_CLAUSE)}{got}")
-    return list(dict.fromkeys(clauses))  # one value may break the same rule of several types
+    return list(dict.fromkeys(clauses))  # a value that may be of several types fails once for each
 
 
 def shortened(text: str, most: int) -> str:

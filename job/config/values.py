@@ -46,11 +46,12 @@ def _names(value: object) -> object:
 
 def _written_out(value: object) -> object:
     """Refuse a time given as a number: 20240131 would be read as seconds since 1970."""
-    number = value
+    numeric = isinstance(value, int | float)
     if isinstance(value, str):
         with suppress(ValueError):
-            number = float(value)
-    if isinstance(number, int | float):
+            float(value)
+            numeric = True
+    if numeric:
         raise ValueError("write the time out, such as 2024-01-31 or 2024-01-31T12:00")
     return value
 

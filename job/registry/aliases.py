@@ -92,7 +92,10 @@ def read_aliases(registry: Storage, key: Key) -> Aliases:
         RegistryError: the last decision is damaged, or newer than this code reads.
     """
     numbers = _numbers(registry, key)
-    return _read(registry, key, numbers[-1]).aliases if numbers else Aliases()
+    if not numbers:
+        return Aliases()
+    path = _path(key, numbers[-1])
+    return _parse(registry.read(path), key, path, registry).aliases
 
 
 def read_all_aliases(registry: Storage, keys: Iterable[Key]) -> dict[Key, Aliases]:
@@ -114,25 +117,26 @@ def history(registry: Storage, key: Key) -> list[Decision]:
     return [_parse(read[path], key, path, registry) for path in paths if path in read]
 
 
-def set_alias(
+def change_alias(
     registry: Storage,
     key: Key,
     alias: Alias,
-    version: str,
+    change: Callable[[Aliases], Aliases],
     *,
     seen: Aliases,
     command: str,
     reason: str,
     numbers: Mapping[str, Any] | None = None,
 ) -> Decision:
-    """Let an alias name a version, and return the decision as it was written.
+    """Write the next decision about an alias, and return it.
 
     Args:
         registry: where.
         key: the model.
         alias: `champion` or `challenger`.
-        version: its new version, which the caller has checked.
-        seen: the aliases that the caller decided upon. Where others have decided meanwhile, this decision is made upon
+        change: turns the aliases of that moment into the new ones: `moved` or `rolled_back`, to a version that the
+            caller has checked.
+        seen: the aliases that the caller decided upon. If others have decided meanwhile, this decision is made upon
             theirs, provided that the alias is still where the caller saw it.
         command: by which it is changed.
         reason: for people.
@@ -142,26 +146,6 @@ def set_alias(
         ConflictError: the alias was moved meanwhile.
         RegistryError: the registry cannot be read or written.
     """
-    because = {"command": command, "reason": reason, "numbers": dict(numbers or {})}
-    return _decide(registry, key, alias, lambda now: now.moved(alias, version), seen=seen, **because)
-
-
-def roll_back(registry: Storage, key: Key, version: str, *, seen: Aliases, command: str, reason: str) -> Decision:
-    """Let the champion be one of `seen.previous` again, and forget those that came after it; else as `set_alias`."""
-    because = {"command": command, "reason": reason, "numbers": {}}
-    return _decide(registry, key, "champion", lambda now: now.rolled_back(version), seen=seen, **because)
-
-
-def _decide(
-    registry: Storage,
-    key: Key,
-    alias: Alias,
-    change: Callable[[Aliases], Aliases],
-    *,
-    seen: Aliases,
-    **because: Any,
-) -> Decision:
-    """Create the next decision, `change` being made to what the aliases name at that moment."""
     now = seen
     while True:
         then = replace(change(now), seq=now.seq + 1)
@@ -170,14 +154,16 @@ def _decide(
             alias=alias,
             before=now.named(alias),
             after=then.named(alias),
+            command=command,
             at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            reason=reason,
+            numbers=dict(numbers or {}),
             decision_id=secrets.token_hex(8),
-            **because,
         )
         document = {"schema_version": ALIASES_SCHEMA, "key": asdict(key), **decision.record()}
         text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
         try:
-            registry.create(_path(key, then.seq), text.encode())
+            registry.create(_path(key, then.seq), text.encode())  # of several writers of one number, one wins
         except ExistingFileError:
             now = read_aliases(registry, key)
             if now.named(alias) != seen.named(alias):
@@ -200,11 +186,6 @@ def _path(key: Key, seq: int) -> str:
 def _numbers(registry: Storage, key: Key) -> list[int]:
     names = (path.rpartition("/")[2] for path in registry.list(_folder(key)))
     return sorted(int(match["seq"]) for match in map(NAME.fullmatch, names) if match)
-
-
-def _read(registry: Storage, key: Key, seq: int) -> Decision:
-    path = _path(key, seq)
-    return _parse(registry.read(path), key, path, registry)
 
 
 def _parse(data: bytes, key: Key, path: str, registry: Storage) -> Decision:

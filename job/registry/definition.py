@@ -1,4 +1,4 @@
-"""What a version's metadata says of the samples that its model knows: features, label, and how bars became samples."""
+"""What a version's metadata says of its model's samples: features, label, and how bars became samples."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -62,11 +62,11 @@ class Definition:
     def of(cls, metadata: Mapping[str, Any], data: DataSettings, *, where: str) -> Self:
         """Read a version's metadata; `where` names the version in messages.
 
-        Metadata of early releases does not tell `SAMPLING`: then the settings in `data` are taken.
+        Metadata of early releases lacks `SAMPLING`: then the settings in `data` are taken.
 
         Raises:
-            RegistryError: the model was trained on features or a label that are defined otherwise here or not at all,
-                or that its caller made; or the metadata does not say what it was trained on.
+            RegistryError: the features or the label are not defined here as they were at training, or were made by the
+                caller; or the metadata does not say what the model was trained on.
         """
         if metadata.get("label", {}).get("source") == CALLER:
             raise RegistryError(
@@ -123,16 +123,18 @@ class Definition:
 
 
 def describe_feature(feature: str) -> dict[str, Any]:
-    """Return what the metadata keeps of one of a model's features; of one that its caller made, the name.
+    """Return what the metadata keeps of one of a model's features: the name alone of one that its caller made.
 
-    Of a feature of a user's module that is, too: `import_path` of what holds it, and `source_digest` of the module.
+    A feature of a user's module has its `import_path` and the `source_digest` of the module, too.
     """
     path, name = split_reference(feature)
     if path is None and name not in FEATURES:
         return {"name": name}
     (known,) = resolve_features([feature])
     origin = {} if path is None else {"import_path": path, "source_digest": source_digest(path)}
-    return {"name": name, **origin, **{what: _json(getattr(known, what)) for what in DEFINING}}
+    defining = {what: getattr(known, what) for what in DEFINING}
+    lists = {what: list(value) for what, value in defining.items() if isinstance(value, tuple)}  # as JSON has them
+    return {"name": name, **origin, **defining, **lists}
 
 
 def describe_label(label: Label, stats: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,7 +168,7 @@ def _feature(entry: Mapping[str, Any], where: str) -> str:
 
 
 def _label(stats: Mapping[str, Any], where: str) -> Label:
-    """Return the label; a pooled model has its definition once a series."""
+    """Return the label; a pooled model has its definition once per series."""
     one = next(iter(stats["series"].values())) if "series" in stats else stats
     kind = str(one["definition"]["kind"])
     if is_import_path(kind):
@@ -189,10 +191,6 @@ def _check_source(what: str, path: str, digest: str, where: str) -> None:
         raise RegistryError(f"{claim}, whose source has changed since ({digest:.12} then, {digest_here} now): {REMEDY}")
     if not any(b"transforms" in source for source in here.values()):
         raise RegistryError(f"{claim}, which uses no Feature or Label of transforms: {REMEDY}")
-
-
-def _json(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _words(value: Any) -> str:

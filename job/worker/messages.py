@@ -9,9 +9,9 @@ import platform
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -27,10 +27,10 @@ from job.storage.files import Storage
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """A task as far as it matters to who runs it; each operation adds what it needs to know.
+    """A task as far as running it goes; each operation adds what it needs to know.
 
-    `series` are those whose bars it needs, `seconds` of CPU and bytes of `memory`, which a worker holds for it at most,
-    are estimates, `attempt` counts the workers that have begun it.
+    `series` are those whose bars it needs. `seconds` (CPU) and `memory` (the most bytes that a worker holds for it)
+    are estimates. `attempt` counts the workers that have begun it.
     """
 
     key: Key
@@ -38,10 +38,6 @@ class Work:
     seconds: float
     memory: int
     attempt: int = 1
-
-    def of_series(self, series: Series) -> Self:
-        """Return the part of it that is about one of its series."""
-        return replace(self, series=(series,))
 
 
 T = TypeVar("T", bound=Work)
