@@ -85,8 +85,8 @@ def test_it_finds_a_planted_signal(case: Case) -> None:
 
 
 def test_its_metadata_and_scores_are_json(case: Case) -> None:
-    for told in (case.trained.metadata, case.trained.scores):
-        assert json.loads(json.dumps(told, allow_nan=False)) == told
+    for described in (case.trained.metadata, case.trained.scores):
+        assert json.loads(json.dumps(described, allow_nan=False)) == described
     assert case.trained.metadata["algorithm"] == {"name": case.algorithm.name, "version": case.algorithm.version}
 
 
@@ -246,9 +246,9 @@ def test_an_algorithm_of_a_users_module_goes_all_the_way(lab: Lab, tmp_path: Pat
     assert task.spec.algorithm == lab.path
     assert 0 < task.seconds < plan_tasks([series("BTC")], config())[0].seconds
     registry, trained, samples = commit(tmp_path, settings)
-    told = trained.metadata["algorithm"]
-    assert (told["name"], told["version"], told["path"]) == ("nearest_mean", 1, lab.path)
-    assert len(told["source"]) == 12
+    described = trained.metadata["algorithm"]
+    assert (described["name"], described["version"], described["path"]) == ("nearest_mean", 1, lab.path)
+    assert len(described["source"]) == 12
     assert bits(train(samples, task.spec, key=SCORED_KEY, n_jobs=2)) == bits(trained)
 
     done = in_a_fresh_process(lab, registry)

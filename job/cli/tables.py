@@ -125,8 +125,8 @@ def version_facts(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "label", str(metadata.get("label", {}).get("definition"))
     yield "algorithm", f"{metadata.get('algorithm', {}).get('name')}, by {metadata.get('engine', {}).get('name')}"
     yield "features", ", ".join(feature["name"] for feature in metadata.get("features", []))
-    shown = dict.fromkeys([*SKILL_SCORES, *(score.name for score in scores_shown("details"))])
-    yield "scores", ", ".join(f"{name} {scores[name]:.4g}" for name in shown if scores.get(name) is not None)
+    ordered = dict.fromkeys([*SKILL_SCORES, *(score.name for score in scores_shown("details"))])
+    yield "scores", ", ".join(f"{name} {scores[name]:.4g}" for name in ordered if scores.get(name) is not None)
     artifacts = [metadata["artefacts"][role] for role in ("model", "scaler")]
     yield "artifacts", ", ".join(f"{one['file']} ({one['bytes']:,} bytes)" for one in artifacts)
     yield from (("warning", warning) for warning in metadata.get("warnings", []))

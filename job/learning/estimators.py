@@ -1,6 +1,7 @@
 """Algorithms by name: each is one entry of `ALGORITHMS`, or a value in a user's module that an import path names."""
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -69,6 +70,21 @@ def user_source(name: str) -> str | None:
     algorithm = algorithm_named(name)
     by_version = algorithm.library is not None or algorithm.path.startswith("sklearn.")
     return source_digest(name) if by_version else source_digest(name, algorithm.path)
+
+
+def describe_algorithm(spec: ModelSpec) -> dict[str, Any]:
+    """Return name and version of the algorithm; of a user's own also its import path and the digest of its source."""
+    algorithm, source = algorithm_named(spec.algorithm), user_source(spec.algorithm)
+    user = {} if source is None else {"path": spec.algorithm, "source": source}
+    return {"name": algorithm.name, "version": algorithm.version, **user}
+
+
+def describe_engine(spec: ModelSpec, model: "ClassifierMixin", rows: int) -> dict[str, str]:
+    """Return the engine that fitted a model on so many rows, and the library that only this engine needs, if any."""
+    algorithm = algorithm_named(spec.algorithm)
+    name = algorithm.engine_for(model, rows, spec.engine)
+    library = algorithm.fitters[name].library if name in algorithm.fitters else None
+    return {"name": name} if library is None else {"name": name, "library": library, "version": version(library)}
 
 
 def build(spec: ModelSpec, window: Window, *, n_jobs: int = 1) -> "ClassifierMixin":

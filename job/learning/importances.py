@@ -38,7 +38,8 @@ def permutation_importance(model: ClassifierMixin, scaled: Matrix, label: LabelA
     # others than those that versions were stored with, and noisier, as differences between features then vary too.
     spread = np.unique(np.linspace(0, len(label) - 1, PERMUTATION_ROWS).astype(np.intp))
     rows, chosen = scaled[spread].copy(), label[spread]
-    order = np.random.default_rng(seed_of(seed)).permutation(len(rows))
+    number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little")  # the same in every process
+    order = np.random.default_rng(number).permutation(len(rows))
     intact = log_loss(chosen, model.predict_proba(rows)[:, 1])
     increases = []
     for column in range(rows.shape[1]):
@@ -47,8 +48,3 @@ def permutation_importance(model: ClassifierMixin, scaled: Matrix, label: LabelA
         increases.append(log_loss(chosen, model.predict_proba(rows)[:, 1]) - intact)
         rows[:, column] = kept
     return increases
-
-
-def seed_of(text: str) -> int:
-    """Return a seed that depends on nothing but `text`, the same in every process."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")

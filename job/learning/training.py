@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from job.core.keys import Key
-from job.learning.estimators import algorithm_named, user_source
+from job.learning.estimators import algorithm_named, describe_algorithm, describe_engine
 from job.learning.fitting import (
     Evaluated,
     Rows,
@@ -50,9 +49,9 @@ __all__ = ["Trained", "predict_proba", "train"]
 Scores = dict[str, float | bool | None]
 
 FITS_AT_ONCE: Final = 3
-"""Six windows, each as much longer than the one before: more threads than three would wait for the longest."""
+"""Windows grow by equal steps, five folds and the holdout: more than three threads would wait for the longest one."""
 OPENMP_ROWS: Final = 200_000
-"""Below this, boosting's threads wait for each other longer than they work, and very long on busy CPUs."""
+"""With fewer rows, boosting's threads wait for each other longer than they work, and very long on busy CPUs."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,9 @@ def train(
     All scores but `skill_raw` are of shrunk probabilities; `roc_auc` is of raw ones, which shrinking leaves in their
     order unless its weight is 0. The benchmark, a logistic regression with C = 0.001 on the
     same scaled rows, is shrunk by a weight of its own: what is compared is the models, not their calibration.
-    `holdout_from` (µs, `available_at`) sets the holdout's first time where training rows were thinned out before.
-    Samples may come with their market (see `transforms.samples`): then rows without a label are there too. Nothing is
-    fitted or scored on them, but the model says what it thinks of those in the holdout.
+    `holdout_from` (µs, `available_at`) sets the holdout's first time where training rows were downsampled before.
+    Samples may come with their market (see `transforms.samples`), and then include rows without a label. Nothing is
+    fitted or scored on them, but the model predicts those in the holdout.
     The result is the same bit for bit whatever `n_jobs` and the order of the rows.
 
     Raises:
@@ -142,7 +141,7 @@ def train(
 def evaluate_all(rows: Rows, folds: Sequence[Fold], spec: ModelSpec, *, n_jobs: int) -> list[Evaluated]:
     """Evaluate folds, several at a time where there are threads for it, the longest windows first.
 
-    oneDAL lets no other thread of Python run; its own share one fit.
+    oneDAL holds Python's global lock while it fits, so that its threads share one fit instead.
     """
     if n_jobs == 1 or spec.engine == "onedal":
         return [evaluate(rows, fold, spec, n_jobs=n_jobs) for fold in folds]
@@ -236,21 +235,6 @@ def describe(
             timeframe_us=duration_us(key.timeframe),
         ),
     }
-
-
-def describe_algorithm(spec: ModelSpec) -> dict[str, Any]:
-    """Return name and version of the algorithm; of a user's own also its import path and the digest of its source."""
-    algorithm, source = algorithm_named(spec.algorithm), user_source(spec.algorithm)
-    user = {} if source is None else {"path": spec.algorithm, "source": source}
-    return {"name": algorithm.name, "version": algorithm.version, **user}
-
-
-def describe_engine(spec: ModelSpec, model: ClassifierMixin, rows: int) -> dict[str, str]:
-    """Return the engine that fitted a model on so many rows, and the library that only this engine needs, if any."""
-    algorithm = algorithm_named(spec.algorithm)
-    name = algorithm.engine_for(model, rows, spec.engine)
-    library = algorithm.fitters[name].library if name in algorithm.fitters else None
-    return {"name": name} if library is None else {"name": name, "library": library, "version": version(library)}
 
 
 def importance_values(rows: Rows, holdout: Evaluated, spec: ModelSpec, key: Key) -> list[float]:

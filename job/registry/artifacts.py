@@ -56,7 +56,13 @@ def dump(estimator: object, *, format: Format, own: Algorithm | None = None) -> 
     """
     if format == "pkl":
         return pickle.dumps(estimator, protocol=5)
-    return _canonical(*_state_of(estimator), allowed_types(own))
+    schema, arrays = _state_of(estimator)
+    if foreign := _foreign(_nodes(schema), allowed_types(own)):
+        remedy = "" if own is None else f", or declare it in stored_types of the algorithm {own.name}"
+        raise RegistryError(
+            f"{', '.join(foreign)}: no type that may be stored as skops; set storage.format: pkl{remedy}"
+        )
+    return _canonical(schema, arrays)
 
 
 def parse(
@@ -222,15 +228,13 @@ def _state_of(estimator: object) -> tuple[dict[str, Any], _Arrays]:
     return schema, arrays
 
 
-def _canonical(schema: dict[str, Any], arrays: Mapping[str, bytes], allowed: frozenset[tuple[str, str]]) -> bytes:
+def _canonical(schema: dict[str, Any], arrays: Mapping[str, bytes]) -> bytes:
     """Return a skops archive whose bytes depend on the estimator alone, deflated.
 
     skops names objects by their address and dates the archive; struct arrays have padding that was never written.
     A worker that repeats a lost attempt then writes the same bytes, and not half of another version.
     """
     nodes = list(_nodes(schema))
-    if foreign := _foreign(nodes, allowed):
-        raise RegistryError(f"{', '.join(foreign)}: no type that may be stored as skops; set storage.format: pkl")
     names = _renumber(nodes)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

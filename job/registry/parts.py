@@ -37,9 +37,8 @@ def own_algorithm(metadata: Mapping[str, Any], *, where: str) -> Algorithm | Non
         RegistryError: the module is not here, or is not what it was at training.
     """
     described = metadata.get("algorithm")
-    if not isinstance(described, dict) or described.get("path") is None:
+    if not isinstance(described, dict) or (path := described.get("path")) is None:
         return None
-    path = described["path"]
     remedy = f"restore the module {str(path).partition(':')[0]!r:.80} as it was at training, or train the model again"
     claim = f"{where} was trained by the algorithm {path!r:.100}"
     if not isinstance(path, str) or not is_import_path(path):
