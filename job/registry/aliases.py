@@ -147,7 +147,7 @@ def change_alias(
         RegistryError: the registry cannot be read or written.
     """
     now = seen
-    while True:
+    while now.named(alias) == seen.named(alias):
         then = replace(change(now), seq=now.seq + 1)
         decision = Decision(
             aliases=then,
@@ -163,16 +163,15 @@ def change_alias(
         document = {"schema_version": ALIASES_SCHEMA, "key": asdict(key), **decision.record()}
         text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
         try:
-            registry.create(_path(key, then.seq), text.encode())  # of several writers of one number, one wins
-        except ExistingFileError:
+            registry.create(_path(key, then.seq), text.encode())
+        except ExistingFileError:  # another decision has this number
             now = read_aliases(registry, key)
-            if now.named(alias) != seen.named(alias):
-                raise ConflictError(
-                    f"{key}: the {alias} was moved from {seen.named(alias)} to {now.named(alias)} while this was "
-                    "decided; look at it with `models show` and decide again"
-                ) from None
         else:
             return decision
+    raise ConflictError(
+        f"{key}: the {alias} was moved from {seen.named(alias)} to {now.named(alias)} while this was decided; "
+        "look at it with `models show` and decide again"
+    )
 
 
 def _folder(key: Key) -> str:

@@ -84,14 +84,14 @@ def parse(
             f"{where} is a pickle, which can run any code when it is loaded; "
             "if you trust whoever can write to this store, load it with allow_pickle=True"
         )
-    with _refusing_what_is_malformed(f"{where} is no {format} artifact of this job"):
+    with _malformed_refused(f"{where} is no {format} artifact of this job"):
         estimator = pickle.loads(data) if format == "pkl" else _parse_skops(data, where, own)  # noqa: S301 - opted in
         check_parts(estimator, own)
     return estimator
 
 
 @contextmanager
-def _refusing_what_is_malformed(claim: str) -> Iterator[None]:
+def _malformed_refused(claim: str) -> Iterator[None]:
     """Turn whatever artifacts raise into a RegistryError of one line: the claim, the cause and the remedy.
 
     The one place that catches everything: zipfile, zlib, json, NumPy, skops, pickle and scikit-learn meet bytes here
@@ -109,6 +109,7 @@ def _refusing_what_is_malformed(claim: str) -> Iterator[None]:
 
 
 def _parse_skops(data: bytes, where: str, own: Algorithm | None) -> object:
+    """Build an estimator only when the archive is one that `dump` could have written, and holds allowed types alone."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         _check_members(archive.infolist(), data)
         schema = json.loads(archive.read("schema.json"))
@@ -143,21 +144,20 @@ def _check_members(members: Sequence[zipfile.ZipInfo], data: bytes) -> None:
 
 
 def check_pair(model: Any, scaler: Any, *, features: int | None, where: str, own: Algorithm | None = None) -> None:
-    """Check that a model and a scaler are such, of the same features, and make probabilities together.
+    """Check that a model and a scaler are what they are called, have the same features, and predict together.
 
     Args:
         model: what was parsed as the model.
         scaler: what was parsed as its scaler.
         features: how many the metadata names, None if it names none.
         where: the version, for messages.
-
         own: the algorithm that a user's module brought to the version, None for one of this release.
 
     Raises:
         RegistryError: they are not what a run of this job commits.
     """
     claim = f"{where} holds no model and scaler of this job"
-    with _refusing_what_is_malformed(f"{claim}: they do not predict"):
+    with _malformed_refused(f"{claim}: they do not predict"):
         reason = _mismatch(model, scaler, features, own)
     if reason:
         raise RegistryError(f"{claim}: {reason}; train the model again")
@@ -234,26 +234,19 @@ def _canonical(schema: dict[str, Any], arrays: Mapping[str, bytes]) -> bytes:
     skops names objects by their address and dates the archive; struct arrays have padding that was never written.
     A worker that repeats a lost attempt then writes the same bytes, and not half of another version.
     """
-    nodes = list(_nodes(schema))
-    names = _renumber(nodes)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for old, new in sorted(names.items(), key=lambda pair: int(pair[1].removesuffix(".npy"))):
-            _write(archive, new, _without_padding(arrays[old]))
-        _write(archive, "schema.json", json.dumps(schema, separators=(",", ":")).encode())
-    return buffer.getvalue()
-
-
-def _renumber(nodes: Iterable[dict[str, Any]]) -> dict[str, str]:
-    """Number the objects of a schema in the order of their appearance, in place; return new array names by old ones."""
     numbers: dict[int, int] = {}
     names: dict[str, str] = {}
-    for node in nodes:
+    for node in _nodes(schema):  # numbers in the order of appearance, in place of addresses
         if "__id__" in node:
             node["__id__"] = numbers.setdefault(node["__id__"], len(numbers) + 1)
         if "file" in node:
             node["file"] = names.setdefault(node["file"], f"{len(names) + 1}.npy")
-    return names
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for old, new in names.items():
+            _write(archive, new, _without_padding(arrays[old]))
+        _write(archive, "schema.json", json.dumps(schema, separators=(",", ":")).encode())
+    return buffer.getvalue()
 
 
 def _without_padding(npy: bytes) -> bytes:

@@ -106,14 +106,11 @@ def _parts(root: object) -> Iterator[object]:
             continue
         seen[id(part)] = part
         yield part
-        pending.extend(_children(part))
-
-
-def _children(part: object) -> list[Any]:
-    if isinstance(part, dict):
-        return list(part.values())
-    if isinstance(part, list | tuple):
-        return list(part)
-    if isinstance(part, np.ndarray):
-        return list(part.flat) if part.dtype == object else []
-    return list(vars(part).values()) if hasattr(part, "__dict__") else []
+        if isinstance(part, dict):
+            pending.extend(part.values())
+        elif isinstance(part, list | tuple):
+            pending.extend(part)
+        elif isinstance(part, np.ndarray):
+            pending.extend(part.flat if part.dtype == object else ())
+        elif hasattr(part, "__dict__"):
+            pending.extend(vars(part).values())
