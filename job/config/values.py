@@ -4,7 +4,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, ValidatorFunctionWrapHandler, WrapValidator
 
 from job.config.yaml_text import read_yaml
 from job.core.entries import is_import_path
@@ -44,16 +44,20 @@ def _names(value: object) -> object:
     return value
 
 
-def _written_out(value: object) -> object:
-    """Refuse a time given as a number: 20240131 would be read as seconds since 1970."""
+def _time(value: object, read: ValidatorFunctionWrapHandler) -> datetime:
+    """Read a time, as UTC if it has no zone; refuse numbers, and years without bars."""
     numeric = isinstance(value, int | float)
     if isinstance(value, str):
         with suppress(ValueError):
             float(value)
             numeric = True
-    if numeric:
+    if numeric:  # 20240131 would be read as seconds since 1970
         raise ValueError("write the time out, such as 2024-01-31 or 2024-01-31T12:00")
-    return value
+    time: datetime = read(value)
+    first, last = YEARS
+    if not first <= time.year <= last:
+        raise ValueError(f"expected a year from {first} to {last}, got {time.date()}")
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 def _count_or_share(value: object) -> object:
@@ -68,14 +72,6 @@ def _count_or_share(value: object) -> object:
     if not whole and not (isinstance(value, float) and 0 < value < 1):
         raise ValueError(COUNT_OR_SHARE)
     return value
-
-
-def _plausible(value: datetime) -> datetime:
-    """Read a time without a zone as UTC; refuse years without bars."""
-    first, last = YEARS
-    if not first <= value.year <= last:
-        raise ValueError(f"expected a year from {first} to {last}, got {value.date()}")
-    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 
 def _algorithm(value: object) -> object:
@@ -95,4 +91,4 @@ Timeframes = Annotated[tuple[Timeframe, ...], Names]
 Features = Annotated[tuple[Annotated[str, AfterValidator(_feature)], ...], Names, AfterValidator(expand_features)]
 Algorithm = Annotated[str, BeforeValidator(_algorithm)]
 CountOrShare = Annotated[int | float, BeforeValidator(_count_or_share)]
-Time = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_plausible)]
+Time = Annotated[datetime, WrapValidator(_time)]

@@ -31,6 +31,7 @@ def versions(*optional: str) -> dict[str, str]:
     return {"python": platform.python_version(), **libraries, "code": code_digest("job", "transforms")}
 
 
+@cache
 def installed(library: str) -> str | None:
     """Return the version of a library, None where it is not installed."""
     try:

@@ -5,7 +5,7 @@ import json
 import pickle
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Literal
 
@@ -109,9 +109,25 @@ def _malformed_refused(claim: str) -> Iterator[None]:
 
 
 def _parse_skops(data: bytes, where: str, own: Algorithm | None) -> object:
-    """Build an estimator only when the archive is one that `dump` could have written, and holds allowed types alone."""
+    """Build the estimator of an archive that is as `dump` writes it, from the first byte to the last.
+
+    Raises:
+        RegistryError: it holds types that are not allowed.
+        ValueError: saying what else is wrong with it.
+    """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        _check_members(archive.infolist(), data)
+        members = archive.infolist()
+        size = sum(member.file_size for member in members)
+        if size > min(MAX_BYTES, FEW_BYTES + MAX_RATIO * len(data)):
+            raise ValueError(f"it unpacks to more than a model does: {size} bytes")
+        names = [member.filename for member in members]
+        if strange := [name for name in names if not MEMBER.fullmatch(name)]:
+            raise ValueError(f"it holds a file called {strange[0]!r:.100}")
+        if len(set(names)) < len(names):
+            raise ValueError("it holds two files of one name")
+        starts = min((member.header_offset for member in members), default=0)
+        if starts != 0 or not data[-END_BYTES:].startswith(END_OF_ARCHIVE):
+            raise ValueError("there is something before or behind the archive")
         schema = json.loads(archive.read("schema.json"))
     allowed = allowed_types(own)
     if foreign := _foreign(_nodes(schema), allowed):
@@ -122,25 +138,6 @@ def _parse_skops(data: bytes, where: str, own: Algorithm | None) -> object:
     import skops.io  # noqa: PLC0415 - takes a second, and most processes never touch an artifact
 
     return skops.io.loads(data, trusted=sorted({name for _, name in allowed}))
-
-
-def _check_members(members: Sequence[zipfile.ZipInfo], data: bytes) -> None:
-    """Check that an archive is one as `_canonical` writes it, from the first byte to the last.
-
-    Raises:
-        ValueError: saying what is too much in it.
-    """
-    size = sum(member.file_size for member in members)
-    if size > min(MAX_BYTES, FEW_BYTES + MAX_RATIO * len(data)):
-        raise ValueError(f"it unpacks to more than a model does: {size} bytes")
-    names = [member.filename for member in members]
-    if strange := [name for name in names if not MEMBER.fullmatch(name)]:
-        raise ValueError(f"it holds a file called {strange[0]!r:.100}")
-    if len(set(names)) < len(names):
-        raise ValueError("it holds two files of one name")
-    starts = min((member.header_offset for member in members), default=0)
-    if starts != 0 or not data[-END_BYTES:].startswith(END_OF_ARCHIVE):
-        raise ValueError("there is something before or behind the archive")
 
 
 def check_pair(model: Any, scaler: Any, *, features: int | None, where: str, own: Algorithm | None = None) -> None:

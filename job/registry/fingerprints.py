@@ -3,14 +3,12 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from functools import cache
-from importlib.metadata import version
 from typing import Any, Final
 
 from job.config.sections import Affects, fields_that_affect
 from job.config.settings import DataSettings
 from job.config.trainer import TradingSettings
-from job.core.environment import code_digest, versions
+from job.core.environment import code_digest, installed, versions
 from job.core.keys import Key
 from job.core.paths import redact_url
 from job.learning.estimators import algorithm_named, libraries_of, user_source
@@ -104,8 +102,8 @@ def pooled_content(digests: Iterable[str]) -> str:
 def listing_fingerprint(series: Series, data: DataSettings) -> str | None:
     """Return the SHA-256 of what the bars of `series` are read from, and how: files, settings, and the reading code.
 
-    A file is its address, size and stamp (ETag or time of change). None where the storage gives a file no stamp, by
-    which alone a change could be told.
+    A file is its address, size and stamp (ETag or time of change). None if the storage gives a file no stamp, since
+    nothing else would show a change. A better reader may find other bars in the same files, so its code counts, too.
     """
     if not all(file.stamp for file in series.files):
         return None
@@ -115,15 +113,9 @@ def listing_fingerprint(series: Series, data: DataSettings) -> str | None:
             "columns": [series.symbol_column, series.exchange_column, series.timeframe_column],
             "series": [series.exchange, series.symbol, series.timeframe],
             "settings": data.model_dump(mode="json", include={*READING}),
-            "reader": _reader(),
+            "reader": [code_digest("job/sources", "transforms/bars.py"), installed("polars"), installed("pyarrow")],
         }
     )
-
-
-@cache
-def _reader() -> list[str]:
-    """Return the versions of what turns files into bars: a better reader may find other bars in the same files."""
-    return [code_digest("job/sources", "transforms/bars.py"), version("polars"), version("pyarrow")]
 
 
 def _digest(parts: dict[str, Any]) -> str:

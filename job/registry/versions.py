@@ -285,7 +285,7 @@ def _read_committed(registry: Storage, key: Key, version: str) -> tuple[dict[str
             ) from None
         if artifacts.get(role) != _describe(version, role, format_, data[role]):
             raise RegistryError(
-                f"{registry.url}/{path} is not the {role} that was committed (its SHA-256 differs from the metadata's); "
-                "restore it from a backup or train the model again"
+                f"{registry.url}/{path} is not the {role} that was committed (its SHA-256 differs from the "
+                "metadata's); restore it from a backup or train the model again"
             )
     return metadata, format_, data

@@ -88,7 +88,11 @@ class Storage:
 
     def replace(self, path: str, data: bytes) -> None:
         """Write a file whole in place of what was there; for files that are caches or records of one writer."""
-        self._attempt("write", path, lambda: self._replace(path, data))
+        target = self._at(path)
+        if self._local:
+            self._attempt("write", path, lambda: local.replace(Path(target), data, writer=self._writer))
+        else:
+            self._attempt("write", path, lambda: self._files.pipe_file(target, data))
 
     def read(self, path: str) -> bytes:
         """Return a file's bytes.
@@ -200,12 +204,6 @@ class Storage:
             if error.errno == errno.EINVAL and self.exists(path):
                 raise FileExistsError(path) from error
             raise
-
-    def _replace(self, path: str, data: bytes) -> None:
-        if self._local:
-            local.replace(Path(self._at(path)), data, writer=self._writer)
-        else:
-            self._files.pipe_file(self._at(path), data)
 
     def _all_sizes(self, prefixes: Iterable[str]) -> dict[str, int]:
         """Return the bytes of all files below `prefixes` (default: all), unfinished ones too, by path, sorted."""
