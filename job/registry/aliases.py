@@ -2,7 +2,7 @@
 
     aliases/<exchange>/<symbol>/analyst_1h/00000001.json
 
-The file with the highest number is what holds now. Who creates the next number exclusively has decided: that is
+The file with the highest number holds now. Creating the next number exclusively is the decision: that is
 compare-and-swap, history and rollback at once, and an interruption leaves either the old state or the new one.
 """
 
@@ -67,7 +67,7 @@ class Aliases:
 class Decision:
     """One entry of the history: what the aliases name since, what was changed, how, when (UTC) and why.
 
-    `numbers` are JSON values that the decision rests on; `decision_id` tells two decisions of one content apart.
+    `numbers` are JSON values that the decision is based on; `decision_id` makes two equal decisions distinct.
     """
 
     aliases: Aliases

@@ -95,7 +95,7 @@ def list_summaries(registry: Storage, *prefixes: str, catalog: Iterable[Summary]
     """Return a summary of each committed version below the folders `prefixes` (default: all), by key and then by age.
 
     What is committed is what a listing shows; summaries come from `catalog` (default: the stored one), and only
-    the metadata of versions that it lacks is read. Where that is damaged, the version is left out and a warning logged.
+    the metadata of versions that it lacks is read. Versions with damaged metadata are left out, with a warning.
 
     Raises:
         RegistryError: metadata that is not in the catalog is newer than this code reads.
@@ -134,7 +134,7 @@ def read_catalog(registry: Storage) -> list[Summary]:
     except MissingFileError:
         return []
     except (ValueError, LookupError, TypeError) as error:
-        log.warning("%s/%s is damaged (%s) and is made again", registry.url, CATALOG, error)
+        log.warning("%s/%s is damaged (%s) and is rebuilt", registry.url, CATALOG, error)
         return []
     if schema > CATALOG_SCHEMA:
         raise RegistryError(f"{registry.url}/{CATALOG} has schema {schema}, newer than this release reads; upgrade")

@@ -15,7 +15,7 @@ log = logging.getLogger("job")
 
 MARKER = ".open"
 UNKNOWN_S = 86_400.0
-"""How long files of a run without a record are left alone, such as those of a model trained on samples of one's own."""
+"""How long files of a run without a record are kept, such as those of a model trained on the caller's samples."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def sweep(registry: Storage, own: str, others: Iterable[OtherRun], *, at_end: bo
     may still write.
     """
     others = list(others)
-    spared = {run.run_id for run in others if run.live} | (set() if at_end else {own})
+    kept = {run.run_id for run in others if run.live} | (set() if at_end else {own})
     dead = {run.run_id for run in others if not run.live} | ({own} if at_end else set())
     unfinished = [(run_id, path) for path, run_id in registry.unfinished().items()]
     uncommitted = [one for one in listed_versions(registry.list()) if not one.committed]
@@ -76,7 +76,7 @@ def sweep(registry: Storage, own: str, others: Iterable[OtherRun], *, at_end: bo
     left = [
         path
         for run_id, path in unfinished + parts
-        if run_id in dead or (run_id not in spared and _began(run_id) < long_ago)
+        if run_id in dead or (run_id not in kept and _began(run_id) < long_ago)
     ]
     for path in left:
         registry.remove(path)
@@ -87,7 +87,7 @@ def sweep(registry: Storage, own: str, others: Iterable[OtherRun], *, at_end: bo
 
 
 def _began(run_id: str) -> datetime:
-    """Return when a run began, by the name that it gave itself."""
+    """Return when a run began, by its id; now, if the id does not say."""
     try:
         return datetime.strptime(run_id[:15], "%Y%m%d_%H%M%S").replace(tzinfo=UTC)
     except ValueError:
@@ -95,7 +95,7 @@ def _began(run_id: str) -> datetime:
 
 
 def _close(registry: Storage, run: OtherRun) -> None:
-    """Write into a dead run's record that it ended, and remove its notes; its marker, too, if its lease has expired."""
+    """Write into a dead run's record that it ended, remove its notes, and its marker if its lease has expired."""
     registry.remove_folder(attempts_folder(run.run_id))
     try:
         record = json.loads(registry.read(record_path(run.run_id)))

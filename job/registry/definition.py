@@ -25,9 +25,9 @@ from transforms.samples import UnlabeledSamples, make_features
 SAMPLING: Final = fields_that_affect(DataSettings, Affects.SAMPLING)
 """Settings of the data that a model's bars must be made with, whatever the range."""
 CALLER: Final = "caller"
-"""Says of a label that it, and the features with it, came from whoever called `RayModelTrainer.train_model`."""
+"""`source` of a label that the caller of `RayModelTrainer.train_model` gave, together with the features."""
 DEFINING: Final = ("version", "inputs", "lookback", "warmup")
-"""What makes a feature another one although its name is the same."""
+"""What must be equal for two features of one name to be the same."""
 REMEDY: Final = "retrain the model, or restore the module"
 """What to do where the source of a user's feature or label is gone or has changed."""
 
@@ -150,7 +150,7 @@ def describe_label(label: Label, stats: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _feature(entry: Mapping[str, Any], where: str) -> str:
-    """Return the model's feature that a metadata's entry means, which must be defined here as it was there."""
+    """Return the feature that an entry of the metadata names, which must be defined here as at training."""
     name = str(entry["name"])
     if "import_path" in entry:
         feature = f"{entry['import_path']}[{name}]"
@@ -173,7 +173,7 @@ def _feature(entry: Mapping[str, Any], where: str) -> str:
 
 
 def _check_source(what: str, path: str, digest: str, where: str) -> None:
-    """Refuse a version whose features or label come from a module that is not here, or is not what it was.
+    """Refuse a version whose features or label come from a module that is absent here, or has changed.
 
     Nothing is imported. Anyone who can write to the registry writes what metadata says, so of all modules here it can
     name only those whose source names `transforms`, as modules of features and labels do.

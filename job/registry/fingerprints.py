@@ -1,4 +1,4 @@
-"""Digests by which a rerun knows, without training, what it has trained before: of a model, and of a series' files."""
+"""Fingerprints, by which a rerun recognizes what need not be done again: of a model, of predictions, of files."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ DEFINITIONS: Final = {"samples": 1, "split": 1, "training": 1}
 
 `samples`: resampling, filling, segments, warm-up. `split`: folds, holdout, purge, thinning of pools. `training`:
 scaling, shrinking, importances, the skill over the base rate and the benchmark. Entries of `learning.metrics.SCORES`
-have versions of their own, in no fingerprint: a model is the same however it is scored.
+have versions of their own, which enter no fingerprint: a model is the same however it is scored.
 """
 
 PREDICTIONS: Final = 1
@@ -76,7 +76,7 @@ def prediction_fingerprint(model: Key, version: str, data: DataSettings) -> str:
     """Return the SHA-256 of everything but the bars that decides what a version predicts for a series.
 
     The version stands for its features: it never changes, its metadata holds their definitions, and `Definition.of`
-    refuses it where they are defined otherwise. Features that it does not use count for nothing.
+    refuses it where they are defined otherwise. Features that it does not use do not matter.
     """
     return _digest(
         {
@@ -89,7 +89,7 @@ def prediction_fingerprint(model: Key, version: str, data: DataSettings) -> str:
 
 
 def _decisive(data: DataSettings) -> dict[str, Any]:
-    """Return the settings that decide which of a series' bars count; with days that are counted back, from where."""
+    """Return the settings that decide which bars count: `end`, too, where `lookback_days` counts back from it."""
     decisive = MODEL if data.lookback_days is None else MODEL | {"end"}
     return data.model_dump(mode="json", include={*decisive})
 

@@ -32,7 +32,7 @@ PART_NAME: Final = re.compile(
 
 
 class DamagedMetadataError(RegistryError):
-    """Metadata that says nothing of its version, or speaks of another one."""
+    """Metadata that does not describe its version, or describes another one."""
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ class Storage:
         return data
 
     def look_into(self, path: str, look: Callable[[IO[bytes]], T]) -> T:
-        """Return what `look` finds in an open file, of which only what it asks for is read.
+        """Return what `look` finds in an open file; only the parts that it asks for are read.
 
         Raises:
             MissingFileError: there is no such file.

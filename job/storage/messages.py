@@ -1,4 +1,4 @@
-"""What file systems raise, as messages: one line without secrets, and a remedy."""
+"""Messages for what file systems raise: one line without secrets, and a remedy."""
 
 import errno
 import re
