@@ -10,18 +10,24 @@ and is sorted by `timestamp`, with at most one bar per time.
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-Gaps = Literal["segment", "ignore"]
+from transforms.sessions import Ints, Sessions
+
+Gaps: TypeAlias = Literal["segment", "ignore"] | Sessions
+"""What gaps mean: missing bars, nothing, or where a market has sessions, missing bars only while it is open."""
 
 TIME: Final = pl.Datetime("us", "UTC")
 PRICES: Final = ("open", "high", "low", "close")
 _UNITS: Final = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000}
 _ROUNDING: Final = 1e-9
+_STUB: Final = 0.25
+"""Share of its opening hours that a bar must hold where a market has sessions: half a trading day is a day, the two
+hours of a Sunday evening are none."""
 
 
 def duration_us(timeframe: str) -> int:
@@ -212,7 +218,8 @@ def resample(
 
     Windows start at whole multiples of the timeframe since 1970, plus `offset_us`. The last bar is left out as
     `unfinished` unless its last source bar is there. A bar with fewer than `min_coverage` of its source bars is left
-    out as `low_coverage`, unless `gaps` is `ignore`.
+    out as `low_coverage`, unless `gaps` is `ignore`. Where a market has sessions, no source bars are expected while it
+    is closed, and a bar that holds less than a quarter of its opening hours is left out, too.
 
     Raises:
         ValueError: `timeframe` is finer than `source`, or no multiple of it.
@@ -225,12 +232,40 @@ def resample(
     if step == source_step or bars.is_empty():
         return Resampled(bars, {"unfinished": 0, "low_coverage": 0})
     joined = _aggregate(bars, step, offset_us)
-    last_needed = joined["timestamp"].to_physical()[-1] + step - source_step
-    unfinished = int(bars["timestamp"].to_physical()[-1] < last_needed)
+    end = joined["timestamp"].to_physical()[-1] + step
+    last = bars["timestamp"].to_physical()[-1] + source_step
+    unfinished = int(last < end and not (isinstance(gaps, Sessions) and _is_closed(gaps, last, end)))
     finished = joined.head(joined.height - unfinished)
-    least = 0 if gaps == "ignore" else min_coverage * (step // source_step) - _ROUNDING
-    valid = finished.filter(pl.col("rows") >= least).drop("rows")
+    if isinstance(gaps, Sessions):
+        holes = gaps.holes(bars["timestamp"].to_physical().to_numpy(), source_step)
+        covered = _covers_sessions(joined, holes, gaps, steps=(step, source_step), min_coverage=min_coverage)
+        covered = covered[: finished.height]
+    else:
+        covered = finished["rows"] >= (0 if gaps == "ignore" else min_coverage * (step // source_step) - _ROUNDING)
+    valid = finished.filter(covered).drop("rows")
     return Resampled(valid, {"unfinished": unfinished, "low_coverage": finished.height - valid.height})
+
+
+def _is_closed(sessions: Sessions, start: int, end: int) -> bool:
+    """Return whether a market is closed from `start` to `end`, as far as the hours of its day tell."""
+    return bool(sessions.opens) and sessions.open_us(np.array([start]), np.array([end - start]))[0] == 0
+
+
+def _covers_sessions(
+    joined: pl.DataFrame, holes: Ints, sessions: Sessions, *, steps: tuple[int, int], min_coverage: float
+) -> pl.Series:
+    """Return which windows hold enough of the bars of their time, given the times of those that are missing.
+
+    `steps` are lengths of a window and of a source bar.
+    """
+    step, source_step = steps
+    starts, rows = joined["timestamp"].to_physical().to_numpy(), joined["rows"].to_numpy()
+    window = np.searchsorted(starts, holes, side="right") - 1
+    within = (window >= 0) & (holes < starts[window] + step)
+    missing = np.bincount(window[within], minlength=starts.size)
+    opening = sessions.open_us(starts, np.full(starts.size, step))
+    enough = rows >= min_coverage * (rows + missing) - _ROUNDING
+    return pl.Series(enough & (rows * source_step >= _STUB * opening))
 
 
 def _aggregate(bars: pl.DataFrame, step: int, offset_us: int) -> pl.DataFrame:

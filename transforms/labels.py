@@ -15,7 +15,8 @@ import numpy as np
 import polars as pl
 
 from transforms.bars import duration_us
-from transforms.segments import Ints, positions
+from transforms.segments import positions
+from transforms.sessions import Ints
 from transforms.windows import rolling_std, window_sum
 
 Entry = Literal["close", "next_open"]

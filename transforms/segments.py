@@ -7,8 +7,7 @@ import polars as pl
 import polars.selectors as cs
 
 from transforms.bars import Gaps, duration_us
-
-Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
+from transforms.sessions import Ints, Sessions, missing_before
 
 JUMP: Final = 0.5
 """A close-to-close log return beyond this, either way, is a split or a bad tick, not trading."""
@@ -18,7 +17,8 @@ def segment(bars: pl.DataFrame, *, timeframe: str, max_fill: int = 5, gaps: Gaps
     """Fill short gaps and number the segments that no window may cross.
 
     Up to `max_fill` missing bars in a row are filled flat: the close before them for all prices, volume 0. With
-    `gaps="ignore"` bars count as contiguous whatever lies between them, and nothing is filled.
+    `gaps="ignore"` bars count as contiguous whatever lies between them, and nothing is filled; with `Sessions` they do
+    where a closing time lies between them, and bars that are missing in a session are filled or cut as elsewhere.
 
     Adds:
         filled          Boolean  made here, not in the data
@@ -26,7 +26,11 @@ def segment(bars: pl.DataFrame, *, timeframe: str, max_fill: int = 5, gaps: Gaps
         segment         UInt32   counts up there and at each jump: |ln(close / previous close)| > 0.5
     """
     step = duration_us(timeframe)
-    missing = _missing_before(bars, step) * (gaps == "segment")
+    times = bars["timestamp"].to_physical().to_numpy()
+    if isinstance(gaps, Sessions):
+        missing = gaps.missing_before(times, step)
+    else:
+        missing = missing_before(times, step) * (gaps == "segment")
     gap = missing > max_fill
     filled = _fill(bars.with_columns(gap=gap), np.where(gap, 0, missing), step)
     jump = ((pl.col("close") / pl.col("close").shift(1)).log().abs() > JUMP).fill_null(value=False)
@@ -34,12 +38,6 @@ def segment(bars: pl.DataFrame, *, timeframe: str, max_fill: int = 5, gaps: Gaps
         contiguous_run=pl.col("gap").cum_sum().cast(pl.UInt32),
         segment=(pl.col("gap") | jump).cum_sum().cast(pl.UInt32),
     ).drop("gap")
-
-
-def _missing_before(bars: pl.DataFrame, step: int) -> Ints:
-    """Count the bars that are missing between each bar and the one before it."""
-    times = bars["timestamp"].to_physical().to_numpy()
-    return np.diff(times, prepend=times[:1] - step) // step - 1
 
 
 def _fill(bars: pl.DataFrame, missing: Ints, step: int) -> pl.DataFrame:

@@ -19,6 +19,8 @@ from job.core.errors import ConfigError, JobError
 from job.core.paths import is_url, redact_url
 from job.learning.estimators import OPTIONAL_LIBRARIES
 from job.registry.versions import new_run_id
+from job.sources.problems import summarize
+from job.sources.series import WILL_FAIL
 from job.storage.files import Storage
 from job.train.plan import make_plan
 from job.train.task import Plan, Task
@@ -65,8 +67,9 @@ def _examine_input(config: Config) -> tuple[Plan | None, list[Finding]]:
     series = {one for task in plan.tasks for one in task.series}
     files = sum(len(one.files) for one in series)
     text = f"{len(series)} series, {files} files in {redact_url(config.data.input or '')}"
-    problems = [Finding("input", good=False, text=str(problem)) for problem in plan.problems]
-    return plan, [Finding("input", good=True, text=text), *problems]
+    problems = [Finding("input", good=False, text=message) for message in summarize(plan.problems)]
+    notes = [Finding("input", good=not note.startswith(WILL_FAIL), text=note) for note in plan.notes]
+    return plan, [Finding("input", good=True, text=text), *notes, *problems]
 
 
 def _examine_registry(config: Config) -> Finding:

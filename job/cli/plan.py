@@ -6,8 +6,9 @@ from typing import Any, Final
 from job.cli.arguments import RUN, Command
 from job.cli.logs import log
 from job.cli.options import run_settings
-from job.cli.report import print_json, show_plan
+from job.cli.report import gap_lines, print_json, show_plan
 from job.core.keys import Key, kind_order
+from job.sources.problems import summarize
 from job.train.plan import plan as plan_training
 from job.train.task import Plan
 
@@ -20,8 +21,10 @@ def plan(options: argparse.Namespace) -> int:
         log.info(note)
     for warning in sorted({warning for outcome in planned.current for warning in outcome.warnings}):
         log.warning(warning)
-    for problem in planned.problems:
-        log.error(problem)
+    for line in gap_lines(planned.current):
+        log.info(line)
+    for message in summarize(planned.problems):
+        log.error("%s", message)
     described = describe_plan(planned)
     show_plan(described)
     print_json(options, described)

@@ -32,7 +32,7 @@ from job.predict.plan import plan as plan_predictions
 from job.predict.run import run as run_predictions
 
 TEXT: Final = """Predict every closed bar past warm-up with the models of a registry: one Parquet file per series and
-model, exchange=.../symbol=.../timeframe=.../model_type=.../predictions.parquet. What is current is left as it is."""
+model, EXCHANGE/SYMBOL/TIMEFRAME/MODEL_TYPE/predictions.parquet. What is current is left as it is."""
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -52,7 +52,7 @@ def predict(options: argparse.Namespace) -> int:
         log.info(note)
     log.info("%s by %s of %s into %s: %s", source, request.version, models, output, _to_do(plan))
     if options.dry_run:
-        plan = PredictionPlan((), plan.settled, plan.problems)
+        plan = PredictionPlan((), plan.settled, plan.problems, plan.notes)
     with watching(len(plan.tasks), step="predicting", line_of=prediction_line) as watch:
         record = run_predictions(config, request, plan, watch=watch)
     show_predictions(record)

@@ -14,15 +14,20 @@ from rich.text import Text
 from job.cli.logs import log
 from job.cli.tables import console, number, percent, totals_table
 from job.core.keys import kind_order
+from job.core.wording import first_of
 from job.learning.metrics import scores_shown
 from job.predict.task import Predicted
 from job.registry.outcome import Outcome
 from job.registry.record import RunRecord
+from job.sources.problems import summarize
 from job.train.record import TrainingRecord
 from job.train.task import Plan
 
 MAX_ROWS: Final = 40
 """Tables of single models stop here; the run record has them all."""
+GAP_COUNTS: Final = ("bars", "filled", "low_coverage", "warmup", "segments")
+WORTH_A_LINE: Final = 0.05
+"""Share of a kind's bars from which on what gaps cost is told even where nothing is odd about the market."""
 
 
 def print_json(options: argparse.Namespace, value: object) -> None:
@@ -90,6 +95,8 @@ def show_result(record: TrainingRecord) -> None:
                 row["model_type"], row["timeframe"], row["beat_base"], row["models"], number(row["change"], 5),
                 number(row["z"], 1),
             )  # fmt: skip
+    for line in gap_lines(record.outcomes):
+        log.info("%s", line)
     if record.reason:
         log.error("%s: %s", record.status, record.reason)
     counts = count_in_words(summary["counts"]) or "nothing to do"
@@ -115,10 +122,37 @@ def show_predictions(record: RunRecord[Predicted]) -> None:
 
 
 def _log_problems(record: TrainingRecord | RunRecord[Predicted]) -> None:
-    for warning in sorted({warning for outcome in record.outcomes for warning in outcome.warnings}):
+    for warning in once_per_kind(warning for outcome in record.outcomes for warning in outcome.warnings):
         log.warning("%s", warning)
-    for problem in record.problems:
-        log.error("%s", problem)
+    for message in summarize(record.problems):
+        log.error("%s", message)
+
+
+def once_per_kind(warnings: Iterable[str]) -> list[str]:
+    """Return warnings sorted and each once; those that say the same of several, in one: `a/B, a/C and 9 more: …`."""
+    said: dict[str, list[str]] = {}
+    for warning in sorted(set(warnings)):
+        about, colon, text = warning.partition(": ")
+        said.setdefault(colon + text or warning, []).append(about)
+    return sorted(text if about == [text] else f"{first_of(about)}{text}" for text, about in said.items())
+
+
+def gap_lines(outcomes: Iterable[Outcome]) -> Iterator[str]:
+    """Yield the shares of bars that gaps cost each kind of model, where it has sessions, or they are worth a line."""
+    known = [one for one in outcomes if one.counts.get("bars")]
+    for kind in sorted({one.key.stem: one.key for one in known}.values(), key=kind_order):
+        own = [one for one in known if one.key.stem == kind.stem]
+        total = {name: sum(one.counts.get(name, 0) for one in own) for name in GAP_COUNTS}
+        shares = {
+            "filled flat": total["filled"] / (total["bars"] + total["filled"]),
+            "lost for too few source bars": total["low_coverage"] / (total["bars"] + total["low_coverage"]),
+            "never predicted, as they warm up": total["warmup"] / total["bars"],
+        }
+        cut = total["segments"] > len(own) and shares["never predicted, as they warm up"] >= WORTH_A_LINE
+        lost = max(share for what, share in shares.items() if what != "never predicted, as they warm up")
+        if cut or lost >= WORTH_A_LINE or any(one.gaps in {"sessions", "auto"} for one in own):
+            said = ", ".join(f"{share:.1%} {what}" for what, share in shares.items())
+            yield f"{kind.model_type} {kind.timeframe}: of {total['bars']:,} bars {said}"
 
 
 def models_table(outcomes: Iterable[Outcome], *, width: int = 200) -> Table:

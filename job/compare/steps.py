@@ -140,7 +140,8 @@ def samples_of(
     timeframe = task.key.timeframe
     bar = timedelta(microseconds=duration_us(timeframe))
     start = task.usable_from - bar
-    if definition.gaps == "segment":
+    gaps = definition.gaps_of(name, bars, info.timeframe)
+    if gaps == "segment":
         bars = bars.filter(pl.col("timestamp") >= start - bar * (warmup_bars(definition.features, exact=True) + 1))
     try:
         return make_samples(
@@ -152,7 +153,7 @@ def samples_of(
             label=definition.label,
             max_fill=definition.max_fill,
             min_coverage=definition.min_coverage,
-            gaps=definition.gaps,
+            gaps=gaps,
             start=start,
             market=market,
         ).frame

@@ -9,15 +9,16 @@ from job.config.settings import Config
 from job.core.errors import DataError, RegistryError
 from job.core.keys import ALL, POOLED, Key, kind_order
 from job.core.wording import did_you_mean
-from job.predict.task import Predicted, PredictionTask, exchange_folder, path_of
+from job.predict.task import Predicted, PredictionTask, path_of
 from job.registry.catalog import keys
 from job.registry.definition import Definition
-from job.registry.fingerprints import listing_fingerprint, prediction_fingerprint
+from job.registry.fingerprints import bare_digest, listing_fingerprint, prediction_fingerprint
 from job.registry.listings import read_listings
 from job.registry.predictions import Footer, read_footers
 from job.registry.versions import LATEST, read_metadata, resolve_version
 from job.sources.estimates import estimate_rows
 from job.sources.finding import find_series
+from job.sources.problems import as_one
 from job.sources.series import Series
 from job.storage.files import Storage
 from job.worker.memory import estimate_memory
@@ -87,7 +88,7 @@ def plan(config: Config, request: Request) -> PredictionPlan:
         raise RegistryError(f"{models.url} holds no models: train some, or name the registry with --models")
     found = find_series(config.data, registry=models.url)
     if not found.series:
-        raise DataError("; ".join(str(problem) for problem in found.problems))
+        raise as_one(found.problems)
     asked = _asked(found.series, held, config, request, models)
     wanted, unknown = _with_versions(asked, request, models)
     wanted = _with_footers(wanted, config, request)
@@ -190,7 +191,7 @@ def _with_versions(
 def _with_footers(wanted: Sequence[_Wanted], config: Config, request: Request) -> list[_Wanted]:
     """Return what is wanted with what stands in its place, if that was made in the same way."""
     output = Storage(request.output, options=config.storage.options)
-    present = set(output.list(*{exchange_folder(one.key.exchange) for one in wanted})) if wanted else set()
+    present = set(output.list(*{one.key.folder for one in wanted})) if wanted else set()
     footers = read_footers(output, [path for one in wanted if (path := path_of(one.key)) in present])
     listings = {one: listing_fingerprint(one, config.data) for one in {one.series for one in wanted}}
     found = []
@@ -207,7 +208,7 @@ def _tells(held: Footer, listing: str | None, told: Mapping[str, str]) -> bool:
 
     The file itself may say so, or what a training run noted in the registry of models.
     """
-    return listing is not None and (held.listing == listing or told.get(listing) == held.content)
+    return listing is not None and (held.listing == listing or bare_digest(told.get(listing, "")) == held.content)
 
 
 def _tasks(

@@ -9,8 +9,9 @@ import polars as pl
 import pyarrow as pa
 
 from job.core.errors import DataError
-from job.predict.task import Predicted, PredictionTask, path_of
+from job.predict.task import Predicted, PredictionTask, path_of, superseded_path
 from job.registry.catalog import open_registry
+from job.registry.fingerprints import bare_digest
 from job.registry.predictions import Footer, write_predictions
 from job.registry.versions import load
 from job.sources.reading import as_listed
@@ -32,7 +33,7 @@ class FeaturesRow:
     @property
     def digest(self) -> str:
         """Digest of the bars, empty where they could not be read."""
-        return self.info.digest if self.info else ""
+        return bare_digest(self.info.digest) if self.info else ""
 
     @property
     def current(self) -> bool:
@@ -115,5 +116,7 @@ def write_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Footer:
         last=predictions["available_at"][-1].isoformat(),
         counts=header.counts,
     )
-    write_predictions(job.registry(), path_of(task.key), predictions, footer)
+    output = job.registry()
+    write_predictions(output, path_of(task.key), predictions, footer)
+    output.remove(superseded_path(task.key))
     return footer

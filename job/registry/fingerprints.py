@@ -24,6 +24,10 @@ scaling, shrinking, importances, the skill over the base rate and the benchmark.
 have versions of their own, which enter no fingerprint: a model is the same however it is scored.
 """
 
+SESSIONS: Final = "-sessions"
+"""Mark on the digest of bars that are taken for those of a market with sessions; to be changed whenever the same bars
+then give other samples."""
+
 PREDICTIONS: Final = 1
 """Version of what a file of predictions holds, given a model and bars; raised whenever that changes."""
 
@@ -89,9 +93,38 @@ def prediction_fingerprint(model: Key, version: str, data: DataSettings) -> str:
 
 
 def _decisive(data: DataSettings) -> dict[str, Any]:
-    """Return the settings that decide which bars count: `end`, too, where `lookback_days` counts back from it."""
+    """Return the settings that decide which bars count: `end`, too, where `lookback_days` counts back from it.
+
+    What `auto` finds in the bars is part of their digest: it is marked where they have sessions. Without, gaps cut.
+    """
     decisive = MODEL if data.lookback_days is None else MODEL | {"end"}
-    return data.model_dump(mode="json", include={*decisive})
+    settings = data.model_dump(mode="json", include={*decisive})
+    return settings | {"gaps": "ignore" if data.gaps == "ignore" else "segment"}
+
+
+def mark_sessions(digest: str) -> str:
+    """Return the digest of bars that are taken for those of a market with sessions, which gives other samples.
+
+    The digest of the bars alone decides, so that a run knows it from a listing, without reading the bars.
+    """
+    return bare_digest(digest) + SESSIONS
+
+
+def has_sessions(digest: str) -> bool:
+    """Return whether a digest is that of bars which are taken for those of a market with sessions."""
+    return digest.endswith(SESSIONS)
+
+
+def bare_digest(digest: str) -> str:
+    """Return the digest of the bars, however their gaps are understood."""
+    return digest.removesuffix(SESSIONS)
+
+
+def digest_for(digest: str, data: DataSettings) -> str:
+    """Return what is known of bars, marked where they have sessions, as `data.gaps` wants it."""
+    if data.gaps == "auto":
+        return digest
+    return mark_sessions(digest) if data.gaps == "sessions" else bare_digest(digest)
 
 
 def pooled_content(digests: Iterable[str]) -> str:
@@ -113,7 +146,11 @@ def listing_fingerprint(series: Series, data: DataSettings) -> str | None:
             "columns": [series.symbol_column, series.exchange_column, series.timeframe_column],
             "series": [series.exchange, series.symbol, series.timeframe],
             "settings": data.model_dump(mode="json", include={*READING}),
-            "reader": [code_digest("job/sources", "transforms/bars.py"), installed("polars"), installed("pyarrow")],
+            "reader": [
+                code_digest("job/sources", "transforms/bars.py", "transforms/sessions.py"),
+                installed("polars"),
+                installed("pyarrow"),
+            ],
         }
     )
 

@@ -83,7 +83,7 @@ def _is_klines(text: DelimitedText) -> bool:
 def _crypto_data_download_name(path: str, stem: str) -> Name | None:  # noqa: ARG001 - a NameReader
     """Read `Bitstamp_BTCUSD_2020_minute.csv`."""
     exchange, _, rest = stem.partition("_")
-    match = TIMED.fullmatch(rest)
+    match = TIMED.fullmatch(rest) if "," not in rest else None
     timeframe = timeframe_of(match["timeframe"]) if match else None
     if match is None or timeframe is None or exchange.lower() not in EXCHANGES:
         return None

@@ -10,6 +10,7 @@ from job.core.errors import DataError
 from job.sources.access import as_data_errors, display_path
 from job.sources.bars import Edge, Raw
 from job.sources.formats import FORMATS
+from job.sources.mixtures import refuse_mixture
 from job.sources.series import Series, SourceFile
 from job.storage.listing import list_files
 from job.storage.messages import with_retries
@@ -49,7 +50,9 @@ def read_series(series: Series, settings: DataSettings) -> pl.DataFrame:
 
 def _read(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     with as_data_errors(file):
-        return with_retries(file.url, settings.options, lambda: FORMATS[file.format].read(file, series, settings))
+        raw = with_retries(file.url, settings.options, lambda: FORMATS[file.format].read(file, series, settings))
+        refuse_mixture(raw.bars, file, series, settings)
+        return raw
 
 
 def _check_timeframe(times: pl.Series, series: Series, settings: DataSettings) -> None:

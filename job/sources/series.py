@@ -1,8 +1,12 @@
 """What a search for bars finds: series, and the files that hold them."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from job.core.errors import DataError
+
+WILL_FAIL: Final = "will fail: "
+"""What a note begins with that tells which series will fail, as far as the headers of their files show."""
 
 
 @dataclass(frozen=True)
@@ -11,7 +15,8 @@ class SourceFile:
 
     `size` is in bytes, of the member where there is one. `stamp` is the ETag or time of change, empty where the
     storage has neither. `format` is an entry of `FORMATS`. `rows` is the number of rows of the series in this file,
-    where that was seen on the way.
+    where that was seen on the way. `unread` are the columns that are read as nothing, `labels` those of them that hold
+    text, as far as a look showed them.
     """
 
     url: str
@@ -20,6 +25,8 @@ class SourceFile:
     format: str
     member: str | None = None
     rows: int | None = None
+    unread: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from job.learning.features import split_reference
 from job.learning.spec import ModelSpec
 from job.learning.trading import trading_scores
 from job.learning.training import Trained, train
-from job.registry.definition import SAMPLING, describe_feature, describe_label
+from job.registry.definition import describe_feature, describe_label, describe_sampling
 from job.registry.outcome import Outcome, of_version
 from job.registry.versions import commit, list_versions, read_metadata, version_name
 from job.storage.files import Storage
@@ -73,7 +73,7 @@ def describe_version(
         "data": {
             **(info.record() if info else {}),
             "samples": row.counts,
-            "sampling": job.config.data.model_dump(include={*SAMPLING}),
+            **describe_sampling(row.sessions or ({row.series: info.sessions} if info else {}), job.config.data),
         },
         "features": [describe_feature(feature) for feature in spec.features],
         "label_end": samples.select(pl.col("label_end").max().dt.to_string("%Y-%m-%dT%H:%M:%S+00:00")).item(),

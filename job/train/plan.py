@@ -6,13 +6,14 @@ from typing import Final
 
 from job.config.settings import Config
 from job.core.entries import is_import_path
-from job.core.errors import ConfigError, DataError
+from job.core.errors import ConfigError
 from job.core.keys import ALL, POOLED, Key
 from job.learning.algorithms import Window
 from job.learning.estimators import algorithm_named, build
 from job.learning.spec import ModelSpec
 from job.sources.estimates import estimate_rows
 from job.sources.finding import find_series
+from job.sources.problems import as_one
 from job.sources.series import Series
 from job.train.resume import skip_completed
 from job.train.task import Plan, Task
@@ -57,7 +58,7 @@ def make_plan(config: Config) -> Plan:
             build(spec, Window(SOME_ROWS))
     found = find_series(config.data, registry=config.model_trainer.model_directory)
     if not found.series and found.problems:
-        raise DataError("; ".join(str(problem) for problem in found.problems))
+        raise as_one(found.problems)
     tasks = tuple(plan_tasks(found.series, config))
     return Plan(tasks, tuple(found.problems), (*found.notes, *too_fine(tasks)))
 

@@ -196,7 +196,8 @@ def merge(headers: list[SamplesRow]) -> SamplesRow:
     counts = {name: sum(header.counts.get(name, 0) for header in good) for name in good[0].counts}
     info = pool_facts([header.info for header in good if header.info is not None], failed)
     stats = {"series": {header.series: header.label_stats for header in good}}
-    return replace(good[0], info=info, counts=counts, label_stats=stats, left_out=left_out)
+    sessions = {header.series: header.info.sessions for header in good if header.info is not None}
+    return replace(good[0], info=info, counts=counts, label_stats=stats, left_out=left_out, sessions=sessions)
 
 
 def pool_facts(info: list[SeriesInfo], failed: tuple[str, ...]) -> SeriesInfo:

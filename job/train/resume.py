@@ -1,6 +1,6 @@
 """What a rerun need not do: the models that the registry already holds, as far as listings tell, before Ray starts."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from statistics import median
@@ -8,8 +8,9 @@ from typing import Final
 
 from job.config.settings import Config
 from job.core.keys import Key
+from job.core.wording import first_of
 from job.registry.catalog import Summary, key_of, list_summaries, open_registry
-from job.registry.fingerprints import listing_fingerprint
+from job.registry.fingerprints import digest_for, has_sessions, listing_fingerprint
 from job.registry.listings import read_listings
 from job.registry.outcome import Outcome, current, of_summary, of_version
 from job.registry.versions import DamagedMetadataError, read_metadata
@@ -34,12 +35,15 @@ def skip_completed(plan: Plan, config: Config, *, force: bool = False, verify: b
     summaries = list_summaries(registry, *sorted({task.key.folder for task in plan.tasks}))
     listings = read_listings(registry) if summaries else {}
     tasks = with_costs(with_contents(with_known(plan.tasks, summaries), listings, config, verify=verify), summaries)
+    notes = (*plan.notes, *with_sessions(tasks))
     if force:
-        return replace(plan, tasks=tuple(replace(task, known=()) for task in tasks), summaries=tuple(summaries))
+        fresh = tuple(replace(task, known=()) for task in tasks)
+        return replace(plan, tasks=fresh, summaries=tuple(summaries), notes=notes)
     found = {task.key: task.known_version(config, task.content) for task in tasks}
     stored = _outcomes(registry, [one for one in summaries if one["version"] == found.get(key_of(one))])
     return replace(
         plan,
+        notes=notes,
         tasks=tuple(task for task in tasks if task.key not in stored),
         current=tuple(current(stored[task.key], latest=task.known[-1][1]) for task in tasks if task.key in stored),
         summaries=tuple(summaries),
@@ -86,9 +90,17 @@ def with_contents(tasks: Sequence[Task], listings: Mapping[str, str], config: Co
     ]
 
 
+def with_sessions(tasks: Iterable[Task]) -> Iterator[str]:
+    """Yield one note that names the series which were found to have sessions when they were last read."""
+    pairs = {pair for task in tasks for pair in zip(task.series, task.cached_digests, strict=False)}
+    if names := sorted(str(one) for one, digest in pairs if digest and has_sessions(digest)):
+        yield f"{first_of(names)}: markets with sessions, whose closing times are neither filled nor cut (data.gaps)"
+
+
 def _cached_digest(series: Series, listings: Mapping[str, str], config: Config) -> str | None:
     listing = listing_fingerprint(series, config.data)
-    return None if listing is None else listings.get(listing)
+    digest = None if listing is None else listings.get(listing)
+    return None if digest is None else digest_for(digest, config.data)
 
 
 def _outcomes(registry: Storage, summaries: Sequence[Summary]) -> dict[Key, Outcome]:

@@ -57,6 +57,7 @@ def run(
     registry = open_registry(config, writer=run_id)
     record = TrainingRecord(run_id, config, registry, planned=plan.total)
     record.problems += plan.problems
+    record.notes = plan.notes
     job = Job(run_id=run_id, config=config, output=registry.url, versions=versions(*plan.libraries))
     record.open()
     status: RunStatus = "aborted"

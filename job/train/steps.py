@@ -22,7 +22,7 @@ from job.worker.load_bars import load_series, range_start
 from job.worker.memory import peak_mb, reset_peak
 from job.worker.messages import BarsRow, Job, SeriesInfo, check_versions, pack, recorded_failure, unpack
 from job.worker.timeout import time_limit
-from transforms.bars import duration_us
+from transforms.bars import Gaps, duration_us
 from transforms.features.compute import available, warmup_bars
 from transforms.samples import Samples, make_samples
 
@@ -134,7 +134,8 @@ def samples_of(
     key, label = task.key, task.spec.label
     features, left_out = available(resolve_features(task.spec.features), bars.columns)
     start = range_start(info.last, info.timeframe, data)
-    if start is not None and data.gaps == "segment":  # where bars skip hours, clock time does not tell how many warm up
+    gaps: Gaps = info.sessions or ("ignore" if data.gaps == "ignore" else "segment")
+    if start is not None and gaps == "segment":  # where bars skip hours, clock time does not tell how many warm up
         warmup = timedelta(microseconds=duration_us(key.timeframe)) * (warmup_bars(features) + 1)
         bars = bars.filter(pl.col("timestamp") >= start - warmup)
     try:
@@ -147,7 +148,7 @@ def samples_of(
             label=label,
             max_fill=data.max_fill,
             min_coverage=data.min_coverage,
-            gaps=data.gaps,
+            gaps=gaps,
             start=start,
             market=market,
         )
@@ -155,15 +156,15 @@ def samples_of(
         raise DataError(f"{name} {key.timeframe}: {error}") from None
     if not samples.counts["used"]:
         counts = ", ".join(f"{what} {count}" for what, count in samples.counts.items() if count) or "no bars"
-        remedy = remedy_for(samples.counts, data)
+        remedy = remedy_for(samples.counts, gaps)
         raise DataError(f"{name} {key.timeframe}: no usable sample ({counts}): {remedy}")
     return samples, left_out
 
 
-def remedy_for(counts: Mapping[str, int], data: DataSettings) -> str:
+def remedy_for(counts: Mapping[str, int], gaps: Gaps) -> str:
     """Return what to do where no bar became a sample, from the counts of what became of them."""
     if counts.get("no_label", 0) > counts.get("warmup", 0):
         return "bars whose price does not move have no label: use other bars, or another label"
-    if data.gaps == "segment" and (counts.get("segments", 0) > 1 or counts.get("low_coverage", 0)):
+    if gaps == "segment" and (counts.get("segments", 0) > 1 or counts.get("low_coverage", 0)):
         return "give more bars, or set data.gaps: ignore"
     return "give more bars"

@@ -13,6 +13,7 @@ from job.registry.fingerprints import fingerprint, pooled_content
 from job.registry.outcome import Outcome
 from job.sources.series import Series
 from job.worker.messages import SeriesInfo, Work
+from transforms.sessions import Sessions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class SamplesRow:
-    """Header of a row of samples."""
+    """Header of a row of samples; of a pooled model, `sessions` are those of each of its series."""
 
     task: Task
     info: SeriesInfo | None
@@ -109,5 +110,6 @@ class SamplesRow:
     left_out: tuple[str, ...] = ()
     seconds: float = 0.0
     series: str = ""
+    sessions: dict[str, Sessions | None] = field(default_factory=dict)
     holdout_from: int | None = None
     error: dict[str, str] | None = None

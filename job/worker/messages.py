@@ -21,8 +21,10 @@ from job.core.environment import versions
 from job.core.errors import JobError
 from job.core.keys import Key
 from job.core.wording import on_one_line
+from job.registry.fingerprints import bare_digest
 from job.sources.series import Series
 from job.storage.files import Storage
+from transforms.sessions import Sessions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +93,11 @@ class Job:
 
 @dataclass(frozen=True)
 class SeriesInfo:
-    """What is known of a series' bars once they are read: counts, digest, grid, and the files they came from."""
+    """What is known of a series' bars once they are read: counts, digest, grid, and the files they came from.
+
+    `digest` is marked where the bars are taken for a market with sessions; see `fingerprints.mark_sessions`; then
+    `sessions` are its hours.
+    """
 
     timeframe: str
     offset_us: int
@@ -101,6 +107,7 @@ class SeriesInfo:
     digest: str
     files: tuple[dict[str, Any], ...]
     warnings: tuple[str, ...] = ()
+    sessions: Sessions | None = None
 
     def record(self) -> dict[str, Any]:
         """Return them as JSON values."""
@@ -109,7 +116,7 @@ class SeriesInfo:
             "first_bar": self.first.isoformat(),
             "last_bar": self.last.isoformat(),
             "counts": self.counts,
-            "content_digest": self.digest,
+            "content_digest": bare_digest(self.digest),
             "files": list(self.files),
         }
 
