@@ -1,4 +1,4 @@
-"""Which bars belong together, as files and folders of the wild tell it: cases kept beside the project, and their kin."""
+"""Which bars belong together, as files and folders of the wild tell it: cases beside the project, and their kin."""
 
 import json
 import shutil
@@ -11,11 +11,12 @@ import polars as pl
 import pyarrow.dataset as ds
 import pytest
 
-from job.cli.doctor import _examine_input
+from job.cli.doctor import examine_input
 from job.config.settings import Config, DataSettings
 from job.core.errors import DataError
 from job.core.keys import Key
 from job.predict.task import path_of, superseded_path
+from job.registry.outcome import Outcome
 from job.registry.predictions import SCHEMA, Footer, write_predictions
 from job.registry.record import RunRecord
 from job.sources.finding import find_series
@@ -426,7 +427,7 @@ def test_conflicting_duplicates_name_the_files_that_collide(tmp_path: Path) -> N
 
 
 TRADES = "time,symbol,side,price,qty,fee\n2024-01-01,BTCUSDT,buy,1,1,0\n2024-01-02,BTCUSDT,sell,1,1,0\n"
-STRAYS = {
+STRAYS: dict[str, str | pl.DataFrame] = {
     "my_trades.csv": TRADES,
     "BTCUSDT-1m-trades.csv": TRADES,
     "funding/BTCUSDT-8h.csv": "time,rate\n2024-01-01,0.1\n2024-01-02,0.1\n2024-01-03,0.1\n",
@@ -497,7 +498,7 @@ def test_plan_and_doctor_say_what_would_fail(tmp_path: Path) -> None:
     put(tmp_path / "bars" / "BTCUSDT-1m.csv", csv_of(WHOLE).replace("close", "settle"))
     config = Config.model_validate({"data": {"input": str(tmp_path / "bars")}})
     assert [note for note in make_plan(config).notes if note.startswith(f"{WILL_FAIL}{tmp_path}/bars/BTCUSDT-1m.csv")]
-    _, findings = _examine_input(config)
+    _, findings = examine_input(config)
     assert [(one.good, one.text.partition(":")[0]) for one in findings][1:] == [(False, "will fail")]
     assert read(tmp_path / "bars", columns={"close": "settle"}, symbols=("BTCUSDT",)).equals(WHOLE)
 
@@ -526,7 +527,7 @@ def test_notes_of_one_kind_are_one_line(tmp_path: Path) -> None:
 
 
 def test_notes_stand_in_the_run_record(tmp_path: Path) -> None:
-    record = RunRecord("r", Config(), planned=0, statuses=("trained", "current", "failed"))
+    record: RunRecord[Outcome] = RunRecord("r", Config(), planned=0, statuses=("trained", "current", "failed"))
     record.notes = ("left out 1 file without any bars: x",)
     record.finish("finished")
     kept = record.as_dict()
@@ -576,8 +577,8 @@ def test_predictions_of_any_symbols_are_read_by_every_reader(symbols: tuple[str,
         "pyarrow": ds.dataset(output, partitioning="hive").to_table().to_pandas(),
         "polars": pl.scan_parquet(output, hive_partitioning=True).collect().to_pandas(),
         "polars, as it comes": pl.scan_parquet(output).collect().to_pandas(),
-        "duckdb": duckdb.sql(f"select * from read_parquet('{pattern}')").df(),
-        "duckdb, hive": duckdb.sql(f"select * from read_parquet('{pattern}', hive_partitioning=true)").df(),
+        "duckdb": duckdb.read_parquet(pattern).df(),
+        "duckdb, hive": duckdb.read_parquet(pattern, hive_partitioning=True).df(),
     }
     for reader, frame in readings.items():
         assert sorted(frame.columns) == sorted(SCHEMA.names), reader

@@ -1,11 +1,14 @@
 """One way to run anything: how a run of tasks ends, whatever the operation."""
 
 from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
 from job.cluster import session
+from job.cluster.bundles import Capacity
+from job.cluster.connect import Cluster
 from job.cluster.operation import Operation
 from job.cluster.session import run_tasks
 from job.compare.run import COMPARING
@@ -20,6 +23,7 @@ from job.train.run import TRAINING
 from job.worker.messages import Job, Work
 
 OPERATIONS: dict[str, Operation[Any, Any]] = {"train": TRAINING, "predict": PREDICTING, "compare": COMPARING}
+CLUSTER = Cluster(nodes=1, joined=False, capacity=Capacity(cpus=1, node_cpus=1, memory_per_cpu=2**30))
 TASKS = [Work(key=Key("binance", symbol, "1m", "analyst"), series=(), seconds=1, memory=1) for symbol in "ABC"]
 
 
@@ -41,7 +45,8 @@ def run_with(monkeypatch: pytest.MonkeyPatch, given: Iterator[Outcome], run: Run
     seen: list[str] = []
     job = Job(run_id=run.run_id, config=run.config, output="memory://x", versions={})
     with monkeypatch.context() as patch:
-        patch.setattr(session, "outcomes", outcomes)
+        patch.setattr(session, "running", lambda *_, **__: nullcontext(CLUSTER))
+        patch.setattr(session, "run_with_retries", outcomes)
         run_tasks(TASKS, job, OPERATIONS["predict"], run, watch=lambda one: seen.append(one.symbol))
     return seen
 

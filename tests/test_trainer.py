@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from job import ModelConfig, RayModelTrainer, TrainingData, setup_model_trainer
-from job.api.training_data import _spec
+from job.api.training_data import model_spec
 from job.config.settings import load_config
 from job.core.errors import ConfigError, DataError, RegistryError, TrainingError
 from job.core.keys import Key
@@ -149,7 +149,7 @@ def test_a_model_of_given_samples_follows_every_setting_of_its_kind(model_type: 
     )
     given = ModelConfig(model_type, "5m", ("x",), test_size=0.3, random_state=7, n_estimators=9, max_depth=4)
     (ours,) = (spec for name, _, spec in config.model_specs() if name == model_type)
-    assert _spec(given, config) == ours.model_copy(
+    assert model_spec(given, config) == ours.model_copy(
         update={"features": ("x",), "test_size": 0.3, "random_state": 7, "n_estimators": 9, "max_depth": 4}
     )
 

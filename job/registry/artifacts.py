@@ -153,32 +153,28 @@ def check_pair(model: Any, scaler: Any, *, features: int | None, where: str, own
     Raises:
         RegistryError: they are not what a run of this job commits.
     """
-    claim = f"{where} holds no model and scaler of this job"
-    with _malformed_refused(f"{claim}: they do not predict"):
-        reason = _mismatch(model, scaler, features, own)
-    if reason:
-        raise RegistryError(f"{claim}: {reason}; train the model again")
-
-
-def _mismatch(model: Any, scaler: Any, features: int | None, own: Algorithm | None) -> str | None:
     from sklearn.preprocessing import StandardScaler  # noqa: PLC0415 - slow, and most processes never touch an artifact
 
-    if type(model) not in {algorithm.estimator for algorithm in algorithms_with(own)}:
-        return f"the model is of type {type(model).__name__}"
-    if type(scaler) is not StandardScaler:
-        return f"the scaler is of type {type(scaler).__name__}"
-    if model.n_features_in_ != scaler.n_features_in_ or features not in {None, model.n_features_in_}:
-        return (
-            f"the model is of {model.n_features_in_} features, the scaler of {scaler.n_features_in_}, "
-            f"the metadata of {features}"
-        )
-    if list(model.classes_) != [0, 1]:
-        return f"the classes are {model.classes_!r:.40}, not down and up"
-    with np.errstate(all="ignore"):
-        shares = model.predict_proba(scaler.transform(np.zeros((1, model.n_features_in_))))
-    if shares.shape != (1, 2) or not np.isfinite(shares).all():
-        return "what they predict are no probabilities"
-    return None
+    claim, reason = f"{where} holds no model and scaler of this job", ""
+    with _malformed_refused(f"{claim}: they do not predict"):
+        if type(model) not in {algorithm.estimator for algorithm in algorithms_with(own)}:
+            reason = f"the model is of type {type(model).__name__}"
+        elif type(scaler) is not StandardScaler:
+            reason = f"the scaler is of type {type(scaler).__name__}"
+        elif model.n_features_in_ != scaler.n_features_in_ or features not in {None, model.n_features_in_}:
+            reason = (
+                f"the model is of {model.n_features_in_} features, the scaler of {scaler.n_features_in_}, "
+                f"the metadata of {features}"
+            )
+        elif list(model.classes_) != [0, 1]:
+            reason = f"the classes are {model.classes_!r:.40}, not down and up"
+        else:
+            with np.errstate(all="ignore"):
+                shares = model.predict_proba(scaler.transform(np.zeros((1, model.n_features_in_))))
+            if shares.shape != (1, 2) or not np.isfinite(shares).all():
+                reason = "what they predict are no probabilities"
+    if reason:
+        raise RegistryError(f"{claim}: {reason}; train the model again")
 
 
 def _nodes(schema: object) -> Iterator[dict[str, Any]]:

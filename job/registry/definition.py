@@ -78,12 +78,7 @@ class Definition:
                 "make its features and use load_model"
             )
         try:
-            stats = metadata["label"]
-            one = next(iter(stats["series"].values())) if "series" in stats else stats  # pooled: the same for each
-            kind = str(one["definition"]["kind"])
-            if is_import_path(kind):
-                _check_source(f"the label {kind}", kind, str(stats["source_digest"]), where)
-            label = parse_label(one["definition"])
+            label = _label(metadata["label"], where)
             features = tuple(_feature(entry, where) for entry in metadata["features"])
             settings = data.model_dump(include={*SAMPLING}) | dict(metadata["data"].get("sampling", {}))
             if "sampling" not in metadata["data"] and settings["gaps"] != "ignore":
@@ -209,6 +204,15 @@ def _feature(entry: Mapping[str, Any], where: str) -> str:
                 f"{what} {_words(here[what])}; retrain the model"
             )
     return feature
+
+
+def _label(stats: Mapping[str, Any], where: str) -> Label:
+    """Return the label; a pooled model has its definition once per series."""
+    one = next(iter(stats["series"].values())) if "series" in stats else stats
+    kind = str(one["definition"]["kind"])
+    if is_import_path(kind):
+        _check_source(f"the label {kind}", kind, str(stats["source_digest"]), where)
+    return parse_label(one["definition"])
 
 
 def _check_source(what: str, path: str, digest: str, where: str) -> None:

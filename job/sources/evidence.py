@@ -34,20 +34,25 @@ def relation(one: SourceFile, other: SourceFile, series: Series, settings: DataS
     shared = first.join(second, on="timestamp", suffix="_other")
     if shared.height:
         differ = (shared["close"] - shared["close_other"]).abs() > 1e-9 * shared["close"].abs()
-        return "different" if float(differ.mean() or 0) > 0.5 else "same"  # type: ignore[arg-type]
+        return "different" if 2 * int(differ.sum()) > shared.height else "same"
     if first.is_empty() or second.is_empty():
         return "apart"
     labeled = pl.concat([first.with_columns(label=pl.lit("a")), second.with_columns(label=pl.lit("b"))])
-    if max(first["timestamp"].min(), second["timestamp"].min()) < min(
-        first["timestamp"].max(), second["timestamp"].max()
-    ):  # type: ignore[type-var]
+    spans = [(times[0], times[-1]) for times in (first["timestamp"], second["timestamp"])]
+    if max(start for start, _ in spans) < min(end for _, end in spans):
         return "different" if jumps_between(labeled) else "same"
-    ordered = labeled.sort("timestamp")
-    steps = ordered["timestamp"].diff().drop_nulls()
-    changes = ordered["label"] != ordered["label"].shift(1)
-    seam = ordered["timestamp"].diff().filter(changes.fill_null(value=False))
-    goes_on = bool((seam <= steps.median() * SEAM_STEPS).all())  # type: ignore[operator]
+    ordered = labeled.sort("timestamp").select("label", step=pl.col("timestamp").to_physical().diff()).drop_nulls()
+    seam = (
+        int(ordered.filter(pl.col("label") != ordered["label"][0])["step"][0]) if ordered["label"].n_unique() > 1 else 0
+    )
+    goes_on = seam <= _most(ordered["step"]) * SEAM_STEPS
     return "same" if goes_on and not jumps_between(labeled) else "apart"
+
+
+def _most(values: pl.Series) -> float:
+    """Median of numbers, 0 where there are none."""
+    middle = values.to_frame("value").select(pl.col("value").cast(pl.Float64).median()).item()
+    return 0.0 if middle is None else float(middle)
 
 
 def _bars(file: SourceFile, series: Series, settings: DataSettings) -> pl.DataFrame:
@@ -70,5 +75,4 @@ def jumps_between(labeled: pl.DataFrame) -> bool:
     within, across = moves.filter(~pl.col("changed"))["move"], moves.filter("changed")["move"]
     if across.is_empty():
         return False
-    usual = float(within.median() or 0)  # type: ignore[arg-type]
-    return float(across.median() or 0) > max(JUMPS * usual, LEAST_JUMP)  # type: ignore[arg-type]
+    return _most(across) > max(JUMPS * _most(within), LEAST_JUMP)

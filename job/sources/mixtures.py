@@ -1,4 +1,4 @@
-"""Several series in one file under a column that nobody knows as their name: refused, with the setting that splits them."""
+"""Several series in one file under a column that nobody knows: refused, with the setting that splits them."""
 
 from typing import Final
 

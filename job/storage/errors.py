@@ -88,21 +88,16 @@ def transient_cause(error: BaseException) -> BaseException | None:
     while behind is not None:
         if isinstance(behind, (ConnectionRefusedError, *_loaded(UNREACHABLE))):
             return None
-        if found is None and _is_transient(behind):
+        interrupted = isinstance(behind, (ConnectionError, TimeoutError, *_loaded(INTERRUPTED)))
+        lost = isinstance(behind, OSError) and behind.errno in TRANSIENT_ERRNOS
+        busy = any(
+            isinstance(behind, _loaded({module: (name,)})) and getattr(behind, attribute) in BUSY
+            for module, (name, attribute) in STATUSES.items()
+        )
+        if found is None and (interrupted or lost or busy):
             found = behind
         behind = behind.__cause__ or behind.__context__
     return found
-
-
-def _is_transient(error: BaseException) -> bool:
-    if isinstance(error, (ConnectionError, TimeoutError, *_loaded(INTERRUPTED))):
-        return True
-    if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
-        return True
-    return any(
-        isinstance(error, _loaded({module: (name,)})) and getattr(error, attribute) in BUSY
-        for module, (name, attribute) in STATUSES.items()
-    )
 
 
 def _loaded(table: Table) -> tuple[type[Exception], ...]:

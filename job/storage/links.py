@@ -37,9 +37,10 @@ def follow(fs: Any, infos: Infos) -> tuple[Infos, dict[str, str]]:
         new = {name: info for name, info in found.items() if name not in inner and os.path.realpath(name) not in known}
         known |= set(map(os.path.realpath, new))
         files |= new
-        if link in links and (reason or (not new and not inner)):
+        if link in links and not new:
             left_out[link] = reason or TWICE
-    return files, left_out
+    through = {link for link in left_out if any(name.startswith(f"{link}/") for name in files)}
+    return files, {link: reason for link, reason in left_out.items() if link not in through}
 
 
 def _behind(fs: Any, link: str) -> tuple[Infos, str]:

@@ -54,7 +54,7 @@ def prepare_samples(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
 
 
 def prepare(task: Task, row: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[SamplesRow, pl.DataFrame | None]:
-    """Return the header and the samples of one task, of which there are none where it failed or is current."""
+    """Return the header and the samples of one task; None in place of samples if it failed or is current."""
     info, series = row.info, str(row.bundle.series)
     if info is None:
         return SamplesRow(task, None, error=row.error), None
@@ -110,14 +110,14 @@ def stored(job: Job, key: Key, version: str) -> Outcome:
 
 @contextmanager
 def announced(job: Job, key: Key, step: str) -> Iterator[None]:
-    """Leave a note of the step that is begun for a model, and end this worker where it takes too long."""
+    """Record which step begins for a model, and end this worker if the step takes too long."""
     record_attempt(job.registry(), job.run_id, job.round, Attempt.of_this_process(key, step))
     with time_limit(job.config.model_trainer.task_timeout_s, on_timeout(job, key, step)):
         yield
 
 
 def on_timeout(job: Job, key: Key, step: str) -> Callable[[str], None]:
-    """Return what writes into a model's note that its time was up, and where the worker stood."""
+    """Return a function that adds the stack of a worker whose time is up to its model's note."""
     attempt = Attempt.of_this_process(key, step)
     return lambda trace: record_attempt(job.registry(), job.run_id, job.round, replace(attempt, trace=trace))
 
@@ -135,7 +135,7 @@ def samples_of(
     features, left_out = available(resolve_features(task.spec.features), bars.columns)
     start = range_start(info.last, info.timeframe, data)
     gaps: Gaps = info.sessions or ("ignore" if data.gaps == "ignore" else "segment")
-    if start is not None and gaps == "segment":  # where bars skip hours, clock time does not tell how many warm up
+    if start is not None and gaps == "segment":  # where bars skip hours, they cannot be counted back by the clock
         warmup = timedelta(microseconds=duration_us(key.timeframe)) * (warmup_bars(features) + 1)
         bars = bars.filter(pl.col("timestamp") >= start - warmup)
     try:

@@ -9,9 +9,9 @@ import platform
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -40,6 +40,10 @@ class Work:
     seconds: float
     memory: int
     attempt: int = 1
+
+    def of_series(self, series: Series) -> Self:
+        """Return the part of it that is about one of its series; a task that knows more of each series overrides it."""
+        return replace(self, series=(series,))
 
 
 T = TypeVar("T", bound=Work)
