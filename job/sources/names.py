@@ -32,6 +32,7 @@ TIMED: Final = re.compile(
     re.DOTALL,
 )
 _DATED: Final = re.compile(rf"(?P<symbol>.+?){DATES}(?:[-_. ]part[-_.]?\d+|\.Last)?", re.DOTALL)
+_NUMBERED: Final = re.compile(rf"(?P<number>\d{{4,6}}){DATES}")
 _CHARTED: Final = re.compile(
     rf"(?P<symbol>[^,]+?), ?(?P<timeframe>\d+[SDWMHsdwmh]?|[SDWM]|{TIMEFRAME})(?:[_ -]\(?[0-9a-z]{{1,8}}\)?)*"
 )
@@ -55,8 +56,8 @@ class Name:
     `layout` is the layout of delimited text files that are named so. `stated` means that the exchange stands in the
     path as such (`exchange=binance`), not that a folder is called so.
 
-    `market` is `spot`, `perp` or what else tells two series of one symbol apart. `number` is the whole name of a file
-    that is a bare number: a ticker, a year or a part; until that is known, `symbol` is what the folders say.
+    `market` is `spot`, `perp` or what else tells two series of one symbol apart. `number` is the name of a file
+    that is a bare number, before dates if any: a ticker, a year or a part; until that is known, `symbol` is what the folders say.
     `by_folder` means that only a folder tells the timeframe.
     """
 
@@ -110,7 +111,7 @@ def plain_name(path: str, stem: str) -> Name:
     said = _own_name("" if "=" in stem else stem)
     folders = read_folders(_as_folders(path, stem), EXCHANGES)
     exchange = folders.keys.get("exchange") or said.exchange or _folder_exchange(path)
-    symbol, number = said.symbol, stem if stem.isdigit() and not names_nothing(stem) else None
+    symbol, number = said.symbol, _number(stem)
     if number or not symbol or names_nothing(symbol) or is_date(symbol):
         # The file's own name is only a date, a number or a word such as `ohlcv`: its folders say what it holds.
         symbol = folders.symbol or symbol or stem
@@ -125,6 +126,14 @@ def plain_name(path: str, stem: str) -> Name:
         number=number,
         by_folder=timeframe is not None and said.timeframe is None,
     )
+
+
+def _number(stem: str) -> str | None:
+    """Return the bare number that a name is, before dates if there are any: `600000`, `600000-2024-01`."""
+    dated = _NUMBERED.fullmatch(stem)
+    if dated is None or is_date(stem):
+        return stem if stem.isdigit() and not names_nothing(stem) else None
+    return dated["number"]
 
 
 def _as_folders(path: str, stem: str) -> str:

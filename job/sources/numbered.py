@@ -41,7 +41,7 @@ def _are_tickers(group: list[Part], settings: DataSettings) -> bool:
         return True
     if not all(SHORTEST_TICKER <= len(number) <= LONGEST_TICKER for number in numbers):
         return False
-    first, *others = group
+    first, *others = {part.number: part for part in group}.values()
     for other in others[:2]:
         told = relation(first.file, other.file, Series(first.exchange, first.symbol, None, (first.file,)), settings)
         if told != "apart":

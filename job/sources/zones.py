@@ -1,8 +1,13 @@
 """Local times as UTC; where clocks are set back, the order of the rows tells which of two equal hours is meant."""
 
+from typing import Final
+
 import polars as pl
 
 from job.core.errors import DataError
+
+MOST_STRAY: Final = 0.1
+"""Share of rows that may step back in time, where no clock was set back, in a file that is in order of time."""
 
 
 def from_zone(naive: pl.Series, zone: str, where: str) -> pl.Series:
@@ -27,19 +32,29 @@ def from_zone(naive: pl.Series, zone: str, where: str) -> pl.Series:
 def _fold(naive: pl.Series, ambiguous: pl.Series, zone: str, where: str) -> pl.Series:
     """Mark the ambiguous rows that belong to the second of two equal hours (`fold` = 1 in PEP 495).
 
-    In order of time, a step that is not forward within the ambiguous hours of a day is where the clock was set back.
+    In order of time, the step back within the ambiguous hours of a day is where the clock was set back; where there is
+    none, the one step that leads nowhere. Rows in any other order tell nothing.
     """
-    rows = pl.DataFrame({"time": naive, "ambiguous": ambiguous}).with_row_index("row").filter(pl.col("ambiguous"))
-    newest_first = naive.drop_nulls()[0] > naive.drop_nulls()[-1]
-    ordered = rows.reverse() if newest_first else rows
+    rows = pl.DataFrame({"time": naive, "ambiguous": ambiguous}).with_row_index("row").drop_nulls("time")
+    newest_first = 2 * int((rows["time"].to_physical().diff() < 0).sum()) > rows.height - 1
+    ordered = (rows.reverse() if newest_first else rows).with_row_index("place")
+    ordered = ordered.with_columns(step=pl.col("time").to_physical().diff())
+    stray = ordered.filter(~pl.col("ambiguous") & (pl.col("step") < 0)).height
     day = pl.col("time").dt.date()
-    marked = ordered.with_columns(second=(pl.col("time").diff() <= pl.duration(microseconds=0)).cum_sum().over(day) > 0)
-    marked = marked.with_columns(pl.col("second").fill_null(value=False), decided=pl.col("second").any().over(day))
-    lone = marked.filter(~pl.col("decided"))
+    hours = ordered.filter("ambiguous").with_columns(
+        step=pl.when(day == day.shift(1)).then("step"), beside=(pl.col("place").diff() == 1).over(day)
+    )
+    back, still = pl.col("step") < 0, pl.col("step") == 0
+    marked = hours.with_columns(
+        decided=pl.col("beside").all().over(day)
+        & ((back.sum().over(day) == 1) | ((back.sum().over(day) == 0) & (still.sum().over(day) == 1))),
+        set_back=pl.when(back.any().over(day)).then(back).otherwise(still).fill_null(value=False),
+    )
+    lone = marked if stray > MOST_STRAY * ordered.height else marked.filter(~pl.col("decided"))
     if lone.height:
         raise DataError(
             f"{where}: {lone['time'][0]} comes twice in {zone}, and the rows do not tell which is meant; "
             "write the times in UTC and set data.timezone: UTC"
         )
-    second = pl.Series([False] * naive.len())
-    return second.scatter(marked.filter(pl.col("second"))["row"], True)  # noqa: FBT003 - the value to write
+    later = marked.filter(pl.col("set_back").cum_sum().over(day) > 0)["row"]
+    return pl.Series([False] * naive.len()).scatter(later, True)  # noqa: FBT003 - the value to write

@@ -1,0 +1,415 @@
+"""Ways to write bars to files, drawn at random: one table for each thing in which files differ."""
+
+import csv
+import gzip
+import io
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from job.sources.columns import COLUMN_ALIASES
+from job.sources.folders import HIVE_KEYS
+from transforms.bars import duration_us
+
+ROWS: Final = 240
+BAR: Final = ("open", "high", "low", "close", "volume")
+TEXT: Final = ("csv", "csv.gz", "txt")
+EXCHANGE: Final = "binance"
+
+Columns = list[pl.Series]
+
+
+@dataclass(frozen=True)
+class Notation:
+    """A way to write times: `write` makes one column, or a day and a clock, of times in UTC and in the local zone.
+
+    `local` times name no zone; `typed` ones need a format that has types.
+    """
+
+    write: Callable[[pl.Series, pl.Series], Columns]
+    local: bool = True
+    typed: bool = False
+
+
+def _epoch(divisor: int, factor: int = 1) -> Notation:
+    return Notation(lambda utc, _: [utc.to_physical() // divisor * factor], local=False)
+
+
+def _text(*patterns: str) -> Notation:
+    return Notation(lambda _, local: [local.dt.to_string(pattern) for pattern in patterns])
+
+
+def _zoned(pattern: str) -> Notation:
+    return Notation(lambda utc, _: [utc.dt.to_string(pattern)], local=False)
+
+
+def _with_offset(utc: pl.Series, local: pl.Series) -> Columns:
+    minutes = (local.to_physical() - utc.to_physical()) // 60_000_000
+    offsets = [f"{'-' if m < 0 else '+'}{abs(m) // 60:02}:{abs(m) % 60:02}" for m in minutes]
+    return [local.dt.to_string("%Y-%m-%dT%H:%M:%S") + pl.Series(offsets)]
+
+
+NOTATIONS: Final[Mapping[str, Notation]] = {
+    "epoch ms": _epoch(10**3),
+    "epoch s": _epoch(10**6),
+    "epoch us": _epoch(1),
+    "epoch ns": _epoch(1, 10**3),
+    "epoch s as float": Notation(lambda utc, _: [utc.to_physical() / 10**6], local=False),
+    "ISO Z": _zoned("%Y-%m-%dT%H:%M:%SZ"),
+    "ISO ms Z": _zoned("%Y-%m-%dT%H:%M:%S.000Z"),
+    "ISO offset": Notation(_with_offset, local=False),
+    "UTC by name": _zoned("%Y-%m-%d %H:%M:%S UTC"),
+    "ISO": _text("%Y-%m-%dT%H:%M:%S"),
+    "ISO blank": _text("%Y-%m-%d %H:%M:%S"),
+    "ISO minutes": _text("%Y-%m-%d %H:%M"),
+    "slashes": _text("%Y/%m/%d %H:%M"),
+    "points": _text("%Y.%m.%d %H:%M"),
+    "digits and clock": _text("%Y%m%d %H%M%S"),
+    "digits": _text("%Y%m%d%H%M%S"),
+    "digits to minutes": _text("%Y%m%d%H%M"),
+    "digits and colons": _text("%Y%m%d %H:%M:%S"),
+    "day month points": _text("%d.%m.%Y %H:%M:%S"),
+    "day month slashes": _text("%d/%m/%Y %H:%M"),
+    "month day slashes": _text("%m/%d/%Y %H:%M"),
+    "day month short": _text("%-d-%-m-%Y %H:%M"),
+    "month day AM/PM": _text("%m/%d/%Y %I:%M:%S %p"),
+    "month day AM/PM short": _text("%-m/%-d/%Y %-I:%M %p"),
+    "ISO AM/PM": _text("%Y-%m-%d %I:%M %p"),
+    "name of month": _text("%d-%b-%Y %H:%M:%S"),
+    "month first": _text("%b %d, %Y %H:%M"),
+    "day, clock points": _text("%Y.%m.%d", "%H:%M"),
+    "day, clock digits": _text("%Y%m%d", "%H%M%S"),
+    "day, clock four digits": _text("%Y%m%d", "%H%M"),
+    "day, clock ISO": _text("%Y-%m-%d", "%H:%M:%S"),
+    "day, clock month day": _text("%m/%d/%Y", "%H:%M"),
+    "day, clock day month": _text("%d/%m/%Y", "%H:%M:%S"),
+    "day, clock AM/PM": _text("%Y-%m-%d", "%I:%M %p"),
+    "naive": Notation(lambda _, local: [local], typed=True),
+    "naive ns": Notation(lambda _, local: [local.dt.cast_time_unit("ns")], typed=True),
+    "aware UTC": Notation(lambda utc, _: [utc.dt.cast_time_unit("ms")], local=False, typed=True),
+    "aware elsewhere": Notation(
+        lambda utc, _: [utc.dt.convert_time_zone("America/Chicago")], local=False, typed=True
+    ),
+}
+
+ZONES: Final[Mapping[str, tuple[str, str]]] = {
+    "UTC": ("2024-03-10T07:00", "2024-11-03T06:00"),
+    "America/New_York": ("2024-03-10T07:00", "2024-11-03T06:00"),
+    "Europe/Berlin": ("2024-03-31T01:00", "2024-10-27T01:00"),
+    "Asia/Kolkata": ("2024-03-31T01:00", "2024-10-27T01:00"),
+    "Asia/Tokyo": ("2024-03-31T01:00", "2024-10-27T01:00"),
+    "Australia/Lord_Howe": ("2024-10-05T15:30", "2024-04-06T15:00"),
+}
+"""When, in UTC, clocks go forward and back in 2024; any two times where they do neither. Lord Howe's go half an hour."""
+
+STARTS: Final = {
+    "a plain day": "2024-01-20T05:00",
+    "days up to twelve": "2024-02-03T00:00",
+    "the twelfth": "2024-06-12T19:00",
+    "new year": "2023-12-31T19:00",
+    "end of a month": "2024-04-30T19:00",
+    "clocks forward": "",
+    "clocks back": "",
+}
+"""When the first bar begins, in UTC: up to a hundred bars before the clocks change, where they do."""
+
+USUAL: Final = {"timestamp": "timestamp", "day": "date", "clock": "time"} | {name: name for name in BAR}
+SHORT: Final = {"timestamp": "t", "day": "date", "clock": "time"} | {name: name[0] for name in BAR}
+PLATFORM: Final = {"timestamp": "<DATE>", "day": "<DATE>", "clock": "<TIME>"} | {
+    name: f"<{name.upper()}>" for name in (*BAR[:4], "vol")
+}
+PLATFORM["volume"] = PLATFORM.pop("vol")
+LETTERS: Final[Mapping[str, Callable[[str], str]]] = {
+    "as they are": str,
+    "capitals": str.upper,
+    "title": lambda word: word.replace("_", " ").title(),
+}
+SEPARATORS: Final = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
+
+OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "notation": tuple(NOTATIONS),
+    "zone": tuple(ZONES),
+    "start": tuple(STARTS),
+    "timeframe": ("1m", "5m", "1h"),
+    "edge": ("open", "close"),
+    "words": ("usual", "short", "platform", "aliases"),
+    "letters": tuple(LETTERS),
+    "columns": ("in order", "shuffled"),
+    "extra": ("none", "count", "quote volume", "close time", "symbol"),
+    "order": ("ascending", "descending", "shuffled"),
+    "split": ("one file", "days", "months", "parts", "shuffled parts"),
+    "folders": ("flat", "symbol", "key", "exchange", "exchange and symbol", "exchange and key"),
+    "told": ("name", "folder", "key", "nowhere"),
+    "header": ("names", "none", "below a preamble", "quoted"),
+    "format": (*TEXT, "parquet", "feather", "json", "jsonl", "arrays"),
+    "separator": tuple(SEPARATORS),
+    "numbers": ("plain", "decimal comma"),
+    "symbols": ("BTCUSDT", "AAPL", "BTC-USDT", "EURUSD", "600000", "BTCUSDT ETHUSDT"),
+}
+"""What a layout is made of; the first option of each is the plainest."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way to write bars: an option each of `OPTIONS`, and the seed of what else is drawn."""
+
+    notation: str = "epoch ms"
+    zone: str = "UTC"
+    start: str = "a plain day"
+    timeframe: str = "1m"
+    edge: str = "open"
+    words: str = "usual"
+    letters: str = "as they are"
+    columns: str = "in order"
+    extra: str = "none"
+    order: str = "ascending"
+    split: str = "one file"
+    folders: str = "flat"
+    told: str = "name"
+    header: str = "names"
+    format: str = "csv"
+    separator: str = "comma"
+    numbers: str = "plain"
+    symbols: str = "BTCUSDT"
+    seed: int = 0
+
+    def __str__(self) -> str:
+        """Return what is not the plainest."""
+        plain = Layout()
+        return ", ".join(
+            f"{one.name}: {getattr(self, one.name)}"
+            for one in fields(self)
+            if getattr(self, one.name) != getattr(plain, one.name)
+        )
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Settings that a user who knows the files gives."""
+        return {"timezone": self.zone, "bar_time": self.edge}
+
+    @property
+    def series(self) -> list[tuple[str, str]]:
+        """Exchange and symbol of each series."""
+        exchange = EXCHANGE if self.folders.startswith("exchange") else "unknown"
+        return [(exchange, symbol) for symbol in self.symbols.split()]
+
+
+def draw(seed: int) -> Layout:
+    """Return the layout of a seed: one that files can have."""
+    source = random.Random(seed)
+    while True:
+        layout = Layout(**{name: source.choice(options) for name, options in OPTIONS.items()}, seed=seed)
+        if possible(layout):
+            return layout
+
+
+def possible(layout: Layout) -> bool:
+    """Return whether files of such a layout exist: one that can be written, and that tells what is in it."""
+    text, plain = layout.format in TEXT, Layout()
+    unnamed = layout.header == "none"
+    titled = all(getattr(layout, name) == getattr(plain, name) for name in ("words", "letters", "columns", "extra"))
+    return (
+        (text or (layout.separator, layout.numbers) == (plain.separator, plain.numbers))
+        and (text or layout.header == ("none" if layout.format == "arrays" else "names"))
+        and (titled or not unnamed)
+        and (layout.numbers == "plain" or layout.separator != "comma")
+        and (not NOTATIONS[layout.notation].typed or layout.format in {"parquet", "feather"})
+        and (layout.extra == "none" or layout.words in {"usual", "short"})
+        and (layout.split not in {"parts", "shuffled parts"} or "symbol" in layout.folders or "key" in layout.folders)
+    )
+
+
+def alone(name: str, option: str) -> Layout:
+    """Return the plainest layout that has an option."""
+    needs = {
+        "decimal comma": {"separator": "semicolon"},
+        "arrays": {"header": "none"},
+        "parts": {"folders": "symbol"},
+        "shuffled parts": {"folders": "symbol"},
+    }
+    typed = {"format": "parquet"} if name == "notation" and NOTATIONS[option].typed else {}
+    return replace(Layout(), **{name: option}, **needs.get(option, {}), **typed)
+
+
+def simplest(layout: Layout, fails: Callable[[Layout], bool]) -> Layout:
+    """Return a layout that fails, too, with as many of the plainest options as can be."""
+    for _ in range(2):
+        for name, value in asdict(Layout()).items():
+            simpler = replace(layout, **{name: value})
+            if name != "seed" and simpler != layout and possible(simpler) and fails(simpler):
+                layout = simpler
+    return layout
+
+
+def bars_of(layout: Layout) -> dict[tuple[str, str], pl.DataFrame]:
+    """Bars of each series: a random walk of prices that are all distinct, with some bars missing."""
+    frames = {}
+    for number, name in enumerate(layout.series):
+        generator = np.random.default_rng([layout.seed, number])
+        step = duration_us(layout.timeframe)
+        times = _start(layout, generator) + np.arange(ROWS) * step
+        walk = 1.1 * 10 ** (number + 1) * np.exp(np.cumsum(generator.normal(0, 0.002, 2 * ROWS)))
+        opens, close = walk[::2], walk[1::2]
+        spread = generator.uniform(1.0001, 1.002, (2, ROWS))
+        high, low = np.maximum(opens, close) * spread[0], np.minimum(opens, close) / spread[1]
+        prices = {
+            key: np.round(value, 6) for key, value in zip(BAR, (opens, high, low, close), strict=False)
+        }
+        volume = np.round(generator.uniform(5000, 9000, ROWS), 3)
+        kept = generator.random(ROWS) > 0.04
+        kept[[0, 1, -1]] = True
+        stamps = pl.Series("timestamp", times).cast(pl.Datetime("us", "UTC"))
+        frames[name] = pl.DataFrame({"timestamp": stamps, **prices, "volume": volume}).filter(pl.Series(kept))
+    return frames
+
+
+def _start(layout: Layout, generator: np.random.Generator) -> int:
+    """Microseconds of the first bar, on the grid of the timeframe."""
+    step = duration_us(layout.timeframe)
+    forward, back = ZONES[layout.zone]
+    text = {"clocks forward": forward, "clocks back": back}.get(layout.start, STARTS[layout.start])
+    first = int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 10**6
+    if layout.start.startswith("clocks"):
+        first -= int(generator.integers(20, 100)) * step
+    return first // step * step
+
+
+def write(layout: Layout, folder: Path) -> None:
+    """Write the bars of a layout below a folder."""
+    source = random.Random(layout.seed)
+    words = _words(layout, source)
+    places = _Places(layout, source)
+    for (_, symbol), bars in bars_of(layout).items():
+        for path, part in places.files(symbol, bars):
+            rows = part.sample(fraction=1, shuffle=True, seed=layout.seed) if layout.order == "shuffled" else part
+            table = _table(layout, rows.reverse() if layout.order == "descending" else rows, symbol, words)
+            names = [*table]
+            if layout.columns == "shuffled":
+                random.Random(layout.seed).shuffle(names)
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _write(layout, target, {name: table[name] for name in names})
+
+
+def _words(layout: Layout, source: random.Random) -> dict[str, str]:
+    """Names of the columns."""
+    words = {"usual": USUAL, "short": SHORT, "platform": PLATFORM}.get(layout.words, USUAL)
+    if layout.words == "aliases":
+        drawn = {name: source.choice([one for one in COLUMN_ALIASES[name] if one]) for name in ("timestamp", *BAR)}
+        words = {**words, **drawn}
+    letters = LETTERS[layout.letters]
+    return {name: letters(word) for name, word in words.items()}
+
+
+def _table(layout: Layout, bars: pl.DataFrame, symbol: str, words: Mapping[str, str]) -> dict[str, list[Any] | pl.Series]:
+    """Columns of a file by name."""
+    step = timedelta(microseconds=duration_us(layout.timeframe))
+    opens = bars["timestamp"]
+
+    def written(utc: pl.Series) -> Columns:
+        local = utc.dt.convert_time_zone(layout.zone).dt.replace_time_zone(None)
+        return NOTATIONS[layout.notation].write(utc, local)
+
+    times = written(opens + step if layout.edge == "close" else opens)
+    names = [words["timestamp"]] if len(times) == 1 else [words["day"], words["clock"]]
+    table = dict(zip(names, times, strict=True)) | {words[name]: bars[name] for name in BAR}
+    letters = LETTERS[layout.letters]
+    if layout.extra == "count":
+        table[letters("count")] = pl.Series(range(bars.height))
+    elif layout.extra == "quote volume":
+        table[letters("quote_volume")] = bars["volume"] * bars["close"]
+    elif layout.extra == "close time":
+        table[letters("close_time")] = written(opens + step)[0]
+    elif layout.extra == "symbol":
+        table[letters("symbol")] = pl.Series([symbol] * bars.height)
+    return table
+
+
+class _Places:
+    """Where the files of a series lie, all of a layout by the same scheme."""
+
+    def __init__(self, layout: Layout, source: random.Random) -> None:
+        self.layout = layout
+        self.key = source.choice(HIVE_KEYS["symbol"])
+        self.timeframe_key = source.choice(HIVE_KEYS["timeframe"])
+        self.joint = source.choice("-_")
+        self.plain = source.choice(("ohlcv", "data", "candles", "", ""))
+        self.part = source.choice(("part-{}", "data_{}", "part.{}", "part-{:05}-3fa85f64-5717-4562-b3fc-2c963f66afa6"))
+
+    def files(self, symbol: str, bars: pl.DataFrame) -> Iterator[tuple[Path, pl.DataFrame]]:
+        """Yield the path and the bars of each file."""
+        layout = self.layout
+        suffix = "json" if layout.format == "arrays" else layout.format
+        for label, part in self._split(bars):
+            yield self._folder(symbol) / f"{self._name(symbol, label)}.{suffix}", part
+
+    def _folder(self, symbol: str) -> Path:
+        layout, folder = self.layout, Path()
+        if layout.folders.startswith("exchange"):
+            folder /= f"exchange={EXCHANGE}" if "key" in layout.folders else EXCHANGE
+        if "key" in layout.folders:
+            folder /= f"{self.key}={symbol}"
+        elif "symbol" in layout.folders:
+            folder /= symbol
+        told = {"folder": layout.timeframe, "key": f"{self.timeframe_key}={layout.timeframe}"}
+        return folder / told.get(layout.told, "")
+
+    def _name(self, symbol: str, label: str) -> str:
+        layout = self.layout
+        within = "symbol" in layout.folders or "key" in layout.folders
+        words = [self.plain if within else symbol] if not layout.split.endswith("parts") else []
+        words += [layout.timeframe] * (layout.told == "name" and not layout.split.endswith("parts"))
+        return self.joint.join(word for word in (*words, label) if word) or symbol
+
+    def _split(self, bars: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
+        layout = self.layout
+        if layout.split == "one file":
+            yield "", bars
+        elif layout.split in {"days", "months"}:
+            label = bars["timestamp"].dt.strftime("%Y-%m-%d" if layout.split == "days" else "%Y-%m")
+            for text in label.unique().sort():
+                yield str(text), bars.filter(label == text)
+        else:
+            edges = [0, bars.height // 3, bars.height // 2, bars.height]
+            numbers = [0, 1, 2] if layout.split == "parts" else [2, 0, 1]
+            for number, start, end in zip(numbers, edges, edges[1:], strict=False):
+                yield self.part.format(number), bars[start:end]
+
+
+def _write(layout: Layout, path: Path, table: Mapping[str, Any]) -> None:
+    """Write the columns of a file in its format."""
+    frame = pl.DataFrame(table)
+    if layout.format == "parquet":
+        frame.write_parquet(path)
+    elif layout.format == "feather":
+        frame.write_ipc(path)
+    elif layout.format == "json":
+        frame.write_json(path)
+    elif layout.format == "jsonl":
+        frame.write_ndjson(path)
+    elif layout.format == "arrays":
+        path.write_text(json.dumps(frame.rows()))
+    else:
+        data = _delimited(layout, frame).encode()
+        path.write_bytes(gzip.compress(data) if layout.format == "csv.gz" else data)
+
+
+def _delimited(layout: Layout, frame: pl.DataFrame) -> str:
+    text = io.StringIO()
+    if layout.header == "below a preamble":
+        text.write("Bars as exported; no warranty\n")
+    quoting = csv.QUOTE_ALL if layout.header == "quoted" else csv.QUOTE_MINIMAL
+    writer = csv.writer(text, delimiter=SEPARATORS[layout.separator], quoting=quoting, lineterminator="\n")
+    if layout.header != "none":
+        writer.writerow(frame.columns)
+    decimal = "," if layout.numbers == "decimal comma" else "."
+    for row in frame.iter_rows():
+        writer.writerow(str(value).replace(".", decimal) if isinstance(value, float) else value for value in row)
+    return text.getvalue()
