@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import random
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
@@ -94,9 +95,7 @@ NOTATIONS: Final[Mapping[str, Notation]] = {
     "naive": Notation(lambda _, local: [local], typed=True),
     "naive ns": Notation(lambda _, local: [local.dt.cast_time_unit("ns")], typed=True),
     "aware UTC": Notation(lambda utc, _: [utc.dt.cast_time_unit("ms")], local=False, typed=True),
-    "aware elsewhere": Notation(
-        lambda utc, _: [utc.dt.convert_time_zone("America/Chicago")], local=False, typed=True
-    ),
+    "aware elsewhere": Notation(lambda utc, _: [utc.dt.convert_time_zone("America/Chicago")], local=False, typed=True),
 }
 
 ZONES: Final[Mapping[str, tuple[str, str]]] = {
@@ -107,7 +106,7 @@ ZONES: Final[Mapping[str, tuple[str, str]]] = {
     "Asia/Tokyo": ("2024-03-31T01:00", "2024-10-27T01:00"),
     "Australia/Lord_Howe": ("2024-10-05T15:30", "2024-04-06T15:00"),
 }
-"""When, in UTC, clocks go forward and back in 2024; any two times where they do neither. Lord Howe's go half an hour."""
+"""When, in UTC, clocks go forward and back in 2024; any two times where they do neither. Lord Howe's by 30 minutes."""
 
 STARTS: Final = {
     "a plain day": "2024-01-20T05:00",
@@ -142,15 +141,17 @@ OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "words": ("usual", "short", "platform", "aliases"),
     "letters": tuple(LETTERS),
     "columns": ("in order", "shuffled"),
-    "extra": ("none", "count", "quote volume", "close time", "symbol"),
+    "extra": ("none", "count", "quote volume", "close time", "symbol", "local time"),
     "order": ("ascending", "descending", "shuffled"),
-    "split": ("one file", "days", "months", "parts", "shuffled parts"),
-    "folders": ("flat", "symbol", "key", "exchange", "exchange and symbol", "exchange and key"),
+    "split": ("one file", "days", "months", "overlapping days", "parts", "shuffled parts", "archive of days"),
+    "folders": ("flat", "symbol", "key", "exchange", "exchange and symbol", "exchange and key", "one file for all"),
     "told": ("name", "folder", "key", "nowhere"),
     "header": ("names", "none", "below a preamble", "quoted"),
     "format": (*TEXT, "parquet", "feather", "json", "jsonl", "arrays"),
     "separator": tuple(SEPARATORS),
-    "numbers": ("plain", "decimal comma"),
+    "lines": ("plain", "CRLF", "byte-order mark", "blank lines", "trailing separator", "row numbers"),
+    "numbers": ("plain", "decimal comma", "thousands", "decimal comma and thousands"),
+    "prices": ("usual", "large", "tiny"),
     "symbols": ("BTCUSDT", "AAPL", "BTC-USDT", "EURUSD", "600000", "BTCUSDT ETHUSDT"),
 }
 """What a layout is made of; the first option of each is the plainest."""
@@ -176,7 +177,9 @@ class Layout:
     header: str = "names"
     format: str = "csv"
     separator: str = "comma"
+    lines: str = "plain"
     numbers: str = "plain"
+    prices: str = "usual"
     symbols: str = "BTCUSDT"
     seed: int = 0
 
@@ -212,24 +215,34 @@ def draw(seed: int) -> Layout:
 
 def possible(layout: Layout) -> bool:
     """Return whether files of such a layout exist: one that can be written, and that tells what is in it."""
-    text, plain = layout.format in TEXT, Layout()
-    unnamed = layout.header == "none"
-    titled = all(getattr(layout, name) == getattr(plain, name) for name in ("words", "letters", "columns", "extra"))
-    return (
-        (text or (layout.separator, layout.numbers) == (plain.separator, plain.numbers))
-        and (text or layout.header == ("none" if layout.format == "arrays" else "names"))
-        and (titled or not unnamed)
-        and (layout.numbers == "plain" or layout.separator != "comma")
-        and (not NOTATIONS[layout.notation].typed or layout.format in {"parquet", "feather"})
-        and (layout.extra == "none" or layout.words in {"usual", "short"})
-        and (layout.split not in {"parts", "shuffled parts"} or "symbol" in layout.folders or "key" in layout.folders)
+    text, unnamed = layout.format in TEXT, layout.header == "none"
+    comma = layout.numbers.startswith("decimal comma")
+    parts = layout.split in {"parts", "shuffled parts"}
+    return all(
+        (
+            text or _is_plain(layout, "separator", "lines", "numbers"),
+            text or layout.header == ("none" if layout.format == "arrays" else "names"),
+            not unnamed or _is_plain(layout, "words", "letters", "columns", "extra", "lines"),
+            not comma or layout.separator != "comma",
+            not NOTATIONS[layout.notation].typed or layout.format in {"parquet", "feather"},
+            layout.extra == "none" or layout.words in {"usual", "short"},
+            not parts or "symbol" in layout.folders or "key" in layout.folders,
+            layout.split != "archive of days" or layout.format in {"csv", "txt", "json"},
+            layout.folders != "one file for all" or (layout.extra == "symbol" and layout.split == "one file"),
+        )
     )
+
+
+def _is_plain(layout: Layout, *names: str) -> bool:
+    return all(getattr(layout, name) == OPTIONS[name][0] for name in names)
 
 
 def alone(name: str, option: str) -> Layout:
     """Return the plainest layout that has an option."""
     needs = {
         "decimal comma": {"separator": "semicolon"},
+        "decimal comma and thousands": {"separator": "semicolon"},
+        "one file for all": {"extra": "symbol"},
         "arrays": {"header": "none"},
         "parts": {"folders": "symbol"},
         "shuffled parts": {"folders": "symbol"},
@@ -255,12 +268,14 @@ def bars_of(layout: Layout) -> dict[tuple[str, str], pl.DataFrame]:
         generator = np.random.default_rng([layout.seed, number])
         step = duration_us(layout.timeframe)
         times = _start(layout, generator) + np.arange(ROWS) * step
-        walk = 1.1 * 10 ** (number + 1) * np.exp(np.cumsum(generator.normal(0, 0.002, 2 * ROWS)))
+        scale = {"usual": 11.0, "large": 41_000.0, "tiny": 1.3e-5}[layout.prices]
+        walk = scale * 7**number * np.exp(np.cumsum(generator.normal(0, 0.002, 2 * ROWS)))
         opens, close = walk[::2], walk[1::2]
         spread = generator.uniform(1.0001, 1.002, (2, ROWS))
         high, low = np.maximum(opens, close) * spread[0], np.minimum(opens, close) / spread[1]
         prices = {
-            key: np.round(value, 6) for key, value in zip(BAR, (opens, high, low, close), strict=False)
+            key: np.round(value, {"usual": 6, "large": 4, "tiny": 12}[layout.prices])
+            for key, value in zip(BAR, (opens, high, low, close), strict=False)
         }
         volume = np.round(generator.uniform(5000, 9000, ROWS), 3)
         kept = generator.random(ROWS) > 0.04
@@ -286,16 +301,27 @@ def write(layout: Layout, folder: Path) -> None:
     source = random.Random(layout.seed)
     words = _words(layout, source)
     places = _Places(layout, source)
+    tables: dict[Path, list[pl.DataFrame]] = {}
     for (_, symbol), bars in bars_of(layout).items():
         for path, part in places.files(symbol, bars):
             rows = part.sample(fraction=1, shuffle=True, seed=layout.seed) if layout.order == "shuffled" else part
-            table = _table(layout, rows.reverse() if layout.order == "descending" else rows, symbol, words)
-            names = [*table]
-            if layout.columns == "shuffled":
-                random.Random(layout.seed).shuffle(names)
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _write(layout, target, {name: table[name] for name in names})
+            ordered = rows.reverse() if layout.order == "descending" else rows
+            tables.setdefault(path, []).append(pl.DataFrame(_table(layout, ordered, symbol, words)))
+    for path, several in tables.items():
+        table = pl.concat(several)
+        names = table.columns
+        if layout.columns == "shuffled":
+            random.Random(layout.seed).shuffle(names)
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        data = _written(layout, table.select(names))
+        if layout.split == "archive of days":
+            day = target.stem[-len("2024-01-20") :]
+            archive = target.with_name(f"{target.stem.removesuffix(day).rstrip('-_') or 'bars'}.zip")
+            with zipfile.ZipFile(archive, "a") as members:
+                members.writestr(target.name, data)
+        else:
+            target.write_bytes(data)
 
 
 def _words(layout: Layout, source: random.Random) -> dict[str, str]:
@@ -308,7 +334,9 @@ def _words(layout: Layout, source: random.Random) -> dict[str, str]:
     return {name: letters(word) for name, word in words.items()}
 
 
-def _table(layout: Layout, bars: pl.DataFrame, symbol: str, words: Mapping[str, str]) -> dict[str, list[Any] | pl.Series]:
+def _table(
+    layout: Layout, bars: pl.DataFrame, symbol: str, words: Mapping[str, str]
+) -> dict[str, list[Any] | pl.Series]:
     """Columns of a file by name."""
     step = timedelta(microseconds=duration_us(layout.timeframe))
     opens = bars["timestamp"]
@@ -327,6 +355,8 @@ def _table(layout: Layout, bars: pl.DataFrame, symbol: str, words: Mapping[str, 
         table[letters("quote_volume")] = bars["volume"] * bars["close"]
     elif layout.extra == "close time":
         table[letters("close_time")] = written(opens + step)[0]
+    elif layout.extra == "local time":
+        table[letters("local_time")] = opens.dt.convert_time_zone("Asia/Tokyo").dt.to_string("%Y-%m-%d %H:%M:%S")
     elif layout.extra == "symbol":
         table[letters("symbol")] = pl.Series([symbol] * bars.height)
     return table
@@ -364,6 +394,8 @@ class _Places:
     def _name(self, symbol: str, label: str) -> str:
         layout = self.layout
         within = "symbol" in layout.folders or "key" in layout.folders
+        if layout.folders == "one file for all":
+            return self.joint.join(["ohlcv", *[layout.timeframe] * (layout.told == "name")])
         words = [self.plain if within else symbol] if not layout.split.endswith("parts") else []
         words += [layout.timeframe] * (layout.told == "name" and not layout.split.endswith("parts"))
         return self.joint.join(word for word in (*words, label) if word) or symbol
@@ -372,10 +404,12 @@ class _Places:
         layout = self.layout
         if layout.split == "one file":
             yield "", bars
-        elif layout.split in {"days", "months"}:
-            label = bars["timestamp"].dt.strftime("%Y-%m-%d" if layout.split == "days" else "%Y-%m")
+        elif not layout.split.endswith("parts"):
+            label = bars["timestamp"].dt.strftime("%Y-%m" if layout.split == "months" else "%Y-%m-%d")
+            overlap = 5 if layout.split == "overlapping days" else 0
             for text in label.unique().sort():
-                yield str(text), bars.filter(label == text)
+                own = (label == text).arg_true()
+                yield str(text), bars[max(0, int(own[0]) - overlap) : int(own[-1]) + 1]
         else:
             edges = [0, bars.height // 3, bars.height // 2, bars.height]
             numbers = [0, 1, 2] if layout.split == "parts" else [2, 0, 1]
@@ -383,33 +417,43 @@ class _Places:
                 yield self.part.format(number), bars[start:end]
 
 
-def _write(layout: Layout, path: Path, table: Mapping[str, Any]) -> None:
-    """Write the columns of a file in its format."""
-    frame = pl.DataFrame(table)
+def _written(layout: Layout, frame: pl.DataFrame) -> bytes:
+    """Content of a file in its format."""
+    buffer = io.BytesIO()
     if layout.format == "parquet":
-        frame.write_parquet(path)
+        frame.write_parquet(buffer)
     elif layout.format == "feather":
-        frame.write_ipc(path)
+        frame.write_ipc(buffer)
     elif layout.format == "json":
-        frame.write_json(path)
+        frame.write_json(buffer)
     elif layout.format == "jsonl":
-        frame.write_ndjson(path)
+        frame.write_ndjson(buffer)
     elif layout.format == "arrays":
-        path.write_text(json.dumps(frame.rows()))
+        buffer.write(json.dumps(frame.rows()).encode())
     else:
-        data = _delimited(layout, frame).encode()
-        path.write_bytes(gzip.compress(data) if layout.format == "csv.gz" else data)
+        mark = "utf-8-sig" if layout.lines == "byte-order mark" else "utf-8"
+        data = _delimited(layout, frame).encode(mark)
+        buffer.write(gzip.compress(data) if layout.format == "csv.gz" else data)
+    return buffer.getvalue()
 
 
 def _delimited(layout: Layout, frame: pl.DataFrame) -> str:
     text = io.StringIO()
+    end = {"CRLF": "\r\n", "blank lines": "\n\n"}.get(layout.lines, "\n")
     if layout.header == "below a preamble":
-        text.write("Bars as exported; no warranty\n")
+        text.write(f"Bars as exported; no warranty{end}")
     quoting = csv.QUOTE_ALL if layout.header == "quoted" else csv.QUOTE_MINIMAL
-    writer = csv.writer(text, delimiter=SEPARATORS[layout.separator], quoting=quoting, lineterminator="\n")
+    writer = csv.writer(text, delimiter=SEPARATORS[layout.separator], quoting=quoting, lineterminator=end)
+    before = {"row numbers": [""]}.get(layout.lines, [])
+    after = {"trailing separator": [""]}.get(layout.lines, [])
     if layout.header != "none":
-        writer.writerow(frame.columns)
-    decimal = "," if layout.numbers == "decimal comma" else "."
-    for row in frame.iter_rows():
-        writer.writerow(str(value).replace(".", decimal) if isinstance(value, float) else value for value in row)
+        writer.writerow([*before, *frame.columns, *after])
+    for number, row in enumerate(frame.iter_rows()):
+        cells = [_number(layout, value) if isinstance(value, float) else value for value in row]
+        writer.writerow([*(number for _ in before), *cells, *after])
     return text.getvalue()
+
+
+def _number(layout: Layout, value: float) -> str:
+    text = f"{value:,}" if layout.numbers.endswith("thousands") else str(value)
+    return text.translate(str.maketrans(".,", ",.")) if layout.numbers.startswith("decimal comma") else text

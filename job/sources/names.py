@@ -56,9 +56,9 @@ class Name:
     `layout` is the layout of delimited text files that are named so. `stated` means that the exchange stands in the
     path as such (`exchange=binance`), not that a folder is called so.
 
-    `market` is `spot`, `perp` or what else tells two series of one symbol apart. `number` is the name of a file
-    that is a bare number, before dates if any: a ticker, a year or a part; until that is known, `symbol` is what the folders say.
-    `by_folder` means that only a folder tells the timeframe.
+    `market` is `spot`, `perp` or what else tells two series of one symbol apart. `number` is the name of a file that is
+    a bare number, before dates if any: a ticker, a year or a part; until that is known, `symbol` is what the folders
+    say. `by_folder` means that only a folder tells the timeframe.
     """
 
     exchange: str | None
