@@ -226,6 +226,7 @@ def possible(layout: Layout) -> bool:
             not comma or layout.separator != "comma",
             not NOTATIONS[layout.notation].typed or layout.format in {"parquet", "feather"},
             layout.extra == "none" or layout.words in {"usual", "short"},
+            layout.extra != "local time" or layout.words == "usual",
             not parts or "symbol" in layout.folders or "key" in layout.folders,
             layout.split != "archive of days" or layout.format in {"csv", "txt", "json"},
             layout.folders != "one file for all" or (layout.extra == "symbol" and layout.split == "one file"),
