@@ -132,19 +132,48 @@ LETTERS: Final[Mapping[str, Callable[[str], str]]] = {
 }
 SEPARATORS: Final = {"comma": ",", "semicolon": ";", "tab": "\t", "bar": "|"}
 
+SPELLED: Final[Mapping[str, Mapping[str, str]]] = {
+    "1m": {"usual": "1m", "platform": "M1", "words": "1min"},
+    "5m": {"usual": "5m", "platform": "M5", "words": "5min"},
+    "1h": {"usual": "1h", "platform": "H1", "words": "60min"},
+    "2h": {"usual": "2h", "platform": "H2", "words": "2hours"},
+    "1d": {"usual": "1d", "platform": "D1", "words": "daily"},
+}
+"""Timeframes, and how names spell them."""
+
 OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "notation": tuple(NOTATIONS),
     "zone": tuple(ZONES),
     "start": tuple(STARTS),
-    "timeframe": ("1m", "5m", "1h"),
+    "timeframe": tuple(SPELLED),
+    "spelling": ("usual", "platform", "words"),
     "edge": ("open", "close"),
     "words": ("usual", "short", "platform", "aliases"),
     "letters": tuple(LETTERS),
     "columns": ("in order", "shuffled"),
     "extra": ("none", "count", "quote volume", "close time", "symbol", "local time"),
     "order": ("ascending", "descending", "shuffled"),
-    "split": ("one file", "days", "months", "overlapping days", "parts", "shuffled parts", "archive of days"),
-    "folders": ("flat", "symbol", "key", "exchange", "exchange and symbol", "exchange and key", "one file for all"),
+    "split": (
+        "one file",
+        "days",
+        "months",
+        "overlapping days",
+        "month folders",
+        "month keys",
+        "parts",
+        "shuffled parts",
+        "archive of days",
+    ),
+    "folders": (
+        "flat",
+        "symbol",
+        "key",
+        "exchange",
+        "exchange and symbol",
+        "exchange and key",
+        "exchange above a key",
+        "one file for all",
+    ),
     "told": ("name", "folder", "key", "nowhere"),
     "header": ("names", "none", "below a preamble", "quoted"),
     "format": (*TEXT, "parquet", "feather", "json", "jsonl", "arrays"),
@@ -152,7 +181,25 @@ OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "lines": ("plain", "CRLF", "byte-order mark", "blank lines", "trailing separator", "row numbers"),
     "numbers": ("plain", "decimal comma", "thousands", "decimal comma and thousands"),
     "prices": ("usual", "large", "tiny"),
-    "symbols": ("BTCUSDT", "AAPL", "BTC-USDT", "EURUSD", "600000", "BTCUSDT ETHUSDT"),
+    "symbols": (
+        "BTCUSDT",
+        "AAPL",
+        "BTC-USDT",
+        "EURUSD",
+        "600000",
+        "7203",
+        "0700.HK",
+        "BRK.B",
+        "EUR_USD",
+        "BTC-PERP",
+        "BTC-USDT-SWAP",
+        "1INCHUSDT",
+        "btcusdt",
+        "T",
+        "ALL",
+        "BTCUSDT ETHUSDT",
+        "600000 000001",
+    ),
 }
 """What a layout is made of; the first option of each is the plainest."""
 
@@ -165,6 +212,7 @@ class Layout:
     zone: str = "UTC"
     start: str = "a plain day"
     timeframe: str = "1m"
+    spelling: str = "usual"
     edge: str = "open"
     words: str = "usual"
     letters: str = "as they are"
@@ -228,6 +276,7 @@ def possible(layout: Layout) -> bool:
             layout.extra == "none" or layout.words in {"usual", "short"},
             layout.extra != "local time" or layout.words == "usual",
             not parts or "symbol" in layout.folders or "key" in layout.folders,
+            layout.timeframe != "1d" or layout.split in {"one file", "months", "month folders", "month keys", "parts"},
             layout.split != "archive of days" or layout.format in {"csv", "txt", "json"},
             layout.folders != "one file for all" or (layout.extra == "symbol" and layout.split == "one file"),
         )
@@ -370,6 +419,9 @@ class _Places:
         self.layout = layout
         self.key = source.choice(HIVE_KEYS["symbol"])
         self.timeframe_key = source.choice(HIVE_KEYS["timeframe"])
+        self.timeframe = SPELLED[layout.timeframe][layout.spelling]
+        self.dates = source.choice(("%Y-%m-%d", "%Y%m%d", "%Y_%m_%d")) if layout.split == "days" else "%Y-%m-%d"
+        self.months = source.choice(("%Y-%m", "%Y_%m"))
         self.joint = source.choice("-_")
         self.plain = source.choice(("ohlcv", "data", "candles", "", ""))
         self.part = source.choice(("part-{}", "data_{}", "part.{}", "part-{:05}-3fa85f64-5717-4562-b3fc-2c963f66afa6"))
@@ -379,26 +431,27 @@ class _Places:
         layout = self.layout
         suffix = "json" if layout.format == "arrays" else layout.format
         for label, part in self._split(bars):
-            yield self._folder(symbol) / f"{self._name(symbol, label)}.{suffix}", part
+            *dated, label = label.split("/")
+            yield self._folder(symbol).joinpath(*dated) / f"{self._name(symbol, label)}.{suffix}", part
 
     def _folder(self, symbol: str) -> Path:
         layout, folder = self.layout, Path()
         if layout.folders.startswith("exchange"):
-            folder /= f"exchange={EXCHANGE}" if "key" in layout.folders else EXCHANGE
+            folder /= f"exchange={EXCHANGE}" if layout.folders == "exchange and key" else EXCHANGE
         if "key" in layout.folders:
             folder /= f"{self.key}={symbol}"
         elif "symbol" in layout.folders:
             folder /= symbol
-        told = {"folder": layout.timeframe, "key": f"{self.timeframe_key}={layout.timeframe}"}
+        told = {"folder": self.timeframe, "key": f"{self.timeframe_key}={self.timeframe}"}
         return folder / told.get(layout.told, "")
 
     def _name(self, symbol: str, label: str) -> str:
         layout = self.layout
         within = "symbol" in layout.folders or "key" in layout.folders
         if layout.folders == "one file for all":
-            return self.joint.join(["ohlcv", *[layout.timeframe] * (layout.told == "name")])
+            return self.joint.join(["ohlcv", *[self.timeframe] * (layout.told == "name")])
         words = [self.plain if within else symbol] if not layout.split.endswith("parts") else []
-        words += [layout.timeframe] * (layout.told == "name" and not layout.split.endswith("parts"))
+        words += [self.timeframe] * (layout.told == "name" and not layout.split.endswith("parts"))
         return self.joint.join(word for word in (*words, label) if word) or symbol
 
     def _split(self, bars: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
@@ -406,7 +459,8 @@ class _Places:
         if layout.split == "one file":
             yield "", bars
         elif not layout.split.endswith("parts"):
-            label = bars["timestamp"].dt.strftime("%Y-%m" if layout.split == "months" else "%Y-%m-%d")
+            pattern = {"months": self.months, "month folders": "%Y/%m/", "month keys": "year=%Y/month=%m/"}
+            label = bars["timestamp"].dt.strftime(pattern.get(layout.split, self.dates))
             overlap = 5 if layout.split == "overlapping days" else 0
             for text in label.unique().sort():
                 own = (label == text).arg_true()

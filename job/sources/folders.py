@@ -44,18 +44,22 @@ MARKETS: Final = frozenset(
 """Names of folders, in small letters, that tell two series of one symbol apart."""
 
 NEAR: Final = 4
-"""Folders above a file that may tell its timeframe or market; farther ones are where somebody keeps his data."""
+"""Folders above a file, but for dates, that may tell its timeframe or market; farther ones are where somebody keeps
+his data."""
+NEAR_EXCHANGE: Final = 3
+"""The same for its exchange."""
 
 
 @dataclass(frozen=True)
 class Folders:
     """What the folders of a path say, None where they say nothing.
 
-    `stated` means that the exchange stands as such (`exchange=binance`). `others` are the folders that say nothing that
+    `exchange` is that of a folder that is called as one is, or of a key. `others` are the folders that say nothing that
     is known, but for dates and numbers: files that differ in them may be of different series.
     """
 
     keys: Mapping[str, str]
+    exchange: str | None
     symbol: str | None
     market: str | None
     timeframe: str | None
@@ -68,11 +72,11 @@ def read_folders(path: str, exchanges: frozenset[str]) -> Folders:
     keys = hive_keys(names)
     market, timeframe, symbol = keys.get("market"), timeframe_of(keys.get("timeframe", "")), None
     others: list[str] = []
-    for distance, name in enumerate(reversed(names)):
+    telling = [name for name in reversed(names) if not _is_date_folder(name)]
+    exchange = next((name.lower() for name in telling[:NEAR_EXCHANGE] if name.lower() in exchanges), None)
+    for distance, name in enumerate(telling):
         if "=" in name:
             others += [name] * _unknown(name)
-        elif is_date(name) or (name.isdigit() and len(name) <= 3):
-            continue
         elif distance < NEAR and is_timeframe(name):
             timeframe = timeframe or timeframe_of(name)
         elif distance < NEAR and name.lower() in MARKETS:
@@ -82,7 +86,13 @@ def read_folders(path: str, exchanges: frozenset[str]) -> Folders:
         else:
             symbol = symbol if symbol is not None or names_nothing(name) else name
             others.append(name)
-    return Folders(keys, symbol, market, timeframe, tuple(others))
+    return Folders(keys, keys.get("exchange", exchange), symbol, market, timeframe, tuple(others))
+
+
+def _is_date_folder(name: str) -> bool:
+    """Return whether a folder is a date or a part of one: `2024-01`, `01`, `year=2024`."""
+    key, equals, _ = name.partition("=")
+    return key.lower() in DATE_KEYS if equals else is_date(name) or (name.isdigit() and len(name) <= 3)
 
 
 def hive_keys(names: list[str]) -> dict[str, str]:
@@ -97,6 +107,5 @@ def hive_keys(names: list[str]) -> dict[str, str]:
 
 def _unknown(name: str) -> bool:
     """Return whether a `key=value` folder tells neither a date, a number, nor what is known under our names."""
-    key, _, value = name.partition("=")
-    ours = hive_keys([name])
-    return not ours and key.lower() not in DATE_KEYS and not value.isdigit()
+    value = name.partition("=")[2]
+    return not hive_keys([name]) and not value.isdigit()

@@ -88,9 +88,8 @@ def hive_name(path: str, stem: str) -> Name | None:
     timeframe, by_folder = folders.timeframe, folders.timeframe is not None and "timeframe" not in keys
     if timeframe is None and (timed := TIMED.fullmatch(stem)):
         timeframe = timeframe_of(timed["timeframe"])
-    exchange, market = keys.get("exchange"), folders.market
-    stated = exchange is not None
-    return Name(exchange, symbol, timeframe, certain=True, stated=stated, market=market, by_folder=by_folder)
+    stated, market = "exchange" in keys, folders.market
+    return Name(folders.exchange, symbol, timeframe, certain=True, stated=stated, market=market, by_folder=by_folder)
 
 
 def freqtrade_name(path: str, stem: str) -> Name | None:
@@ -103,14 +102,15 @@ def freqtrade_name(path: str, stem: str) -> Name | None:
         return None
     of_trades = match["timeframe"] is not None and match["candles"] in {None, "futures", "spot"}
     contents: Contents = "no_bars" if not of_trades else "bars" if timeframe else "no_fixed_length"
-    return Name(_folder_exchange(path), match["symbol"], timeframe, contents=contents, certain=True)
+    exchange = read_folders(path, EXCHANGES).exchange
+    return Name(exchange, match["symbol"], timeframe, contents=contents, certain=True)
 
 
 def plain_name(path: str, stem: str) -> Name:
     """Read any other path: `binance/BTCUSDT_1m.csv`, `BTCUSDT-2023.parquet`, `BTCUSDT/1m/2024-01.csv`."""
     said = _own_name("" if "=" in stem else stem)
     folders = read_folders(_as_folders(path, stem), EXCHANGES)
-    exchange = folders.keys.get("exchange") or said.exchange or _folder_exchange(path)
+    exchange = folders.keys.get("exchange") or said.exchange or folders.exchange
     symbol, number = said.symbol, _number(stem)
     if number or not symbol or names_nothing(symbol) or is_date(symbol):
         # The file's own name is only a date, a number or a word such as `ohlcv`: its folders say what it holds.
@@ -164,8 +164,3 @@ def _own_name(stem: str) -> Name:
 def _of_timeframe(exchange: str | None, symbol: str, text: str, market: str | None) -> Name:
     contents: Contents = "no_fixed_length" if is_month(text) else "bars"
     return Name(exchange, symbol, timeframe_of(text), contents=contents, market=market)
-
-
-def _folder_exchange(path: str) -> str | None:
-    folders = [part.lower() for part in path.split("/")[-4:-1]]
-    return next((part for part in reversed(folders) if part in EXCHANGES), None)
