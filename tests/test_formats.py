@@ -28,7 +28,7 @@ from job.sources.layouts import LAYOUTS, Layout
 from job.sources.names import Name
 from job.sources.reading import read_series
 from job.sources.series import Series, SourceFile
-from job.sources.timeframes import timeframe_of
+from job.core.timeframes import timeframe_of
 from job.train.plan import make_plan
 from tests.vendors import (
     KLINES_HEADER,

@@ -9,6 +9,7 @@ and is sorted by `timestamp`, with one bar a time.
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -16,9 +17,10 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
+from transforms.grids import TIME, Grid, grid_of, windows_of
+
 Gaps = Literal["segment", "ignore"]
 
-TIME: Final = pl.Datetime("us", "UTC")
 PRICES: Final = ("open", "high", "low", "close")
 _UNITS: Final = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000}
 _ROUNDING: Final = 1e-9
@@ -55,7 +57,7 @@ class Rule:
     """A reason to reject a row. `breaks` is true for offenders; null counts as kept.
 
     `breaks` reads rows sorted by time, without exact duplicates, and beside the columns of a bar the column
-    `residue`: microseconds by which `timestamp` is off the grid of the series.
+    `residue`: microseconds by which `timestamp` is off the grid of the series, in the bars' own zone.
     """
 
     name: str
@@ -95,7 +97,8 @@ class Cleaned:
     """Result of `clean`.
 
     `rejected` has the columns of `bars` and `rule` String. `offset_us` is what most times leave when divided by the
-    timeframe. `counts` has `rows_read`, `duplicate`, one entry a rule, `rows_kept` and `out_of_order`.
+    timeframe, on the clocks of `zone`: UTC, but for bars that are on one grid only where clocks change, see
+    `transforms.grids.grid_of`. `counts` has `rows_read`, `duplicate`, one entry a rule, `rows_kept` and `out_of_order`.
     """
 
     bars: pl.DataFrame
@@ -103,14 +106,16 @@ class Cleaned:
     timeframe: str
     offset_us: int
     counts: dict[str, int]
+    zone: str = "UTC"
 
 
-def clean(raw: pl.DataFrame, *, timeframe: str | None = None) -> Cleaned:
+def clean(raw: pl.DataFrame, *, timeframe: str | None = None, zones: Sequence[str] = ()) -> Cleaned:
     """Sort raw rows, collapse exact duplicates and set rows that break a rule aside.
 
     Args:
         raw: columns of a bar in any order, rows in any order, nulls allowed.
         timeframe: of the rows; inferred from the most common step between distinct times where None.
+        zones: on whose clocks the bars may begin, tried before all others.
 
     The result is the same in whatever order the rows come, except for the count `out_of_order`: rows that step back
     in time in the order given.
@@ -125,15 +130,14 @@ def clean(raw: pl.DataFrame, *, timeframe: str | None = None) -> Cleaned:
     times = distinct["timestamp"].drop_nulls()
     times = times.filter(times.to_physical().diff().fill_null(1) > 0)
     timeframe = timeframe or infer_timeframe(times)
-    step = duration_us(timeframe)
-    offset = _most_common(times.to_physical() % step)
-    judged = _judge(distinct, (pl.col("timestamp").to_physical() - offset) % step)
+    grid = grid_of(times, duration_us(timeframe), zones=zones)
+    judged = _judge(distinct, grid.off(distinct["timestamp"]))
     bars = judged.filter(pl.col("rule").is_null()).drop("rule")
     rejected = judged.filter(pl.col("rule").is_not_null()).with_columns(pl.col("rule").cast(pl.String))
     counts = {"rows_read": given.height, "duplicate": given.height - distinct.height}
     counts |= {rule.name: int((rejected["rule"] == rule.name).sum()) for rule in RULES}
     counts |= {"rows_kept": bars.height, "out_of_order": int((given["timestamp"].to_physical().diff() < 0).sum())}
-    return Cleaned(bars, rejected, timeframe, offset, counts)
+    return Cleaned(bars, rejected, timeframe, grid.offset_us, counts, grid.zone)
 
 
 def infer_timeframe(times: pl.Series) -> str:
@@ -172,7 +176,7 @@ def _sorted_distinct(given: pl.DataFrame) -> pl.DataFrame:
     return given.sort(given.columns).unique(maintain_order=True)
 
 
-def _judge(rows: pl.DataFrame, residue: pl.Expr) -> pl.DataFrame:
+def _judge(rows: pl.DataFrame, residue: pl.Series) -> pl.DataFrame:
     """Add `rule`: the first rule that a row breaks, null for a good bar."""
     names = pl.Enum([rule.name for rule in RULES])
     checked = rows.with_columns(residue=residue)
@@ -207,11 +211,12 @@ def resample(
     offset_us: int = 0,
     min_coverage: float = 0.8,
     gaps: Gaps = "segment",
+    zone: str = "UTC",
 ) -> Resampled:
     """Make bars of `timeframe` from bars of `source`: windows closed and labeled on the left.
 
-    Windows start at whole multiples of the timeframe since 1970, plus `offset_us`. The last bar is left out as
-    `unfinished` unless its last source bar is there. A bar with fewer than `min_coverage` of its source bars is left
+    Windows start at whole multiples of the timeframe since 1970, plus `offset_us`, on the clocks of `zone`; weeks on
+    Monday (see `transforms.grids.windows_of`). The last bar is left out as `unfinished` unless its last source bar is there. A bar with fewer than `min_coverage` of its source bars is left
     out as `low_coverage`, unless `gaps` is `ignore`.
 
     Raises:
@@ -224,21 +229,23 @@ def resample(
         raise ValueError(f"timeframe {timeframe} is no multiple of the data's {source}; use one that is")
     if step == source_step or bars.is_empty():
         return Resampled(bars, {"unfinished": 0, "low_coverage": 0})
-    joined = _aggregate(bars, step, offset_us)
-    last_needed = joined["timestamp"].to_physical()[-1] + step - source_step
-    unfinished = int(bars["timestamp"].to_physical()[-1] < last_needed)
+    sources = Grid(source_step, offset_us, zone)
+    windows = windows_of(sources, step)
+    joined = _aggregate(bars, windows)
+    closed = windows.closes(joined["timestamp"].tail(1))[0]
+    unfinished = int(sources.closes(bars["timestamp"].tail(1))[0] < closed)
     finished = joined.head(joined.height - unfinished)
     least = 0 if gaps == "ignore" else min_coverage * (step // source_step) - _ROUNDING
     valid = finished.filter(pl.col("rows") >= least).drop("rows")
     return Resampled(valid, {"unfinished": unfinished, "low_coverage": finished.height - valid.height})
 
 
-def _aggregate(bars: pl.DataFrame, step: int, offset_us: int) -> pl.DataFrame:
+def _aggregate(bars: pl.DataFrame, windows: Grid) -> pl.DataFrame:
     """One row a window that holds any bar, with `rows`, the number of bars in it.
 
     NumPy adds the volumes of a window one after the other, so their sum has the same bits on any number of threads.
     """
-    window = (bars["timestamp"].to_physical().to_numpy() - offset_us) // step
+    window = windows.index(bars["timestamp"])
     first = np.flatnonzero(np.diff(window, prepend=window[0] - 1))
     last = np.append(first[1:], window.size) - 1
     values = {name: bars[name].to_numpy() for name in bars.columns if name != "timestamp"}
@@ -250,5 +257,4 @@ def _aggregate(bars: pl.DataFrame, step: int, offset_us: int) -> pl.DataFrame:
     }
     if "volume" in values:
         columns["volume"] = np.add.reduceat(values["volume"], first)
-    start = pl.Series("timestamp", window[first] * step + offset_us).cast(TIME)
-    return pl.DataFrame({"timestamp": start, **columns, "rows": last - first + 1})
+    return pl.DataFrame({"timestamp": windows.starts(window[first]), **columns, "rows": last - first + 1})

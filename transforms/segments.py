@@ -7,28 +7,30 @@ import polars as pl
 import polars.selectors as cs
 
 from transforms.bars import Gaps, duration_us
-
-Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
+from transforms.grids import TIME, Grid, Ints
 
 JUMP: Final = 0.5
 """A close-to-close log return beyond this, either way, is a split or a bad tick, not trading."""
 
 
-def segment(bars: pl.DataFrame, *, timeframe: str, max_fill: int = 5, gaps: Gaps = "segment") -> pl.DataFrame:
+def segment(
+    bars: pl.DataFrame, *, timeframe: str, max_fill: int = 5, gaps: Gaps = "segment", grid: Grid | None = None
+) -> pl.DataFrame:
     """Fill short gaps and number the segments that no window may cross.
 
     Up to `max_fill` missing bars in a row are filled flat: the close before them for all prices, volume 0. With
-    `gaps="ignore"` bars count as contiguous whatever lies between them, and nothing is filled.
+    `gaps="ignore"` bars count as contiguous whatever lies between them, and nothing is filled. `grid` is
+    the bars' own, where it is not UTC's: there, no bar is missing where clocks are set forward or back.
 
     Adds:
         filled          Boolean  made here, not in the data
         contiguous_run  UInt32   counts up at each gap that was not filled
         segment         UInt32   counts up there and at each jump: |ln(close / previous close)| > 0.5
     """
-    step = duration_us(timeframe)
-    missing = _missing_before(bars, step) * (gaps == "segment")
+    grid = grid or Grid(duration_us(timeframe))
+    missing = _missing_before(bars, grid) * (gaps == "segment")
     gap = missing > max_fill
-    filled = _fill(bars.with_columns(gap=gap), np.where(gap, 0, missing), step)
+    filled = _fill(bars.with_columns(gap=gap), np.where(gap, 0, missing), grid)
     jump = ((pl.col("close") / pl.col("close").shift(1)).log().abs() > JUMP).fill_null(value=False)
     return filled.with_columns(
         contiguous_run=pl.col("gap").cum_sum().cast(pl.UInt32),
@@ -36,26 +38,31 @@ def segment(bars: pl.DataFrame, *, timeframe: str, max_fill: int = 5, gaps: Gaps
     ).drop("gap")
 
 
-def _missing_before(bars: pl.DataFrame, step: int) -> Ints:
+def _missing_before(bars: pl.DataFrame, grid: Grid) -> Ints:
     """Count the bars that are missing between each bar and the one before it."""
+    if grid.zone != "UTC":
+        index = grid.index(bars["timestamp"])
+        return np.diff(index, prepend=index[:1] - 1) - 1
+    step = grid.step_us
     times = bars["timestamp"].to_physical().to_numpy()
     return np.diff(times, prepend=times[:1] - step) // step - 1
 
 
-def _fill(bars: pl.DataFrame, missing: Ints, step: int) -> pl.DataFrame:
+def _fill(bars: pl.DataFrame, missing: Ints, grid: Grid) -> pl.DataFrame:
     """Put `missing[i]` flat bars before bar i, and add `filled`."""
     if not missing.any():
         return bars.with_columns(filled=pl.lit(value=False))
     copies = np.append(missing[1:], 0) + 1
     source = np.repeat(np.arange(bars.height), copies)
     after = np.arange(source.size) - np.repeat(np.cumsum(copies) - copies, copies)
-    repeated = bars[source].with_columns(filled=pl.Series(after > 0), after=pl.Series(after))
+    repeated = bars[source].with_columns(filled=pl.Series(after > 0))
+    opened = repeated["timestamp"].to_physical() + after * grid.step_us
     return repeated.with_columns(
-        pl.col("timestamp") + pl.duration(microseconds=pl.col("after") * step),
+        opened.cast(TIME) if grid.zone == "UTC" else grid.starts(grid.index(repeated["timestamp"]) + after),
         *(pl.when("filled").then("close").otherwise(name).alias(name) for name in ("open", "high", "low")),
         cs.by_name("volume", require_all=False) * ~pl.col("filled"),
         gap=pl.col("gap") & ~pl.col("filled"),
-    ).drop("after")
+    )
 
 
 def positions(segments: pl.Series) -> Ints:

@@ -32,7 +32,7 @@ def predict_frame(
     scorer = load_scorer(registry, key, version, data=data, allow_pickle=allow_pickle)
     cleaned = clean_frame(bars, key, data)
     made = scorer.definition.features_of(
-        cleaned.bars, source=cleaned.timeframe, offset_us=cleaned.offset_us, name=WHERE
+        cleaned.bars, source=cleaned.timeframe, offset_us=cleaned.offset_us, zone=cleaned.zone, name=WHERE
     )
     if made.frame.is_empty():
         counts = ", ".join(f"{what} {count}" for what, count in made.counts.items() if count)
@@ -52,7 +52,9 @@ def clean_frame(bars: pl.DataFrame | pd.DataFrame, key: Key, data: DataSettings)
     numbered = frame.rename({name: str(position) for position, name in enumerate(frame.columns)})
     series = Series(key.exchange, key.symbol, data.timeframe, ())
     try:
-        cleaned = clean(bars_of(numbered, indices, series, data, WHERE), timeframe=data.timeframe)
+        cleaned = clean(
+            bars_of(numbered, indices, series, data, WHERE), timeframe=data.timeframe, zones=(data.timezone,)
+        )
     except ValueError as error:
         raise DataError(f"{WHERE}: {error}") from None
     check_rejected(WHERE, cleaned, data)

@@ -55,13 +55,25 @@ def run_settings(options: argparse.Namespace) -> Config:
     if options.model_types is not None:
         kinds = _chosen(trainer.all_kinds, split_names(options.model_types))
     if options.timeframes is not None:
-        kinds = _with_timeframes(kinds, split_names(options.timeframes))
+        kinds = _with_timeframes(kinds, timeframe_names(options.timeframes))
     return config.model_copy(update={"model_trainer": trainer.with_kinds(kinds)})
 
 
 def split_names(text: str | None) -> tuple[str, ...]:
     """Return the names in `A,B`; none where the argument was not given."""
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def timeframe_names(text: str | None) -> tuple[str, ...]:
+    """Return the timeframes in `1h,60min,1w`, each as the registry calls it.
+
+    Raises:
+        ConfigError: one is a month, or no timeframe.
+    """
+    try:
+        return tuple(dict.fromkeys(map(check_max_timeframe, split_names(text))))
+    except ValueError as error:
+        raise ConfigError(f"--timeframes: {error}") from None
 
 
 def _chosen(kinds: Mapping[str, ModelSettings], names: tuple[str, ...]) -> dict[str, ModelSettings]:
@@ -73,10 +85,7 @@ def _chosen(kinds: Mapping[str, ModelSettings], names: tuple[str, ...]) -> dict[
 
 def _with_timeframes(kinds: Mapping[str, ModelSettings], names: tuple[str, ...]) -> dict[str, ModelSettings]:
     """Keep these timeframes of every kind; one that no kind is configured for goes to the first kind."""
-    try:
-        wanted = sorted({check_max_timeframe(name) for name in names}, key=duration_us, reverse=True)
-    except ValueError as error:
-        raise ConfigError(f"--timeframes: {error}") from None
+    wanted = sorted(names, key=duration_us, reverse=True)
     new = {name for name in wanted if not any(name in kind.timeframes for kind in kinds.values())}
     first = next(iter(kinds))
     return {

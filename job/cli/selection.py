@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from job.cli.arguments import CONFIG, EXCHANGE, KEYS, MODEL_TYPES, MODELS, SYMBOLS, TIMEFRAMES
-from job.cli.options import split_names
+from job.cli.options import split_names, timeframe_names
 from job.core.errors import ConfigError, DataError, RegistryError
 from job.core.keys import Key
 from job.core.wording import did_you_mean, first_of
@@ -72,7 +72,7 @@ def _named(known: Sequence[Key], names: Iterable[str], where: str) -> list[Key]:
 
 
 def _filtered(known: Sequence[Key], argument: str, part: Callable[[Key], str], text: str, where: str) -> list[Key]:
-    values = split_names(text)
+    values = split_names(text) if argument != "timeframes" else timeframe_names(text)
     there = sorted({part(key) for key in known})
     if unknown := sorted(set(values).difference(there)):
         flag = argument.replace("_", "-")

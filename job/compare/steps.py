@@ -155,6 +155,7 @@ def samples_of(
             gaps=definition.gaps,
             start=start,
             market=market,
+            zone=info.zone,
         ).frame
     except ValueError as error:
         raise DataError(f"{name} {timeframe}: {error}") from None

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BeforeValidator
 
 from job.config.yaml_text import read_yaml
+from job.core.timeframes import asked_timeframe
 from job.core.wording import did_you_mean
 from job.learning.estimators import ALGORITHMS
 from job.learning.features import expand_feature, expand_features
@@ -38,12 +39,12 @@ def _feature(value: str) -> str:
 
 
 def _timeframe(value: object) -> object:
-    duration_us(str(value))
-    return value
+    return asked_timeframe(str(value))
 
 
 def check_max_timeframe(timeframe: str) -> str:
-    """Return `timeframe` as it is; raises ValueError for one that is longer than bars are, or for something else."""
+    """Return `timeframe`, `60min` as `1h`; raises ValueError for one that is longer than bars are, or something else."""
+    timeframe = asked_timeframe(timeframe)
     if duration_us(timeframe) > duration_us(MAX_TIMEFRAME):
         raise ValueError(f"timeframe {timeframe!r}: expected at most {MAX_TIMEFRAME}")
     return timeframe

@@ -84,14 +84,21 @@ class Definition:
             ) from None
 
     def features_of(
-        self, bars: pl.DataFrame, *, source: str, offset_us: int = 0, start: datetime | None = None, name: str = "bars"
+        self,
+        bars: pl.DataFrame,
+        *,
+        source: str,
+        offset_us: int = 0,
+        zone: str = "UTC",
+        start: datetime | None = None,
+        name: str = "bars",
     ) -> UnlabeledSamples:
         """Make the features of every bar from `start` on that can be scored; see `transforms.samples.make_features`.
 
         Args:
             bars: clean, of one series, of timeframe `source`; earlier ones warm up.
             source: timeframe of the bars.
-            offset_us: as `transforms.bars.clean` found it.
+            offset_us: as `transforms.bars.clean` found it, and so `zone`.
             start: open time of the first bar to be scored, None for all.
             name: of the series, for messages.
 
@@ -114,6 +121,7 @@ class Definition:
                 min_coverage=self.min_coverage,
                 gaps=self.gaps,
                 start=start,
+                zone=zone,
             )
         except ValueError as error:
             raise DataError(f"{name} {self.timeframe}: {error}") from None

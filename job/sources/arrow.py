@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import display_path, open_file, reason
-from job.sources.bars import Look, Raw, bars_of, by_position
+from job.sources.bars import Look, Raw, by_position, raw_of
 from job.sources.columns import positions, quoted, resolve
 from job.sources.series import Series, SourceFile
 
@@ -94,10 +94,10 @@ def read_parquet(file: SourceFile, series: Series, settings: DataSettings) -> Ra
     """Read a series from Parquet: only its columns and, where row groups are sorted by symbol, only its row groups."""
     where = display_path(file)
 
-    def bars(own: list[tuple[str, str, str]] | None) -> pl.DataFrame:
+    def bars(own: list[tuple[str, str, str]] | None) -> Raw:
         table = pq.read_table(handle, columns=names, filters=own, page_checksum_verification=True)
         frame = by_position(_frame(table, where).select(names), positions(indices))
-        return bars_of(frame, indices, series, settings, where)
+        return raw_of(frame, indices, series, settings, where)
 
     with _arrow_file(file, settings, "Parquet") as handle:
         schema = pq.read_schema(handle)
@@ -105,10 +105,10 @@ def read_parquet(file: SourceFile, series: Series, settings: DataSettings) -> Ra
         names = [schema.names[index] for index in positions(indices)]
         by_symbol = series.symbol_column if series.symbol_column in names else None
         if by_symbol is None or not _is_text(schema.field(by_symbol).type):
-            return Raw(bars(None), "open")
+            return bars(None)
         found = bars([(by_symbol, "==", series.symbol)])
-        whole_series = file.rows is None or found.height >= file.rows  # less where blanks surround the symbol
-        return Raw(found if whole_series else bars(None), "open")
+        whole_series = file.rows is None or found.bars.height >= file.rows  # less where blanks surround the symbol
+        return found if whole_series else bars(None)
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -135,4 +135,4 @@ def read_feather(file: SourceFile, series: Series, settings: DataSettings) -> Ra
     names = look_at_feather(file, settings).names
     indices = resolve(names, settings.columns, display_path(file))
     frame = feather_columns(file, [names[index] for index in positions(indices)], settings)
-    return Raw(bars_of(by_position(frame, positions(indices)), indices, series, settings, display_path(file)), "open")
+    return raw_of(by_position(frame, positions(indices)), indices, series, settings, display_path(file))

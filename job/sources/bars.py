@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import polars as pl
 
@@ -11,19 +10,24 @@ from job.core.errors import DataError
 from job.core.wording import first_of
 from job.sources.columns import BAR, KEYS, Indices, numbers
 from job.sources.series import Series
-from job.sources.timeframes import timeframe_of
-from job.sources.times import utc
-
-Edge = Literal["open", "close"]
-"""Which end of a bar its time marks."""
+from job.core.timeframes import timeframe_of
+from job.sources.time_columns import Edge, Stamps, choose
+from job.sources.time_names import TIME
+from job.sources.times import joined, utc
 
 
 @dataclass(frozen=True)
 class Raw:
-    """Rows of one file as bars, not cleaned. `edge` is the end of a bar that `timestamp` marks."""
+    """Rows of one file as bars, not cleaned.
+
+    `edge` is the end of a bar that `timestamp` marks, `proven` if the file shows it, so that `data.bar_time` cannot say
+    otherwise. `notes` say what was read how, where this is worth a warning.
+    """
 
     bars: pl.DataFrame
     edge: Edge
+    proven: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,12 @@ def by_position(frame: pl.DataFrame, wanted: Sequence[int]) -> pl.DataFrame:
 
 
 def bars_of(frame: pl.DataFrame, indices: Indices, series: Series, settings: DataSettings, where: str) -> pl.DataFrame:
-    """Bars of one series from columns of a file.
+    """Bars of one series from columns of a file, as `raw_of` finds them."""
+    return raw_of(frame, indices, series, settings, where).bars
+
+
+def raw_of(frame: pl.DataFrame, indices: Indices, series: Series, settings: DataSettings, where: str) -> Raw:
+    """Bars of one series from columns of a file, and the end of a bar that their times mark.
 
     Args:
         frame: the columns of `indices`, of any type, named by their position in the file: `0`, `1`, …
@@ -51,17 +60,32 @@ def bars_of(frame: pl.DataFrame, indices: Indices, series: Series, settings: Dat
         where: the file, for errors.
 
     Returns:
-        `timestamp` Datetime("us", "UTC"), prices and, where the file has it, volume as Float64, in the file's order.
+        `bars` with `timestamp` Datetime("us", "UTC"), prices and, where the file has it, volume as Float64, in the
+        file's order.
 
     Raises:
         DataError: text stands in a number, no time in a time, or several series in one that nothing tells apart.
     """
     own = _own_rows(frame, indices, series, where)
-    given = [own[str(index)].alias("timestamp") for index in indices["timestamp"]]
-    times = given[0] if len(given) == 1 else given[0].cast(pl.String) + " " + given[1].cast(pl.String)
-    timestamp = utc(times, zone=settings.timezone, where=f"{where}: column 'timestamp'")
+    stamps = _stamps(own, indices, series, settings, where)
     values = [numbers(own[str(indices[name][0])].alias(name), where) for name in BAR[1:] if name in indices]
-    return pl.DataFrame([timestamp, *values])
+    return Raw(pl.DataFrame([stamps.times.alias("timestamp"), *values]), stamps.edge, stamps.proven, stamps.notes)
+
+
+def _stamps(own: pl.DataFrame, indices: Indices, series: Series, settings: DataSettings, where: str) -> Stamps:
+    """Times of rows, from the column that is chosen, or from the one of several that turns out to be it."""
+    several = {key.removeprefix(TIME): places for key, places in indices.items() if key.startswith(TIME)}
+    if not several or own.is_empty():
+        given = [own[str(place)].alias("timestamp") for place in indices["timestamp"]]
+        times = given[0] if len(given) == 1 else joined(*given)
+        return Stamps(utc(times, zone=settings.timezone, where=f"{where}: column 'timestamp'"))
+    return choose(
+        {name: [own[str(place)].alias("timestamp") for place in places] for name, places in several.items()},
+        timeframe=settings.timeframe or series.timeframe,
+        zone=settings.timezone,
+        bar_time=settings.bar_time,
+        where=where,
+    )
 
 
 def _own_rows(frame: pl.DataFrame, indices: Indices, series: Series, where: str) -> pl.DataFrame:

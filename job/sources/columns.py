@@ -8,6 +8,7 @@ import polars as pl
 
 from job.core.errors import DataError
 from job.core.wording import did_you_mean, first_of
+from job.sources.time_names import TIME_WORDS, time_columns
 
 PRICES: Final = ("open", "high", "low", "close")
 REQUIRED: Final = ("timestamp", *PRICES)
@@ -19,6 +20,7 @@ COLUMN_ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
         *("timestamp", "open_time", "opentime", "time_open", "window_start", "candle_begin_time", "time_period_start"),
         *("start_time", "unix_timestamp", "unix", "unixtime", "unix_time", "datetime", "date_time", "timestamp_ms"),
         *("gmt_time", "utc_time", "time_utc", "local_time", "ts_event", "ts", "time", "date", "t", "index_level_0", ""),
+        *TIME_WORDS,
     ),
     "open": ("open", "o", "open_price", "price_open", "openprice", "1_open", "opening_price", "op"),
     "high": ("high", "h", "high_price", "price_high", "highprice", "2_high", "max", "hi"),
@@ -97,6 +99,8 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str], where: str) -> In
         index = _aliased(names, aliases, where) if ours not in found else None
         if index is not None:
             found[ours] = (index,)
+    if "timestamp" not in mapping:
+        found |= time_columns(header, names, COLUMN_ALIASES["timestamp"], found.get("timestamp", ()))
     missing = [name for name in REQUIRED if name not in found]
     if missing:
         raise DataError(

@@ -8,7 +8,7 @@ import polars as pl
 from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import display_path, read_all, reason
-from job.sources.bars import Look, Raw, bars_of, by_position
+from job.sources.bars import Look, Raw, bars_of, by_position, raw_of
 from job.sources.columns import BAR, REQUIRED, check_ohlc_order, numbered, resolve
 from job.sources.delimited_text import plain_text
 from job.sources.series import Series, SourceFile
@@ -27,7 +27,7 @@ def read_json(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     frame, names = _frame(file, settings)
     if names:
         indices = resolve(names, settings.columns, where)
-        return Raw(bars_of(frame, indices, series, settings, where), "open")
+        return raw_of(frame, indices, series, settings, where)
     if frame.width not in {len(REQUIRED), len(BAR), BINANCE_WIDTH} and not settings.columns:
         raise DataError(
             f"{where}: arrays of {frame.width} values without names; set data.columns to their numbers from 1"

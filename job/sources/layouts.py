@@ -9,8 +9,9 @@ from job.core.errors import DataError
 from job.sources.bars import Edge
 from job.sources.columns import BAR, REQUIRED, Indices, normal, numbered, resolve
 from job.sources.delimited_text import DelimitedText
+from job.sources.time_names import TIME
 from job.sources.names import EXCHANGES, TIMED, Contents, Name, NameReader
-from job.sources.timeframes import timeframe_of
+from job.core.timeframes import timeframe_of
 
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
 _NINJA: Final = re.compile(r"\d{8}(?: \d{6})?")
@@ -51,7 +52,8 @@ class Layout:
 def _in_order(text: DelimitedText, mapping: Mapping[str, str], where: str) -> Indices:
     """Time, open, high, low, close, volume: the first six columns."""
     if text.header:
-        return resolve(text.header, mapping, where)
+        found = resolve(text.header, mapping, where)
+        return {name: places for name, places in found.items() if not name.startswith(TIME)}
     if text.width < len(BAR):
         raise DataError(f"{where}: expected at least {len(BAR)} columns, found {text.width}; check data.format")
     return {name: (index,) for index, name in enumerate(BAR)} | numbered(mapping, text.width, where)

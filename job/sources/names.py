@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 from urllib.parse import unquote
 
-from job.sources.timeframes import TIMEFRAME, is_month, timeframe_of
+from job.core.timeframes import TIMEFRAME, is_month, timeframe_of
 
 Contents = Literal["bars", "no_bars", "no_fixed_length"]
 """What the rows of a file are: bars, something else, or bars of months, which have no fixed length."""

@@ -18,7 +18,7 @@ from job.sources.layouts import USUAL
 from job.sources.names import Name
 from job.sources.series import SourceFile
 from job.sources.symbols import normalize_symbol
-from job.sources.timeframes import timeframe_of
+from job.core.timeframes import timeframe_of
 from job.storage.listing import ListedFile
 from job.storage.messages import with_retries
 from job.storage.opening import is_packed, members

@@ -1,6 +1,7 @@
 """Read bars from delimited text in any of the known layouts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import polars as pl
@@ -8,7 +9,7 @@ import polars as pl
 from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import display_path, read_all
-from job.sources.bars import Look, Raw, bars_of
+from job.sources.bars import Look, Raw, raw_of
 from job.sources.columns import check_ohlc_order, positions
 from job.sources.delimited_text import read_delimited, text_columns
 from job.sources.layouts import LAYOUTS, USUAL, layout_of
@@ -30,14 +31,14 @@ def read_text(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     chosen = LAYOUTS.get(settings.format)
     layout = chosen or layout_of(text)
     indices = layout.columns(text, settings.columns, where)
-    bars = bars_of(text_columns(text, positions(indices), where), indices, series, settings, where)
+    raw = raw_of(text_columns(text, positions(indices), where), indices, series, settings, where)
     order_is_given = settings.columns or chosen not in {None, USUAL}
-    if text.header is None and not order_is_given and (reason := check_ohlc_order(bars)):
+    if text.header is None and not order_is_given and (reason := check_ohlc_order(raw.bars)):
         raise DataError(
             f"{where}: no header, and {reason}; set data.format to the vendor's, or data.columns to the numbers of the "
             "columns, such as {timestamp: '1', open: '2', high: '3', low: '4', close: '5', volume: '6'}"
         )
-    return Raw(bars, layout.edge(text))
+    return raw if raw.edge == "close" or raw.proven else replace(raw, edge=layout.edge(text))
 
 
 def look_at_text(file: SourceFile, settings: DataSettings) -> Look:

@@ -93,6 +93,22 @@ def utc(times: pl.Series, *, zone: str, where: str) -> pl.Series:
     return decoded
 
 
+def joined(day: pl.Series, clock: pl.Series) -> pl.Series:
+    """Days and clocks of two columns as one text a row: `930` on a clock is 09:30, a time of day without its day too."""
+    if day.dtype == pl.Datetime:
+        day = day.dt.date()
+    days, hours = (part.cast(pl.String).str.strip_chars(" \t\"'") for part in (day, clock))
+    days = days.str.replace(r"[ T]00:00(:00(\.0+)?)?(Z|[+-]00:?00)?$", "").str.replace(r"^(\d{8})\.0$", "${1}")
+    hours = hours.str.replace(r"^(\d{1,6})\.0$", "${1}")
+    plain = hours.str.contains(r"^\d{1,6}$").fill_null(value=True)
+    if plain.all() and (hours.str.len_bytes().max() or 0) <= 2 and (hours.cast(pl.Int64).max() or 0) < 24:
+        hours = hours.str.zfill(2) + ":00"
+    elif plain.all():
+        width = 6 if hours.str.len_bytes().max() not in {1, 2, 3, 4, None} else 4
+        hours = hours.str.zfill(width)
+    return days + " " + hours
+
+
 def _refuse_far(times: pl.Series, given: pl.Series, where: str) -> None:
     """Refuse times outside of `YEARS`: a slip, or a number in another unit, on which arithmetic may overflow."""
     per_day = _PER_DAY[times.dtype.time_unit] if isinstance(times.dtype, pl.Datetime) else 1

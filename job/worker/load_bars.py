@@ -15,7 +15,7 @@ from job.core.keys import encode
 from job.core.paths import redact_url
 from job.registry.fingerprints import listing_fingerprint
 from job.registry.listings import forget_listing, write_listing
-from job.sources.reading import as_listed, read_series
+from job.sources.reading import as_listed, read_with_notes
 from job.sources.series import Series
 from job.storage.files import ExistingFileError, Storage
 from job.worker.memory import reset_peak
@@ -29,14 +29,14 @@ def read_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
         reset_peak()
         with recorded_failure("reading bars", job) as failure:
             check_versions(job)
-            cleaned = read_clean(bundle.series, job.config.data)
+            cleaned, notes = read_clean(bundle.series, job.config.data)
             bars, info = in_range(bundle.series, cleaned, job.config.data)
         if failure.error is not None:
             yield pack(BarsRow(bundle, None, failure.error))
         else:
             rejected = rule_counts(cleaned.rejected)
             warnings = (f"{bundle.series}: left out bars that break a rule: {rejected}",) if rejected else ()
-            yield pack(BarsRow(bundle, replace(info, warnings=warnings)), bars)
+            yield pack(BarsRow(bundle, replace(info, warnings=notes + warnings)), bars)
 
 
 def load_series(series: Series, job: Job, *, cached_digest: str | None = None) -> tuple[pl.DataFrame, SeriesInfo]:
@@ -47,27 +47,31 @@ def load_series(series: Series, job: Job, *, cached_digest: str | None = None) -
     Raises:
         DataError: no usable bar is left, or more than `data.max_rejected` of them break a rule.
     """
-    cleaned = read_clean(series, job.config.data)
+    cleaned, notes = read_clean(series, job.config.data)
     bars, info = in_range(series, cleaned, job.config.data)
     kept = keep_rejected(series, cleaned, info.digest, job.registry())
-    return bars, replace(info, warnings=(*kept, *keep_listing(series, bars, info.digest, cached_digest, job)))
+    return bars, replace(info, warnings=(*notes, *kept, *keep_listing(series, bars, info.digest, cached_digest, job)))
 
 
-def read_clean(series: Series, data: DataSettings) -> Cleaned:
-    """Read and clean one series.
+def read_clean(series: Series, data: DataSettings) -> tuple[Cleaned, tuple[str, ...]]:
+    """Read and clean one series, and say what was read how.
 
     Raises:
         DataError: no usable bar is left, or more than `data.max_rejected` of them break a rule.
     """
-    raw = read_series(series, data)
+    read = read_with_notes(series, data)
+    raw, notes = read.bars, tuple(f"{series}: {note}" for note in read.notes)
+    del read
     try:
-        cleaned = clean(raw, timeframe=data.timeframe or series.timeframe)
+        cleaned = clean(raw, timeframe=data.timeframe or series.timeframe, zones=(data.timezone,))
     except ValueError as error:
         raise DataError(f"{series}: {error}") from None
     del raw
     pa.default_memory_pool().release_unused()  # Arrow keeps what it read files into, as much as the bars themselves
     check_rejected(str(series), cleaned, data)
-    return cleaned
+    if cleaned.zone not in {"UTC", data.timezone}:
+        notes += (f"{series}: bars are on one grid by the clocks of {cleaned.zone}, which is taken for their zone",)
+    return cleaned, notes
 
 
 def in_range(series: Series, cleaned: Cleaned, data: DataSettings) -> tuple[pl.DataFrame, SeriesInfo]:
@@ -81,6 +85,7 @@ def in_range(series: Series, cleaned: Cleaned, data: DataSettings) -> tuple[pl.D
     return bars, SeriesInfo(
         timeframe=cleaned.timeframe,
         offset_us=cleaned.offset_us,
+        zone=cleaned.zone,
         first=bars["timestamp"][0],
         last=bars["timestamp"][-1],
         counts=cleaned.counts,

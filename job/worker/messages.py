@@ -105,6 +105,7 @@ class SeriesInfo:
     digest: str
     files: tuple[dict[str, Any], ...]
     warnings: tuple[str, ...] = ()
+    zone: str = "UTC"
 
     def record(self) -> dict[str, Any]:
         """Return them as JSON values."""
@@ -115,6 +116,7 @@ class SeriesInfo:
             "counts": self.counts,
             "content_digest": self.digest,
             "files": list(self.files),
+            **({"zone": self.zone} if self.zone != "UTC" else {}),
         }
 
 
