@@ -216,8 +216,9 @@ def resample(
     """Make bars of `timeframe` from bars of `source`: windows closed and labeled on the left.
 
     Windows start at whole multiples of the timeframe since 1970, plus `offset_us`, on the clocks of `zone`; weeks on
-    Monday (see `transforms.grids.windows_of`). The last bar is left out as `unfinished` unless its last source bar is there. A bar with fewer than `min_coverage` of its source bars is left
-    out as `low_coverage`, unless `gaps` is `ignore`.
+    Monday (see `transforms.grids.windows_of`). The last bar is left out as `unfinished` unless its last source bar is
+    there. A bar with fewer than `min_coverage` of its source bars is left out as `low_coverage`, unless `gaps` is
+    `ignore`.
 
     Raises:
         ValueError: `timeframe` is finer than `source`, or no multiple of it.

@@ -152,7 +152,7 @@ def _used(span: pl.DataFrame, timeframe: str, *columns: str) -> pl.DataFrame:
 
 
 def _closing(bars: pl.DataFrame, grid: Grid) -> pl.DataFrame:
-    """Add `available_at`, the time at which each bar closes, where it is not that of all bars: on the clocks of a zone."""
+    """Add `available_at`, when each bar closes, where bars are not all equally long: on the clocks of a zone."""
     return bars if grid.zone == "UTC" else bars.with_columns(available_at=grid.closes(bars["timestamp"]))
 
 

@@ -59,6 +59,7 @@ class DataSettings(Section):
     lookback_days: AffectsModel[float | None] = Field(default=None, gt=0, le=MAX_LOOKBACK_DAYS)
     columns: AffectsReading[dict[str, str]] = Field(default_factory=dict)
     timezone: AffectsReading[str] = "UTC"
+    dates: AffectsReading[Literal["auto", "day_first", "month_first"]] = "auto"
     bar_time: AffectsReading[Literal["auto", "open", "close"]] = "auto"
     max_fill: AffectsSampling[int] = Field(default=5, ge=0, le=MAX_BARS)
     min_coverage: AffectsSampling[float] = Field(default=0.8, gt=0, le=1)

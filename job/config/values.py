@@ -43,7 +43,7 @@ def _timeframe(value: object) -> object:
 
 
 def check_max_timeframe(timeframe: str) -> str:
-    """Return `timeframe`, `60min` as `1h`; raises ValueError for one that is longer than bars are, or something else."""
+    """Return `timeframe`, `60min` as `1h`; raises ValueError for one that is too long, or for something else."""
     timeframe = asked_timeframe(timeframe)
     if duration_us(timeframe) > duration_us(MAX_TIMEFRAME):
         raise ValueError(f"timeframe {timeframe!r}: expected at most {MAX_TIMEFRAME}")

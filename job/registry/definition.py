@@ -98,7 +98,8 @@ class Definition:
         Args:
             bars: clean, of one series, of timeframe `source`; earlier ones warm up.
             source: timeframe of the bars.
-            offset_us: as `transforms.bars.clean` found it, and so `zone`.
+            offset_us: as `transforms.bars.clean` found it.
+            zone: as `transforms.bars.clean` found it.
             start: open time of the first bar to be scored, None for all.
             name: of the series, for messages.
 

@@ -7,10 +7,10 @@ import polars as pl
 
 from job.config.settings import DataSettings
 from job.core.errors import DataError
+from job.core.timeframes import timeframe_of
 from job.core.wording import first_of
 from job.sources.columns import BAR, KEYS, Indices, numbers
 from job.sources.series import Series
-from job.core.timeframes import timeframe_of
 from job.sources.time_columns import Edge, Stamps, choose
 from job.sources.time_names import TIME
 from job.sources.times import joined, utc
@@ -78,12 +78,13 @@ def _stamps(own: pl.DataFrame, indices: Indices, series: Series, settings: DataS
     if not several or own.is_empty():
         given = [own[str(place)].alias("timestamp") for place in indices["timestamp"]]
         times = given[0] if len(given) == 1 else joined(*given)
-        return Stamps(utc(times, zone=settings.timezone, where=f"{where}: column 'timestamp'"))
+        return Stamps(utc(times, zone=settings.timezone, where=f"{where}: column 'timestamp'", dates=settings.dates))
     return choose(
         {name: [own[str(place)].alias("timestamp") for place in places] for name, places in several.items()},
         timeframe=settings.timeframe or series.timeframe,
         zone=settings.timezone,
         bar_time=settings.bar_time,
+        dates=settings.dates,
         where=where,
     )
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from job.config.settings import DataSettings
 from job.core.errors import DataError
+from job.core.timeframes import timeframe_of
 from job.core.wording import first_of
 from job.sources.access import as_data_errors, display_path, max_unpacked, unpacks_to_too_much
 from job.sources.bars import Look
@@ -18,7 +19,6 @@ from job.sources.layouts import USUAL
 from job.sources.names import Name
 from job.sources.series import SourceFile
 from job.sources.symbols import normalize_symbol
-from job.core.timeframes import timeframe_of
 from job.storage.listing import ListedFile
 from job.storage.messages import with_retries
 from job.storage.opening import is_packed, members

@@ -13,6 +13,7 @@ from job.sources.bars import Raw
 from job.sources.formats import FORMATS
 from job.sources.series import Series, SourceFile
 from job.sources.stamps import are_months, opening, short_of, usual_step
+from job.sources.times import Dates, UnclearDaysError
 from job.storage.listing import list_files
 from job.storage.messages import with_retries
 from transforms.bars import duration_us, infer_timeframe
@@ -60,7 +61,7 @@ def read_with_notes(series: Series, settings: DataSettings) -> SeriesBars:
     bars = pl.concat([raw.bars for raw in raws])
     if bars.is_empty():
         raise DataError(f"{display_path(series.files[0])}: no rows of {series.symbol}; check that the file is whole")
-    distinct = bars["timestamp"].drop_nulls().unique().sort()
+    distinct = _distinct(bars["timestamp"])
     _refuse_months(distinct, series)
     _check_timeframe(bars["timestamp"], distinct, series, settings)
     bars, notes = _at_open(bars, distinct, raws, series, settings)
@@ -68,13 +69,42 @@ def read_with_notes(series: Series, settings: DataSettings) -> SeriesBars:
 
 
 def _read_files(series: Series, settings: DataSettings) -> list[Raw]:
+    """Read every file; where one does not tell days from months, all files together do."""
+    try:
+        return _read_all(series, settings)
+    except UnclearDaysError as error:
+        if len(series.files) == 1:
+            raise
+        unclear = error
+    orders: list[Dates] = ["day_first", "month_first"]
+    readings = [raws for order in orders if (raws := _read_if(series, settings, order)) is not None]
+    if len(readings) != 1:
+        raise unclear
+    return readings[0]
+
+
+def _read_all(series: Series, settings: DataSettings) -> list[Raw]:
     with ThreadPoolExecutor(min(AT_ONCE, len(series.files))) as pool:
         return list(pool.map(lambda file: _read(file, series, settings), series.files))
+
+
+def _read_if(series: Series, settings: DataSettings, dates: Dates) -> list[Raw] | None:
+    """Read every file with days or months first; None where a date cannot be read so."""
+    try:
+        return _read_all(series, settings.model_copy(update={"dates": dates}))
+    except DataError:
+        return None
 
 
 def _read(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     with as_data_errors(file):
         return with_retries(file.url, settings.options, lambda: FORMATS[file.format].read(file, series, settings))
+
+
+def _distinct(times: pl.Series) -> pl.Series:
+    """Times in order, each once; as they are where they are so already."""
+    known = times.drop_nulls()
+    return known if (known.to_physical().diff().drop_nulls() > 0).all() else known.unique().sort()
 
 
 def _check_timeframe(times: pl.Series, distinct: pl.Series, series: Series, settings: DataSettings) -> None:

@@ -12,7 +12,7 @@ from job.core.errors import DataError
 from job.core.wording import first_of
 from job.sources.columns import normal, printable
 from job.sources.time_names import BOTH_ENDS, End, end_named
-from job.sources.times import joined, utc
+from job.sources.times import Dates, joined, utc
 from transforms.bars import duration_us
 from transforms.grids import HOUR, Ints
 
@@ -49,7 +49,13 @@ class _Column:
 
 
 def choose(
-    given: Mapping[str, Sequence[pl.Series]], *, timeframe: str | None, zone: str, bar_time: str, where: str
+    given: Mapping[str, Sequence[pl.Series]],
+    *,
+    timeframe: str | None,
+    zone: str,
+    bar_time: str,
+    where: str,
+    dates: Dates,
 ) -> Stamps:
     """Decide which column names the start of a bar, or the end, from which the start follows.
 
@@ -63,11 +69,12 @@ def choose(
         zone: of times that name none.
         bar_time: `data.bar_time`, which decides where nothing else does.
         where: the file, for errors.
+        dates: `data.dates`.
 
     Raises:
         DataError: no column holds times, or nothing tells which of them names the start of a bar.
     """
-    columns = _regular(_decoded(given, zone, where))
+    columns = _regular(_decoded(given, zone, where, dates))
     if len(columns) == 1:
         return _only(columns[0])
     step = duration_us(timeframe) if timeframe else _step(columns)
@@ -79,13 +86,13 @@ def choose(
     return _by_order(steady, trades, step, bar_time, where)
 
 
-def _decoded(given: Mapping[str, Sequence[pl.Series]], zone: str, where: str) -> list[_Column]:
+def _decoded(given: Mapping[str, Sequence[pl.Series]], zone: str, where: str, dates: Dates) -> list[_Column]:
     """Columns that hold times; a day and a clock are one, unless each of them is a whole time."""
     found, errors = [], []
     for name, parts in _apart(given).items():
         values = joined(*parts) if len(parts) > 1 else parts[0]
         try:
-            times = utc(values, zone=zone, where=f"{where}: column 'timestamp'")
+            times = utc(values, zone=zone, where=f"{where}: column 'timestamp'", dates=dates)
         except DataError as error:
             errors.append(error)
             continue
@@ -112,7 +119,7 @@ def _apart(given: Mapping[str, Sequence[pl.Series]]) -> dict[str, Sequence[pl.Se
 
 
 def _is_clock(column: pl.Series) -> bool:
-    if column.dtype == pl.Time or column.dtype == pl.Duration or column.dtype.is_float():
+    if column.dtype in (pl.Time, pl.Duration) or column.dtype.is_float():
         return True
     text = column.drop_nulls().head(_HEAD).cast(pl.String).str.strip_chars(" \t\"'")
     return bool(
@@ -126,7 +133,7 @@ def _absolute(values: pl.Series) -> bool:
     if isinstance(values.dtype, pl.Datetime):
         return values.dtype.time_zone is not None
     head = values.drop_nulls().head(_HEAD)
-    here, there = (utc(head, zone=zone, where="") for zone in ("UTC", "Etc/GMT+5"))
+    here, there = (utc(head, zone=zone, where="", dates="day_first") for zone in ("UTC", "Etc/GMT+5"))
     return here.equals(there)
 
 
@@ -199,38 +206,42 @@ def _a_bar(step: int) -> tuple[int, int]:
 
 def _by_order(steady: list[_Column], trades: list[_Column], step: int | None, bar_time: str, where: str) -> Stamps:
     """Decide by the order of columns that are on a grid, then by names, then by when trades happened."""
-    first = min(steady, key=lambda column: float(np.median(_difference(column, steady[0]))) if step else 0.0)
+    first = min(steady, key=lambda column: float(np.median(_difference(column, steady[0]))))
     apart = {column.name: _difference(column, first) for column in steady}
     same = [column for column in steady if _share(apart[column.name], 0, 0) >= _MOST]
     later = [column for column in steady if column not in same]
     ends = [column for column in later if step is not None and _share(apart[column.name], *_a_bar(step)) >= _MOST]
     odd = [column for column in later if column not in ends]
-    preferred = min(same, key=steady.index)
     says = {column.end for column in same} - {None}
     if odd and not (says == {"start"} and all(column.end != "start" for column in odd)):
-        raise _undecided([preferred, *odd], where)
+        raise _undecided([same[0], *odd], where)
     if later:
         if "end" in says or any(column.end == "start" for column in ends):
             raise _undecided([*same, *ends], where)
-        _same_zone([preferred, *ends], step, where)
-        return Stamps(preferred.times, "open", proven=True, notes=_note(preferred, later, steady))
+        _same_zone([same[0], *ends], step, where)
+        return Stamps(same[0].times, "open", proven=True, notes=_note(same[0], later, steady))
+    return _of_equal(same, trades, step, bar_time, where)
+
+
+def _of_equal(same: list[_Column], trades: list[_Column], step: int | None, bar_time: str, where: str) -> Stamps:
+    """Decide which end of a bar equal columns mark: by their names, then by when trades happened."""
+    says, preferred = {column.end for column in same} - {None}, same[0]
     if says == {"start", "end"}:
         raise _undecided(same, where)
     if says == {"end"}:
         return _closing(preferred, next(column for column in same if column.end == "end"))
-    if says == {"start"}:
-        return Stamps(preferred.times, "open", proven=True)
-    if edge := _edge_by_trades(preferred, trades, step):
-        if edge == "close":
-            return _closing(preferred, trades[0])
-        return Stamps(preferred.times, "open", proven=True)
-    if bar_time == "auto" and {normal(column.name) for column in same} >= BOTH_ENDS:
+    edge = "open" if says else _edge_by_trades(preferred, trades, step)
+    if edge == "close":
+        return _closing(preferred, trades[0])
+    if edge == "open" or bar_time != "auto":
+        return Stamps(preferred.times, "open", proven=edge is not None)
+    if {normal(column.name) for column in same} >= BOTH_ENDS:
         names = first_of((repr(printable(column.name)) for column in same), 4)
         raise DataError(
             f"{where}: {names} are equal, and may mark the start or the end of a bar; set data.bar_time: close, as "
             "Nautilus stamps bars unless told otherwise, or data.bar_time: open"
         )
-    if bar_time == "auto" and trades and any(column.end for column in trades):
+    if any(column.end for column in trades):
         raise _undecided([preferred, *trades], where)
     return Stamps(preferred.times)
 
