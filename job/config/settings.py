@@ -67,6 +67,17 @@ class DataSettings(Section):
     gaps: AffectsSampling[Literal["segment", "ignore"]] = "segment"
     options: AffectsNothing[dict[str, Any]] = Field(default_factory=dict)
 
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _day_and_clock(cls, value: object) -> object:
+        """Take `timestamp: [DAY, CLOCK]` as `timestamp: DAY+CLOCK`."""
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            name: "+".join(map(str, column)) if name == "timestamp" and isinstance(column, list | tuple) else column
+            for name, column in value.items()
+        }
+
     @model_validator(mode="after")
     def _some_time(self) -> Self:
         if self.start is not None and self.end is not None and self.start >= self.end:

@@ -76,7 +76,7 @@ def numbered(mapping: Mapping[str, str], width: int, where: str) -> Indices:
         DataError: an entry is no number of a column.
     """
     header = [str(number) for number in range(1, width + 1)]
-    return {ours: (_mapped(header, ours, theirs, where),) for ours, theirs in mapping.items()}
+    return {ours: _all_mapped(header, ours, theirs, where) for ours, theirs in mapping.items()}
 
 
 def resolve(header: Sequence[str], mapping: Mapping[str, str], where: str) -> Indices:
@@ -91,7 +91,7 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str], where: str) -> In
         DataError: a column of `mapping` is absent, two columns fit equally well, or one that every bar needs is absent.
     """
     names = [normal(name) for name in header]
-    found: Indices = {ours: (_mapped(header, ours, theirs, where),) for ours, theirs in mapping.items()}
+    found: Indices = {ours: _all_mapped(header, ours, theirs, where) for ours, theirs in mapping.items()}
     split = _day_and_clock(names)
     if "timestamp" not in found and split and not {"timestamp", "datetime", "open_time"} & set(names):
         found["timestamp"] = split
@@ -112,6 +112,16 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str], where: str) -> In
 
 def _listed(header: Sequence[str]) -> str:
     return first_of((printable(name[:LONGEST_QUOTE]) for name in header), 15) or "no columns"
+
+
+def named_columns(ours: str, theirs: str, header: Sequence[str]) -> list[str]:
+    """Columns that a setting names: one, or a day and a clock for the time, as `DAY+CLOCK` or `DAY,CLOCK`."""
+    parts = [part.strip() for part in re.split(r"[+,]", theirs)]
+    return parts if ours == "timestamp" and theirs not in header and len(parts) == 2 and all(parts) else [theirs]
+
+
+def _all_mapped(header: Sequence[str], ours: str, theirs: str, where: str) -> tuple[int, ...]:
+    return tuple(_mapped(header, ours, column, where) for column in named_columns(ours, theirs, header))
 
 
 def _mapped(header: Sequence[str], ours: str, theirs: str, where: str) -> int:

@@ -13,7 +13,7 @@ from job.core.timeframes import timeframe_of
 from job.core.wording import first_of
 from job.sources.access import as_data_errors, display_path, max_unpacked, unpacks_to_too_much
 from job.sources.bars import Look
-from job.sources.columns import COLUMN_ALIASES, KEYS, LONGEST_QUOTE, normal, printable, quoted
+from job.sources.columns import COLUMN_ALIASES, KEYS, LONGEST_QUOTE, named_columns, normal, printable, quoted
 from job.sources.formats import FORMATS, format_of, name_in_format, name_of
 from job.sources.layouts import USUAL
 from job.sources.names import Name
@@ -42,6 +42,8 @@ class Part:
     symbol_column: str | None = None
     exchange_column: str | None = None
     timeframe_column: str | None = None
+    names: tuple[str, ...] | None = None
+    """Names of the file's columns, None where it was not looked into."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,28 @@ def parts_of(listed: Sequence[ListedFile], settings: DataSettings) -> Parts:
     with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
         jobs = [pool.submit(_understood, *item, settings) for item in named if item[2].contents == "bars"]
         outcomes = [one for job in jobs for one in job.result()]
-    good = [one for one in outcomes if isinstance(one, Part)]
+    good = _concerned([one for one in outcomes if isinstance(one, Part)], settings)
     return Parts(good, [one for one in outcomes if isinstance(one, Unreadable)], notes)
+
+
+def _concerned(parts: list[Part], settings: DataSettings) -> list[Part]:
+    """Note which entries of `data.columns` name columns that only other files have: these leave a file alone."""
+    seen = {name for part in parts for name in part.names or ()}
+    wanted = {
+        ours: columns
+        for ours, theirs in settings.columns.items()
+        if seen.issuperset(columns := named_columns(ours, theirs, tuple(seen)))
+    }
+    if not wanted:
+        return parts
+
+    def concerned(part: Part) -> Part:
+        if part.names is None:
+            return part
+        without = tuple(ours for ours, columns in wanted.items() if not {*part.names}.issuperset(columns))
+        return replace(part, file=replace(part.file, without=without)) if without else part
+
+    return [concerned(part) for part in parts]
 
 
 def _left_out(why: str, paths: Sequence[str]) -> list[str]:
@@ -138,8 +160,8 @@ def _looked(file: SourceFile, path: str, settings: DataSettings) -> list[Part | 
             name, file = name_in_format(path, look.format), replace(file, format=look.format)
             columns = _key_columns(look, settings)
             if "symbol" not in columns or _agree(look, columns["symbol"], name):
-                return [_named(file, name, settings)]
-            return list(_by_columns(file, name, columns, settings))
+                return [replace(_named(file, name, settings), names=look.names)]
+            return [replace(part, names=look.names) for part in _by_columns(file, name, columns, settings)]
     except DataError as error:
         return [_unreadable(name, error, settings)]
 

@@ -97,6 +97,9 @@ def _read_if(series: Series, settings: DataSettings, dates: Dates) -> list[Raw] 
 
 
 def _read(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
+    if file.without:
+        columns = {name: column for name, column in settings.columns.items() if name not in file.without}
+        settings = settings.model_copy(update={"columns": columns})
     with as_data_errors(file):
         return with_retries(file.url, settings.options, lambda: FORMATS[file.format].read(file, series, settings))
 

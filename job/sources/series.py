@@ -11,7 +11,8 @@ class SourceFile:
 
     `size` is in bytes, of the member where there is one. `stamp` is the ETag or time of change, empty where the
     storage has neither. `format` is an entry of `FORMATS`. `rows` is the number of rows of the series in this file,
-    where that was seen on the way.
+    where that was seen on the way. `without` names entries of `data.columns` that do not concern this file: other files
+    have the columns that they name.
     """
 
     url: str
@@ -20,6 +21,7 @@ class SourceFile:
     format: str
     member: str | None = None
     rows: int | None = None
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

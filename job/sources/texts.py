@@ -12,7 +12,7 @@ from job.sources.access import display_path, read_all
 from job.sources.bars import Look, Raw, raw_of
 from job.sources.columns import check_ohlc_order, positions
 from job.sources.delimited_text import read_delimited, text_columns
-from job.sources.layouts import LAYOUTS, USUAL, layout_of
+from job.sources.layouts import LAYOUTS, USUAL, is_without_volume, layout_of
 from job.sources.series import Series, SourceFile
 from job.storage.opening import content
 
@@ -29,7 +29,14 @@ def read_text(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     where = display_path(file)
     text = read_delimited(read_all(file, settings), where)
     chosen = LAYOUTS.get(settings.format)
-    layout = chosen or layout_of(text)
+    layout = chosen or layout_of(text, named=file.format)
+    if chosen is None and settings.bar_time == "auto" and is_without_volume(layout, text):
+        raise DataError(
+            f"{where}: without volume, this may be HistData's, with open times in EST, or NinjaTrader's, with the ends of "
+            "bars in UTC; set data.format: histdata or data.format: ninjatrader"
+        )
+    if layout.zone and settings.timezone == "UTC":
+        settings = settings.model_copy(update={"timezone": layout.zone})
     indices = layout.columns(text, settings.columns, where)
     raw = raw_of(text_columns(text, positions(indices), where), indices, series, settings, where)
     order_is_given = settings.columns or chosen not in {None, USUAL}
@@ -38,6 +45,8 @@ def read_text(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
             f"{where}: no header, and {reason}; set data.format to the vendor's, or data.columns to the numbers of the "
             "columns, such as {timestamp: '1', open: '2', high: '3', low: '4', close: '5', volume: '6'}"
         )
+    if layout.zone:
+        raw = replace(raw, notes=(*raw.notes, f"{layout.name}: times are open times in {settings.timezone}"))
     return raw if raw.edge == "close" or raw.proven else replace(raw, edge=layout.edge(text))
 
 
