@@ -27,6 +27,15 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """Folder of small inputs as the world writes them; tests that need it are skipped by name where it is absent."""
+    folder = ROOT.parent / "shared" / "cases"
+    if not folder.is_dir():
+        pytest.skip("cases are absent: ../shared/cases")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def local_ray() -> Iterator[None]:
     """One local Ray of two CPUs for the tests of a file."""

@@ -17,6 +17,7 @@ from polars.testing import assert_frame_equal
 
 from job.config.settings import Config, DataSettings
 from job.core.errors import DataError
+from job.core.timeframes import timeframe_of
 from job.sources.access import display_path, read_all
 from job.sources.bars import Look, Raw, bars_of, by_position
 from job.sources.columns import Indices, resolve
@@ -28,7 +29,6 @@ from job.sources.layouts import LAYOUTS, Layout
 from job.sources.names import Name
 from job.sources.reading import read_series
 from job.sources.series import Series, SourceFile
-from job.core.timeframes import timeframe_of
 from job.train.plan import make_plan
 from tests.vendors import (
     KLINES_HEADER,

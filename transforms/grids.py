@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import polars as pl
@@ -44,13 +44,17 @@ class Grid:
     def starts(self, index: Ints) -> pl.Series:
         """Open times of numbered bars."""
         wall = pl.Series("timestamp", index * self.step_us + self.offset_us)
-        return wall.cast(TIME) if self.zone == "UTC" else instants(wall, self.zone)
+        return wall.cast(TIME) if self.zone == "UTC" else instants(wall, self.zone, twice="earliest")
 
     def closes(self, times: pl.Series) -> pl.Series:
-        """Times at which the bars that open at `times` close."""
+        """Times at which the bars that open at `times` close.
+
+        Where that is an hour that comes twice, the later one: nothing is taken for known before it is.
+        """
         if self.zone == "UTC":
             return (times.to_physical() + self.step_us).cast(times.dtype)
-        return self.starts(self.index(times) + 1)
+        wall = pl.Series(times.name, (self.index(times) + 1) * self.step_us + self.offset_us)
+        return instants(wall, self.zone, twice="latest")
 
     def off(self, times: pl.Series) -> pl.Series:
         """Microseconds by which times are off the grid; null stays null."""
@@ -75,17 +79,16 @@ def wall_us(times: pl.Series, zone: str) -> pl.Series:
     return times.dt.convert_time_zone(zone).dt.replace_time_zone(None).to_physical()
 
 
-def instants(wall: pl.Series, zone: str) -> pl.Series:
+def instants(wall: pl.Series, zone: str, *, twice: Literal["earliest", "latest"]) -> pl.Series:
     """UTC times at which the clocks of a zone show these microseconds since 1970.
 
-    A time that clocks skip is the moment at which they skip it; of two equal hours, the later one is meant: what
-    becomes known at a time is never taken for known before.
+    A time that clocks skip is the moment at which they skip it; `twice` chooses one of two equal hours.
     """
     naive = wall.cast(pl.Datetime("us"))
-    found = naive.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null")
+    found = naive.dt.replace_time_zone(zone, ambiguous=twice, non_existent="null")
     if found.null_count() > naive.null_count():
         after = (naive.to_physical() + HOUR).cast(pl.Datetime("us"))
-        skipped = after.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null")
+        skipped = after.dt.replace_time_zone(zone, ambiguous=twice, non_existent="null")
         found = found.zip_with(found.is_not_null(), skipped)
     return found.dt.convert_time_zone("UTC")
 
@@ -95,20 +98,28 @@ def grid_of(times: pl.Series, step_us: int, *, zones: Sequence[str] = ()) -> Gri
 
     Bars that a shift of clocks cannot move off their grid, and bars that all keep one in UTC, are on UTC's. Others are
     tried on the clocks of `zones` first, then of `ZONES`: the zone in which most of them are on one grid, unless that
-    are no more than in UTC.
+    are no more than in UTC. Of several that do as well, one that begins bars at midnight is taken.
     """
     offset, most = _most_common((times.to_physical() % step_us).to_numpy())
     best = Grid(step_us, offset)
     if HOUR % step_us == 0 or most == times.len():
         return best
+    hints = set(zones)
     for zone in dict.fromkeys((*zones, *ZONES)):
         try:
             offset, kept = _most_common((wall_us(times, zone) % step_us).to_numpy())
         except pl.exceptions.PolarsError:  # a zone that this installation does not know
             continue
-        if kept > most:
-            best, most = Grid(step_us, offset, zone), kept
+        found = Grid(step_us, offset, zone)
+        better = kept == most and best.zone != "UTC" and best.zone not in hints and _rank(found) > _rank(best)
+        if kept > most or better:
+            best, most = found, kept
     return best
+
+
+def _rank(grid: Grid) -> int:
+    """How likely a grid is among those that do as well: 2 with the day of currencies, 1 with a local midnight."""
+    return 2 if _of_currencies(grid) else int(grid.offset_us == 0)
 
 
 def _most_common(values: Ints) -> tuple[int, int]:

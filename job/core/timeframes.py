@@ -54,9 +54,10 @@ def asked_timeframe(text: str) -> str:
     """
     if is_month(text) or text == "M":
         raise ValueError(
-            f"timeframe {text!r}: months have no fixed length; use days or weeks, such as 1d or 1w, or 1m for a minute"
+            f"timeframe {text!r}: expected a whole number and one of s, m, h, d, w, such as '1d' or '1w', or '1m' for a "
+            "minute; months have no fixed length"
         )
-    known = timeframe_of(text)
+    known = timeframe_of(text) if re.fullmatch(r"[A-Za-z]*(?:[1-9][0-9]*)?[A-Za-z]*", text) else None
     if known is None:
         duration_us(text)
     return known or text

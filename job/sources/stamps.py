@@ -47,7 +47,7 @@ def opening(times: pl.Series, step_us: int, *, late_us: int, zone: str) -> pl.Se
     grid = grid_of(distinct, step_us, zones=(zone,)) if distinct.len() else Grid(step_us)
     if grid.zone == "UTC":
         return (ends.to_physical() - step_us).cast(times.dtype)
-    return instants(wall_us(ends, grid.zone) - step_us, grid.zone).cast(times.dtype).alias(times.name)
+    return instants(wall_us(ends, grid.zone) - step_us, grid.zone, twice="earliest").cast(times.dtype).alias(times.name)
 
 
 def are_months(distinct: pl.Series) -> bool:

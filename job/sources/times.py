@@ -294,7 +294,8 @@ def _parsed(text: pl.Series, notation: _Notation, zone: str, where: str, dates: 
         text = text.str.replace(pattern, replacement)
     first = {"auto": slice(None), "day_first": slice(1), "month_first": slice(1, 2)}[dates]
     formats = notation.formats[first] if len(notation.formats) > 1 else notation.formats
-    best = _likeliest([text.str.to_datetime(fmt, time_unit="us", strict=False) for fmt in formats])
+    readings = [text.str.to_datetime(fmt, time_unit="us", strict=False) for fmt in formats]
+    best = _likeliest(readings, year_last=formats[-1].startswith("%y/"))
     if best is None:
         raise UnclearDaysError(
             f"{where}: {quoted(text.drop_nulls()[0])} may be day/month or month/day, and no row tells; "
@@ -303,14 +304,15 @@ def _parsed(text: pl.Series, notation: _Notation, zone: str, where: str, dates: 
     return best if notation.zoned else from_zone(best, zone, where)
 
 
-def _likeliest(readings: list[pl.Series]) -> pl.Series | None:
-    """The reading that reads most rows; of several, the one without months between days; None where neither tells."""
+def _likeliest(readings: list[pl.Series], *, year_last: bool) -> pl.Series | None:
+    """The reading that reads most rows; of several, the one without months between days; None where neither tells.
+
+    With `year_last`, the last reading has the year first, which nothing but the days that it gives can show.
+    """
     fewest = min(reading.null_count() for reading in readings)
     fitting = [reading for reading in readings if reading.null_count() == fewest]
-    if len(readings) == _WITH_YEAR_FIRST and len(fitting) > 1 and fitting[-1] is readings[-1]:
-        fitting = [one for one in fitting if _gap(one) <= _CLOSE] or fitting[:-1]
-        if len(fitting) > 1 and fitting[-1] is readings[-1]:
-            fitting = fitting[:-1]
+    if year_last and len(fitting) > 1 and fitting[-1] is readings[-1] and _gap(fitting[-1]) == 0:
+        fitting = fitting[:-1]
     if all(other.equals(fitting[0]) for other in fitting):
         return fitting[0]
     near = [reading for reading in fitting if 0 < _gap(reading) <= _CLOSE]
@@ -318,13 +320,10 @@ def _likeliest(readings: list[pl.Series]) -> pl.Series | None:
     return near[0] if len(near) == 1 and len(near) + len(far) == len(fitting) else None
 
 
-_WITH_YEAR_FIRST: Final = 3
-
-
 def _gap(times: pl.Series) -> float:
     """Days that usually lie between a day with rows and the next, 0 where there are too few days to tell."""
     steps = times.dt.date().drop_nulls().unique().sort().to_physical().diff().drop_nulls()
-    return float(steps.median() or 0) if steps.len() >= _CLOSE else 0.0  # type: ignore[arg-type]
+    return float(steps.median() or 0) if steps.len() > 1 else 0.0  # type: ignore[arg-type]
 
 
 def _refuse(text: pl.Series, wrong: pl.Series, where: str) -> None:
