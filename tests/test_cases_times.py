@@ -1,5 +1,6 @@
 """Times as the world writes them: the bars that come of them, or the refusal and what its remedy gives."""
 
+import itertools
 import json
 import math
 import re
@@ -106,7 +107,7 @@ def test_less_usual_names_and_a_setting_that_concerns_one_file(columns: dict[str
 
 
 def test_bars_of_months_are_refused_as_such(cases: Path) -> None:
-    with pytest.raises(DataError, match="bars of months, quarters or years, which have no fixed length"):
+    with pytest.raises(DataError, match=r"bars of months, quarters or years, which have no fixed length"):
         only(cases / "31-monthly/in")
 
 
@@ -141,7 +142,7 @@ def table(times: Sequence[datetime], **columns: Iterable[Any]) -> pl.DataFrame:
     )
 
 
-def every(step: timedelta, count: int = 300, start: datetime = utc(2024, 1, 1)) -> list[datetime]:
+def every(step: timedelta, count: int = 300, start: datetime = datetime(2024, 1, 1, tzinfo=UTC)) -> list[datetime]:
     return [start + step * row for row in range(count)]
 
 
@@ -180,7 +181,8 @@ PAIRS: dict[str, dict[str, list[Any]]] = {
     },
     "tardis": {
         "timestamp": millis(OPENS, STEP), "local_timestamp": millis(jitter(OPENS, STEP), STEP),
-        "openTimestamp": millis(jitter(OPENS, STEP)), "closeTimestamp": millis(jitter(OPENS, STEP), timedelta(seconds=1)),
+        "openTimestamp": millis(jitter(OPENS, STEP)),
+        "closeTimestamp": millis(jitter(OPENS, STEP), timedelta(seconds=1)),
     },
     "nautilus, stamped at the open": {"ts_event": millis(OPENS), "ts_init": millis(OPENS, STEP)},
     "timestamp equals the close time": {"timestamp": millis(OPENS, STEP), "close_time": millis(OPENS, STEP)},
@@ -195,7 +197,8 @@ PAIRS: dict[str, dict[str, list[Any]]] = {
         "timestamp": millis(jitter(OPENS, STEP)),
     },
     "local time beside seconds": {
-        "date": [f"{t.astimezone(NEW_YORK):%Y-%m-%d %H:%M:%S}" for t in OPENS], "time": [t // 1000 for t in millis(OPENS)],
+        "date": [f"{t.astimezone(NEW_YORK):%Y-%m-%d %H:%M:%S}" for t in OPENS],
+        "time": [t // 1000 for t in millis(OPENS)],
     },
 }  # fmt: skip
 
@@ -210,7 +213,7 @@ def test_of_several_columns_the_start_is_found(pair: str, how: str, tmp_path: Pa
 
 def test_equal_stamps_of_nautilus_are_refused_and_the_remedy_works(tmp_path: Path) -> None:
     write(table(OPENS, ts_event=millis(OPENS), ts_init=millis(OPENS)), tmp_path, "csv")
-    with pytest.raises(DataError, match="'ts_event', 'ts_init' are equal, .* set data.bar_time: close"):
+    with pytest.raises(DataError, match=r"'ts_event', 'ts_init' are equal, .* set data.bar_time: close"):
         only(tmp_path)
     assert only(tmp_path, bar_time="open")[0].bars["timestamp"][0] == OPENS[0]
     assert only(tmp_path, bar_time="close")[0].bars["timestamp"][0] == OPENS[0] - STEP
@@ -328,7 +331,7 @@ def test_one_grid_all_year_in_the_zone_of_the_bars(zone: str, step: int, hour: i
     grid = Grid(step * HOUR, cleaned.offset_us, cleaned.zone)
     opened = cleaned.bars["timestamp"]
     assert grid.starts(grid.index(opened)).to_list() == times
-    assert (grid.closes(opened)[:-1].to_physical() == opened[1:].to_physical()).mean() > 0.99
+    assert (grid.closes(opened)[:-1] == opened[1:]).sum() > 0.99 * len(times) - 1
     assert (grid.closes(opened)[:-1] >= opened[1:]).all()  # never known before the next bar begins
     made = segment(cleaned.bars, timeframe=cleaned.timeframe, grid=grid)
     assert (made["filled"].any(), made["segment"].n_unique()) == (False, 1)
@@ -385,7 +388,7 @@ def test_available_at_is_right_over_the_shift() -> None:
         "features": resolve_features(["change_1"]), "min_coverage": 0.8, "gaps": "segment", "start": None,
     }  # fmt: skip
     samples = make_samples(cleaned.bars, label=Direction(2), **usual).frame
-    after = dict(zip(times, times[1:], strict=False))
+    after = dict(itertools.pairwise(times))
     samples = samples.filter(pl.col("timestamp") < times[-3])
     assert [after[time] for time in samples["timestamp"]] == samples["available_at"].to_list()
     assert [after[after[after[time]]] for time in samples["timestamp"]] == samples["label_end"].to_list()
@@ -457,7 +460,7 @@ def test_words_mean_on_the_command_line_what_they_mean_in_names(word: str) -> No
 @pytest.mark.parametrize("word", ["1M", "M", "1mo", "MN1", "monthly", "3M"])
 def test_months_are_refused_on_the_command_line(word: str) -> None:
     with pytest.raises(
-        ConfigError, match="expected a whole number and one of s, m, h, d, w, .*; months have no fixed length"
+        ConfigError, match=r"expected a whole number and one of s, m, h, d, w, .*; months have no fixed length"
     ):
         timeframe_names(word)
 
@@ -507,7 +510,7 @@ def test_day_and_clock_in_two_columns(pattern: str, how: str, tmp_path: Path) ->
 
 def test_what_is_no_time_says_what_is_read(tmp_path: Path) -> None:
     write(table(OPENS, date=["the first of May"] * 300), tmp_path, "csv")
-    with pytest.raises(DataError, match="times are read as 2024-01-31 15:30:00, .* or a zone such as US/Eastern"):
+    with pytest.raises(DataError, match=r"times are read as 2024-01-31 15:30:00, .* or a zone such as US/Eastern"):
         only(tmp_path)
 
 
@@ -526,7 +529,7 @@ def test_days_and_months_that_no_file_tells_are_refused_and_the_remedy_works(tmp
         write(
             table(opens, Date=[f"{time:%m/%d/%Y %H:%M}" for time in opens]), tmp_path, "csv", f"AAPL_2024-04-{day:02}"
         )
-    with pytest.raises(DataError, match="data.dates: day_first or data.dates: month_first"):
+    with pytest.raises(DataError, match=r"data.dates: day_first or data.dates: month_first"):
         only(tmp_path)
     for dates, first in (("month_first", utc(2024, 4, 2)), ("day_first", utc(2024, 2, 4))):
         assert only(tmp_path, dates=dates)[0].bars["timestamp"][0] == first
@@ -535,7 +538,7 @@ def test_days_and_months_that_no_file_tells_are_refused_and_the_remedy_works(tmp
 def test_a_column_that_no_file_has_stays_a_mistake(tmp_path: Path) -> None:
     write(table(OPENS, timestamp=millis(OPENS)), tmp_path, "csv")
     write(table(OPENS, dt=millis(OPENS)), tmp_path, "csv", "ETHUSDT")
-    with pytest.raises(DataError, match="data.columns.timestamp names column 'dtt', which the file does not have"):
+    with pytest.raises(DataError, match=r"data.columns.timestamp names column 'dtt', which the file does not have"):
         loaded(tmp_path, columns={"timestamp": "dtt"})
 
 
@@ -551,7 +554,7 @@ def minutes(volume: int) -> str:
 
 def test_hist_data_under_another_name_is_refused_and_both_remedies_work(tmp_path: Path) -> None:
     (tmp_path / "EURUSD.csv").write_text(minutes(0))
-    with pytest.raises(DataError, match="set data.format: histdata or data.format: ninjatrader"):
+    with pytest.raises(DataError, match=r"set data.format: histdata or data.format: ninjatrader"):
         only(tmp_path)
     assert only(tmp_path, format="histdata")[0].bars["timestamp"][0] == utc(2024, 1, 1, 22)
     assert only(tmp_path, format="ninjatrader")[0].bars["timestamp"][0] == utc(2024, 1, 1, 16, 59)
@@ -577,7 +580,7 @@ def test_hist_data_by_name(name: str, tmp_path: Path) -> None:
 
 def test_ticks_of_hist_data_are_no_bars(tmp_path: Path) -> None:
     (tmp_path / "DAT_ASCII_EURUSD_T_202401.csv").write_text("20240101 170000123,1.1,1.2,0\n")
-    with pytest.raises(DataError, match="no bars found"):
+    with pytest.raises(DataError, match=r"no bars found"):
         loaded(tmp_path)
 
 

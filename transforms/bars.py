@@ -17,10 +17,12 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-from transforms.grids import TIME, Grid, grid_of, windows_of
+from transforms import grids
+from transforms.grids import Grid, grid_of, windows_of
 
 Gaps = Literal["segment", "ignore"]
 
+TIME: Final = grids.TIME
 PRICES: Final = ("open", "high", "low", "close")
 _UNITS: Final = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000}
 _ROUNDING: Final = 1e-9

@@ -15,7 +15,8 @@ import numpy as np
 import polars as pl
 
 from transforms.bars import duration_us
-from transforms.segments import Ints, positions
+from transforms.grids import Ints
+from transforms.segments import positions
 from transforms.windows import rolling_std, window_sum
 
 Entry = Literal["close", "next_open"]

@@ -54,8 +54,8 @@ def asked_timeframe(text: str) -> str:
     """
     if is_month(text) or text == "M":
         raise ValueError(
-            f"timeframe {text!r}: expected a whole number and one of s, m, h, d, w, such as '1d' or '1w', or '1m' for a "
-            "minute; months have no fixed length"
+            f"timeframe {text!r}: expected a whole number and one of s, m, h, d, w, such as '1d' or '1w', or '1m' for "
+            "a minute; months have no fixed length"
         )
     known = timeframe_of(text) if re.fullmatch(r"[A-Za-z]*(?:[1-9][0-9]*)?[A-Za-z]*", text) else None
     if known is None:

@@ -7,10 +7,10 @@ from typing import Final
 
 from job.core.errors import DataError
 from job.core.timeframes import timeframe_of
-from job.sources.bars import Edge
 from job.sources.columns import BAR, REQUIRED, Indices, normal, numbered, resolve
 from job.sources.delimited_text import DelimitedText
 from job.sources.names import EXCHANGES, TIMED, Contents, Name, NameReader
+from job.sources.time_columns import Edge
 from job.sources.time_names import TIME
 
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")

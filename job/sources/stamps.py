@@ -34,7 +34,7 @@ def short_of(times: pl.Series, step_us: int) -> int:
     known = times.drop_nulls().to_physical()
     short = [(micros, MINUTE) for micros in _SHORT_OF]
     short += [(MINUTE, HOUR)] if step_us % HOUR == 0 else []
-    return next((micros for micros, of in short if float((known % of == of - micros).mean() or 0) >= _MOST), 0)
+    return next((micros for micros, of in short if int((known % of == of - micros).sum()) >= _MOST * known.len()), 0)
 
 
 def opening(times: pl.Series, step_us: int, *, late_us: int, zone: str) -> pl.Series:

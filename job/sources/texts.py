@@ -32,7 +32,7 @@ def read_text(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     layout = chosen or layout_of(text, named=file.format)
     if chosen is None and settings.bar_time == "auto" and is_without_volume(layout, text):
         raise DataError(
-            f"{where}: without volume, this may be HistData's, with open times in EST, or NinjaTrader's, with the ends of "
+            f"{where}: without volume, this may be HistData's, with open times in EST, or NinjaTrader's, with ends of "
             "bars in UTC; set data.format: histdata or data.format: ninjatrader"
         )
     if layout.zone and settings.timezone == "UTC":

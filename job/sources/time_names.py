@@ -73,7 +73,7 @@ def time_columns(
         singles = [place for place, name in enumerate(names) if _GENERIC.fullmatch(name) and not _OTHER.fullmatch(name)]
     if len(chosen) == 2:
         singles = [place for place in singles if place not in chosen]
-        pairs = {f"{TIME}{header[chosen[0]]} and {header[chosen[1]]}": chosen}
+        pairs: dict[str, tuple[int, ...]] = {f"{TIME}{header[chosen[0]]} and {header[chosen[1]]}": chosen}
     elif chosen:
         singles = [*chosen, *(place for place in singles if place not in chosen)]
         pairs = {}

@@ -148,7 +148,7 @@ def _padded(clocks: pl.Series) -> pl.Series:
     longest = digits.str.len_bytes().max()
     if not isinstance(longest, int) or (longest in {4, 6} and digits.str.len_bytes().min() == longest):
         return clocks
-    if longest <= len("23") and digits.cast(pl.Int64).max() in range(24):  # type: ignore[operator]
+    if longest <= len("23") and digits.cast(pl.Int64).max() in range(24):
         return clocks.zip_with(~plain, clocks.str.zfill(2) + ":00")
     return clocks.zip_with(~plain, clocks.str.zfill(4 if longest <= len("2359") else 6))
 

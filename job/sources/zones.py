@@ -41,7 +41,7 @@ def from_zone(naive: pl.Series, zone: str, where: str) -> pl.Series:
 def _are_long(naive: pl.Series) -> bool:
     """Whether most of the times are more than an hour apart."""
     steps = naive.to_physical().diff().abs().drop_nulls()
-    return steps.len() > 0 and float((steps > HOUR).mean() or 0) > 0.5
+    return 2 * int((steps > HOUR).sum()) > steps.len()
 
 
 def _fold(naive: pl.Series, ambiguous: pl.Series, zone: str, where: str) -> pl.Series:
