@@ -25,13 +25,14 @@ DOCUMENTS: Final = tuple(
 )
 PROGRAMS: Final = (("python", "job/main.py"), ("python", "-m", "job"), ("ohlcv-models",))
 """How documents start the job."""
-COLUMNS: Final = {"README.md": 80}
+COLUMNS: Final = {"README.md": 90}
 """Width of the terminal that a document shows; of the others, `WIDE`."""
-WIDE: Final = 125
+WIDE: Final = 130
 
 VERSION: Final = re.compile(r"\d{8}_\d{6}_[0-9a-f]{6}")
 CLOCK: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d|\b\d\d:\d\d:\d\d\b")
 LOG_PREFIX: Final = re.compile(r"^(TIME )?(INFO|WARNING|ERROR) +")
+RULE: Final = re.compile(r"^ *─+$")
 CONTROL: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -124,13 +125,16 @@ def _read(terminal: int) -> bytes:
 
 
 def normalized(lines: list[str], *folders: Path) -> list[str]:
-    """Return lines without what no two runs share: ids by their order, clocks, folders, log levels, trailing blanks."""
+    """Return lines without what no two runs share: ids by their order, clocks, folders, log levels, trailing blanks.
+
+    Rules count as equal whatever their length, for a table's may depend on columns that a run fills differently.
+    """
     text = CONTROL.sub("", "\n".join(lines)).replace("\r", "\n")
     for folder in folders:
         text = text.replace(f"{folder}/", "")
     ids = {found: f"ID{number}" for number, found in enumerate(dict.fromkeys(VERSION.findall(text)))}
     text = CLOCK.sub("TIME", VERSION.sub(lambda match: ids[match[0]], text))
-    return [LOG_PREFIX.sub("", line).rstrip() for line in text.splitlines() if line.strip()]
+    return [RULE.sub("─", LOG_PREFIX.sub("", line).rstrip()) for line in text.splitlines() if line.strip()]
 
 
 def python_environment(home: Path) -> dict[str, str]:

@@ -24,6 +24,7 @@ from unittest.mock import patch
 
 import numpy as np
 import polars as pl
+from sklearn import metrics
 from threadpoolctl import threadpool_limits
 
 from job.config.settings import DataSettings
@@ -31,9 +32,11 @@ from job.config.trainer import TrainerSettings
 from job.core.environment import NUMERIC_LIBRARIES
 from job.core.keys import Key
 from job.core.synth import make_bars
-from job.learning.estimators import ALGORITHMS, Algorithm, Window
+from job.learning.algorithms import Algorithm, Window
+from job.learning.estimators import ALGORITHMS
 from job.learning.fitting import Rows, fit_scaled, probability_of_up, read_rows
 from job.learning.labels import parse_label
+from job.learning.metrics import SCORES, Score
 from job.learning.spec import ModelSpec
 from job.learning.splits import walk_forward
 from job.learning.training import Trained, predict_proba, train
@@ -100,7 +103,7 @@ class Problem:
 
 
 def definitions() -> dict[str, Definition]:
-    """Return everything that fingerprints know by its version, by name."""
+    """Return everything that has a version: what fingerprints know by it, and scores, by name."""
     found = (
         *(Definition(f"feature {name}", each.version, partial(of_feature, name)) for name, each in FEATURES.items()),
         *(Definition(f"label {kind}", each.version, partial(of_label, kind)) for kind, each in LABELS.items()),
@@ -108,6 +111,7 @@ def definitions() -> dict[str, Definition]:
             Definition(f"algorithm {name}", each.version, partial(of_algorithm, name), TRAINED_RTOL)
             for name, each in ALGORITHMS.items()
         ),
+        *(Definition(f"score {name}", each.version, partial(of_score, name)) for name, each in SCORES.items()),
         *(Definition(name, number, *PARTS[name]) for name, number in DEFINITIONS.items() if name in PARTS),
     )
     return {each.name: each for each in found}
@@ -240,18 +244,18 @@ def stored_bars() -> pl.DataFrame:
     return segmented_bars().filter(~pl.col("filled")).select("timestamp", *PRICES, "volume")
 
 
-def numbers_of(values: pl.Series, *, redact_url: int = 30) -> list[Leaf]:
-    """Return what sums up a column: counts of all, null, and infinite or NaN values, three sums, `redact_url` values.
+def numbers_of(values: pl.Series, *, kept: int = 30) -> list[Leaf]:
+    """Return what sums up a column: counts of all, null, and infinite or NaN values, three sums, `kept` values.
 
     Times become minutes since the start. The sums are of values below zero, of those above, and of sizes times row
     numbers: none of them cancels. The values shown are evenly spread.
     """
     if values.dtype == pl.Datetime:
         values = (values.to_physical() - START_US) // MINUTE_US
-    read_all = values.dtype.is_integer()
-    every = values.cast(pl.Int64 if read_all else pl.Float64).to_list()
+    is_integer = values.dtype.is_integer()
+    every = values.cast(pl.Int64 if is_integer else pl.Float64).to_list()
     finite = {row: value for row, value in enumerate(every) if value is not None and math.isfinite(value)}
-    add: Callable[[Iterator[float]], float] = sum if read_all else math.fsum
+    add: Callable[[Iterator[float]], float] = sum if is_integer else math.fsum
     nulls = values.null_count()
     return [
         len(every),
@@ -260,13 +264,13 @@ def numbers_of(values: pl.Series, *, redact_url: int = 30) -> list[Leaf]:
         add(min(value, 0) for value in finite.values()),
         add(max(value, 0) for value in finite.values()),
         add(row * abs(value) for row, value in finite.items()),
-        *(finite.get(row) for row in range(0, len(every), max(1, len(every) // redact_url))),
+        *(finite.get(row) for row in range(0, len(every), max(1, len(every) // kept))),
     ]
 
 
-def columns_of(frame: pl.DataFrame, *, redact_url: int = 30) -> Values:
+def columns_of(frame: pl.DataFrame, *, kept: int = 30) -> Values:
     """Return what sums up each column."""
-    return {column.name: numbers_of(column, redact_url=redact_url) for column in frame}
+    return {column.name: numbers_of(column, kept=kept) for column in frame}
 
 
 def leaves(value: Any) -> Iterator[Leaf]:
@@ -290,7 +294,7 @@ def under(case: str, values: Values) -> Values:
 def of_feature(name: str) -> Values:
     """Return a feature of the stored bars, and the columns without which it is left out."""
     values = add_features(segmented_bars(), [FEATURES[name]])[name]
-    return {"inputs": [*FEATURES[name].inputs], "values": numbers_of(values, redact_url=60)}
+    return {"inputs": [*FEATURES[name].inputs], "values": numbers_of(values, kept=60)}
 
 
 LABEL_CASES: Final = {
@@ -397,7 +401,7 @@ def cleaned() -> Values:
     result = clean(pl.concat([rest[100:].reverse(), *odd, rest[:120]]))
     rules = result.rejected.sort("timestamp", "rule")["rule"].to_list()
     info: list[Leaf] = [result.timeframe, result.offset_us, *leaves(result.counts), *rules]
-    return under("cleaned", {"facts": info, **columns_of(result.bars, redact_url=5)})
+    return under("cleaned", {"facts": info, **columns_of(result.bars, kept=5)})
 
 
 def joined() -> Values:
@@ -406,14 +410,14 @@ def joined() -> Values:
     for timeframe in ("1m", "5m", "15m", "1h"):
         longer = resample(stored_bars(), source="1m", timeframe=timeframe, min_coverage=0.5)
         frame = segment(longer.bars, timeframe=timeframe).with_columns(pl.col("filled").cast(pl.Int8))
-        found |= under(f"bars {timeframe}", {"counts": [*leaves(longer.counts)], **columns_of(frame, redact_url=8)})
+        found |= under(f"bars {timeframe}", {"counts": [*leaves(longer.counts)], **columns_of(frame, kept=8)})
     return found
 
 
 def sample_values(samples: Samples) -> Values:
     """Return the counts and statistics of samples, and what sums up their columns."""
     info = {"counts": [*leaves(samples.counts)], "statistics": [*leaves(samples.label_stats)]}
-    return {**info, **columns_of(samples.frame, redact_url=8)}
+    return {**info, **columns_of(samples.frame, kept=8)}
 
 
 def spec(algorithm: str, **changed: Any) -> ModelSpec:
@@ -504,6 +508,7 @@ LINES: Final = Algorithm(
     lambda _spec, _window: {"C": 1.0, "solver": "newton-cholesky"},
     "absolute_coefficient",
     version=1,
+    seconds_per_row=1e-6,
     precision=np.float64,
 )
 TREE: Final = Algorithm(
@@ -512,17 +517,42 @@ TREE: Final = Algorithm(
     lambda _spec, _window: {"max_depth": 4, "min_samples_leaf": 50, "random_state": 0},
     "impurity",
     version=1,
+    seconds_per_row=1e-6,
 )
 FLAT_LINES: Final = replace(
     LINES, name="flat_lines", defaults=lambda _spec, _window: {"C": 0.01}, importance="permutation"
 )
 
 
+MADE_UP_SCORES: Final = (
+    Score("accuracy", lambda label, p: metrics.accuracy_score(label, p > 0.5)),
+    Score("precision", lambda label, p: metrics.precision_score(label, p > 0.5, zero_division=0)),
+    Score("recall", lambda label, p: metrics.recall_score(label, p > 0.5, zero_division=0)),
+    Score("f1", lambda label, p: metrics.f1_score(label, p > 0.5, zero_division=0)),
+    Score("log_loss", lambda label, p: metrics.log_loss(label, np.column_stack([1 - p, p]), labels=[0, 1])),
+    Score("roc_auc", metrics.roc_auc_score, of_raw=True),
+    Score("brier", metrics.brier_score_loss),
+)
+
+
+def of_score(name: str) -> Values:
+    """Return a score of many rows, of few, and of rows of one class."""
+    frame = learnable()
+    label, change = frame["label"].to_numpy(), frame["change_5"].to_numpy().astype(np.float64)
+    p, score = (1 + np.clip(change, -1, 1) / 3) / 2, SCORES[name].function
+    rows = {"all rows": slice(None), "50 rows": slice(100, 150), "ups": label == 1, "downs": label == 0}
+    return {case: [score(label[chosen], p[chosen])] for case, chosen in rows.items()}
+
+
 def of_training() -> Values:
     """Return scores, metadata and predictions of models of algorithms that are made up for it."""
     one, two = learnable(), both_ways(learnable(every=4))
     late = int(one["available_at"].to_physical()[1_500])
-    with patch.dict(ALGORITHMS, {each.name: each for each in (LINES, TREE, FLAT_LINES)}):
+    scores = {each.name: each for each in MADE_UP_SCORES}
+    with (
+        patch.dict(ALGORITHMS, {each.name: each for each in (LINES, TREE, FLAT_LINES)}),
+        patch.dict(SCORES, scores, clear=True),
+    ):
         return {
             **trained("lines", train(one, spec("lines"), key=KEY), one),
             **trained("tree", train(one, spec("tree", calibrate="none", embargo=30), key=KEY), one),
@@ -531,14 +561,18 @@ def of_training() -> Values:
         }
 
 
+NO_NUMBERS: Final = {"algorithm", "engine", "parameters", "score_versions"}
+"""Metadata that says what was done, not what came of it."""
+
+
 def trained(case: str, model: Trained, samples: pl.DataFrame) -> Values:
     """Return everything about a trained model that is a number."""
-    info = {name: value for name, value in model.metadata.items() if name not in {"algorithm", "engine", "parameters"}}
+    info = {name: value for name, value in model.metadata.items() if name not in NO_NUMBERS}
     everywhere = pl.Series(predict_proba(model.model, model.scaler, samples, model.features))
     info |= {"scaler": [model.scaler.get_params(), model.scaler.mean_.tolist(), model.scaler.scale_.tolist()]}
     found: Values = {name: [*leaves(value)] for name, value in info.items()}
-    found |= {"scores": [*leaves(model.scores)], "predicted": numbers_of(everywhere, redact_url=20)}
-    return under(case, found | columns_of(model.holdout.drop("available_at", "series", strict=False), redact_url=10))
+    found |= {"scores": [*leaves(model.scores)], "predicted": numbers_of(everywhere, kept=20)}
+    return under(case, found | columns_of(model.holdout.drop("available_at", "series", strict=False), kept=10))
 
 
 PARTS: Final[Mapping[str, tuple[Callable[[], Values], float]]] = {

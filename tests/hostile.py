@@ -1,4 +1,4 @@
-"""Hostile versions as values in a table: what an attacker who can write to a registry puts in place of a committed file.
+"""Hostile versions as values in a table: what an attacker who can write to a registry puts in place of a file.
 
 Each is loaded in a process of its own, since one that gets past the loader may end it; so what is asked of that process
 and what it answers are plain values.
@@ -485,7 +485,7 @@ ATTACKS: Final = (
     Attack(
         "thousand types",
         attribute("evil", listed(*(node("TypeNode", "os", f"f{number}") for number in range(1000)))),
-        f"{FOREIGN} (os.f0, os.f1, os.f10, os.f100, os.f101, …)",
+        f"{FOREIGN} (os.f0, os.f1, os.f10, os.f100, os.f101 and 995 more)",
     ),
     Attack(
         "protocol of the future", lambda data: with_schema(data, lambda of: of.update(protocol=99)), "skops protocol 99"
@@ -729,6 +729,7 @@ def field(**changes: object) -> Callable[[dict[str, Any]], object]:
     return lambda metadata: metadata | changes
 
 
+NO_ALGORITHM: Final = "whose module defines no Algorithm of job.learning.algorithms"
 NOT_COMMITTED: Final = "is not the model that was committed"
 FUTURE: Final = "newer than the 1 that this release reads; upgrade"
 OTHER: Final = "it was moved or altered"
@@ -764,6 +765,9 @@ FORGERIES: Final = (
     Forgery("no digest", digest(lambda _: None), NOT_COMMITTED),
     Forgery("list of digests", digest(lambda text: [text]), NOT_COMMITTED),
     Forgery("digest beside another", artifact("model", md5="0" * 32), NOT_COMMITTED),
+    Forgery("algorithm of any module", field(algorithm={"path": "antigravity:fly", "source": "0" * 12}), NO_ALGORITHM),
+    Forgery("algorithm in a parent folder", field(algorithm={"path": "../x:y"}), "which is no import path"),
+    Forgery("algorithm of a megabyte", field(algorithm={"path": "x" * 1_000_000}), "which is no import path"),
     Forgery("no artifacts", field(artefacts=None), "unknown artifact format None"),
     Forgery("list of artifacts", field(artefacts=[1]), "unknown artifact format None"),
     Forgery(

@@ -2,18 +2,18 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from job.config.settings import Config, load_config
 from job.core.synth import make_bars
 from job.registry.catalog import rebuild
 from job.registry.fingerprints import listing_fingerprint
-from job.registry.listings import read_listings, write_listing
+from job.registry.listings import write_listing
 from job.registry.versions import version_name
+from job.sources.series import Series
 from job.storage.files import Storage
 from job.train.plan import make_plan
-from job.train.resume import with_contents
 from job.train.task import Task
 
 RUN_ID = "20240101_000000_abcdef"
@@ -33,11 +33,13 @@ def many_models(folder: Path, *, symbols: int, scores: dict[str, float]) -> Conf
     config = load_config(settings).with_absolute_paths()
     registry = Storage(str(folder / "models"))
     plan = make_plan(config)
+    digests: dict[Series, str] = {}
     for series in {task.series[0] for task in plan.tasks}:
         listing = listing_fingerprint(series, config.data)
         assert listing is not None
-        write_listing(registry, listing, listing[::-1], {})
-    tasks = with_contents(plan.tasks, read_listings(registry), config, verify=False)
+        digests[series] = listing[::-1]
+        write_listing(registry, listing, digests[series], {})
+    tasks = [replace(task, cached_digests=(digests[task.series[0]],)) for task in plan.tasks]
     files = [file for task in tasks for file in _version(task, config, scores)]
     for path, data in files:
         target = folder / "models" / path

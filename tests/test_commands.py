@@ -254,7 +254,7 @@ def test_synth_writes_bars_that_train_can_find(tmp_path: Path, capsys: pytest.Ca
     arguments = ["--symbols", "2", "--days", "1", "--seed", "1", "--json"]
     assert main(["synth", "--output", str(tmp_path / "w"), *arguments]) == 0
     written = json.loads(capsys.readouterr().out.splitlines()[-1])["files"]
-    assert {Path(file) for file in written} == {*(tmp_path / "w").iterdir()}
+    assert {Path(file) for file in written} == {*(tmp_path / "w").rglob("*.parquet")}
     assert main(["plan", "--input", str(tmp_path / "w"), "--output", str(tmp_path / "m"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["models"] == 10
 

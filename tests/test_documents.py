@@ -4,6 +4,7 @@ import re
 import shutil
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,8 @@ from pydantic import BaseModel
 
 from job.cli import parse
 from job.config.settings import Config
-from job.core.environment import ROOT
+from job.core.environment import ROOT, bundled_sample
 from job.core.keys import Key
-from job.core.synth import write_world
 from job.storage.files import Storage
 from job.worker.scorer import load_scorer
 from tests.documents import (
@@ -132,19 +132,18 @@ def test_the_documented_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A folder that looks like a checkout, so that what is written in it goes nowhere else; `~` with bars beside it."""
-    folder = tmp_path / "checkout"
-    folder.mkdir()
-    for name in ("job", "transforms", "data"):
-        (folder / name).symlink_to(ROOT / name)
-    write_world(tmp_path / "synthetic", symbols=2, days=6, seed=3)
-    for made, symbol in (("SYN00USDT", "BTCUSDT"), ("SYN01USDT", "ETHUSDT")):
-        (file,) = (tmp_path / "synthetic" / "exchange=synthetic" / f"symbol={made}").iterdir()
+def checkouts(tmp_path: Path) -> tuple[Path, Path]:
+    """Two folders that look like checkouts, so that what is written in them goes nowhere else; `~/bars` holds bars."""
+    folders = (tmp_path / "commands", tmp_path / "sessions")
+    for folder in folders:
+        folder.mkdir()
+        for name in ("job", "transforms", "data"):
+            (folder / name).symlink_to(ROOT / name)
+    for symbol, file in zip(("BTCUSDT", "ETHUSDT"), sorted(bundled_sample().rglob("*.parquet")), strict=True):
         bars = tmp_path / "home" / "bars" / "exchange=binance" / f"symbol={symbol}"
         bars.mkdir(parents=True)
-        file.rename(bars / f"{symbol}-1m.parquet")
-    return folder
+        shutil.copy(file, bars / f"{symbol}-1m.parquet")
+    return folders
 
 
 def local(command: Command) -> bool:
@@ -154,16 +153,17 @@ def local(command: Command) -> bool:
 @pytest.mark.slow
 @pytest.mark.timeout(1_200)
 @pytest.mark.parametrize("document", sorted({one.document for one in COMMANDS if local(one)}))
-def test_commands_run_and_print_what_they_are_said_to(document: str, checkout: Path) -> None:
-    environment = python_environment(checkout.parent / "home")
+def test_commands_run_and_print_what_they_are_said_to(document: str, checkouts: tuple[Path, Path]) -> None:
+    environment = python_environment(checkouts[0].parent / "home")
     expected, printed = [], []
     for command in filter(local, commands(document)):
         text = command.text.replace("make run", MAKE_RUN).replace("ohlcv-models", "python -m job")
-        status, output = run_on_terminal(Command(document, text, command.shown), checkout, environment)
+        folder = checkouts[command.shown]  # a session starts with no model
+        status, output = run_on_terminal(replace(command, text=text), folder, environment)
         assert status == 0, f"{command.text}\n{output}"
         if command.shown:
             expected += [f"$ {command.text}", *command.printed]
             printed += [f"$ {command.text}", *output.splitlines()]
-    found = iter(normalized(printed, checkout.resolve(), ROOT))
+    found = iter(normalized(printed, checkouts[1].resolve(), ROOT))
     for line in normalized(expected):
         assert line in found, f"{document}: not printed, or not in this order: {line}\n" + "\n".join(printed)

@@ -10,9 +10,10 @@ import pytest
 
 from job.cli import main
 from job.config.settings import Config, load_config
-from job.core.environment import ENGINE_LIBRARIES, versions
+from job.core.environment import versions
 from job.core.errors import ConfigError
-from job.learning.estimators import ALGORITHMS, Window, build
+from job.learning.algorithms import Window
+from job.learning.estimators import ALGORITHMS, OPTIONAL_LIBRARIES, build
 from job.learning.fitting import fit_scaled
 from job.learning.forests import engines
 from job.learning.forests.engines import Engine, EngineSetting, are_large, leaf_rows, resolve
@@ -25,7 +26,7 @@ from tests.oracles_training import KEY, made_samples, model_spec
 from tests.test_forest import problem
 from tests.test_planning import series
 
-LIBRARY = ENGINE_LIBRARIES["onedal"]
+LIBRARY = engines.ONEDAL_LIBRARY
 
 
 @pytest.fixture
@@ -59,10 +60,10 @@ def test_a_setting_is_resolved(
     setting: EngineSetting,
     params: dict[str, Any],
     with_library: Engine,
-    patched: Engine | None,
+    without: Engine | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for found, engine in (("2026.1.0", with_library), (None, patched)):
+    for found, engine in (("2026.1.0", with_library), (None, without)):
         monkeypatch.setattr(engines, "installed", {LIBRARY: found}.get)
         if engine is not None:
             assert resolve(setting, "random_forest", 100, params) == engine
@@ -167,7 +168,7 @@ def test_fingerprints_differ_by_engine_and_hold_the_library_of_their_own_only(mo
     def of(engine: Engine, found: str) -> str:
         known = {**versions(), LIBRARY: found}
         monkeypatch.setattr(
-            "job.registry.fingerprints.versions", lambda *names: known if "onedal" in names else versions()
+            "job.registry.fingerprints.versions", lambda *names: known if LIBRARY in names else versions()
         )
         changed = spec.model_copy(update={"engine": engine})
         return fingerprint(changed, timeframe="1m", data=config.data, content="abc")
@@ -181,8 +182,8 @@ def test_fingerprints_differ_by_engine_and_hold_the_library_of_their_own_only(mo
 @pytest.mark.usefixtures("library")
 def test_a_worker_without_the_library_is_told_so() -> None:
     tasks = plan_tasks([series("BTC")], load_config({"model_trainer": {"engine": "onedal"}}))
-    assert Plan(tuple(tasks)).engines == ("onedal", "sklearn")
-    wanted = {**versions(*Plan(tuple(tasks)).engines), LIBRARY: "1.0"}
+    assert Plan(tuple(tasks)).libraries == (LIBRARY,)
+    wanted = {**versions(*Plan(tuple(tasks)).libraries), LIBRARY: "1.0"}
     (difference,) = version_differences(wanted)
     assert difference.startswith(f"has {LIBRARY} ")
     assert difference.endswith(", the driver has 1.0: install the same versions on every node")
@@ -190,7 +191,8 @@ def test_a_worker_without_the_library_is_told_so() -> None:
 
 def test_what_is_installed_besides_is_no_difference() -> None:
     assert not version_differences(versions())
-    assert not set(versions()) & set(ENGINE_LIBRARIES.values())
+    assert OPTIONAL_LIBRARIES == (LIBRARY,)
+    assert not set(versions()) & set(OPTIONAL_LIBRARIES)
 
 
 def test_models_that_need_no_library_import_none() -> None:
@@ -208,8 +210,8 @@ assert not {"sklearnex", "daal4py", "onedal"} & set(sys.modules)
 def test_a_plan_for_onedal_imports_it_not() -> None:
     script = f"""
 import sys
-from job.config import load_config
-from job.learning import engines
+from job.config.settings import load_config
+from job.learning.forests import engines
 engines.installed = {{"{LIBRARY}": "1"}}.get
 config = load_config({{"model_trainer": {{"engine": "onedal"}}}})
 assert [spec.engine for _, _, spec in config.model_specs()] == ["onedal"] * 4 + ["sklearn"]

@@ -1,19 +1,13 @@
-"""Every algorithm builds with its defaults; parameters win over them or are refused by name."""
+"""Defaults of estimators follow the settings; parameters win over them or are refused by name."""
 
 from typing import Any
 
 import pytest
 
 from job.core.errors import ConfigError
-from job.learning.estimators import ALGORITHMS, Window, build
+from job.learning.algorithms import Window
+from job.learning.estimators import ALGORITHMS, build
 from tests.oracles_training import model_spec
-
-
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_defaults_suit_the_estimator(name: str) -> None:
-    estimator = build(model_spec(name), Window(1_000))
-    assert isinstance(estimator, ALGORITHMS[name].estimator)
-    assert estimator.get_params()["random_state"] == 42
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ from tests.vendors import (
     KLINES_HEADER,
     PRICES,
     SAMPLES,
+    STEMS,
     WRITERS,
     Sample,
     epoch,
@@ -108,10 +109,11 @@ PACKINGS: dict[str, Callable[[str, bytes], bytes]] = {
 def test_every_format_conforms(fmt: str, suffix: str, packing: str, tmp_path: Path) -> None:
     """By each of its suffixes, packed or not: its bars, their number before reading, and a symbol without suffixes."""
     bars = make_bars(rows=5_000)
-    name = f"BTC.X_1m{suffix}"
+    stem, symbol = STEMS.get(fmt, ("BTC.X_1m", "BTC.X"))
+    name = f"{stem}{suffix}"
     (tmp_path / f"{name}{packing}").write_bytes(PACKINGS[packing](name, WRITERS[fmt](bars)))
     series = only(tmp_path)
-    assert (series.exchange, series.symbol, series.timeframe) == ("unknown", "BTC.X", "1m")
+    assert (series.exchange, series.symbol, series.timeframe) == ("unknown", symbol, "1m")
     assert [file.format for file in series.files] == [fmt]
     assert bars.height / 4 < expected_rows(series) < bars.height * 4
     raw = read_series(series, DataSettings())

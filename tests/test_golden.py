@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from job.learning.metrics import SCORES
 from job.registry.fingerprints import DEFINITIONS
 from job.train.pooled import uniform_hash
 from tests.golden import (
@@ -133,8 +134,17 @@ def test_changes_of_features_are_told(name: str, monkeypatch: pytest.MonkeyPatch
     assert f"feature {name} gives other numbers under the same version {feature.version}: values[" in problem.message
 
 
+@pytest.mark.parametrize("name", SCORES)
+def test_changes_of_scores_are_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    score = SCORES[name]
+    monkeypatch.setitem(SCORES, name, replace(score, function=lambda label, p: 1.0 - (score.function(label, p) or 0.0)))
+    problem = told(definitions()[f"score {name}"], golden())
+    assert f"score {name} gives other numbers under the same version {score.version}: all rows[" in problem.message
+
+
 def test_every_definition_is_seen_to_change() -> None:
     seen = {name for name, *_ in CHANGES} | {f"feature {name}" for name in FEATURES}
+    seen |= {f"score {name}" for name in SCORES}
     assert seen == set(definitions()), "say in CHANGES what to change"
 
 
@@ -144,6 +154,8 @@ def test_parts_have_nothing_to_do_with_other_definitions(monkeypatch: pytest.Mon
     monkeypatch.setattr("job.learning.estimators.FOREST_LEAF_SHARE", 0.2)
     monkeypatch.setattr("job.learning.estimators.LOGISTIC_C", 1.0)
     monkeypatch.setattr(TripleBarrier, "resolve", None)
+    for name, score in SCORES.items():
+        monkeypatch.setitem(SCORES, name, replace(score, version=9, function=lambda *_: 0.0))
     assert [find_problem(definitions()[name], golden()) for name in PARTS] == [None] * len(PARTS)
 
 

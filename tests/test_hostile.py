@@ -53,7 +53,7 @@ def registry(tmp_path: Path) -> Storage:
 
 @pytest.fixture
 def load(processes: list[ProcessPoolExecutor], tmp_path: Path) -> Load:
-    """Return what loads the registry elsewhere, and sees that nothing runs, is written or takes all memory meanwhile."""
+    """Return what loads the registry elsewhere, and checks that nothing runs, is written or takes all memory."""
 
     def loaded(registry: Storage) -> Answer:
         before = snapshot(tmp_path, without=tmp_path / "nowhere")
@@ -124,12 +124,12 @@ def test_a_version_that_is_made_a_pickle_is_not_run(registry: Storage, load: Loa
 def test_a_flipped_bit_is_refused_or_means_nothing(role: Role, registry: Storage, load: Load) -> None:
     """Without a new digest every bit counts; with one, those that the archive has no sum of may not matter."""
     commit_one(registry)
-    read_all = registry.read(PATHS[role])
+    committed = registry.read(PATHS[role])
     honest = load(registry).predictions
-    places = range(0, len(read_all), 23)
+    places = range(0, len(committed), 23)
     accepted = 0
     for place in places:
-        flipped = bytes([*read_all[:place], read_all[place] ^ (1 << place % 8), *read_all[place + 1 :]])
+        flipped = bytes([*committed[:place], committed[place] ^ (1 << place % 8), *committed[place + 1 :]])
         registry.replace(PATHS[role], flipped)
         assert not load(registry).parsed
         adjust(registry, role, flipped)

@@ -55,9 +55,7 @@ SEED = 20_241
 TRIES = 3
 ABORTED = ("aborted", "its process ended without closing the record")
 ROWS = np.random.default_rng(SEED).normal(size=(500, 20)).astype(np.float32)
-RETRIES_EXHAUSTED = re.compile(
-    rf"{CATALOG}|listings/[0-9a-f]{{64}}-[0-9a-f]{{64}}\.json|runs/\d{{8}}_\d{{6}}_[0-9a-f]{{6}}\.json"
-)
+KEPT = re.compile(rf"{CATALOG}|listings/[0-9a-f]{{64}}-[0-9a-f]{{64}}\.json|runs/\d{{8}}_\d{{6}}_[0-9a-f]{{6}}\.json")
 """What a registry may hold beside versions."""
 
 Files = Mapping[str, bytes]
@@ -91,7 +89,7 @@ def records(registry: Storage) -> dict[str, tuple[str, str | None]]:
 
 
 def strays(registry: Storage) -> set[str]:
-    """Return the files that are no part of a version and none of `RETRIES_EXHAUSTED`; fail where the catalog is not whole."""
+    """Return the files that are no part of a version and none of `KEPT`; fail where the catalog is not whole."""
     found = listed_versions(registry.list())
     assert all(one.committed for one in found)
     listed = {(key_of(one), one["version"]) for one in read_catalog(registry)}
@@ -100,7 +98,7 @@ def strays(registry: Storage) -> set[str]:
     folder = Path(registry.url)
     assert not [*folder.glob("runs/*.attempts")]
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    return {path for path in files - versions if not RETRIES_EXHAUSTED.fullmatch(path)}
+    return {path for path in files - versions if not KEPT.fullmatch(path)}
 
 
 @contextmanager

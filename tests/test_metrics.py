@@ -47,15 +47,31 @@ def scored(seed: int, rows: int = 500) -> tuple[Labels, Floats]:
 
 
 @pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("label", [[0, 1], [1], [0] * 9, [0, 1, 1, 0, 1]])
+@pytest.mark.parametrize("p", [0.0, 0.3, 0.5, 1.0])
+def test_a_score_is_a_finite_number_or_null(name: str, label: list[int], p: float) -> None:
+    score = SCORES[name].function(np.array(label, dtype=np.int8), np.full(len(label), p))
+    assert score is None or (type(score) is float and math.isfinite(score))
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_the_order_of_rows_changes_no_score(name: str) -> None:
+    label, p = scored(5)
+    order = np.random.default_rng(1).permutation(len(p))
+    score = SCORES[name].function
+    assert score(label[order], p[order]) == pytest.approx(score(label, p), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", REFERENCE)
 @pytest.mark.parametrize("seed", range(3))
 def test_score_agrees_with_scikit_learn(name: str, seed: int) -> None:
     label, p = scored(seed)
-    assert SCORES[name](label, p) == pytest.approx(REFERENCE[name](label, p), rel=1e-12)
+    assert SCORES[name].function(label, p) == pytest.approx(REFERENCE[name](label, p), rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["precision", "recall", "f1"])
 def test_nothing_predicted_up_scores_zero(name: str) -> None:
-    assert SCORES[name](np.array([0, 1, 1], dtype=np.int8), np.full(3, 0.5)) == 0.0
+    assert SCORES[name].function(np.array([0, 1, 1], dtype=np.int8), np.full(3, 0.5)) == 0.0
 
 
 def test_auc_is_null_with_one_class() -> None:

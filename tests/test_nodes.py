@@ -227,7 +227,7 @@ def test_what_is_no_ray_or_wants_another_token_is_named_at_once(monkeypatch: pyt
             (RpcError("Timed out while waiting"), f"no Ray cluster at {address}: Timed out while waiting; start one"),  # type: ignore[no-untyped-call]
             (AuthenticationError("x"), f"the Ray cluster at {address} does not take this process's token: set RAY_A"),
         ):
-            monkeypatch.setattr(joining, "GcsClient", Mock(side_effect=error))
+            monkeypatch.setattr(joining, "ask_head", Mock(side_effect=error))
             with pytest.raises(ConfigError, match=text), running(RaySettings(address=address)):
                 pass
 
@@ -235,7 +235,7 @@ def test_what_is_no_ray_or_wants_another_token_is_named_at_once(monkeypatch: pyt
 def test_a_need_is_absent_once_its_time_is_up(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(pulse, "PULSE_S", 0.02)
+    monkeypatch.setattr(pulse, "INTERVAL_S", 0.02)
     monkeypatch.setattr(pulse, "LONG_S", 0.1)
     over = threading.Event()
     with socket.create_server(("127.0.0.2", 0)) as stays, socket.create_server(("127.0.0.2", 0)) as goes:

@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = "scikit-learn-intelex"
 Window = tuple[Matrix, Labels]
 fit: Callable[[RandomForestClassifier, Matrix, Labels], None]
-fit = resolve_name(ALGORITHMS["random_forest"].fitters["onedal"])
+fit = resolve_name(ALGORITHMS["random_forest"].fitters["onedal"].path)
 
 
 def forest(**params: Any) -> RandomForestClassifier:
@@ -211,7 +211,7 @@ def test_a_run_stores_forests_of_onedal_and_finds_them_again(tmp_path: Path) -> 
     registry = Storage(str(tmp_path / "models"))
     metadata = read_metadata(registry, outcome.key, str(outcome.version))
     assert metadata["engine"]["name"] == "onedal"
-    assert metadata["library_versions"] == versions("onedal")
+    assert metadata["library_versions"] == versions(LIBRARY)
     assert type(load(registry, outcome.key, str(outcome.version))[0]) is RandomForestClassifier
 
 

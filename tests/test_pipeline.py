@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import ray.data
 from ray.exceptions import ObjectLostError
 
 from job.cluster import bundles
-from job.cluster.bundles import Capacity
+from job.cluster.datasets import outcomes_of
 from job.cluster.nodes import ask_nodes
 from job.config.settings import Config, load_config
 from job.core.keys import Key
@@ -30,7 +31,6 @@ from job.registry.outcome import Outcome
 from job.registry.versions import listed_versions, load
 from job.storage.files import Storage
 from job.train import pipeline
-from job.train.pipeline import train_aligned
 from job.train.record import TrainingRecord
 from job.train.run import run
 from job.train.steps import load_bars
@@ -228,12 +228,14 @@ def test_one_bad_series_of_a_pool_is_named(bars: Path, tmp_path: Path) -> None:
 
 
 def test_a_dataset_that_ray_gives_up_runs_again(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken_once(bundles: Any, job: Job, capacity: Capacity) -> Iterator[Outcome]:
-        if job.round == 1:
-            raise ObjectLostError("a block", None, "")
-        yield from train_aligned(bundles, job, capacity)
+    rounds = count(1)
 
-    monkeypatch.setattr(pipeline, "train_aligned", broken_once)
+    def broken_once(chains: Any, kind: type[Outcome]) -> Iterator[Outcome]:
+        if next(rounds) == 1:
+            raise ObjectLostError("a block", None, "")
+        yield from outcomes_of(chains, kind)
+
+    monkeypatch.setattr(pipeline, "outcomes_of", broken_once)
     record = run(config_for(bars, tmp_path, data={"symbols": ["SYN00USDT"]}))
     assert record.counts["trained"] == 3
     assert {one.attempts for one in record.outcomes} == {1}, "no worker had begun any of them"
@@ -376,10 +378,14 @@ def test_bundles_of_several_sizes_run_side_by_side_and_give_the_same_models(
 ) -> None:
     """Some bundles get both CPUs, as threads, the others one: a chain each."""
 
-    def by_kind(one: Bundle[Task], *_: object) -> int:
-        return 2 if one.tasks[0].key.timeframe == "1m" else 1
+    def by_kind(packed: list[Bundle[Task]], *_: object, cpus_per_task: int | None) -> dict[int, list[Bundle[Task]]]:
+        assert cpus_per_task is None
+        groups: dict[int, list[Bundle[Task]]] = {2: [], 1: []}
+        for one in packed:
+            groups[2 if one.tasks[0].key.timeframe == "1m" else 1].append(one)
+        return groups
 
-    monkeypatch.setattr(bundles, "_cpus", by_kind)
+    monkeypatch.setattr(pipeline, "sized", by_kind)
     record = run(config_for(bars, tmp_path))
     assert record.counts["trained"] == 6
     before = by_key(trained[0])

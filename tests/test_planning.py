@@ -109,7 +109,7 @@ def test_known_versions_reach_their_task() -> None:
         {"version": f"v{number}", "key": ["binance", "A", "1m", "analyst"], "fingerprint": f"f{number}"}
         for number in (1, 2)
     ]
-    a, b = with_known(tasks, summaries)
+    a, b = with_known(tasks, summaries, {}, Config(), verify=False)
     assert a.known == (("f1", "v1"), ("f2", "v2"))
     assert b.known == ()
 

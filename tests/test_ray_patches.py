@@ -21,7 +21,7 @@ FAST = (
     "--set",
     "model_trainer.analyst_models.n_estimators=5",
 )
-TABLES = ("PROCESSES", "ACTORS", "PREFETCHING")
+TABLES = ("PROCESSES", "ACTORS", "PREFETCHING", "WORKER_LOGS")
 CHANGES = {
     "all off": "".join(f"ray_patches.{table} = {{}}\n" for table in TABLES),
     "a name is gone": (

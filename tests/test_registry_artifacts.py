@@ -22,7 +22,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from job.core.errors import RegistryError
 from job.learning.estimators import ALGORITHMS
-from job.registry import artifacts as artifacts
+from job.registry import artifacts
 from job.registry.artifacts import dump, parse
 from tests.registries import ESTIMATORS, fitted, samples
 

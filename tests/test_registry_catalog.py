@@ -10,7 +10,7 @@ import pytest
 
 from job.core.errors import RegistryError
 from job.core.keys import Key
-from job.registry import catalog as catalog
+from job.registry import catalog
 from job.registry.catalog import (
     CATALOG,
     Summary,

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pytest
+from ray.exceptions import ObjectLostError
 
 from job.cluster.retries import MAX_ATTEMPTS, failure_reason, never_started, run_with_retries
 from job.config.settings import load_config
@@ -79,6 +80,28 @@ def test_a_poisoned_model_costs_the_others_no_attempt(job: Job) -> None:
     assert workers.begun == [list("ABCDE"), list("BCDE"), ["B"]]
     assert found["B"].error is not None
     assert found["B"].error["type"] == "WorkerDied"
+
+
+@pytest.mark.parametrize("broken", ["made", "run"])
+def test_a_dataset_that_breaks_ends_alone_and_its_tasks_run_again(job: Job, broken: str) -> None:
+    workers, rounds = Workers(), list[int]()
+
+    def lost(tasks: Sequence[Task], job: Job) -> Iterator[Outcome]:
+        yield from workers(tasks[:1], job)
+        raise ObjectLostError("a block", None, "")
+
+    def runs(tasks: Sequence[Task], job: Job) -> Iterator[Iterator[Outcome]]:
+        rounds.append(job.round)
+        if job.round == 1 and broken == "run":
+            yield lost(tasks[:3], job)
+        yield workers(tasks[3:] if job.round == 1 else tasks, job)
+        if job.round == 1 and broken == "made":
+            raise ObjectLostError("a block", None, "")
+
+    found = list(run_with_retries(TASKS, job, TRAINING, runs))
+    assert rounds == [1, 2]
+    assert {one.key: (one.status, one.attempts) for one in found} == dict.fromkeys(KEYS, ("trained", 1))
+    assert workers.begun == ([["A"], ["D", "E"], ["B", "C"]] if broken == "run" else [["D", "E"], ["A", "B", "C"]])
 
 
 def test_what_takes_too_long_is_not_tried_again(job: Job) -> None:

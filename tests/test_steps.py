@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from job.config.settings import Config, load_config
+from job.config.settings import load_config
 from job.core.environment import versions
 from job.core.errors import DataError
 from job.core.synth import EPOCH, make_bars
@@ -60,8 +60,7 @@ def test_flat_prices_are_not_blamed_on_gaps(tmp_path: Path) -> None:
 
 
 def test_gaps_are_ignored_only_where_there_are_gaps() -> None:
-    segment, ignore = Config().data, load_config({"data": {"gaps": "ignore"}}).data
-    assert remedy_for({"bars": 60, "segments": 1, "warmup": 60}, segment) == "give more bars"
-    assert "data.gaps: ignore" in remedy_for({"bars": 60, "segments": 9, "warmup": 60}, segment)
-    assert "data.gaps: ignore" in remedy_for({"low_coverage": 9}, segment)
-    assert remedy_for({"bars": 60, "segments": 9, "warmup": 60}, ignore) == "give more bars"
+    assert remedy_for({"bars": 60, "segments": 1, "warmup": 60}, "segment") == "give more bars"
+    assert "data.gaps: ignore" in remedy_for({"bars": 60, "segments": 9, "warmup": 60}, "segment")
+    assert "data.gaps: ignore" in remedy_for({"low_coverage": 9}, "segment")
+    assert remedy_for({"bars": 60, "segments": 9, "warmup": 60}, "ignore") == "give more bars"

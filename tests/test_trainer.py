@@ -11,6 +11,8 @@ import polars as pl
 import pytest
 
 from job import ModelConfig, RayModelTrainer, TrainingData, setup_model_trainer
+from job.api.training_data import model_spec
+from job.config.settings import load_config
 from job.core.errors import ConfigError, DataError, RegistryError, TrainingError
 from job.core.keys import Key
 from job.core.synth import write_world
@@ -136,6 +138,20 @@ def test_given_labels_train_like_the_pipelines_own(trainer: RayModelTrainer) -> 
     data = trainer.training_data("analyst", "15m", target)
     given = trainer.train_model(ModelConfig("analyst", "15m", n_estimators=10), data)
     assert given["log_loss"] == ours["log_loss"]
+
+
+@pytest.mark.parametrize("model_type", ["analyst", "tactician"])
+def test_a_model_of_given_samples_follows_every_setting_of_its_kind(model_type: str) -> None:
+    kind = {"algorithm": "extra_trees", "label": "direction(3)", "params": {"bootstrap": True}, "timeframes": ["5m"]}
+    shared = {"cv_folds": 3, "embargo": 2, "calibrate": "none", "refit": True, "engine": "sklearn"}
+    config = load_config(
+        {"model_trainer": {**shared, f"{model_type}_models": kind, f"enable_{model_type}_models": True}}
+    )
+    given = ModelConfig(model_type, "5m", ("x",), test_size=0.3, random_state=7, n_estimators=9, max_depth=4)
+    (ours,) = (spec for name, _, spec in config.model_specs() if name == model_type)
+    assert model_spec(given, config) == ours.model_copy(
+        update={"features": ("x",), "test_size": 0.3, "random_state": 7, "n_estimators": 9, "max_depth": 4}
+    )
 
 
 def test_the_metadata_names_the_target_of_given_labels(trainer: RayModelTrainer) -> None:

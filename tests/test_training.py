@@ -1,11 +1,11 @@
 """A model is fitted on the past only, scored on what came after, and the same whatever computes it."""
 
-import json
 import os
 import subprocess
 import sys
 import tracemalloc
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -13,58 +13,27 @@ import pytest
 from polars.testing import assert_frame_equal
 from sklearn.preprocessing import StandardScaler
 
+from job.cli.report import models_table
+from job.config.settings import Config
 from job.core.errors import ConfigError, TrainingError
 from job.learning import fitting
-from job.learning.estimators import ALGORITHMS
-from job.learning.metrics import fit_shrink, log_loss, shrink
+from job.learning.metrics import SCORES, Place, Score, fit_shrink, log_loss, scores_shown, shrink
 from job.learning.splits import Fold, Splits, walk_forward
 from job.learning.training import Trained, predict_proba, train
+from job.registry.catalog import summarize
+from job.registry.fingerprints import fingerprint
+from job.registry.outcome import Outcome
 from tests.oracles_training import FEATURES, KEY, START_US, made_samples, model_spec, random_walk_samples
 
-SCORE_NAMES = {
-    "accuracy",
-    "precision",
-    "recall",
-    "f1",
-    "log_loss",
-    "roc_auc",
-    "brier",
-    "cv_mean",
-    "cv_std",
-    "base_accuracy",
-    "base_log_loss",
-    "skill",
-    "skill_low",
-    "skill_high",
-    "skill_raw",
-    "benchmark_log_loss",
-    "shrink",
-    "underpowered",
+CONTRACT = {
+    *("accuracy", "precision", "recall", "f1", "log_loss", "roc_auc", "brier", "cv_mean", "cv_std", "base_accuracy"),
+    *("base_log_loss", "skill", "skill_low", "skill_high", "skill_raw", "benchmark_log_loss", "shrink", "underpowered"),
 }
+"""Names that readers of run records rely on."""
 
 
 def pooled(frame: pl.DataFrame, names: str = "AB") -> pl.DataFrame:
     return pl.concat([frame.with_columns(series=pl.lit(name)) for name in names])
-
-
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_every_algorithm_finds_a_planted_signal(algorithm: str) -> None:
-    trained = train(made_samples(2_000, signal=1.5), model_spec(algorithm, n_estimators=60), key=KEY)
-    scores = trained.scores
-    assert set(scores) == SCORE_NAMES
-    assert trained.features == FEATURES
-    assert scores["skill_low"] is not None
-    assert 0 < scores["skill_low"] < scores["skill"] < scores["skill_high"]  # type: ignore[operator]
-    assert scores["accuracy"] > 0.65  # type: ignore[operator]
-    assert scores["cv_mean"] > 0.65  # type: ignore[operator]
-    assert scores["underpowered"] is False
-
-
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_metadata_and_scores_are_json(algorithm: str) -> None:
-    trained = train(made_samples(400), model_spec(algorithm), key=KEY)
-    assert json.loads(json.dumps(trained.metadata, allow_nan=False)) == trained.metadata
-    assert json.loads(json.dumps(trained.scores, allow_nan=False)) == trained.scores
 
 
 @pytest.mark.parametrize("algorithm", ["random_forest", "extra_trees", "hist_gradient_boosting", "logistic_regression"])
@@ -102,19 +71,11 @@ def test_rows_are_scaled_the_same_block_by_block(monkeypatch: pytest.MonkeyPatch
     assert fitting.scaled(scaler, matrix, np.float64).flags.c_contiguous
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_the_stored_model_is_the_scored_one(algorithm: str) -> None:
-    samples = made_samples(600, signal=1.0)
-    trained = train(samples, model_spec(algorithm), key=KEY)
-    again = predict_proba(trained.model, trained.scaler, samples[-trained.holdout.height :], FEATURES)
-    assert np.array_equal(again, trained.holdout["p_raw"].to_numpy())
-    assert trained.model.classes_.tolist() == [0, 1]
-
-
 def test_scores_are_those_of_the_holdout_frame() -> None:
     samples = made_samples(1_000, signal=1.0)
     trained = train(samples, model_spec(), key=KEY)
     frame, scores = trained.holdout, trained.scores
+    assert set(scores) == CONTRACT | set(SCORES)
     label = frame["label"].to_numpy()
     assert frame.schema == {
         "available_at": pl.Datetime("us", "UTC"),
@@ -147,6 +108,39 @@ def test_shrinking_is_fitted_on_the_folds_and_applied_to_the_holdout() -> None:
     assert unshrunk.scores["skill"] == pytest.approx(unshrunk.scores["skill_raw"])
     assert unshrunk.scores["skill_raw"] == trained.scores["skill_raw"]
     assert trained.scores["skill"] > trained.scores["skill_raw"]  # type: ignore[operator]
+
+
+def test_a_score_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registered here, it is computed, stored with its version and shown, and no model becomes another by it."""
+    ((_, timeframe, spec), *_), data = Config().model_specs(), Config().data
+    before = fingerprint(spec, timeframe=timeframe, data=data, content="abc")
+    up_share = Score(
+        "up_share", lambda _label, p: float(np.mean(p)), version=3, title="ups", shown=frozenset(get_args(Place))
+    )
+    raw_share = replace(up_share, name="raw_share", of_raw=True, shown=frozenset())
+    for score in (up_share, raw_share):
+        monkeypatch.setitem(SCORES, score.name, score)
+    trained = train(made_samples(600, signal=1.0), model_spec(), key=KEY)
+    assert trained.scores["up_share"] == pytest.approx(trained.holdout["p"].mean())
+    assert trained.scores["up_share"] != trained.scores["raw_share"]
+    assert trained.scores["raw_share"] == pytest.approx(trained.holdout["p_raw"].mean())
+    windows = [*trained.metadata["split"]["folds"], trained.metadata["split"]["holdout"]]
+    assert all({"up_share", "raw_share"} < set(window["scores"]) for window in windows)
+    assert trained.metadata["score_versions"] == {name: score.version for name, score in SCORES.items()}
+    assert trained.metadata["score_versions"]["up_share"] == 3
+    summary = summarize({"key": asdict(KEY), "version": "v", "scores": trained.scores})
+    assert summary["up_share"] == pytest.approx(trained.scores["up_share"], rel=1e-3)
+    assert "raw_share" not in summary
+    outcome = Outcome(**asdict(KEY), status="trained", scores=trained.scores)
+    table = models_table([outcome, replace(outcome, scores=dict.fromkeys(CONTRACT, 0.5))])
+    assert "ups" in [column.header for column in table.columns], "n/a for a version that was scored without it"
+    assert fingerprint(spec, timeframe=timeframe, data=data, content="abc") == before
+
+
+def test_scores_are_shown_where_they_say() -> None:
+    assert [score.name for score in scores_shown("catalog")] == ["accuracy", "log_loss"]
+    assert [score.name for score in scores_shown("table")] == ["accuracy", "log_loss", "roc_auc"]
+    assert all(name == score.name for name, score in SCORES.items())
 
 
 def test_ranking_is_scored_even_where_shrinking_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,12 +204,6 @@ def noise_scores(spec: Any) -> tuple[np.ndarray, int]:
 
 def bits(trained: Trained) -> tuple[Any, ...]:
     return trained.scores, trained.metadata, trained.holdout.to_dict(as_series=False)
-
-
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_the_number_of_jobs_changes_no_bit(algorithm: str) -> None:
-    samples, spec = made_samples(1_000, signal=0.3), model_spec(algorithm)
-    assert bits(train(samples, spec, key=KEY, n_jobs=1)) == bits(train(samples, spec, key=KEY, n_jobs=2))
 
 
 def test_openmp_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,7 +283,7 @@ def test_metadata_says_how_rows_were_split() -> None:
     assert holdout["train_from"] == "2023-11-14T22:13:00+00:00"
     assert holdout["test_from"] == "2023-11-15T04:53:00+00:00"
     assert holdout["test_to"] == "2023-11-15T06:32:00+00:00"
-    assert set(holdout["scores"]) < SCORE_NAMES
+    assert set(holdout["scores"]) == set(SCORES)
 
 
 def test_refit_uses_all_rows_after_scoring() -> None:

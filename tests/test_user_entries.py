@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 
 from job.api.frames import predict_frame
 from job.config.settings import Config, DataSettings, load_config
+from job.config.yaml_text import read_yaml
 from job.core.entries import import_entry, source_digest
 from job.core.errors import ConfigError, RegistryError
 from job.core.keys import Key
@@ -24,6 +26,7 @@ from job.learning.features import features_at, resolve_features
 from job.learning.labels import label_at, parse_label
 from job.learning.spec import ModelSpec
 from job.learning.training import train
+from job.registry.definition import Definition
 from job.registry.fingerprints import fingerprint, prediction_fingerprint
 from job.registry.versions import read_metadata
 from job.storage.files import Storage
@@ -255,8 +258,7 @@ def test_a_version_whose_module_is_gone_or_has_changed_is_refused(what: str, pac
     remedy = "retrain the model, or restore the module"
     gone = fresh_process(registry)
     assert f"{VERSION} was trained on the" in gone
-    assert f"of module {module}: " in gone
-    assert f"no module '{package.name}' on node " in gone
+    assert f"of module {module}, of which there is no source on node " in gone
     assert gone.endswith(remedy)
     assert "\n" not in gone
     changed = package / ("windows.py" if what == "features" else "labels.py")  # what a module imports counts, too
@@ -266,7 +268,37 @@ def test_a_version_whose_module_is_gone_or_has_changed_is_refused(what: str, pac
         load_scorer(registry, KEY)
     (package / f"{module.rpartition('.')[2]}.py").unlink()
     forget(package)
-    with pytest.raises(RegistryError, match=rf"{trained_on}: .*no module '{module}' on node .*; {remedy}"):
+    with pytest.raises(RegistryError, match=rf"{trained_on}, of which there is no source on node \S+: {remedy}"):
+        load_scorer(registry, KEY)
+
+
+@pytest.mark.parametrize("path", ["antigravity:fly", "os:system", "zlib:crc32", "not a path", "gone.module:X"])
+@pytest.mark.parametrize("what", ["feature", "label"])
+def test_metadata_makes_no_other_module_run(what: str, path: str, package: Path, tmp_path: Path) -> None:
+    """Even if it knows the digest of a module that is installed here."""
+    registry, _ = commit(config_with(**settings_of(package)), tmp_path / "store")
+    metadata = read_metadata(registry, KEY, VERSION)
+    digest = source_digest(path) if path == "antigravity:fly" else "0" * 12
+    if what == "feature":
+        metadata["features"][-1] |= {"import_path": path, "source_digest": digest}
+    else:
+        metadata["label"] |= {"definition": {"kind": path, "horizon": 5}, "source_digest": digest}
+    reasons = "of which there is no source|whose source has changed|which uses no Feature or Label|unknown label"
+    with pytest.raises(RegistryError, match=rf"(?s)it.* ({reasons}).*retrain the model"):
+        Definition.of(metadata, DataSettings(), where="it")
+    assert "antigravity" not in sys.modules
+
+
+def test_a_module_that_does_not_run_here_is_refused(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (package / "alphas.py").write_text(f"import os\nif os.environ.get('MISSING'):\n    import gone_library\n{ALPHAS}")
+    registry, _ = commit(config_with(**settings_of(package)), tmp_path / "store")
+    forget(package)
+    monkeypatch.setenv("MISSING", "1")
+    with pytest.raises(
+        RegistryError, match=rf"{VERSION}: \S+: no module 'gone_library' on node .*; retrain the model, or"
+    ):
         load_scorer(registry, KEY)
 
 
@@ -381,6 +413,30 @@ def test_labels_as_settings_name_them(label: Any, parameters: dict[str, Any], pa
 def test_labels_that_are_refused(label: str, message: str, package: Path) -> None:
     with pytest.raises(ConfigError, match=rf"^model_trainer.analyst_models.label: .*{message}"):
         config_with(label=label.format(mine=package.name))
+
+
+def test_the_example_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "transforms" / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    package = tmp_path / "code" / "mypackage"
+    package.mkdir(parents=True)
+    for name, block in zip(("__init__", "alphas", "labels"), ("", *blocks), strict=True):
+        (package / f"{name}.py").write_text(block)
+    monkeypatch.syspath_prepend(package.parent)
+    written = [line.strip() for line in text.splitlines() if line.startswith(("    features: ", "    label: "))]
+    settings = read_yaml("\n".join(written))
+    try:
+        config = config_with(**settings)
+        ((_, _, spec),) = config.model_specs()
+        for feature in resolve_features(spec.features[len(DEFAULT_FEATURES) :]):
+            for holds in FEATURE_PROPERTIES:
+                holds(feature)
+        for check in LABEL_PROPERTIES:
+            check(spec.label)
+        registry, _ = commit(config, tmp_path / "store")
+        assert load_scorer(registry, KEY).definition.names[-3:] == ("gap", "close_ma_50", "close_ema_50")
+    finally:
+        forget(package)
 
 
 def test_own_labels_have_an_import_path_too() -> None:

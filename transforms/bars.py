@@ -4,28 +4,33 @@ A frame of bars has the columns
     timestamp  Datetime("us", "UTC")   open time of the bar
     open, high, low, close  Float64
     volume     Float64                 absent where the source has none
-and is sorted by `timestamp`, with one bar a time.
+and is sorted by `timestamp`, with at most one bar per time.
 """
 
 import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 import polars as pl
 import polars.selectors as cs
 
 from transforms import grids
-from transforms.grids import Grid, grid_of, windows_of
+from transforms.grids import Grid, Ints, grid_of, windows_of
+from transforms.sessions import Sessions
 
-Gaps = Literal["segment", "ignore"]
+Gaps: TypeAlias = Literal["segment", "ignore"] | Sessions
+"""What gaps mean: missing bars, nothing, or where a market has sessions, missing bars only while it is open."""
 
 TIME: Final = grids.TIME
 PRICES: Final = ("open", "high", "low", "close")
 _UNITS: Final = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000}
 _ROUNDING: Final = 1e-9
+_STUB: Final = 0.25
+"""Share of its opening hours that a bar must hold where a market has sessions: half a trading day is a day, the two
+hours of a Sunday evening are none."""
 
 
 def duration_us(timeframe: str) -> int:
@@ -100,7 +105,8 @@ class Cleaned:
 
     `rejected` has the columns of `bars` and `rule` String. `offset_us` is what most times leave when divided by the
     timeframe, on the clocks of `zone`: UTC, but for bars that are on one grid only where clocks change, see
-    `transforms.grids.grid_of`. `counts` has `rows_read`, `duplicate`, one entry a rule, `rows_kept` and `out_of_order`.
+    `transforms.grids.grid_of`. `counts` has `rows_read`, `duplicate`, one entry per rule, `rows_kept` and
+    `out_of_order`.
     """
 
     bars: pl.DataFrame
@@ -220,7 +226,8 @@ def resample(
     Windows start at whole multiples of the timeframe since 1970, plus `offset_us`, on the clocks of `zone`; weeks on
     Monday (see `transforms.grids.windows_of`). The last bar is left out as `unfinished` unless its last source bar is
     there. A bar with fewer than `min_coverage` of its source bars is left out as `low_coverage`, unless `gaps` is
-    `ignore`.
+    `ignore`. Where a market has sessions, no source bars are expected while it is closed, and a bar that holds less
+    than a quarter of its opening hours is left out, too.
 
     Raises:
         ValueError: `timeframe` is finer than `source`, or no multiple of it.
@@ -235,16 +242,40 @@ def resample(
     sources = Grid(source_step, offset_us, zone)
     windows = windows_of(sources, step)
     joined = _aggregate(bars, windows)
-    closed = windows.closes(joined["timestamp"].tail(1))[0]
-    unfinished = int(sources.closes(bars["timestamp"].tail(1))[0] < closed)
+    end = int(windows.closes(joined["timestamp"].tail(1)).to_physical()[0])
+    last = int(sources.closes(bars["timestamp"].tail(1)).to_physical()[0])
+    unfinished = int(last < end and not (isinstance(gaps, Sessions) and _is_closed(gaps, last, end)))
     finished = joined.head(joined.height - unfinished)
-    least = 0 if gaps == "ignore" else min_coverage * (step // source_step) - _ROUNDING
-    valid = finished.filter(pl.col("rows") >= least).drop("rows")
+    if isinstance(gaps, Sessions):
+        holes = gaps.holes(bars["timestamp"], sources)
+        covered = _covers_sessions(finished, windows, holes, gaps, source_step=source_step, min_coverage=min_coverage)
+    else:
+        covered = finished["rows"] >= (0 if gaps == "ignore" else min_coverage * (step // source_step) - _ROUNDING)
+    valid = finished.filter(covered).drop("rows")
     return Resampled(valid, {"unfinished": unfinished, "low_coverage": finished.height - valid.height})
 
 
+def _is_closed(sessions: Sessions, start: int, end: int) -> bool:
+    """Return whether a market is closed from `start` to `end`, as far as the hours of its day tell."""
+    return bool(sessions.opens) and sessions.open_us(np.array([start]), np.array([end - start]))[0] == 0
+
+
+def _covers_sessions(
+    joined: pl.DataFrame, windows: Grid, holes: Ints, sessions: Sessions, *, source_step: int, min_coverage: float
+) -> pl.Series:
+    """Return which windows hold enough of the bars of their time, given the times of those that are missing."""
+    starts, rows = joined["timestamp"].to_physical().to_numpy(), joined["rows"].to_numpy()
+    ends = windows.closes(joined["timestamp"]).to_physical().to_numpy()
+    window = np.searchsorted(starts, holes, side="right") - 1
+    within = (window >= 0) & (holes < ends[window])
+    missing = np.bincount(window[within], minlength=starts.size)
+    opening = sessions.open_us(starts, ends - starts)
+    enough = rows >= min_coverage * (rows + missing) - _ROUNDING
+    return pl.Series(enough & (rows * source_step >= _STUB * opening))
+
+
 def _aggregate(bars: pl.DataFrame, windows: Grid) -> pl.DataFrame:
-    """One row a window that holds any bar, with `rows`, the number of bars in it.
+    """Return one row per window that holds any bar, with `rows`, the number of bars in it.
 
     NumPy adds the volumes of a window one after the other, so their sum has the same bits on any number of threads.
     """

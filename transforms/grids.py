@@ -41,6 +41,12 @@ class Grid:
         """Number of the bar in which each time lies; `times` has no null."""
         return (self._wall(times) - self.offset_us) // self.step_us
 
+    def moved(self, times: pl.Series, bars: Ints) -> pl.Series:
+        """Open times of the bars that come so many bars after those that open at `times`."""
+        if self.zone == "UTC":
+            return (times.to_physical() + bars * self.step_us).cast(TIME)
+        return self.starts(self.index(times) + bars)
+
     def starts(self, index: Ints) -> pl.Series:
         """Open times of numbered bars."""
         wall = pl.Series("timestamp", index * self.step_us + self.offset_us)
@@ -55,6 +61,14 @@ class Grid:
             return (times.to_physical() + self.step_us).cast(times.dtype)
         wall = pl.Series(times.name, (self.index(times) + 1) * self.step_us + self.offset_us)
         return instants(wall, self.zone, twice="latest")
+
+    def missing_before(self, times: pl.Series) -> Ints:
+        """Count the bars that are missing between each bar and the one before it; none where clocks are changed."""
+        if self.zone == "UTC":
+            moments = times.to_physical().to_numpy()
+            return np.diff(moments, prepend=moments[:1] - self.step_us) // self.step_us - 1
+        index = self.index(times)
+        return np.diff(index, prepend=index[:1] - 1) - 1
 
     def off(self, times: pl.Series) -> pl.Series:
         """Microseconds by which times are off the grid; null stays null."""

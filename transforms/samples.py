@@ -36,7 +36,7 @@ class Samples:
     `frame` has timestamp, available_at (when the bar closed), label Int8, label_end and one Float32 column per feature.
     Where the market was asked for, it has every bar at or after `start`, label null but for those of state `used`, and
     `MARKET`: open, high, low, close, segment, barrier, and `complete`: a real bar whose features are warmed up and
-    finite, so that a model can tell something of it, label or not.
+    finite, so that a model can score it, with a label or without.
 
     `counts`: `unfinished` and `low_coverage` of all bars given; of the bars at or after `start`: `bars` (real ones),
     `filled`, `segments`, `jumps`, and what became of the real ones: `warmup` (features not warmed up), `not_finite`,

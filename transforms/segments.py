@@ -7,7 +7,8 @@ import polars as pl
 import polars.selectors as cs
 
 from transforms.bars import Gaps, duration_us
-from transforms.grids import TIME, Grid, Ints
+from transforms.grids import Grid, Ints
+from transforms.sessions import Sessions
 
 JUMP: Final = 0.5
 """A close-to-close log return beyond this, either way, is a split or a bad tick, not trading."""
@@ -19,8 +20,9 @@ def segment(
     """Fill short gaps and number the segments that no window may cross.
 
     Up to `max_fill` missing bars in a row are filled flat: the close before them for all prices, volume 0. With
-    `gaps="ignore"` bars count as contiguous whatever lies between them, and nothing is filled. `grid` is
-    the bars' own, where it is not UTC's: there, no bar is missing where clocks are set forward or back.
+    `gaps="ignore"` bars count as contiguous whatever lies between them, and nothing is filled; with `Sessions` they do
+    where a closing time lies between them, and bars that are missing in a session are filled or cut as elsewhere.
+    `grid` is the bars' own, where it is not UTC's: there, no bar is missing where clocks are set forward or back.
 
     Adds:
         filled          Boolean  made here, not in the data
@@ -28,7 +30,10 @@ def segment(
         segment         UInt32   counts up there and at each jump: |ln(close / previous close)| > 0.5
     """
     grid = grid or Grid(duration_us(timeframe))
-    missing = _missing_before(bars, grid) * (gaps == "segment")
+    if isinstance(gaps, Sessions):
+        missing = gaps.missing_before(bars["timestamp"], grid)
+    else:
+        missing = grid.missing_before(bars["timestamp"]) * (gaps == "segment")
     gap = missing > max_fill
     filled = _fill(bars.with_columns(gap=gap), np.where(gap, 0, missing), grid)
     jump = ((pl.col("close") / pl.col("close").shift(1)).log().abs() > JUMP).fill_null(value=False)
@@ -36,16 +41,6 @@ def segment(
         contiguous_run=pl.col("gap").cum_sum().cast(pl.UInt32),
         segment=(pl.col("gap") | jump).cum_sum().cast(pl.UInt32),
     ).drop("gap")
-
-
-def _missing_before(bars: pl.DataFrame, grid: Grid) -> Ints:
-    """Count the bars that are missing between each bar and the one before it."""
-    if grid.zone != "UTC":
-        index = grid.index(bars["timestamp"])
-        return np.diff(index, prepend=index[:1] - 1) - 1
-    step = grid.step_us
-    times = bars["timestamp"].to_physical().to_numpy()
-    return np.diff(times, prepend=times[:1] - step) // step - 1
 
 
 def _fill(bars: pl.DataFrame, missing: Ints, grid: Grid) -> pl.DataFrame:
@@ -56,9 +51,8 @@ def _fill(bars: pl.DataFrame, missing: Ints, grid: Grid) -> pl.DataFrame:
     source = np.repeat(np.arange(bars.height), copies)
     after = np.arange(source.size) - np.repeat(np.cumsum(copies) - copies, copies)
     repeated = bars[source].with_columns(filled=pl.Series(after > 0))
-    opened = repeated["timestamp"].to_physical() + after * grid.step_us
     return repeated.with_columns(
-        opened.cast(TIME) if grid.zone == "UTC" else grid.starts(grid.index(repeated["timestamp"]) + after),
+        grid.moved(repeated["timestamp"], after),
         *(pl.when("filled").then("close").otherwise(name).alias(name) for name in ("open", "high", "low")),
         cs.by_name("volume", require_all=False) * ~pl.col("filled"),
         gap=pl.col("gap") & ~pl.col("filled"),

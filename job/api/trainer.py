@@ -83,15 +83,14 @@ class RayModelTrainer:
         """
         config = self._targeted(target or {})
         plan = plan_training(config, force=force)
-        self._total, self._outcomes, self._state, self._started = (
-            plan.total,
-            list(plan.current),
-            "running",
-            time.monotonic(),
-        )
+        self._total, self._outcomes = plan.total, list(plan.current)
+        self._state, self._started = "running", time.monotonic()
         try:
-            if plan.tasks:
-                self._start_ray(config)
+            if plan.tasks and not self._ray_is_up:
+                from job.cluster.connect import running  # noqa: PLC0415 - Ray takes seconds to import
+
+                self._ray.enter_context(running(config.ray))
+                self._ray_is_up = True
             record = run(config, plan=plan, watch=self._outcomes.append)
         finally:
             self._state = "finished"
@@ -185,13 +184,6 @@ class RayModelTrainer:
         from job.api.training_data import train_on  # noqa: PLC0415 - brings pandas and scikit-learn
 
         return _entry(train_on(model, data, self._config))
-
-    def _start_ray(self, config: Config) -> None:
-        from job.cluster.connect import running  # noqa: PLC0415 - Ray takes seconds to import
-
-        if not self._ray_is_up:
-            self._ray.enter_context(running(config.ray))
-            self._ray_is_up = True
 
     def _targeted(self, target: Mapping[str, Any]) -> Config:
         settings = self._config.model_dump()

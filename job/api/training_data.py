@@ -22,7 +22,7 @@ from job.registry.versions import new_run_id
 from job.train.commit import commit_version
 from job.train.plan import make_plan
 from job.train.steps import samples_of
-from job.train.task import Plan, SamplesRow, Task
+from job.train.task import SamplesRow, Task
 from job.worker.load_bars import load_series
 from job.worker.messages import Job
 from transforms.bars import duration_us
@@ -74,11 +74,16 @@ def training_data(config: Config, model_type: str, timeframe: str) -> TrainingDa
         ConfigError: more than one series is meant, or no such model is configured.
         DataError: the bars cannot be used.
     """
-    task = _one_task(make_plan(config), model_type, timeframe)
-    job = _job(config)
-    bars, series = load_series(task.series[0], job)
-    name = f"{task.key.exchange}/{task.key.symbol}"
-    samples, left_out = samples_of(task, bars, series, config.data, name=name)
+    planned = make_plan(config).tasks
+    tasks = [task for task in planned if (task.key.model_type, task.key.timeframe) == (model_type, timeframe)]
+    if len(tasks) != 1 or len(tasks[0].series) != 1:
+        known = first_of(sorted({str(task.key) for task in planned}))
+        raise ConfigError(
+            f"expected one series with the model {model_type} {timeframe}, got {len(tasks)}: name one of {known}"
+        )
+    (task,) = tasks
+    bars, info = load_series(task.series[0], _job(config))
+    samples, left_out = samples_of(task, bars, info, config.data, name=str(task.series[0]))
     frame = samples.frame.to_pandas().set_index("timestamp")
     kept = [name for name in task.spec.feature_names if name not in left_out]
     about = {
@@ -90,37 +95,22 @@ def training_data(config: Config, model_type: str, timeframe: str) -> TrainingDa
     return TrainingData(frame[kept], frame["label"], timeframe, model_type, about)
 
 
-def _one_task(plan: Plan, model_type: str, timeframe: str) -> Task:
-    tasks = [task for task in plan.tasks if (task.key.model_type, task.key.timeframe) == (model_type, timeframe)]
-    if len(tasks) != 1 or len(tasks[0].series) != 1:
-        known = first_of(sorted({str(task.key) for task in plan.tasks}))
-        raise ConfigError(
-            f"expected one series with the model {model_type} {timeframe}, got {len(tasks)}: name one of {known}"
-        )
-    return tasks[0]
-
-
 def train_on(model: ModelConfig, data: TrainingData, config: Config) -> Outcome:
     """Train, score and commit one model on given samples; see `RayModelTrainer.train_model`."""
     if (model.model_type, model.timeframe) != (data.model_type, data.timeframe):
         raise ConfigError(
             f"model config is for {model.model_type} {model.timeframe}, data for {data.model_type} {data.timeframe}"
         )
-    spec = _spec(model, config)
-    key = Key(
-        str(data.data_info.get("exchange", config.data.exchange or "unknown")),
-        str(data.data_info.get("symbol", "custom")),
-        data.timeframe,
-        data.model_type,
-    )
+    spec = model_spec(model, config)
+    exchange = str(data.data_info.get("exchange", config.data.exchange or "unknown"))
+    key = Key(exchange, str(data.data_info.get("symbol", "custom")), data.timeframe, data.model_type)
     samples = _samples(model, data, spec)
     task = Task(key=key, spec=spec, series=(), rows=samples.height, seconds=0.0, memory=0)
     stats = {"definition": spec.label.definition(), "source": CALLER, "column": model.target_column}
-    prepared = SamplesRow(task, None, {"used": samples.height}, stats)
-    return commit_version(prepared, samples, _job(config))
+    return commit_version(SamplesRow(task, None, {"used": samples.height}, stats), samples, _job(config))
 
 
-def _spec(model: ModelConfig, config: Config) -> ModelSpec:
+def model_spec(model: ModelConfig, config: Config) -> ModelSpec:
     """Return the spec of the model's kind with what `model` says instead, validated as settings are."""
     trainer = config.model_trainer
     if model.model_type not in trainer.all_kinds:

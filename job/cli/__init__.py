@@ -8,8 +8,7 @@ from typing import Final
 from job.cli import compare, doctor, models, plan, predict, reindex, synth, train
 from job.cli.arguments import Command, CommandGroup
 from job.cli.logs import configure_logging, log
-from job.cli.options import refuse_empty
-from job.core.errors import JobError
+from job.core.errors import ConfigError, JobError
 
 COMMANDS: Final = (
     train.COMMAND,
@@ -36,7 +35,11 @@ def main(arguments: Sequence[str], *, program: str = PROGRAM) -> int:
     options = parse(arguments, program=program)
     configure_logging("info")
     try:
-        refuse_empty(options)
+        for argument in options.command.arguments:
+            value = getattr(options, argument.attribute)
+            if isinstance(value, str) and value != argument.more.get("default") and not value.strip(" ,"):
+                # An empty variable of a shell must not mean everything.
+                raise ConfigError(f"{argument.names[0]} is empty: give a value, or leave the argument out")
         status: int = options.command.run(options)
     except JobError as error:
         log.error("%s", error, exc_info=log.isEnabledFor(logging.DEBUG))
@@ -76,4 +79,5 @@ def _add(parser: argparse.ArgumentParser, commands: Iterable[Command | CommandGr
             continue
         own.set_defaults(command=command)
         for argument in command.arguments:
-            argument.add_to(own)
+            more = argument.more if argument.metavar is None else {**argument.more, "metavar": argument.metavar}
+            own.add_argument(*argument.names, help=argument.help, **more)

@@ -16,7 +16,7 @@ from job.registry.versions import LATEST
 class Argument:
     """An argument: its names (the first counts, others are aliases), its help, and the setting that it is short for.
 
-    `more` is what else `argparse` is told: `action`, `choices`, `default`, `nargs`, `required`, `type`.
+    `more` holds other arguments of `argparse`: `action`, `choices`, `default`, `nargs`, `required`, `type`.
     """
 
     names: tuple[str, ...]
@@ -27,13 +27,8 @@ class Argument:
 
     @property
     def attribute(self) -> str:
-        """Where parsed options hold its value."""
+        """Name of its value among parsed options."""
         return self.names[0].lstrip("-").replace("-", "_")
-
-    def add_to(self, parser: argparse.ArgumentParser) -> None:
-        """Let `parser` take the argument."""
-        more = self.more if self.metavar is None else {**self.more, "metavar": self.metavar}
-        parser.add_argument(*self.names, help=self.help, **more)
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,9 @@ def compare(options: argparse.Namespace) -> int:
             log.error("%s: nothing was judged%s", run.status, f": {run.reason}" if run.reason else "")
             return run.exit_status
     failures = [*plan.failures.values(), *(one.error for one in results if one.error is not None)]
-    if len(failures) == len(wanted):
-        raise summarize_failures(failures)
+    if len(failures) == len(wanted):  # nothing could be done: the first failure stands for all
+        others = f" ({len(failures) - 1} other models fail, too)" if len(failures) > 1 else ""
+        raise type(failures[0])(f"{failures[0]}{others}")
     show(plan, results, options)
     record = {
         "models": registry.url,
@@ -56,12 +57,6 @@ def compare(options: argparse.Namespace) -> int:
     }
     print_json(options, record)
     return JobError.exit_status if failures else 0
-
-
-def summarize_failures(failures: Sequence[JobError]) -> JobError:
-    """Return the error of a command that could do nothing: the first of its kind, and how many are like it."""
-    others = f" ({len(failures) - 1} other models fail, too)" if len(failures) > 1 else ""
-    return type(failures[0])(f"{failures[0]}{others}")
 
 
 def log_comparison(outcome: Compared) -> None:

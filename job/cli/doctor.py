@@ -14,19 +14,22 @@ from job.cli.logs import log
 from job.cli.options import run_settings
 from job.cli.report import print_json
 from job.config.settings import Config
-from job.core.environment import ENGINE_LIBRARIES, versions
+from job.core.environment import versions
 from job.core.errors import ConfigError, JobError
 from job.core.paths import is_url, redact_url
+from job.learning.estimators import OPTIONAL_LIBRARIES
 from job.registry.versions import new_run_id
+from job.sources.problems import summarize
+from job.sources.series import WILL_FAIL
 from job.storage.files import Storage
 from job.train.plan import make_plan
-from job.train.task import Plan, Task
+from job.train.task import Plan
 from job.worker.messages import Job
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: what was looked at, whether it is good, and what was found or what to do."""
+    """One check: what was looked at, whether it is good, and what was found or what to do about it."""
 
     subject: str
     good: bool
@@ -44,19 +47,32 @@ def doctor(options: argparse.Namespace) -> int:
 
 def examine(config: Config) -> list[Finding]:
     """Return every finding about this machine, the input, the registry and the cluster."""
-    here = versions(*ENGINE_LIBRARIES)
+    here = versions(*OPTIONAL_LIBRARIES)
     findings = [Finding("versions", good=True, text=", ".join(f"{name} {value}" for name, value in here.items()))]
-    plan, about_input = _examine_input(config)
-    about_registry = _examine_registry(config)
-    findings += [*about_input, about_registry]
+    plan, about_input = examine_input(config)
+    findings += about_input
+    output = config.model_trainer.model_directory
+    try:
+        Storage(output, options=config.storage.options).check_writable()
+    except JobError as error:
+        registry = Finding("store", good=False, text=str(error))
+    else:
+        free = "" if is_url(output) else f", {shutil.disk_usage(output).free / 2**30:.0f} GiB free"
+        registry = Finding("store", good=True, text=f"{output} can be written{free}")
+    findings.append(registry)
     if plan is not None:
-        findings.append(_examine_memory(plan.tasks))
-        if about_registry.good:
-            findings += _examine_nodes(config, plan)
+        largest = max(plan.tasks, key=lambda task: task.memory)
+        needed, left = largest.memory, psutil.virtual_memory().available
+        text = f"largest task {largest.key} needs about {needed / 2**30:.1f} of {left / 2**30:.1f} GiB free here"
+        remedy = "" if needed < left else ": shorten the range, or use a node with more memory"
+        findings.append(Finding("memory", good=needed < left, text=text + remedy))
+        if registry.good:
+            findings += examine_nodes(config, plan)
     return findings
 
 
-def _examine_input(config: Config) -> tuple[Plan | None, list[Finding]]:
+def examine_input(config: Config) -> tuple[Plan | None, list[Finding]]:
+    """Return the plan for the input, None where none can be made, and what is found about it."""
     try:
         plan = make_plan(config)
     except JobError as error:
@@ -64,34 +80,18 @@ def _examine_input(config: Config) -> tuple[Plan | None, list[Finding]]:
     series = {one for task in plan.tasks for one in task.series}
     files = sum(len(one.files) for one in series)
     text = f"{len(series)} series, {files} files in {redact_url(config.data.input or '')}"
-    problems = [Finding("input", good=False, text=str(problem)) for problem in plan.problems]
-    return plan, [Finding("input", good=True, text=text), *problems]
+    notes = [Finding("input", good=not note.startswith(WILL_FAIL), text=note) for note in plan.notes]
+    problems = [Finding("input", good=False, text=message) for message in summarize(plan.problems)]
+    return plan, [Finding("input", good=True, text=text), *notes, *problems]
 
 
-def _examine_registry(config: Config) -> Finding:
-    output = config.model_trainer.model_directory
-    try:
-        Storage(output, options=config.storage.options).check_writable()
-    except JobError as error:
-        return Finding("store", good=False, text=str(error))
-    free = "" if is_url(output) else f", {shutil.disk_usage(output).free / 2**30:.0f} GiB free"
-    return Finding("store", good=True, text=f"{output} can be written{free}")
-
-
-def _examine_memory(tasks: tuple[Task, ...]) -> Finding:
-    largest = max(tasks, key=lambda task: task.memory)
-    free = psutil.virtual_memory().available
-    text = f"largest task {largest.key} needs about {largest.memory / 2**30:.1f} of {free / 2**30:.1f} GiB free here"
-    remedy = "" if largest.memory < free else ": shorten the range, or use a node with more memory"
-    return Finding("memory", good=largest.memory < free, text=text + remedy)
-
-
-def _examine_nodes(config: Config, plan: Plan) -> list[Finding]:
+def examine_nodes(config: Config, plan: Plan) -> list[Finding]:
+    """Start or join Ray, and return what is found about its size and about each of its nodes."""
     from job.cluster.connect import running  # noqa: PLC0415 - Ray takes seconds to import
     from job.cluster.nodes import node_findings  # noqa: PLC0415
 
     output = config.model_trainer.model_directory
-    job = Job(new_run_id(datetime.now(UTC)), config, output, versions=versions(*plan.engines))
+    job = Job(new_run_id(datetime.now(UTC)), config, output, versions=versions(*plan.libraries))
     try:
         with running(config.ray) as cluster:
             size = Finding("cluster", good=True, text=f"{cluster.nodes} nodes, {cluster.cpus} CPUs")

@@ -1,4 +1,4 @@
-"""Log lines of the command line: to stderr, one line each, whatever stands in the names of files and symbols."""
+"""Log lines of the command line: to stderr, one line each, whatever the names of files and symbols hold."""
 
 import logging
 import sys

@@ -1,7 +1,7 @@
 """Commands on the versions of a registry: models list, show, promote, rollback, prune."""
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -10,7 +10,7 @@ from job.cli.arguments import DRY_RUN, JSON, VERSION, Argument, Command, Command
 from job.cli.logs import log
 from job.cli.options import settings
 from job.cli.report import print_json
-from job.cli.selection import SELECTION, require_narrowed, selected
+from job.cli.selection import FILTERS, SELECTION, selected
 from job.cli.tables import console, history_table, version_facts, versions_table
 from job.core.errors import ConfigError, JobError, RegistryError
 from job.core.keys import Key
@@ -26,81 +26,64 @@ The aliases `champion` and `challenger` name a version of a model; who loads `ch
 
 
 def list_models(options: argparse.Namespace) -> int:
-    """Print each model with its latest version, its aliases, and the scores of both."""
+    """Print each model with its latest version, its aliases, and the scores of both.
+
+    In the JSON, `latest`, `champion` and `challenger` are summaries of versions, or null; a version that an alias names
+    and that is gone has a summary of its name alone.
+    """
     registry = open_registry(settings(options))
     by_key: dict[Key, list[Summary]] = {}
     for summary in list_summaries(registry):
         by_key.setdefault(key_of(summary), []).append(summary)
     wanted = selected(by_key, options, where=registry.url)
-    aliases = read_all_aliases(registry, wanted)
-    rows = [describe_model(key, by_key[key], aliases.get(key, Aliases())) for key in wanted]
+    all_aliases = read_all_aliases(registry, wanted)
+    rows = []
+    for key in wanted:
+        aliases = all_aliases.get(key, Aliases())
+        by_name = {one["version"]: {name: one[name] for name in one if name != "key"} for one in by_key[key]}
+        named = {"champion": aliases.champion, "challenger": aliases.challenger}
+        row = {**asdict(key), "versions": len(by_key[key]), "latest": by_name[by_key[key][-1]["version"]]}
+        row |= {alias: name and by_name.get(name, {"version": name, "missing": True}) for alias, name in named.items()}
+        rows.append(row)
     if not options.json:
         console().print(versions_table(rows))
     print_json(options, {"models": registry.url, "keys": rows})
     return 0
 
 
-def describe_model(key: Key, summaries: list[Summary], aliases: Aliases) -> dict[str, Any]:
-    """Return what a list shows of a model, from the summaries of its versions, oldest first.
-
-    `latest`, `champion` and `challenger` are summaries, without the key, or None; a version that an alias names and
-    that is gone has a summary of its name alone.
-    """
-    by_name = {one["version"]: {name: value for name, value in one.items() if name != "key"} for one in summaries}
-    named = {"champion": aliases.champion, "challenger": aliases.challenger}
-    return {
-        **asdict(key),
-        "versions": len(summaries),
-        "latest": by_name[summaries[-1]["version"]],
-        **{alias: name and by_name.get(name, {"version": name, "missing": True}) for alias, name in named.items()},
-    }
-
-
 def show_models(options: argparse.Namespace) -> int:
     """Print one version of each selected model, and how its aliases came to be where they are."""
     registry = open_registry(settings(options))
-    wanted = selected(keys(registry), options, where=registry.url)
-    described = [describe_version(registry, key, options.version) for key in wanted]
+    described = []
+    for key in selected(keys(registry), options, where=registry.url):
+        version = resolve_version(registry, key, options.version)
+        aliases = read_aliases(registry, key)
+        row: dict[str, Any] = {
+            **asdict(key),
+            "version": version,
+            "aliases": {"champion": aliases.champion, "challenger": aliases.challenger},
+            "metadata": read_metadata(registry, key, version),
+            "history": [decision.record() for decision in history(registry, key)],
+        }
+        described.append(row)
     print_json(options, {"models": registry.url, "keys": described})
-    for one in described if not options.json else ():
-        for name, text in version_facts(one):
+    for row in described if not options.json else ():
+        for name, text in version_facts(row):
             console().print(f"{name:<12} {text}", markup=False, highlight=False, soft_wrap=True)
-        console().print(history_table(one["history"]) if one["history"] else "no alias was ever set")
+        console().print(history_table(row["history"]) if row["history"] else "no alias was ever set")
     return 0
-
-
-def describe_version(registry: Storage, key: Key, name: str) -> dict[str, Any]:
-    """Return a version's metadata, the aliases that name it, and the history of its model's aliases."""
-    version = resolve_version(registry, key, name)
-    aliases = read_aliases(registry, key)
-    metadata: Mapping[str, Any] = read_metadata(registry, key, version)
-    return {
-        **asdict(key),
-        "version": version,
-        "aliases": {"champion": aliases.champion, "challenger": aliases.challenger},
-        "metadata": metadata,
-        "history": [decision.record() for decision in history(registry, key)],
-    }
 
 
 def promote_models(options: argparse.Namespace) -> int:
     """Promote a version of each selected model."""
-
-    def change(registry: Storage, key: Key) -> AliasChange:
-        return promote(
-            registry, key, options.version, alias=options.alias, reason=options.reason, dry_run=options.dry_run
-        )
-
-    return _change_aliases(options, change)
+    how = {"alias": options.alias, "reason": options.reason, "dry_run": options.dry_run}
+    return _change_aliases(options, lambda registry, key: promote(registry, key, options.version, **how))
 
 
 def roll_back_models(options: argparse.Namespace) -> int:
     """Restore the previous champion of each selected model."""
-
-    def change(registry: Storage, key: Key) -> AliasChange:
-        return restore_champion(registry, key, reason=options.reason, dry_run=options.dry_run)
-
-    return _change_aliases(options, change)
+    how = {"reason": options.reason, "dry_run": options.dry_run}
+    return _change_aliases(options, lambda registry, key: restore_champion(registry, key, **how))
 
 
 def _change_aliases(options: argparse.Namespace, change: Callable[[Storage, Key], AliasChange]) -> int:
@@ -108,42 +91,37 @@ def _change_aliases(options: argparse.Namespace, change: Callable[[Storage, Key]
     registry = open_registry(settings(options), writer=new_run_id(datetime.now(UTC)))
     known = keys(registry)
     wanted = selected(known, options, where=registry.url)
-    require_narrowed(options, known)
+    narrowed = options.all or options.keys or any(getattr(options, name) is not None for name in FILTERS)
+    if len(known) > 1 and not narrowed:  # to change every model of a registry must have been meant
+        raise ConfigError("name the models to change: KEY, --symbols, --timeframes, …, or --all")
     if not options.dry_run:
         registry.check_writable()
+    moved = "would move" if options.dry_run else "moved"
     changes: list[AliasChange] = []
     failures: dict[Key, RegistryError] = {}
     for key in wanted:
         try:
-            changes.append(change(registry, key))
+            one = change(registry, key)
         except RegistryError as error:
             failures[key] = error
             log.error("%s", error)
+            continue
+        changes.append(one)
+        if one.changes:
+            log.info("%s: %s %s from %s to %s", key, moved, one.alias, one.before or "none", one.after)
         else:
-            log.info("%s", alias_line(changes[-1], dry_run=options.dry_run))
+            log.info("%s: %s is %s already", key, one.alias, one.after)
+    names = ("alias", "before", "after", "changes")
     record = {
         "models": registry.url,
         "dry_run": options.dry_run,
-        "moves": [_alias_record(one) for one in changes],
+        "moves": [{**asdict(one.key), **{name: getattr(one, name) for name in names}} for one in changes],
         "failures": [{**asdict(key), "message": str(error)} for key, error in failures.items()],
     }
     print_json(options, record)
     if not failures:
         return 0
     return JobError.exit_status if changes else RegistryError.exit_status
-
-
-def alias_line(change: AliasChange, *, dry_run: bool) -> str:
-    """Return what became of an alias, in words."""
-    if not change.changes:
-        return f"{change.key}: {change.alias} is {change.after} already"
-    moved = "would move" if dry_run else "moved"
-    return f"{change.key}: {moved} {change.alias} from {change.before or 'none'} to {change.after}"
-
-
-def _alias_record(change: AliasChange) -> dict[str, Any]:
-    names = ("alias", "before", "after", "changes")
-    return {**asdict(change.key), **{name: getattr(change, name) for name in names}}
 
 
 def prune_models(options: argparse.Namespace) -> int:

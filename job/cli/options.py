@@ -16,14 +16,6 @@ from job.core.wording import did_you_mean
 from transforms.bars import duration_us
 
 
-def refuse_empty(options: argparse.Namespace) -> None:
-    """Raise ConfigError where an argument is empty: an empty shell variable must not mean everything."""
-    for argument in options.command.arguments:
-        value = getattr(options, argument.attribute)
-        if isinstance(value, str) and value != argument.more.get("default") and not value.strip(" ,"):
-            raise ConfigError(f"{argument.names[0]} is empty: give a value, or leave the argument out")
-
-
 def settings(options: argparse.Namespace) -> Config:
     """Return the settings of a command: those of its config file, its arguments and --set, the later winning.
 
@@ -51,11 +43,22 @@ def run_settings(options: argparse.Namespace) -> Config:
     """
     config = settings(options)
     trainer = config.model_trainer
-    kinds = trainer.kinds
+    kinds: Mapping[str, ModelSettings] = trainer.kinds
     if options.model_types is not None:
-        kinds = _chosen(trainer.all_kinds, split_names(options.model_types))
+        names, known = split_names(options.model_types), trainer.all_kinds
+        if unknown := sorted(set(names) - set(known)):
+            hint = f"{did_you_mean(unknown[0], known)} (known: {', '.join(known)})"
+            raise ConfigError(f"--model-types: unknown {unknown[0]!r}{hint}")
+        kinds = {name: kind for name, kind in known.items() if name in names}
     if options.timeframes is not None:
-        kinds = _with_timeframes(kinds, timeframe_names(options.timeframes))
+        distinct = set(timeframe_names(options.timeframes))
+        chosen = {name: distinct.intersection(kind.timeframes) for name, kind in kinds.items()}
+        # A timeframe that no kind is configured for goes to the first kind.
+        chosen[next(iter(kinds))] |= distinct.difference(*chosen.values())
+        kinds = {
+            name: kind.model_copy(update={"timeframes": tuple(sorted(chosen[name], key=duration_us, reverse=True))})
+            for name, kind in kinds.items()
+        }
     return config.model_copy(update={"model_trainer": trainer.with_kinds(kinds)})
 
 
@@ -74,27 +77,3 @@ def timeframe_names(text: str | None) -> tuple[str, ...]:
         return tuple(dict.fromkeys(map(check_max_timeframe, split_names(text))))
     except ValueError as error:
         raise ConfigError(f"--timeframes: {error}") from None
-
-
-def _chosen(kinds: Mapping[str, ModelSettings], names: tuple[str, ...]) -> dict[str, ModelSettings]:
-    if unknown := sorted(set(names) - set(kinds)):
-        hint = f"{did_you_mean(unknown[0], kinds)} (known: {', '.join(kinds)})"
-        raise ConfigError(f"--model-types: unknown {unknown[0]!r}{hint}")
-    return {name: kind for name, kind in kinds.items() if name in names}
-
-
-def _with_timeframes(kinds: Mapping[str, ModelSettings], names: tuple[str, ...]) -> dict[str, ModelSettings]:
-    """Keep these timeframes of every kind; one that no kind is configured for goes to the first kind."""
-    wanted = sorted(names, key=duration_us, reverse=True)
-    new = {name for name in wanted if not any(name in kind.timeframes for kind in kinds.values())}
-    first = next(iter(kinds))
-    return {
-        model_type: kind.model_copy(
-            update={
-                "timeframes": tuple(
-                    name for name in wanted if name in kind.timeframes or (name in new and model_type == first)
-                )
-            }
-        )
-        for model_type, kind in kinds.items()
-    }

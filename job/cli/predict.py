@@ -25,14 +25,14 @@ from job.cli.arguments import (
 from job.cli.logs import log
 from job.cli.options import settings, split_names, timeframe_names
 from job.cli.progress import watching
-from job.cli.report import count_in_words, prediction_line, print_json, show_predictions
+from job.cli.report import count_in_words, print_json, show_predictions
 from job.core.paths import redact_url, require_disjoint, resolve_output
 from job.predict.plan import PredictionPlan, Request
 from job.predict.plan import plan as plan_predictions
 from job.predict.run import run as run_predictions
 
 TEXT: Final = """Predict every closed bar past warm-up with the models of a registry: one Parquet file per series and
-model, exchange=.../symbol=.../timeframe=.../model_type=.../predictions.parquet. What is current is left as it is."""
+model, EXCHANGE/SYMBOL/TIMEFRAME/MODEL_TYPE/predictions.parquet. What is current is left as it is."""
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -50,25 +50,21 @@ def predict(options: argparse.Namespace) -> int:
     plan = plan_predictions(config, request)
     for note in plan.notes:
         log.info(note)
-    log.info("%s by %s of %s into %s: %s", source, request.version, models, output, _to_do(plan))
-    if options.dry_run:
-        plan = PredictionPlan((), plan.settled, plan.problems)
-    with watching(len(plan.tasks), step="predicting", line_of=prediction_line) as watch:
-        record = run_predictions(config, request, plan, watch=watch)
-    show_predictions(record)
-    print_json(options, record.as_dict())
-    return record.exit_status
-
-
-def _to_do(plan: PredictionPlan) -> str:
-    """Return what a plan has to do, in words: `80 files: 75 current, 5 to predict`."""
     statuses = [one.status for one in plan.settled]
     counts = {
         "current": statuses.count("current"),
         "that cannot be made": statuses.count("failed"),
         "to predict": len(plan.tasks),
     }
-    return f"{plan.total} files: {count_in_words(counts) or 'none'}"
+    to_do = f"{plan.total} files: {count_in_words(counts) or 'none'}"
+    log.info("%s by %s of %s into %s: %s", source, request.version, models, output, to_do)
+    if options.dry_run:
+        plan = PredictionPlan((), plan.settled, plan.problems, plan.notes)
+    with watching(len(plan.tasks), step="predicting") as watch:
+        record = run_predictions(config, request, plan, watch=watch)
+    show_predictions(record)
+    print_json(options, record.as_dict())
+    return record.exit_status
 
 
 COMMAND: Final = Command(

@@ -1,4 +1,4 @@
-"""The command that makes a registry's catalog again."""
+"""The command that rebuilds a registry's catalog."""
 
 import argparse
 from typing import Final
@@ -10,12 +10,12 @@ from job.cli.report import print_json
 from job.core.errors import DataError
 from job.registry.catalog import key_of, open_registry, rebuild
 
-TEXT: Final = """Make the catalog of a model registry again from the metadata of every version.
+TEXT: Final = """Rebuild the catalog of a model registry from the metadata of every version.
 It is a cache: nothing is lost with it, and the next run needs it only to be fast."""
 
 
 def reindex(options: argparse.Namespace) -> int:
-    """Make the catalog of a registry again and count its versions; 1 if some have damaged metadata, which is named."""
+    """Rebuild the catalog of a registry and count its versions; 1 if some have damaged metadata, which is named."""
     registry = open_registry(settings(options))
     if not registry.list():
         raise DataError(f"{registry.url} holds nothing: name the model registry with --output")
@@ -29,4 +29,4 @@ def reindex(options: argparse.Namespace) -> int:
     return 1 if rebuilt.problems else 0
 
 
-COMMAND: Final = Command("reindex", reindex, "make the registry's catalog again", (OUTPUT, CONFIG, JSON), TEXT)
+COMMAND: Final = Command("reindex", reindex, "rebuild the registry's catalog", (OUTPUT, CONFIG, JSON), TEXT)

@@ -3,9 +3,9 @@
 import argparse
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from rich import box
 from rich.table import Table
@@ -14,14 +14,21 @@ from rich.text import Text
 from job.cli.logs import log
 from job.cli.tables import console, number, percent, totals_table
 from job.core.keys import kind_order
+from job.core.wording import first_of
+from job.learning.metrics import scores_shown
 from job.predict.task import Predicted
 from job.registry.outcome import Outcome
 from job.registry.record import RunRecord
+from job.sources.problems import summarize
 from job.train.record import TrainingRecord
-from job.train.task import Plan
 
 MAX_ROWS: Final = 40
 """Tables of single models stop here; the run record has them all."""
+GAP_COUNTS: Final = ("bars", "filled", "low_coverage", "warmup", "segments")
+WORTH_A_LINE: Final = 0.05
+"""Share of a kind's bars from which on what gaps cost is told even where nothing is odd about the market."""
+GAP: Final = 2
+"""Blanks between two columns of the table of models."""
 
 
 def print_json(options: argparse.Namespace, value: object) -> None:
@@ -31,41 +38,22 @@ def print_json(options: argparse.Namespace, value: object) -> None:
 
 
 def count_in_words(counts: Mapping[str, int]) -> str:
-    """Return counts in words, those that are zero left out: `75 current, 5 to train`; empty where all are."""
+    """Return the counts that are not zero, in words: `75 current, 5 to train`; empty if all are zero."""
     return ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in counts.items() if count)
 
 
-def to_do(plan: Plan) -> str:
-    """Return what a settled plan has to do, in words: `80 models: 75 current, 5 to train`."""
-    checks = sum(task.to_check for task in plan.tasks)
-    counts = {"current": len(plan.current), "to train": len(plan.tasks) - checks, "to check": checks}
-    return f"{plan.total} models: {count_in_words(counts) or 'none'}"
-
-
-def training_line(outcome: Outcome) -> tuple[int, str]:
-    """Return the log level and text for a model that was trained, or failed."""
+def outcome_line(outcome: Outcome) -> tuple[int, str]:
+    """Return the log level and the text for a model that was trained, a file that was predicted, or what failed."""
     if outcome.error is not None:
-        return logging.ERROR, failure_line(outcome)
-    scores = outcome.scores
+        return logging.ERROR, f"failed {outcome.key}: {outcome.error_message}"
+    rows, seconds, scores = f"{outcome.rows} rows", f"{outcome.seconds:.1f} s", outcome.scores
+    if not scores:
+        return logging.INFO, f"{outcome.status} {outcome.key}: {rows} by {outcome.version}, {seconds}"
     underpowered = " underpowered" if scores["underpowered"] else ""
     return logging.INFO, (
         f"{outcome.status} {outcome.key}: log-loss {number(scores['log_loss'], 4)} "
-        f"(base {number(scores['base_log_loss'], 4)}), skill {skill_in_words(scores)}{underpowered}, "
-        f"{outcome.rows} rows, {outcome.seconds:.1f} s"
+        f"(base {number(scores['base_log_loss'], 4)}), skill {skill_in_words(scores)}{underpowered}, {rows}, {seconds}"
     )
-
-
-def prediction_line(outcome: Outcome) -> tuple[int, str]:
-    """Return the log level and text for a file of predictions that was made, or failed."""
-    if outcome.error is not None:
-        return logging.ERROR, failure_line(outcome)
-    made = f"{outcome.rows} rows by {outcome.version}, {outcome.seconds:.1f} s"
-    return logging.INFO, f"{outcome.status} {outcome.key}: {made}"
-
-
-def failure_line(outcome: Outcome) -> str:
-    """Return what became of a task that failed."""
-    return f"failed {outcome.key}: {outcome.error_message}"
 
 
 def skill_in_words(scores: Mapping[str, float | None]) -> str:
@@ -81,7 +69,15 @@ def show_result(record: TrainingRecord) -> None:
     if screen.is_terminal:
         if len(record.outcomes) <= MAX_ROWS:
             screen.print(models_table(record.outcomes, width=screen.width))
-        screen.print(fleet_table(summary["fleet"]))
+        columns = ("model", "models", "beat base", "change of log-loss", "z (below 0 is skill)")
+        cells = [
+            (
+                f"{row['model_type']} {row['timeframe']}", str(row["models"]), str(row["beat_base"]),
+                number(row["change"], 5), number(row["z"], 1),
+            )
+            for row in summary["fleet"]
+        ]  # fmt: skip
+        screen.print(totals_table("all models of a kind against their base rates", columns, cells))
     else:
         for row in summary["fleet"]:
             log.info(
@@ -89,6 +85,8 @@ def show_result(record: TrainingRecord) -> None:
                 row["model_type"], row["timeframe"], row["beat_base"], row["models"], number(row["change"], 5),
                 number(row["z"], 1),
             )  # fmt: skip
+    for line in gap_lines(record.outcomes):
+        log.info("%s", line)
     if record.reason:
         log.error("%s: %s", record.status, record.reason)
     counts = count_in_words(summary["counts"]) or "nothing to do"
@@ -100,8 +98,15 @@ def show_predictions(record: RunRecord[Predicted]) -> None:
     _log_problems(record)
     for outcome in record.failures:
         if outcome.attempts == 1 and (outcome.error or {}).get("where") == "planning":  # others were seen as they came
-            log.error("%s", failure_line(outcome))
-    rows = _prediction_cells(record.outcomes)
+            log.error("%s", outcome_line(outcome)[1])
+    rows = []
+    for kind in sorted({one.key.stem: one.key for one in record.outcomes}.values(), key=kind_order):
+        own = [one for one in record.outcomes if one.key.stem == kind.stem]
+        statuses = [one.status for one in own]
+        counts = [str(statuses.count(status)) for status in ("predicted", "current", "failed")]
+        left_out = sum(one.counts.get(what, 0) for one in own for what in ("warmup", "not_finite", "low_coverage"))
+        predicted = sum(one.rows for one in own)
+        rows.append((f"{kind.model_type} {kind.timeframe}", *counts, f"{predicted:,}", f"{left_out:,}"))
     screen = console()
     if screen.is_terminal:
         columns = ("model", "predicted", "current", "failed", "rows", "bars left out")
@@ -109,22 +114,84 @@ def show_predictions(record: RunRecord[Predicted]) -> None:
     else:
         for cells in rows:
             log.info("{}: {} predicted, {} current, {} failed, {} rows, {} bars left out".format(*cells))
-    counts = count_in_words(record.counts) or "nothing to do"
-    log.info("run %s %s: %s; predictions in %s", record.run_id, record.status, counts, record.about["output"])
+    done = count_in_words(record.counts) or "nothing to do"
+    log.info("run %s %s: %s; predictions in %s", record.run_id, record.status, done, record.about["output"])
 
 
 def _log_problems(record: TrainingRecord | RunRecord[Predicted]) -> None:
-    for warning in sorted({warning for outcome in record.outcomes for warning in outcome.warnings}):
+    for warning in once_per_kind(warning for outcome in record.outcomes for warning in outcome.warnings):
         log.warning("%s", warning)
-    for problem in record.problems:
-        log.error("%s", problem)
+    for message in summarize(record.problems):
+        log.error("%s", message)
+
+
+def once_per_kind(warnings: Iterable[str]) -> list[str]:
+    """Return warnings sorted and each once; those that say the same of several, in one: `a/B, a/C and 9 more: …`."""
+    said: dict[str, list[str]] = {}
+    for warning in sorted(set(warnings)):
+        about, colon, text = warning.partition(": ")
+        said.setdefault(colon + text or warning, []).append(about)
+    return sorted(text if about == [text] else f"{first_of(about)}{text}" for text, about in said.items())
+
+
+def gap_lines(outcomes: Iterable[Outcome]) -> Iterator[str]:
+    """Yield the shares of bars that gaps cost each kind of model, where it has sessions, or they are worth a line."""
+    known = [one for one in outcomes if one.counts.get("bars")]
+    for kind in sorted({one.key.stem: one.key for one in known}.values(), key=kind_order):
+        own = [one for one in known if one.key.stem == kind.stem]
+        total = {name: sum(one.counts.get(name, 0) for one in own) for name in GAP_COUNTS}
+        shares = {
+            "filled flat": total["filled"] / (total["bars"] + total["filled"]),
+            "lost for too few source bars": total["low_coverage"] / (total["bars"] + total["low_coverage"]),
+            "never predicted, as they warm up": total["warmup"] / total["bars"],
+        }
+        cut = total["segments"] > len(own) and shares["never predicted, as they warm up"] >= WORTH_A_LINE
+        lost = max(share for what, share in shares.items() if what != "never predicted, as they warm up")
+        if cut or lost >= WORTH_A_LINE or any(one.gaps in {"sessions", "auto"} for one in own):
+            said = ", ".join(f"{share:.1%} {what}" for what, share in shares.items())
+            yield f"{kind.model_type} {kind.timeframe}: of {total['bars']:,} bars {said}"
+
+
+@dataclass(frozen=True)
+class ModelColumn:
+    """A column of the table of models, shown on terminals of at least `from_width` characters."""
+
+    name: str
+    cell: Callable[[Outcome], str]
+    from_width: int = 0
+
+
+def _score(name: str, digits: int) -> Callable[[Outcome], str]:
+    return lambda one: number(one.scores.get(name), digits)
+
+
+BESIDE: Final[Mapping[str, Sequence[ModelColumn]]] = {
+    "accuracy": (ModelColumn("base", _score("base_accuracy", 3), 112),),
+    "log_loss": (
+        ModelColumn("base", _score("base_log_loss", 4)),
+        ModelColumn("logistic", _score("benchmark_log_loss", 4), 112),
+        ModelColumn(
+            "skill [95%]", lambda one: skill_in_words(one.scores) + ("*" if one.scores["underpowered"] else " ")
+        ),
+    ),
+}
+"""Columns beside a score: the same score of the base rate and of the benchmark, and the skill."""
 
 
 def models_table(outcomes: Iterable[Outcome], *, width: int = 200) -> Table:
     """Return one row per model; where less than `width` columns of text fit, the most telling scores only."""
+    columns = [ModelColumn("rows", lambda one: f"{one.rows:,}", 135)]
+    for score in scores_shown("table"):
+        from_width = 0 if score.name == "log_loss" else 112
+        columns.append(ModelColumn(score.title or score.name, _score(score.name, score.digits), from_width))
+        columns += BESIDE.get(score.name, ())
+    columns.append(ModelColumn("s", lambda one: f"{one.seconds:.1f}", 135))
+    columns = [column for column in columns if width >= column.from_width]
     members = sorted(outcomes, key=lambda outcome: (outcome.exchange, outcome.symbol, *kind_order(outcome)))
-    columns = [column for column in MODEL_COLUMNS if width >= column.from_width]
-    rows = [_model_cells(one, columns) for one in members]
+    rows = []
+    for one in members:
+        good = [column.cell(one) for column in columns] if one.error is None else ["failed", *[""] * (len(columns) - 1)]
+        rows.append([f"{one.model_type} {one.timeframe}", *good])
     names = ["model", *(column.name for column in columns)]
     # The numbers must be whole, so the name of the series is cut to what they leave.
     taken = sum(GAP + max(map(len, column)) for column in zip(names, *rows, strict=True))
@@ -144,79 +211,3 @@ def models_table(outcomes: Iterable[Outcome], *, width: int = 200) -> Table:
         series.truncate(max(width - taken - GAP - 2, len("series")), overflow="ellipsis")
         table.add_row(series, *cells, style="red" if one.error is not None else None)
     return table
-
-
-def _model_cells(one: Outcome, columns: Sequence["ModelColumn"]) -> list[str]:
-    model = f"{one.model_type} {one.timeframe}"
-    if one.error is not None:
-        return [model, "failed", *("" for _ in columns[1:])]
-    return [model, *(column.cell(one) for column in columns)]
-
-
-@dataclass(frozen=True)
-class ModelColumn:
-    """A column of the table of models, shown on terminals of at least `from_width` characters."""
-
-    name: str
-    cell: Callable[[Outcome], str]
-    from_width: int = 0
-
-
-def _score(name: str, digits: int) -> Callable[[Outcome], str]:
-    return lambda one: number(one.scores[name], digits)
-
-
-MODEL_COLUMNS: Final = (
-    ModelColumn("rows", lambda one: f"{one.rows:,}", 135),
-    ModelColumn("acc.", _score("accuracy", 3), 112),
-    ModelColumn("base", _score("base_accuracy", 3), 112),
-    ModelColumn("log-loss", _score("log_loss", 4)),
-    ModelColumn("base", _score("base_log_loss", 4)),
-    ModelColumn("logistic", _score("benchmark_log_loss", 4), 112),
-    ModelColumn("skill [95%]", lambda one: skill_in_words(one.scores) + ("*" if one.scores["underpowered"] else " ")),
-    ModelColumn("AUC", _score("roc_auc", 3), 112),
-    ModelColumn("s", lambda one: f"{one.seconds:.1f}", 135),
-)
-GAP: Final = 2
-"""Blanks between two columns."""
-
-
-def fleet_table(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """Return one row per kind and timeframe, from a run record's `fleet`."""
-    columns = ("model", "models", "beat base", "change of log-loss", "z (below 0 is skill)")
-    cells = [
-        (
-            f"{row['model_type']} {row['timeframe']}", str(row["models"]), str(row["beat_base"]),
-            number(row["change"], 5), number(row["z"], 1),
-        )
-        for row in rows
-    ]  # fmt: skip
-    return totals_table("all models of a kind against their base rates", columns, cells)
-
-
-def show_plan(described: Mapping[str, Any]) -> None:
-    """Print what a run would do, one row per kind and timeframe, from `describe_plan`."""
-    columns = ("model", "current", "to check", "to train", "rows", "CPU s", "peak MB a task")
-    cells = [
-        (
-            f"{kind['model_type']} {kind['timeframe']}",
-            *(str(kind[name]) for name in ("current", "to_check", "to_train")),
-            f"{kind['rows']:,}", str(kind["cpu_seconds"]), str(kind["peak_mb_a_task"]),
-        )
-        for kind in described["kinds"]
-    ]  # fmt: skip
-    title = f"{described['models']} models, about {described['cpu_seconds']} CPU seconds to go"
-    console().print(totals_table(title, columns, cells))
-
-
-def _prediction_cells(outcomes: Sequence[Predicted]) -> list[tuple[str, ...]]:
-    """Return model, files predicted, current and failed, rows, and real bars that are not predicted, of every kind."""
-    rows = []
-    for kind in sorted({one.key.stem: one.key for one in outcomes}.values(), key=kind_order):
-        own = [one for one in outcomes if one.key.stem == kind.stem]
-        statuses = [one.status for one in own]
-        left_out = sum(one.counts.get(what, 0) for one in own for what in ("warmup", "not_finite", "low_coverage"))
-        counts = (*(str(statuses.count(status)) for status in ("predicted", "current", "failed")),)
-        numbers = (*counts, f"{sum(one.rows for one in own):,}", f"{left_out:,}")
-        rows.append((f"{kind.model_type} {kind.timeframe}", *numbers))
-    return rows

@@ -1,13 +1,13 @@
 """Arguments that choose models of a registry, and the keys that they stand for."""
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
 from job.cli.arguments import CONFIG, EXCHANGE, KEYS, MODEL_TYPES, MODELS, SYMBOLS, TIMEFRAMES
 from job.cli.options import split_names, timeframe_names
-from job.core.errors import ConfigError, DataError, RegistryError
+from job.core.errors import DataError, RegistryError
 from job.core.keys import Key
 from job.core.wording import did_you_mean, first_of
 
@@ -22,7 +22,7 @@ FILTERS: Final[dict[str, Callable[[Key], str]]] = {
 
 FILTER_ARGUMENTS: Final = (MODEL_SYMBOLS, EXCHANGE, TIMEFRAMES, MODEL_TYPES)
 SELECTION: Final = (MODELS, replace(CONFIG, help="settings, such as storage.options"), KEYS, *FILTER_ARGUMENTS)
-"""What says which models of which registry a command works on."""
+"""Arguments that choose the registry, and the models that a command works on."""
 
 
 def selected(known: Iterable[Key], options: argparse.Namespace, *, where: str) -> list[Key]:
@@ -36,45 +36,26 @@ def selected(known: Iterable[Key], options: argparse.Namespace, *, where: str) -
     if not kept:
         raise DataError(f"{where} holds no model: name the model registry with --models")
     if names := getattr(options, "keys", ()):
-        kept = _named(kept, names, where)
+        spellings = {name: key for key in kept for name in (f"{key.exchange}/{key.symbol}/{key.stem}", str(key))}
+        by_name = spellings | {shell_name(key): key for key in kept}
+        for name in names:
+            if name not in by_name:
+                there = [shell_name(key) for key in kept]
+                hint = did_you_mean(name, there) or f"; there are {first_of(there)}"
+                raise RegistryError(f"{where} holds no model {name!r}{hint}")
+        kept = sorted({by_name[name] for name in names})
     for argument, part in FILTERS.items():
-        if (text := getattr(options, argument)) is not None:
-            kept = _filtered(kept, argument, part, text, where)
+        if (text := getattr(options, argument)) is None:
+            continue
+        values = timeframe_names(text) if argument == "timeframes" else split_names(text)
+        there = sorted({part(key) for key in kept})
+        if unknown := sorted(set(values).difference(there)):
+            flag = argument.replace("_", "-")
+            raise DataError(f"{where}: --{flag}: no model has {unknown[0]!r}; those left have {first_of(there)}")
+        kept = [key for key in kept if part(key) in values]
     return kept
 
 
 def shell_name(key: Key) -> str:
-    """Return what a model is called on a command line, safe in a shell: `binance/BTC%2FUSDT/analyst_1h`."""
+    """Return the name of a model on a command line, safe in a shell: `binance/BTC%2FUSDT/analyst_1h`."""
     return f"{key.folder}/{key.stem}"
-
-
-def require_narrowed(options: argparse.Namespace, known: Iterable[Key]) -> None:
-    """Refuse to change every model of a registry that has several unless that is what the arguments say.
-
-    Raises:
-        ConfigError: they name none, have no filter, and no `--all`.
-    """
-    narrowed = options.all or options.keys or any(getattr(options, name) is not None for name in FILTERS)
-    if not narrowed and len({*known}) > 1:
-        raise ConfigError("name the models to change: KEY, --symbols, --timeframes, …, or --all")
-
-
-def _named(known: Sequence[Key], names: Iterable[str], where: str) -> list[Key]:
-    by_name = {
-        name: key for key in known for name in (shell_name(key), f"{key.exchange}/{key.symbol}/{key.stem}", str(key))
-    }
-    for name in names:
-        if name not in by_name:
-            there = [shell_name(key) for key in known]
-            hint = did_you_mean(name, there) or f"; there are {first_of(there)}"
-            raise RegistryError(f"{where} holds no model {name!r}{hint}")
-    return sorted({by_name[name] for name in names})
-
-
-def _filtered(known: Sequence[Key], argument: str, part: Callable[[Key], str], text: str, where: str) -> list[Key]:
-    values = split_names(text) if argument != "timeframes" else timeframe_names(text)
-    there = sorted({part(key) for key in known})
-    if unknown := sorted(set(values).difference(there)):
-        flag = argument.replace("_", "-")
-        raise DataError(f"{where}: --{flag}: no model has {unknown[0]!r}; those left have {first_of(there)}")
-    return [key for key in known if part(key) in values]

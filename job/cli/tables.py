@@ -10,20 +10,22 @@ from rich.text import Text
 
 from job.cli.selection import shell_name
 from job.core.keys import Key
+from job.learning.metrics import scores_shown
 
-SHOWN_SCORES: Final = ("log_loss", "base_log_loss", "skill", "skill_low", "skill_high", "accuracy", "roc_auc")
+SKILL_SCORES: Final = ("log_loss", "base_log_loss", "skill", "skill_low", "skill_high")
+"""Scores that a version's details show first; the others that are marked as details follow."""
 WIDE: Final = 200
-"""Width of tables where no terminal tells its own."""
+"""Width of tables where stdout is no terminal."""
 NUMERIC_COLUMNS: Final = {
     "#", "versions", "skill", "rows", "log-loss a", "log-loss b", "q", "models", "better", "worse", "no difference",
     "mean difference", "z",
 }  # fmt: skip
 RUN_DIGITS: Final = 22
-"""Length of a run's id, by which tables tell versions of one model apart."""
+"""Length of a run's id, which is what tables show of a version."""
 
 
 def console() -> Console:
-    """Return what prints to stdout: as wide as the terminal, or wide enough for all columns."""
+    """Return a console on stdout: as wide as the terminal, or wide enough for all columns."""
     found = Console()
     return found if found.is_terminal else Console(width=WIDE)
 
@@ -49,7 +51,7 @@ def totals_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str
 
 
 def versions_table(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """Return one row per model, from `describe_model`."""
+    """Return one row per model, from the rows of `models list`."""
     table = _table("model", "versions", "latest", "skill", "champion", "skill", "challenger")
     for row in rows:
         latest, champion, challenger = row["latest"], row["champion"] or {}, row["challenger"] or {}
@@ -110,7 +112,7 @@ def fleets_table(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def version_facts(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what is most worth knowing of a version, by name, from `describe_version`; the JSON has all of it."""
+    """Yield name and text of what is most worth knowing about a version, from a row of `models show`."""
     metadata = described["metadata"]
     data, split, scores = metadata.get("data", {}), metadata.get("split", {}), metadata.get("scores", {})
     names = [alias for alias, version in described["aliases"].items() if version == described["version"]]
@@ -123,7 +125,8 @@ def version_facts(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "label", str(metadata.get("label", {}).get("definition"))
     yield "algorithm", f"{metadata.get('algorithm', {}).get('name')}, by {metadata.get('engine', {}).get('name')}"
     yield "features", ", ".join(feature["name"] for feature in metadata.get("features", []))
-    yield "scores", ", ".join(f"{name} {scores[name]:.4g}" for name in SHOWN_SCORES if scores.get(name) is not None)
+    ordered = dict.fromkeys([*SKILL_SCORES, *(score.name for score in scores_shown("details"))])
+    yield "scores", ", ".join(f"{name} {scores[name]:.4g}" for name in ordered if scores.get(name) is not None)
     artifacts = [metadata["artefacts"][role] for role in ("model", "scaler")]
     yield "artifacts", ", ".join(f"{one['file']} ({one['bytes']:,} bytes)" for one in artifacts)
     yield from (("warning", warning) for warning in metadata.get("warnings", []))
@@ -135,7 +138,7 @@ def key_in(row: Mapping[str, Any]) -> Key:
 
 
 def run_id(summary: Mapping[str, Any]) -> str:
-    """Return the run of a version, by which a table tells it; `gone` where the registry holds it no more."""
+    """Return the run that made a version, as tables show it, marked `gone` if the registry does not hold it anymore."""
     name: str = summary.get("version", "")[-RUN_DIGITS:]
     return f"{name} (gone)" if summary.get("missing") else name
 

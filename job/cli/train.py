@@ -7,7 +7,7 @@ from job.cli.arguments import RUN, Command
 from job.cli.logs import log
 from job.cli.options import run_settings
 from job.cli.progress import watching
-from job.cli.report import print_json, show_result, to_do
+from job.cli.report import count_in_words, print_json, show_result
 from job.core.paths import redact_url
 from job.train.plan import plan as plan_training
 from job.train.run import run
@@ -19,7 +19,10 @@ def train(options: argparse.Namespace) -> int:
     plan = plan_training(config, force=options.force, verify=options.verify)
     for note in plan.notes:
         log.info(note)
-    log.info("%s into %s: %s", redact_url(config.data.input or ""), config.model_trainer.model_directory, to_do(plan))
+    checks = sum(task.to_check for task in plan.tasks)
+    counts = {"current": len(plan.current), "to train": len(plan.tasks) - checks, "to check": checks}
+    source, models = redact_url(config.data.input or ""), config.model_trainer.model_directory
+    log.info("%s into %s: %d models: %s", source, models, plan.total, count_in_words(counts) or "none")
     with watching(len(plan.tasks)) as watch:
         record = run(config, watch=watch, plan=plan)
     show_result(record)

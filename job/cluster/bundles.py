@@ -1,10 +1,9 @@
 """Which tasks share one reading of the bars, in what order they start, and what share of a node each gets."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
 from job.sources.series import Series
 from job.worker.messages import Bundle, T
@@ -32,23 +31,14 @@ def bundle(tasks: Iterable[T], *, cpus: int) -> list[Bundle[T]]:
     """
     pending = sorted(tasks, key=lambda task: (task.series[0].exchange, task.series[0].symbol, -task.seconds, task.key))
     limit = min(LONGEST_BUNDLE_S, sum(task.seconds for task in pending) / (BUNDLES_PER_CPU * cpus))
-    bundles = [
-        Bundle(series, part)
-        for series, own in groupby(pending, key=lambda task: task.series[0])
-        for part in _pack(own, limit)
-    ]
+    bundles: list[Bundle[T]] = []
+    for task in pending:
+        last = bundles[-1] if bundles else None
+        if last and last.series == task.series[0] and last.seconds + task.seconds <= limit:
+            bundles[-1] = Bundle(last.series, (*last.tasks, task))
+        else:
+            bundles.append(Bundle(task.series[0], (task,)))
     return sorted(bundles, key=lambda one: -one.seconds)
-
-
-def _pack(tasks: Iterable[T], limit: float) -> Iterator[tuple[T, ...]]:
-    part: list[T] = []
-    for task in tasks:
-        if part and sum(one.seconds for one in part) + task.seconds > limit:
-            yield tuple(part)
-            part = []
-        part.append(task)
-    if part:
-        yield tuple(part)
 
 
 def singles(tasks: Iterable[T]) -> list[Bundle[T]]:
@@ -77,15 +67,14 @@ def sized(bundles: Sequence[Bundle[T]], capacity: Capacity, *, cpus_per_task: in
     its memory, so that a node is never asked for more than it has; at most it takes a whole node.
     """
     fair = sum(one.seconds for one in bundles) / capacity.cpus
-    wanted = [_cpus(one, fair, capacity, cpus_per_task) for one in bundles]
+    wanted = []
+    for one in bundles:
+        threads = cpus_per_task or (int(one.seconds / fair) if fair else 1)
+        needed = max(threads, math.ceil(one.memory / capacity.memory_per_cpu))
+        wanted.append(max(1, min(needed, capacity.node_cpus)))
     distinct = sorted(set(wanted))
     kept = {distinct[round(step * (len(distinct) - 1) / (SIZE_CLASSES - 1))] for step in range(SIZE_CLASSES)}
     groups: dict[int, list[Bundle[T]]] = {}
     for one, cpus in zip(bundles, wanted, strict=True):
         groups.setdefault(min(size for size in kept if size >= cpus), []).append(one)
     return dict(sorted(groups.items(), reverse=True))
-
-
-def _cpus(one: Bundle[Any], fair: float, capacity: Capacity, cpus_per_task: int | None) -> int:
-    threads = cpus_per_task or (int(one.seconds / fair) if fair else 1)
-    return max(1, min(max(threads, math.ceil(one.memory / capacity.memory_per_cpu)), capacity.node_cpus))

@@ -16,6 +16,7 @@ from ray.exceptions import AuthenticationError, RayError, RpcError
 
 from job.cluster.bundles import Capacity
 from job.cluster.heartbeat import HealthCheck, OnDeath, connection_error, is_reachable, monitored
+from job.cluster.machine import cannot_start, check_machine, ray_folder
 from job.cluster.ray_patches import ACTORS, PREFETCHING, PROCESSES, WORKER_LOGS, ask_head, head_address, patched
 from job.config.settings import RaySettings
 from job.core.environment import INSTALLED, ROOT
@@ -71,7 +72,7 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
     meanwhile; see `job.cluster.heartbeat`.
 
     Raises:
-        ConfigError: there is no cluster at the address, or it has no CPU.
+        ConfigError: there is no cluster at the address, or it has no CPU; or Ray cannot start on this machine.
         ClusterError: the cluster died.
     """
     if ray.is_initialized():
@@ -123,20 +124,30 @@ def _warm() -> None:
 
 
 def _start(settings: RaySettings, environment: Mapping[str, str], level: int) -> None:
-    """Start Ray on this machine. Its workers inherit this process's environment, which a runtime_env would slow."""
+    """Start Ray on this machine. Its workers inherit this process's environment, which a runtime_env would slow.
+
+    Raises:
+        ConfigError: something that Ray needs of this machine is not to be had.
+    """
+    check_machine()
+    folder = ray_folder()
     os.environ.update(environment)
     if not INSTALLED:
         paths = dict.fromkeys([str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
         os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that its local token is on is no news
-    ray.init(
-        address="local",
-        num_cpus=settings.num_cpus,
-        num_gpus=settings.num_gpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=level,
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=settings.num_cpus,
+            num_gpus=settings.num_gpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=level,
+            _temp_dir=folder,
+        )
+    except (OSError, ValueError, RuntimeError, RayError) as error:  # all that Ray raises where a process does not start
+        raise cannot_start(error) from error
 
 
 def _join(address: str, environment: Mapping[str, str], level: int) -> None:

@@ -3,8 +3,7 @@
 import logging
 import pickle
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -14,9 +13,7 @@ from ray.data import DataContext, Dataset
 
 from job.cluster.bundles import Capacity
 from job.cluster.operation import OutcomeT
-from job.worker.messages import Bundle, Job, T
-
-__all__ = ["Dataset", "loaded_bars", "outcomes_of", "remote_options", "union_by_cpus"]
+from job.worker.messages import Bundle, Job
 
 ROUNDING: Final = 0.999
 """Keeps the shares of all CPUs from adding up to more than their node has."""
@@ -30,22 +27,10 @@ def loaded_bars(
     whole_groups: bool,
     load: Callable[..., Iterator[pa.Table]],
 ) -> Dataset:
-    """Return a Dataset with one row of bars per bundle."""
-    found = dataset(bundles, job, whole_groups=whole_groups)
-    return found.map_batches(partial(load, job=job), batch_size=None, **step)
+    """Return a Dataset with one row of bars per bundle, made by `load`, in the order of the bundles.
 
-
-def union_by_cpus(groups: Mapping[int, Sequence[Bundle[T]]], job: Job, chain: Callable[..., Dataset]) -> Dataset:
-    """Return one Dataset of outcomes of a chain for each group, whose bundles get as many CPUs each as its key says."""
-    first, *others = [chain(bundles, replace(job, cpus=cpus)) for cpus, bundles in groups.items()]
-    return first.union(*others) if others else first
-
-
-def dataset(bundles: Sequence[Bundle[Any]], job: Job, *, whole_groups: bool) -> Dataset:
-    """Return the Dataset of a run's bundles, one block each, in the given order.
-
-    With a target block size of one byte every row a step yields is a block of its own, so that a model's whole group
-    arrives as one batch and outcomes leave as soon as they exist. A shuffle wants ordinary blocks, unsliced.
+    With `whole_groups` every row that a step yields is a block of its own, so that a model's whole group arrives as one
+    batch and outcomes leave as soon as they exist. A shuffle wants ordinary blocks, unsliced.
     """
     context = DataContext.get_current().copy()  # the caller's own Datasets keep their settings
     context.target_max_block_size = 1 if whole_groups else None
@@ -53,13 +38,14 @@ def dataset(bundles: Sequence[Bundle[Any]], job: Job, *, whole_groups: bool) -> 
     context.execution_no_progress_timeout_s = -1  # a long fit is no hang
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    warnings.filterwarnings(
-        "ignore", "`ray_remote_args` is deprecated", DeprecationWarning
-    )  # max_retries has no other way
+    # `max_retries` of a step can be set in no other way.
+    warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated", DeprecationWarning)
     if job.config.ray.logging_level != "debug":
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it prints whole tracebacks of what we record
+    rows = [{"header": pickle.dumps(one)} for one in bundles]
     with DataContext.current(context):
-        return ray.data.from_items([{"header": pickle.dumps(one)} for one in bundles], override_num_blocks=len(bundles))
+        dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
+    return dataset.map_batches(partial(load, job=job), batch_size=None, **step)
 
 
 def remote_options(job: Job, capacity: Capacity) -> dict[str, Any]:
@@ -75,13 +61,14 @@ def remote_options(job: Job, capacity: Capacity) -> dict[str, Any]:
     }
 
 
-def outcomes_of(outcomes: Dataset, kind: type[OutcomeT]) -> Iterator[OutcomeT]:
-    """Run a Dataset and yield its outcomes as they arrive; where no more are wanted, its tasks are ended.
+def outcomes_of(datasets: Iterable[Dataset], kind: type[OutcomeT]) -> Iterator[OutcomeT]:
+    """Run Datasets of outcomes side by side and yield what arrives; where no more is wanted, their tasks are ended.
 
-    Blocks are taken as they are: `iter_rows` fetches ahead in threads that outlive it, and Ray ends a process of which
-    a thread still asks for blocks when Ray is shut down.
+    Blocks are taken as they are: `iter_rows` fetches ahead in threads that outlive it, and Ray ends a
+    process that still has a thread asking for blocks when Ray is shut down.
     """
-    for blocks in outcomes.iter_internal_ref_bundles():
+    first, *others = datasets
+    for blocks in (first.union(*others) if others else first).iter_internal_ref_bundles():
         for table in ray.get(blocks.block_refs):
             if table.num_rows:
                 yield from map(kind.from_json, table.column("outcome").to_pylist())

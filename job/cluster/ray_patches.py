@@ -22,7 +22,7 @@ Resources = dict[str, dict[str, float]]
 class LocalCoordinator:
     """Takes the place of the actor that shares a cluster's resources out among Datasets: all are for the one that asks.
 
-    Ray Data starts no task before it was told so, and the actor takes two seconds to come up.
+    Ray Data starts no task before it has an answer, and the actor takes two seconds to start.
     """
 
     def __init__(self, **_: object) -> None:
@@ -46,7 +46,7 @@ def _nothing(*_: object, **__: object) -> None:
 
 
 Patches = Mapping[str, Mapping[str, Any]]
-"""What takes the place of which names, by where Ray keeps them, as `pkgutil.resolve_name` takes it."""
+"""Replacements by name, by the module or class that holds the name (`module:class` of `pkgutil.resolve_name`)."""
 
 PROCESSES: Final[Patches] = {
     "ray._private.node:Node": dict.fromkeys(("start_monitor", "start_log_monitor", "start_api_server"), _nothing)

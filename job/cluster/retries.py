@@ -2,10 +2,10 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain, count
+from itertools import count
 from typing import Final
 
 from ray.exceptions import RayError
@@ -20,12 +20,12 @@ from job.worker.messages import Job
 log = logging.getLogger("job")
 
 MAX_ATTEMPTS: Final = 3
-"""How often a task is begun whose worker died; failures with a cause are final at once."""
+"""How often a task is started if its workers die; other failures are final at once."""
 MAX_IDLE_ROUNDS: Final = 2
 """How many rounds in a row may begin nothing at all, as when the cluster is gone."""
 
 RAY_ERROR_LOGGER: Final = "ray.data._internal.execution.streaming_executor_state"
-"""Ray's logger that says what a block's task died of; nothing else that a Dataset gives away does."""
+"""Ray's logger that says what a block's task died of; a Dataset says it nowhere else."""
 SHORT_OF_MEMORY: Final = re.compile(r"low on memory\b.*?([\d.]+GB used / [\d.]+GB limit)")
 """What Ray says of a worker that its memory monitor ended, and how much memory there was."""
 MAX_QUOTED: Final = 200
@@ -39,7 +39,7 @@ WorkerErrors = Callable[[], Sequence[str]]
 
 def run_with_retries(
     tasks: Iterable[T], job: Job, operation: Operation[T, OutcomeT], runs: Runs[T, OutcomeT]
-) -> Iterator[OutcomeT]:
+) -> Generator[OutcomeT]:
     """Yield one outcome per task, as they end.
 
     Ray retries nothing. Tasks of a round that are left without an outcome run in the next one: those that a worker had
@@ -51,8 +51,17 @@ def run_with_retries(
     with capture_worker_errors() as worker_errors:
         for number in count(1):
             before, this = len(missing), replace(job, round=number)
-            arrived = started_once(list(missing.values()), this, runs)
-            for outcome in chain(arrived, operation.finished(missing, this)):
+            datasets = iter(runs(list(missing.values()), this))
+            while True:
+                try:
+                    if (outcomes := next(datasets, None)) is None:
+                        break
+                    for outcome in outcomes:
+                        del missing[outcome.key]
+                        yield outcome
+                except (RayError, LostRowsError) as error:  # in making a Dataset or in running it; the others still run
+                    log.warning("round %d ended early: %s", number, on_one_line(error))
+            for outcome in operation.finished(missing, this):
                 del missing[outcome.key]
                 yield outcome
             if not missing:
@@ -66,15 +75,6 @@ def run_with_retries(
             if idle == MAX_IDLE_ROUNDS:
                 yield from (operation.failed(task, never_started(errors)) for task in missing.values())
                 return
-
-
-def started_once(tasks: Sequence[T], job: Job, runs: Runs[T, OutcomeT]) -> Iterator[OutcomeT]:
-    """Yield the outcomes of a round; a Dataset that fails as a whole ends without the rest of its own."""
-    for run in runs(tasks, job):
-        try:
-            yield from run
-        except (RayError, LostRowsError) as error:
-            log.warning("round %d ended early: %s", job.round, on_one_line(error))
 
 
 def fail_exhausted(
@@ -97,7 +97,7 @@ def fail_exhausted(
 
 
 def failure_reason(attempt: Attempt | None, errors: Sequence[str], job: Job) -> dict[str, str]:
-    """Return why a worker ended, from what it left behind and from what Ray said of dead workers."""
+    """Return the error of a task whose worker died, from the note that it left and from what Ray said of workers."""
     if attempt is None:
         return never_started(errors)
     where = f"process {attempt.pid} on node {attempt.node}"
@@ -124,7 +124,7 @@ def never_started(errors: Sequence[str]) -> dict[str, str]:
 
 @contextmanager
 def capture_worker_errors() -> Iterator[WorkerErrors]:
-    """Give a function that returns what Ray said of dead workers since it was last called; nothing is printed."""
+    """Yield a function that returns what Ray said of dead workers since it was last called; nothing is printed."""
     errors: list[str] = []
 
     def capture(record: logging.LogRecord) -> bool:

@@ -1,7 +1,6 @@
 """One way to run anything: start or join Ray, check its nodes, run tasks with retries, record the outcomes."""
 
-import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from importlib import import_module
@@ -14,8 +13,6 @@ from job.cluster.retries import run_with_retries
 from job.core.errors import ClusterError
 from job.registry.record import RunRecord
 from job.worker.messages import Job
-
-log = logging.getLogger("job")
 
 
 def run_tasks(
@@ -34,31 +31,28 @@ def run_tasks(
     Raises:
         ConfigError: Ray cannot be started or joined, or a node cannot be used; nothing was run.
     """
-    with closing(outcomes(tasks, job, operation, record)) as arriving:
-        try:
-            for outcome in arriving:
-                kept = record.add(outcome)
-                if watch is not None:
-                    watch(kept)
-                if reason := reason_to_stop(record, job.config.model_trainer.max_failures):
-                    record.finish("aborted", reason)
-                    break
-        except KeyboardInterrupt:
-            # At once, before Ray is shut down: after SIGTERM there are three seconds, and Ray takes some of them.
-            record.finish("interrupted")
-        except ClusterError as error:
-            record.finish("aborted", str(error))
-
-
-def outcomes(
-    tasks: Sequence[T], job: Job, operation: Operation[T, OutcomeT], record: RunRecord[OutcomeT]
-) -> Generator[OutcomeT]:
-    """Yield one outcome per task from a Ray that runs as long as outcomes are taken."""
     if not tasks:
         return
-    with running(job.config.ray, on_death=partial(record.finish, "aborted")) as cluster:
-        pipeline = import_module(operation.pipeline)  # now, while the workers import the same
-        record.cluster = {"nodes": cluster.nodes, "cpus": cluster.cpus}
-        if cluster.joined:
-            check_nodes(job, tasks)
-        yield from run_with_retries(tasks, job, operation, partial(pipeline.runs, capacity=cluster.capacity))
+    try:
+        with running(job.config.ray, on_death=partial(record.finish, "aborted")) as cluster:
+            pipeline = import_module(operation.pipeline)  # now, while the workers import the same
+            record.cluster = {"nodes": cluster.nodes, "cpus": cluster.cpus}
+            if cluster.joined:
+                check_nodes(job, tasks)
+            runs = partial(pipeline.runs, capacity=cluster.capacity)
+            try:
+                with closing(run_with_retries(tasks, job, operation, runs)) as outcomes:
+                    for outcome in outcomes:
+                        kept = record.add(outcome)
+                        if watch is not None:
+                            watch(kept)
+                        if reason := reason_to_stop(record, job.config.model_trainer.max_failures):
+                            record.finish("aborted", reason)
+                            break
+            except KeyboardInterrupt:
+                # At once, before Ray is shut down: after SIGTERM there are three seconds, and Ray takes some of them.
+                record.finish("interrupted")
+    except KeyboardInterrupt:
+        record.finish("interrupted")
+    except ClusterError as error:
+        record.finish("aborted", str(error))

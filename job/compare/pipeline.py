@@ -3,12 +3,11 @@
 bundles of tasks → read_bars → pair_samples → compare_rows → outcomes
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
 
 from job.cluster.bundles import Capacity, by_series
-from job.cluster.datasets import Dataset, loaded_bars, outcomes_of, remote_options
+from job.cluster.datasets import loaded_bars, outcomes_of, remote_options
 from job.compare.steps import GROUP, compare_group, compare_rows, pair_samples
 from job.compare.task import Compared, ComparisonTask
 from job.core.keys import POOLED
@@ -22,31 +21,19 @@ def runs(tasks: Sequence[ComparisonTask], job: Job, *, capacity: Capacity) -> It
     Models of one series need no shuffle; those over many series need one that joins the rows of their series.
     """
     step = remote_options(job, capacity)
-    aligned = [task for task in tasks if task.key.exchange != POOLED]
-    pooled = [task for task in tasks if task.key.exchange == POOLED]
-    for chain, members in ((compare_aligned, aligned), (compare_pooled, pooled)):
-        for part in [members] if job.round == 1 else [[task] for task in members]:
-            if part:
-                yield outcomes_of(chain(part, job, step), Compared)
-
-
-def compare_aligned(tasks: Sequence[ComparisonTask], job: Job, step: Mapping[str, Any]) -> Dataset:
-    """Return the Dataset of comparisons of models of one series each."""
-    pairs = paired_samples(tasks, job, step, whole_groups=True)
-    return pairs.map_batches(partial(compare_rows, job=job), batch_size=None, **step)
-
-
-def compare_pooled(tasks: Sequence[ComparisonTask], job: Job, step: Mapping[str, Any]) -> Dataset:
-    """Return the Dataset of comparisons of models over many series, whose rows meet in a shuffle."""
-    members = {task.key: frozenset(map(str, task.series)) for task in tasks}
-    groups = paired_samples(tasks, job, step, whole_groups=False).groupby(GROUP, num_partitions=len(tasks))
-    return groups.map_groups(partial(compare_group, job=job, members=members), **step)
-
-
-def paired_samples(
-    tasks: Sequence[ComparisonTask], job: Job, step: Mapping[str, Any], *, whole_groups: bool
-) -> Dataset:
-    """Return a Dataset with one row of samples, scored by both versions, for each task and series."""
-    longest_first = sorted(by_series(tasks), key=lambda one: -one.seconds)
-    bars = loaded_bars(longest_first, job, step, whole_groups=whole_groups, load=read_bars)
-    return bars.map_batches(partial(pair_samples, job=job), batch_size=None, **step)
+    for pooled in (False, True):
+        own = [task for task in tasks if (task.key.exchange == POOLED) == pooled]
+        for part in [own] if job.round == 1 else [[task] for task in own]:
+            if not part:
+                continue
+            longest_first = sorted(by_series(part), key=lambda one: -one.seconds)
+            pairs = loaded_bars(longest_first, job, step, whole_groups=not pooled, load=read_bars).map_batches(
+                partial(pair_samples, job=job), batch_size=None, **step
+            )
+            if pooled:
+                members = {task.key: frozenset(map(str, task.series)) for task in part}
+                groups = pairs.groupby(GROUP, num_partitions=len(part))
+                chain = groups.map_groups(partial(compare_group, job=job, members=members), **step)
+            else:
+                chain = pairs.map_batches(partial(compare_rows, job=job), batch_size=None, **step)
+            yield outcomes_of([chain], Compared)

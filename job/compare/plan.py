@@ -1,4 +1,4 @@
-"""Which versions to compare, on which bars, from when on: everything that can be told before any bar is read."""
+"""Which versions to compare, on which bars, from when on: everything that is known before any bar is read."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ END_OF_TIME: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class ComparisonPlan:
-    """The comparisons to make; `same` are models of which both names stand for one version."""
+    """The comparisons to make; `same` are models for which both names stand for one version."""
 
     tasks: tuple[ComparisonTask, ...]
     same: tuple[Key, ...]
@@ -56,7 +56,7 @@ def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: s
                 same.append(key)
                 continue
             metadata = [read_metadata(registry, key, version) for version in versions]
-            task = _task(key, metadata, series_of(key, found.series, config), config)
+            task = _task(key, metadata, found.series, config)
             earlier = overlapping(registry, key, first=task.usable_from, last=END_OF_TIME)
             tasks.append(replace(task, earlier=earlier))
             if _known_until(metadata[1], key) > _known_until(metadata[0], key):
@@ -67,11 +67,13 @@ def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: s
     return ComparisonPlan(tuple(tasks), tuple(same), failures, notes, frozenset(fresher))
 
 
-def series_of(key: Key, series: Sequence[Series], config: Config) -> tuple[Series, ...]:
-    """Return the series that a model is about.
+def _task(key: Key, metadata: Sequence[Mapping[str, Any]], series: Sequence[Series], config: Config) -> ComparisonTask:
+    """Return the comparison of two versions, given their metadata and all series of the input.
 
     Raises:
-        DataError: the input has none.
+        DataError: the input has no bars of the model.
+        RegistryError: the versions were trained on different labels.
+        ConfigError: `data.start` is too early.
     """
     if key.exchange == POOLED:
         own = tuple(one for one in series if key.symbol in {ALL, one.exchange})
@@ -79,12 +81,6 @@ def series_of(key: Key, series: Sequence[Series], config: Config) -> tuple[Serie
         own = tuple(one for one in series if (one.exchange, one.symbol) == (key.exchange, key.symbol))
     if not own:
         raise DataError(f"{key}: {config.data.input} holds no bars of it: give its bars with --input")
-    return own
-
-
-def _task(
-    key: Key, metadata: Sequence[Mapping[str, Any]], series: tuple[Series, ...], config: Config
-) -> ComparisonTask:
     a, b = (str(one["version"]) for one in metadata)
     first, second = (Definition.of(one, config.data, where=f"{key}: {one['version']}") for one in metadata)
     if first.label != second.label:
@@ -92,22 +88,22 @@ def _task(
             f"{key}: {a} was trained on the label {first.label.definition()}, {b} on {second.label.definition()}: "
             "only versions of one label can be compared"
         )
-    rows = sum(estimate_rows(one, key.timeframe, config.data) for one in series)
+    rows = sum(estimate_rows(one, key.timeframe, config.data) for one in own)
     return ComparisonTask(
         key=key,
         a=a,
         b=b,
-        usable_from=_usable_from(key, metadata, config.data.start, timedelta(microseconds=duration_us(key.timeframe))),
-        series=series,
+        usable_from=_usable_from(key, metadata, config.data.start),
+        series=own,
         seconds=SECONDS_PER_TASK + SECONDS_PER_ROW * rows,
         memory=estimate_memory(rows, len({*first.names, *second.names})),
     )
 
 
-def _usable_from(key: Key, metadata: Sequence[Mapping[str, Any]], since: datetime | None, bar: timedelta) -> datetime:
-    """Return the first time at which a bar may close that is used: no earlier row was trained on, or chosen by.
+def _usable_from(key: Key, metadata: Sequence[Mapping[str, Any]], since: datetime | None) -> datetime:
+    """Return the first close of a bar that may be used: neither version was trained on earlier rows, or chosen by them.
 
-    Both ends are in the metadata's `label_end`, which is the last of training rows and holdout.
+    The metadata's `label_end` is the last of training rows and holdout.
 
     Raises:
         ConfigError: `since`, the open time of the first bar, is earlier.
@@ -115,6 +111,7 @@ def _usable_from(key: Key, metadata: Sequence[Mapping[str, Any]], since: datetim
     usable = max(_known_until(one, key) for one in metadata)
     if since is None:
         return usable
+    bar = timedelta(microseconds=duration_us(key.timeframe))
     if since + bar < usable:
         a, b = (one["version"] for one in metadata)
         raise ConfigError(

@@ -121,23 +121,23 @@ def run(
 def judge(outcomes: Sequence[Compared], *, alpha: float) -> list[ComparisonResult]:
     """Give each comparison its verdict, at a share of `alpha` of false ones among those that find a difference."""
     q_values = false_discovery([one.comparison.dm_p if one.comparison else None for one in outcomes])
-    return [_judged(one, q, alpha) for one, q in zip(outcomes, q_values, strict=True)]
-
-
-def _judged(outcome: Compared, q: float | None, alpha: float) -> ComparisonResult:
-    if outcome.comparison is None:
-        error = outcome.error or {"type": "", "message": f"{outcome.key}: nothing is known of its comparison"}
-        return ComparisonResult(outcome, error=KINDS.get(error["type"], JobError)(error["message"]))
-    return ComparisonResult(
-        outcome, verdict(widen_for_seed_variance(outcome.comparison, outcome.seed_error), q, alpha=alpha), q
-    )
+    results = []
+    for outcome, q in zip(outcomes, q_values, strict=True):
+        if outcome.comparison is None:
+            error = outcome.error or {"type": "", "message": f"{outcome.key}: nothing is known of its comparison"}
+            result = ComparisonResult(outcome, error=KINDS.get(error["type"], JobError)(error["message"]))
+        else:
+            widened = widen_for_seed_variance(outcome.comparison, outcome.seed_error)
+            result = ComparisonResult(outcome, verdict(widened, q, alpha=alpha), q)
+        results.append(result)
+    return results
 
 
 def widen_for_seed_variance(comparison: Comparison, seed_error: float) -> Comparison:
     """Return a comparison with its interval widened by what another seed of the same forests would change.
 
     Two forests that differ by seed only are two models, and enough rows tell which of them is better. That is luck of
-    the draw and nothing to promote by, so that its variance is added to that of the rows.
+    the draw and no reason to promote, so its variance is added to that of the rows.
     """
     if comparison.low is None or comparison.high is None:
         return comparison
@@ -189,25 +189,24 @@ def reason_to_promote(found: Verdict | None, policy: PromotionSettings, *, fresh
     return None
 
 
-def fleets(judged: Sequence[ComparisonResult]) -> list[dict[str, Any]]:
-    """Return, of each kind and timeframe, how many models have which verdict, and the clustered z of the difference."""
+def fleets(results: Sequence[ComparisonResult]) -> list[dict[str, Any]]:
+    """Return how many models of each kind and timeframe have which verdict, and the clustered z of the difference."""
     kinds: dict[tuple[str, str], list[ComparisonResult]] = {}
-    for one in judged:
+    for one in results:
         if one.verdict is not None:
             kinds.setdefault((one.key.model_type, one.key.timeframe), []).append(one)
-    return [_fleet(own) for own in sorted(kinds.values(), key=lambda own: kind_order(own[0].key))]
-
-
-def _fleet(own: Sequence[ComparisonResult]) -> dict[str, Any]:
-    found = fleet_z([one.compared.log_loss_delta for one in own])
-    key = own[0].key
-    verdicts = [one.verdict for one in own]
-    return {
-        "model_type": key.model_type,
-        "timeframe": key.timeframe,
-        "models": len(own),
-        **{name.replace(" ", "_"): verdicts.count(name) for name in ("better", "worse", "no difference")},
-        "difference": found.mean,
-        "z": None if found.z != found.z else found.z,
-        "clusters": found.clusters,
-    }
+    rows = []
+    for own in sorted(kinds.values(), key=lambda own: kind_order(own[0].key)):
+        found = fleet_z([one.compared.log_loss_delta for one in own])
+        verdicts = [one.verdict for one in own]
+        row = {
+            "model_type": own[0].key.model_type,
+            "timeframe": own[0].key.timeframe,
+            "models": len(own),
+            **{name.replace(" ", "_"): verdicts.count(name) for name in ("better", "worse", "no difference")},
+            "difference": found.mean,
+            "z": None if math.isnan(found.z) else found.z,
+            "clusters": found.clusters,
+        }
+        rows.append(row)
+    return rows

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
@@ -28,11 +28,9 @@ if TYPE_CHECKING:
     from job.worker.scorer import Scorer
 
 GROUP: Final = "model"
-"""Column that names the model, by which rows of a pooled one are brought together."""
+"""Column that names the model; the shuffle brings the rows of a pooled one together by it."""
 MARKET_COLUMNS: Final = ("timestamp", *MARKET)
 """What trading scores take of each bar, beside probabilities."""
-
-
 SAME: Final = pl.col("label") == pl.col("label_b")
 """Rows that are samples of both versions."""
 
@@ -86,7 +84,12 @@ def score_both(header: PairRow, bars: pl.DataFrame, info: SeriesInfo, job: Job) 
     for version in (task.a, task.b):
         scorer = load_scorer(registry, task.key, version, data=job.config.data, allow_pickle=task.allow_pickle)
         samples = samples_of(scorer.definition, task, bars, info, name=header.series, market=job.trading)
-        scores.append(samples.with_columns(p=with_probabilities(scorer, samples)))
+        # The probability of up is null where the features are not all there, which only samples with a market have.
+        complete = samples["complete"].to_numpy() if job.trading else np.ones(samples.height, np.bool_)
+        p = np.full(samples.height, np.nan)
+        if complete.any():
+            p[complete] = scorer.score(samples.filter(pl.Series(complete)))
+        scores.append(samples.with_columns(p=pl.Series(p).fill_nan(None)))
         scorers.append(scorer)
     a, b = scores
     kept = ["available_at", "label", pl.col("p").alias("p_a"), *(MARKET_COLUMNS if job.trading else ())]
@@ -95,18 +98,15 @@ def score_both(header: PairRow, bars: pl.DataFrame, info: SeriesInfo, job: Job) 
     )
     same = both.filter(SAME)
     only_a, only_b = (one["label"].count() - same.height for one in (a, b))
-    used = [samples.join(same, on="available_at", how="semi") for samples in scores]
-    seed_influence_a, seed_influence_b = (
-        seed_influence(one, samples) for one, samples in zip(scorers, used, strict=True)
+    seeds_a, seeds_b = (
+        seed_influence(scorer, samples.join(same, on="available_at", how="semi"))
+        for scorer, samples in zip(scorers, scores, strict=True)
     )
-    return replace(
-        header,
-        label=scorer.definition.label,
-        only_a=only_a,
-        only_b=only_b,
-        seed_influence_a=seed_influence_a,
-        seed_influence_b=seed_influence_b,
-    ), both
+    label = scorer.definition.label
+    found = replace(
+        header, label=label, only_a=only_a, only_b=only_b, seed_influence_a=seeds_a, seed_influence_b=seeds_b
+    )
+    return found, both
 
 
 def seed_influence(scorer: "Scorer", samples: pl.DataFrame) -> FloatArray:
@@ -120,15 +120,6 @@ def seed_influence(scorer: "Scorer", samples: pl.DataFrame) -> FloatArray:
     return loss_by_tree(scorer.model, scaled, up, base_rate=scorer.base_rate, weight=scorer.weight)
 
 
-def with_probabilities(scorer: "Scorer", samples: pl.DataFrame) -> pl.Series:
-    """Return the probability of up of every row, null where the features are not all there."""
-    complete = samples["complete"].to_numpy() if "complete" in samples.columns else np.ones(samples.height, np.bool_)
-    p = np.full(samples.height, np.nan)
-    if complete.any():
-        p[complete] = scorer.score(samples.filter(pl.Series(complete)))
-    return pl.Series(p).fill_nan(None)
-
-
 def samples_of(
     definition: Definition, task: ComparisonTask, bars: pl.DataFrame, info: SeriesInfo, *, name: str, market: bool
 ) -> pl.DataFrame:
@@ -140,7 +131,8 @@ def samples_of(
     timeframe = task.key.timeframe
     bar = timedelta(microseconds=duration_us(timeframe))
     start = task.usable_from - bar
-    if definition.gaps == "segment":
+    gaps = definition.gaps_of(name, bars, info.timeframe, info.zone)
+    if gaps == "segment":
         bars = bars.filter(pl.col("timestamp") >= start - bar * (warmup_bars(definition.features, exact=True) + 1))
     try:
         return make_samples(
@@ -152,7 +144,7 @@ def samples_of(
             label=definition.label,
             max_fill=definition.max_fill,
             min_coverage=definition.min_coverage,
-            gaps=definition.gaps,
+            gaps=gaps,
             start=start,
             market=market,
             zone=info.zone,
@@ -162,7 +154,7 @@ def samples_of(
 
 
 def compare_rows(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
-    """Compare the versions of each row's model; one row of outcome JSON a task."""
+    """Compare the versions of each row's model; one row of outcome JSON per task."""
     for header, frame in unpack(batch.drop_columns([GROUP])):
         yield pa.table({"outcome": [compare_parts([(header, frame)], job).to_json()]})
 
@@ -208,7 +200,6 @@ def compared(headers: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compar
     task, label = headers[0].task, headers[0].label
     if label is None:
         raise DataError(no_rows(task))
-    horizon = label.horizon
     rows = bars.filter(SAME).sort("available_at", maintain_order=True)
     up, p_a, p_b = (rows[name].to_numpy() for name in ("label", "p_a", "p_b"))
     times = rows["available_at"].to_physical().to_numpy()
@@ -216,6 +207,19 @@ def compared(headers: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compar
         first=pl.col("available_at").min().dt.to_string("iso:strict"),
         last=pl.col("available_at").max().dt.to_string("iso:strict"),
     ).row(0)
+    pooled_times = times if task.key.exchange == POOLED else None
+    seeds_a = [header.seed_influence_a for header in headers if header.seed_influence_a is not None]
+    seeds_b = [header.seed_influence_b for header in headers if header.seed_influence_b is not None]
+    trading = {}
+    if settings := job.config.model_trainer.trading:
+        for name in ("a", "b"):
+            trading[name] = trading_scores(
+                bars.select("series", *MARKET_COLUMNS, p=f"p_{name}"),
+                label=label,
+                timeframe=task.key.timeframe,
+                cost_bps=settings.cost_bps,
+                versions_scored=2 * (task.earlier + 1),  # each comparison before this one may have scored two others
+            )
     return replace(
         Compared.of_task(task),
         rows=rows.height,
@@ -223,38 +227,11 @@ def compared(headers: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compar
         last=last,
         only_a=sum(header.only_a for header in headers),
         only_b=sum(header.only_b for header in headers),
-        comparison=compare(up, p_a, p_b, horizon=horizon, times=times if task.key.exchange == POOLED else None),
+        comparison=compare(up, p_a, p_b, horizon=label.horizon, times=pooled_times),
         log_loss_delta=log_loss_difference_by_cluster(
-            up, p_a, p_b, times=times, horizon=horizon, timeframe_us=duration_us(task.key.timeframe)
+            up, p_a, p_b, times=times, horizon=label.horizon, timeframe_us=duration_us(task.key.timeframe)
         ),
-        seed_error=math.hypot(
-            seed_error(
-                [header.seed_influence_a for header in headers if header.seed_influence_a is not None], rows.height
-            ),
-            seed_error(
-                [header.seed_influence_b for header in headers if header.seed_influence_b is not None], rows.height
-            ),
-        ),
-        trading=trading_of(task, bars, label, job),
+        seed_error=math.hypot(seed_error(seeds_a, rows.height), seed_error(seeds_b, rows.height)),
+        trading=trading,
         seconds=round(sum(header.seconds for header in headers), 3),
     )
-
-
-def trading_of(task: ComparisonTask, bars: pl.DataFrame, label: Label, job: Job) -> dict[str, dict[str, Any]]:
-    """Return what trading on either version would have earned on the same bars, where `model_trainer.trading` is set.
-
-    Each comparison before this one may have scored two other versions on them, for which the deflated Sharpe allows.
-    """
-    settings = job.config.model_trainer.trading
-    if settings is None:
-        return {}
-    return {
-        name: trading_scores(
-            bars.select("series", *MARKET_COLUMNS, p=f"p_{name}"),
-            label=label,
-            timeframe=task.key.timeframe,
-            cost_bps=settings.cost_bps,
-            versions_scored=2 * (task.earlier + 1),
-        )
-        for name in ("a", "b")
-    }

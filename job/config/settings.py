@@ -23,6 +23,8 @@ MASK: Final = "***"
 
 MAX_LOOKBACK_DAYS: Final = 36_525.0
 
+GapsSetting = Literal["auto", "segment", "sessions", "ignore"]
+
 
 class RaySettings(Section):
     """How to start or join Ray. `address` joins a running cluster; without it a local one is started."""
@@ -64,7 +66,7 @@ class DataSettings(Section):
     max_fill: AffectsSampling[int] = Field(default=5, ge=0, le=MAX_BARS)
     min_coverage: AffectsSampling[float] = Field(default=0.8, gt=0, le=1)
     max_rejected: AffectsReading[float] = Field(default=0.1, ge=0, le=1)
-    gaps: AffectsSampling[Literal["segment", "ignore"]] = "segment"
+    gaps: AffectsSampling[GapsSetting] = "auto"
     options: AffectsNothing[dict[str, Any]] = Field(default_factory=dict)
 
     @field_validator("columns", mode="before")

@@ -1,12 +1,12 @@
 """What a setting may hold: names, times, timeframes, counts, as types that refuse everything else with a hint."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator
 
 from job.config.yaml_text import read_yaml
+from job.core.entries import is_import_path
 from job.core.timeframes import asked_timeframe
 from job.core.wording import did_you_mean
 from job.learning.estimators import ALGORITHMS
@@ -19,17 +19,6 @@ MAX_BARS: Final = 10_000_000
 """More than any series has: a number of bars beyond it is a slip, and would overflow."""
 YEARS: Final = (1900, 2200)
 """Bars outside of these years are taken for a slip, as arithmetic on times ends with year 1 and year 9999."""
-
-
-def _one_of(known: Sequence[str], what: str) -> BeforeValidator:
-    """Validator that refuses a name outside `known` and offers the nearest one."""
-
-    def check(value: object) -> object:
-        if isinstance(value, str) and value not in known:
-            raise ValueError(f"unknown {what} {value!r}{did_you_mean(value, known)} (known: {', '.join(known)})")
-        return value
-
-    return BeforeValidator(check)
 
 
 def _feature(value: str) -> str:
@@ -96,10 +85,21 @@ def _plausible(value: datetime) -> datetime:
     return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
 
 
+def _algorithm(value: object) -> object:
+    """Refuse what is neither an entry of `ALGORITHMS` nor, like `mypackage.models:ALGORITHM`, an import path."""
+    if isinstance(value, str) and value not in ALGORITHMS and not is_import_path(value):
+        known = ", ".join(ALGORITHMS)
+        raise ValueError(
+            f"unknown algorithm {value!r}{did_you_mean(value, ALGORITHMS)} "
+            f"(known: {known}; your own is named like mypackage.models:ALGORITHM)"
+        )
+    return value
+
+
 Names = BeforeValidator(_names)
 Timeframe = Annotated[str, BeforeValidator(_timeframe), AfterValidator(check_max_timeframe)]
 Timeframes = Annotated[tuple[Timeframe, ...], Names]
 Features = Annotated[tuple[Annotated[str, AfterValidator(_feature)], ...], Names, AfterValidator(expand_features)]
-Algorithm = Annotated[str, _one_of(tuple(ALGORITHMS), "algorithm")]
+Algorithm = Annotated[str, BeforeValidator(_algorithm)]
 CountOrShare = Annotated[int | float, BeforeValidator(_count_or_share)]
 Time = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_plausible)]

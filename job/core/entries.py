@@ -8,11 +8,10 @@ change to it trains those models again.
 import ast
 import hashlib
 import importlib
-import importlib.util
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -44,8 +43,7 @@ def import_entry(path: str) -> object:
         EntryError: there is no such module or name, or the module cannot be imported; with the node and the remedy.
     """
     module, _, attribute = path.partition(":")
-    if os.getcwd() not in sys.path:  # noqa: PTH109 - what Python itself puts on the path
-        sys.path.append(os.getcwd())  # noqa: PTH109
+    _search_current_folder()
     try:
         found: object = importlib.import_module(module)
         for part in attribute.split("."):
@@ -57,33 +55,43 @@ def import_entry(path: str) -> object:
         ) from None
     except AttributeError:
         raise EntryError(f"{path}: module {module} on node {platform.node()} has no {attribute!r}") from None
-    except Exception as error:  # noqa: BLE001 - the user's module runs its own code when it is imported, which may raise anything
+    except Exception as error:  # noqa: BLE001 - importing a user's module runs code that may raise anything
         reason = f"{type(error).__name__}: {on_one_line(error)}"
         raise EntryError(f"{path}: module {module} cannot be imported on node {platform.node()} ({reason})") from None
     return found
 
 
-@cache
-def source_digest(path: str) -> str:
-    """Return 12 hex digits of the SHA-256 over the source of an import path's module.
+def _search_current_folder() -> None:
+    if os.getcwd() not in sys.path:  # noqa: PTH109 - what Python itself puts on the path
+        sys.path.append(os.getcwd())  # noqa: PTH109
 
-    Modules of the same top-level package that it imports count, too, and so do those that they import.
+
+@cache
+def source_digest(*paths: str) -> str:
+    """Return 12 hex digits of the SHA-256 over the `sources` of import paths.
 
     Raises:
-        EntryError: as `import_entry`, or the module is not made from Python source, which alone shows a change.
+        EntryError: as `import_entry`, for a path without source.
     """
-    import_entry(path)
+    found: dict[str, bytes] = {}
+    for path in paths:
+        if not (of_path := sources(path)):
+            import_entry(path)  # which says what is wrong where there is no such module
+            raise EntryError(f"{path}: its module is not made from Python source: put the entry into a .py file")
+        found |= of_path
     digest = hashlib.sha256()
-    sources = _sources(path.partition(":")[0])
-    if not sources:
-        raise EntryError(f"{path}: its module is not made from Python source: put the entry into a .py file")
-    for name, source in sorted(sources.items()):
+    for name, source in sorted(found.items()):
         digest.update(name.encode() + b"\0" + source + b"\0")
     return digest.hexdigest()[:DIGEST_DIGITS]
 
 
-def _sources(module: str) -> dict[str, bytes]:
-    """Return the source of `module` and of what it imports of its own top-level package, by module."""
+def sources(path: str) -> dict[str, bytes]:
+    """Return the source of an import path's module, by module, and of what it imports of its own top-level package.
+
+    Modules that those import in turn are among them. Nothing is imported. Empty where there is no such source.
+    """
+    _search_current_folder()
+    module = path.partition(":")[0]
     top = module.partition(".")[0]
     found: dict[str, bytes] = {}
     pending = [module]
@@ -97,13 +105,21 @@ def _sources(module: str) -> dict[str, bytes]:
 
 
 def _source_file(module: str) -> Path | None:
-    """Return the file that a module is made from; None for what is no module, or is not made from source."""
-    try:
-        spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:  # its last part is a name in a module
-        return None
-    origin = Path(spec.origin) if spec and spec.origin else None
-    return origin if origin is not None and origin.suffix == ".py" else None
+    """Return the file that a module is made from; None for what is no module, or is not made from source.
+
+    `importlib.util.find_spec` would import the packages that the module is in.
+    """
+    folders: Sequence[str] | None = None
+    origin: str | None = None
+    parts = module.split(".")
+    for count in range(1, len(parts) + 1):
+        name = ".".join(parts[:count])
+        found = (finder.find_spec(name, folders) for finder in sys.meta_path)
+        spec = next((spec for spec in found if spec is not None), None)
+        if spec is None or (count < len(parts) and spec.submodule_search_locations is None):
+            return None
+        folders, origin = spec.submodule_search_locations, spec.origin
+    return Path(origin) if origin is not None and origin.endswith(".py") else None
 
 
 def _imported(tree: ast.Module, module: str, *, is_package: bool) -> Iterator[str]:

@@ -14,12 +14,10 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 PACKAGED_SAMPLE: Final = ROOT / "job" / "sample"
 """Where a wheel puts the bundled sample; the repository has it in `data/`, which Ray is not given."""
 INSTALLED: Final = PACKAGED_SAMPLE.is_dir()
-"""Whether this is the installed package: any Python of its environment finds it, and `ROOT` holds other packages, too."""
+"""Whether this is the installed package: its environment finds it anyway, and `ROOT` holds other packages, too."""
 
 NUMERIC_LIBRARIES: Final = ("polars", "numpy", "scipy", "scikit-learn")
 """Libraries whose versions can change a model's numbers."""
-ENGINE_LIBRARIES: Final = {"onedal": "scikit-learn-intelex"}
-"""Libraries that only models of one engine depend on."""
 
 
 def bundled_sample() -> Path:
@@ -28,13 +26,12 @@ def bundled_sample() -> Path:
 
 
 @cache
-def versions(*engines: str) -> dict[str, str]:
+def versions(*optional: str) -> dict[str, str]:
     """Return the versions of Python, of the numeric libraries and of this code; equal on all nodes of a run.
 
-    Of `ENGINE_LIBRARIES`, those of the given engines are among them, where they are installed.
+    So are those of the `optional` libraries that are installed, which only some models depend on.
     """
-    own = filter(installed, (library for engine, library in ENGINE_LIBRARIES.items() if engine in engines))
-    libraries = {name: version(name) for name in (*NUMERIC_LIBRARIES, *own)}
+    libraries = {name: version(name) for name in (*NUMERIC_LIBRARIES, *filter(installed, optional))}
     return {"python": platform.python_version(), **libraries, "code": code_digest("job", "transforms")}
 
 

@@ -1,5 +1,6 @@
 """The name of a model: which series, timeframe and kind it stands for, and its folder in the registry."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Protocol
 from urllib.parse import quote, unquote
@@ -37,6 +38,13 @@ class Key:
 
     def __str__(self) -> str:
         return f"{self.exchange}/{self.symbol} {self.model_type} {self.timeframe}"
+
+
+def model_owner(exchange: str, symbol: str, group_by: Collection[str]) -> tuple[str, str]:
+    """Return (exchange, symbol) in the key of the model that is trained on a series, among others where pooled."""
+    if "symbol" in group_by:
+        return exchange, symbol
+    return POOLED, exchange if "exchange" in group_by else ALL
 
 
 class Kind(Protocol):

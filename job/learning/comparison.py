@@ -1,4 +1,4 @@
-"""Two versions of a model on the same bars: which one is better, and whether that can be told from noise.
+"""Two versions of a model on the same bars: which one is better, and whether the difference is more than noise.
 
 `a` is the version that stands, `b` the one that would take its place; a difference is b - a.
 """
@@ -24,7 +24,7 @@ ROUNDING: Final = 1e-12
 
 @dataclass(frozen=True)
 class Comparison:
-    """Version b against version a on the same rows; log-losses in nats a row, intervals of 95%.
+    """Version b against version a on the same rows; log-losses in nats per row, intervals of 95%.
 
     A `difference` below 0 says that b is better, an `accuracy_difference` above 0 does. Null are the ends of intervals
     where the rows make no two blocks, the Diebold-Mariano test where a horizon covers them or the losses never vary,
@@ -63,7 +63,7 @@ def compare(
     """Compare two versions by their probabilities of up on the same rows, which are in time order.
 
     Args:
-        up: labels, 1 is up, one a row; at least one row.
+        up: labels, 1 is up, one per row; at least one row.
         p_a: probability of up by version a, float64, as it is scored: shrunk.
         p_b: the same by version b.
         horizon: bars after a row within which its label is resolved.
@@ -110,7 +110,7 @@ def mean_with_interval(
 
 
 def mean_by_time(times: IntArray, values: FloatArray) -> FloatArray:
-    """Return one number a time whose plain mean is the mean over rows, and whose spread is that of the times' sums."""
+    """Return one number per time, with the mean over rows as their plain mean and the spread of the times' sums."""
     _, position, counts = np.unique(times, return_inverse=True, return_counts=True)
     mean = float(values.mean())
     sums: FloatArray = np.bincount(position, weights=values - mean).astype(np.float64)
@@ -145,9 +145,9 @@ def diebold_mariano(change: FloatArray, *, horizon: int) -> tuple[float | None, 
 
 
 def autocovariances(values: FloatArray, lags: int) -> FloatArray:
-    """Return the autocovariances at lags 0 … `lags` - 1, each a sum over n, whatever its lag."""
-    centred, n = values - values.mean(), len(values)
-    return np.array([centred[lag:] @ centred[: n - lag] for lag in range(lags)]) / n
+    """Return the autocovariances at lags 0 … `lags` - 1, each a sum over n, whatever the lag."""
+    centered, n = values - values.mean(), len(values)
+    return np.array([centered[lag:] @ centered[: n - lag] for lag in range(lags)]) / n
 
 
 def mcnemar(right_a: npt.NDArray[np.bool_], right_b: npt.NDArray[np.bool_]) -> float:
@@ -160,7 +160,7 @@ def mcnemar(right_a: npt.NDArray[np.bool_], right_b: npt.NDArray[np.bool_]) -> f
 
 
 def false_discovery(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return a q a test: the share of false discoveries if all with a q as low are called discoveries.
+    """Return a q for each test: the share of false discoveries if all with a q as low are called discoveries.
 
     Benjamini and Hochberg (1995). Tests without a p are none, and get no q.
     """

@@ -1,24 +1,20 @@
-"""Algorithms by name: which scikit-learn estimator each is, its default parameters and its kind of importance.
+"""Algorithms by name: each is one entry of `ALGORITHMS`, or a value in a user's module that an import path names."""
 
-Classes are named, not imported: settings and plans need the names only, and scikit-learn takes seconds to import.
-"""
-
-import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
-from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from job.core.entries import import_entry, is_import_path, source_digest
 from job.core.errors import ConfigError
-from job.learning.forests.engines import Engine, are_large
+from job.core.wording import did_you_mean, on_one_line
+from job.learning.algorithms import Algorithm, Fitter, StoredType, Window
+from job.learning.forests.engines import ONEDAL_LIBRARY
+from job.learning.spec import ModelSpec
 
 if TYPE_CHECKING:
     from sklearn.base import ClassifierMixin
-
-Importance = Literal["impurity", "permutation", "absolute_coefficient"]
 
 FOREST_LEAF_SHARE: Final = 0.10
 POOLED_LEAF_SHARE: Final = 0.05
@@ -30,87 +26,83 @@ LOGISTIC_SOLVER: Final = "newton-cholesky"
 """Exact in a handful of steps where columns are few."""
 RESERVED: Final = {
     "n_jobs": "it follows from the CPUs of the task",
-    "early_stopping": "it holds out shuffled rows, and labels of neighbouring bars overlap",
-    "n_iter_no_change": "it holds out shuffled rows, and labels of neighbouring bars overlap",
+    "early_stopping": "it holds out shuffled rows, and labels of neighboring bars overlap",
+    "n_iter_no_change": "it holds out shuffled rows, and labels of neighboring bars overlap",
     "warm_start": "every model is fitted from nothing",
 }
 
 
-class Hyperparameters(Protocol):
-    """What an algorithm needs to know of a model's settings."""
+def algorithm_named(name: str) -> Algorithm:
+    """Return the entry of `ALGORITHMS` called `name`, or the `Algorithm` that an import path names.
 
-    @property
-    def algorithm(self) -> str: ...  # noqa: D102 - fields of a protocol
-    @property
-    def n_estimators(self) -> int: ...  # noqa: D102
-    @property
-    def max_depth(self) -> int | None: ...  # noqa: D102
-    @property
-    def params(self) -> Mapping[str, Any]: ...  # noqa: D102
-    @property
-    def random_state(self) -> int: ...  # noqa: D102
-
-
-@dataclass(frozen=True)
-class Window:
-    """The training window that an estimator is built for: its rows, and whether they come from several series."""
-
-    rows: int
-    pooled: bool = False
-
-
-@dataclass(frozen=True)
-class Algorithm:
-    """One entry of `ALGORITHMS`; `version` moves whenever the defaults do, so that models are trained again.
-
-    `path` is `module:name` of the estimator's class, `fitters` those of what fits it in place by engines other than its
-    own `fit`. `parallel` algorithms take `n_jobs`; `precision` is that of the features which they are fitted on: their
-    own, so that they hold no converted copy.
+    Raises:
+        ConfigError: there is none; the message says why.
     """
-
-    name: str
-    path: str
-    defaults: Callable[[Hyperparameters, Window], dict[str, Any]]
-    importance: Importance
-    version: int
-    parallel: bool = False
-    precision: type[np.floating[Any]] = np.float32
-    fitters: Mapping[Engine, str] = field(default_factory=dict)
-
-    @property
-    def estimator(self) -> type["ClassifierMixin"]:
-        """The estimator's class."""
-        found: type[ClassifierMixin] = resolve_name(self.path)
-        return found
-
-    def engine_for(self, estimator: Any, rows: int, engine: Engine) -> Engine:
-        """Return what fits `estimator` on a window of `rows`, given the engine of the model."""
-        if engine not in self.fitters or (engine == "histogram" and not are_large(estimator.min_samples_leaf, rows)):
-            return "sklearn"
-        return engine
-
-    def fit(self, estimator: Any, matrix: Any, label: Any, engine: Engine) -> None:
-        """Fit `estimator` on rows of features and their labels, by the engine of the model."""
-        chosen = self.engine_for(estimator, len(label), engine)
-        fitter = estimator.fit if chosen == "sklearn" else partial(resolve_name(self.fitters[chosen]), estimator)
-        fitter(matrix, label)
+    if name in ALGORITHMS:
+        return ALGORITHMS[name]
+    if not is_import_path(name):
+        raise ConfigError(
+            f"unknown algorithm {name!r}{did_you_mean(name, ALGORITHMS)} (known: {', '.join(ALGORITHMS)})"
+        )
+    found = import_entry(name)
+    if not isinstance(found, Algorithm):
+        raise ConfigError(
+            f"{name} is a value of type {type(found).__name__}: expected an Algorithm of job.learning.algorithms"
+        )
+    return found
 
 
-def build(spec: Hyperparameters, window: Window, *, n_jobs: int = 1) -> "ClassifierMixin":
+def libraries_of(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the optional libraries that a model depends on."""
+    return algorithm_named(spec.algorithm).libraries(spec.engine)
+
+
+def user_source(name: str) -> str | None:
+    """Return the digest of the source of a user's algorithm and of its class, None for an entry of `ALGORITHMS`.
+
+    A class out of scikit-learn or the algorithm's `library` counts by the library's version instead.
+
+    Raises:
+        ConfigError: as `algorithm_named`.
+    """
+    if name in ALGORITHMS:
+        return None
+    algorithm = algorithm_named(name)
+    by_version = algorithm.library is not None or algorithm.path.startswith("sklearn.")
+    return source_digest(name) if by_version else source_digest(name, algorithm.path)
+
+
+def describe_algorithm(spec: ModelSpec) -> dict[str, Any]:
+    """Return name and version of the algorithm; of a user's own also its import path and the digest of its source."""
+    algorithm, source = algorithm_named(spec.algorithm), user_source(spec.algorithm)
+    user = {} if source is None else {"path": spec.algorithm, "source": source}
+    return {"name": algorithm.name, "version": algorithm.version, **user}
+
+
+def describe_engine(spec: ModelSpec, model: "ClassifierMixin", rows: int) -> dict[str, str]:
+    """Return the engine that fitted a model on so many rows, and the library that only this engine needs, if any."""
+    algorithm = algorithm_named(spec.algorithm)
+    name = algorithm.engine_for(model, rows, spec.engine)
+    library = algorithm.fitters[name].library if name in algorithm.fitters else None
+    return {"name": name} if library is None else {"name": name, "library": library, "version": version(library)}
+
+
+def build(spec: ModelSpec, window: Window, *, n_jobs: int = 1) -> "ClassifierMixin":
     """Return the unfitted estimator that `spec` asks for; `spec.params` win over the defaults.
 
     Raises:
         ConfigError: a parameter is unknown to the algorithm, reserved, or has a value that it does not take.
     """
-    algorithm = ALGORITHMS[spec.algorithm]
+    algorithm = algorithm_named(spec.algorithm)
     parameters = algorithm.defaults(spec, window) | check_names(algorithm, spec.params)
     if algorithm.parallel:
         parameters["n_jobs"] = n_jobs
-    estimator = algorithm.estimator(**parameters)
     try:
-        estimator._validate_params()
-    except ValueError as error:
-        raise ConfigError(f"params of {algorithm.name}: {' '.join(str(error).split())}") from None
+        estimator = algorithm.estimator(**parameters)
+        if hasattr(estimator, "_parameter_constraints"):  # estimators from elsewhere check what they take when they fit
+            estimator._validate_params()
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"params of {algorithm.name}: {on_one_line(error)}") from None
     return estimator
 
 
@@ -120,18 +112,19 @@ def check_names(algorithm: Algorithm, params: Mapping[str, Any]) -> dict[str, An
     Raises:
         ConfigError: naming the parameter, with the nearest known name or the reason why it is reserved.
     """
-    known = sorted(set(algorithm.estimator().get_params()) - set(RESERVED))
+    known = sorted(set(algorithm.estimator().get_params()) - set(RESERVED)) if params else []
     for name in params:
         if name in RESERVED:
             raise ConfigError(f"params.{name} of {algorithm.name} cannot be set: {RESERVED[name]}")
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"unknown parameter params.{name} of {algorithm.name}{hint} (known: {', '.join(known)})")
+            raise ConfigError(
+                f"unknown parameter params.{name} of {algorithm.name}{did_you_mean(name, known)} "
+                f"(known: {', '.join(known)})"
+            )
     return dict(params)
 
 
-def _forest(spec: Hyperparameters, window: Window) -> dict[str, Any]:
+def _forest(spec: ModelSpec, window: Window) -> dict[str, Any]:
     share = POOLED_LEAF_SHARE if window.pooled else FOREST_LEAF_SHARE
     return {
         "n_estimators": spec.n_estimators,
@@ -141,7 +134,7 @@ def _forest(spec: Hyperparameters, window: Window) -> dict[str, Any]:
     }
 
 
-def _gradient_boosting(spec: Hyperparameters, window: Window) -> dict[str, Any]:
+def _gradient_boosting(spec: ModelSpec, window: Window) -> dict[str, Any]:
     depth = BOOSTING_MAX_DEPTH if spec.max_depth is None else min(spec.max_depth, BOOSTING_MAX_DEPTH)
     return {
         "n_estimators": spec.n_estimators,
@@ -154,7 +147,7 @@ def _gradient_boosting(spec: Hyperparameters, window: Window) -> dict[str, Any]:
     }
 
 
-def _hist_gradient_boosting(spec: Hyperparameters, window: Window) -> dict[str, Any]:
+def _hist_gradient_boosting(spec: ModelSpec, window: Window) -> dict[str, Any]:
     return {
         "max_iter": spec.n_estimators,
         "max_depth": spec.max_depth,
@@ -167,9 +160,17 @@ def _hist_gradient_boosting(spec: Hyperparameters, window: Window) -> dict[str, 
     }
 
 
-def _logistic(spec: Hyperparameters, window: Window) -> dict[str, Any]:  # noqa: ARG001 - same signature as the others
+def _logistic(spec: ModelSpec, window: Window) -> dict[str, Any]:  # noqa: ARG001 - same signature as the others
     return {"C": LOGISTIC_C, "solver": LOGISTIC_SOLVER, "random_state": spec.random_state}
 
+
+TREE: Final = StoredType("sklearn.tree._tree.Tree", loader="TreeNode", check="job.learning.forests.checks:check_tree")
+BOOSTING_LOSS: Final = (
+    StoredType("sklearn._loss._loss.CyHalfBinomialLoss", loader="LossNode"),
+    StoredType("sklearn._loss.link.Interval"),
+    StoredType("sklearn._loss.link.LogitLink"),
+    StoredType("sklearn._loss.loss.HalfBinomialLoss"),
+)
 
 ALGORITHMS: Final[dict[str, Algorithm]] = {
     algorithm.name: algorithm
@@ -180,11 +181,23 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             _forest,
             "impurity",
             version=1,
+            seconds_per_row=5.0e-5,
             parallel=True,
-            fitters={"histogram": "job.learning.forests.histogram:grow", "onedal": "job.learning.forests.onedal:fit"},
+            fitters={
+                "histogram": Fitter("job.learning.forests.histogram:grow"),
+                "onedal": Fitter("job.learning.forests.onedal:fit", library=ONEDAL_LIBRARY),
+            },
+            stored_types=(TREE, StoredType("sklearn.tree._classes.DecisionTreeClassifier")),
         ),
         Algorithm(
-            "extra_trees", "sklearn.ensemble:ExtraTreesClassifier", _forest, "impurity", version=1, parallel=True
+            "extra_trees",
+            "sklearn.ensemble:ExtraTreesClassifier",
+            _forest,
+            "impurity",
+            version=1,
+            seconds_per_row=4.0e-5,
+            parallel=True,
+            stored_types=(TREE, StoredType("sklearn.tree._classes.ExtraTreeClassifier")),
         ),
         Algorithm(
             "gradient_boosting",
@@ -192,6 +205,19 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             _gradient_boosting,
             "permutation",
             version=1,
+            seconds_per_row=1.8e-4,
+            stored_types=(
+                TREE,
+                StoredType("sklearn.tree._classes.DecisionTreeRegressor"),
+                StoredType("sklearn.dummy.DummyClassifier"),
+                StoredType(
+                    "sklearn.ensemble._gb.GradientBoostingClassifier", check="job.learning.forests.checks:check_stages"
+                ),
+                *BOOSTING_LOSS,
+                StoredType("sklearn._loss._loss.CyExponentialLoss", loader="LossNode"),
+                StoredType("sklearn._loss.link.HalfLogitLink"),
+                StoredType("sklearn._loss.loss.ExponentialLoss"),
+            ),
         ),
         Algorithm(
             "hist_gradient_boosting",
@@ -199,7 +225,17 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             _hist_gradient_boosting,
             "permutation",
             version=1,
+            seconds_per_row=3.5e-5,
             precision=np.float64,
+            stored_types=(
+                StoredType(
+                    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+                    check="job.learning.forests.checks:check_predictor",
+                ),
+                StoredType("sklearn.ensemble._hist_gradient_boosting.binning._BinMapper"),
+                StoredType("sklearn.preprocessing._label.LabelEncoder"),
+                *BOOSTING_LOSS,
+            ),
         ),
         Algorithm(
             "logistic_regression",
@@ -207,7 +243,20 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             _logistic,
             "absolute_coefficient",
             version=1,
+            seconds_per_row=5.0e-6,
             precision=np.float64,
         ),
     )
 }
+
+OPTIONAL_LIBRARIES: Final = tuple(
+    sorted(
+        {
+            library
+            for one in ALGORITHMS.values()
+            for engine in ("sklearn", *one.fitters)
+            for library in one.libraries(engine)
+        }
+    )
+)
+"""Distributions without which some models cannot be trained."""

@@ -14,7 +14,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from job.core.errors import TrainingError
-from job.learning.estimators import ALGORITHMS, LOGISTIC_C, LOGISTIC_SOLVER, Window, build
+from job.learning.algorithms import Window
+from job.learning.estimators import LOGISTIC_C, LOGISTIC_SOLVER, algorithm_named, build
 from job.learning.metrics import FloatArray, base_rate
 from job.learning.spec import ModelSpec
 from job.learning.splits import Fold, IntArray
@@ -23,7 +24,7 @@ Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int8]
 
 BLOCK_ROWS: Final = 2**16
-"""Rows that are scaled at a time, so that a matrix and its scaled copy are all there is."""
+"""Rows that are scaled at a time: larger blocks would add a third copy of the matrix to it and its scaled copy."""
 MANY_ROWS: Final = 100_000
 LBFGS_TOLERANCE: Final = 1e-6
 """From so many rows on the benchmark is fitted by L-BFGS: Newton's method, faster on few, takes a second copy of all
@@ -58,7 +59,7 @@ class Evaluated:
 
     @property
     def p_base(self) -> FloatArray:
-        """The base rate, once a test row."""
+        """The base rate, once per test row."""
         return np.full(len(self.label), self.base)
 
 
@@ -100,10 +101,10 @@ def predict_proba(
 
 
 def probability_of_up(model: ClassifierMixin, matrix: Matrix) -> FloatArray:
-    """Return the probability of class 1 of scaled rows as float64, of the same bits whatever other rows there are.
+    """Return the probability of class 1 of scaled rows as float64, with the same bits whatever other rows there are.
 
-    BLAS takes rows by the block, and what is left at the end by instructions that round otherwise: linear models get
-    rows of zeros to end with, by column as all matrices here.
+    BLAS multiplies rows in blocks, and the remainder at the end by instructions that round differently: linear models
+    get rows of zeros as that remainder, in column order like all matrices here.
     """
     rows = len(matrix)
     if isinstance(model, LogisticRegression):
@@ -114,14 +115,14 @@ def probability_of_up(model: ClassifierMixin, matrix: Matrix) -> FloatArray:
 def evaluate(rows: Rows, fold: Fold, spec: ModelSpec, *, n_jobs: int) -> Evaluated:
     """Fit scaler, model and logistic benchmark on the fold's training rows, and predict its test rows.
 
-    Each fit gets scaled rows of its own, of the kind that it would convert them to, and gives them up when it is done.
+    Each fit gets scaled rows of its own, of the dtype that it would convert them to, and frees them when it is done.
 
     Raises:
         TrainingError: the training labels are all of one class.
     """
-    scaler, known, label = window(rows, fold.train)
-    model = fit_window(scaler, known, label, spec, pooled=rows.pooled, n_jobs=n_jobs)
-    benchmark = fit_benchmark(scaled(scaler, known, np.float64), label)
+    scaler, training, label = window(rows, fold.train)
+    model = fit_window(scaler, training, label, spec, pooled=rows.pooled, n_jobs=n_jobs)
+    benchmark = fit_benchmark(scaled(scaler, training, np.float64), label)
     test = scaled(scaler, take(rows.matrix, fold.test))
     return Evaluated(
         fold=fold,
@@ -136,12 +137,16 @@ def evaluate(rows: Rows, fold: Fold, spec: ModelSpec, *, n_jobs: int) -> Evaluat
 
 def fit(rows: Rows, spec: ModelSpec, *, n_jobs: int) -> tuple[ClassifierMixin, StandardScaler]:
     """Fit scaler and model on all rows."""
-    scaler, known, label = window(rows, np.arange(len(rows.label)))
-    return fit_window(scaler, known, label, spec, pooled=rows.pooled, n_jobs=n_jobs), scaler
+    scaler, training, label = window(rows, np.arange(len(rows.label)))
+    return fit_window(scaler, training, label, spec, pooled=rows.pooled, n_jobs=n_jobs), scaler
 
 
 def window(rows: Rows, index: IntArray) -> tuple[StandardScaler, Matrix, Labels]:
-    """Return a scaler fitted on the rows at `index`, those rows as they are, and their labels, of both classes."""
+    """Return a scaler fitted on the rows at `index`, those rows unscaled, and their labels, which are of both classes.
+
+    Raises:
+        TrainingError: the labels are all of one class.
+    """
     label = rows.label[index]
     if label.min() == label.max():
         raise TrainingError(
@@ -149,8 +154,8 @@ def window(rows: Rows, index: IntArray) -> tuple[StandardScaler, Matrix, Labels]
             f"{time_of(rows.available_at[index[-1]])} are {'up' if label[0] else 'down'}: "
             "give more bars, lower cv_folds, or use another label"
         )
-    known = take(rows.matrix, index)
-    return StandardScaler().fit(known), known, label
+    training = take(rows.matrix, index)
+    return StandardScaler().fit(training), training, label
 
 
 def scaled(scaler: StandardScaler, matrix: Matrix, dtype: type[np.floating[Any]] = np.float32) -> npt.NDArray[Any]:
@@ -163,10 +168,10 @@ def scaled(scaler: StandardScaler, matrix: Matrix, dtype: type[np.floating[Any]]
 
 
 def fit_window(
-    scaler: StandardScaler, known: Matrix, label: Labels, spec: ModelSpec, *, pooled: bool, n_jobs: int
+    scaler: StandardScaler, training: Matrix, label: Labels, spec: ModelSpec, *, pooled: bool, n_jobs: int
 ) -> ClassifierMixin:
     """Fit the algorithm of `spec` on rows that are still to be scaled."""
-    matrix = scaled(scaler, known, ALGORITHMS[spec.algorithm].precision)
+    matrix = scaled(scaler, training, algorithm_named(spec.algorithm).precision)
     return fit_scaled(matrix, label, spec, pooled=pooled, n_jobs=n_jobs)
 
 
@@ -174,7 +179,7 @@ def fit_scaled(
     matrix: npt.NDArray[Any], label: Labels, spec: ModelSpec, *, pooled: bool, n_jobs: int
 ) -> ClassifierMixin:
     """Fit the algorithm of `spec`; the model comes back set to one thread, as it is stored and predicts."""
-    algorithm = ALGORITHMS[spec.algorithm]
+    algorithm = algorithm_named(spec.algorithm)
     model = build(spec, Window(len(label), pooled=pooled), n_jobs=n_jobs)
     algorithm.fit(model, matrix.astype(algorithm.precision, copy=False), label, spec.engine)
     return model.set_params(n_jobs=1) if algorithm.parallel else model
@@ -187,7 +192,7 @@ def fit_benchmark(matrix: npt.NDArray[np.float64], label: Labels) -> LogisticReg
 
 
 def take(matrix: Matrix, index: IntArray) -> Matrix:
-    """Return rows, as a view where `index` (ascending) has no holes: `matrix` is contiguous by column and stays so."""
+    """Return rows in column order, as `matrix` is; a view where `index`, which ascends, has no holes."""
     first, last = int(index[0]), int(index[-1])
     if last - first + 1 == len(index):
         return matrix[first : last + 1]

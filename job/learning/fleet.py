@@ -1,4 +1,4 @@
-"""Skill of many models together: symbols move together, so what counts is stretches of the clock."""
+"""Skill of many models together: symbols move together, so evidence is counted by clusters of the clock."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,9 +40,9 @@ class FleetSkill:
 
 
 def fleet_z(log_loss_deltas: Iterable[Mapping[str, Sequence[float]]]) -> FleetSkill:
-    """Test whether log-loss changes on average, from the `log_loss_delta_by_cluster` of models of one label and timeframe.
+    """Test whether log-loss changes on average, from `log_loss_delta_by_cluster` of models of one label and timeframe.
 
-    Symbols move together and labels overlap, so what all models did in one stretch of the clock counts as a single
+    Symbols move together and labels overlap, so what all models did in one cluster of the clock counts as a single
     observation (cluster-robust standard error of the mean over rows). z is nan with fewer than two
     clusters, and where nothing varies, as when every model is shrunk to its base rate.
     """

@@ -7,19 +7,19 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import ClassifierMixin
 
-from job.learning.estimators import Importance
+from job.learning.algorithms import Importance
 from job.learning.metrics import LabelArray, log_loss
 
 Matrix = npt.NDArray[np.floating[Any]]
 
 PERMUTATION_ROWS: Final = 2_000
-"""Permutation looks at this many rows at most, evenly spread: it predicts once a feature."""
+"""Permutation uses this many rows at most, evenly spread: it predicts once per feature."""
 
 
 def importances(
     model: ClassifierMixin, method: Importance, scaled: Matrix, label: LabelArray, *, seed: str
 ) -> list[float]:
-    """Return one number a feature, in the order of the columns of `scaled` (test rows, scaled).
+    """Return one number per feature, in the order of the columns of `scaled` (test rows, scaled).
 
     impurity: mean decrease of impurity over the trees, measured on the training rows; sums to 1.
     permutation: increase of log-loss on at most 2,000 test rows when the feature alone is shuffled; may be negative.
@@ -34,9 +34,12 @@ def importances(
 
 def permutation_importance(model: ClassifierMixin, scaled: Matrix, label: LabelArray, *, seed: str) -> list[float]:
     """Return the increase of log-loss when a feature's column is shuffled, the same way for every feature."""
+    # Not `sklearn.inspection.permutation_importance`: that draws another order for every column, so its numbers are
+    # others than those that versions were stored with, and noisier, as differences between features then vary too.
     spread = np.unique(np.linspace(0, len(label) - 1, PERMUTATION_ROWS).astype(np.intp))
     rows, chosen = scaled[spread].copy(), label[spread]
-    order = np.random.default_rng(seed_of(seed)).permutation(len(rows))
+    number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little")  # the same in every process
+    order = np.random.default_rng(number).permutation(len(rows))
     intact = log_loss(chosen, model.predict_proba(rows)[:, 1])
     increases = []
     for column in range(rows.shape[1]):
@@ -45,8 +48,3 @@ def permutation_importance(model: ClassifierMixin, scaled: Matrix, label: LabelA
         increases.append(log_loss(chosen, model.predict_proba(rows)[:, 1]) - intact)
         rows[:, column] = kept
     return increases
-
-
-def seed_of(text: str) -> int:
-    """Return a seed that depends on nothing but `text`, the same in every process."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")

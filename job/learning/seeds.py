@@ -1,4 +1,4 @@
-"""How much of a forest's log-loss on given rows is the luck of its seed."""
+"""How much a forest's log-loss on given rows depends on its random seed."""
 
 import math
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from job.learning.metrics import FloatArray, LabelArray, clip, shrink
 
 
 def loss_by_tree(model: Any, scaled: Matrix, up: LabelArray, *, base_rate: float, weight: float) -> FloatArray:
-    """Return how the summed log-loss of the rows leans on each tree of a forest; 0 once for other models.
+    """Return each tree's influence on the summed log-loss of the rows, one number per tree of a forest; else one 0.
 
-    To first order, the loss of a mean of trees is the mean of what each adds: the derivative of a row's log-loss by the
-    forest's probability p, times what the tree says beyond p. With p' = `metrics.shrink`(p) the derivative is
-    (p' - y) · weight / (p · (1 - p)). Trees are drawn independently, so their spread is that of forests of other seeds
-    (the infinitesimal jackknife of Efron 2014 over trees in place of rows). The sum over trees is 0.
+    To first order it is the derivative of a row's log-loss by the forest's probability p, times the tree's difference
+    from p. With p' = `metrics.shrink`(p) the derivative is (p' - y) · weight / (p · (1 - p)). Trees are drawn
+    independently, so the spread of their influences is that of forests of other seeds (the infinitesimal jackknife of
+    Efron 2014, over trees in place of rows). The influences add up to 0.
     """
     if not isinstance(model, RandomForestClassifier | ExtraTreesClassifier):
         return np.zeros(1)

@@ -1,6 +1,6 @@
-"""What a Sharpe ratio from few, skewed days is worth, and what is left of it after many versions were tried.
+"""How reliable a Sharpe ratio from few, skewed days is, and what remains of it after many versions were tried.
 
-`sharpe` is a day's: mean over standard deviation (ddof 1) of daily returns, not annualised. `kurtosis` is 3 for a
+`sharpe` is daily: mean over standard deviation (ddof 1) of daily returns, not annualized. `kurtosis` is 3 for a
 normal distribution.
 """
 
@@ -12,10 +12,10 @@ import numpy.typing as npt
 import scipy
 
 MIN_DAYS: Final = 60
-"""Fewer days than these have no Sharpe ratio."""
+"""Fewer days give no Sharpe ratio."""
 CONFIDENCE: Final = 0.95
 LEAST_VARIANCE: Final = 1e-12
-"""Returns of two values only can make the error of their Sharpe ratio zero."""
+"""Floor of the variance of a Sharpe ratio, which is zero for some returns of two values only."""
 
 NAMES: Final = ("sharpe", "sharpe_low", "sharpe_high", "probabilistic_sharpe", "deflated_sharpe")
 
@@ -23,11 +23,11 @@ NAMES: Final = ("sharpe", "sharpe_low", "sharpe_high", "probabilistic_sharpe", "
 def sharpe_scores(
     daily: npt.NDArray[np.float64], *, days_per_year: float, versions_scored: int
 ) -> dict[str, float | None]:
-    """Return the annualised Sharpe ratio of daily returns with its 95% interval, and the odds that it is no luck.
+    """Return the annualized Sharpe ratio of daily returns, its 95% interval, and the probability that it is not chance.
 
     `probabilistic_sharpe` is the probability that the true one is above 0; `deflated_sharpe`, that it is above the
     best that so many versions without skill would show. All are None for fewer than 60 days, or returns that never
-    vary. Annualised by sqrt(`days_per_year`), which holds for returns that follow each other independently (Lo 2002).
+    vary. Annualized by sqrt(`days_per_year`), which holds for returns that follow each other independently (Lo 2002).
     """
     days = len(daily)
     if days < MIN_DAYS or not np.ptp(daily):

@@ -45,7 +45,7 @@ def walk_forward(
 
     The holdout is the last `test_size` of the distinct times, or all from `holdout_from` on, for samples of which some
     before it were left out. The rows that may train for it are cut, again at
-    distinct times, into `folds` + 1 stretches of equal length: fold i tests on stretch i + 1 and trains on all before.
+    distinct times, into `folds` + 1 windows of equal length: fold i tests on window i + 1 and trains on all before.
     A row trains iff its `label_end` + `embargo_us` ≤ `available_at` of the first test row, both µs since the epoch.
     Test rows of folds are purged against the holdout in the same way, since what they score is fitted on.
 
@@ -80,7 +80,7 @@ def _closed(available_at: IntArray, label_end: IntArray, start: int, embargo_us:
 
 
 def _edges(times: IntArray, folds: int) -> IntArray:
-    """First time of each test stretch, and a last edge past the end."""
+    """First time of each test window, and a last edge past the end."""
     if len(times) <= folds:
         raise TrainingError(
             f"{len(times)} distinct times before the holdout are too few for {folds} folds: "
@@ -103,8 +103,8 @@ def _fold(
 
 
 def _where(chosen: npt.NDArray[np.bool_], rows: IntArray) -> IntArray:
-    """Return the rows that are chosen, as a view where they are neighbours: all windows share the one array then."""
+    """Return the rows that are chosen, as a view where they are neighbors: all windows share the one array then."""
     count = int(chosen.sum())
     first = int(chosen.argmax()) if count else 0
-    neighbours = slice(first, first + count)
-    return rows[neighbours] if chosen[neighbours].all() else rows[chosen]
+    neighbors = slice(first, first + count)
+    return rows[neighbors] if chosen[neighbors].all() else rows[chosen]

@@ -1,9 +1,9 @@
-"""What trading a model's signals would have earned: positions, profit and loss a bar, and their scores.
+"""What trading a model's signals would have earned: positions, profit and loss per bar, and their scores.
 
-A trade a signal: bought or sold short at the next bar's open, in 1/h of the capital, h being the label's horizon, so
-that the position is the mean of the last h signals. Capital is constant: profits are taken out, losses made good, and
-returns add up. Returns are simple ones: on prices that nothing foretells any position then earns 0 on average, while
-log returns would pay short positions half the variance.
+Each signal is one trade: bought or sold short at the next bar's open, with 1/h of the capital, h being the label's
+horizon, so that the position is the mean of the last h signals. Capital is constant: profits are withdrawn, losses
+refilled, and returns add up. Returns are simple ones: on unpredictable prices any position then earns 0 on average,
+while log returns would pay short positions half the variance.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ BPS: Final = 1e4
 
 @dataclass(frozen=True)
 class Market:
-    """Bars as arrays; `last` is the row of the last bar before a gap, for each row the one that ends its segment."""
+    """Bars as arrays; `last` is, for each row, the row of the last bar before the next gap."""
 
     open: FloatArray
     high: FloatArray
@@ -39,7 +39,7 @@ class Market:
 
 @dataclass(frozen=True)
 class Trades:
-    """One trade a signal: `side` is 1 or -1, `row` the bar that gave it; it is entered at the open of `row` + 1.
+    """One trade per signal: `side` is 1 or -1, `row` the bar that gave it; it is entered at the open of `row` + 1.
 
     It is held through bar `held`, and left at `price`: inside that bar where `inside`, else at the next open, or at
     the close where a gap follows.
@@ -67,7 +67,7 @@ class Ledger:
 def trading_scores(
     bars: pl.DataFrame, *, label: Label, timeframe: str, cost_bps: float, versions_scored: int = 1
 ) -> dict[str, float | int | None]:
-    """Return what trading on `p` would have earned after `cost_bps` a side, as JSON values.
+    """Return what trading on `p` would have earned after `cost_bps` per side, as JSON values.
 
     Args:
         bars: every bar of the time that is scored, filled ones too: timestamp (open time, µs UTC), open, high, low,
@@ -81,9 +81,9 @@ def trading_scores(
 
     Returns:
         cost_bps, versions_scored, days (UTC, with a bar), bars_a_year; `signals` traded; `hit_rate`: share of them that
-        made money before costs; `edge_bps`: mean of what they made, before costs; a year: `turnover` in units of the
+        made money before costs; `edge_bps`: mean of what they made, before costs; per year: `turnover` in units of the
         capital, `gross_return`, `net_return`; `max_drawdown` of the capital after costs; and `sharpe_scores` of daily
-        net returns. None is what has nothing to be taken of.
+        net returns. Numbers of no signals or too few days are None.
     """
     bars = bars.sort("series", "timestamp") if "series" in bars.columns else bars.sort("timestamp")
     market = read_market(bars)
@@ -146,7 +146,7 @@ def stop_at_barriers(
     """Return `held`, `price` and `inside` of trades that end at the first touch of a barrier of their label.
 
     Where a bar opens beyond a barrier, the trade is left at that open; if that is the bar to enter at, there is none.
-    Where one bar reaches both barriers, the trade loses: which came first cannot be told.
+    Where one bar reaches both barriers, the trade loses: which came first is unknown.
     """
     held, price, inside = ends
     priced = bars.select(
@@ -155,16 +155,16 @@ def stop_at_barriers(
         upper=label.entry_price() * pl.col("barrier").exp(),
         lower=label.entry_price() * (-pl.col("barrier")).exp(),
     )
-    # The label looks for touches across the end of a segment, since its `apply` drops such rows. A trade cannot: it has
-    # ended at the last bar before the gap.
+    # The label counts a touch by any later bar of its horizon; a trade cannot outlive the last bar before a gap.
     touch, rows = first_touch(priced, label.horizon), np.arange(bars.height)
     at = np.minimum(rows + touch, market.last)
     touched = (touch > 0) & (rows + touch <= market.last)
     upper, lower = priced["upper"].to_numpy(), priced["lower"].to_numpy()
+    # A bar that opens beyond a barrier fills at its open: the trade was held through the bar before. Where that is the
+    # signal's own bar, `held` equals its row, and `make_trades` drops the trade.
     gapped = touched & ((market.open[at] >= upper) | (market.open[at] <= lower))
     above, below = market.high[at] >= upper, market.low[at] <= lower
-    # Of two barriers reached in one bar the worse is taken: the upper one for a short trade, the lower for a long one.
-    at_upper = np.where(above & below, side < 0, above)
+    at_upper = np.where(above & below, side < 0, above)  # of both, the barrier that loses
     inside = inside | (touched & ~gapped)
     # An open beyond a barrier is a price at the end of the bar before, so the trade is held for one bar less.
     held = np.where(gapped, at - 1, np.where(touched, at, held))
@@ -174,6 +174,8 @@ def stop_at_barriers(
 
 def keep_ledger(market: Market, trades: Trades, horizon: int) -> Ledger:
     """Return position, gross return and turnover of every bar; trades that meet at an open are netted."""
+    # The position only changes at opens, so it is the running sum of entries less exits. A trade that a barrier ends
+    # inside a bar counts as held until the bar's end; `missed` corrects its return, `left` what remains afterwards.
     rows = len(market.open)
     change = sum_at(trades.row + 1, trades.side, rows + 1) - sum_at(trades.held + 1, trades.side, rows + 1)
     position = np.cumsum(change)[:rows] / horizon
@@ -182,6 +184,8 @@ def keep_ledger(market: Market, trades: Trades, horizon: int) -> Ledger:
     at, side = trades.held[trades.inside], trades.side[trades.inside] / horizon
     missed = sum_at(at, side * (trades.price[trades.inside] - mark[at]), rows)
     left = position - sum_at(at, side, rows)
+    # What changes hands: at the open the difference from what the bar before left, inside the bar what barriers end,
+    # and at the close before a gap everything.
     carried = np.roll(np.where(is_last, 0.0, left), 1)
     turnover = np.abs(position - carried) + sum_at(at, np.abs(side), rows) + np.where(is_last, np.abs(left), 0.0)
     return Ledger(position, position * (mark / market.open - 1) + missed / market.open, turnover)

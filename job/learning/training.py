@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, Final
 
 import numpy as np
@@ -12,9 +11,8 @@ from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from job.core.environment import ENGINE_LIBRARIES
 from job.core.keys import Key
-from job.learning.estimators import ALGORITHMS
+from job.learning.estimators import algorithm_named, describe_algorithm, describe_engine
 from job.learning.fitting import (
     Evaluated,
     Rows,
@@ -36,8 +34,8 @@ from job.learning.metrics import (
     base_rate,
     fit_shrink,
     log_loss,
-    roc_auc,
     row_log_loss,
+    score_all,
     shrink,
     skill,
 )
@@ -51,9 +49,9 @@ __all__ = ["Trained", "predict_proba", "train"]
 Scores = dict[str, float | bool | None]
 
 FITS_AT_ONCE: Final = 3
-"""Six windows, each as much longer than the one before: more threads than three would wait for the longest."""
+"""Windows grow by equal steps, five folds and the holdout: more than three threads would wait for the longest one."""
 OPENMP_ROWS: Final = 200_000
-"""Below this, boosting's threads wait for each other longer than they work, and very long on busy CPUs."""
+"""With fewer rows, boosting's threads wait for each other longer than they work, and very long on busy CPUs."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +92,9 @@ def train(
     All scores but `skill_raw` are of shrunk probabilities; `roc_auc` is of raw ones, which shrinking leaves in their
     order unless its weight is 0. The benchmark, a logistic regression with C = 0.001 on the
     same scaled rows, is shrunk by a weight of its own: what is compared is the models, not their calibration.
-    `holdout_from` (µs, `available_at`) sets the holdout's first time where training rows were thinned out before.
-    Samples may come with their market (see `transforms.samples`): then rows without a label are there too. Nothing is
-    fitted or scored on them, but the model says what it thinks of those in the holdout.
+    `holdout_from` (µs, `available_at`) sets the holdout's first time where training rows were downsampled before.
+    Samples may come with their market (see `transforms.samples`), and then include rows without a label. Nothing is
+    fitted or scored on them, but the model predicts those in the holdout.
     The result is the same bit for bit whatever `n_jobs` and the order of the rows.
 
     Raises:
@@ -143,7 +141,7 @@ def train(
 def evaluate_all(rows: Rows, folds: Sequence[Fold], spec: ModelSpec, *, n_jobs: int) -> list[Evaluated]:
     """Evaluate folds, several at a time where there are threads for it, the longest windows first.
 
-    oneDAL lets no other thread of Python run; its own share one fit.
+    oneDAL holds Python's global lock while it fits, so that its threads share one fit instead.
     """
     if n_jobs == 1 or spec.engine == "onedal":
         return [evaluate(rows, fold, spec, n_jobs=n_jobs) for fold in folds]
@@ -186,8 +184,7 @@ def score(
     saved = skill(rows.available_at[holdout.fold.test], row_log_loss(label, p), base_loss, horizon_bars=horizon_bars)
     accuracies = [accuracy(fold.label, shrunk(fold, shrinkage)) for fold in folds]
     return {
-        **{name: function(label, p) for name, function in SCORES.items()},
-        "roc_auc": roc_auc(label, holdout.p),
+        **score_all(label, p=p, p_raw=holdout.p),
         "cv_mean": float(np.mean(accuracies)),
         "cv_std": float(np.std(accuracies)),
         "base_accuracy": accuracy(label, holdout.p_base),
@@ -206,10 +203,10 @@ def describe(
     rows: Rows, folds: Sequence[Evaluated], holdout: Evaluated, shrinkage: Shrinkage, *, spec: ModelSpec, key: Key
 ) -> dict[str, Any]:
     """Return what a version's metadata says of training, as JSON values."""
-    algorithm = ALGORITHMS[spec.algorithm]
+    algorithm = algorithm_named(spec.algorithm)
     change = row_log_loss(holdout.label, shrunk(holdout, shrinkage)) - row_log_loss(holdout.label, holdout.p_base)
     return {
-        "algorithm": {"name": algorithm.name, "version": algorithm.version},
+        "algorithm": describe_algorithm(spec),
         "engine": describe_engine(spec, holdout.model, len(holdout.fold.train)),
         "parameters": holdout.model.get_params(deep=False),
         "classes": [int(value) for value in holdout.model.classes_],
@@ -225,6 +222,7 @@ def describe(
             "training": class_shares(rows.label[holdout.fold.train]),
             "holdout": class_shares(holdout.label),
         },
+        "score_versions": {name: score.version for name, score in SCORES.items()},
         "importances": {
             "method": algorithm.importance,
             "values": dict(zip(spec.feature_names, importance_values(rows, holdout, spec, key), strict=True)),
@@ -239,16 +237,9 @@ def describe(
     }
 
 
-def describe_engine(spec: ModelSpec, model: ClassifierMixin, rows: int) -> dict[str, str]:
-    """Return what fitted a model on so many rows, and the library that only this engine needs, with its version."""
-    name = ALGORITHMS[spec.algorithm].engine_for(model, rows, spec.engine)
-    library = ENGINE_LIBRARIES.get(name)
-    return {"name": name} if library is None else {"name": name, "library": library, "version": version(library)}
-
-
 def importance_values(rows: Rows, holdout: Evaluated, spec: ModelSpec, key: Key) -> list[float]:
     """Importances of the scored model, seeded by the model's name."""
-    method = ALGORITHMS[spec.algorithm].importance
+    method = algorithm_named(spec.algorithm).importance
     test = scaled(holdout.scaler, take(rows.matrix, holdout.fold.test))
     return importances(holdout.model, method, test, holdout.label, seed=f"{key} {spec.random_state}")
 
@@ -256,7 +247,6 @@ def importance_values(rows: Rows, holdout: Evaluated, spec: ModelSpec, key: Key)
 def describe_fold(rows: Rows, evaluated: Evaluated, shrinkage: Shrinkage) -> dict[str, Any]:
     """Return a window's rows, times (`available_at` of first and last rows), base rate, and scores, as a model's."""
     train, test = evaluated.fold.train, evaluated.fold.test
-    p = shrunk(evaluated, shrinkage)
     return {
         "train_rows": len(train),
         "test_rows": len(test),
@@ -266,8 +256,7 @@ def describe_fold(rows: Rows, evaluated: Evaluated, shrinkage: Shrinkage) -> dic
         "test_from": time_of(rows.available_at[test[0]]),
         "test_to": time_of(rows.available_at[test[-1]]),
         "base_rate": evaluated.base,
-        "scores": {name: function(evaluated.label, p) for name, function in SCORES.items()}
-        | {"roc_auc": roc_auc(evaluated.label, evaluated.p)},
+        "scores": score_all(evaluated.label, p=shrunk(evaluated, shrinkage), p_raw=evaluated.p),
     }
 
 

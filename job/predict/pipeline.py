@@ -4,28 +4,28 @@ bundles of tasks → read_bars → prepare_features → predict_models → files
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 from job.cluster.bundles import Capacity, bundle, singles, sized
-from job.cluster.datasets import Dataset, loaded_bars, outcomes_of, remote_options, union_by_cpus
+from job.cluster.datasets import loaded_bars, outcomes_of, remote_options
 from job.predict.steps import predict_models, prepare_features
 from job.predict.task import Predicted, PredictionTask
 from job.worker.load_bars import read_bars
-from job.worker.messages import Bundle, Job
+from job.worker.messages import Job
 
 
 def runs(tasks: Sequence[PredictionTask], job: Job, *, capacity: Capacity) -> Iterator[Iterator[Predicted]]:
     """Start every task once; after the first round each task runs by itself."""
     bundles = bundle(tasks, cpus=capacity.cpus) if job.round == 1 else singles(tasks)
-    groups = sized(bundles, capacity, cpus_per_task=job.cpus_per_task or 1)
-    yield outcomes_of(union_by_cpus(groups, job, partial(predicted_files, capacity=capacity)), Predicted)
-
-
-def predicted_files(bundles: Sequence[Bundle[PredictionTask]], job: Job, *, capacity: Capacity) -> Dataset:
-    """Return the Dataset of outcomes of bundles whose files of predictions are written by the way."""
-    step = remote_options(job, capacity)
-    return (
-        loaded_bars(bundles, job, step, whole_groups=True, load=read_bars)
-        .map_batches(partial(prepare_features, job=job), batch_size=None, **step)
-        .map_batches(partial(predict_models, job=job), batch_size=None, **step)
-    )
+    chains = []
+    for cpus, own in sized(bundles, capacity, cpus_per_task=job.cpus_per_task or 1).items():
+        sized_job = replace(job, cpus=cpus)
+        step = remote_options(sized_job, capacity)
+        chain = (
+            loaded_bars(own, sized_job, step, whole_groups=True, load=read_bars)
+            .map_batches(partial(prepare_features, job=sized_job), batch_size=None, **step)
+            .map_batches(partial(predict_models, job=sized_job), batch_size=None, **step)
+        )
+        chains.append(chain)
+    yield outcomes_of(chains, Predicted)

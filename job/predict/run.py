@@ -42,6 +42,7 @@ def run(
         },
     )
     record.problems += plan.problems
+    record.notes = plan.notes
     for outcome in plan.settled:
         record.add(outcome)
     if plan.tasks:

@@ -9,8 +9,9 @@ import polars as pl
 import pyarrow as pa
 
 from job.core.errors import DataError
-from job.predict.task import Predicted, PredictionTask, path_of
+from job.predict.task import Predicted, PredictionTask, path_of, superseded_path
 from job.registry.catalog import open_registry
+from job.registry.fingerprints import bare_digest
 from job.registry.predictions import Footer, write_predictions
 from job.registry.versions import load
 from job.sources.reading import as_listed
@@ -32,7 +33,7 @@ class FeaturesRow:
     @property
     def digest(self) -> str:
         """Digest of the bars, empty where they could not be read."""
-        return self.info.digest if self.info else ""
+        return bare_digest(self.info.digest) if self.info else ""
 
     @property
     def current(self) -> bool:
@@ -70,21 +71,37 @@ def prepare(
 
 
 def predict_models(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
-    """Score each row's bars and write the file; one row of outcome JSON a task."""
+    """Score each row's bars and write the file; one row of outcome JSON per task."""
     for header, features in unpack(batch):
         yield pa.table({"outcome": [predict_task(header, features, job).to_json()]})
 
 
 def predict_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predicted:
     """Write one file of predictions, unless it turned out to be current, and return what became of it."""
-    task = header.task
+    task, data = header.task, job.config.data
     if header.error is not None:
         return Predicted.failed(task, header.error)
     if task.held is not None and header.current:
         return Predicted.of(task.key, task.held, status="current")
     started, cpu_started = time.perf_counter(), time.process_time()
     with recorded_failure("predicting", job) as failure:
-        footer = write_task(header, features, job)
+        from job.worker.scorer import Scorer  # noqa: PLC0415 - brings scikit-learn, which the driver does not need
+
+        registry = open_registry(job.config)
+        model, scaler, metadata = load(registry, task.model, task.version, allow_pickle=task.allow_pickle)
+        predictions = Scorer.of(task.model, model, scaler, metadata, data).predict(features, task.key)
+        footer = Footer(
+            fingerprint=task.fingerprint,
+            content=header.digest,
+            listing=task.listing if as_listed(task.series[0], data) else None,
+            version=task.version,
+            rows=predictions.height,
+            last=predictions["available_at"][-1].isoformat(),
+            counts=header.counts,
+        )
+        output = job.registry()
+        write_predictions(output, path_of(task.key), predictions, footer)
+        output.remove(superseded_path(task.key))
     if failure.error is not None:
         return Predicted.failed(task, failure.error)
     outcome = Predicted.of(task.key, footer, status="predicted").with_cost(
@@ -96,24 +113,3 @@ def predict_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predi
     )
     reset_peak()
     return replace(outcome, warnings=header.info.warnings if header.info else ())
-
-
-def write_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Footer:
-    """Predict with one model and write the file; return what the file says of itself."""
-    from job.worker.scorer import Scorer  # noqa: PLC0415 - brings scikit-learn; the driver names these steps only
-
-    task, data = header.task, job.config.data
-    model, scaler, metadata = load(open_registry(job.config), task.model, task.version, allow_pickle=task.allow_pickle)
-    predictions = Scorer.of(task.model, model, scaler, metadata, data).predict(features, task.key)
-    (series,) = task.series
-    footer = Footer(
-        fingerprint=task.fingerprint,
-        content=header.digest,
-        listing=task.listing if as_listed(series, data) else None,
-        version=task.version,
-        rows=predictions.height,
-        last=predictions["available_at"][-1].isoformat(),
-        counts=header.counts,
-    )
-    write_predictions(job.registry(), path_of(task.key), predictions, footer)
-    return footer

@@ -1,7 +1,7 @@
 """Files of predictions: which to make, from what, and what became of each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 from job.core.errors import JobError
@@ -42,7 +42,6 @@ class Predicted(Outcome):
 
     path: str = ""
     last: str | None = None
-    counts: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, key: Key, footer: Footer, *, status: Status) -> Self:
@@ -64,22 +63,21 @@ class Predicted(Outcome):
 
     def record(self) -> dict[str, Any]:
         """Return what the run record keeps."""
-        return {name: value for name, value in super().record().items() if name != "scores"}
-
-
-def folder_of(key: Key) -> str:
-    """Return where the file of a key stands, in the way of Hive: `exchange=binance/symbol=BTC%2FUSDT/…`."""
-    return (
-        f"{exchange_folder(key.exchange)}/symbol={encode(key.symbol)}"
-        f"/timeframe={key.timeframe}/model_type={key.model_type}"
-    )
+        return {name: value for name, value in super().record().items() if name not in {"scores", "gaps"}}
 
 
 def path_of(key: Key) -> str:
-    """Return the path of the file of a key."""
-    return f"{folder_of(key)}/{FILE}"
+    """Return the path of the file of a key: `binance/BTC%2FUSDT/1h/analyst/predictions.parquet`.
+
+    The folders are none of Hive's (`symbol=600000`): a reader takes the values of these for numbers, dates or truths
+    where all of them look so, and finds them at odds with the columns of the file, which hold the same as text.
+    """
+    return f"{key.folder}/{key.timeframe}/{key.model_type}/{FILE}"
 
 
-def exchange_folder(exchange: str) -> str:
-    """Return the folder of all files of an exchange."""
-    return f"exchange={encode(exchange)}"
+def superseded_path(key: Key) -> str:
+    """Return where earlier releases put the file of a key, in the way of Hive."""
+    return (
+        f"exchange={encode(key.exchange)}/symbol={encode(key.symbol)}"
+        f"/timeframe={key.timeframe}/model_type={key.model_type}/{FILE}"
+    )

@@ -5,59 +5,20 @@ import json
 import pickle
 import re
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from job.core.errors import RegistryError
-from job.learning.estimators import ALGORITHMS
-from job.registry.trees import check_trees
+from job.core.wording import first_of, on_one_line
+from job.learning.algorithms import Algorithm
+from job.registry.parts import algorithms_with, allowed_types, check_parts
 
 Format = Literal["skops", "pkl"]
 FORMATS: Final[tuple[Format, ...]] = ("skops", "pkl")
-
-ALLOWED: Final = {
-    "CachedNode": frozenset[str](),
-    "DictNode": frozenset({"builtins.dict"}),
-    "JsonNode": frozenset({"builtins.str"}),
-    "ListNode": frozenset({"builtins.list"}),
-    "LossNode": frozenset({"sklearn._loss._loss.CyExponentialLoss", "sklearn._loss._loss.CyHalfBinomialLoss"}),
-    "NdArrayNode": frozenset(
-        f"numpy.{name}"
-        for name in ("ndarray", "bool", "int8", "int32", "int64", "uint8", "uint32", "uint64", "float32", "float64")
-    ),
-    "ObjectNode": frozenset(
-        {
-            "sklearn._loss.link.HalfLogitLink",
-            "sklearn._loss.link.Interval",
-            "sklearn._loss.link.LogitLink",
-            "sklearn._loss.loss.ExponentialLoss",
-            "sklearn._loss.loss.HalfBinomialLoss",
-            "sklearn.dummy.DummyClassifier",
-            "sklearn.ensemble._forest.ExtraTreesClassifier",
-            "sklearn.ensemble._forest.RandomForestClassifier",
-            "sklearn.ensemble._gb.GradientBoostingClassifier",
-            "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
-            "sklearn.ensemble._hist_gradient_boosting.gradient_boosting.HistGradientBoostingClassifier",
-            "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-            "sklearn.linear_model._logistic.LogisticRegression",
-            "sklearn.preprocessing._data.StandardScaler",
-            "sklearn.preprocessing._label.LabelEncoder",
-            "sklearn.tree._classes.DecisionTreeClassifier",
-            "sklearn.tree._classes.DecisionTreeRegressor",
-            "sklearn.tree._classes.ExtraTreeClassifier",
-        }
-    ),
-    "RandomGeneratorNode": frozenset({"numpy.random._generator.Generator"}),
-    "RandomStateNode": frozenset({"numpy.random.mtrand.RandomState"}),
-    "TreeNode": frozenset({"sklearn.tree._tree.Tree"}),
-    "TupleNode": frozenset({"builtins.tuple"}),
-    "TypeNode": frozenset({"builtins.int", "builtins.str"}),
-}
-"""Types that the five algorithms and their scaler are made of, by the skops loader that may build them."""
 
 COMPRESSION_LEVEL: Final = 6
 """A 100-tree forest of depth 10: 4.8 MB become 1.1 MB at level 1, 0.95 at 6, 0.92 at 9, in 0.12, 0.17 and 0.97 s."""
@@ -81,74 +42,85 @@ LONGEST_HEADER: Final = 128
 
 ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
-MALFORMED: Final = (
-    zipfile.BadZipFile,
-    zlib.error,
-    pickle.UnpicklingError,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What zipfile, json, NumPy, skops, pickle and scikit-learn raise on content that is not what it should be."""
 
-
-def dump(estimator: object, *, format: Format) -> bytes:  # noqa: A002 - the setting's name
+def dump(estimator: object, *, format: Format, own: Algorithm | None = None) -> bytes:  # noqa: A002 - the setting's name
     """Return an estimator as bytes; with skops, equal estimators give equal bytes in any process.
+
+    Args:
+        estimator: a fitted model or scaler.
+        format: `skops`, or `pkl`.
+        own: the algorithm that a user's module brought, None for one of this release; so for `parse` and `check_pair`.
 
     Raises:
         RegistryError: the estimator holds a type that `parse` would refuse.
     """
     if format == "pkl":
         return pickle.dumps(estimator, protocol=5)
-    return _canonical(*_state_of(estimator))
+    schema, arrays = _state_of(estimator)
+    if foreign := _foreign(_nodes(schema), allowed_types(own)):
+        remedy = "" if own is None else f", or declare it in stored_types of the algorithm {own.name}"
+        raise RegistryError(
+            f"{', '.join(foreign)}: no type that may be stored as skops; set storage.format: pkl{remedy}"
+        )
+    return _canonical(schema, arrays)
 
 
-def parse(data: bytes, *, format: Format, where: str, allow_pickle: bool = False) -> Any:  # noqa: A002
+def parse(
+    data: bytes,
+    *,
+    format: Format,  # noqa: A002 - the setting's name
+    where: str,
+    allow_pickle: bool = False,
+    own: Algorithm | None = None,
+) -> Any:
     """Return the estimator in `data`, whose digest was checked before; `where` names it in messages.
 
     Raises:
-        RegistryError: `data` is a pickle and the caller did not opt in, holds a type outside `ALLOWED`, is malformed,
-            or has trees that lead out of their own arrays.
+        RegistryError: `data` is a pickle and the caller did not opt in, holds a type outside `parts.allowed_types`, is
+            malformed, or has parts that are unsound, such as trees that lead out of their own arrays.
     """
     if format == "pkl" and not allow_pickle:
         raise RegistryError(
             f"{where} is a pickle, which can run any code when it is loaded; "
             "if you trust whoever can write to this store, load it with allow_pickle=True"
         )
-    try:
-        estimator = pickle.loads(data) if format == "pkl" else _parse_skops(data, where)  # noqa: S301 - opted in
-        check_trees(estimator)
-    except MALFORMED as error:
-        cause = cause_of(error)
-        raise RegistryError(f"{where} is no {format} artifact of this job: {cause}; train the model again") from error
+    with _refusing_what_is_malformed(f"{where} is no {format} artifact of this job"):
+        estimator = pickle.loads(data) if format == "pkl" else _parse_skops(data, where, own)  # noqa: S301 - opted in
+        check_parts(estimator, own)
     return estimator
 
 
-def cause_of(error: BaseException) -> str:
-    """What an error on malformed content says, on one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= LONGEST_CAUSE else f"{text[:LONGEST_CAUSE]}…"
+@contextmanager
+def _refusing_what_is_malformed(claim: str) -> Iterator[None]:
+    """Turn whatever artifacts raise into a RegistryError of one line: the claim, the cause and the remedy.
+
+    The one place that catches everything: zipfile, zlib, json, NumPy, skops, pickle and scikit-learn meet bytes here
+    that anybody may have written. Each raises errors of its own on them, from KeyError to MemoryError, a pickle and a
+    user's class any at all, and all mean the same: this is no artifact.
+    """
+    try:
+        yield
+    except RegistryError:
+        raise
+    except Exception as error:
+        cause = on_one_line(error)
+        cause = cause if len(cause) <= LONGEST_CAUSE else f"{cause[:LONGEST_CAUSE]}…"
+        raise RegistryError(f"{claim}: {cause}; train the model again") from error
 
 
-def _parse_skops(data: bytes, where: str) -> object:
+def _parse_skops(data: bytes, where: str, own: Algorithm | None) -> object:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         _check_members(archive.infolist(), data)
         schema = json.loads(archive.read("schema.json"))
-    if foreign := _foreign(_nodes(schema)):
-        named = ", ".join([f"{name:.100}" for name in foreign[:MAX_NAMED]] + ["…"] * (len(foreign) > MAX_NAMED))
+    allowed = allowed_types(own)
+    if foreign := _foreign(_nodes(schema), allowed):
+        named = first_of([f"{name:.100}" for name in foreign], MAX_NAMED)
         raise RegistryError(f"{where} holds types outside the allow-list ({named}); it was not loaded")
     if not isinstance(schema, dict) or schema.get("__loader__") != "ObjectNode":
         raise ValueError("it holds no estimator")
     import skops.io  # noqa: PLC0415 - takes a second, and most processes never touch an artifact
 
-    return skops.io.loads(data, trusted=sorted(frozenset[str]().union(*ALLOWED.values())))
+    return skops.io.loads(data, trusted=sorted({name for _, name in allowed}))
 
 
 def _check_members(members: Sequence[zipfile.ZipInfo], data: bytes) -> None:
@@ -170,7 +142,7 @@ def _check_members(members: Sequence[zipfile.ZipInfo], data: bytes) -> None:
         raise ValueError("there is something before or behind the archive")
 
 
-def check_pair(model: Any, scaler: Any, *, features: int | None, where: str) -> None:
+def check_pair(model: Any, scaler: Any, *, features: int | None, where: str, own: Algorithm | None = None) -> None:
     """Check that a model and a scaler are such, of the same features, and make probabilities together.
 
     Args:
@@ -179,21 +151,22 @@ def check_pair(model: Any, scaler: Any, *, features: int | None, where: str) -> 
         features: how many the metadata names, None if it names none.
         where: the version, for messages.
 
+        own: the algorithm that a user's module brought to the version, None for one of this release.
+
     Raises:
         RegistryError: they are not what a run of this job commits.
     """
-    try:
-        reason = _mismatch(model, scaler, features)
-    except MALFORMED as error:
-        reason = f"they do not predict ({cause_of(error)})"
+    claim = f"{where} holds no model and scaler of this job"
+    with _refusing_what_is_malformed(f"{claim}: they do not predict"):
+        reason = _mismatch(model, scaler, features, own)
     if reason:
-        raise RegistryError(f"{where} holds no model and scaler of this job: {reason}; train the model again")
+        raise RegistryError(f"{claim}: {reason}; train the model again")
 
 
-def _mismatch(model: Any, scaler: Any, features: int | None) -> str | None:
+def _mismatch(model: Any, scaler: Any, features: int | None, own: Algorithm | None) -> str | None:
     from sklearn.preprocessing import StandardScaler  # noqa: PLC0415 - slow, and most processes never touch an artifact
 
-    if type(model) not in {algorithm.estimator for algorithm in ALGORITHMS.values()}:
+    if type(model) not in {algorithm.estimator for algorithm in algorithms_with(own)}:
         return f"the model is of type {type(model).__name__}"
     if type(scaler) is not StandardScaler:
         return f"the scaler is of type {type(scaler).__name__}"
@@ -224,10 +197,10 @@ def _nodes(schema: object) -> Iterator[dict[str, Any]]:
             pending.extend(reversed(value))
 
 
-def _foreign(nodes: Iterable[dict[str, Any]]) -> list[str]:
-    """Return the types outside `ALLOWED` that skops would build, each once."""
+def _foreign(nodes: Iterable[dict[str, Any]], allowed: frozenset[tuple[str, str]]) -> list[str]:
+    """Return the types that skops would build although they are not `allowed`, each once."""
     types = {(str(node.get("__loader__")), f"{node.get('__module__')}.{node.get('__class__')}") for node in nodes}
-    return sorted({name for loader, name in types if name not in ALLOWED.get(loader, ())})
+    return sorted({name for _, name in types - allowed})
 
 
 class _Arrays(dict[str, bytes]):
@@ -262,8 +235,6 @@ def _canonical(schema: dict[str, Any], arrays: Mapping[str, bytes]) -> bytes:
     A worker that repeats a lost attempt then writes the same bytes, and not half of another version.
     """
     nodes = list(_nodes(schema))
-    if foreign := _foreign(nodes):
-        raise RegistryError(f"{', '.join(foreign)}: no type that may be stored as skops; set storage.format: pkl")
     names = _renumber(nodes)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

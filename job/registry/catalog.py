@@ -9,6 +9,7 @@ from typing import Any, Final
 from job.config.settings import Config
 from job.core.errors import RegistryError
 from job.core.keys import Key
+from job.learning.metrics import scores_shown
 from job.registry.versions import DamagedMetadataError, ListedVersion, listed_versions, parse_metadata
 from job.storage.files import MissingFileError, Storage
 
@@ -18,7 +19,7 @@ FINGERPRINT_DIGITS: Final = 16
 SIGNIFICANT_DIGITS: Final = 4
 WRITE_ATTEMPTS: Final = 5
 
-SUMMARY_SCORES: Final = ("accuracy", "log_loss", "base_log_loss", "skill", "skill_low", "skill_high")
+SKILL_SCORES: Final = ("base_log_loss", "skill", "skill_low", "skill_high")
 KEPT: Final = {
     "created_at": ("created_at",),
     "label_end": ("label_end",),
@@ -26,9 +27,8 @@ KEPT: Final = {
     "rows": ("data", "samples", "used"),
     "seconds": ("seconds", "training"),
     "peak_mb": ("peak_rss_mb",),
-    **{name: ("scores", name) for name in SUMMARY_SCORES},
 }
-"""What a summary keeps beside version and key, and where the metadata has it."""
+"""What a summary keeps beside version, key and scores, and where the metadata has it."""
 
 Summary = dict[str, Any]
 
@@ -40,6 +40,11 @@ def open_registry(config: Config, *, writer: str = "") -> Storage:
     return Storage(config.model_trainer.model_directory, options=config.storage.options, writer=writer)
 
 
+def summary_scores() -> list[str]:
+    """Return the names of the scores that a summary keeps."""
+    return [*(score.name for score in scores_shown("catalog")), *SKILL_SCORES]
+
+
 def summarize(metadata: Mapping[str, Any]) -> Summary:
     """Return what the catalog keeps of a version, in at most 400 bytes of JSON for names of usual length.
 
@@ -47,7 +52,8 @@ def summarize(metadata: Mapping[str, Any]) -> Summary:
     first 16 digits of the fingerprint, what the training cost, and scores to four significant digits.
     """
     key = metadata["key"]
-    kept = {name: _brief(_find(metadata, path)) for name, path in KEPT.items()}
+    paths = KEPT | {name: ("scores", name) for name in summary_scores()}
+    kept = {name: _brief(_find(metadata, path)) for name, path in paths.items()}
     if kept["fingerprint"] is not None:
         kept["fingerprint"] = short_fingerprint(kept["fingerprint"])
     return {

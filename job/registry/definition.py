@@ -1,25 +1,27 @@
 """What a version's metadata says of the samples that its model knows: features, label, and how bars became samples."""
 
+import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Self
 
 import polars as pl
 
 from job.config.sections import Affects, fields_that_affect
-from job.config.settings import DataSettings
-from job.core.entries import EntryError, is_import_path, source_digest
+from job.config.settings import DataSettings, GapsSetting
+from job.core.entries import EntryError, is_import_path, source_digest, sources
 from job.core.errors import DataError, RegistryError
 from job.core.wording import did_you_mean
 from job.learning.features import resolve_features, split_reference
 from job.learning.labels import parse_label
-from transforms.bars import Gaps
+from transforms.bars import Gaps, duration_us
 from transforms.features import FEATURES
 from transforms.features.compute import available
 from transforms.features.feature import Feature
 from transforms.labels import Label
 from transforms.samples import UnlabeledSamples, make_features
+from transforms.sessions import Sessions, find_sessions
 
 SAMPLING: Final = fields_that_affect(DataSettings, Affects.SAMPLING)
 """Settings of the data that a model's bars must be made with, whatever the range."""
@@ -36,7 +38,9 @@ class Definition:
     """The samples of one version: what bars of `timeframe` must be turned into before its model sees them.
 
     `model_features` are names and references (see `job.learning.features`), in the order of the model's columns;
-    `version` is for messages.
+    `version` is for messages. `gaps` is how the gaps of the bars were understood that it was trained on, and `sessions`
+    holds the hours that were found in them by series, None where one has none; `auto` stands for a model over several
+    series of which some have.
     """
 
     version: str
@@ -45,7 +49,8 @@ class Definition:
     label: Label
     max_fill: int
     min_coverage: float
-    gaps: Gaps
+    gaps: GapsSetting
+    sessions: Mapping[str, Sessions | None] = field(default_factory=dict)
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -76,12 +81,38 @@ class Definition:
             label = _label(metadata["label"], where)
             features = tuple(_feature(entry, where) for entry in metadata["features"])
             settings = data.model_dump(include={*SAMPLING}) | dict(metadata["data"].get("sampling", {}))
-            return cls(metadata["version"], metadata["key"]["timeframe"], features, label, **settings)
+            if "sampling" not in metadata["data"] and settings["gaps"] != "ignore":
+                settings["gaps"] = "segment"  # early releases knew no other
+            sessions = {
+                series: None if hours is None else Sessions.of_record(hours)
+                for series, hours in metadata["data"].get("sessions", {}).items()
+            }
+            return cls(
+                metadata["version"], metadata["key"]["timeframe"], features, label, **settings, sessions=sessions
+            )
+        except EntryError as error:
+            raise RegistryError(f"{where}: {error}; {REMEDY}") from None
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise RegistryError(
                 f"{where}: its metadata does not say what the model was trained on ({type(error).__name__}: {error}); "
                 "retrain the model"
             ) from None
+
+    def gaps_of(self, series: str, bars: pl.DataFrame, source: str, zone: str = "UTC") -> Gaps:
+        """Return what the gaps of a series' bars mean to the model: what they meant when it was trained.
+
+        A model over several series may be given another one, whose own bars tell then, if they are enough. `source` and
+        `zone` are the timeframe and the zone of the bars' grid.
+        """
+        if self.gaps in {"segment", "ignore"}:
+            return self.gaps
+        if series in self.sessions:
+            return self.sessions[series] or "segment"
+        known = next(filter(None, self.sessions.values()), None) if self.gaps == "sessions" else None
+        if known is not None and len(self.sessions) == 1:
+            return known
+        times = bars["timestamp"].to_physical().to_numpy()
+        return find_sessions(times, duration_us(source), zone) or known or "segment"
 
     def features_of(
         self,
@@ -101,7 +132,7 @@ class Definition:
             offset_us: as `transforms.bars.clean` found it.
             zone: as `transforms.bars.clean` found it.
             start: open time of the first bar to be scored, None for all.
-            name: of the series, for messages.
+            name: of the series, `exchange/symbol`; for messages, and to know its sessions by.
 
         Raises:
             DataError: the timeframe cannot be made from these bars, or they have no volume and the model needs it.
@@ -120,12 +151,25 @@ class Definition:
                 features=self.features,
                 max_fill=self.max_fill,
                 min_coverage=self.min_coverage,
-                gaps=self.gaps,
+                gaps=self.gaps_of(name, bars, source, zone),
                 start=start,
                 zone=zone,
             )
         except ValueError as error:
             raise DataError(f"{name} {self.timeframe}: {error}") from None
+
+
+def describe_sampling(sessions: Mapping[str, Sessions | None], data: DataSettings) -> dict[str, Any]:
+    """Return what the metadata keeps of how bars became samples, given the sessions of each series.
+
+    `sampling` are the settings, of which `gaps` says what was decided: `auto` only where series differ. `sessions` are
+    the hours by series, where any has some.
+    """
+    sampling = data.model_dump(include={*SAMPLING})
+    if not any(sessions.values()):
+        return {"sampling": sampling | {"gaps": "ignore" if data.gaps == "ignore" else "segment"}}
+    hours = {series: one and one.record() for series, one in sessions.items()}
+    return {"sampling": sampling | {"gaps": "sessions" if all(hours.values()) else "auto"}, "sessions": hours}
 
 
 def describe_feature(feature: str) -> dict[str, Any]:
@@ -153,7 +197,7 @@ def _feature(entry: Mapping[str, Any], where: str) -> str:
     name = str(entry["name"])
     if "import_path" in entry:
         feature = f"{entry['import_path']}[{name}]"
-        _check_source(f"the feature {name}", entry["import_path"], entry["source_digest"], where)
+        _check_source(f"the feature {name}", str(entry["import_path"]), str(entry["source_digest"]), where)
     elif name in FEATURES:
         feature = name
     else:
@@ -176,22 +220,25 @@ def _label(stats: Mapping[str, Any], where: str) -> Label:
     one = next(iter(stats["series"].values())) if "series" in stats else stats
     kind = str(one["definition"]["kind"])
     if is_import_path(kind):
-        _check_source(f"the label {kind}", kind, stats["source_digest"], where)
+        _check_source(f"the label {kind}", kind, str(stats["source_digest"]), where)
     return parse_label(one["definition"])
 
 
 def _check_source(what: str, path: str, digest: str, where: str) -> None:
-    """Refuse a version whose features or label come from a module that is not here, or is not what it was."""
+    """Refuse a version whose features or label come from a module that is not here, or is not what it was.
+
+    Nothing is imported. Anyone who can write to the registry writes what metadata says, so of all modules here it can
+    name only those whose source names `transforms`, as modules of features and labels do.
+    """
     module = path.partition(":")[0]
-    try:
-        here = source_digest(path)
-    except EntryError as error:
-        raise RegistryError(f"{where} was trained on {what} of module {module}: {error}; {REMEDY}") from None
-    if here != digest:
-        raise RegistryError(
-            f"{where} was trained on {what} of module {module}, whose source has changed since "
-            f"({digest} then, {here} now): {REMEDY}"
-        )
+    claim = f"{where} was trained on {what} of module {module}"
+    here = sources(path) if is_import_path(path) else {}
+    if not here:
+        raise RegistryError(f"{claim}, of which there is no source on node {platform.node()}: {REMEDY}")
+    if (digest_here := source_digest(path)) != digest:
+        raise RegistryError(f"{claim}, whose source has changed since ({digest:.12} then, {digest_here} now): {REMEDY}")
+    if not any(b"transforms" in source for source in here.values()):
+        raise RegistryError(f"{claim}, which uses no Feature or Label of transforms: {REMEDY}")
 
 
 def _json(value: Any) -> Any:

@@ -13,7 +13,7 @@ from job.config.trainer import TradingSettings
 from job.core.environment import code_digest, versions
 from job.core.keys import Key
 from job.core.paths import redact_url
-from job.learning.estimators import ALGORITHMS
+from job.learning.estimators import algorithm_named, libraries_of, user_source
 from job.learning.spec import ModelSpec
 from job.sources.series import Series
 from transforms.bars import duration_us
@@ -24,8 +24,13 @@ DEFINITIONS: Final = {"samples": 1, "split": 1, "training": 1}
 """Versions of what has none of its own, each raised whenever the same input gives other numbers.
 
 `samples`: resampling, filling, segments, warm-up. `split`: folds, holdout, purge, thinning of pools. `training`:
-scaling, shrinking, scores.
+scaling, shrinking, importances, the skill over the base rate and the benchmark. Entries of `learning.metrics.SCORES`
+have versions of their own, in no fingerprint: a model is the same however it is scored.
 """
+
+SESSIONS: Final = "-sessions"
+"""Mark on the digest of bars that are taken for those of a market with sessions; to be changed whenever the same bars
+then give other samples."""
 
 PREDICTIONS: Final = 1
 """Version of what a file of predictions holds, given a model and bars; raised whenever that changes."""
@@ -61,15 +66,16 @@ def fingerprint(
             "spec": spec.model_dump(mode="json"),
             "features": {name: FEATURES[name].version for name in spec.features if name in FEATURES},
             "label_version": spec.label.version,
-            "algorithm_version": ALGORITHMS[spec.algorithm].version,
+            "algorithm_version": algorithm_named(spec.algorithm).version,
             "definitions": DEFINITIONS | _of_weeks(timeframe),
             "timeframe": timeframe,
             "bars": _decisive(data),
             "content": content,
             "max_samples": max_samples,
-            "libraries": {name: number for name, number in versions(spec.engine).items() if name != "code"},
+            "libraries": {name: number for name, number in versions(*libraries_of(spec)).items() if name != "code"},
             **({"trading": trading.model_dump(mode="json")} if trading else {}),
             **({"sources": sources} if sources else {}),
+            **({"algorithm_source": source} if (source := user_source(spec.algorithm)) else {}),
         }
     )
 
@@ -96,9 +102,38 @@ def _of_weeks(timeframe: str) -> dict[str, int]:
 
 
 def _decisive(data: DataSettings) -> dict[str, Any]:
-    """Return the settings that decide which of a series' bars count; with days that are counted back, from where."""
+    """Return the settings that decide which of a series' bars count; with days that are counted back, from where.
+
+    What `auto` finds in the bars, their digest says: it is marked where they have sessions. Without the mark, gaps cut.
+    """
     decisive = MODEL if data.lookback_days is None else MODEL | {"end"}
-    return data.model_dump(mode="json", include={*decisive})
+    settings = data.model_dump(mode="json", include={*decisive})
+    return settings | {"gaps": "ignore" if data.gaps == "ignore" else "segment"}
+
+
+def mark_sessions(digest: str) -> str:
+    """Return the digest of bars that are taken for those of a market with sessions, which gives other samples.
+
+    The digest of the bars alone decides, so that a run knows it from a listing, without reading the bars.
+    """
+    return bare_digest(digest) + SESSIONS
+
+
+def has_sessions(digest: str) -> bool:
+    """Return whether a digest is that of bars which are taken for those of a market with sessions."""
+    return digest.endswith(SESSIONS)
+
+
+def bare_digest(digest: str) -> str:
+    """Return the digest of the bars, however their gaps are understood."""
+    return digest.removesuffix(SESSIONS)
+
+
+def digest_for(digest: str, data: DataSettings) -> str:
+    """Return what is known of bars, marked where they have sessions, as `data.gaps` wants it."""
+    if data.gaps == "auto":
+        return digest
+    return mark_sessions(digest) if data.gaps == "sessions" else bare_digest(digest)
 
 
 def pooled_content(digests: Iterable[str]) -> str:
@@ -128,7 +163,11 @@ def listing_fingerprint(series: Series, data: DataSettings) -> str | None:
 @cache
 def _reader() -> list[str]:
     """Return the versions of what turns files into bars: a better reader may find other bars in the same files."""
-    return [code_digest("job/sources", "transforms/bars.py"), version("polars"), version("pyarrow")]
+    return [
+        code_digest("job/sources", "transforms/bars.py", "transforms/sessions.py"),
+        version("polars"),
+        version("pyarrow"),
+    ]
 
 
 def _digest(parts: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Listings: what a set of files was found to hold, so that a rerun need not read them. A cache; losing it costs reads.
 
-The name alone answers: `listings/<listing fingerprint>-<content digest>.json`.
+The name alone answers: `listings/<listing fingerprint>-<content digest>.json`. A digest is marked where the bars have
+sessions, see `fingerprints.mark_sessions`.
 """
 
 import json
@@ -9,10 +10,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
+from job.registry.fingerprints import SESSIONS, bare_digest, mark_sessions
 from job.storage.files import ExistingFileError, Storage
 
 FOLDER: Final = "listings"
-NAME: Final = re.compile(rf"{FOLDER}/(?P<listing>[0-9a-f]{{64}})-(?P<content>[0-9a-f]{{64}})\.json")
+NAME: Final = re.compile(rf"{FOLDER}/(?P<listing>[0-9a-f]{{64}})-(?P<content>[0-9a-f]{{64}}({SESSIONS})?)\.json")
 
 
 def read_listings(registry: Storage) -> dict[str, str]:
@@ -33,7 +35,8 @@ def write_listing(registry: Storage, listing: str, content: str, about: Mapping[
 
 def forget_listing(registry: Storage, listing: str, content: str) -> None:
     """Remove what is not so any more: the files changed although names, sizes and stamps stayed."""
-    registry.remove(_path(listing, content))
+    for digest in (bare_digest(content), mark_sessions(content)):
+        registry.remove(_path(listing, digest))
 
 
 def _path(listing: str, content: str) -> str:

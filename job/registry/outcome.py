@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self
 
 from job.core.keys import Key
-from job.registry.catalog import SUMMARY_SCORES, Summary, key_of, summarize
+from job.registry.catalog import Summary, key_of, summarize, summary_scores
 
 Status = Literal["trained", "predicted", "compared", "current", "failed"]
 
@@ -16,7 +16,8 @@ class Outcome:
     """One task's result. `seconds` are wall, `peak_rss_mb` is the worker's so far, `error` is None on success.
 
     `log_loss_delta` holds log-loss minus base-rate log-loss summed over clusters of the clock: {cluster: [rows, sum]}.
-    A fleet's z is made of it; it is not part of the run record.
+    A fleet's z is made of it; it is not part of the run record. `counts` are those of `transforms.samples`, and `gaps`
+    is how gaps were understood, see `definition.describe_sampling`; both empty where that is not known.
     """
 
     exchange: str
@@ -31,6 +32,8 @@ class Outcome:
     peak_rss_mb: float = 0.0
     attempts: int = 1
     node: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+    gaps: str = ""
     scores: dict[str, float | bool | None] = field(default_factory=dict)
     error: dict[str, str] | None = None
     warnings: tuple[str, ...] = ()
@@ -91,6 +94,8 @@ def of_version(key: Key, metadata: Mapping[str, Any]) -> Outcome:
         of(key, "trained"),
         version=metadata["version"],
         rows=metadata["data"]["samples"]["used"],
+        counts=metadata["data"]["samples"],
+        gaps=metadata["data"].get("sampling", {}).get("gaps", ""),
         scores=metadata["scores"],
         warnings=tuple(metadata["warnings"]),
         summary=summarize(metadata),
@@ -107,7 +112,7 @@ def current(stored: Outcome, *, latest: str) -> Outcome:
 
 def of_summary(summary: Summary) -> Outcome:
     """Return the outcome of a committed version as far as its summary in the catalog tells."""
-    scores = {name: summary.get(name) for name in SUMMARY_SCORES}
+    scores = {name: summary.get(name) for name in summary_scores()}
     return replace(
         of(key_of(summary), "trained"), version=summary["version"], rows=summary.get("rows", 0), scores=scores
     )

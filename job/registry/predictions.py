@@ -24,7 +24,7 @@ SCHEMA: Final = pa.schema(
         *((name, pa.string()) for name in ("prediction", "version")),
     ]
 )
-"""The key's columns have the type that pyarrow and pandas give those that they find in the names of folders."""
+"""The key's columns are text of which each value is kept once."""
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ class RunRecord(Generic[OutcomeT]):
         self.outcomes: list[OutcomeT] = []
         self.failures: list[OutcomeT] = []
         self.problems: list[JobError] = []
+        self.notes: tuple[str, ...] = ()
         self.cluster: dict[str, int] = {"nodes": 0, "cpus": 0}
         self.about = dict(about or {})
         self._statuses = statuses
@@ -96,6 +97,9 @@ class RunRecord(Generic[OutcomeT]):
             "config": self.config.masked(),
             "cluster": self.cluster,
             "counts": self.counts,
-            "problems": [{"type": type(problem).__name__, "message": str(problem)} for problem in self.problems],
+            "problems": [
+                *({"type": type(problem).__name__, "message": str(problem)} for problem in self.problems),
+                *({"type": "Note", "message": note} for note in self.notes),
+            ],
             "outcomes": [outcome.record() for outcome in self.outcomes[first:]],
         }

@@ -13,6 +13,7 @@ from job.core.errors import RegistryError
 from job.core.keys import Key, decode
 from job.registry.aliases import ALIASES, read_aliases
 from job.registry.artifacts import FORMATS, Format, check_pair, dump, parse
+from job.registry.parts import own_algorithm
 from job.storage.files import ExistingFileError, MissingFileError, Storage
 
 SCHEMA_VERSION: Final = 1
@@ -112,7 +113,8 @@ def commit(
     if not _is_version(key, version):
         raise ValueError(f"{version!r} is no version of {key}")
     estimators = {"model": model, "scaler": scaler}
-    data = {role: dump(estimators[role], format=format) for role in ROLES}
+    own = own_algorithm(metadata, where=f"{key} {version}")
+    data = {role: dump(estimators[role], format=format, own=own) for role in ROLES}
     document = {
         "schema_version": SCHEMA_VERSION,
         "key": asdict(key),
@@ -145,12 +147,14 @@ def load(
     metadata = read_metadata(registry, key, name)
     format_ = _format(registry, key, metadata)
     data = {role: _checked(registry, key, metadata, role, format_) for role in ROLES}
+    own = own_algorithm(metadata, where=f"{registry.url}/{key.folder}/{name}")
     model, scaler = (
         parse(
             data[role],
             format=format_,
             where=f"{registry.url}/{key.folder}/{_file_name(name, role, format_)}",
             allow_pickle=allow_pickle,
+            own=own,
         )
         for role in ROLES
     )
@@ -160,6 +164,7 @@ def load(
         scaler,
         features=len(features) if isinstance(features, list) else None,
         where=f"{registry.url}/{key.folder}/{name}",
+        own=own,
     )
     return model, scaler, metadata
 

@@ -13,6 +13,7 @@ from job.core.errors import DataError
 from job.core.paths import redact_url
 from job.core.wording import on_one_line
 from job.sources.columns import printable
+from job.sources.no_bars import EmptyFileError, NoBarsError
 from job.sources.series import SourceFile
 from job.storage.opening import content, is_packed, opened
 
@@ -76,6 +77,8 @@ def as_data_errors(file: SourceFile) -> Iterator[None]:
     """Turn what Polars and Arrow raise on values that they cannot hold into a `DataError` that names the file."""
     try:
         yield
+    except (NoBarsError, EmptyFileError) as error:
+        raise DataError(str(error)) from None
     except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise DataError(
             f"{display_path(file)}: cannot be understood: {reason(error)}; write it again with plain columns"

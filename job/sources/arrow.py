@@ -80,7 +80,12 @@ _PLAIN: Final = (
 def look_at_parquet(file: SourceFile, settings: DataSettings) -> Look:
     """Read the footer."""
     with _arrow_file(file, settings, "Parquet") as handle:
-        return Look("parquet", tuple(pq.read_schema(handle).names))
+        return _look("parquet", pq.read_schema(handle))
+
+
+def _look(name: str, schema: pa.Schema) -> Look:
+    words = (field.name for field in schema if _is_text(getattr(field.type, "value_type", field.type)))
+    return Look(name, tuple(schema.names), text=tuple(words))
 
 
 def parquet_columns(file: SourceFile, names: Sequence[str], settings: DataSettings) -> pl.DataFrame:
@@ -118,7 +123,7 @@ def _is_text(kind: pa.DataType) -> bool:
 def look_at_feather(file: SourceFile, settings: DataSettings) -> Look:
     """Read the schema."""
     with _arrow_file(file, settings, "Feather") as handle:
-        return Look("feather", tuple(pa.ipc.open_file(handle).schema.names))
+        return _look("feather", pa.ipc.open_file(handle).schema)
 
 
 def feather_columns(file: SourceFile, names: Sequence[str], settings: DataSettings) -> pl.DataFrame:

@@ -32,11 +32,15 @@ class Raw:
 
 @dataclass(frozen=True)
 class Look:
-    """What the beginning of a file shows: its format and, where columns have names, these and the first row as text."""
+    """What the beginning of a file shows: its format and, where columns have names, these and the first row as text.
+
+    `text` are the names of the columns that hold text, neither numbers nor times as far as can be seen.
+    """
 
     format: str
     names: tuple[str, ...] = ()
     first: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
 
 
 def by_position(frame: pl.DataFrame, wanted: Sequence[int]) -> pl.DataFrame:

@@ -12,6 +12,7 @@ from typing import Final
 import polars as pl
 
 from job.core.errors import DataError
+from job.sources.no_bars import EmptyFileError, NoBarsError, names_prices
 
 SEPARATORS: Final = (";", "\t", "|", ",")
 """A comma comes last: it may be the decimal mark of a file that one of the others separates."""
@@ -56,7 +57,8 @@ def read_delimited(raw: bytes, where: str) -> DelimitedText:
     header = None if any(map(_NUMBER.fullmatch, rows[preamble][1:])) else rows[preamble]
     skip = preamble + (header is not None)
     if skip >= len(rows):
-        raise DataError(f"{where}: there is a header and no row of data; download it again")
+        message = f"{where}: there is a header and no row of data; download it again"
+        raise EmptyFileError(message) if names_prices(header or ()) else NoBarsError(message)
     return DelimitedText(data, separator, skip, header, tuple(rows[skip:]), "\n".join(lines[:preamble]), width)
 
 
@@ -71,7 +73,7 @@ def plain_text(raw: bytes, where: str) -> bytes:
         text = raw[: len(raw) & ~1].decode("utf-16", errors="replace").encode()
     text = text.removeprefix(codecs.BOM_UTF8).strip(b" \r\n")
     if not text:
-        raise DataError(f"{where}: the file is empty; download it again")
+        raise EmptyFileError(f"{where}: the file is empty; download it again")
     start = text[:512].lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<error", b"<body")):
         raise DataError(f"{where}: this is a web page or an error report, not bars; download the file again")
@@ -99,10 +101,17 @@ def _separator(lines: Sequence[str], where: str) -> tuple[str, int]:
     first = lines[0][:60]
     if first.startswith(("{", "[")):
         raise DataError(f"{where}: this is JSON, not delimited text; name it .json, or download it again")
-    raise DataError(
+    raise NoBarsError(
         f"{where}: no delimiter (comma, semicolon, tab, |) splits it into time, open, high, low and close; "
-        f"it begins with {first!r}"
+        f"it begins with {first!r}",
+        table=any(_is_narrow_table(lines, separator) for separator in SEPARATORS),
     )
+
+
+def _is_narrow_table(lines: Sequence[str], separator: str) -> bool:
+    """Return whether all lines have the same two columns or more: a table, though none of bars."""
+    widths = {len(row) for row in csv.reader(lines, delimiter=separator)}
+    return len(lines) > 2 and len(widths) == 1 and widths != {1}
 
 
 def text_columns(text: DelimitedText, indices: Sequence[int], where: str) -> pl.DataFrame:

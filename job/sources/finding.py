@@ -12,12 +12,13 @@ from job.core.paths import redact_url
 from job.core.wording import did_you_mean
 from job.sources.access import display_path
 from job.sources.columns import BAR, KEYS, quoted
-from job.sources.formats import FORMATS, stem_of
-from job.sources.parts import UNKNOWN, Part, Parts, Unreadable, parts_of
+from job.sources.formats import FORMATS
+from job.sources.grouping import check_folders, notes_on_timeframes, one_timeframe, split_markets
+from job.sources.numbered import by_number
+from job.sources.parts import UNKNOWN, Part, Parts, Unreadable, notes_on_doubts, notes_on_empty, parts_of
 from job.sources.series import Found, Series
 from job.sources.symbols import symbol_named, unknown_symbol
 from job.storage.listing import list_files
-from transforms.bars import duration_us
 
 LONGEST_NAME: Final = 255
 """Bytes that any file system takes for the name of a folder."""
@@ -41,6 +42,7 @@ def find_series(settings: DataSettings, *, registry: str | None = None) -> Found
     if models.startswith(f"{redact_url(settings.input).rstrip('/')}/"):
         listed = tuple(file for file in listed if not redact_url(file.url).startswith(models))
     parts = parts_of(listed, settings)
+    parts = replace(parts, good=by_number(parts.good, settings))
     found = _grouped(_asked(_on_exchange(parts, settings), settings), settings)
     if not found.series and not found.problems:
         formats = f"known formats: {', '.join(FORMATS)}"
@@ -49,22 +51,31 @@ def find_series(settings: DataSettings, *, registry: str | None = None) -> Found
 
 
 def _grouped(parts: Parts, settings: DataSettings) -> Found:
-    """Put the parts of a series together; a file that cannot be understood fails its whole series."""
-    failed = {(one.exchange, one.symbol) for one in parts.bad}
+    """Put the parts of a series together; a file that cannot be understood fails its whole series.
+
+    A file that holds nothing fails only itself.
+    """
+    good, notes = split_markets(parts.good)
     groups: dict[tuple[str, str], list[Part]] = defaultdict(list)
-    for part in parts.good:
+    for part in good:
         groups[part.exchange, part.symbol].append(part)
-    series, problems, notes = [], [one.problem for one in parts.bad], list(parts.notes)
+    empty = [one for one in parts.bad if one.empty and (one.exchange, one.symbol) in groups]
+    bad = [one for one in parts.bad if one not in empty]
+    failed = {(one.exchange, one.symbol) for one in bad}
+    series, problems, left, doubtful = [], [one.problem for one in bad], [], list[Part]()
     for name in sorted(groups.keys() - failed):
         try:
             _check_names(groups[name][0])
-            chosen, left = _one_timeframe(groups[name], settings)
+            chosen, left_out = one_timeframe(groups[name], settings)
+            check_folders(chosen, settings)
         except DataError as error:
             problems.append(error)
         else:
             series.append(_series(chosen))
-            notes += left
-    return Found(tuple(series), tuple(problems), tuple(notes))
+            doubtful += [part for part in chosen if part.doubt]
+            left += [left_out] if left_out else []
+    notes += [*notes_on_timeframes(left), *notes_on_empty(empty), *notes_on_doubts(doubtful)]
+    return Found(tuple(series), tuple(problems), (*parts.notes, *notes))
 
 
 def _check_names(part: Part) -> None:
@@ -128,26 +139,6 @@ def _asked(parts: Parts, settings: DataSettings) -> Parts:
     asked = set(found.values())
     good = [one for one in parts.good if one.symbol in asked]
     return replace(parts, good=good, bad=[*(one for one in parts.bad if one.symbol in asked), *absent])
-
-
-def _one_timeframe(group: list[Part], settings: DataSettings) -> tuple[list[Part], list[str]]:
-    """Parts of the timeframe that is asked for, else of the finest, and a note on the others."""
-    by_timeframe: dict[str | None, list[Part]] = defaultdict(list)
-    for part in group:
-        by_timeframe[part.timeframe].append(part)
-    if len(by_timeframe) == 1 and (
-        settings.timeframe is None or None in by_timeframe or settings.timeframe in by_timeframe
-    ):
-        return group, []
-    symbol, known = group[0].symbol, sorted((one for one in by_timeframe if one is not None), key=duration_us)
-    if settings.timeframe is not None and settings.timeframe not in by_timeframe:
-        raise DataError(f"{symbol}: no bars of {settings.timeframe} (data.timeframe); the names say {', '.join(known)}")
-    if settings.timeframe is None and None in by_timeframe:
-        without = stem_of(by_timeframe[None][0].file.url)
-        raise DataError(f"{symbol}: {without} names no timeframe, others say {', '.join(known)}; set data.timeframe")
-    chosen = settings.timeframe or known[0]
-    left = [one for one in known if one != chosen] + ["files that name none"] * (None in by_timeframe)
-    return by_timeframe[chosen], [f"{symbol}: reading {chosen}; left out {', '.join(left)}"]
 
 
 def _series(parts: list[Part]) -> Series:

@@ -1,5 +1,6 @@
 """JSON, as exchanges and ccxt give it: a list of arrays or of objects, one a bar."""
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,10 +12,13 @@ from job.sources.access import display_path, read_all, reason
 from job.sources.bars import Look, Raw, bars_of, by_position, raw_of
 from job.sources.columns import BAR, REQUIRED, check_ohlc_order, numbered, resolve
 from job.sources.delimited_text import plain_text
+from job.sources.no_bars import NoBarsError
 from job.sources.series import Series, SourceFile
 from job.storage.opening import content
 
 BINANCE_WIDTH: Final = 12
+_ANSWER: Final = re.compile(r'"(?:code|error|errors|msg|message|detail|ret_?msg)"\s*:', re.IGNORECASE)
+"""What stands in an exchange's answer that it gives no bars."""
 
 
 def read_json(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
@@ -49,8 +53,10 @@ def json_columns(file: SourceFile, names: Sequence[str], settings: DataSettings)
 def look_at_json(file: SourceFile, settings: DataSettings) -> Look:
     """Read keys where rows are objects; they stand only in the text itself."""
     start = content(file.url, file.member, settings.options, limit=512).lstrip()
-    if start[1:].lstrip().startswith(b"{"):
-        return Look("json", _frame(file, settings)[1])
+    if not start.startswith(b"[") or not start[1:].lstrip().startswith(b"["):
+        frame, names = _frame(file, settings)
+        words = (name for name, column in zip(names, frame.columns, strict=False) if frame[column].dtype == pl.String)
+        return Look("json", names, text=tuple(words))
     return Look("json")
 
 
@@ -67,7 +73,8 @@ def _frame(file: SourceFile, settings: DataSettings) -> tuple[pl.DataFrame, tupl
             return _arrays(pl.Series([text]).str.json_decode(pl.List(pl.List(pl.String))).explode(), where), ()
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{where}: truncated or no JSON ({reason(error)}); download it again") from None
-    raise DataError(f"{where}: expected a list of bars, found {text[:60]!r}; download it again")
+    message = f"{where}: expected a list of bars, found {text[:60]!r}; download it again"
+    raise DataError(message) if _ANSWER.search(text[:200]) else NoBarsError(message)
 
 
 def _arrays(rows: pl.Series, where: str) -> pl.DataFrame:

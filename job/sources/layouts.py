@@ -16,7 +16,7 @@ from job.sources.time_names import TIME
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
 _NINJA: Final = re.compile(r"\d{8}(?: \d{6})?")
 _HIST_DATA: Final = re.compile(
-    r"(?:HISTDATA_COM_)?DAT_(?:ASCII|NT|MT|MS)_(?P<symbol>[A-Za-z0-9]+)_(?P<kind>M1|T(?:_\w+)?)_?(?:19|20)\d\d(?:\d\d)?(?:[_-]?\d+)?",
+    r"(?:HISTDATA_COM_(?:DAT_)?|DAT_)(?:ASCII|NT|MT|MS)_(?P<symbol>[A-Za-z0-9]+)_(?P<kind>M1|T(?:_\w+)?)_?(?:19|20)\d\d(?:\d\d)?(?:[_-]?\d+)?",
     re.IGNORECASE,
 )
 _KRAKEN: Final = re.compile(r"(?P<symbol>[A-Z0-9.]+)_(?P<minutes>1|5|15|30|60|240|720|1440)")
@@ -91,7 +91,7 @@ def _is_klines(text: DelimitedText) -> bool:
 def _crypto_data_download_name(path: str, stem: str) -> Name | None:  # noqa: ARG001 - a NameReader
     """Read `Bitstamp_BTCUSD_2020_minute.csv`."""
     exchange, _, rest = stem.partition("_")
-    match = TIMED.fullmatch(rest)
+    match = TIMED.fullmatch(rest) if "," not in rest else None
     timeframe = timeframe_of(match["timeframe"]) if match else None
     if match is None or timeframe is None or exchange.lower() not in EXCHANGES:
         return None

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
-from urllib.parse import unquote
 
 from job.core.timeframes import TIMEFRAME, is_month, timeframe_of
+from job.sources.folders import read_folders
+from job.sources.stems import DATES, is_date, names_nothing, timeframe_within
 
 Contents = Literal["bars", "no_bars", "no_fixed_length"]
 """What the rows of a file are: bars, something else, or bars of months, which have no fixed length."""
@@ -25,17 +26,22 @@ EXCHANGES: Final = frozenset(
 )
 """Names by which a folder or the first part of a file's name is taken for an exchange."""
 
-HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"
-"""What Hive and Spark call the folder of rows that have no value."""
-
-_DATE: Final = r"(?:19|20)\d\d(?:[-_]?[01]\d(?:[-_]?[0-3]\d(?:\d{4}|\d{6})?)?)?"
 TIMED: Final = re.compile(
-    rf"(?P<symbol>.+?)(?:[-_. ]{_DATE})*[-_. ](?P<timeframe>{TIMEFRAME})(?:[-_. ](?:futures|spot|swap|perp))?"
-    rf"(?:[-_. ]{_DATE})*",
+    rf"(?P<symbol>.+?){DATES}[-_. ](?P<timeframe>{TIMEFRAME})"
+    rf"(?:[-_. ](?P<market>futures|spot|swap|perp|bid|ask))?{DATES}",
     re.DOTALL,
 )
-_DATED: Final = re.compile(rf"(?P<symbol>.+?)(?:[-_. ]{_DATE})*(?:[-_. ]part[-_]?\d+|\.Last)?", re.DOTALL)
-_PART: Final = re.compile(rf"(?:part|chunk|split)[-_]?\d.*|(?:{_DATE}[-_ ]?)+|\d+")
+_DATED: Final = re.compile(rf"(?P<symbol>.+?){DATES}(?:[-_. ]part[-_.]?\d+|\.Last)?", re.DOTALL)
+_CHARTED: Final = re.compile(
+    rf"(?P<symbol>[^,]+?), ?(?P<timeframe>\d+[SDWMHsdwmh]?|[SDWM]|{TIMEFRAME})(?:[_ -]\(?[0-9a-z]{{1,8}}\)?)*"
+)
+"""`BINANCE_BTCUSDT, 60.csv` as TradingView exports it, the number in minutes; `EURUSD,M15.csv` as MetaTrader does."""
+_CANDLESTICK: Final = re.compile(
+    r"(?P<symbol>.+?)_Candlestick_(?P<count>\d+)_(?P<unit>[A-Za-z]+)_(?P<market>BID|ASK)(?:_.*)?", re.IGNORECASE
+)
+"""`EURUSD_Candlestick_1_M_BID_01.01.2023-31.12.2023.csv`, as Dukascopy calls it."""
+_SIDED: Final = re.compile(rf"(?P<symbol>.+?)-(?P<timeframe>[smhd]\d+)-(?P<market>bid|ask){DATES}")
+"""`eurusd-m1-bid-2023-01-01-2023-12-31.csv`, as programs that load from Dukascopy call it."""
 _FREQTRADE: Final = re.compile(
     rf"(?P<symbol>[A-Z0-9]+_[A-Z0-9]+(?:_[A-Z0-9]+)?)-(?:(?P<timeframe>{TIMEFRAME})(?:-(?P<candles>[A-Za-z_]+))?|trades)"
 )
@@ -48,6 +54,10 @@ class Name:
     `certain` means that the convention of names is a known one, so the file need not be opened to tell its series;
     `layout` is the layout of delimited text files that are named so. `stated` means that the exchange stands in the
     path as such (`exchange=binance`), not that a folder is called so.
+
+    `market` is `spot`, `perp` or what else tells two series of one symbol apart. `number` is the whole name of a file
+    that is a bare number: a ticker, a year or a part; until that is known, `symbol` is what the folders say.
+    `by_folder` means that only a folder tells the timeframe.
     """
 
     exchange: str | None
@@ -57,6 +67,9 @@ class Name:
     certain: bool = False
     stated: bool = False
     layout: str | None = None
+    market: str | None = None
+    number: str | None = None
+    by_folder: bool = False
 
 
 NameReader = Callable[[str, str], Name | None]
@@ -64,16 +77,19 @@ NameReader = Callable[[str, str], Name | None]
 
 
 def hive_name(path: str, stem: str) -> Name | None:
-    """Read `exchange=binance/symbol=BTCUSDT/timeframe=1m/part-0.parquet`."""
-    folders = path.split("/")[:-1]
-    pairs = [(key.lower(), value) for key, equals, value in (part.partition("=") for part in folders) if equals]
-    keys = {key: unquote(value, errors="surrogateescape") for key, value in pairs if value != HIVE_NULL}
-    if "symbol" not in keys:
+    """Read `exchange=binance/symbol=BTCUSDT/timeframe=1m/part-0.parquet`, and the same under other usual keys."""
+    folders, stem = read_folders(_as_folders(path, stem), EXCHANGES), "" if "=" in stem else stem
+    keys = folders.keys
+    unnamed = stem.isdigit() or names_nothing(stem) or not _own_name(stem).symbol
+    symbol = keys.get("symbol", keys.get("thing") if unnamed else None)
+    if symbol is None:
         return None
-    timeframe = timeframe_of(keys.get("timeframe", keys.get("interval", "")))
+    timeframe, by_folder = folders.timeframe, folders.timeframe is not None and "timeframe" not in keys
     if timeframe is None and (timed := TIMED.fullmatch(stem)):
         timeframe = timeframe_of(timed["timeframe"])
-    return Name(keys.get("exchange"), keys["symbol"], timeframe, certain=True, stated="exchange" in keys)
+    exchange, market = keys.get("exchange"), folders.market
+    stated = exchange is not None
+    return Name(exchange, symbol, timeframe, certain=True, stated=stated, market=market, by_folder=by_folder)
 
 
 def freqtrade_name(path: str, stem: str) -> Name | None:
@@ -91,19 +107,54 @@ def freqtrade_name(path: str, stem: str) -> Name | None:
 
 def plain_name(path: str, stem: str) -> Name:
     """Read any other path: `binance/BTCUSDT_1m.csv`, `BTCUSDT-2023.parquet`, `BTCUSDT/1m/2024-01.csv`."""
-    exchange, timed = _folder_exchange(path), TIMED.fullmatch(stem)
-    if timed and is_month(timed["timeframe"]):
-        return Name(exchange, timed["symbol"], None, contents="no_fixed_length")
-    if timed and (timeframe := timeframe_of(timed["timeframe"])):
-        return Name(exchange, timed["symbol"], timeframe)
+    said = _own_name("" if "=" in stem else stem)
+    folders = read_folders(_as_folders(path, stem), EXCHANGES)
+    exchange = folders.keys.get("exchange") or said.exchange or _folder_exchange(path)
+    symbol, number = said.symbol, stem if stem.isdigit() and not names_nothing(stem) else None
+    if number or not symbol or names_nothing(symbol) or is_date(symbol):
+        # The file's own name is only a date, a number or a word such as `ohlcv`: its folders say what it holds.
+        symbol = folders.symbol or symbol or stem
+    timeframe = None if said.contents == "no_fixed_length" else said.timeframe or folders.timeframe
+    return replace(
+        said,
+        exchange=exchange,
+        symbol=symbol,
+        timeframe=timeframe,
+        stated="exchange" in folders.keys,
+        market=said.market or folders.market,
+        number=number,
+        by_folder=timeframe is not None and said.timeframe is None,
+    )
+
+
+def _as_folders(path: str, stem: str) -> str:
+    """Return a path in which a file that is called as a Hive folder is (`year=2024.csv`) counts as one."""
+    return f"{path.rpartition('/')[0]}/{stem}/" if "=" in stem else path
+
+
+def _own_name(stem: str) -> Name:
+    """Read the name of a file without its folders; the symbol is empty where it is none."""
+    if charted := _CHARTED.fullmatch(stem):
+        exchange, _, symbol = charted["symbol"].rpartition("_")
+        text = charted["timeframe"]
+        text = f"{text}m" if text.isdigit() else text if text[0].isdigit() or len(text) > 1 else f"1{text}"
+        return _of_timeframe(exchange.lower() or None, symbol, text, None)
+    if candles := _CANDLESTICK.fullmatch(stem):
+        unit = {"m": "min", "month": "mo"}.get(candles["unit"].lower(), candles["unit"].lower())
+        return _of_timeframe(None, candles["symbol"], candles["count"] + unit, candles["market"].lower())
+    if sided := _SIDED.fullmatch(stem):
+        return _of_timeframe(None, sided["symbol"], sided["timeframe"].upper(), sided["market"])
+    if (timed := TIMED.fullmatch(stem)) and (is_month(timed["timeframe"]) or timeframe_of(timed["timeframe"])):
+        return _of_timeframe(None, timed["symbol"], timed["timeframe"], timed["market"])
+    if names_nothing(stem):
+        return Name(None, "", timeframe_within(stem))
     dated = _DATED.fullmatch(stem)
-    if dated and not _PART.fullmatch(stem):
-        return Name(exchange, dated["symbol"], None)
-    # The file's own name is only a date or a number: its folders say what it holds.
-    folders = [part for part in path.split("/")[:-1] if part and not _PART.fullmatch(part)]
-    timeframes = [timeframe for part in folders[-2:] if (timeframe := timeframe_of(part))]
-    symbols = [part for part in folders if timeframe_of(part) is None]
-    return Name(exchange, symbols[-1] if symbols else stem, timeframes[-1] if timeframes else None)
+    return Name(None, dated["symbol"] if dated else "", None)
+
+
+def _of_timeframe(exchange: str | None, symbol: str, text: str, market: str | None) -> Name:
+    contents: Contents = "no_fixed_length" if is_month(text) else "bars"
+    return Name(exchange, symbol, timeframe_of(text), contents=contents, market=market)
 
 
 def _folder_exchange(path: str) -> str | None:

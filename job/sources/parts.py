@@ -13,11 +13,13 @@ from job.core.timeframes import timeframe_of
 from job.core.wording import first_of
 from job.sources.access import as_data_errors, display_path, max_unpacked, unpacks_to_too_much
 from job.sources.bars import Look
-from job.sources.columns import COLUMN_ALIASES, KEYS, LONGEST_QUOTE, named_columns, normal, printable, quoted
-from job.sources.formats import FORMATS, format_of, name_in_format, name_of
+from job.sources.columns import COLUMN_ALIASES, KEYS, LONGEST_QUOTE, named_columns, normal, printable, quoted, resolve
+from job.sources.formats import FORMATS, format_of, name_in_format, name_of, stem_of
 from job.sources.layouts import USUAL
+from job.sources.mixtures import unknown_columns
 from job.sources.names import Name
-from job.sources.series import SourceFile
+from job.sources.no_bars import EmptyFileError, NoBarsError, Stray, check_header
+from job.sources.series import WILL_FAIL, SourceFile
 from job.sources.symbols import normalize_symbol
 from job.storage.listing import ListedFile
 from job.storage.messages import with_retries
@@ -26,13 +28,21 @@ from job.storage.opening import is_packed, members
 LOOKS_AT_ONCE: Final = 16
 """Files looked into at the same time: each look is one short request."""
 
+HEADERS_ALONE: Final = frozenset({"parquet", "feather", "json", USUAL.name})
+"""Formats whose header alone tells which column is which."""
+
 UNKNOWN: Final = "unknown"
 """Exchange of files that do not name one."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One file's bars of one series. `stated` means that the exchange stands in the path or a column as such."""
+    """One file's bars of one series.
+
+    `stated` means that the exchange stands in the path or a column as such; `market`, `number` and `by_folder` are
+    those of `Name`. `path` is that of the file, in which a member of an archive stands beside it. `doubt` says why its
+    header cannot be understood.
+    """
 
     exchange: str
     symbol: str
@@ -42,17 +52,23 @@ class Part:
     symbol_column: str | None = None
     exchange_column: str | None = None
     timeframe_column: str | None = None
+    market: str | None = None
+    number: str | None = None
+    by_folder: bool = False
+    path: str = ""
+    doubt: str = ""
     names: tuple[str, ...] | None = None
     """Names of the file's columns, None where it was not looked into."""
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A file that cannot be understood, and the symbol that its name says."""
+    """A file that cannot be understood, and the symbol that its name says; `empty` means that nothing is in it."""
 
     exchange: str
     symbol: str
     problem: DataError
+    empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,11 +82,16 @@ class Parts:
 
 def parts_of(listed: Sequence[ListedFile], settings: DataSettings) -> Parts:
     """Understand every listed file."""
+    links = sorted({file.left_out for file in listed if file.left_out})
+    notes = [
+        line for why in links for line in _left_out(f"({why})", [one.path for one in listed if one.left_out == why])
+    ]
+    listed = [file for file in listed if not file.left_out]
     known = [(file, fmt) for file in listed if (fmt := format_of(file.path, settings.format)) is not None]
     if not known and settings.format != "auto":
         known = [(file, settings.format) for file in listed]
     readable = {file for file, _ in known}
-    notes = _left_out("of no known format", [file.path for file in listed if file not in readable])
+    notes += _left_out("of no known format", [file.path for file in listed if file not in readable])
     named = [(file, fmt, name_of(file.path)) for file, fmt in known]
     notes += _left_out("without bars of trades", [file.path for file, _, name in named if name.contents == "no_bars"])
     notes += _left_out(
@@ -80,7 +101,35 @@ def parts_of(listed: Sequence[ListedFile], settings: DataSettings) -> Parts:
         jobs = [pool.submit(_understood, *item, settings) for item in named if item[2].contents == "bars"]
         outcomes = [one for job in jobs for one in job.result()]
     good = _concerned([one for one in outcomes if isinstance(one, Part)], settings)
-    return Parts(good, [one for one in outcomes if isinstance(one, Unreadable)], notes)
+    good = [_with_doubt(part, settings) for part in good]
+    bad = [one for one in outcomes if isinstance(one, Unreadable)]
+    strays, failures = _sort_strays([one for one in outcomes if isinstance(one, Stray)], good)
+    notes += _left_out("without any bars", [one.path for one in strays])
+    return Parts(good, bad + failures, notes)
+
+
+def _sort_strays(strays: Sequence[Stray], good: Sequence[Part]) -> tuple[list[Stray], list[Unreadable]]:
+    """Tell what lies beside bars from what should be bars: all where there are none, else by name and neighbors.
+
+    A text that is called like a part of bars that are there, with a date or as they are, is one that failed to load.
+    """
+    suffixes = {(part.exchange, part.symbol, part.path.rpartition(".")[2]) for part in good}
+    left: list[Stray] = []
+    failures: list[Unreadable] = []
+    for one in strays:
+        named = one.dated or (one.exchange, one.symbol, one.path.rpartition(".")[2]) in suffixes
+        if not good or (named and not one.error.table):
+            failures.append(Unreadable(one.exchange, one.symbol, DataError(str(one.error))))
+        else:
+            left.append(one)
+    return left, failures
+
+
+def notes_on_empty(files: Sequence[Unreadable]) -> list[str]:
+    """One note for all files that hold nothing beside others of their series."""
+    return (
+        [f"left out {len(files)} that are empty: {first_of((str(one.problem) for one in files), 3)}"] if files else []
+    )
 
 
 def _concerned(parts: list[Part], settings: DataSettings) -> list[Part]:
@@ -91,8 +140,6 @@ def _concerned(parts: list[Part], settings: DataSettings) -> list[Part]:
         for ours, theirs in settings.columns.items()
         if seen.issuperset(columns := named_columns(ours, theirs, tuple(seen)))
     }
-    if not wanted:
-        return parts
 
     def concerned(part: Part) -> Part:
         if part.names is None:
@@ -100,7 +147,7 @@ def _concerned(parts: list[Part], settings: DataSettings) -> list[Part]:
         without = tuple(ours for ours, columns in wanted.items() if not {*part.names}.issuperset(columns))
         return replace(part, file=replace(part.file, without=without)) if without else part
 
-    return [concerned(part) for part in parts]
+    return [concerned(part) for part in parts] if wanted else parts
 
 
 def _left_out(why: str, paths: Sequence[str]) -> list[str]:
@@ -110,17 +157,37 @@ def _left_out(why: str, paths: Sequence[str]) -> list[str]:
     return [f"left out {len(paths)} {'file' if len(paths) == 1 else 'files'} {why}: {names}"]
 
 
-def _understood(listed: ListedFile, fmt: str, name: Name, settings: DataSettings) -> list[Part | Unreadable]:
+def _understood(listed: ListedFile, fmt: str, name: Name, settings: DataSettings) -> list[Part | Unreadable | Stray]:
     """Parts that a file or the files of an archive hold, or why these cannot be understood."""
     file = SourceFile(listed.url, listed.size, listed.stamp, fmt if fmt != USUAL.name else name.layout or fmt)
     if name.certain:
-        return [_named(file, name, settings)]
+        return [_named(file, name, listed.path, settings)]
     try:
         packed = listed.path.lower().endswith(".zip")
         inner = _members(file, listed.path, settings) if packed else [(file, listed.path)]
     except DataError as error:
         return [_unreadable(name, error, settings)]
     return [one for part, path in inner for one in _looked(part, path, settings)]
+
+
+def _with_doubt(part: Part, settings: DataSettings) -> Part:
+    """Say why the columns of a file cannot be told by its header, as reading it will find."""
+    if not part.names or part.symbol_column or part.file.format not in HEADERS_ALONE:
+        return part
+    try:
+        resolve(part.names, part.file.settings(settings).columns, display_path(part.file))
+    except DataError as error:
+        return replace(part, doubt=str(error))
+    return part
+
+
+def notes_on_doubts(parts: Sequence[Part]) -> list[str]:
+    """One note on all series that will fail by the headers of their files."""
+    doubts = {(part.exchange, part.symbol): part.doubt for part in parts if part.doubt}
+    if not doubts:
+        return []
+    count = f"{len(doubts)} series, " if len(doubts) > 1 else ""
+    return [f"{WILL_FAIL}{count}{first_of(doubts.values(), 2)}"]
 
 
 def _unreadable(name: Name, error: DataError, settings: DataSettings) -> Unreadable:
@@ -151,24 +218,44 @@ def _members(file: SourceFile, path: str, settings: DataSettings) -> list[tuple[
     ]
 
 
-def _looked(file: SourceFile, path: str, settings: DataSettings) -> list[Part | Unreadable]:
+def _looked(file: SourceFile, path: str, settings: DataSettings) -> list[Part | Unreadable | Stray]:
     """Parts by what stands in the file: one a symbol where a column names symbols, else the one that its name says."""
     name = name_of(path)
     try:
         with as_data_errors(file):
-            look = with_retries(file.url, settings.options, lambda: FORMATS[file.format].look(file, settings))
+            try:
+                look = with_retries(file.url, settings.options, lambda: FORMATS[file.format].look(file, settings))
+                check_header(look.names, look.first, settings.columns, display_path(file))
+            except NoBarsError as error:
+                exchange = settings.exchange or name.exchange or UNKNOWN
+                dated = normalize_symbol(stem_of(path)) != normalize_symbol(name.symbol)
+                return [Stray(exchange, name.symbol, path, dated, error)]
+            except EmptyFileError as error:
+                return [replace(_unreadable(name, DataError(str(error)), settings), empty=True)]
             name, file = name_in_format(path, look.format), replace(file, format=look.format)
+            unread = unknown_columns(look, settings)
+            file = replace(file, unread=unread, labels=tuple(name for name in unread if name in look.text))
             columns = _key_columns(look, settings)
             if "symbol" not in columns or _agree(look, columns["symbol"], name):
-                return [replace(_named(file, name, settings), names=look.names)]
-            return [replace(part, names=look.names) for part in _by_columns(file, name, columns, settings)]
+                return [replace(_named(file, name, path, settings), names=look.names)]
+            return [replace(part, names=look.names) for part in _by_columns(file, name, path, columns, settings)]
     except DataError as error:
         return [_unreadable(name, error, settings)]
 
 
-def _named(file: SourceFile, name: Name, settings: DataSettings) -> Part:
+def _named(file: SourceFile, name: Name, path: str, settings: DataSettings) -> Part:
     exchange = name.exchange if name.stated else settings.exchange or name.exchange
-    return Part(exchange or UNKNOWN, name.symbol, name.timeframe, file, stated=name.stated)
+    return Part(
+        exchange or UNKNOWN,
+        name.symbol,
+        name.timeframe,
+        file,
+        stated=name.stated,
+        market=name.market,
+        number=name.number,
+        by_folder=name.by_folder,
+        path=path,
+    )
 
 
 def _key_columns(look: Look, settings: DataSettings) -> dict[str, str]:
@@ -185,7 +272,9 @@ def _agree(look: Look, column: str, name: Name) -> bool:
     return bool(first) and normalize_symbol(str(first)) == normalize_symbol(name.symbol)
 
 
-def _by_columns(file: SourceFile, name: Name, columns: dict[str, str], settings: DataSettings) -> Iterator[Part]:
+def _by_columns(
+    file: SourceFile, name: Name, path: str, columns: dict[str, str], settings: DataSettings
+) -> Iterator[Part]:
     """Yield one part for each exchange, symbol and timeframe that the columns hold."""
     wanted, fmt = list(columns.values()), FORMATS[file.format]
     values = with_retries(file.url, settings.options, lambda: fmt.values(file, wanted, settings))
@@ -201,7 +290,7 @@ def _by_columns(file: SourceFile, name: Name, columns: dict[str, str], settings:
         raise DataError(
             f"{display_path(file)}: not every {columns['timeframe']!r} is a timeframe ({names}); split the file"
         )
-    part = _named(file, name, settings)
+    part = _named(file, name, path, settings)
     for row in text.group_by(list(columns)).len().sort(list(columns)).iter_rows(named=True):
         yield replace(
             part,

@@ -11,6 +11,7 @@ from job.core.errors import DataError
 from job.sources.access import as_data_errors, display_path
 from job.sources.bars import Raw
 from job.sources.formats import FORMATS
+from job.sources.mixtures import refuse_mixture
 from job.sources.series import Series, SourceFile
 from job.sources.stamps import are_months, opening, short_of, usual_step
 from job.sources.times import Dates, UnclearDaysError
@@ -97,11 +98,11 @@ def _read_if(series: Series, settings: DataSettings, dates: Dates) -> list[Raw] 
 
 
 def _read(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
-    if file.without:
-        columns = {name: column for name, column in settings.columns.items() if name not in file.without}
-        settings = settings.model_copy(update={"columns": columns})
+    settings = file.settings(settings)
     with as_data_errors(file):
-        return with_retries(file.url, settings.options, lambda: FORMATS[file.format].read(file, series, settings))
+        raw = with_retries(file.url, settings.options, lambda: FORMATS[file.format].read(file, series, settings))
+        refuse_mixture(raw.bars, file, series, settings)
+        return raw
 
 
 def _distinct(times: pl.Series) -> pl.Series:

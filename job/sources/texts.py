@@ -1,5 +1,6 @@
 """Read bars from delimited text in any of the known layouts."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -15,6 +16,9 @@ from job.sources.delimited_text import read_delimited, text_columns
 from job.sources.layouts import LAYOUTS, USUAL, is_without_volume, layout_of
 from job.sources.series import Series, SourceFile
 from job.storage.opening import content
+
+_WORD: Final = re.compile(r"^(?!\d{4}-)(?!nan$).*[A-Za-z]", re.IGNORECASE)
+"""Text that is neither a number nor an ISO time."""
 
 HEAD: Final = 1 << 16
 """Bytes that are looked at to tell a text file's layout."""
@@ -55,7 +59,9 @@ def look_at_text(file: SourceFile, settings: DataSettings) -> Look:
     where = display_path(file)
     text = read_delimited(content(file.url, file.member, settings.options, limit=HEAD), where)
     layout = layout_of(text).name if settings.format == "auto" else settings.format
-    return Look(layout, text.header or (), text.sample[0])
+    header, first = text.header or (), text.sample[0]
+    words = tuple(name for name, value in zip(header, first, strict=False) if _WORD.search(value))
+    return Look(layout, header, first, words)
 
 
 def text_values(file: SourceFile, names: Sequence[str], settings: DataSettings) -> pl.DataFrame:

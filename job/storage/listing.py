@@ -11,8 +11,10 @@ from fsspec.utils import glob_translate
 
 from job.core.errors import DataError
 from job.core.paths import redact_url, without_query
+from job.core.wording import first_of
 from job.storage.backends import connect
 from job.storage.errors import transient_cause
+from job.storage.links import follow, resolved
 from job.storage.messages import input_errors, with_retries
 
 Infos = dict[str, dict[str, Any]]
@@ -22,12 +24,16 @@ _WILD: Final = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True)
 class ListedFile:
-    """A file as it was listed; `path` is its readable path, without protocol or query."""
+    """A file as it was listed; `path` is its readable path, without protocol or query.
+
+    `left_out` says why nothing can be read there: it is a link that leads nowhere, or to what is listed anyway.
+    """
 
     url: str
     path: str
     size: int
     stamp: str
+    left_out: str = ""
 
 
 def list_files(url: str, options: Mapping[str, Any]) -> tuple[ListedFile, ...]:
@@ -37,9 +43,11 @@ def list_files(url: str, options: Mapping[str, Any]) -> tuple[ListedFile, ...]:
         DataError: nothing is there, or the storage refuses.
     """
     listed = with_retries(url, options, lambda: _listed(url, options))
-    if not listed:
+    if all(file.left_out for file in listed):
+        links = first_of((f"{file.path.rpartition('/')[2]} is of the {file.left_out}" for file in listed), 3)
         raise DataError(
-            f"{redact_url(url)}: no such file, or no files there; set data.input to a file, a folder or a pattern"
+            f"{redact_url(url)}: no such file, or no files there{f' ({links})' if listed else ''}; "
+            "set data.input to a file, a folder or a pattern"
         )
     return tuple(sorted(listed, key=lambda file: natural(file.path)))
 
@@ -48,8 +56,13 @@ def _listed(url: str, options: Mapping[str, Any]) -> list[ListedFile]:
     with input_errors(url, options):
         fs, path = connect(url, options)
         fs.invalidate_cache()
-        infos = _infos(fs, path)
-    return [
+        infos, left_out = follow(fs, _infos(fs, path))
+    links = [
+        ListedFile(fs.unstrip_protocol(name), name, 0, "", why)
+        for name, why in left_out.items()
+        if not is_hidden(name, _root(path))
+    ]
+    return links + [
         ListedFile(fs.unstrip_protocol(name), without_query(name), int(info.get("size") or 0), _stamp(info))
         for name, info in infos.items()
         if info["type"] == "file" and not is_hidden(name, _root(path))
@@ -111,7 +124,7 @@ def _entries(fs: Any, folders: list[str], pattern: str) -> Infos:
     wanted = re.compile(glob_translate(pattern))
     listings = [fs.ls(folder, detail=True) for folder in folders]
     named = ((info["name"].rstrip("/"), info) for listing in listings for info in listing)
-    return {name: info for name, info in named if wanted.match(name)}
+    return resolved(fs, {name: info for name, info in named if wanted.match(name)})
 
 
 def _any_level(fs: Any, folders: list[str], pattern: str) -> Infos:

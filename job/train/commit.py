@@ -11,14 +11,14 @@ import polars as pl
 from job.core.environment import cpu_model, versions
 from job.core.errors import RegistryError
 from job.core.keys import Key
+from job.learning.estimators import algorithm_named, libraries_of
 from job.learning.features import split_reference
 from job.learning.spec import ModelSpec
 from job.learning.trading import trading_scores
 from job.learning.training import Trained, train
-from job.registry.definition import SAMPLING, describe_feature, describe_label
+from job.registry.definition import describe_feature, describe_label, describe_sampling
 from job.registry.outcome import Outcome, of_version
 from job.registry.versions import commit, list_versions, read_metadata, version_name
-from job.storage.files import Storage
 from job.train.task import SamplesRow
 from job.worker.memory import peak_mb
 from job.worker.messages import Job
@@ -27,7 +27,11 @@ from job.worker.messages import Job
 def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
     """Train one model on its samples and commit it with its metadata; raises what `train` and `commit` raise."""
     task = row.task
-    content = row.info.digest if row.info else samples_digest(samples)
+    if row.info:
+        content = row.info.digest
+    else:  # samples that were made elsewhere stand for their bars
+        columns = (samples[name].to_physical().to_numpy().tobytes() for name in samples.columns)
+        content = hashlib.sha256(b"".join([" ".join(samples.columns).encode(), *columns])).hexdigest()
     identity = task.fingerprint(job.config, content)
     started = time.perf_counter()
     kept = tuple(one for one in task.spec.features if split_reference(one)[1] not in row.left_out)
@@ -46,7 +50,7 @@ def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
         model=trained.model,
         scaler=trained.scaler,
         metadata=metadata,
-        format=job.config.storage.format,
+        format="pkl" if algorithm_named(spec.algorithm).artifact == "pkl" else job.config.storage.format,
     )
     return of_version(task.key, written)
 
@@ -61,18 +65,18 @@ def describe_version(
     identity: str,
     seconds: float,
 ) -> dict[str, Any]:
-    """Return a version's metadata but for what the registry adds: name, sizes and digests of the artifacts."""
+    """Return a version's metadata, except for what the registry adds: name, sizes and digests of the artifacts."""
     info = row.info
     return {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "run_id": job.run_id,
         "fingerprint": identity,
-        "library_versions": versions(row.task.spec.engine),
+        "library_versions": versions(*libraries_of(row.task.spec)),
         "cpu": cpu_model(),
         "data": {
             **(info.record() if info else {}),
             "samples": row.counts,
-            "sampling": job.config.data.model_dump(include={*SAMPLING}),
+            **describe_sampling(row.sessions or ({row.series: info.sessions} if info else {}), job.config.data),
         },
         "features": [describe_feature(feature) for feature in spec.features],
         "label_end": samples.select(pl.col("label_end").max().dt.to_string("%Y-%m-%dT%H:%M:%S+00:00")).item(),
@@ -87,40 +91,34 @@ def describe_version(
 
 
 def describe_trading(trained: Trained, spec: ModelSpec, job: Job, key: Key, version: str) -> dict[str, Any] | None:
-    """Return a version's trading scores; None for samples that were made elsewhere, which come without prices."""
+    """Return a version's trading scores; None for samples that were made elsewhere, which come without prices.
+
+    The deflated Sharpe allows for all versions of the key whose holdouts share some time with this one's.
+    """
     settings = job.config.model_trainer.trading
     if settings is None or trained.market is None:
         return None
+    registry, tested = job.registry(), holdout_range(trained.metadata)
+    versions_scored = 1
+    for other in list_versions(registry, key):
+        if other == version:
+            continue
+        try:
+            first, last = holdout_range(read_metadata(registry, key, other))
+        except (RegistryError, LookupError):  # what cannot be read may share some time, and counts
+            versions_scored += 1
+        else:
+            versions_scored += first <= tested[1] and tested[0] <= last
     return trading_scores(
         trained.market,
         label=spec.label,
         timeframe=key.timeframe,
         cost_bps=settings.cost_bps,
-        versions_scored=versions_scored(job.registry(), key, version, trained.metadata["split"]["holdout"]),
+        versions_scored=versions_scored,
     )
 
 
-def versions_scored(registry: Storage, key: Key, version: str, holdout: Mapping[str, Any]) -> int:
-    """Count `version` and those that the registry holds of its key whose holdout shares some time with `holdout`.
-
-    One whose metadata cannot be read may have, and counts.
-    """
-    others = [name for name in list_versions(registry, key) if name != version]
-    return 1 + sum(_overlaps(registry, key, name, holdout) for name in others)
-
-
-def _overlaps(registry: Storage, key: Key, version: str, holdout: Mapping[str, Any]) -> bool:
-    try:
-        other = read_metadata(registry, key, version)["split"]["holdout"]
-    except (RegistryError, LookupError):
-        return True
-    ours, theirs = (
-        [datetime.fromisoformat(each[end]) for end in ("test_from", "test_to")] for each in (holdout, other)
-    )
-    return ours[0] <= theirs[1] and theirs[0] <= ours[1]
-
-
-def samples_digest(samples: pl.DataFrame) -> str:
-    """Return the SHA-256 of samples that were made elsewhere."""
-    buffers = (samples[name].to_physical().to_numpy().tobytes() for name in samples.columns)
-    return hashlib.sha256(b"".join([" ".join(samples.columns).encode(), *buffers])).hexdigest()
+def holdout_range(metadata: Mapping[str, Any]) -> tuple[datetime, datetime]:
+    """Return when the first and the last row of a version's holdout became available."""
+    holdout = metadata["split"]["holdout"]
+    return datetime.fromisoformat(holdout["test_from"]), datetime.fromisoformat(holdout["test_to"])

@@ -17,39 +17,34 @@ from functools import partial
 from typing import Any
 
 from job.cluster.bundles import Capacity, bundle, by_series, singles, sized
-from job.cluster.datasets import Dataset, loaded_bars, outcomes_of, remote_options, union_by_cpus
+from job.cluster.datasets import loaded_bars, outcomes_of, remote_options
 from job.core.keys import Key
 from job.registry.outcome import Outcome, current
 from job.train.pooled import GROUP_COLUMNS, SamplingCap, digests, flat_samples, sample_times, sampling_caps, train_group
 from job.train.steps import load_bars, prepare_samples, stored, train_models
 from job.train.task import Task
-from job.worker.messages import Bundle, Job
+from job.worker.messages import Job
 
 
 def runs(tasks: Sequence[Task], job: Job, *, capacity: Capacity) -> Iterator[Iterator[Outcome]]:
     """Start every task once; after the first round each task runs by itself, so that a death costs one model only."""
     first = job.round == 1
-    if "symbol" in job.config.model_trainer.group_by:
-        yield train_aligned(bundle(tasks, cpus=capacity.cpus) if first else singles(tasks), job, capacity)
-    else:
+    if "symbol" not in job.config.model_trainer.group_by:
         for part in [tasks] if first else [[task] for task in tasks]:
             yield train_pooled(part, job, capacity)
-
-
-def train_aligned(bundles: Sequence[Bundle[Task]], job: Job, capacity: Capacity) -> Iterator[Outcome]:
-    """Train models whose series are read whole by one task: no shuffle."""
-    groups = sized(bundles, capacity, cpus_per_task=job.cpus_per_task)
-    yield from outcomes_of(union_by_cpus(groups, job, partial(trained_models, capacity=capacity)), Outcome)
-
-
-def trained_models(bundles: Sequence[Bundle[Task]], job: Job, *, capacity: Capacity) -> Dataset:
-    """Return the Dataset of outcomes of bundles that all get `job.cpus` CPUs and the memory that goes with them."""
-    step = remote_options(job, capacity)
-    return (
-        loaded_bars(bundles, job, step, whole_groups=True, load=load_bars)
-        .map_batches(partial(prepare_samples, job=job), batch_size=None, **step)
-        .map_batches(partial(train_models, job=job), batch_size=None, **step)
-    )
+        return
+    bundles = bundle(tasks, cpus=capacity.cpus) if first else singles(tasks)
+    chains = []
+    for cpus, own in sized(bundles, capacity, cpus_per_task=job.cpus_per_task).items():
+        sized_job = replace(job, cpus=cpus)
+        step = remote_options(sized_job, capacity)
+        chain = (
+            loaded_bars(own, sized_job, step, whole_groups=True, load=load_bars)
+            .map_batches(partial(prepare_samples, job=sized_job), batch_size=None, **step)
+            .map_batches(partial(train_models, job=sized_job), batch_size=None, **step)
+        )
+        chains.append(chain)
+    yield outcomes_of(chains, Outcome)
 
 
 def train_pooled(tasks: Sequence[Task], job: Job, capacity: Capacity) -> Iterator[Outcome]:
@@ -63,32 +58,34 @@ def train_pooled(tasks: Sequence[Task], job: Job, capacity: Capacity) -> Iterato
             left.append(task)
     if not left:
         return
-    caps = find_sampling_caps(left, job, step) if any(task.capped for task in left) else {}
+    caps: Mapping[Key, SamplingCap] = {}
+    if any(task.capped for task in left):  # a first pass over the bars counts the samples
+        times = (
+            loaded_bars(by_series(left), job, step, whole_groups=True, load=load_bars)
+            .map_batches(partial(sample_times, job=job), batch_size=None, **step)
+            .iter_rows()
+        )
+        caps = sampling_caps(times, job.config.model_trainer, expected=sum(len(task.series) for task in left))
     members = {task.key: frozenset(str(one) for one in task.series) for task in left}
-    flat = partial(
-        flat_samples,
-        job=job,
-        caps=caps,
-        feature_names=sorted({name for task in left for name in task.spec.feature_names}),
-    )
+    names = sorted({name for task in left for name in task.spec.feature_names})
     groups = replace(job, cpus=max(sized(singles(left), capacity, cpus_per_task=job.cpus_per_task)))
-    yield from outcomes_of(
+    trained = (
         loaded_bars(by_series(left), job, step, whole_groups=False, load=load_bars)
-        .map_batches(flat, batch_size=None, **step)
+        .map_batches(partial(flat_samples, job=job, caps=caps, feature_names=names), batch_size=None, **step)
         .groupby(list(GROUP_COLUMNS), num_partitions=len(left))
-        .map_groups(partial(train_group, job=groups, members=members), **remote_options(groups, capacity)),
-        Outcome,
+        .map_groups(partial(train_group, job=groups, members=members), **remote_options(groups, capacity))
     )
+    yield from outcomes_of([trained], Outcome)
 
 
 def with_digests(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> list[Task]:
-    """Return the tasks with the digests of their series' bars, read where versions of a model hang on them.
+    """Return the tasks with the digests of their series' bars, which are read where only they can tell what is current.
 
     Samples and a shuffle cost many times what reading the bars does; they are not made to find a model current.
     """
-    if not any(task.to_check for task in tasks):
-        return list(tasks)
     bundles = by_series([task for task in tasks if task.to_check])
+    if not bundles:
+        return list(tasks)
     rows = (
         loaded_bars(bundles, job, step, whole_groups=True, load=load_bars)
         .map_batches(digests, batch_size=None, **step)
@@ -99,13 +96,3 @@ def with_digests(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> li
         replace(task, cached_digests=tuple(map(found.get, task.series)), trust_listing=True) if task.to_check else task
         for task in tasks
     ]
-
-
-def find_sampling_caps(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> dict[Key, SamplingCap]:
-    """Find, in a first pass over the bars, where each group's holdout begins and which share of the rest to keep."""
-    rows = (
-        loaded_bars(by_series(tasks), job, step, whole_groups=True, load=load_bars)
-        .map_batches(partial(sample_times, job=job), batch_size=None, **step)
-        .iter_rows()
-    )
-    return sampling_caps(rows, job.config.model_trainer, expected=sum(len(task.series) for task in tasks))

@@ -1,46 +1,39 @@
 """Which models to train, what each is likely to cost, and which of them share one reading of the bars."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 from typing import Final
 
 from job.config.settings import Config
-from job.core.errors import ConfigError, DataError
-from job.core.keys import ALL, POOLED, Key
-from job.learning.estimators import Window, build
-from job.learning.spec import ModelSpec
+from job.core.entries import is_import_path
+from job.core.errors import ConfigError
+from job.core.keys import POOLED, Key, model_owner
+from job.core.wording import first_of
+from job.learning.algorithms import Window
+from job.learning.estimators import algorithm_named, build
 from job.sources.estimates import estimate_rows
 from job.sources.finding import find_series
+from job.sources.problems import as_one
 from job.sources.series import Series
 from job.train.resume import skip_completed
 from job.train.task import Plan, Task
 from job.worker.memory import estimate_memory
 from transforms.bars import duration_us
 
-SECONDS_PER_ROW: Final = {
-    "random_forest": 5.0e-5,
-    "extra_trees": 4.0e-5,
-    "hist_gradient_boosting": 3.5e-5,
-    "gradient_boosting": 1.8e-4,
-    "logistic_regression": 5.0e-6,
-}
-"""CPU seconds a row for all fits of a task (5 folds and holdout, 100 trees, 20 features), by algorithm."""
 SECONDS_PER_FIT: Final = 0.06
-"""CPU seconds a fit that do not depend on the rows."""
+"""CPU seconds per fit that do not depend on the rows."""
 ESTIMATE_ERROR: Final = 2
-"""Factor by which the rows of a series, told from the size of its files, may be too few."""
-
+"""Factor by which the rows of a series, estimated from the size of its files, may be too few."""
 SOME_ROWS: Final = 1_000
-"""Rows for which an estimator is built to see that its parameters are good."""
+"""Rows for which an estimator is built to check its parameters."""
 
 
 def plan(config: Config, *, force: bool = False, verify: bool = False) -> Plan:
-    """Say what a run has to do: every model that the settings ask for, but for those that the registry holds.
+    """Return what a run has to do: every model that the settings ask for, except those that the registry holds.
 
     Args:
         config: settings, with absolute paths.
         force: train models that are current, too.
-        verify: trust no listing: read the bars to see what is current.
+        verify: trust no listing; read the bars to see what is current.
 
     Raises:
         ConfigError, DataError: as `make_plan`.
@@ -53,17 +46,17 @@ def make_plan(config: Config) -> Plan:
     """List the input and plan every task, whatever the registry holds; files are read as far as their layout needs.
 
     Raises:
-        ConfigError: `data.input` is not set, an estimator does not take its `params`, or the engine is not to be had.
+        ConfigError: `data.input` is not set, an estimator does not take its `params`, or the engine is not available.
         DataError: nothing there can be read.
     """
     if config.data.input is None:
         raise ConfigError("data.input is not set: name a file, a folder, a glob or a URL of bars")
     for _, _, spec in config.model_specs():
-        if spec.params:
+        if spec.params or is_import_path(spec.algorithm):
             build(spec, Window(SOME_ROWS))
     found = find_series(config.data, registry=config.model_trainer.model_directory)
     if not found.series and found.problems:
-        raise DataError("; ".join(str(problem) for problem in found.problems))
+        raise as_one(found.problems)
     tasks = tuple(plan_tasks(found.series, config))
     return Plan(tasks, tuple(found.problems), (*found.notes, *too_fine(tasks)))
 
@@ -71,51 +64,39 @@ def make_plan(config: Config) -> Plan:
 def too_fine(tasks: Iterable[Task]) -> Iterator[str]:
     """Yield one note for each timeframe of bars from which some of the planned models cannot be made."""
     wanted: dict[str, set[str]] = {}
-    series: dict[str, set[Series]] = {}
+    series: dict[str, set[str]] = {}
     for task in tasks:
         for one in task.series:
             if one.timeframe and duration_us(task.key.timeframe) % duration_us(one.timeframe):
                 wanted.setdefault(one.timeframe, set()).add(task.key.timeframe)
-                series.setdefault(one.timeframe, set()).add(one)
+                series.setdefault(one.timeframe, set()).add(str(one))
     for source, timeframes in sorted(wanted.items()):
         names = ", ".join(sorted(timeframes, key=duration_us, reverse=True))
-        some = ", ".join(sorted(str(one) for one in series[source])[:3])
-        more = f" and {len(series[source]) - 3} more" if len(series[source]) > 3 else ""
-        yield f"{some}{more}: bars of {source} do not make {names}; those models will fail: choose with --timeframes"
+        some = first_of(sorted(series[source]), 3)
+        yield f"{some}: bars of {source} do not make {names}; those models will fail: choose with --timeframes"
 
 
 def plan_tasks(series: Sequence[Series], config: Config) -> list[Task]:
     """Return every task of a run, in the order of their keys."""
-    specs = list(config.model_specs())
-    tasks = [
-        _task(Key(exchange, symbol, timeframe, model_type), spec, members, config)
-        for (exchange, symbol), members in _groups(series, config.model_trainer.group_by)
-        for model_type, timeframe, spec in specs
-    ]
+    trainer = config.model_trainer
+    groups: dict[tuple[str, str], list[Series]] = {}
+    for one in series:
+        groups.setdefault(model_owner(one.exchange, one.symbol, trainer.group_by), []).append(one)
+    tasks = []
+    for (exchange, symbol), members in groups.items():
+        for model_type, timeframe, spec in config.model_specs():
+            available = sum(estimate_rows(one, timeframe, config.data) for one in members)
+            pooled = exchange == POOLED
+            rows = min(available, trainer.max_samples) if pooled else available
+            rate = algorithm_named(spec.algorithm).seconds_per_row / 6  # of six fits: five folds and the holdout
+            task = Task(
+                key=Key(exchange, symbol, timeframe, model_type),
+                spec=spec,
+                series=tuple(members),
+                rows=rows,
+                seconds=(spec.cv_folds + 1) * (SECONDS_PER_FIT + rate * rows * spec.n_estimators / 100),
+                memory=estimate_memory(rows, len(spec.features)),
+                capped=pooled and available * ESTIMATE_ERROR > trainer.max_samples,
+            )
+            tasks.append(task)
     return sorted(tasks, key=lambda task: task.key)
-
-
-def _groups(
-    series: Sequence[Series], group_by: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, str], tuple[Series, ...]]]:
-    """Yield (exchange, symbol) of a model's key with the series it is trained on."""
-    if "symbol" in group_by:
-        yield from (((one.exchange, one.symbol), (one,)) for one in series)
-    elif "exchange" in group_by:
-        ordered = sorted(series, key=lambda one: (one.exchange, one.symbol))
-        for exchange, members in groupby(ordered, key=lambda one: one.exchange):
-            yield (POOLED, exchange), tuple(members)
-    elif series:
-        yield (POOLED, ALL), tuple(series)
-
-
-def _task(key: Key, spec: ModelSpec, series: tuple[Series, ...], config: Config) -> Task:
-    available = sum(estimate_rows(one, key.timeframe, config.data) for one in series)
-    pooled = key.exchange == POOLED
-    most = config.model_trainer.max_samples
-    rows = min(available, most) if pooled else available
-    capped = pooled and available * ESTIMATE_ERROR > most
-    fits = spec.cv_folds + 1
-    seconds = fits * (SECONDS_PER_FIT + SECONDS_PER_ROW[spec.algorithm] / 6 * rows * spec.n_estimators / 100)
-    memory = estimate_memory(rows, len(spec.features))
-    return Task(key=key, spec=spec, series=series, rows=rows, seconds=seconds, memory=memory, capped=capped)

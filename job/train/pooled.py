@@ -1,4 +1,4 @@
-"""Pooled models: samples of many series in one shuffle, one row a sample.
+"""Pooled models: samples of many series in one shuffle, one row per sample.
 
 Every series gives each of its models at least one row, the first, whose `header` (pickled) carries the counts or the
 error of that series; so no group is ever empty, and no series is left out unseen.
@@ -22,7 +22,7 @@ from job.learning.splits import holdout_start
 from job.registry.fingerprints import pooled_content
 from job.train.steps import samples_of, train_task
 from job.train.task import SamplesRow, Task
-from job.worker.messages import BarsRow, Job, SeriesInfo, recorded_failure, unpack
+from job.worker.messages import Job, recorded_failure, unpack
 from transforms.samples import MARKET
 
 GROUP_COLUMNS: Final = ("pool", "timeframe", "model_type")
@@ -52,35 +52,39 @@ class SamplingCap:
 
 
 def flat_samples(
-    batch: pa.Table, *, job: Job, caps: dict[Key, SamplingCap], feature_names: Iterable[str]
+    batch: pa.Table, *, job: Job, caps: Mapping[Key, SamplingCap], feature_names: Iterable[str]
 ) -> Iterator[pa.Table]:
-    """Yield one table per task and series: its samples as rows, the first row carrying the header.
+    """Yield one table per task and series: its samples as rows, behind a first row that holds nothing but the header.
 
     `feature_names` are those of all models of the run.
     """
     schema = shuffle_schema(job, feature_names)
     for task, header, frame in _samples(batch, job):
-        kept = frame
         if task.key in caps and frame.height:
-            cap = caps[task.key]
-            kept = downsample(frame, cap, name=f"{header.series} {task.spec.random_state}")
-            used = kept["label"].count()
-            counts = {**header.counts, "used": used, "thinned": frame["label"].count() - used}
-            header = replace(header, counts=counts, holdout_from=cap.holdout_from)  # noqa: PLW2901 - the same header, told more
-        yield _rows(task, header, kept, schema)
+            cap, labeled = caps[task.key], frame["label"].count()
+            frame = downsample(frame, cap, name=f"{header.series} {task.spec.random_state}")  # noqa: PLW2901
+            used = frame["label"].count()
+            counts = {**header.counts, "used": used, "thinned": labeled - used}
+            header = replace(header, counts=counts, holdout_from=cap.holdout_from)  # noqa: PLW2901
+        group = {"pool": task.key.symbol, "timeframe": task.key.timeframe, "model_type": task.key.model_type}
+        first = pl.DataFrame({**group, "header": pickle.dumps(header)})
+        named = {**group, "series": header.series}
+        rows = frame.with_columns(**{name: pl.lit(value) for name, value in named.items()})
+        typed = (part.cast({name: schema[name] for name in part.columns}) for part in (first, rows) if part.height)
+        yield pl.concat([pl.DataFrame(schema=schema), *typed], how="diagonal").to_arrow()
 
 
 def shuffle_schema(job: Job, feature_names: Iterable[str]) -> dict[str, PolarsType]:
     """Return the columns of a shuffled row, given those of all models' features.
 
     They are the same for all rows, so features that a model does not use are null. Where models are scored by trading,
-    those of `MARKET` are there too.
+    the columns of `MARKET` are there too.
     """
     return SCHEMA | dict.fromkeys(feature_names, pl.Float32) | (MARKET if job.trading else {})
 
 
 def sample_times(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
-    """Yield one row a task and series: the times of its samples (int64 µs, as bytes), for `sampling_caps`."""
+    """Yield one row per task and series: the times of its samples (int64 µs, as bytes), for `sampling_caps`."""
     for task, _, frame in _samples(batch, job):
         labeled = frame.filter(pl.col("label").is_not_null()) if frame.height else frame
         times = labeled["available_at"].to_physical().to_numpy() if labeled.height else np.empty(0, np.int64)
@@ -88,7 +92,7 @@ def sample_times(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
 
 
 def digests(batch: pa.Table) -> Iterator[pa.Table]:
-    """Yield one row a series that could be read: the series, pickled, and the digest of its bars."""
+    """Yield one row per series that could be read: the series, pickled, and the digest of its bars."""
     for row, _ in unpack(batch):
         if row.info is not None:
             yield pa.table({"series": [pickle.dumps(row.bundle.series)], "digest": [row.info.digest]})
@@ -99,7 +103,7 @@ def sampling_caps(
 ) -> dict[Key, SamplingCap]:
     """Return the caps of groups that need one, from the rows of `sample_times`.
 
-    Holds one counter a distinct time, not a row.
+    Memory grows with the number of distinct times, not of rows.
 
     Raises:
         LostRowsError: there are fewer rows than `expected`.
@@ -116,15 +120,16 @@ def sampling_caps(
         known[key] = merged, np.bincount(where, weights, len(merged)).astype(np.int64)
     if seen < expected:
         raise LostRowsError(f"workers died while samples were counted: {seen} of {expected} answers arrived")
-    caps = {key: _cap(times, counts, settings) for key, (times, counts) in known.items() if len(times) > 1}
-    return {key: cap for key, cap in caps.items() if cap.share < 1}
-
-
-def _cap(times: Times, counts: Times, settings: TrainerSettings) -> SamplingCap:
-    first = holdout_start(len(times), settings.test_size)
-    before, after = int(counts[:first].sum()), int(counts[first:].sum())
-    share = (settings.max_samples - after) / before if before else 1.0
-    return SamplingCap(int(times[first]), min(1.0, max(share, 0.0)))
+    caps = {}
+    for key, (times, counts) in known.items():
+        if len(times) < 2:
+            continue
+        first = holdout_start(len(times), settings.test_size)
+        before, after = int(counts[:first].sum()), int(counts[first:].sum())
+        share = (settings.max_samples - after) / before if before else 1.0
+        if share < 1:
+            caps[key] = SamplingCap(int(times[first]), max(share, 0.0))
+    return caps
 
 
 def downsample(frame: pl.DataFrame, cap: SamplingCap, *, name: str) -> pl.DataFrame:
@@ -145,29 +150,18 @@ def uniform_hash(times: Times, name: str) -> npt.NDArray[np.float64]:
 def _samples(batch: pa.Table, job: Job) -> Iterator[tuple[Task, SamplesRow, pl.DataFrame]]:
     """Yield each task with its samples of one series; with an empty frame where that series failed."""
     for row, bars in unpack(batch):
-        series = f"{row.bundle.series.exchange}/{row.bundle.series.symbol}"
+        series = str(row.bundle.series)
         for task in row.bundle.tasks:
-            yield task, *_samples_of(task, row, bars, job, series)
-
-
-def _samples_of(task: Task, row: BarsRow, bars: pl.DataFrame, job: Job, series: str) -> tuple[SamplesRow, pl.DataFrame]:
-    if row.info is None:
-        return SamplesRow(task, None, series=series, error=row.error), pl.DataFrame()
-    with recorded_failure("making samples", job) as failure:
-        samples, left_out = samples_of(task, bars, row.info, job.config.data, name=series, market=job.trading)
-    if failure.error is not None:
-        return SamplesRow(task, None, series=series, error=failure.error), pl.DataFrame()
-    header = SamplesRow(task, row.info, samples.counts, samples.label_stats, left_out, series=series)
-    return header, samples.frame
-
-
-def _rows(task: Task, header: SamplesRow, frame: pl.DataFrame, schema: dict[str, PolarsType]) -> pa.Table:
-    """Return the samples in the shuffle's columns behind a first row that holds nothing but the header."""
-    group = {"pool": task.key.symbol, "timeframe": task.key.timeframe, "model_type": task.key.model_type}
-    first = pl.DataFrame({**group, "header": pickle.dumps(header)})
-    rows = frame.with_columns(series=pl.lit(header.series), **{name: pl.lit(value) for name, value in group.items()})
-    typed = (part.cast({name: schema[name] for name in part.columns}) for part in (first, rows) if part.height)
-    return pl.concat([pl.DataFrame(schema=schema), *typed], how="diagonal").to_arrow()
+            if row.info is None:
+                yield task, SamplesRow(task, None, series=series, error=row.error), pl.DataFrame()
+                continue
+            with recorded_failure("making samples", job) as failure:
+                samples, left_out = samples_of(task, bars, row.info, job.config.data, name=series, market=job.trading)
+            if failure.error is not None:
+                yield task, SamplesRow(task, None, series=series, error=failure.error), pl.DataFrame()
+                continue
+            header = SamplesRow(task, row.info, samples.counts, samples.label_stats, left_out, series=series)
+            yield task, header, samples.frame
 
 
 def train_group(group: pa.Table, *, job: Job, members: Mapping[Key, frozenset[str]]) -> pa.Table:
@@ -184,30 +178,28 @@ def train_group(group: pa.Table, *, job: Job, members: Mapping[Key, frozenset[st
 
 
 def merge(headers: list[SamplesRow]) -> SamplesRow:
-    """Return the header of a pooled model from those of its series."""
+    """Return the header of a pooled model from those of its series: counts added, digests digested, files listed."""
     headers = sorted(headers, key=lambda header: header.series)
     good = [header for header in headers if header.error is None]
     if not good:
         return headers[0]
-    left_out = tuple(sorted({name for header in good for name in header.left_out}))
-    failed = tuple(
-        f"left out {header.series}: {header.error['message']}" for header in headers if header.error is not None
+    infos = [header.info for header in good if header.info is not None]
+    failed = [f"left out {header.series}: {header.error['message']}" for header in headers if header.error is not None]
+    rules = sorted({name for one in infos for name in one.counts})
+    info = replace(
+        infos[0],
+        first=min(one.first for one in infos),
+        last=max(one.last for one in infos),
+        counts={name: sum(one.counts.get(name, 0) for one in infos) for name in rules},
+        digest=pooled_content(one.digest for one in infos),
+        files=tuple(file for one in infos for file in one.files),
+        warnings=(*failed, *(warning for one in infos for warning in one.warnings)),
     )
-    counts = {name: sum(header.counts.get(name, 0) for header in good) for name in good[0].counts}
-    info = pool_facts([header.info for header in good if header.info is not None], failed)
-    stats = {"series": {header.series: header.label_stats for header in good}}
-    return replace(good[0], info=info, counts=counts, label_stats=stats, left_out=left_out)
-
-
-def pool_facts(info: list[SeriesInfo], failed: tuple[str, ...]) -> SeriesInfo:
-    """Return the facts of several series as one: counts added, digests digested, files listed."""
-    names = sorted({name for one in info for name in one.counts})
     return replace(
-        info[0],
-        first=min(one.first for one in info),
-        last=max(one.last for one in info),
-        counts={name: sum(one.counts.get(name, 0) for one in info) for name in names},
-        digest=pooled_content(one.digest for one in info),
-        files=tuple(file for one in info for file in one.files),
-        warnings=(*failed, *(warning for one in info for warning in one.warnings)),
+        good[0],
+        info=info,
+        counts={name: sum(header.counts.get(name, 0) for header in good) for name in good[0].counts},
+        label_stats={"series": {header.series: header.label_stats for header in good}},
+        left_out=tuple(sorted({name for header in good for name in header.left_out})),
+        sessions={header.series: header.info.sessions for header in good if header.info is not None},
     )

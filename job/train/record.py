@@ -80,9 +80,9 @@ class TrainingRecord(RunRecord[Outcome]):
         self._keeper = threading.Thread(target=self._keep, name="run record", daemon=True)
 
     def open(self) -> None:
-        """Write the record for the first time, with its lease, and keep it from now on.
+        """Write the record for the first time, with its lease, and keep it up to date from now on.
 
-        The marker comes before all else, so that whatever a run leaves that is killed is known to be its own.
+        The marker comes before all else, so that whatever a killed run leaves behind is known to be its own.
 
         Raises:
             RegistryError: the registry cannot be written, or not by two runs.
@@ -115,13 +115,8 @@ class TrainingRecord(RunRecord[Outcome]):
             self.save()
 
     def close(self) -> None:
-        """Let go of the run: nothing of it is left to be swept."""
+        """Remove the run's marker: it has left nothing that another run would have to sweep."""
         self._registry.remove(open_marker(self.run_id))
-
-    @property
-    def disturbed(self) -> bool:
-        """Whether a worker may have left something half written: it failed, died or was stopped."""
-        return self.status != "running" or bool(self.failures) or any(one.attempts > 1 for one in self.outcomes)
 
     def _keep(self) -> None:
         """Save until the record is closed, so often that its lease never expires; a registry that fails may recover."""

@@ -17,7 +17,6 @@ from job.registry.outcome import Outcome, failed, of_version
 from job.registry.record import RunStatus
 from job.registry.runs import attempts_folder
 from job.registry.versions import listed_versions, new_run_id, read_metadata, version_name
-from job.storage.files import Storage
 from job.train.plan import plan as plan_training
 from job.train.record import TrainingRecord
 from job.train.task import Plan, Task
@@ -57,7 +56,8 @@ def run(
     registry = open_registry(config, writer=run_id)
     record = TrainingRecord(run_id, config, registry, planned=plan.total)
     record.problems += plan.problems
-    job = Job(run_id=run_id, config=config, output=registry.url, versions=versions(*plan.engines))
+    record.notes = plan.notes
+    job = Job(run_id=run_id, config=config, output=registry.url, versions=versions(*plan.libraries))
     record.open()
     status: RunStatus = "aborted"
     reason: str | None = None
@@ -99,43 +99,38 @@ def committed(missing: Mapping[Key, Task], job: Job) -> Iterator[Outcome]:
             yield replace(outcome, attempts=left[one.key].attempt)
 
 
-def _begun(missing: Mapping[Key, Task], job: Job) -> dict[Key, Attempt | None]:
+def begun(missing: Mapping[Key, Task], job: Job) -> dict[Key, Attempt]:
     """Return the tasks that a worker had begun, with the note that it left."""
     attempts = read_attempts(job.registry(), job.run_id, job.round)
     return {key: attempt for key, attempt in attempts.items() if key in missing}
 
 
-def _failed(task: Task, error: Mapping[str, str]) -> Outcome:
-    return failed(task.key, error, attempts=task.attempt)
-
-
-TRAINING: Final = Operation[Task, Outcome]("job.train.pipeline", failed=_failed, finished=committed, begun=_begun)
+TRAINING: Final = Operation[Task, Outcome](
+    "job.train.pipeline",
+    failed=lambda task, error: failed(task.key, error, attempts=task.attempt),
+    finished=committed,
+    begun=begun,
+)
 
 
 def _conclude(plan: Plan, job: Job, record: TrainingRecord, others: list[OtherRun]) -> None:
-    """Add what was committed unseen, sweep what is half written, and bring the catalog up to date.
-
-    The catalog is made of what is listed now, so that of two runs that end at once either lists both.
-    """
+    """Add what was committed unseen, sweep what is half written, and bring the catalog up to date."""
     registry, done = job.registry(), {outcome.key for outcome in record.outcomes}
     if len(done) < record.planned:
         missing = {task.key: task for task in plan.tasks if task.key not in done}
         for outcome in committed(missing, job):
             record.add(outcome)
-    if record.disturbed or any(not one.live for one in others):
+    # A worker may have left something half written where it failed, died or was stopped.
+    disturbed = record.status != "running" or record.failures or any(one.attempts > 1 for one in record.outcomes)
+    if disturbed or any(not one.live for one in others):
         sweep(registry, record.run_id, others, at_end=True)
     if plan.tasks:
         registry.remove_folder(attempts_folder(record.run_id))
-    _list_versions(plan, record, registry)
-
-
-def _list_versions(plan: Plan, record: TrainingRecord, registry: Storage) -> None:
-    """Write into the catalog what stands in the folders of the plan; miss nothing that was reported as trained."""
+    # The catalog is made of what is listed now, so that of two runs that end at once either lists both.
     trained = {(one.key, str(one.version)) for one in record.outcomes if one.status == "trained"}
     folders = sorted({key.folder for key, _ in trained})
     found = [*plan.summaries, *(list_summaries(registry, *folders) if folders else ())]
     write_catalog(registry, found)
     for key, version in sorted(trained - {(key_of(one), one["version"]) for one in found}):
-        record.problems.append(
-            RegistryError(f"{key}: version {version} is gone from {registry.url}; train the model again")
-        )
+        gone = f"{key}: version {version} is gone from {registry.url}; train the model again"
+        record.problems.append(RegistryError(gone))

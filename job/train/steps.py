@@ -22,7 +22,7 @@ from job.worker.load_bars import load_series, range_start
 from job.worker.memory import peak_mb, reset_peak
 from job.worker.messages import BarsRow, Job, SeriesInfo, check_versions, pack, recorded_failure, unpack
 from job.worker.timeout import time_limit
-from transforms.bars import duration_us
+from transforms.bars import Gaps, duration_us
 from transforms.features.compute import available, warmup_bars
 from transforms.samples import Samples, make_samples
 
@@ -54,7 +54,7 @@ def prepare_samples(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
 
 
 def prepare(task: Task, row: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[SamplesRow, pl.DataFrame | None]:
-    """Return the header and the samples of one task, of which there are none where it failed or is current."""
+    """Return the header and the samples of one task; None in place of samples if it failed or is current."""
     info, series = row.info, str(row.bundle.series)
     if info is None:
         return SamplesRow(task, None, error=row.error), None
@@ -110,14 +110,14 @@ def stored(job: Job, key: Key, version: str) -> Outcome:
 
 @contextmanager
 def announced(job: Job, key: Key, step: str) -> Iterator[None]:
-    """Leave a note of the step that is begun for a model, and end this worker where it takes too long."""
+    """Record which step begins for a model, and end this worker if the step takes too long."""
     record_attempt(job.registry(), job.run_id, job.round, Attempt.of_this_process(key, step))
     with time_limit(job.config.model_trainer.task_timeout_s, on_timeout(job, key, step)):
         yield
 
 
 def on_timeout(job: Job, key: Key, step: str) -> Callable[[str], None]:
-    """Return what writes into a model's note that its time was up, and where the worker stood."""
+    """Return a function that adds the stack of a worker whose time is up to its model's note."""
     attempt = Attempt.of_this_process(key, step)
     return lambda trace: record_attempt(job.registry(), job.run_id, job.round, replace(attempt, trace=trace))
 
@@ -134,7 +134,8 @@ def samples_of(
     key, label = task.key, task.spec.label
     features, left_out = available(resolve_features(task.spec.features), bars.columns)
     start = range_start(info.last, info.timeframe, data)
-    if start is not None and data.gaps == "segment":  # where bars skip hours, clock time does not tell how many warm up
+    gaps: Gaps = info.sessions or ("ignore" if data.gaps == "ignore" else "segment")
+    if start is not None and gaps == "segment":  # where bars skip hours, they cannot be counted back by the clock
         warmup = timedelta(microseconds=duration_us(key.timeframe)) * (warmup_bars(features) + 1)
         bars = bars.filter(pl.col("timestamp") >= start - warmup)
     try:
@@ -147,7 +148,7 @@ def samples_of(
             label=label,
             max_fill=data.max_fill,
             min_coverage=data.min_coverage,
-            gaps=data.gaps,
+            gaps=gaps,
             start=start,
             market=market,
             zone=info.zone,
@@ -156,15 +157,15 @@ def samples_of(
         raise DataError(f"{name} {key.timeframe}: {error}") from None
     if not samples.counts["used"]:
         counts = ", ".join(f"{what} {count}" for what, count in samples.counts.items() if count) or "no bars"
-        remedy = remedy_for(samples.counts, data)
+        remedy = remedy_for(samples.counts, gaps)
         raise DataError(f"{name} {key.timeframe}: no usable sample ({counts}): {remedy}")
     return samples, left_out
 
 
-def remedy_for(counts: Mapping[str, int], data: DataSettings) -> str:
+def remedy_for(counts: Mapping[str, int], gaps: Gaps) -> str:
     """Return what to do where no bar became a sample, from the counts of what became of them."""
     if counts.get("no_label", 0) > counts.get("warmup", 0):
         return "bars whose price does not move have no label: use other bars, or another label"
-    if data.gaps == "segment" and (counts.get("segments", 0) > 1 or counts.get("low_coverage", 0)):
+    if gaps == "segment" and (counts.get("segments", 0) > 1 or counts.get("low_coverage", 0)):
         return "give more bars, or set data.gaps: ignore"
     return "give more bars"

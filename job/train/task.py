@@ -6,13 +6,14 @@ from typing import Any, Self
 from job.config.settings import Config
 from job.core.errors import DataError
 from job.core.keys import POOLED, Key
-from job.learning.forests.engines import Engine
+from job.learning.estimators import libraries_of
 from job.learning.spec import ModelSpec
 from job.registry.catalog import Summary, short_fingerprint
 from job.registry.fingerprints import fingerprint, pooled_content
 from job.registry.outcome import Outcome
 from job.sources.series import Series
 from job.worker.messages import SeriesInfo, Work
+from transforms.sessions import Sessions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,18 +27,18 @@ class Task(Work):
     known: tuple[tuple[str, str], ...] = ()
     """(short fingerprint, version) of every version in the registry, latest last."""
     cached_digests: tuple[str | None, ...] = ()
-    """Digest of the bars of each series as listings say, None where they do not."""
+    """Digest of the bars of each series according to listings, None where they do not say."""
     trust_listing: bool = True
-    """Whether listings are enough to go by, or the bars must be read to see what they are."""
+    """Whether listings are relied on; otherwise the bars are read."""
 
     def of_series(self, series: Series) -> Self:
-        """Return the part of a pooled model that is about one of its series."""
+        """Return the task with one of its series only."""
         digests = dict(zip(self.series, self.cached_digests, strict=False))
         return replace(self, series=(series,), cached_digests=(digests.get(series),))
 
     @property
     def content(self) -> str | None:
-        """Digest of its bars as far as listings tell; None where they do not."""
+        """Digest of its bars according to listings; None where they do not say."""
         digests = [digest for digest in self.cached_digests if digest is not None]
         if not self.trust_listing or not digests or len(digests) < len(self.series):
             return None
@@ -47,7 +48,7 @@ class Task(Work):
 
     @property
     def to_check(self) -> bool:
-        """Whether the registry holds versions of it, and only its bars can tell if one of them is current."""
+        """Whether the registry holds versions of it, and its bars must be read to know if one of them is current."""
         return bool(self.known) and self.content is None
 
     def fingerprint(self, config: Config, content: str) -> str:
@@ -70,10 +71,10 @@ class Task(Work):
 
 @dataclass(frozen=True)
 class Plan:
-    """The tasks of a run, the files that no task can be made of, and what else a user should know.
+    """The tasks of a run, the files that no task can be made of, and notes for the user.
 
     Once compared with a registry, `tasks` are those left to train or to check, `current` are the outcomes of the
-    others, and `summaries` tell of all versions that the registry has in their folders.
+    others, and `summaries` describe all versions that the registry has in their folders.
     """
 
     tasks: tuple[Task, ...]
@@ -88,9 +89,9 @@ class Plan:
         return [*(outcome.key for outcome in self.current), *(task.key for task in self.tasks)]
 
     @property
-    def engines(self) -> tuple[Engine, ...]:
-        """What the models left are fitted with, each engine once."""
-        return tuple(sorted({task.spec.engine for task in self.tasks}))
+    def libraries(self) -> tuple[str, ...]:
+        """Optional libraries that the models left depend on, each once."""
+        return tuple(sorted({library for task in self.tasks for library in libraries_of(task.spec)}))
 
     @property
     def total(self) -> int:
@@ -100,7 +101,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class SamplesRow:
-    """Header of a row of samples."""
+    """Header of a row of samples; of a pooled model, `sessions` are those of each of its series."""
 
     task: Task
     info: SeriesInfo | None
@@ -109,5 +110,6 @@ class SamplesRow:
     left_out: tuple[str, ...] = ()
     seconds: float = 0.0
     series: str = ""
+    sessions: dict[str, Sessions | None] = field(default_factory=dict)
     holdout_from: int | None = None
     error: dict[str, str] | None = None

@@ -9,18 +9,20 @@ from datetime import datetime, timedelta
 import polars as pl
 import pyarrow as pa
 
-from job.config.settings import DataSettings
+from job.config.settings import DataSettings, GapsSetting
 from job.core.errors import DataError
 from job.core.keys import encode
 from job.core.paths import redact_url
-from job.registry.fingerprints import listing_fingerprint
+from job.registry.fingerprints import bare_digest, listing_fingerprint, mark_sessions
 from job.registry.listings import forget_listing, write_listing
+from job.sources.collisions import colliding_files
 from job.sources.reading import as_listed, read_with_notes
 from job.sources.series import Series
 from job.storage.files import ExistingFileError, Storage
 from job.worker.memory import reset_peak
 from job.worker.messages import BarsRow, Job, SeriesInfo, check_versions, pack, recorded_failure, unpack
 from transforms.bars import Cleaned, clean, content_digest, duration_us
+from transforms.sessions import Sessions, find_sessions, opening_hours
 
 
 def read_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
@@ -49,8 +51,9 @@ def load_series(series: Series, job: Job, *, cached_digest: str | None = None) -
     """
     cleaned, notes = read_clean(series, job.config.data)
     bars, info = in_range(series, cleaned, job.config.data)
-    kept = keep_rejected(series, cleaned, info.digest, job.registry())
-    return bars, replace(info, warnings=(*notes, *kept, *keep_listing(series, bars, info.digest, cached_digest, job)))
+    kept = keep_rejected(series, cleaned, bare_digest(info.digest), job.registry())
+    listed = keep_listing(series, bars, info, cached_digest, job)
+    return bars, replace(info, warnings=(*notes, *kept, *listed, *note_sessions(series, info)))
 
 
 def read_clean(series: Series, data: DataSettings) -> tuple[Cleaned, tuple[str, ...]]:
@@ -68,7 +71,12 @@ def read_clean(series: Series, data: DataSettings) -> tuple[Cleaned, tuple[str, 
         raise DataError(f"{series}: {error}") from None
     del raw
     pa.default_memory_pool().release_unused()  # Arrow keeps what it read files into, as much as the bars themselves
-    check_rejected(str(series), cleaned, data)
+    try:
+        check_rejected(str(series), cleaned, data)
+    except DataError as error:
+        if cleaned.counts["conflicting_duplicate"] and (files := colliding_files(series, data)):
+            raise DataError(f"{error}; {files}") from None
+        raise
     if cleaned.zone not in {"UTC", data.timezone}:
         notes += (f"{series}: bars are on one grid by the clocks of {cleaned.zone}, which is taken for their zone",)
     return cleaned, notes
@@ -82,6 +90,8 @@ def in_range(series: Series, cleaned: Cleaned, data: DataSettings) -> tuple[pl.D
     """
     check_range(str(series), cleaned, data)
     bars = cleaned.bars if data.end is None else cleaned.bars.filter(pl.col("timestamp") < data.end)
+    sessions = sessions_of(bars, cleaned.timeframe, data.gaps, cleaned.zone)
+    digest = content_digest(bars, timeframe=cleaned.timeframe)
     return bars, SeriesInfo(
         timeframe=cleaned.timeframe,
         offset_us=cleaned.offset_us,
@@ -89,9 +99,27 @@ def in_range(series: Series, cleaned: Cleaned, data: DataSettings) -> tuple[pl.D
         first=bars["timestamp"][0],
         last=bars["timestamp"][-1],
         counts=cleaned.counts,
-        digest=content_digest(bars, timeframe=cleaned.timeframe),
+        digest=mark_sessions(digest) if sessions else digest,
         files=tuple({"url": redact_url(file.url), "bytes": file.size} for file in series.files),
+        sessions=sessions,
     )
+
+
+def sessions_of(bars: pl.DataFrame, timeframe: str, gaps: GapsSetting, zone: str = "UTC") -> Sessions | None:
+    """Return the sessions by which `data.gaps` has these bars taken: under `auto` those that they have, if any."""
+    if gaps in {"segment", "ignore"}:
+        return None
+    times, step = bars["timestamp"].to_physical().to_numpy(), duration_us(timeframe)
+    return find_sessions(times, step, zone) or (opening_hours(times, step) if gaps == "sessions" else None)
+
+
+def note_sessions(series: Series, info: SeriesInfo) -> Iterator[str]:
+    """Yield what a user must know of a market with sessions."""
+    if info.sessions:
+        yield (
+            f"{series}: a market with sessions ({info.sessions}): its closing times are neither filled nor cut, "
+            "windows and labels count bars across them; data.gaps: segment cuts there"
+        )
 
 
 def check_rejected(name: str, cleaned: Cleaned, data: DataSettings) -> None:
@@ -138,21 +166,33 @@ def keep_rejected(series: Series, cleaned: Cleaned, digest: str, registry: Stora
     return (f"{series.exchange}/{series.symbol}: rejected {rule_counts(cleaned.rejected)}; kept in {path}",)
 
 
-def keep_listing(series: Series, bars: pl.DataFrame, digest: str, cached_digest: str | None, job: Job) -> Iterator[str]:
+def keep_listing(
+    series: Series, bars: pl.DataFrame, info: SeriesInfo, cached_digest: str | None, job: Job
+) -> Iterator[str]:
     """Note in the registry what the files of a series hold; yield a warning where this is not what was noted before.
 
     Files that changed while they were read are not noted: which state of them was read cannot be told.
     """
     listing = listing_fingerprint(series, job.config.data)
-    if listing is None or digest == cached_digest or not as_listed(series, job.config.data):
+    if listing is None or info.digest == cached_digest or not as_listed(series, job.config.data):
         return
     registry = job.registry()
     if cached_digest is not None:
         forget_listing(registry, listing, cached_digest)
         yield f"{series}: the files hold other bars than before, although names, sizes and times of change are the same"
-    first, last = bars["timestamp"][0].isoformat(), bars["timestamp"][-1].isoformat()
-    about = {"exchange": series.exchange, "symbol": series.symbol, "files": len(series.files), "rows": bars.height}
-    write_listing(registry, listing, digest, {**about, "first_bar": first, "last_bar": last, "content_digest": digest})
+    digest = bare_digest(info.digest)
+    about = {
+        "exchange": series.exchange,
+        "symbol": series.symbol,
+        "files": len(series.files),
+        "rows": bars.height,
+        "first_bar": info.first.isoformat(),
+        "last_bar": info.last.isoformat(),
+        "content_digest": digest,
+    }
+    # Another run may ask for what was noticed, whatever this one was told.
+    noticed = sessions_of(bars, info.timeframe, "auto", info.zone)
+    write_listing(registry, listing, mark_sessions(digest) if noticed else digest, about)
 
 
 def range_start(last: datetime, timeframe: str, data: DataSettings) -> datetime | None:

@@ -17,12 +17,14 @@ import polars as pl
 import pyarrow as pa
 
 from job.config.settings import Config
-from job.core.environment import ENGINE_LIBRARIES, versions
+from job.core.environment import versions
 from job.core.errors import JobError
 from job.core.keys import Key
 from job.core.wording import on_one_line
+from job.registry.fingerprints import bare_digest
 from job.sources.series import Series
 from job.storage.files import Storage
+from transforms.sessions import Sessions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +97,11 @@ class Job:
 
 @dataclass(frozen=True)
 class SeriesInfo:
-    """What is known of a series' bars once they are read: counts, digest, grid, and the files they came from."""
+    """What is known of a series' bars once they are read: counts, digest, grid, and the files they came from.
+
+    `digest` is marked where the bars are taken for a market with sessions; see `fingerprints.mark_sessions`; then
+    `sessions` are its hours.
+    """
 
     timeframe: str
     offset_us: int
@@ -106,6 +112,7 @@ class SeriesInfo:
     files: tuple[dict[str, Any], ...]
     warnings: tuple[str, ...] = ()
     zone: str = "UTC"
+    sessions: Sessions | None = None
 
     def record(self) -> dict[str, Any]:
         """Return them as JSON values."""
@@ -114,7 +121,7 @@ class SeriesInfo:
             "first_bar": self.first.isoformat(),
             "last_bar": self.last.isoformat(),
             "counts": self.counts,
-            "content_digest": self.digest,
+            "content_digest": bare_digest(self.digest),
             "files": list(self.files),
             **({"zone": self.zone} if self.zone != "UTC" else {}),
         }
@@ -137,7 +144,7 @@ def check_versions(job: Job) -> None:
 
 def version_differences(wanted: Mapping[str, str]) -> list[str]:
     """Return what differs between the versions here and the driver's, which would make other numbers."""
-    here = versions(*ENGINE_LIBRARIES)
+    here = versions(*sorted(wanted.keys() - versions().keys()))
     return [
         f"has {name} {here.get(name)}, the driver has {version}: install the same versions on every node"
         for name, version in wanted.items()

@@ -10,7 +10,8 @@ from unittest.mock import patch
 
 import pyarrow as pa
 
-from job.learning.estimators import ALGORITHMS, Algorithm
+from job.learning.algorithms import Algorithm
+from job.learning.estimators import ALGORITHMS
 from job.train import steps
 from job.worker.messages import Job
 

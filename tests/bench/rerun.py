@@ -1,7 +1,7 @@
 """[rerun] A rerun that finds nothing to do, from a shell: 80 models that were trained, 5,000 that a registry lists.
 
-The 80 are the default models of 16 synthetic symbols; they are trained first, which is not timed. The 5,000 stand in the
-store as if they had been (`tests.many`). Targets: 3 s and 6 s.
+The 80 are the default models of 16 synthetic symbols; they are trained first, which is not timed. The 5,000 stand in
+the registry as if they had been (`tests.many`). Targets: 3 s and 6 s.
 """
 
 import json

@@ -1,61 +1,62 @@
-"""What fits a forest: scikit-learn, histograms grown here, or oneDAL. The driver decides; workers follow.
+"""What fits a forest: scikit-learn, histograms (`histogram.py`), or oneDAL. The driver chooses; workers follow.
 
-Nothing here imports any of them: a plan needs their names only.
+None of them is imported here: a plan needs their names only.
 """
 
 import math
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from job.core.environment import ENGINE_LIBRARIES, installed
+from job.core.environment import installed
 from job.core.errors import ConfigError
 
 EngineSetting = Literal["auto", "sklearn", "onedal"]
 Engine = Literal["sklearn", "histogram", "onedal"]
-"""What a model is fitted with; `histogram` leaves windows in which its leaves are small to scikit-learn."""
+"""What fits a model; `histogram` leaves windows with small leaves to scikit-learn."""
 
 FOREST: Final = "random_forest"
-"""The one algorithm with a choice. oneDAL's extra trees are none: most cuts halve the node (its PR 2592)."""
+"""The one algorithm with a choice of engines. oneDAL's extra trees are not scikit-learn's: most of their splits halve
+the node (its pull request 2592)."""
+ONEDAL_LIBRARY: Final = "scikit-learn-intelex"
 SMALLEST_LEAF_SHARE: Final = 0.02
-"""Trees with smaller leaves are not grown here: they have many nodes, of few rows each."""
+"""Histograms are no faster for trees with smaller leaves, which have many nodes of few rows each."""
 SUPPORTED_PARAMS: Final = {"n_estimators", "max_depth", "min_samples_leaf", "max_features", "random_state", "verbose"}
 """Parameters that every engine follows; the others must have scikit-learn's defaults."""
 MAX_TREES: Final = 6_024
-"""oneDAL has as many streams of random numbers."""
+"""The number of independent random streams that oneDAL has."""
 
 
 def resolve(setting: EngineSetting, algorithm: str, n_estimators: int, params: Mapping[str, Any]) -> Engine:
-    """Return what a model is to be fitted with, given what is installed on the driver.
+    """Return the engine that fits a model, given what is installed on the driver.
 
-    `auto` takes what needs the least CPU of what gives scikit-learn's forests: histograms where leaves are known to
-    hold a good share of the rows, for which nothing need be installed; else oneDAL, which was the fastest from 100 to
-    34,000 rows and from 5 to 100 trees, where it is installed.
+    `auto` chooses the engine that needs the least CPU for scikit-learn's forest: histograms where leaves are known to
+    hold a good share of the rows, which need no further library; else oneDAL where it is installed, which was the
+    fastest from 100 to 34,000 rows and from 5 to 100 trees.
 
     Raises:
         ConfigError: oneDAL is asked for, but is not installed or cannot grow this forest.
     """
     if algorithm != FOREST or setting == "sklearn":
         return "sklearn"
-    no_label_reason = _unsupported(n_estimators, params)
+    refusal = _why_not_onedal(n_estimators, params)
     if setting == "onedal":
-        if no_label_reason is not None:
-            raise ConfigError(f"model_trainer.engine: onedal {no_label_reason}, or leave engine out")
+        if refusal is not None:
+            raise ConfigError(f"model_trainer.engine: onedal {refusal}, or leave engine out")
         return "onedal"
     if not SUPPORTED_PARAMS.issuperset(params):
         return "sklearn"
-    return "histogram" if no_label_reason is not None or _has_large_leaves(params) else "onedal"
+    return "histogram" if refusal is not None or _has_large_leaves(params) else "onedal"
 
 
-def _unsupported(n_estimators: int, params: Mapping[str, Any]) -> str | None:
+def _why_not_onedal(n_estimators: int, params: Mapping[str, Any]) -> str | None:
     """Return why oneDAL cannot grow a random forest here, with the remedy; None if it can."""
-    library = ENGINE_LIBRARIES["onedal"]
     trees = params.get("n_estimators", n_estimators)
-    if strange := sorted(set(params) - SUPPORTED_PARAMS):
-        return f"does not follow params.{strange[0]} of {FOREST}: leave that out"
+    if unsupported := sorted(set(params) - SUPPORTED_PARAMS):
+        return f"does not follow params.{unsupported[0]} of {FOREST}: leave that out"
     if isinstance(trees, int) and trees > MAX_TREES:
         return f"grows at most {MAX_TREES} trees, got {trees}: lower n_estimators"
-    if installed(library) is None:
-        return f"needs {library}, which is not installed: pip install '.[onedal]' (Linux or Windows on x86-64)"
+    if installed(ONEDAL_LIBRARY) is None:
+        return f"needs {ONEDAL_LIBRARY}, which is not installed: pip install '.[onedal]' (Linux or Windows on x86-64)"
     return None
 
 

@@ -1,8 +1,8 @@
 """Random forests with large leaves, grown from histograms; the result is a plain scikit-learn forest.
 
 scikit-learn sorts the rows of every node by every candidate feature, and spends milliseconds a tree before it begins.
-Where leaves hold a good share of the rows, trees are shallow and need no finer cuts than 255 quantiles: the same forest
-but for the random numbers and the rounding of thresholds, several times faster.
+Where leaves hold a good share of the rows, trees are shallow and 255 quantiles are fine enough to split at: the same
+forest but for the random numbers and the rounding of thresholds, several times faster.
 """
 
 import math
@@ -18,7 +18,7 @@ from job.learning.forests.engines import leaf_rows
 from job.learning.forests.trees import Binned, Matrix, TreeParams, bin_rows, grow_batch
 
 BATCH_ENTRIES: Final = 200_000
-"""Rows times trees that grow at a time: few enough for the caches, many enough to outweigh a call."""
+"""Rows times trees that grow at a time: few enough for the CPU's caches, many enough that calls cost little."""
 BATCH_CELLS: Final = 2_000_000
 """Nodes times bins of a level at a time."""
 
@@ -26,7 +26,7 @@ BATCH_CELLS: Final = 2_000_000
 def grow(forest: RandomForestClassifier, matrix: Matrix, label: npt.NDArray[Any]) -> None:
     """Fit `forest` on `matrix` (float32, finite) and labels 0 and 1; the same bits whatever the number of threads.
 
-    Of its parameters those are followed that `SUPPORTED_PARAMS` names.
+    It follows the parameters in `engines.SUPPORTED_PARAMS`.
     """
     binned = bin_rows(matrix, label)
     leaf = leaf_rows(forest.min_samples_leaf, len(label))
@@ -40,13 +40,13 @@ def grow(forest: RandomForestClassifier, matrix: Matrix, label: npt.NDArray[Any]
 
 
 def batch_size(binned: Binned, params: TreeParams) -> int:
-    """Trees to grow at a time."""
+    """Return how many trees to grow at a time."""
     widest = max(1, len(binned.codes) // params.min_samples_leaf)
     return max(1, min(BATCH_ENTRIES // len(binned.codes), BATCH_CELLS // (widest * binned.bins)))
 
 
 def candidates(wanted: str | float | None, features: int) -> int:
-    """Features that a node may choose from, as scikit-learn reads `max_features`."""
+    """Return from how many features a node chooses, as scikit-learn reads `max_features`."""
     if wanted is None:
         return features
     if isinstance(wanted, str):

@@ -1,8 +1,8 @@
 """Random forests grown by oneDAL (scikit-learn-intelex); the result is a plain scikit-learn forest.
 
-oneDAL cuts at the borders of 256 bins, many times faster than scikit-learn where leaves are small. What it fits would
-need oneDAL wherever it is loaded, and cannot be stored as skops; as scikit-learn trees, its leaves vote for their
-majority. Here the shares of the classes are found again, and a forest is made that needs scikit-learn only.
+oneDAL splits at the edges of 256 bins, many times faster than scikit-learn where leaves are small. What it fits would
+need oneDAL wherever it is loaded, and cannot be stored as skops; exported as scikit-learn trees, its leaves vote for
+their majority class. Here the class probabilities are recovered, in a forest that needs scikit-learn only.
 """
 
 import math
@@ -20,15 +20,14 @@ from job.learning.forests.histogram import set_fitted_attributes
 from job.learning.forests.trees import LEAF, Ints, Matrix
 
 DRAWS_PER_ROW: Final = 1 / (1 - math.exp(-1))
-"""How often a row was drawn on average, given that it was drawn at all, by a bootstrap of many rows."""
+"""How often a bootstrap of many rows draws a row on average, given that it draws it at all."""
 
 
 def fit(forest: RandomForestClassifier, matrix: Matrix, label: npt.NDArray[Any]) -> None:
     """Fit `forest` on `matrix` (float32, finite) and labels 0 and 1; the same bits whatever its `n_jobs`.
 
     Threads are limited to `n_jobs` for the whole process, since scikit-learn-intelex itself does so in the main thread
-    only. Where scikit-learn counts the rows of a leaf, oneDAL counts how often they were drawn; so it is asked for as
-    many more.
+    only. `min_samples_leaf` counts distinct rows in scikit-learn, draws of rows in oneDAL, so it is scaled up.
     """
     threads = forest.n_jobs or 1
     daalinit(threads)
@@ -47,10 +46,10 @@ def fit(forest: RandomForestClassifier, matrix: Matrix, label: npt.NDArray[Any])
 
 
 def set_class_probabilities(trees: list[Tree]) -> None:
-    """Put, in place of votes, the shares of both classes among the rows that were drawn into each node.
+    """Replace each node's vote by the shares of both classes among the rows that were drawn into it.
 
-    A leaf votes for the class that has most of its rows, and its Gini impurity is 2p(1 - p), where p is the share of
-    either class. The rows of an inner node are those of its children.
+    A leaf's Gini impurity is 2p(1 - p), where p is the share of one class or of the other; its vote says which of them
+    has the larger share. The rows of an inner node are those of its children.
     """
     sizes = np.array([tree.node_count for tree in trees])
     roots = sizes.cumsum() - sizes
@@ -61,6 +60,7 @@ def set_class_probabilities(trees: list[Tree]) -> None:
     margin = np.sqrt(np.maximum(0, 0.25 - np.concatenate([tree.impurity for tree in trees]) / 2))
     votes_up = np.concatenate([tree.value[:, 0, 1] > tree.value[:, 0, 0] for tree in trees])
     up = np.round(weight * np.where(votes_up, 0.5 + margin, 0.5 - margin))
+    # Inner nodes are summed over their children, from the deepest up, so that the counts of all levels agree.
     for parents in reversed(parents_by_depth(roots, children, left != LEAF)):
         up[parents] = up[children[:, parents]].sum(axis=0)
     for tree, share in zip(trees, np.split(up / weight, roots[1:]), strict=True):
@@ -68,7 +68,7 @@ def set_class_probabilities(trees: list[Tree]) -> None:
 
 
 def parents_by_depth(roots: Ints, children: Ints, inner: npt.NDArray[np.bool_]) -> list[Ints]:
-    """Return the nodes that have children, by their depth; `children` is (2, n)."""
+    """Return the inner nodes of each depth, from the roots down; `children` is (2, n)."""
     found: list[Ints] = []
     nodes = roots
     while len(nodes):

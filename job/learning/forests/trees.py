@@ -1,6 +1,6 @@
 """Shallow classification trees grown on binned features, level by level and many at a time, as scikit-learn trees.
 
-Bootstrap, candidate features, Gini gain and stopping rules are scikit-learn's. Cuts are searched in histograms of at
+Bootstrap, candidate features, Gini gain and stopping rules are scikit-learn's. Splits are searched in histograms of at
 most 256 bins (Ke et al. 2017) instead of sorted rows; all sums are of whole numbers, so their order changes no bit.
 """
 
@@ -19,14 +19,14 @@ Matrix = npt.NDArray[np.float32]
 
 MAX_BINS: Final = 256
 LEAF: Final = -1
-"""Child of a node that has none."""
+"""Child of a node without children."""
 NO_FEATURE: Final = -2
-"""Feature, and threshold, of a node that is a leaf."""
+"""Feature and threshold of a leaf."""
 
 
 @dataclass(frozen=True)
 class TreeParams:
-    """When a node may be cut, and from how many features, drawn at random, it chooses."""
+    """When a node may be split, and from how many features, drawn at random, it chooses."""
 
     max_depth: int | None
     min_samples_leaf: int
@@ -43,15 +43,15 @@ class Binned:
 
     @property
     def bins(self) -> int:
-        """Number of bins of the feature that has most."""
+        """Most bins of any feature."""
         return max(map(len, self.edges)) + 1
 
 
 @dataclass(frozen=True)
 class BootstrapRows:
-    """One entry for each row that a tree has drawn and whose node is still open.
+    """One entry for each row that a tree has drawn and whose node may still be split.
 
-    `node` is the node's position in its level, `weight` how often the row was drawn.
+    `node` is the node's position in its level, `weight` how often the tree drew the row.
     """
 
     row: Ints
@@ -66,7 +66,7 @@ class BootstrapRows:
 
 @dataclass(frozen=True)
 class Level:
-    """Nodes of one depth in a batch of trees: their tree, rows, and drawn weight of each class; (n), (n), (n, 2)."""
+    """Nodes of one depth in a batch of trees: their tree, distinct rows, and weight of each class; (n), (n), (n, 2)."""
 
     tree: Ints
     rows: Ints
@@ -74,36 +74,36 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Splits_:
-    """The cut of each node of a level: rows with a code of `feature` ≤ `bin` go left. `NO_FEATURE` marks leaves."""
+class Splits:
+    """The split of each node of a level: rows with a code of `feature` ≤ `bin` go left. `NO_FEATURE` marks leaves."""
 
     feature: Ints
     bin: Ints
 
     @property
-    def made(self) -> Bools:
-        """Nodes that are no leaves."""
-        made: Bools = self.feature != NO_FEATURE
-        return made
+    def is_inner(self) -> Bools:
+        """Whether each node has children."""
+        is_inner: Bools = self.feature != NO_FEATURE
+        return is_inner
 
 
 def bin_rows(matrix: Matrix, label: npt.NDArray[Any]) -> Binned:
-    """Cut every column at no more than 255 quantiles, halfway between neighbouring values."""
+    """Bin every column at no more than 255 quantiles, with edges halfway between neighboring values."""
     edges = [bin_edges(column) for column in matrix.T]
     codes = np.empty(matrix.shape, dtype=np.uint8)
-    for feature, splits in enumerate(edges):
-        codes[:, feature] = np.searchsorted(splits, matrix[:, feature])
+    for feature, thresholds in enumerate(edges):
+        codes[:, feature] = np.searchsorted(thresholds, matrix[:, feature])
     return Binned(codes, edges, label.astype(np.intp))
 
 
 def bin_edges(column: npt.NDArray[np.float32]) -> Floats:
-    """Return ascending cuts between distinct values: all of them if they are few, else those nearest to quantiles."""
+    """Return ascending edges between distinct values: all of them if they are few, else those nearest to quantiles."""
     ordered = np.sort(column).astype(np.float64)
-    splits = np.flatnonzero(ordered[1:] > ordered[:-1])
-    if len(splits) >= MAX_BINS:
-        wanted = np.arange(1, MAX_BINS) * len(ordered) / MAX_BINS
-        splits = splits[np.unique(np.minimum(np.searchsorted(splits, wanted), len(splits) - 1))]
-    midpoints: Floats = (ordered[splits] + ordered[splits + 1]) / 2
+    rises = np.flatnonzero(ordered[1:] > ordered[:-1])
+    if len(rises) >= MAX_BINS:
+        quantiles = np.arange(1, MAX_BINS) * len(ordered) / MAX_BINS
+        rises = rises[np.unique(np.minimum(np.searchsorted(rises, quantiles), len(rises) - 1))]
+    midpoints: Floats = (ordered[rises] + ordered[rises + 1]) / 2
     return midpoints
 
 
@@ -111,23 +111,23 @@ def bootstrap(binned: Binned, trees: int, random: np.random.Generator) -> Bootst
     """Draw as many rows as there are, with replacement, for each tree's root."""
     rows = len(binned.codes)
     drawn = random.integers(rows, size=(trees, rows)) + rows * np.arange(trees)[:, None]
-    times = np.bincount(drawn.ravel(), minlength=trees * rows)
-    chosen = np.flatnonzero(times)
+    counts = np.bincount(drawn.ravel(), minlength=trees * rows)
+    chosen = np.flatnonzero(counts)
     tree, row = np.divmod(chosen, rows)
-    return BootstrapRows(row, tree, binned.label[row], times[chosen].astype(np.float64))
+    return BootstrapRows(row, tree, binned.label[row], counts[chosen].astype(np.float64))
 
 
 def grow_batch(binned: Binned, trees: int, params: TreeParams, random: np.random.Generator) -> list[Tree]:
     """Grow `trees` trees level by level."""
     entries = bootstrap(binned, trees, random)
     level = make_level(np.arange(trees), entries)
-    levels: list[tuple[Level, Splits_]] = []
+    levels: list[tuple[Level, Splits]] = []
     while len(level.tree):
         open_nodes = is_open(level, params, depth=len(levels))
         splits = find_splits(binned, entries, open_nodes, params, random)
         levels.append((level, splits))
         entries = descend(binned, entries, splits)
-        level = make_level(np.repeat(level.tree[splits.made], 2), entries)
+        level = make_level(np.repeat(level.tree[splits.is_inner], 2), entries)
     return assemble(levels, binned)
 
 
@@ -138,7 +138,7 @@ def make_level(tree: Ints, entries: BootstrapRows) -> Level:
 
 
 def is_open(level: Level, params: TreeParams, *, depth: int) -> Bools:
-    """Nodes that may be cut: of both classes, large enough for two leaves, and not too deep."""
+    """Whether each node may be split: of both classes, large enough for two leaves, and not too deep."""
     if params.max_depth is not None and depth >= params.max_depth:
         return np.zeros(len(level.tree), dtype=np.bool_)
     mixed: Bools = level.weight.min(axis=1) > 0
@@ -152,16 +152,17 @@ def find_splits(
     open_nodes: Bools,
     params: TreeParams,
     random: np.random.Generator,
-) -> Splits_:
-    """Return, for each open node, the cut with the least Gini impurity among its candidate features."""
-    splits = Splits_(np.full(len(open_nodes), NO_FEATURE), np.zeros(len(open_nodes), dtype=np.intp))
-    nodes, features = (
-        np.flatnonzero(open_nodes),
-        draw_features(binned, int(open_nodes.sum()), params.candidates, random),
-    )
+) -> Splits:
+    """Return, for each open node, the split with the least Gini impurity among its candidate features."""
+    splits = Splits(np.full(len(open_nodes), NO_FEATURE), np.zeros(len(open_nodes), dtype=np.intp))
+    nodes = np.flatnonzero(open_nodes)
+    features = draw_features(binned, len(nodes), params.candidates, random)
+    # Histograms have a row per node, so open nodes are numbered without the closed ones, and their entries with them.
     chosen = np.flatnonzero(open_nodes[entries.node])
     inside = entries.keep(chosen, (np.cumsum(open_nodes) - 1)[entries.node[chosen]])
     best, width = np.full(len(nodes), -np.inf), len(binned.edges)
+    # One round per rank of candidate, for all nodes at once, each by a feature of its own. The first of equal splits
+    # stays, as in scikit-learn, which also looks at candidates in the order of their draw.
     for feature in features.T:
         codes = binned.codes.ravel()[inside.row * width + feature[inside.node]]
         purity, position = best_bins(codes, inside, (len(nodes), binned.bins), params.min_samples_leaf)
@@ -179,7 +180,9 @@ def draw_features(binned: Binned, nodes: int, candidates: int, random: np.random
 
 
 def best_bins(codes: Codes, entries: BootstrapRows, shape: tuple[int, int], leaf: int) -> tuple[Floats, Ints]:
-    """Return each node's highest purity over the cuts of one feature, -inf where no cut leaves `leaf` rows a side.
+    """Return each node's highest purity over the splits of one feature, and the bin; -inf where none is allowed.
+
+    A split is allowed that leaves `leaf` distinct rows on each side.
 
     Purity is the sum of squared class weights over the weight, of both sides: Gini impurity up to sign and constants.
     """
@@ -203,16 +206,20 @@ def _purity(weight: Floats) -> Floats:
     return squares
 
 
-def descend(binned: Binned, entries: BootstrapRows, splits: Splits_) -> BootstrapRows:
-    """Move the entries of cut nodes to the next level, where the children of the k-th cut node are 2k and 2k + 1."""
-    chosen = np.flatnonzero(splits.made[entries.node])
+def descend(binned: Binned, entries: BootstrapRows, splits: Splits) -> BootstrapRows:
+    """Move entries of inner nodes to the next level, where the children of the k-th inner node are 2k and 2k + 1."""
+    chosen = np.flatnonzero(splits.is_inner[entries.node])
     node = entries.node[chosen]
     right = binned.codes[entries.row[chosen], splits.feature[node]] > splits.bin[node]
-    return entries.keep(chosen, 2 * (np.cumsum(splits.made) - 1)[node] + right)
+    return entries.keep(chosen, 2 * (np.cumsum(splits.is_inner) - 1)[node] + right)
 
 
-def assemble(levels: list[tuple[Level, Splits_]], binned: Binned) -> list[Tree]:
-    """Return scikit-learn trees, their nodes in order of depth."""
+def assemble(levels: list[tuple[Level, Splits]], binned: Binned) -> list[Tree]:
+    """Return scikit-learn trees, their nodes in order of depth.
+
+    Nodes come level by level, those of all trees in each level; they are described all at once, and divided by tree at
+    the end.
+    """
     tree = np.concatenate([level.tree for level, _ in levels])
     weight = np.concatenate([level.weight for level, _ in levels])
     nodes = np.zeros(len(tree), dtype=NODE_DTYPE)
@@ -221,19 +228,23 @@ def assemble(levels: list[tuple[Level, Splits_]], binned: Binned) -> list[Tree]:
     share = weight / weight.sum(axis=1, keepdims=True)
     nodes["impurity"] = 1 - np.square(share).sum(axis=1)
     nodes["feature"] = np.concatenate([splits.feature for _, splits in levels])
-    made = nodes["feature"] != NO_FEATURE
+    is_inner = nodes["feature"] != NO_FEATURE
     bins = np.concatenate([splits.bin for _, splits in levels])
-    cuts_at = zip(nodes["feature"][made], bins[made], strict=True)
+    split_at = zip(nodes["feature"][is_inner], bins[is_inner], strict=True)
     nodes["threshold"] = NO_FEATURE
-    nodes["threshold"][made] = [binned.edges[feature][position] for feature, position in cuts_at]
+    nodes["threshold"][is_inner] = [binned.edges[feature][position] for feature, position in split_at]
+    # A stable sort by tree keeps nodes in order of depth; `number` is a node's place in its own tree, as children are
+    # named in scikit-learn.
     order = np.argsort(tree, kind="stable")
     ends = np.cumsum(np.bincount(tree))
     number = np.empty_like(order)
     number[order] = np.arange(len(tree)) - np.concatenate(([0], ends[:-1]))[tree[order]]
+    # Every node but the roots is a child, and levels list children in the order of their parents, left before right
+    # (see `descend`): so the k-th inner node has the 2k-th and the next of all nodes behind the roots.
     roots = len(levels[0][0].tree)
     nodes["left_child"] = nodes["right_child"] = LEAF
-    nodes["left_child"][made] = number[roots::2]
-    nodes["right_child"][made] = number[roots + 1 :: 2]
+    nodes["left_child"][is_inner] = number[roots::2]
+    nodes["right_child"][is_inner] = number[roots + 1 :: 2]
     return [make_tree(nodes[rows], share[rows], features=len(binned.edges)) for rows in np.split(order, ends[:-1])]
 
 
@@ -246,10 +257,10 @@ def make_tree(nodes: npt.NDArray[np.void], share: Floats, *, features: int) -> T
 
 
 def tree_depth(nodes: npt.NDArray[np.void]) -> int:
-    """Return the number of cuts above the deepest node; nodes stand in order of depth."""
+    """Return the number of splits above the deepest node; nodes stand in order of depth."""
     depth, first, width = 0, 0, 1
     while True:
-        cut = int((nodes["left_child"][first : first + width] != LEAF).sum())
-        if not cut:
+        inner = int((nodes["left_child"][first : first + width] != LEAF).sum())
+        if not inner:
             return depth
-        depth, first, width = depth + 1, first + width, 2 * cut
+        depth, first, width = depth + 1, first + width, 2 * inner

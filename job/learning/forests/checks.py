@@ -1,6 +1,8 @@
-"""Trees whose indices are sound: scikit-learn follows them in C without looking, however they came to be."""
+"""Whether trees out of a file are sound: scikit-learn follows their indices in C without looking.
 
-from collections.abc import Iterator
+Each check is named by the algorithms in whose models such a part may be; see `learning.algorithms.StoredType`.
+"""
+
 from typing import Any
 
 import numpy as np
@@ -9,35 +11,15 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-def check_trees(estimator: object) -> None:
-    """Check that every tree inside an estimator ends, and stays inside its arrays and its features.
+def check_tree(tree: Any, features: int) -> None:
+    """Check that a `sklearn.tree._tree.Tree` ends, and stays inside its arrays and the model's features.
 
-    Children stand behind their parent, as scikit-learn's builders put them; so a walk down always ends.
+    Children stand behind their parent, as scikit-learn's builders put them, so that a walk down always ends.
 
     Raises:
         ValueError: saying which size or index is out of bounds, or that a number is none.
     """
-    from sklearn.ensemble import GradientBoostingClassifier  # noqa: PLC0415 - slow, seldom needed
-    from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor  # noqa: PLC0415
-    from sklearn.tree._tree import Tree  # noqa: PLC0415
-
-    features = getattr(estimator, "n_features_in_", 0)
-    if type(features) is not int:
-        raise ValueError(f"the number of features is {features!r:.40}")
-    stages = []
-    for part in _parts(estimator):
-        if isinstance(part, Tree):
-            _check_tree(part, features)
-        elif isinstance(part, TreePredictor):
-            _check_predictor(part.nodes, features)
-        elif isinstance(part, GradientBoostingClassifier):
-            stages.append(part)
-    for boosting in stages:
-        _check_stages(boosting, features)
-
-
-def _check_tree(tree: Any, features: int) -> None:
-    """Check the sizes first: the arrays are made from them, over memory that ends where the nodes do."""
+    # Sizes come first: scikit-learn makes the arrays below from them, over memory that ends where the nodes do.
     if not 0 < tree.node_count == tree.capacity or tree.n_outputs != 1 or tree.max_n_classes < 1:
         raise ValueError("a tree's sizes are not those of its nodes")
     left, right = tree.children_left, tree.children_right
@@ -49,7 +31,9 @@ def _check_tree(tree: Any, features: int) -> None:
         raise ValueError(f"a tree is deeper than the {tree.max_depth} levels that it says")
 
 
-def _check_predictor(nodes: Array, features: int) -> None:
+def check_predictor(predictor: Any, features: int) -> None:
+    """Check the same of a tree of histogram boosting, a `TreePredictor`; raises ValueError."""
+    nodes = predictor.nodes
     if nodes.ndim != 1 or not len(nodes):
         raise ValueError("a tree has no nodes")
     leaf = nodes["is_leaf"].astype(bool)
@@ -60,8 +44,12 @@ def _check_predictor(nodes: Array, features: int) -> None:
         raise ValueError("a tree splits on categories, which no model of this job does")
 
 
-def _check_stages(boosting: Any, features: int) -> None:
-    """Check that boosting adds to as many columns as it starts with: scikit-learn adds without looking."""
+def check_stages(boosting: Any, features: int) -> None:
+    """Check that boosting adds to as many columns as it starts with: scikit-learn adds without looking.
+
+    Raises:
+        ValueError: it does not, or does not start from class frequencies.
+    """
     from sklearn.dummy import DummyClassifier  # noqa: PLC0415 - slow, seldom needed
 
     if type(boosting.init_) is not DummyClassifier or np.ndim(boosting.estimators_) != 2:
@@ -69,29 +57,6 @@ def _check_stages(boosting: Any, features: int) -> None:
     start = boosting._raw_predict_init(np.zeros((1, features), np.float32))
     if start.shape != (1, 1) or boosting.estimators_.shape[1] != 1:
         raise ValueError(f"boosting adds {boosting.estimators_.shape[1]} trees a stage to {start.shape[-1]} scores")
-
-
-def _parts(root: object) -> Iterator[object]:
-    """Yield every object that can be reached from `root` through attributes and containers."""
-    seen: dict[int, object] = {}
-    pending = [root]
-    while pending:
-        part = pending.pop()
-        if id(part) in seen or isinstance(part, str | bytes | int | float):
-            continue
-        seen[id(part)] = part
-        yield part
-        pending.extend(_children(part))
-
-
-def _children(part: object) -> list[Any]:
-    if isinstance(part, dict):
-        return list(part.values())
-    if isinstance(part, list | tuple):
-        return list(part)
-    if isinstance(part, np.ndarray):
-        return list(part.flat) if part.dtype == object else []
-    return list(vars(part).values()) if hasattr(part, "__dict__") else []
 
 
 def _check_numbers(threshold: Array, value: Array) -> None:

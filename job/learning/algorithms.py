@@ -1,0 +1,123 @@
+"""What an algorithm says of itself: its class, defaults, cost, importance, and how its models are stored.
+
+The class is named, not imported: settings and plans need the name only, and scikit-learn takes seconds to import.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from job.core.errors import ConfigError
+from job.core.wording import on_one_line
+from job.learning.forests.engines import Engine, are_large
+from job.learning.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from sklearn.base import ClassifierMixin
+
+Importance = Literal["impurity", "permutation", "absolute_coefficient"]
+Artifact = Literal["skops", "pkl"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """The training window that an estimator is built for: its rows, and whether they come from several series."""
+
+    rows: int
+    pooled: bool = False
+
+
+@dataclass(frozen=True)
+class StoredType:
+    """A type that stored models of an algorithm contain, such as `sklearn.tree._tree.Tree`.
+
+    `loader` is the skops node that may build it. `check` is `module:function` of (part, features), which raises
+    ValueError for a part of this type that is unsound; it sees every such part of an artifact before any use of it.
+    """
+
+    name: str
+    loader: str = "ObjectNode"
+    check: str | None = None
+
+
+@dataclass(frozen=True)
+class Fitter:
+    """What fits an estimator in place of its own `fit`: `module:function` of (estimator, matrix, label).
+
+    `library` is the optional distribution that it needs, None if none.
+    """
+
+    path: str
+    library: str | None = None
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """All there is to know of an algorithm.
+
+    Args:
+        name: for settings, messages and metadata.
+        path: `module:name` of the estimator's class, which follows scikit-learn's conventions for binary classifiers.
+        defaults: parameters of the estimator, given a model's settings and its training window.
+        importance: how much each feature matters; see `learning.importances`.
+        version: to be raised whenever defaults change, so that models are trained again.
+        seconds_per_row: estimated CPU seconds per row for all fits of a task (5 folds and holdout, 100 trees, 20
+            features), by which plans order and bundle tasks.
+        parallel: whether the estimator takes `n_jobs`.
+        precision: dtype of the features that it is fitted on: its own, so that it makes no converted copy.
+        fitters: what can fit it beside its own `fit`, by engine.
+        library: optional distribution that the class comes from; its version then enters the fingerprint.
+        artifact: how models are stored; `pkl`, which loads only with `allow_pickle`, for what skops cannot store.
+        stored_types: what its models contain beside the estimator's class and what any model does
+            (`registry.parts.COMMON`). Only declared types are ever loaded.
+    """
+
+    name: str
+    path: str
+    defaults: Callable[[ModelSpec, Window], dict[str, Any]]
+    importance: Importance
+    version: int
+    seconds_per_row: float
+    parallel: bool = False
+    precision: type[np.floating[Any]] = np.float32
+    fitters: Mapping[Engine, Fitter] = field(default_factory=dict)
+    library: str | None = None
+    artifact: Artifact = "skops"
+    stored_types: tuple[StoredType, ...] = ()
+
+    @property
+    def estimator(self) -> type["ClassifierMixin"]:
+        """The estimator's class.
+
+        Raises:
+            ConfigError: it cannot be imported.
+        """
+        try:
+            found: type[ClassifierMixin] = resolve_name(self.path)
+        except (ImportError, AttributeError, ValueError) as error:
+            remedy = f": pip install {self.library}" if self.library else ""
+            raise ConfigError(
+                f"algorithm {self.name}: cannot import {self.path} ({on_one_line(error)}){remedy}"
+            ) from None
+        return found
+
+    def libraries(self, engine: Engine) -> tuple[str, ...]:
+        """Return the optional distributions that its models depend on when fitted by `engine`."""
+        fitter = self.fitters.get(engine)
+        return tuple(library for library in (self.library, fitter and fitter.library) if library)
+
+    def engine_for(self, estimator: Any, rows: int, engine: Engine) -> Engine:
+        """Return what fits `estimator` on a window of `rows`, given the engine of the model."""
+        if engine not in self.fitters or (engine == "histogram" and not are_large(estimator.min_samples_leaf, rows)):
+            return "sklearn"
+        return engine
+
+    def fit(self, estimator: Any, matrix: Any, label: Any, engine: Engine) -> None:
+        """Fit `estimator` on rows of features and their labels, by the engine of the model."""
+        chosen = self.engine_for(estimator, len(label), engine)
+        fitter = estimator.fit if chosen == "sklearn" else partial(resolve_name(self.fitters[chosen].path), estimator)
+        fitter(matrix, label)

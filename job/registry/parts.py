@@ -1,0 +1,119 @@
+"""What an artifact may be made of: the types that algorithms declare, by the skops loader that may build each."""
+
+import platform
+from collections.abc import Iterator, Mapping
+from pkgutil import resolve_name
+from typing import Any, Final
+
+import numpy as np
+
+from job.core.entries import is_import_path, sources
+from job.core.errors import ConfigError, RegistryError
+from job.learning.algorithms import Algorithm, StoredType
+from job.learning.estimators import ALGORITHMS, algorithm_named, user_source
+
+COMMON: Final = (
+    *(StoredType(f"builtins.{name}", loader=f"{name.title()}Node") for name in ("dict", "list", "tuple")),
+    StoredType("builtins.str", loader="JsonNode"),
+    *(StoredType(f"builtins.{name}", loader="TypeNode") for name in ("int", "str")),
+    *(
+        StoredType(f"numpy.{name}", loader="NdArrayNode")
+        for name in ("ndarray", "bool", "int8", "int32", "int64", "uint8", "uint32", "uint64", "float32", "float64")
+    ),
+    StoredType("numpy.random._generator.Generator", loader="RandomGeneratorNode"),
+    StoredType("numpy.random.mtrand.RandomState", loader="RandomStateNode"),
+    StoredType("sklearn.preprocessing._data.StandardScaler"),
+)
+"""What any model may contain, and the scaler."""
+
+
+def own_algorithm(metadata: Mapping[str, Any], *, where: str) -> Algorithm | None:
+    """Return the algorithm that a user's module brought to a version, None for one of this release.
+
+    Anyone who can write to the registry writes what metadata says. So no module is imported because metadata names it,
+    but for those whose source names `job.learning.algorithms`, as modules of algorithms do.
+
+    Raises:
+        RegistryError: the module is not here, or is not what it was at training.
+    """
+    described = metadata.get("algorithm")
+    if not isinstance(described, dict) or (path := described.get("path")) is None:
+        return None
+    remedy = f"restore the module {str(path).partition(':')[0]!r:.80} as it was at training, or train the model again"
+    claim = f"{where} was trained by the algorithm {path!r:.100}"
+    if not isinstance(path, str) or not is_import_path(path):
+        raise RegistryError(f"{claim}, which is no import path; {remedy}")
+    here = sources(path)
+    if not here:
+        raise RegistryError(f"{claim}, of whose module there is no source on node {platform.node()}; {remedy}")
+    if not any(b"job.learning" in source for source in here.values()):
+        raise RegistryError(f"{claim}, whose module defines no Algorithm of job.learning.algorithms; {remedy}")
+    try:
+        algorithm, digest = algorithm_named(path), user_source(path)
+    except ConfigError as error:
+        raise RegistryError(f"{claim}, which cannot be used: {error}; {remedy}") from None
+    if digest != described.get("source"):
+        raise RegistryError(f"{claim}, whose source has changed since; {remedy}")
+    return algorithm
+
+
+def algorithms_with(own: Algorithm | None) -> list[Algorithm]:
+    """Return the algorithms of this release, and one that a user's module brought."""
+    return [*ALGORITHMS.values(), *([] if own is None else [own])]
+
+
+def allowed_types(own: Algorithm | None) -> frozenset[tuple[str, str]]:
+    """Return (skops node, type) of all that may be stored or loaded: pinned, so that nothing else is ever built.
+
+    Args:
+        own: the algorithm that a user's module brought to this version, None if it is one of this release.
+    """
+    declared = [*COMMON]
+    for algorithm in algorithms_with(own):
+        kind = algorithm.estimator
+        declared += [StoredType(f"{kind.__module__}.{kind.__qualname__}"), *algorithm.stored_types]
+    return frozenset((stored.loader, stored.name) for stored in declared)
+
+
+def check_parts(estimator: object, own: Algorithm | None) -> None:
+    """Check every part of an estimator by the checks that algorithms declare for parts of its type.
+
+    All checks see all parts, whichever algorithm the estimator is of: a hostile artifact can put a part anywhere.
+
+    Raises:
+        ValueError: saying what is wrong.
+    """
+    features = getattr(estimator, "n_features_in_", 0)
+    if type(features) is not int:
+        raise ValueError(f"the number of features is {features!r:.40}")
+    declared = (stored for algorithm in algorithms_with(own) for stored in algorithm.stored_types)
+    checks = dict.fromkeys((stored.name, stored.check) for stored in declared if stored.check is not None)
+    parts = [*_parts(estimator)]
+    for name, check in checks:
+        kind, is_sound = resolve_name(name), resolve_name(check)
+        for part in parts:
+            if isinstance(part, kind):
+                is_sound(part, features)
+
+
+def _parts(root: object) -> Iterator[object]:
+    """Yield every object that can be reached from `root` through attributes and containers."""
+    seen: dict[int, object] = {}
+    pending = [root]
+    while pending:
+        part = pending.pop()
+        if id(part) in seen or isinstance(part, str | bytes | int | float):
+            continue
+        seen[id(part)] = part
+        yield part
+        pending.extend(_children(part))
+
+
+def _children(part: object) -> list[Any]:
+    if isinstance(part, dict):
+        return list(part.values())
+    if isinstance(part, list | tuple):
+        return list(part)
+    if isinstance(part, np.ndarray):
+        return list(part.flat) if part.dtype == object else []
+    return list(vars(part).values()) if hasattr(part, "__dict__") else []

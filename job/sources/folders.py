@@ -1,0 +1,102 @@
+"""What the folders of a path say: symbol, exchange, market and timeframe, as plain names or as `key=value`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+from job.core.timeframes import timeframe_of
+from job.sources.stems import is_date, is_generic, is_timeframe, names_nothing
+
+HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"
+"""What Hive and Spark call the folder of rows that have no value."""
+
+HIVE_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "symbol": (
+        *("symbol", "ticker", "instrument", "contract", "pair", "trading_pair", "currency_pair", "ccy_pair", "sym"),
+        *("unique_id", "symbol_id", "instrument_id", "instrument_name", "ticker_symbol", "security_id", "asset_id"),
+        *("ts_code", "stock_code", "ric", "isin", "sid", "secid", "permno", "tic", "security", "stock"),
+    ),
+    "thing": ("coin", "asset", "name", "code", "product", "product_id", "underlying", "root", "id"),
+    "exchange": ("exchange", "venue", "exchange_id", "exchange_name", "mic", "exch"),
+    "timeframe": (
+        *("timeframe", "interval", "freq", "frequency", "resolution", "tf", "period", "granularity", "bar_size"),
+        *("barsize", "bar", "timespan", "time_frame", "candle", "agg", "aggregation", "kline_interval"),
+    ),
+    "market": ("market", "market_type", "type", "instrument_type", "contract_type", "kind", "segment", "side"),
+}
+"""Keys of `key=value` folders, the preferred one first; a `thing` is the symbol where the file's own name is none."""
+
+DATE_KEYS: Final = frozenset(
+    (
+        *("year", "month", "day", "date", "dt", "ds", "hour", "week", "quarter", "yyyy", "mm", "dd", "y", "m", "d"),
+        *("yearmonth", "year_month", "trade_date", "tradedate", "trading_day", "event_date", "partition_date"),
+    )
+)
+
+MARKETS: Final = frozenset(
+    (
+        *("spot", "perp", "perps", "perpetual", "perpetuals", "swap", "swaps", "future", "futures", "margin", "linear"),
+        *("inverse", "um", "cm", "usdm", "coinm", "usdt-m", "coin-m", "usdt_m", "coin_m", "delivery", "quarterly"),
+        *("bid", "ask", "mark", "index"),
+    )
+)
+"""Names of folders, in small letters, that tell two series of one symbol apart."""
+
+NEAR: Final = 4
+"""Folders above a file that may tell its timeframe or market; farther ones are where somebody keeps his data."""
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What the folders of a path say, None where they say nothing.
+
+    `stated` means that the exchange stands as such (`exchange=binance`). `others` are the folders that say nothing that
+    is known, but for dates and numbers: files that differ in them may be of different series.
+    """
+
+    keys: Mapping[str, str]
+    symbol: str | None
+    market: str | None
+    timeframe: str | None
+    others: tuple[str, ...]
+
+
+def read_folders(path: str, exchanges: frozenset[str]) -> Folders:
+    """Read the folders of a path, the nearest one first."""
+    names = [part for part in path.split("/")[:-1] if part]
+    keys = hive_keys(names)
+    market, timeframe, symbol = keys.get("market"), timeframe_of(keys.get("timeframe", "")), None
+    others: list[str] = []
+    for distance, name in enumerate(reversed(names)):
+        if "=" in name:
+            others += [name] * _unknown(name)
+        elif is_date(name) or (name.isdigit() and len(name) <= 3):
+            continue
+        elif distance < NEAR and is_timeframe(name):
+            timeframe = timeframe or timeframe_of(name)
+        elif distance < NEAR and name.lower() in MARKETS:
+            market = market or name.lower()
+        elif name.lower() in exchanges or is_generic(name):
+            others.append(name)
+        else:
+            symbol = symbol if symbol is not None or names_nothing(name) else name
+            others.append(name)
+    return Folders(keys, symbol, market, timeframe, tuple(others))
+
+
+def hive_keys(names: list[str]) -> dict[str, str]:
+    """Values of `key=value` folders under our names of the keys."""
+    pairs = [(key.lower(), value) for key, equals, value in (name.partition("=") for name in names) if equals]
+    given = {key: unquote(value, errors="surrogateescape") for key, value in pairs if value != HIVE_NULL}
+    found = {ours: next((given[key] for key in keys if key in given), None) for ours, keys in HIVE_KEYS.items()}
+    if found["market"] is not None and found["market"].lower() not in MARKETS:
+        found["market"] = None
+    return {ours: value for ours, value in found.items() if value is not None}
+
+
+def _unknown(name: str) -> bool:
+    """Return whether a `key=value` folder tells neither a date, a number, nor what is known under our names."""
+    key, _, value = name.partition("=")
+    ours = hive_keys([name])
+    return not ours and key.lower() not in DATE_KEYS and not value.isdigit()

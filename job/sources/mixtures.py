@@ -1,0 +1,96 @@
+"""Several series in one file under a column that nobody knows: refused, with the setting that splits them."""
+
+from typing import Final
+
+import polars as pl
+
+from job.config.settings import DataSettings
+from job.core.errors import DataError
+from job.core.timeframes import timeframe_of
+from job.core.wording import first_of
+from job.sources.access import display_path
+from job.sources.bars import Look
+from job.sources.columns import CLOCK, COLUMN_ALIASES, DAY, named_columns, normal, printable, quoted
+from job.sources.evidence import jumps_between
+from job.sources.formats import FORMATS
+from job.sources.series import Series, SourceFile
+from job.sources.time_names import end_named
+from job.storage.messages import with_retries
+
+ROWS_PER_LABEL: Final = 4
+"""Rows, at least, that each value of a column has on average, if it tells series apart."""
+
+ROWS_PER_NUMBER: Final = 20
+"""The same for a column of numbers, which may as well count something."""
+
+FEW_REPEATS: Final = 0.01
+"""Share of rows at times that come again with other values, up to which they are revised or damaged bars."""
+
+
+def unknown_columns(look: Look, settings: DataSettings) -> tuple[str, ...]:
+    """Names of the columns of a file that are read as nothing."""
+    known = {alias for aliases in COLUMN_ALIASES.values() for alias in aliases} | {*DAY, *CLOCK}
+    mapped = {name for item in settings.columns.items() for name in named_columns(*item, look.names)}
+    return tuple(
+        name
+        for name in look.names
+        if name and normal(name) not in known and name not in mapped and end_named(normal(name)) is None
+    )
+
+
+def refuse_mixture(bars: pl.DataFrame, file: SourceFile, series: Series, settings: DataSettings) -> None:
+    """Refuse bars of one file that are of several series, as a column shows that is read as nothing.
+
+    Raises:
+        DataError: a column holds several values, and either times come again with other prices under another value, or
+            prices jump where the value changes.
+    """
+    repeats = _share_repeated(bars)
+    names = [name for name in file.unread if name in file.labels or repeats > 0.5]
+    if not names or bars.height < 2 * ROWS_PER_LABEL:
+        return
+    values = _own_values(names, file, series, settings)
+    if values.height != bars.height:
+        return
+    for name in names:
+        labels = values[name].cast(pl.String).str.strip_chars()
+        distinct = labels.drop_nulls().unique().sort()
+        least = ROWS_PER_LABEL if name in file.labels else ROWS_PER_NUMBER
+        if not 2 <= distinct.len() <= bars.height / least:
+            continue
+        if reason := _several(bars.with_columns(label=labels), repeats, by_jumps=name in file.labels):
+            raise DataError(
+                f"{display_path(file)}: column {quoted(name)} holds {first_of(map(printable, distinct), 3)}, and "
+                f"{reason}, as in several series; {_remedy(name, distinct)}, or leave the column out if they are one"
+            )
+
+
+def _remedy(name: str, distinct: pl.Series) -> str:
+    if all(timeframe_of(value) for value in distinct):
+        return f"split the file by {printable(name)!r}"
+    return f"set data.columns.symbol={printable(name)} to read each by itself"
+
+
+def _own_values(names: list[str], file: SourceFile, series: Series, settings: DataSettings) -> pl.DataFrame:
+    """Columns of a file, of the rows of one series where known columns tell several apart."""
+    keys = {series.symbol_column: series.symbol, series.exchange_column: series.exchange}
+    own = {name: value for name, value in keys.items() if name is not None}
+    wanted = [*names, *own]
+    values = with_retries(file.url, settings.options, lambda: FORMATS[file.format].values(file, wanted, settings))
+    return values.filter(*(pl.col(name).cast(pl.String).str.strip_chars() == value for name, value in own.items()))
+
+
+def _several(labeled: pl.DataFrame, repeats: float, *, by_jumps: bool) -> str | None:
+    apart = labeled.select("timestamp", "label").is_unique().all()
+    if repeats > FEW_REPEATS and apart:
+        return "times come again with other prices where it changes"
+    return "prices jump where it changes" if by_jumps and jumps_between(labeled) else None
+
+
+def _share_repeated(bars: pl.DataFrame) -> float:
+    """Share of rows at a time at which another row has another close."""
+    steps = bars["timestamp"].to_physical().diff().drop_nulls()
+    if bars.is_empty() or (steps > 0).all() or (steps < 0).all():
+        return 0.0
+    several = bars.select(pl.col("close").n_unique().over("timestamp") > 1).to_series()
+    return float(several.sum()) / bars.height

@@ -1,0 +1,71 @@
+"""Files beside bars: what is a table, a list or a text of something else, and what holds nothing at all."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from job.core.errors import DataError
+from job.sources.columns import COLUMN_ALIASES, PRICES, normal, resolve
+
+ENOUGH_PRICES: Final = 2
+"""Of the four prices, how many a header must name for its file to be meant as bars."""
+
+
+class NoBarsError(DataError):
+    """A file holds something else than bars; `table` says that it was read and is a table of something else."""
+
+    def __init__(self, message: str, *, table: bool = False) -> None:
+        super().__init__(message)
+        self.table = table
+
+
+class EmptyFileError(DataError):
+    """A file holds nothing, or a header and no row."""
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A file that is not bars, beside others that may be: where it is, what its name says, and why it is none."""
+
+    exchange: str
+    symbol: str
+    path: str
+    dated: bool
+    error: NoBarsError
+
+
+def names_prices(header: Sequence[str]) -> bool:
+    """Return whether a header names enough of open, high, low and close to be one of bars."""
+    names = {normal(name) for name in header}
+    return sum(not names.isdisjoint(COLUMN_ALIASES[price]) for price in PRICES) >= ENOUGH_PRICES
+
+
+def check_header(header: Sequence[str], first: Sequence[str], mapping: Mapping[str, str], where: str) -> None:
+    """Refuse a header that names no prices, unless `mapping` names columns of it or its first row looks like a bar.
+
+    Raises:
+        NoBarsError: the file is a table of something else.
+    """
+    if not header or names_prices(header) or not set(header).isdisjoint(mapping.values()) or _is_bar(first):
+        return
+    try:
+        resolve(header, mapping, where)
+    except DataError as error:
+        raise NoBarsError(str(error), table=True) from None
+
+
+def _is_bar(row: Sequence[str]) -> bool:
+    """Return whether four values in a row behave as open, high, low and close, and are not all the same."""
+    values = [_number(text) for text in row[1:]]
+    for four in zip(values, values[1:], values[2:], values[3:], strict=False):
+        prices = [value for value in four if value is not None and value > 0]
+        if len(prices) == 4 and prices[1] == max(prices) and prices[2] == min(prices) and len(set(prices)) > 2:
+            return True
+    return False
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

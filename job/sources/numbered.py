@@ -1,0 +1,51 @@
+"""Files that are called by a bare number: tickers such as `600000`, years, or parts of one series."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
+
+from job.config.settings import DataSettings
+from job.sources.evidence import relation
+from job.sources.parts import Part
+from job.sources.series import Series
+from job.sources.stems import is_date
+
+SHORTEST_TICKER: Final = 3
+LONGEST_TICKER: Final = 6
+"""Digits of a ticker that is a number: Hong Kong, Tokyo, Korea and China have three to six."""
+
+
+def by_number(parts: Iterable[Part], settings: DataSettings) -> list[Part]:
+    """Give the parts whose name is a bare number the symbol that they are of: the number, or what their folder says.
+
+    The bars of two files decide where they are at the same times; else, numbers that count up and dates are parts.
+    """
+    groups: dict[tuple[str, str, str | None, str | None, str], list[Part]] = defaultdict(list)
+    result = []
+    for part in parts:
+        if part.number is None or part.symbol_column is not None:
+            result.append(part)
+        else:
+            folder = part.path.rpartition("/")[0]
+            groups[part.exchange, part.symbol, part.market, part.timeframe, folder].append(part)
+    for group in groups.values():
+        tickers = _are_tickers(group, settings)
+        result += [replace(part, symbol=part.number) if tickers and part.number else part for part in group]
+    return result
+
+
+def _are_tickers(group: list[Part], settings: DataSettings) -> bool:
+    numbers = sorted({part.number for part in group if part.number is not None}, key=lambda text: (int(text), text))
+    if settings.symbols and set(settings.symbols) & set(numbers):
+        return True
+    if not all(SHORTEST_TICKER <= len(number) <= LONGEST_TICKER for number in numbers):
+        return False
+    first, *others = group
+    for other in others[:2]:
+        told = relation(first.file, other.file, Series(first.exchange, first.symbol, None, (first.file,)), settings)
+        if told != "apart":
+            return told == "different"
+    counting = [int(number) - int(numbers[0]) for number in numbers] == list(range(len(numbers)))
+    from_start = counting and int(numbers[0]) <= 1 and len(numbers) > 1
+    return not from_start and not all(map(is_date, numbers))

@@ -1,0 +1,76 @@
+"""Names of files that name nothing: `ohlcv`, `data_0`, `part-00000-<GUID>.c000.snappy`, `2024-01`, `15m`."""
+
+import re
+from typing import Final
+
+from job.core.timeframes import timeframe_of
+
+_YEAR: Final = r"(?:19|20)\d\d"
+_CLOCK: Final = r"(?:\d{4}|\d{6})"
+DATE: Final = (
+    rf"(?:{_YEAR}[-_]?(?:Q[1-4]|W\d\d)|{_YEAR}(?:[-_.]?[01]\d(?:[-_.]?[0-3]\d(?:T?{_CLOCK})?)?)?"
+    rf"|[0-3]\d\.[01]\d\.{_YEAR})"
+)
+"""Pattern of a year, a quarter, a week, a month or a day, with or without a clock."""
+
+DATES: Final = rf"(?:[-_. ](?:(?:to|until)[-_. ])?{DATE})*"
+"""Pattern of the dates that follow a name, each after a separator."""
+
+_ONLY_DATES: Final = re.compile(rf"{DATE}{DATES}[-_. ]?")
+_GUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{32}", re.IGNORECASE)
+_PART: Final = re.compile(r"(?:part|chunk|split)[-_.]?\d.*")
+_WORD: Final = re.compile(r"(?P<word>[A-Za-z]*)\d*")
+_SEPARATORS: Final = re.compile(r"[-_. ,()]+")
+
+ALWAYS: Final = frozenset({"ohlc", "ohlcv"})
+"""Words that are no symbol however they are written."""
+GENERIC: Final = frozenset(
+    (
+        *("all", "bar", "bars", "batch", "block", "candle", "candles", "candlestick", "candlesticks", "chunk", "clean"),
+        *("cleaned", "combined", "data", "dataset", "df", "download", "downloads", "export", "file", "full", "hist"),
+        *("historical", "history", "in", "input", "kline", "klines", "market", "merged", "ohlc", "ohlcv", "out"),
+        *("output", "part", "parts", "price", "prices", "quote", "quotes", "raw", "records", "result", "results"),
+        *("rows", "run", "segment", "shard", "split", "table", "timeseries"),
+    )
+)
+"""Words that say what a file holds but not of which symbol. In capitals they may be tickers (`ALL`, `OPEN`)."""
+_WRITERS: Final = frozenset({"", "c", "r", "m", "snappy", "gz", "zstd", "lz", "tid", "attempt"})
+"""What Spark, Glue and others put into the names of parts, beside numbers."""
+
+
+def is_date(stem: str) -> bool:
+    """Return whether a name is a date, or dates from and to."""
+    return _ONLY_DATES.fullmatch(stem) is not None
+
+
+def is_generic(word: str) -> bool:
+    """Return whether a word, with a number or without, says what a file holds but not of which symbol."""
+    match = _WORD.fullmatch(word)
+    text = match["word"] if match else word
+    return text.lower() in ALWAYS or (text.lower() in GENERIC and not text.isupper())
+
+
+def is_timeframe(text: str) -> bool:
+    """Return whether a whole name is a timeframe; a letter, or a word in capitals, may be a ticker (`D`, `DAY`)."""
+    return timeframe_of(text) is not None and (any(map(str.isdigit, text)) or (len(text) > 1 and not text.isupper()))
+
+
+def names_nothing(stem: str) -> bool:
+    """Return whether a name of more than a bare number says nothing of the symbol: generic words, dates, numbers."""
+    if stem.isdigit():
+        return is_date(stem) and len(stem) >= 8
+    if _PART.fullmatch(stem) or is_date(stem) or is_timeframe(stem):
+        return True
+    words = [word for word in _SEPARATORS.split(_GUID.sub(" ", stem)) if word]
+    numbered = any(map(str.isdigit, "".join(words)))
+    return all(is_generic(word) or is_timeframe(word) or (numbered and _of_writer(word)) for word in words)
+
+
+def _of_writer(word: str) -> bool:
+    match = _WORD.fullmatch(word)
+    return match is not None and match["word"] in _WRITERS
+
+
+def timeframe_within(stem: str) -> str | None:
+    """Return the timeframe among the words of a name that names nothing else: `1h_2024`."""
+    return next((timeframe_of(word) for word in _SEPARATORS.split(stem) if is_timeframe(word)), None)

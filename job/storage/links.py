@@ -1,0 +1,64 @@
+"""Follow symbolic links of local folders: what they lead to is listed once, and no link leads around in a circle."""
+
+import os
+from typing import Any, Final
+
+Infos = dict[str, dict[str, Any]]
+
+BROKEN: Final = "links that lead nowhere"
+CIRCLE: Final = "links that lead back to a folder above them"
+TWICE: Final = "links to what is read anyway"
+
+
+def resolved(fs: Any, infos: Infos) -> Infos:
+    """Details of what links lead to, in place of those of the links; a link that leads nowhere stays as it is."""
+    return {name: _target(fs, name) or info if info.get("islink") else info for name, info in infos.items()}
+
+
+def follow(fs: Any, infos: Infos) -> tuple[Infos, dict[str, str]]:
+    """Put the files that links lead to in place of the links.
+
+    Returns:
+        Files by the names under which they are found, and for each link that is left out the reason.
+    """
+    links = {name: info for name, info in infos.items() if info.get("islink")}
+    if not links:
+        return infos, {}
+    files = {name: info for name, info in infos.items() if name not in links}
+    known = {os.path.realpath(name) for name in files}
+    left_out: dict[str, str] = {}
+    waiting, entered = sorted(links), set[str]()
+    while waiting:
+        link = waiting.pop(0)
+        found, reason = ({}, TWICE) if os.path.realpath(link) in entered else _behind(fs, link)
+        entered.add(os.path.realpath(link))
+        inner = sorted(name for name, info in found.items() if info.get("islink") and name != link)
+        waiting += inner
+        new = {name: info for name, info in found.items() if name not in inner and os.path.realpath(name) not in known}
+        known |= set(map(os.path.realpath, new))
+        files |= new
+        if link in links and not new:
+            left_out[link] = reason or TWICE
+    through = {link for link in left_out if any(name.startswith(f"{link}/") for name in files)}
+    return files, {link: reason for link, reason in left_out.items() if link not in through}
+
+
+def _behind(fs: Any, link: str) -> tuple[Infos, str]:
+    """Files that a link leads to, or the reason why there are none."""
+    target = _target(fs, link)
+    if target is None:
+        return {}, BROKEN
+    if target["type"] != "directory":
+        return {link: target}, ""
+    real, parent = os.path.realpath(link), os.path.realpath(link.rpartition("/")[0])
+    if f"{parent}/".startswith(f"{real.rstrip('/')}/"):
+        return {}, CIRCLE
+    return dict(fs.find(link, detail=True)), ""
+
+
+def _target(fs: Any, link: str) -> dict[str, Any] | None:
+    try:
+        info: dict[str, Any] = fs.info(link)
+    except OSError:
+        return None
+    return info
