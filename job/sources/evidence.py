@@ -38,14 +38,12 @@ def relation(one: SourceFile, other: SourceFile, series: Series, settings: DataS
     if first.is_empty() or second.is_empty():
         return "apart"
     labeled = pl.concat([first.with_columns(label=pl.lit("a")), second.with_columns(label=pl.lit("b"))])
-    spans = [(times[0], times[-1]) for times in (first["timestamp"], second["timestamp"])]
-    if max(start for start, _ in spans) < min(end for _, end in spans):
+    spans = [(times[0], times[-1]) for times in (first["timestamp"].to_physical(), second["timestamp"].to_physical())]
+    begins, ends = max(start for start, _ in spans), min(end for _, end in spans)
+    if begins < ends:
         return "different" if jumps_between(labeled) else "same"
-    ordered = labeled.sort("timestamp").select("label", step=pl.col("timestamp").to_physical().diff()).drop_nulls()
-    seam = (
-        int(ordered.filter(pl.col("label") != ordered["label"][0])["step"][0]) if ordered["label"].n_unique() > 1 else 0
-    )
-    goes_on = seam <= _most(ordered["step"]) * SEAM_STEPS
+    usual = _most(labeled.sort("timestamp")["timestamp"].to_physical().diff().drop_nulls())
+    goes_on = begins - ends <= usual * SEAM_STEPS
     return "same" if goes_on and not jumps_between(labeled) else "apart"
 
 

@@ -127,9 +127,12 @@ def _sort_strays(strays: Sequence[Stray], good: Sequence[Part]) -> tuple[list[St
 
 def notes_on_empty(files: Sequence[Unreadable]) -> list[str]:
     """One note for all files that hold nothing beside others of their series."""
-    return (
-        [f"left out {len(files)} that are empty: {first_of((str(one.problem) for one in files), 3)}"] if files else []
-    )
+    examples = first_of((str(one.problem) for one in files), 3)
+    return [f"left out {len(files)} {_files(len(files))} without a row: {examples}"] if files else []
+
+
+def _files(count: int) -> str:
+    return "file" if count == 1 else "files"
 
 
 def _concerned(parts: list[Part], settings: DataSettings) -> list[Part]:
@@ -154,7 +157,7 @@ def _left_out(why: str, paths: Sequence[str]) -> list[str]:
     if not paths:
         return []
     names = first_of((printable(path.rsplit("/", 1)[-1]) for path in paths), 3)
-    return [f"left out {len(paths)} {'file' if len(paths) == 1 else 'files'} {why}: {names}"]
+    return [f"left out {len(paths)} {_files(len(paths))} {why}: {names}"]
 
 
 def _understood(listed: ListedFile, fmt: str, name: Name, settings: DataSettings) -> list[Part | Unreadable | Stray]:
