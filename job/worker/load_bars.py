@@ -91,7 +91,8 @@ def in_range(series: Series, cleaned: Cleaned, data: DataSettings) -> tuple[pl.D
     check_range(str(series), cleaned, data)
     bars = cleaned.bars if data.end is None else cleaned.bars.filter(pl.col("timestamp") < data.end)
     sessions = sessions_of(bars, cleaned.timeframe, data.gaps, cleaned.zone)
-    digest = content_digest(bars, timeframe=cleaned.timeframe)
+    grid = cleaned.timeframe if cleaned.zone == "UTC" else f"{cleaned.timeframe} {cleaned.zone}"
+    digest = content_digest(bars, timeframe=grid)
     return bars, SeriesInfo(
         timeframe=cleaned.timeframe,
         offset_us=cleaned.offset_us,
