@@ -369,7 +369,7 @@ FILES: Final = (
     BadFile("banner without end", text(lambda: "x\n" * 70 + csv()), (CSV, "no delimiter", "it begins with 'x'")),
     # Numbers
     BadFile("formula", changed("100.0,", "=1+1,", 1), (CSV, "column 'open', row 1: '=1+1'", NO_NUMBER)),
-    BadFile("currency", changed("100.0,", "$100.0,", 1), (CSV, "column 'open', row 1: '$100.0'", NO_NUMBER)),
+    BadFile("currency", changed("100.0,", "\u00a4100.0,", 1), (CSV, "column 'open', row 1: '\u00a4100.0'", NO_NUMBER)),
     BadFile("hexadecimal", changed("100.0,", "0x64,", 1), (CSV, "column 'open', row 1: '0x64'", NO_NUMBER)),
     BadFile(
         "Arabic digits",
@@ -555,8 +555,8 @@ FILES: Final = (
     ),
     BadFile(
         "text in a dictionary",
-        column("close", lambda: each(lambda number: f"${number}").dictionary_encode()),
-        (FEATHER, "column 'close', row 1: '$100.0'", NO_NUMBER),
+        column("close", lambda: each(lambda number: f"\u00a4{number}").dictionary_encode()),
+        (FEATHER, "column 'close', row 1: '\u00a4100.0'", NO_NUMBER),
     ),
     BadFile(
         "nested bars",
@@ -672,7 +672,11 @@ FILES: Final = (
     BadFile("arrays and objects", arrays(lambda values: values.__setitem__(5, {"time": 1})), NO_JSON),
     BadFile("array in an array", arrays(lambda values: values[5].__setitem__(1, [1.0])), NO_JSON),
     BadFile("number without bound", arrays(lambda values: values[5].__setitem__(0, 10**40)), NO_JSON),
-    BadFile("NaN in JSON", arrays(lambda values: values[5].__setitem__(1, float("nan"))), NO_JSON),
+    BadFile(
+        "NaN in JSON",
+        arrays(lambda values: [row.__setitem__(1, float("nan")) for row in values]),
+        (JSON, "no row is complete", "set data.columns"),
+    ),
     BadFile(
         "truth in arrays",
         arrays(lambda values: values[5].__setitem__(1, True)),

@@ -383,7 +383,7 @@ def of_samples() -> Values:
 
 
 def cleaned() -> Values:
-    """Return what `clean` makes of rows among which every rule finds some to reject."""
+    """Return what `clean` makes of rows among which every rule but `absurd_price` finds some to reject."""
     good = stored_bars().head(200)
     time, high, low = pl.col("timestamp"), pl.col("high"), pl.col("low")
     broken: dict[int, dict[str, pl.Expr]] = {
@@ -400,7 +400,12 @@ def cleaned() -> Values:
     rest = good.filter(~pl.int_range(pl.len()).is_in([*broken]))
     result = clean(pl.concat([rest[100:].reverse(), *odd, rest[:120]]))
     rules = result.rejected.sort("timestamp", "rule")["rule"].to_list()
-    info: list[Leaf] = [result.timeframe, result.offset_us, *leaves(result.counts), *rules]
+    info: list[Leaf] = [
+        result.timeframe,
+        result.offset_us,
+        *leaves({what: n for what, n in result.counts.items() if n}),
+        *rules,
+    ]
     return under("cleaned", {"facts": info, **columns_of(result.bars, kept=5)})
 
 

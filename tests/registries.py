@@ -29,7 +29,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from job.core.keys import Key
-from job.storage.files import Storage
+from job.registry.versions import LATEST, list_versions, read_metadata
+from job.storage.files import MissingFileError, Storage
 
 KINDS = ("file", "memory", pytest.param("s3", marks=pytest.mark.slow))
 KEY = Key("binance", "BTC/USDT:USDT", "1h", "analyst")
@@ -46,6 +47,17 @@ ESTIMATORS: dict[str, Any] = {
     "logistic_regression": LogisticRegression(C=1e-3),
     "scaler": StandardScaler(),
 }
+
+
+def find_version(registry: Storage, key: Key, version: str = LATEST) -> dict[str, Any] | None:
+    """Return the metadata of a version, None if there is none."""
+    if version == LATEST:
+        names = list_versions(registry, key)
+        return read_metadata(registry, key, names[-1]) if names else None
+    try:
+        return read_metadata(registry, key, version)
+    except MissingFileError:
+        return None
 
 
 def samples(rows: int = 2_000) -> tuple[NDArray[np.float32], NDArray[np.int8]]:

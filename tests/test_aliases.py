@@ -21,10 +21,10 @@ from job.registry.aliases import (
     MOST_PREVIOUS,
     Aliases,
     ConflictError,
+    change_alias,
     history,
     read_aliases,
     read_all_aliases,
-    set_alias,
 )
 from job.registry.catalog import list_summaries, read_catalog, rebuild, write_catalog
 from job.registry.cleanup import open_runs, sweep
@@ -260,8 +260,10 @@ def test_a_lost_reply_is_ones_own_decision(memory: Storage, monkeypatch: pytest.
     assert [decision.after for decision in history(memory, KEY)] == [V1]
 
 
-def decide(registry: Storage, version: str, *, seen: Aliases, alias: Any = "champion") -> Any:
-    return set_alias(registry, KEY, alias, version, seen=seen, command="promote", reason="")
+def decide(registry: Storage, version: str, *, seen: Aliases, alias: Any = "champion", key: Key = KEY) -> Any:
+    return change_alias(
+        registry, key, alias, lambda now: now.moved(alias, version), seen=seen, command="promote", reason=""
+    )
 
 
 def test_who_decided_on_what_is_no_more_is_told(registry: Storage) -> None:
@@ -340,7 +342,7 @@ def test_concurrent_promotions_by_processes_corrupt_nothing(kind: str, request: 
 def test_aliases_of_many_models_are_read_at_once(registry: Storage) -> None:
     others = [Key("kraken", f"X{number}/EUR", "1h", "analyst") for number in range(3)]
     for key in others:
-        set_alias(registry, key, "champion", key.symbol, seen=Aliases(), command="promote", reason="")
+        decide(registry, key.symbol, seen=Aliases(), key=key)
     decide(registry, V1, seen=Aliases())
     decide(registry, V2, seen=Aliases(1, V1))
     found = read_all_aliases(registry, [KEY, others[0], Key("kraken", "none", "1h", "analyst")])

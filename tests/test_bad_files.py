@@ -41,13 +41,14 @@ BAD_TEXT = {
         "BTCUSDT.csv: column 'close', row 3: 'abc' is not a number; correct the row",
     ),
     "header again": (GOOD + GOOD, "row 3: 'open' is not a number|row 3: 'time' is not a time"),
-    "decimal comma": (
-        GOOD.replace(",", ";").replace("0.5", "0,5"),
-        "column 'low', row 1: '0,5' is not a number; write .* with a decimal point",
+    "decimal comma or thousands": (
+        HEAD.replace(",", ";")
+        + "2024-01-01 00:00;1,234;1,234;1,234;1,234;5\n2024-01-01 00:01;1,234;1,235;1,234;1,234;5",
+        "'1,234' may be 1234 or 1.234, and no number tells; set data.decimal to point if .* the former, to comma",
     ),
-    "thousands": (
-        GOOD + '2024-01-01 00:02,"1,234.5",2,0.5,1,5',
-        "column 'open', row 3: '1,234.5' is not a number; write .* with a decimal point",
+    "decimal comma and point": (
+        GOOD.replace(",", ";").replace("0.5", "0,5", 1),
+        "'0.5' has a decimal point, '0,5' a decimal comma; write all numbers alike",
     ),
     "no time": (GOOD.replace("2024-01-01 00:01", "yesterday"), "column 'timestamp', row 2: 'yesterday' is not a time"),
     "row numbers for times": (

@@ -486,7 +486,7 @@ def test_an_empty_part_is_a_note(text: str, tmp_path: Path) -> None:
 def test_bars_with_names_that_nobody_knows_stay_a_problem(tmp_path: Path) -> None:
     put(tmp_path / "ETHUSDT.csv", csv_of(WHOLE))
     rows = csv_of(OTHER).splitlines()[1:]
-    put(tmp_path / "BTCUSDT.csv", "\n".join(["zeit,eroeffnung,hoch,tief,schluss,menge", *rows]))
+    put(tmp_path / "BTCUSDT.csv", "\n".join(["alpha,beta,gamma,delta,epsilon,zeta", *rows]))
     found = find(tmp_path)
     assert [one.symbol for one in found.series] == ["BTCUSDT", "ETHUSDT"]
     (note,) = found.notes

@@ -30,13 +30,14 @@ from job.learning.training import Trained, train
 from job.registry.aliases import history, read_aliases
 from job.registry.comparisons import overlapping
 from job.registry.promote import promote
-from job.registry.versions import find_version, list_versions, version_name
+from job.registry.versions import list_versions, version_name
 from job.sources.finding import find_series
 from job.storage.files import Storage
 from job.train.plan import plan_tasks
 from job.train.steps import prepare, train_task
 from job.worker.load_bars import load_series
 from job.worker.messages import BarsRow, Bundle, Job, pack
+from tests.registries import find_version
 from tests.worlds import in_two_processes, samples_for, specs, world
 
 KEY = Key("synthetic", "SYN00USDT", "5m", "analyst")

@@ -22,13 +22,11 @@ from job.learning.comparison import (
     compare,
     diebold_mariano,
     false_discovery,
-    log_loss_difference_by_cluster,
     mcnemar,
-    mean_by_time,
     verdict,
 )
-from job.learning.fleet import fleet_z
-from job.learning.metrics import accuracy, log_loss, predicted
+from job.learning.fleet import fleet_z, log_loss_delta_by_cluster
+from job.learning.metrics import accuracy, log_loss, predicted, row_log_loss
 from tests.oracles_training import circular_block_bootstrap
 
 Floats = npt.NDArray[np.float64]
@@ -241,10 +239,11 @@ def test_rows_of_one_time_count_as_one() -> None:
 
 
 def test_times_weigh_by_their_rows() -> None:
-    values = np.array([1.0, 2.0, 3.0, 10.0])
-    by_time = mean_by_time(np.array([0, 0, 0, 7]), values)
-    assert by_time.mean() == pytest.approx(values.mean())
-    assert by_time - 4.0 == pytest.approx([-3.0, 3.0])
+    """Of mean 4: the three rows of the first time are 6 below it in sum, the one row of the second 6 above it."""
+    values, times = np.array([1.0, 2.0, 3.0, 10.0]), np.array([0, 0, 0, 7])
+    found = diebold_mariano(values, horizon=1, times=times)
+    assert found == pytest.approx(diebold_mariano(4.0 + np.array([-3.0, 3.0]), horizon=1))
+    assert found[0] == pytest.approx(4.0 / 3.0)
 
 
 def test_q_values_of_a_worked_example() -> None:
@@ -314,7 +313,9 @@ def test_the_fleet_sees_a_difference_that_no_model_shows() -> None:
         found = compare(up, p_a, p_b, horizon=HORIZON)
         single.append(verdict(found, found.dm_p))
         log_loss_deltas.append(
-            log_loss_difference_by_cluster(up, p_a, p_b, times=times, horizon=HORIZON, timeframe_us=HOUR_US)
+            log_loss_delta_by_cluster(
+                times, row_log_loss(up, p_b) - row_log_loss(up, p_a), horizon_bars=HORIZON, timeframe_us=HOUR_US
+            )
         )
     assert single.count("worse") < 10
     assert fleet_z(log_loss_deltas).z > 3

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from job.cli import parse
 from job.config.settings import Config
-from job.core.environment import ROOT, bundled_sample
+from job.core.environment import BUNDLED_SAMPLE, ROOT
 from job.core.keys import Key
 from job.storage.files import Storage
 from job.worker.scorer import load_scorer
@@ -42,7 +42,7 @@ def named(command: Command) -> str:
 @pytest.mark.parametrize("command", [one for one in COMMANDS if one.arguments is not None], ids=named)
 def test_arguments_of_the_job_are_accepted(command: Command) -> None:
     assert command.arguments is not None
-    assert callable(parse(command.arguments).command)
+    assert callable(parse(command.arguments).command.run)
 
 
 @pytest.mark.parametrize("command", [one for one in COMMANDS if one.arguments is None], ids=named)
@@ -139,7 +139,7 @@ def checkouts(tmp_path: Path) -> tuple[Path, Path]:
         folder.mkdir()
         for name in ("job", "transforms", "data"):
             (folder / name).symlink_to(ROOT / name)
-    for symbol, file in zip(("BTCUSDT", "ETHUSDT"), sorted(bundled_sample().rglob("*.parquet")), strict=True):
+    for symbol, file in zip(("BTCUSDT", "ETHUSDT"), sorted(BUNDLED_SAMPLE.rglob("*.parquet")), strict=True):
         bars = tmp_path / "home" / "bars" / "exchange=binance" / f"symbol={symbol}"
         bars.mkdir(parents=True)
         shutil.copy(file, bars / f"{symbol}-1m.parquet")

@@ -36,7 +36,7 @@ from transforms.bars import TIME, clean
 from transforms.features import DEFAULT_FEATURES, FEATURES, PACKS
 from transforms.features.compute import add_features, available, warmup_bars
 from transforms.features.default import close_ma, volatility, volume_ma
-from transforms.features.feature import Feature, Term, exponential_average
+from transforms.features.feature import EXACT, Feature, Term, exponential_average
 from transforms.segments import positions, segment
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
@@ -141,7 +141,7 @@ def assert_agrees_with_talib(name: str, bars: pl.DataFrame) -> None:
     feature = FEATURES[name]
     made = values_of(segment(bars, timeframe="1m"), FEATURES[name]).to_numpy()
     rolling_std = float(np.nanstd(expected))
-    exact = slice(feature.warmup_exact, None)
+    exact = slice(feature.settled_after(EXACT), None)
     np.testing.assert_allclose(made[exact], expected[exact], rtol=1e-6, atol=2e-7 * rolling_std)
     warm = slice(feature.warmup, None)
     np.testing.assert_allclose(made[warm], expected[warm], rtol=1e-6, atol=1e-3 * rolling_std)
@@ -232,7 +232,7 @@ def test_warm_up_follows_from_the_slowest_average(weight: float, bars: int) -> N
     slow = exponential_average("slow", weight, pl.col("close"))
     fast = exponential_average("fast", (1 + weight) / 2, pl.col("slow"), (slow,))
     feature = Feature("x", ("close",), bars, pl.col("fast") / pl.col("close"), (fast,))
-    for found, owed in ((feature.warmup, 1e-4), (feature.warmup_exact, 1e-9)):
+    for found, owed in ((feature.warmup, 1e-4), (feature.settled_after(EXACT), 1e-9)):
         assert (1 - weight) ** found <= owed * (1 + 1e-9)
         assert found == bars or (1 - weight) ** (found - 1) > owed
     assert Feature("x", ("close",), bars, pl.col("close") / pl.col("close")).warmup == bars

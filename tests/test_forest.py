@@ -16,7 +16,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from job.learning.forests import histogram as forests
 from job.learning.forests.histogram import candidates, grow
-from job.learning.forests.trees import MAX_BINS, TreeParams, bin_edges, bin_rows, bootstrap, grow_batch
+from job.learning.forests.trees import MAX_BINS, TreeParams, bin_rows, bootstrap, grow_batch
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int8]
@@ -163,8 +163,8 @@ def test_candidates_are_counted_as_scikit_learn_does(wanted: Any) -> None:
 @settings(max_examples=100, deadline=None)
 @given(arrays(np.float32, st.integers(1, 700), elements=st.floats(-1e6, 1e6, width=32)))
 def test_bins_are_what_thresholds_tell_apart(column: npt.NDArray[np.float32]) -> None:
-    edges = bin_edges(column)
-    codes = bin_rows(column[:, None], np.zeros(len(column), dtype=np.int8)).codes[:, 0]
+    binned = bin_rows(column[:, None], np.zeros(len(column), dtype=np.int8))
+    edges, codes = binned.edges[0], binned.codes[:, 0]
     assert len(edges) < MAX_BINS
     assert (np.diff(edges) > 0).all()
     for position, edge in enumerate(edges):
@@ -174,7 +174,7 @@ def test_bins_are_what_thresholds_tell_apart(column: npt.NDArray[np.float32]) ->
 @pytest.mark.parametrize(("distinct", "edges"), [(1, 0), (2, 1), (256, 255), (5_000, 255)])
 def test_few_values_are_all_told_apart(distinct: int, edges: int) -> None:
     column = np.repeat(np.arange(distinct, dtype=np.float32), 3)
-    found = bin_edges(column)
+    (found,) = bin_rows(column[:, None], np.zeros(len(column), dtype=np.int8)).edges
     assert len(found) == edges
     counts = np.bincount(np.searchsorted(found, column))
     assert counts.max() <= np.ceil(len(column) / (edges + 1)) + 3

@@ -186,7 +186,7 @@ def test_a_layout_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         symbol, _, minutes = stem.partition("@")
         return Name("acme", symbol, timeframe_of(f"{minutes}min")) if minutes.isdigit() else None
 
-    def columns(text: DelimitedText, mapping: Mapping[str, str], where: str) -> Indices:
+    def columns(text: DelimitedText, mapping: Mapping[str, str | None], where: str) -> Indices:
         return {"timestamp": (7,), "open": (4,), "high": (3,), "low": (2,), "close": (1,), "volume": (0,)}
 
     acme = Layout("acme", 70, lambda text: text.header is None and text.width == 8, columns, read_name=name)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from job.learning.importances import PERMUTATION_ROWS, permutation_importance
+from job.learning.importances import PERMUTATION_ROWS, importances
 
 
 class FirstColumn:
@@ -19,9 +19,9 @@ def test_permutation_is_the_rise_of_log_loss(rows: int) -> None:
     matrix = random.uniform(0.1, 0.9, (rows, 3)).astype(np.float32)
     before = matrix.copy()
     label = (random.uniform(size=rows) < matrix[:, 0]).astype(np.int8)
-    first = permutation_importance(FirstColumn(), matrix, label, seed="x")
+    first = importances(FirstColumn(), "permutation", matrix, label, seed="x")
     assert first[0] > 0.05
     assert first[1:] == [0.0, 0.0]
     assert np.array_equal(matrix, before)
-    assert permutation_importance(FirstColumn(), matrix, label, seed="x") == first
-    assert permutation_importance(FirstColumn(), matrix, label, seed="y") != first
+    assert importances(FirstColumn(), "permutation", matrix, label, seed="x") == first
+    assert importances(FirstColumn(), "permutation", matrix, label, seed="y") != first

@@ -264,7 +264,7 @@ def test_what_cannot_be_done_costs_one_line_and_status_2(
 def test_a_store_that_ignores_conditions_is_refused(
     registry: Storage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Storage, "_create", Storage._replace)
+    monkeypatch.setattr(Storage, "_create", Storage.replace)
     for arguments in (["promote", "--all"], ["promote", "--all", "--alias", "challenger"], ["rollback", "--all"]):
         status, _, err = call(capsys, *arguments, "--models", registry.url)
         assert status == 2

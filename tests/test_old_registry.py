@@ -14,7 +14,7 @@ import pytest
 from job.api.trainer import RayModelTrainer
 from job.cli import main
 from job.config.settings import Config, load_config
-from job.core.environment import bundled_sample, versions
+from job.core.environment import BUNDLED_SAMPLE, versions
 from job.train.plan import make_plan
 from job.train.resume import skip_completed
 from job.train.run import run
@@ -42,7 +42,7 @@ def arguments(registry: Path) -> list[str]:
 
 def config_of(registry: Path) -> Config:
     trainer = {"analyst_models": {"timeframes": ["1h", "15m"]}, "tactician_models": {"timeframes": ["15m"]}}
-    data = {"input": str(bundled_sample()), "symbols": ["SYN00USDT"]}
+    data = {"input": str(BUNDLED_SAMPLE), "symbols": ["SYN00USDT"]}
     config = load_config({"data": data, "model_trainer": trainer | {"model_directory": str(registry)}})
     return config.with_absolute_paths()
 
@@ -76,7 +76,7 @@ def test_all_of_an_old_registry_is_current(registry: Path, capsys: pytest.Captur
 
 @pytest.mark.parametrize(("model_type", "timeframe"), [("analyst", "1h"), ("analyst", "15m"), ("tactician", "15m")])
 def test_an_old_model_predicts(registry: Path, model_type: str, timeframe: str) -> None:
-    bars = pl.read_parquet(bundled_sample() / "exchange=synthetic" / "symbol=SYN00USDT" / "*.parquet")
+    bars = pl.read_parquet(BUNDLED_SAMPLE / "exchange=synthetic" / "symbol=SYN00USDT" / "*.parquet")
     with RayModelTrainer(config_of(registry)) as trainer:
         predicted = trainer.predict(bars, model_type, timeframe)
     up = predicted["probability_up"]

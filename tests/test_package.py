@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from job.core.environment import ROOT, bundled_sample
+from job.core.environment import BUNDLED_SAMPLE, ROOT
 
 SETTINGS = {
     "data": {"symbols": ["SYN00USDT"], "lookback_days": 5},
@@ -64,9 +64,7 @@ def test_a_wheel_holds_the_code_its_types_and_the_sample(wheel: Path) -> None:
     }
     assert code <= names
     assert {"job/py.typed", "transforms/py.typed"} <= names
-    sample = {
-        f"job/sample/{path.relative_to(bundled_sample()).as_posix()}" for path in bundled_sample().rglob("*.parquet")
-    }
+    sample = {f"job/sample/{path.relative_to(BUNDLED_SAMPLE).as_posix()}" for path in BUNDLED_SAMPLE.rglob("*.parquet")}
     assert len(sample) == 2
     assert sample <= names
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"job", "transforms"}

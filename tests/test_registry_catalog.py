@@ -163,7 +163,7 @@ def test_a_catalogue_that_has_it_all_is_left_alone(registry: Storage, monkeypatc
 
 def test_two_runs_that_write_at_once_both_end_up_in_it(registry: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = put(registry), put(registry, ETHER)
-    replace = catalog._replace
+    replace = catalog.replace_catalog
     lost = iter([True, True, False])
 
     def overwritten(target: Storage, summaries: Iterable[Summary]) -> None:
@@ -171,7 +171,7 @@ def test_two_runs_that_write_at_once_both_end_up_in_it(registry: Storage, monkey
         if next(lost):
             replace(target, [theirs])
 
-    monkeypatch.setattr(catalog, "_replace", overwritten)
+    monkeypatch.setattr(catalog, "replace_catalog", overwritten)
     write_catalog(registry, [ours])
     assert read_catalog(registry) == [ours, theirs]
 

@@ -16,9 +16,9 @@ import pytest
 from job.core.errors import RegistryError
 from job.core.keys import Key
 from job.registry.artifacts import Format
-from job.registry.versions import commit, find_version, list_versions, load, new_run_id, version_name
+from job.registry.versions import commit, list_versions, load, new_run_id, version_name
 from job.storage.files import ExistingFileError, Storage
-from tests.registries import KEY, VERSION, fitted, samples
+from tests.registries import KEY, VERSION, find_version, fitted, samples
 from tests.test_registry_artifacts import Payload
 
 FOLDER = "binance/BTC%2FUSDT%3AUSDT"

@@ -20,13 +20,13 @@ from job.learning.spec import ModelSpec
 from job.learning.training import Trained, train
 from job.registry.fingerprints import fingerprint
 from job.registry.outcome import Outcome
-from job.registry.versions import find_version
 from job.train.plan import make_plan
 from job.train.pooled import flat_samples, sample_times, sampling_caps, train_group
 from job.train.steps import load_bars, prepare_samples, train_models
 from job.train.task import Task
 from job.worker.messages import Bundle, Job, pack
 from tests.oracles_training import made_samples, model_spec
+from tests.registries import find_version
 from transforms.bars import PRICES
 from transforms.features import DEFAULT_FEATURES, PACKS
 from transforms.labels import Direction, Label, TripleBarrier

@@ -17,7 +17,7 @@ from job.core.errors import ConfigError, DataError, RegistryError, TrainingError
 from job.core.keys import Key
 from job.core.synth import write_world
 from job.registry.catalog import open_registry
-from job.registry.versions import find_version
+from tests.registries import find_version
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {"cv_folds": 2, "analyst_models": {"timeframes": ["15m", "1m"], "n_estimators": 10}}

@@ -9,7 +9,7 @@ and is sorted by `timestamp`, with at most one bar per time.
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -23,6 +23,8 @@ from transforms.sessions import Sessions
 
 Gaps: TypeAlias = Literal["segment", "ignore"] | Sessions
 """What gaps mean: missing bars, nothing, or where a market has sessions, missing bars only while it is open."""
+Duplicates = Literal["reject", "last", "fullest"]
+"""Which of several rows of one time is the bar: none of them, the last one, or that of the largest volume."""
 
 TIME: Final = grids.TIME
 PRICES: Final = ("open", "high", "low", "close")
@@ -31,6 +33,11 @@ _ROUNDING: Final = 1e-9
 _STUB: Final = 0.25
 """Share of its opening hours that a bar must hold where a market has sessions: half a trading day is a day, the two
 hours of a Sunday evening are none."""
+
+ABSURD: Final = 8.0
+"""Times that no price lies above the closes on both sides of a bar, nor open or close below: a digit's slip is 10."""
+ABSURD_LOW: Final = 200.0
+"""The same for a low alone: where an order meets an empty book, trades at a hundredth of the price are real."""
 
 
 def duration_us(timeframe: str) -> int:
@@ -74,6 +81,18 @@ class Rule:
 
 _time = pl.col("timestamp")
 
+# Medians of three closes, so that an absurd bar does not make another one beside it credible, nor a good one absurd.
+_close = pl.when(pl.col("close").is_finite() & (pl.col("close") > 0)).then("close")
+_usual = _close.rolling_median(3, min_samples=1)
+_before = _usual.shift(1)
+_after = pl.coalesce(_usual.shift(-3), _close.shift(-1))
+
+
+def _beside(price: pl.Expr, compare: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> pl.Expr:
+    """Whether a price compares so with the closes on both sides; null where one is missing."""
+    return compare(price, _before) & compare(price, _after)
+
+
 RULES: Final = (
     Rule("no_timestamp", _time.is_null(), "the time is absent"),
     Rule(
@@ -94,6 +113,13 @@ RULES: Final = (
         (pl.min_horizontal("open", "close") < pl.col("low")) | (pl.max_horizontal("open", "close") > pl.col("high")),
         "open or close lies outside the range from low to high",
     ),
+    Rule(
+        "absurd_price",
+        _beside(pl.max_horizontal(PRICES) / ABSURD, pl.Expr.gt)
+        | _beside(pl.min_horizontal("open", "close") * ABSURD, pl.Expr.lt)
+        | _beside(pl.min_horizontal(PRICES) * ABSURD_LOW, pl.Expr.lt),
+        "a price is many times above or below the closes both before and after",
+    ),
     Rule("off_grid", pl.col("residue") != 0, "the time is off the grid that most bars of the series keep"),
 )
 """All rules, in the order in which they are tried: a row is rejected under the first that it breaks."""
@@ -106,7 +132,8 @@ class Cleaned:
     `rejected` has the columns of `bars` and `rule` String. `offset_us` is what most times leave when divided by the
     timeframe, on the clocks of `zone`: UTC, but for bars that are on one grid only where clocks change, see
     `transforms.grids.grid_of`. `counts` has `rows_read`, `duplicate`, one entry per rule, `rows_kept` and
-    `out_of_order`.
+    `out_of_order`, and, where rows of one time are not all rejected, `superseded`: those that another one took the
+    place of.
     """
 
     bars: pl.DataFrame
@@ -117,24 +144,34 @@ class Cleaned:
     zone: str = "UTC"
 
 
-def clean(raw: pl.DataFrame, *, timeframe: str | None = None, zones: Sequence[str] = ()) -> Cleaned:
+def clean(
+    raw: pl.DataFrame,
+    *,
+    timeframe: str | None = None,
+    zones: Sequence[str] = (),
+    duplicates: Duplicates = "reject",
+) -> Cleaned:
     """Sort raw rows, collapse exact duplicates and set rows that break a rule aside.
 
     Args:
         raw: columns of a bar in any order, rows in any order, nulls allowed.
         timeframe: of the rows; inferred from the most common step between distinct times where None.
         zones: on whose clocks the bars may begin, tried before all others.
+        duplicates: which of several rows of one time, with different values, is the bar.
 
     The result is the same in whatever order the rows come, except for the count `out_of_order`: rows that step back
-    in time in the order given.
+    in time in the order given, and except for `duplicates="last"`.
 
     Raises:
         ValueError: the timeframe is to be inferred, and fewer than two distinct times are there or the step is no
-            whole number of seconds.
+            whole number of seconds; or the fullest rows are asked for, and there is no volume.
     """
     columns = ["timestamp", *PRICES, *(["volume"] if "volume" in raw.columns else [])]
     given = raw.select(pl.col("timestamp").cast(TIME), *map(_unsigned_zero, columns[1:])).rechunk()
     distinct = _sorted_distinct(given)
+    chosen = distinct if duplicates == "reject" else _sorted_distinct(_one_per_time(given, duplicates))
+    superseded, duplicate = distinct.height - chosen.height, given.height - distinct.height
+    distinct = chosen
     times = distinct["timestamp"].drop_nulls()
     times = times.filter(times.to_physical().diff().fill_null(1) > 0)
     timeframe = timeframe or infer_timeframe(times)
@@ -142,8 +179,10 @@ def clean(raw: pl.DataFrame, *, timeframe: str | None = None, zones: Sequence[st
     judged = _judge(distinct, grid.off(distinct["timestamp"]))
     bars = judged.filter(pl.col("rule").is_null()).drop("rule")
     rejected = judged.filter(pl.col("rule").is_not_null()).with_columns(pl.col("rule").cast(pl.String))
-    counts = {"rows_read": given.height, "duplicate": given.height - distinct.height}
+    counts = {"rows_read": given.height, "duplicate": duplicate}
     counts |= {rule.name: int((rejected["rule"] == rule.name).sum()) for rule in RULES}
+    if duplicates != "reject":
+        counts["superseded"] = superseded
     counts |= {"rows_kept": bars.height, "out_of_order": int((given["timestamp"].to_physical().diff() < 0).sum())}
     return Cleaned(bars, rejected, timeframe, grid.offset_us, counts, grid.zone)
 
@@ -182,6 +221,20 @@ def _sorted_distinct(given: pl.DataFrame) -> pl.DataFrame:
     if given["timestamp"].null_count() == 0 and (given["timestamp"].to_physical().diff().drop_nulls() > 0).all():
         return given
     return given.sort(given.columns).unique(maintain_order=True)
+
+
+def _one_per_time(given: pl.DataFrame, duplicates: Duplicates) -> pl.DataFrame:
+    """Rows of which no two share a time: the last ones, or those of the largest volume and, of these, the last.
+
+    Raises:
+        ValueError: there is no volume to choose by.
+    """
+    timed, rest = given.filter(pl.col("timestamp").is_not_null()), given.filter(pl.col("timestamp").is_null())
+    if duplicates == "fullest":
+        if "volume" not in given.columns:
+            raise ValueError("no volume to choose the fullest rows by; set data.duplicates to last or reject")
+        timed = timed.sort(pl.col("volume").fill_nan(None), maintain_order=True)
+    return pl.concat([timed.unique("timestamp", keep="last", maintain_order=True), rest])
 
 
 def _judge(rows: pl.DataFrame, residue: pl.Series) -> pl.DataFrame:

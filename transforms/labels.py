@@ -1,8 +1,8 @@
 """Labels: what a model learns to predict. The only module that looks forward.
 
-A label is up (1) or down (0), and is known at `label_end`, when the bar that resolved it closed. Which bars exist
-after that may decide whether a row has a label, for the whole horizon must lie inside one contiguous run of bars; which
-prices they have cannot.
+A label is up (1) or down (0), and is known at `label_end`, when the bar that resolved it closed. Whether a row has a
+label may depend on which bars exist after that, as the whole horizon must lie inside one contiguous run of bars, but
+never on the prices of these bars.
 """
 
 import math
@@ -37,13 +37,13 @@ NOTES: Final = pl.Enum(["filled", "horizon", "jump", "warmup", "flat_sigma", "am
 
 
 class Label(ABC):
-    """What a label is made of; `apply` makes it.
+    """Definition of a label; `apply` adds the label to bars.
 
     An implementation is a frozen dataclass whose fields are the label's parameters, all of them JSON values, and whose
-    `resolve` says what becomes of each row.
+    `resolve` returns the label of each row.
 
     Attributes:
-        kind: name in `LABELS`; of a class that is defined elsewhere and sets none, its import path.
+        kind: name in `LABELS`; by default, for a class that is defined elsewhere, its import path.
         version: raised whenever the same parameters give other labels.
         horizon: bars after the row within which the label is resolved.
         entry: the price that returns count from: the row's close, or the next bar's open.
@@ -59,7 +59,7 @@ class Label(ABC):
             cls.kind = f"{cls.__module__}:{cls.__qualname__}"
 
     def definition(self) -> dict[str, Any]:
-        """Kind and parameters as JSON values, from which an equal label can be made again."""
+        """Return kind and parameters as JSON values, from which an equal label can be made."""
         return {"kind": self.kind, **vars(self)}
 
     def apply(self, bars: pl.DataFrame, timeframe: str) -> pl.DataFrame:
@@ -71,7 +71,8 @@ class Label(ABC):
             label_note  Enum      see `NOTES`, null for a plain label
             barrier     Float64   distance of the triple barrier as a log return, else null
         """
-        # Steps of the last rows may point past the end: the clip keeps `gather` inside, and `horizon` drops those rows.
+        # Steps of the last rows may point past the end: the clip keeps `gather` inside, and the note `horizon` drops
+        # these rows.
         at = (pl.int_range(pl.len(), dtype=pl.Int64) + pl.col("steps")).clip(upper_bound=bars.height - 1)
         no_label_reason = _first_note(
             filled=pl.col("filled"),
@@ -98,7 +99,7 @@ class Label(ABC):
 
     @abstractmethod
     def resolve(self, bars: pl.DataFrame) -> pl.DataFrame:
-        """Return one row for each bar, as if all bars lay in one segment: `apply` drops rows whose horizon is cut.
+        """Return one row for each bar, as if all bars lay in one segment: `apply` drops labels whose horizon is cut.
 
         Columns:
             label    Int8     1 up, 0 down, null none
@@ -120,7 +121,7 @@ class Label(ABC):
 
 @dataclass(frozen=True)
 class Direction(Label):
-    """Sign of ln(close `horizon` bars on / entry).
+    """Sign of ln(close `horizon` bars later / entry).
 
     A return within ±`threshold` has no label (`flat="drop"`), or counts as down, which shows skill where there is none
     (`flat="down"`).
@@ -177,9 +178,12 @@ class TripleBarrier(Label):
 
     def resolve(self, bars: pl.DataFrame) -> pl.DataFrame:
         """Resolve every row with the first bar that touches a barrier, or with the last of the horizon."""
-        priced = bars.select(
-            "open", "high", "low", "close", entry=self.entry_price(), barrier=self._barrier(bars)
-        ).with_columns(
+        returns = bars.select((pl.col("close") / pl.col("close").shift(1)).log()).to_series()
+        total, squares = window_sum(returns, self.window), window_sum(returns * returns, self.window)
+        # The window must lie inside the segment: its first bar has no return from a bar before.
+        warm = pl.Series(positions(bars["segment"]) >= self.window)
+        barrier = pl.when(warm).then(self.k * rolling_std(total, squares, self.window))
+        priced = bars.select("open", "high", "low", "close", entry=self.entry_price(), barrier=barrier).with_columns(
             upper=pl.col("entry") * pl.col("barrier").exp(), lower=pl.col("entry") * (-pl.col("barrier")).exp()
         )
         touch = first_touch(priced, self.horizon)
@@ -190,17 +194,9 @@ class TripleBarrier(Label):
             *_touch_outcome(), "steps", "barrier"
         )
 
-    def _barrier(self, bars: pl.DataFrame) -> pl.Series:
-        """Distance k·sigma, null where the segment holds fewer than `window` returns up to the row."""
-        returns = bars.select((pl.col("close") / pl.col("close").shift(1)).log()).to_series()
-        total, squares = window_sum(returns, self.window), window_sum(returns * returns, self.window)
-        warm = pl.Series(positions(bars["segment"]) >= self.window)
-        barrier = self.k * rolling_std(total, squares, self.window)
-        return pl.select(pl.when(warm).then(barrier)).to_series()
-
 
 def first_touch(priced: pl.DataFrame, horizon: int) -> Ints:
-    """Steps to the first bar that reaches either barrier, 0 where none of the next `horizon` does.
+    """Return the steps to the first bar that reaches either barrier, 0 where none of the next `horizon` does.
 
     `priced` has high, low, and each row's own barriers: upper, lower.
     """
@@ -214,11 +210,11 @@ def first_touch(priced: pl.DataFrame, horizon: int) -> Ints:
 
 
 def _touch_outcome() -> tuple[pl.Expr, pl.Expr]:
-    """`label` and `note` of rows whose open, high, low and close are those of the bar that resolves them."""
+    """Return `label` and `note` of rows whose open, high, low and close are those of the bar that resolves them."""
     touched, close, entry = pl.col("touched"), pl.col("close"), pl.col("entry")
     above, below = pl.col("high") >= pl.col("upper"), pl.col("low") <= pl.col("lower")
     inside = (pl.col("open") < pl.col("upper")) & (pl.col("open") > pl.col("lower"))
-    # Where one bar reaches both barriers from between them, its prices do not tell which came first: no label.
+    # Where one bar reaches both barriers from between them, its prices do not show which came first: no label.
     note = _first_note(
         warmup=pl.col("barrier").is_null(),
         flat_sigma=pl.col("barrier") == 0,
@@ -232,7 +228,7 @@ def _touch_outcome() -> tuple[pl.Expr, pl.Expr]:
 
 
 def _first_note(**conditions: pl.Expr) -> pl.Expr:
-    """Name of the first condition that holds, null where none does."""
+    """Return the name of the first condition that holds, null where none does."""
     return pl.coalesce(pl.when(holds).then(pl.lit(name, dtype=NOTES)) for name, holds in conditions.items())
 
 

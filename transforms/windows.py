@@ -13,9 +13,9 @@ _CANCELLED: Final = 1e-13
 def window_sum(values: Column, bars: int) -> Column:
     """Sum of each value and the `bars - 1` before it, null where there are fewer.
 
-    Only what lies in the window is added, by doubling: sums of 2, 4, 8, … values. A running sum would keep the
-    rounding of all values that ever passed; here a window of zeros sums to zero exactly, and no value outside the
-    window can change a bit.
+    Only values in the window are added, by doubling: sums of 2, 4, 8, … values. A running sum would keep the rounding
+    of all values that it ever held; here a window of zeros sums to exactly zero, and no value outside the window can
+    change a bit.
     """
     if bars == 1:
         return values

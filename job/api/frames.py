@@ -5,13 +5,16 @@ from typing import TypeVar
 
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 
 from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.core.keys import Key
+from job.core.wording import first_of, on_one_line
 from job.sources.bars import bars_of
 from job.sources.columns import resolve
 from job.sources.series import Series
+from job.sources.volume_choice import without_meaning
 from job.storage.files import Storage
 from job.worker.load_bars import check_rejected, rule_counts
 from job.worker.scorer import load_scorer
@@ -45,16 +48,16 @@ def clean_frame(bars: pl.DataFrame | pd.DataFrame, key: Key, data: DataSettings)
     """Return the clean bars of a frame, read as a file with these columns would be.
 
     Raises:
-        DataError: a column is absent or holds something else, too many rows break a rule, or no timeframe can be told.
+        DataError: it is no frame, a column is absent, repeated or holds something else, too many rows break a rule, or
+            no timeframe can be told.
     """
-    frame = bars if isinstance(bars, pl.DataFrame) else _polars(bars)
+    frame = _polars(bars)
     indices = resolve(frame.columns, data.columns, WHERE)
     numbered = frame.rename({name: str(position) for position, name in enumerate(frame.columns)})
     series = Series(key.exchange, key.symbol, data.timeframe, ())
     try:
-        cleaned = clean(
-            bars_of(numbered, indices, series, data, WHERE), timeframe=data.timeframe, zones=(data.timezone,)
-        )
+        raw = _with_meaning(bars_of(numbered, indices, series, data, WHERE))
+        cleaned = clean(raw, timeframe=data.timeframe, zones=(data.timezone,), duplicates=data.duplicates)
     except ValueError as error:
         raise DataError(f"{WHERE}: {error}") from None
     check_rejected(WHERE, cleaned, data)
@@ -63,8 +66,56 @@ def clean_frame(bars: pl.DataFrame | pd.DataFrame, key: Key, data: DataSettings)
     return cleaned
 
 
-def _polars(frame: pd.DataFrame) -> pl.DataFrame:
-    """Return a pandas frame with its times, if they are its index, as a column."""
+def _with_meaning(bars: pl.DataFrame) -> pl.DataFrame:
+    """Return bars without a volume that means nothing; one of zeros stays, as a few quiet bars may have it."""
+    if "volume" not in bars.columns or bars.is_empty() or without_meaning([bars]) in {None, "0 throughout"}:
+        return bars
+    log.warning("%s: volume counts as none, since it is %s", WHERE, without_meaning([bars]))
+    return bars.drop("volume")
+
+
+def _polars(frame: object) -> pl.DataFrame:
+    """Return a frame as one of Polars, with its times as a column if they are the index of a pandas frame.
+
+    Raises:
+        DataError: it is no frame, names a column twice, or holds values that are neither numbers, text nor times.
+    """
+    if isinstance(frame, pl.DataFrame):
+        return frame
+    if isinstance(frame, pl.LazyFrame):
+        raise DataError(f"{WHERE}: a LazyFrame has no rows yet; give frame.collect()")
+    if not isinstance(frame, pd.DataFrame):
+        raise DataError(
+            f"{WHERE}: expected a frame of pandas or Polars with one row a bar, got {type(frame).__name__}; "
+            "make one with pandas.DataFrame(...)"
+        )
+    names = [str(name) for name in frame.columns]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"{WHERE}: several columns are called {first_of(map(repr, twice), 4)}; give each its own name")
+    plain = _with_index(frame.set_axis(names, axis="columns"))
+    try:
+        return pl.from_pandas(plain)
+    except (pa.ArrowException, pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{WHERE}: a column holds neither numbers, text nor times ({on_one_line(error)[:200]}); "
+            "give only columns of bars"
+        ) from None
+
+
+def _with_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame with its index as columns in front, where that has names or holds times."""
     if isinstance(frame.index, pd.DatetimeIndex):
-        frame = frame.reset_index(names=str(frame.index.name or "timestamp"))
-    return pl.from_pandas(frame)
+        levels = [str(frame.index.name or "timestamp")]
+    else:
+        levels = [str(name) for name in frame.index.names if name is not None]
+    for level in levels:
+        if level not in frame.columns:
+            continue
+        values = frame.index.get_level_values(level) if level in frame.index.names else frame.index
+        if not (pd.Index(frame[level]).equals(pd.Index(values))):
+            raise DataError(
+                f"{WHERE}: index and a column are both called {level!r} and differ; give frame.reset_index(drop=True) "
+                "if the column is right, frame.drop(columns=[...]) if the index is"
+            )
+        return frame.reset_index(drop=True)
+    return frame.reset_index(names=levels) if levels else frame

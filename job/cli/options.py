@@ -9,8 +9,8 @@ from job.cli.logs import log
 from job.config.models import ModelSettings
 from job.config.overrides import merge, overlay
 from job.config.settings import Config, load_config, read_settings
-from job.config.values import check_max_timeframe
-from job.core.environment import bundled_sample
+from job.config.values import check_timeframe
+from job.core.environment import BUNDLED_SAMPLE
 from job.core.errors import ConfigError
 from job.core.wording import did_you_mean
 from transforms.bars import duration_us
@@ -24,7 +24,7 @@ def settings(options: argparse.Namespace) -> Config:
     Raises:
         ConfigError: naming the key or argument.
     """
-    values: dict[str, Any] = {"data": {"input": str(bundled_sample())}}
+    values: dict[str, Any] = {"data": {"input": str(BUNDLED_SAMPLE)}}
     if options.config:
         values = overlay(values, read_settings(Path(options.config)))
     for argument in options.command.arguments:
@@ -74,6 +74,6 @@ def timeframe_names(text: str | None) -> tuple[str, ...]:
         ConfigError: one is a month, or no timeframe.
     """
     try:
-        return tuple(dict.fromkeys(map(check_max_timeframe, split_names(text))))
+        return tuple(dict.fromkeys(map(check_timeframe, split_names(text))))
     except ValueError as error:
         raise ConfigError(f"--timeframes: {error}") from None

@@ -14,8 +14,9 @@ import pyarrow as pa
 from job.compare.task import Compared, ComparisonTask
 from job.core.errors import DataError
 from job.core.keys import POOLED, Key
-from job.learning.comparison import compare, log_loss_difference_by_cluster
-from job.learning.metrics import FloatArray
+from job.learning.comparison import compare
+from job.learning.fleet import log_loss_delta_by_cluster
+from job.learning.metrics import FloatArray, row_log_loss
 from job.learning.trading import trading_scores
 from job.registry.definition import Definition
 from job.worker.messages import BarsRow, Job, SeriesInfo, pack, recorded_failure, unpack
@@ -228,8 +229,11 @@ def compared(headers: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compar
         only_a=sum(header.only_a for header in headers),
         only_b=sum(header.only_b for header in headers),
         comparison=compare(up, p_a, p_b, horizon=label.horizon, times=pooled_times),
-        log_loss_delta=log_loss_difference_by_cluster(
-            up, p_a, p_b, times=times, horizon=label.horizon, timeframe_us=duration_us(task.key.timeframe)
+        log_loss_delta=log_loss_delta_by_cluster(
+            times,
+            row_log_loss(up, p_b) - row_log_loss(up, p_a),
+            horizon_bars=label.horizon,
+            timeframe_us=duration_us(task.key.timeframe),
         ),
         seed_error=math.hypot(seed_error(seeds_a, rows.height), seed_error(seeds_b, rows.height)),
         trading=trading,

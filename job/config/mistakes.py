@@ -1,6 +1,6 @@
 """Mistakes in settings: one clause each, with the dotted key as the user wrote it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -16,7 +16,7 @@ EXPECTED: Final = {
     "model_type": "expected a section of settings",
     "model_attributes_type": "expected a section of settings",
 }
-"""Where the validator's own words speak of Python's types: what to write in a settings file."""
+"""What to write in a settings file, where the validator's own message names types of Python."""
 
 SCALARS: Final = frozenset({"bool", "int", "float", "str"})
 """What the validator adds to the key of a value that may be any of them."""
@@ -27,26 +27,20 @@ MAX_VALUE: Final = 80
 
 def mistakes(error: ValidationError, section: type[BaseModel]) -> list[str]:
     """Return a clause for each problem that `section` has with its values."""
-    return list(dict.fromkeys(_clauses(error, section)))
-
-
-def _clauses(error: ValidationError, section: type[BaseModel]) -> Iterator[str]:
+    clauses = []
     for problem in error.errors():
         path = [str(part) for part in problem["loc"]]
         key = ".".join(path)
         if problem["type"] == "extra_forbidden":
-            yield f"unknown key {key}{did_you_mean(path[-1], _fields_at(section, path[:-1]))}"
+            clauses.append(f"unknown key {key}{did_you_mean(path[-1], _fields_at(section, path[:-1]))}")
         elif "params" in path and path[-1] in SCALARS:
-            yield f"{'.'.join(path[:-1])}: expected a number, text, true, false or null"
+            clauses.append(f"{'.'.join(path[:-1])}: expected a number, text, true, false or null")
         else:
             message = EXPECTED.get(problem["type"], problem["msg"].removeprefix("Value error, "))
-            yield f"{key or 'config'}: {shortened(message, MAX_CLAUSE)}" + _got(problem["input"], message)
-
-
-def _got(value: object, message: str) -> str:
-    if not isinstance(value, Scalar) or repr(value) in message:
-        return ""
-    return f", got {shortened(repr(value), MAX_VALUE)}"
+            value = repr(problem["input"]) if isinstance(problem["input"], Scalar) else ""
+            got = f", got {shortened(value, MAX_VALUE)}" if value not in message else ""
+            clauses.append(f"{key or 'config'}: {shortened(message, MAX_CLAUSE)}{got}")
+    return list(dict.fromkeys(clauses))  # a value that may be of several types fails once for each
 
 
 def shortened(text: str, most: int) -> str:

@@ -1,7 +1,5 @@
-"""Kinds of model: what a kind is made of, the two that come with defaults, and the names that others may have."""
+"""Kinds of model: what a kind is made of, and the two that come with defaults."""
 
-import re
-from collections.abc import Iterable
 from typing import Final
 
 from pydantic import Field, field_validator
@@ -14,11 +12,6 @@ from transforms.labels import Direction, Label, TripleBarrier
 
 ANALYST: Final = "analyst"
 TACTICIAN: Final = "tactician"
-
-MAX_NAME: Final = 40
-NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-ENDS_IN_TIMEFRAME: Final = re.compile(r".*_\d+[smhd]")
-"""A version is called `<kind>_<timeframe>_<run>`: `trend_1h_1m_…` could be of the kind `trend` or of `trend_1h`."""
 
 
 class ModelSettings(Section):
@@ -69,22 +62,3 @@ class TacticianSettings(ModelSettings):
     timeframes: AffectsNothing[Timeframes] = ("1m",)
     algorithm: AffectsModel[Algorithm] = "hist_gradient_boosting"
     label: AffectsModel[LabelSetting] = TripleBarrier(k=1.5, window=20, horizon=15)
-
-
-def check_kind_names(names: Iterable[str]) -> None:
-    """Refuse names for which a version of one kind could be taken for a version of another, or files could collide.
-
-    Raises:
-        ValueError: a name is too long, holds more than letters, digits and underscores, ends as a timeframe does, or is
-            equal, but for upper and lower case, to another one.
-    """
-    taken = {name: f"model_trainer.{name}_models" for name in (ANALYST, TACTICIAN)}
-    for name in names:
-        if len(name) > MAX_NAME or not NAME.fullmatch(name) or ENDS_IN_TIMEFRAME.fullmatch(name):
-            raise ValueError(
-                f"a kind of model cannot be called {name!r}: use a letter, then letters, digits and underscores, "
-                f"at most {MAX_NAME}, with no timeframe at its end"
-            )
-        if name.lower() in taken:  # some file systems do not tell upper from lower case
-            raise ValueError(f"a kind of model cannot be called {name!r}: {taken[name.lower()]} has that name")
-        taken[name.lower()] = f"model_trainer.models.{name}"

@@ -59,13 +59,15 @@ class DataSettings(Section):
     start: AffectsModel[Time | None] = None
     end: AffectsReading[Time | None] = None
     lookback_days: AffectsModel[float | None] = Field(default=None, gt=0, le=MAX_LOOKBACK_DAYS)
-    columns: AffectsReading[dict[str, str]] = Field(default_factory=dict)
+    columns: AffectsReading[dict[str, str | None]] = Field(default_factory=dict)
     timezone: AffectsReading[str] = "UTC"
     dates: AffectsReading[Literal["auto", "day_first", "month_first"]] = "auto"
     bar_time: AffectsReading[Literal["auto", "open", "close"]] = "auto"
     max_fill: AffectsSampling[int] = Field(default=5, ge=0, le=MAX_BARS)
     min_coverage: AffectsSampling[float] = Field(default=0.8, gt=0, le=1)
     max_rejected: AffectsReading[float] = Field(default=0.1, ge=0, le=1)
+    duplicates: AffectsReading[Literal["reject", "last", "fullest"]] = "reject"
+    decimal: AffectsReading[Literal["auto", "point", "comma"]] = "auto"
     gaps: AffectsSampling[GapsSetting] = "auto"
     options: AffectsNothing[dict[str, Any]] = Field(default_factory=dict)
 

@@ -1,16 +1,22 @@
 """The section `model_trainer`: which kinds of model to train, how to split and score them, where they go."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from job.config.models import ANALYST, TACTICIAN, AnalystSettings, ModelSettings, TacticianSettings, check_kind_names
+from job.config.models import ANALYST, TACTICIAN, AnalystSettings, ModelSettings, TacticianSettings
 from job.config.sections import AffectsModel, AffectsNothing, Section
 from job.config.values import MAX_BARS, CountOrShare, Names
 from job.learning.forests.engines import EngineSetting
 
 GROUPINGS: Final = (("exchange", "symbol", "timeframe"), ("exchange", "timeframe"), ("timeframe",))
+
+MAX_NAME: Final = 40
+KIND_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+ENDS_IN_TIMEFRAME: Final = re.compile(r".*_\d+[smhd]")
+"""A version is called `<kind>_<timeframe>_<run>`: `trend_1h_1m_…` could be of the kind `trend` or of `trend_1h`."""
 
 
 class TradingSettings(Section):
@@ -59,7 +65,16 @@ class TrainerSettings(Section):
     @field_validator("models")
     @classmethod
     def _distinct_kinds(cls, value: dict[str, ModelSettings]) -> dict[str, ModelSettings]:
-        check_kind_names(value)
+        taken = {name: f"model_trainer.{name}_models" for name in (ANALYST, TACTICIAN)}
+        for name in value:
+            if len(name) > MAX_NAME or not KIND_NAME.fullmatch(name) or ENDS_IN_TIMEFRAME.fullmatch(name):
+                raise ValueError(
+                    f"a kind of model cannot be called {name!r}: use a letter, then letters, digits and underscores, "
+                    f"at most {MAX_NAME}, with no timeframe at its end"
+                )
+            if name.lower() in taken:  # some file systems do not distinguish upper from lower case
+                raise ValueError(f"a kind of model cannot be called {name!r}: {taken[name.lower()]} has that name")
+            taken[name.lower()] = f"model_trainer.models.{name}"
         return value
 
     @model_validator(mode="after")

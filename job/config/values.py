@@ -1,9 +1,10 @@
 """What a setting may hold: names, times, timeframes, counts, as types that refuse everything else with a hint."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, ValidatorFunctionWrapHandler, WrapValidator
 
 from job.config.yaml_text import read_yaml
 from job.core.entries import is_import_path
@@ -22,18 +23,14 @@ YEARS: Final = (1900, 2200)
 
 
 def _feature(value: str) -> str:
-    """Check one entry of a list of features by itself, so that a mistake is told with its place."""
+    """Check each entry of a list of features by itself, so that the message names its place in the list."""
     expand_feature(value)
     return value
 
 
-def _timeframe(value: object) -> object:
-    return asked_timeframe(str(value))
-
-
-def check_max_timeframe(timeframe: str) -> str:
-    """Return `timeframe`, `60min` as `1h`; raises ValueError for one that is too long, or for something else."""
-    timeframe = asked_timeframe(timeframe)
+def check_timeframe(value: object) -> str:
+    """Return a timeframe, `60min` as `1h`; raises ValueError if `value` is none, or is longer than bars are."""
+    timeframe = asked_timeframe(str(value))
     if duration_us(timeframe) > duration_us(MAX_TIMEFRAME):
         raise ValueError(f"timeframe {timeframe!r}: expected at most {MAX_TIMEFRAME}")
     return timeframe
@@ -48,19 +45,20 @@ def _names(value: object) -> object:
     return value
 
 
-def _written_out(value: object) -> object:
-    """Refuse a time given as a number: 20240131 would be read as seconds since 1970."""
-    if isinstance(value, int | float) or (isinstance(value, str) and _is_number(value)):
+def _time(value: object, read: ValidatorFunctionWrapHandler) -> datetime:
+    """Read a time, as UTC if it has no zone; refuse numbers, and years without bars."""
+    numeric = isinstance(value, int | float)
+    if isinstance(value, str):
+        with suppress(ValueError):
+            float(value)
+            numeric = True
+    if numeric:  # 20240131 would be read as seconds since 1970
         raise ValueError("write the time out, such as 2024-01-31 or 2024-01-31T12:00")
-    return value
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    time: datetime = read(value)
+    first, last = YEARS
+    if not first <= time.year <= last:
+        raise ValueError(f"expected a year from {first} to {last}, got {time.date()}")
+    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
 def _count_or_share(value: object) -> object:
@@ -77,14 +75,6 @@ def _count_or_share(value: object) -> object:
     return value
 
 
-def _plausible(value: datetime) -> datetime:
-    """Read a time without a zone as UTC; refuse years without bars."""
-    first, last = YEARS
-    if not first <= value.year <= last:
-        raise ValueError(f"expected a year from {first} to {last}, got {value.date()}")
-    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-
-
 def _algorithm(value: object) -> object:
     """Refuse what is neither an entry of `ALGORITHMS` nor, like `mypackage.models:ALGORITHM`, an import path."""
     if isinstance(value, str) and value not in ALGORITHMS and not is_import_path(value):
@@ -97,9 +87,9 @@ def _algorithm(value: object) -> object:
 
 
 Names = BeforeValidator(_names)
-Timeframe = Annotated[str, BeforeValidator(_timeframe), AfterValidator(check_max_timeframe)]
+Timeframe = Annotated[str, BeforeValidator(check_timeframe)]
 Timeframes = Annotated[tuple[Timeframe, ...], Names]
 Features = Annotated[tuple[Annotated[str, AfterValidator(_feature)], ...], Names, AfterValidator(expand_features)]
 Algorithm = Annotated[str, BeforeValidator(_algorithm)]
 CountOrShare = Annotated[int | float, BeforeValidator(_count_or_share)]
-Time = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_plausible)]
+Time = Annotated[datetime, WrapValidator(_time)]

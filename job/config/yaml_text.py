@@ -43,22 +43,19 @@ def read_yaml(text: str) -> Any:
 
 
 def _count(node: yaml.Node, counts: dict[int, int]) -> int:
-    """Count the values that a node stands for; a node inside itself stands for too many."""
-    if id(node) not in counts:
-        counts[id(node)] = MAX_VALUES + 1
-        counts[id(node)] = 1 + sum(_count(child, counts) for child in _children(node))
-    return counts[id(node)]
-
-
-def _children(node: yaml.Node) -> list[yaml.Node]:
+    """Count the values that a node stands for, and refuse a key that is given twice."""
+    if id(node) in counts:
+        return counts[id(node)]
+    counts[id(node)] = MAX_VALUES + 1  # what a node finds that is inside itself
+    children: list[yaml.Node] = []
     if isinstance(node, yaml.SequenceNode):
-        return list(node.value)
-    if not isinstance(node, yaml.MappingNode):
-        return []
-    seen = set()
-    for key, _ in node.value:
-        if isinstance(key, yaml.ScalarNode):
+        children = node.value
+    elif isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if (key.tag, key.value) in seen:
                 raise ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
             seen.add((key.tag, key.value))
-    return [part for pair in node.value for part in pair]
+        children = [part for pair in node.value for part in pair]
+    counts[id(node)] = 1 + sum(_count(child, counts) for child in children)
+    return counts[id(node)]

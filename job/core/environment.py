@@ -15,26 +15,23 @@ PACKAGED_SAMPLE: Final = ROOT / "job" / "sample"
 """Where a wheel puts the bundled sample; the repository has it in `data/`, which Ray is not given."""
 INSTALLED: Final = PACKAGED_SAMPLE.is_dir()
 """Whether this is the installed package: its environment finds it anyway, and `ROOT` holds other packages, too."""
+BUNDLED_SAMPLE: Final = PACKAGED_SAMPLE if INSTALLED else ROOT / "data" / "sample"
 
 NUMERIC_LIBRARIES: Final = ("polars", "numpy", "scipy", "scikit-learn")
 """Libraries whose versions can change a model's numbers."""
-
-
-def bundled_sample() -> Path:
-    """Return the folder of the bundled sample, in the repository as in the installed package."""
-    return PACKAGED_SAMPLE if INSTALLED else ROOT / "data" / "sample"
 
 
 @cache
 def versions(*optional: str) -> dict[str, str]:
     """Return the versions of Python, of the numeric libraries and of this code; equal on all nodes of a run.
 
-    So are those of the `optional` libraries that are installed, which only some models depend on.
+    Included are the `optional` libraries that are installed, which only some models depend on.
     """
     libraries = {name: version(name) for name in (*NUMERIC_LIBRARIES, *filter(installed, optional))}
     return {"python": platform.python_version(), **libraries, "code": code_digest("job", "transforms")}
 
 
+@cache
 def installed(library: str) -> str | None:
     """Return the version of a library, None where it is not installed."""
     try:

@@ -34,7 +34,7 @@ def _refuse_memory(what: str, url: str) -> None:
 
 
 def resolve_output(path: str, *, chosen: bool) -> str:
-    """Return a URL as it is, a local path absolute; `chosen` tells that the user named it.
+    """Return a URL as it is, a local path absolute; `chosen` if the user named it.
 
     Inside Ray's own copy of the working directory, which Ray deletes, the default becomes ~/models.
 
@@ -56,10 +56,10 @@ def resolve_output(path: str, *, chosen: bool) -> str:
 
 
 def require_disjoint(output: str, *others: str) -> str:
-    """Return `output` if it lies in none of the `others`, where what is written would be taken for what is read.
+    """Return `output` if it lies in none of the `others`, from which the job would later read what it wrote.
 
     Raises:
-        ConfigError: naming the place that it lies in.
+        ConfigError: `output` lies in one of them.
     """
     for other in others:
         if f"{redact_url(output).rstrip('/')}/".startswith(f"{redact_url(other).rstrip('/')}/"):

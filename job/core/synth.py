@@ -48,8 +48,8 @@ def stationary_gaussian(covariance: Callable[[Array], Array], white: Array) -> A
     size = white.shape[-1] // 2
     half = covariance(np.arange(size + 1, dtype=np.float64))
     eigenvalues = np.fft.rfft(np.concatenate([half, half[-2:0:-1]])).real
-    coloured = np.sqrt(np.maximum(eigenvalues, 0.0)) * np.fft.rfft(white)
-    return np.fft.irfft(coloured, 2 * size)[..., :size]
+    colored = np.sqrt(np.maximum(eigenvalues, 0.0)) * np.fft.rfft(white)
+    return np.fft.irfft(colored, 2 * size)[..., :size]
 
 
 def fractional_gaussian_noise(white: Array, hurst: float) -> Array:
@@ -145,7 +145,7 @@ def make_bars(
 def write_world(
     output: Path | str, *, symbols: int, days: int, seed: int, world: World = "noise", hurst: float | None = None
 ) -> tuple[Path, ...]:
-    """Write one Parquet file a symbol: `exchange=synthetic/symbol=SYN00USDT/SYN00USDT-1m.parquet`.
+    """Write one Parquet file per symbol: `exchange=synthetic/symbol=SYN00USDT/SYN00USDT-1m.parquet`.
 
     Same arguments and library versions, same bytes. Existing files of those names are replaced.
 
@@ -154,10 +154,18 @@ def write_world(
     """
     _check(symbols >= 1, f"symbols: expected at least 1, got {symbols}")
     _hurst(world, hurst)
-    return tuple(
-        _write(make_bars(seed=seed, days=days, world=world, symbol=number, hurst=hurst), Path(output), number)
-        for number in range(symbols)
-    )
+    paths = []
+    for number in range(symbols):
+        bars = make_bars(seed=seed, days=days, world=world, symbol=number, hurst=hurst)
+        name = f"SYN{number:02d}USDT"
+        path = Path(output) / f"exchange={EXCHANGE}" / f"symbol={name}" / f"{name}-{TIMEFRAME}.parquet"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            bars.write_parquet(path, compression="zstd", compression_level=19)
+        except OSError as error:
+            raise ConfigError(f"cannot write synthetic bars to {path}: {error.strerror or error}") from None
+        paths.append(path)
+    return tuple(paths)
 
 
 def _bars(steps: Array, sigma: Array, start: datetime, random: np.random.Generator) -> pl.DataFrame:
@@ -168,17 +176,6 @@ def _bars(steps: Array, sigma: Array, start: datetime, random: np.random.Generat
     rounded = {name: np.round(values, decimals) for name, values in prices.items()}
     minute = pl.lit(start).cast(pl.Datetime("us", "UTC")) + pl.duration(minutes=pl.int_range(len(sigma)))
     return pl.DataFrame(rounded | {"volume": np.round(volume, 2)}).select(minute.alias("timestamp"), pl.all())
-
-
-def _write(bars: pl.DataFrame, output: Path, number: int) -> Path:
-    name = f"SYN{number:02d}USDT"
-    path = output / f"exchange={EXCHANGE}" / f"symbol={name}" / f"{name}-{TIMEFRAME}.parquet"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        bars.write_parquet(path, compression="zstd", compression_level=19)
-    except OSError as error:
-        raise ConfigError(f"cannot write synthetic bars to {path}: {error.strerror or error}") from None
-    return path
 
 
 def _hurst(world: str, override: float | None) -> float:

@@ -1,11 +1,10 @@
-"""What an algorithm says of itself: its class, defaults, cost, importance, and how its models are stored.
+"""What describes an algorithm: its class, defaults, cost, importance, and how its models are stored.
 
 The class is named, not imported: settings and plans need the name only, and scikit-learn takes seconds to import.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,7 +35,7 @@ class StoredType:
     """A type that stored models of an algorithm contain, such as `sklearn.tree._tree.Tree`.
 
     `loader` is the skops node that may build it. `check` is `module:function` of (part, features), which raises
-    ValueError for a part of this type that is unsound; it sees every such part of an artifact before any use of it.
+    ValueError for an unsound part of this type; it is called on every such part of an artifact before any is used.
     """
 
     name: str
@@ -46,9 +45,10 @@ class StoredType:
 
 @dataclass(frozen=True)
 class Fitter:
-    """What fits an estimator in place of its own `fit`: `module:function` of (estimator, matrix, label).
+    """A function that fits an estimator in place of the estimator's own `fit`.
 
-    `library` is the optional distribution that it needs, None if none.
+    `path` is its `module:function`, which takes (estimator, matrix, label); `library` is the optional distribution that
+    it needs, if any.
     """
 
     path: str
@@ -57,22 +57,22 @@ class Fitter:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """All there is to know of an algorithm.
+    """Everything that is known about an algorithm.
 
     Args:
         name: for settings, messages and metadata.
         path: `module:name` of the estimator's class, which follows scikit-learn's conventions for binary classifiers.
         defaults: parameters of the estimator, given a model's settings and its training window.
         importance: how much each feature matters; see `learning.importances`.
-        version: to be raised whenever defaults change, so that models are trained again.
+        version: raise it whenever defaults change, so that models are trained again.
         seconds_per_row: estimated CPU seconds per row for all fits of a task (5 folds and holdout, 100 trees, 20
             features), by which plans order and bundle tasks.
         parallel: whether the estimator takes `n_jobs`.
-        precision: dtype of the features that it is fitted on: its own, so that it makes no converted copy.
-        fitters: what can fit it beside its own `fit`, by engine.
+        precision: dtype of the features that it is fitted on: the one it computes in, so that nothing is converted.
+        fitters: functions that can fit it instead of its own `fit`, by engine.
         library: optional distribution that the class comes from; its version then enters the fingerprint.
         artifact: how models are stored; `pkl`, which loads only with `allow_pickle`, for what skops cannot store.
-        stored_types: what its models contain beside the estimator's class and what any model does
+        stored_types: what its models contain besides the estimator's class and the types common to all models
             (`registry.parts.COMMON`). Only declared types are ever loaded.
     """
 
@@ -111,13 +111,7 @@ class Algorithm:
         return tuple(library for library in (self.library, fitter and fitter.library) if library)
 
     def engine_for(self, estimator: Any, rows: int, engine: Engine) -> Engine:
-        """Return what fits `estimator` on a window of `rows`, given the engine of the model."""
+        """Return the engine that fits `estimator` on a window of `rows`, given the one chosen for the model."""
         if engine not in self.fitters or (engine == "histogram" and not are_large(estimator.min_samples_leaf, rows)):
             return "sklearn"
         return engine
-
-    def fit(self, estimator: Any, matrix: Any, label: Any, engine: Engine) -> None:
-        """Fit `estimator` on rows of features and their labels, by the engine of the model."""
-        chosen = self.engine_for(estimator, len(label), engine)
-        fitter = estimator.fit if chosen == "sklearn" else partial(resolve_name(self.fitters[chosen].path), estimator)
-        fitter(matrix, label)

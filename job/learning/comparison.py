@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from job.learning.fleet import LogLossDelta, log_loss_delta_by_cluster
 from job.learning.metrics import MIN_BLOCKS, FloatArray, LabelArray, accuracy, block_half_width, predicted, row_log_loss
 from job.learning.splits import IntArray
 
@@ -19,16 +18,16 @@ Verdict = Literal["better", "worse", "no difference"]
 
 ALPHA: Final = 0.05
 ROUNDING: Final = 1e-12
-"""Share of what was added up below which the rest is rounding."""
+"""A result smaller than this share of the numbers that it was computed from is rounding."""
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Version b against version a on the same rows; log-losses in nats per row, intervals of 95%.
 
-    A `difference` below 0 says that b is better, an `accuracy_difference` above 0 does. Null are the ends of intervals
-    where the rows make no two blocks, the Diebold-Mariano test where a horizon covers them or the losses never vary,
-    and McNemar's test where several rows share a time, which are no independent draws.
+    A `difference` below 0 favors b, as does an `accuracy_difference` above 0. The ends of intervals are null where
+    the rows make fewer than two blocks, the Diebold-Mariano test where one horizon covers all rows or the losses never
+    vary, and McNemar's test where several rows share a time, as these are not independent draws.
     """
 
     rows: int
@@ -67,7 +66,7 @@ def compare(
         p_a: probability of up by version a, float64, as it is scored: shrunk.
         p_b: the same by version b.
         horizon: bars after a row within which its label is resolved.
-        times: of the rows, where several of a pooled model may share one; otherwise each row is a time of its own.
+        times: of the rows, for a pooled model, several of whose rows may share a time; by default no two rows do.
 
     Intervals are those of `metrics.skill`: circular block bootstrap by time. `diebold_mariano` tests the log-loss,
     `mcnemar` the predicted classes.
@@ -78,7 +77,7 @@ def compare(
     gained = right_b.astype(np.float64) - right_a
     difference, low, high, blocks = mean_with_interval(rows, change, horizon=horizon)
     accuracy_difference, accuracy_low, accuracy_high, _ = mean_with_interval(rows, gained, horizon=horizon)
-    statistic, p_value = diebold_mariano(mean_by_time(rows, change), horizon=horizon)
+    statistic, p_value = diebold_mariano(change, horizon=horizon, times=rows)
     return Comparison(
         rows=len(up),
         log_loss_a=float(row_log_loss(up, p_a).mean()),
@@ -109,16 +108,12 @@ def mean_with_interval(
     return mean, mean - half_width, mean + half_width, blocks
 
 
-def mean_by_time(times: IntArray, values: FloatArray) -> FloatArray:
-    """Return one number per time, with the mean over rows as their plain mean and the spread of the times' sums."""
-    _, position, counts = np.unique(times, return_inverse=True, return_counts=True)
-    mean = float(values.mean())
-    sums: FloatArray = np.bincount(position, weights=values - mean).astype(np.float64)
-    return mean + sums * (len(counts) / len(values))
-
-
-def diebold_mariano(change: FloatArray, *, horizon: int) -> tuple[float | None, float | None]:
+def diebold_mariano(
+    change: FloatArray, *, horizon: int, times: IntArray | None = None
+) -> tuple[float | None, float | None]:
     """Test whether the mean of a loss difference is zero; return the statistic and the two-sided p.
+
+    Rows of one of `times` count as one observation; by default each row has a time of its own.
 
     The statistic is the mean over its standard error from the autocovariances up to lag h - 1, h the horizon, which is
     as far as labels overlap (Diebold and Mariano 1995), times sqrt((n + 1 - 2h + h(h - 1)/n) / n), and is compared to
@@ -127,15 +122,22 @@ def diebold_mariano(change: FloatArray, *, horizon: int) -> tuple[float | None, 
     Bartlett's weights 1 - k/h take over, with which they cannot (Newey and West 1987; the other estimator of Diebold
     and Mariano).
 
-    A difference that is zero throughout gives (0, 1). Null are both where n ≤ h, and where the difference is the same
-    on every row: nothing then says how much it varies.
+    A difference that is zero throughout gives (0, 1). Both are null where n ≤ h, and where the difference is the same
+    on every row, so that its variance is unknown.
     """
+    if times is not None:
+        # One number per time, with the mean over rows as their plain mean, and the spread of the times' sums.
+        _, position, counts = np.unique(times, return_inverse=True, return_counts=True)
+        mean = float(change.mean())
+        sums = np.bincount(position, weights=change - mean).astype(np.float64)
+        change = mean + sums * (len(counts) / len(change))
     n = len(change)
     if not change.any():
         return 0.0, 1.0
     if n <= horizon or float(np.ptp(change)) <= ROUNDING * float(np.abs(change).max()):
         return None, None
-    covariances = autocovariances(change, horizon)
+    centered = change - change.mean()
+    covariances = np.array([centered[lag:] @ centered[: n - lag] for lag in range(horizon)]) / n
     variance = covariances[0] + 2 * covariances[1:].sum()
     if variance <= ROUNDING * covariances[0]:
         variance = covariances[0] + 2 * (covariances[1:] * (1 - np.arange(1, horizon) / horizon)).sum()
@@ -144,16 +146,10 @@ def diebold_mariano(change: FloatArray, *, horizon: int) -> tuple[float | None, 
     return statistic, float(2 * scipy.stats.t.sf(abs(statistic), n - 1))
 
 
-def autocovariances(values: FloatArray, lags: int) -> FloatArray:
-    """Return the autocovariances at lags 0 … `lags` - 1, each a sum over n, whatever the lag."""
-    centered, n = values - values.mean(), len(values)
-    return np.array([centered[lag:] @ centered[: n - lag] for lag in range(lags)]) / n
-
-
 def mcnemar(right_a: npt.NDArray[np.bool_], right_b: npt.NDArray[np.bool_]) -> float:
     """Return the exact p of McNemar's test that two classifiers are right equally often, given independent rows.
 
-    Of the rows that one got right and the other wrong, half should go either way: a binomial test (McNemar 1947).
+    If they are, each is right on half of the rows on which only one is: a binomial test (McNemar 1947).
     """
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     return float(scipy.stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
@@ -162,7 +158,7 @@ def mcnemar(right_a: npt.NDArray[np.bool_], right_b: npt.NDArray[np.bool_]) -> f
 def false_discovery(p_values: Sequence[float | None]) -> list[float | None]:
     """Return a q for each test: the share of false discoveries if all with a q as low are called discoveries.
 
-    Benjamini and Hochberg (1995). Tests without a p are none, and get no q.
+    Benjamini and Hochberg (1995). Tests without a p do not count, and get no q.
     """
     known = [p for p in p_values if p is not None]
     adjusted = iter(scipy.stats.false_discovery_control(known).tolist() if known else [])
@@ -172,21 +168,10 @@ def false_discovery(p_values: Sequence[float | None]) -> list[float | None]:
 def verdict(comparison: Comparison, q: float | None, *, alpha: float = ALPHA) -> Verdict:
     """Say whether version b is better or worse than a; `q` is `dm_p`, by `false_discovery` where models are many.
 
-    Both ways to see noise must agree, for each has its blind spot: q is below `alpha`, and the interval of the
-    difference, of enough blocks, leaves out zero.
+    It is only if two tests agree, as each has its blind spot: q is below `alpha`, and the interval of the difference,
+    from enough blocks, leaves out zero.
     """
     low, high = comparison.low, comparison.high
     if q is None or q >= alpha or low is None or high is None or comparison.underpowered or low <= 0 <= high:
         return "no difference"
     return "better" if comparison.difference < 0 else "worse"
-
-
-def log_loss_difference_by_cluster(
-    up: LabelArray, p_a: FloatArray, p_b: FloatArray, *, times: IntArray, horizon: int, timeframe_us: int
-) -> LogLossDelta:
-    """Return what `fleet.fleet_z` takes of each model to test the mean difference over a fleet of them.
-
-    `times` are the rows' `available_at` in µs; rows need no order.
-    """
-    change = row_log_loss(up, p_b) - row_log_loss(up, p_a)
-    return log_loss_delta_by_cluster(times, change, horizon_bars=horizon, timeframe_us=timeframe_us)

@@ -1,6 +1,5 @@
 """Algorithms by name: each is one entry of `ALGORITHMS`, or a value in a user's module that an import path names."""
 
-from collections.abc import Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
@@ -72,19 +71,27 @@ def user_source(name: str) -> str | None:
     return source_digest(name) if by_version else source_digest(name, algorithm.path)
 
 
-def describe_algorithm(spec: ModelSpec) -> dict[str, Any]:
-    """Return name and version of the algorithm; of a user's own also its import path and the digest of its source."""
+def describe_algorithm(spec: ModelSpec, model: "ClassifierMixin", rows: int) -> dict[str, Any]:
+    """Return, as JSON values, what fitted `model` on so many rows: algorithm, engine and parameters.
+
+    A user's own algorithm comes with its import path and the digest of its source, an engine that needs a library of
+    its own with that library's version.
+    """
     algorithm, source = algorithm_named(spec.algorithm), user_source(spec.algorithm)
-    user = {} if source is None else {"path": spec.algorithm, "source": source}
-    return {"name": algorithm.name, "version": algorithm.version, **user}
-
-
-def describe_engine(spec: ModelSpec, model: "ClassifierMixin", rows: int) -> dict[str, str]:
-    """Return the engine that fitted a model on so many rows, and the library that only this engine needs, if any."""
-    algorithm = algorithm_named(spec.algorithm)
-    name = algorithm.engine_for(model, rows, spec.engine)
-    library = algorithm.fitters[name].library if name in algorithm.fitters else None
-    return {"name": name} if library is None else {"name": name, "library": library, "version": version(library)}
+    engine = algorithm.engine_for(model, rows, spec.engine)
+    library = algorithm.fitters[engine].library if engine in algorithm.fitters else None
+    return {
+        "algorithm": {
+            "name": algorithm.name,
+            "version": algorithm.version,
+            **({} if source is None else {"path": spec.algorithm, "source": source}),
+        },
+        "engine": {
+            "name": engine,
+            **({} if library is None else {"library": library, "version": version(library)}),
+        },
+        "parameters": model.get_params(deep=False),
+    }
 
 
 def build(spec: ModelSpec, window: Window, *, n_jobs: int = 1) -> "ClassifierMixin":
@@ -94,7 +101,16 @@ def build(spec: ModelSpec, window: Window, *, n_jobs: int = 1) -> "ClassifierMix
         ConfigError: a parameter is unknown to the algorithm, reserved, or has a value that it does not take.
     """
     algorithm = algorithm_named(spec.algorithm)
-    parameters = algorithm.defaults(spec, window) | check_names(algorithm, spec.params)
+    known = sorted(set(algorithm.estimator().get_params()) - set(RESERVED)) if spec.params else []
+    for name in spec.params:
+        if name in RESERVED:
+            raise ConfigError(f"params.{name} of {algorithm.name} cannot be set: {RESERVED[name]}")
+        if name not in known:
+            raise ConfigError(
+                f"unknown parameter params.{name} of {algorithm.name}{did_you_mean(name, known)} "
+                f"(known: {', '.join(known)})"
+            )
+    parameters = algorithm.defaults(spec, window) | spec.params
     if algorithm.parallel:
         parameters["n_jobs"] = n_jobs
     try:
@@ -104,24 +120,6 @@ def build(spec: ModelSpec, window: Window, *, n_jobs: int = 1) -> "ClassifierMix
     except (TypeError, ValueError) as error:
         raise ConfigError(f"params of {algorithm.name}: {on_one_line(error)}") from None
     return estimator
-
-
-def check_names(algorithm: Algorithm, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `params` if every name is one that `algorithm` takes.
-
-    Raises:
-        ConfigError: naming the parameter, with the nearest known name or the reason why it is reserved.
-    """
-    known = sorted(set(algorithm.estimator().get_params()) - set(RESERVED)) if params else []
-    for name in params:
-        if name in RESERVED:
-            raise ConfigError(f"params.{name} of {algorithm.name} cannot be set: {RESERVED[name]}")
-        if name not in known:
-            raise ConfigError(
-                f"unknown parameter params.{name} of {algorithm.name}{did_you_mean(name, known)} "
-                f"(known: {', '.join(known)})"
-            )
-    return dict(params)
 
 
 def _forest(spec: ModelSpec, window: Window) -> dict[str, Any]:
@@ -158,10 +156,6 @@ def _hist_gradient_boosting(spec: ModelSpec, window: Window) -> dict[str, Any]:
         "early_stopping": False,
         "random_state": spec.random_state,
     }
-
-
-def _logistic(spec: ModelSpec, window: Window) -> dict[str, Any]:  # noqa: ARG001 - same signature as the others
-    return {"C": LOGISTIC_C, "solver": LOGISTIC_SOLVER, "random_state": spec.random_state}
 
 
 TREE: Final = StoredType("sklearn.tree._tree.Tree", loader="TreeNode", check="job.learning.forests.checks:check_tree")
@@ -240,7 +234,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
         Algorithm(
             "logistic_regression",
             "sklearn.linear_model:LogisticRegression",
-            _logistic,
+            lambda spec, _window: {"C": LOGISTIC_C, "solver": LOGISTIC_SOLVER, "random_state": spec.random_state},
             "absolute_coefficient",
             version=1,
             seconds_per_row=5.0e-6,

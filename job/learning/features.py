@@ -1,8 +1,8 @@
 """From the names in settings to features: of a pack, of this project's table, or of a user's module.
 
-A model's features are kept as text. A feature of `transforms.features.FEATURES` is its plain name. One of a user's
-module is a reference, the import path of what holds it and its name: `mypackage.alphas:FEATURES[alpha_1]`. The name of
-its column follows from either without importing anything.
+A model's features are kept as text. A feature of `transforms.features.FEATURES` is kept by its plain name, a user's
+by reference: the import path of what holds it, and its name there, as in `mypackage.alphas:FEATURES[alpha_1]`. The name
+of its column follows from either without importing anything.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Final
 
-from job.core.entries import EntryError, import_entry, is_import_path, source_digest
+from job.core.entries import EntryError, import_entry, is_import_path
 from job.core.wording import did_you_mean, first_of
 from transforms.features import FEATURES, PACKS
 from transforms.features.feature import BAR_COLUMNS, POSITION, Feature
@@ -20,7 +20,7 @@ SAMPLE_COLUMNS: Final = frozenset(
     {*BAR_COLUMNS, *MARKET, POSITION, "available_at", "label", "label_end", "label_note", "filled", "contiguous_run"}
     | {"head", "pool", "series", "timeframe", "model_type", "state", "p"}
 )
-"""What columns of bars and samples are called on their way to a model."""
+"""Names of columns that bars and samples have on their way to a model."""
 
 _REFERENCE: Final = re.compile(r"(?P<path>[^\[\]]+)\[(?P<name>[^\[\]]+)\]")
 
@@ -67,18 +67,21 @@ def expand_feature(setting: str) -> tuple[str, ...]:
 
 
 def resolve_features(features: Iterable[str]) -> tuple[Feature, ...]:
-    """Return the values that a model's features stand for.
+    """Return the features that a model's names and references stand for.
 
     Raises:
-        EntryError: there is no such feature, or the module of a reference is not to be had here.
+        EntryError: there is no such feature, or the module of a reference is not here.
     """
-    return tuple(map(_resolve, features))
-
-
-def feature_sources(features: Iterable[str]) -> dict[str, str]:
-    """Return, by import path, the digests of the modules that bring some of a model's features."""
-    paths = {path for path, _ in map(split_reference, features) if path is not None}
-    return {path: source_digest(path) for path in sorted(paths)}
+    resolved = []
+    for feature in features:
+        path, name = split_reference(feature)
+        if path is not None:
+            resolved.append(_feature_at(path, name))
+        elif name in FEATURES:
+            resolved.append(FEATURES[name])
+        else:
+            raise EntryError(f"unknown feature {name!r}{did_you_mean(name, FEATURES)}")
+    return tuple(resolved)
 
 
 @cache
@@ -104,15 +107,6 @@ def features_at(path: str) -> Mapping[str, Feature]:
             raise EntryError(f"{path}: two features are named {feature.name!r}: rename one")
         named[feature.name] = feature
     return named
-
-
-def _resolve(feature: str) -> Feature:
-    path, name = split_reference(feature)
-    if path is not None:
-        return _feature_at(path, name)
-    if name not in FEATURES:
-        raise EntryError(f"unknown feature {name!r}{did_you_mean(name, FEATURES)}")
-    return FEATURES[name]
 
 
 def _feature_at(path: str, name: str) -> Feature:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pkgutil import resolve_name
 from typing import Any, Final
 
 import numpy as np
@@ -27,10 +28,10 @@ BLOCK_ROWS: Final = 2**16
 """Rows that are scaled at a time: larger blocks would add a third copy of the matrix to it and its scaled copy."""
 MANY_ROWS: Final = 100_000
 LBFGS_TOLERANCE: Final = 1e-6
-"""From so many rows on the benchmark is fitted by L-BFGS: Newton's method, faster on few, takes a second copy of all
-rows, which would be the most memory that a task holds. The tolerance makes up for the difference."""
+"""From `MANY_ROWS` on, the benchmark is fitted by L-BFGS: Newton's method, faster on few rows, copies all of them once
+more, which would be the task's peak of memory. The tolerance makes up for the difference."""
 BLAS_ROWS: Final = 64
-"""More rows than any BLAS multiplies at a time."""
+"""More rows than any BLAS multiplies at once."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -47,13 +48,18 @@ class Rows:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A model fitted on a fold's training rows, and raw probabilities of up on the fold's test rows."""
+    """A model fitted on a fold's training rows, and probabilities of up on the fold's test rows.
+
+    `p_raw` are the model's own; `p` and `p_benchmark` are raw, too, until `training.shrink_all` shrinks them to `base`,
+    the base rate of the training rows.
+    """
 
     fold: Fold
     model: ClassifierMixin
     scaler: StandardScaler
     label: Labels
     base: float
+    p_raw: FloatArray
     p: FloatArray
     p_benchmark: FloatArray
 
@@ -66,7 +72,7 @@ class Evaluated:
 def sort_samples(samples: pl.DataFrame) -> pl.DataFrame:
     """Sort by time, and by series within a time, so that the order of the given rows changes nothing.
 
-    A series' own samples mostly are sorted, and a copy of them would be as large as the matrix.
+    One series' samples mostly are sorted already, and a copy of them would be as large as the matrix.
     """
     if "series" in samples.columns:
         return samples.sort("available_at", "series")
@@ -94,7 +100,7 @@ def predict_proba(
 ) -> FloatArray:
     """Return the raw probability of up for every row of `frame`, whose `features` must be finite.
 
-    One thread does it all, so that sums have one order and the same model gives the same bits anywhere.
+    It runs on one thread, so that sums have one order and the same model gives the same bits anywhere.
     """
     with threadpool_limits(limits=1):
         return probability_of_up(model, scaled(scaler, feature_matrix(frame, features)))
@@ -121,28 +127,27 @@ def evaluate(rows: Rows, fold: Fold, spec: ModelSpec, *, n_jobs: int) -> Evaluat
         TrainingError: the training labels are all of one class.
     """
     scaler, training, label = window(rows, fold.train)
-    model = fit_window(scaler, training, label, spec, pooled=rows.pooled, n_jobs=n_jobs)
-    benchmark = fit_benchmark(scaled(scaler, training, np.float64), label)
+    precision = algorithm_named(spec.algorithm).precision
+    model = fit_scaled(scaled(scaler, training, precision), label, spec, pooled=rows.pooled, n_jobs=n_jobs)
+    # What any model should beat: a logistic regression with a strong penalty.
+    solver = {"solver": LOGISTIC_SOLVER} if len(label) < MANY_ROWS else {"solver": "lbfgs", "tol": LBFGS_TOLERANCE}
+    benchmark = LogisticRegression(C=LOGISTIC_C, **solver).fit(scaled(scaler, training, np.float64), label)
     test = scaled(scaler, take(rows.matrix, fold.test))
+    p = probability_of_up(model, test)
     return Evaluated(
         fold=fold,
         model=model,
         scaler=scaler,
         label=rows.label[fold.test],
         base=base_rate(label),
-        p=probability_of_up(model, test),
+        p_raw=p,
+        p=p,
         p_benchmark=probability_of_up(benchmark, test),
     )
 
 
-def fit(rows: Rows, spec: ModelSpec, *, n_jobs: int) -> tuple[ClassifierMixin, StandardScaler]:
-    """Fit scaler and model on all rows."""
-    scaler, training, label = window(rows, np.arange(len(rows.label)))
-    return fit_window(scaler, training, label, spec, pooled=rows.pooled, n_jobs=n_jobs), scaler
-
-
 def window(rows: Rows, index: IntArray) -> tuple[StandardScaler, Matrix, Labels]:
-    """Return a scaler fitted on the rows at `index`, those rows unscaled, and their labels, which are of both classes.
+    """Return a scaler fitted on the rows at `index`, these rows unscaled, and their labels, which are of both classes.
 
     Raises:
         TrainingError: the labels are all of one class.
@@ -167,28 +172,19 @@ def scaled(scaler: StandardScaler, matrix: Matrix, dtype: type[np.floating[Any]]
     return result
 
 
-def fit_window(
-    scaler: StandardScaler, training: Matrix, label: Labels, spec: ModelSpec, *, pooled: bool, n_jobs: int
-) -> ClassifierMixin:
-    """Fit the algorithm of `spec` on rows that are still to be scaled."""
-    matrix = scaled(scaler, training, algorithm_named(spec.algorithm).precision)
-    return fit_scaled(matrix, label, spec, pooled=pooled, n_jobs=n_jobs)
-
-
 def fit_scaled(
     matrix: npt.NDArray[Any], label: Labels, spec: ModelSpec, *, pooled: bool, n_jobs: int
 ) -> ClassifierMixin:
-    """Fit the algorithm of `spec`; the model comes back set to one thread, as it is stored and predicts."""
+    """Return the model of `spec`, fitted by its engine on scaled rows, and set to one thread for storage and use."""
     algorithm = algorithm_named(spec.algorithm)
     model = build(spec, Window(len(label), pooled=pooled), n_jobs=n_jobs)
-    algorithm.fit(model, matrix.astype(algorithm.precision, copy=False), label, spec.engine)
+    matrix = matrix.astype(algorithm.precision, copy=False)
+    engine = algorithm.engine_for(model, len(label), spec.engine)
+    if engine == "sklearn":
+        model.fit(matrix, label)
+    else:
+        resolve_name(algorithm.fitters[engine].path)(model, matrix, label)
     return model.set_params(n_jobs=1) if algorithm.parallel else model
-
-
-def fit_benchmark(matrix: npt.NDArray[np.float64], label: Labels) -> LogisticRegression:
-    """Fit the model that any other should beat: a logistic regression with a strong penalty."""
-    solver = {"solver": LOGISTIC_SOLVER} if len(label) < MANY_ROWS else {"solver": "lbfgs", "tol": LBFGS_TOLERANCE}
-    return LogisticRegression(C=LOGISTIC_C, **solver).fit(matrix, label)
 
 
 def take(matrix: Matrix, index: IntArray) -> Matrix:

@@ -22,20 +22,16 @@ def importances(
     """Return one number per feature, in the order of the columns of `scaled` (test rows, scaled).
 
     impurity: mean decrease of impurity over the trees, measured on the training rows; sums to 1.
-    permutation: increase of log-loss on at most 2,000 test rows when the feature alone is shuffled; may be negative.
-    absolute_coefficient: |coefficient| of the scaled feature, in log-odds a standard deviation.
+    permutation: increase of log-loss on at most 2,000 test rows when the feature alone is shuffled, in an order that
+        `seed` decides and that is the same for every feature; may be negative.
+    absolute_coefficient: |coefficient| of the scaled feature, in log-odds per standard deviation.
     """
     if method == "impurity":
         return [float(value) for value in model.feature_importances_]
     if method == "absolute_coefficient":
         return [float(value) for value in np.abs(model.coef_[0])]
-    return permutation_importance(model, scaled, label, seed=seed)
-
-
-def permutation_importance(model: ClassifierMixin, scaled: Matrix, label: LabelArray, *, seed: str) -> list[float]:
-    """Return the increase of log-loss when a feature's column is shuffled, the same way for every feature."""
-    # Not `sklearn.inspection.permutation_importance`: that draws another order for every column, so its numbers are
-    # others than those that versions were stored with, and noisier, as differences between features then vary too.
+    # Not `sklearn.inspection.permutation_importance`: that draws another order for every column, so its numbers differ
+    # from those that versions were stored with, and are noisier, as differences between features then vary too.
     spread = np.unique(np.linspace(0, len(label) - 1, PERMUTATION_ROWS).astype(np.intp))
     rows, chosen = scaled[spread].copy(), label[spread]
     number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little")  # the same in every process

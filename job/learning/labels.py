@@ -1,4 +1,4 @@
-"""Labels as settings and metadata write them: of `transforms.labels.LABELS`, or of a user's module by import path."""
+"""Labels as written in settings and metadata: from `transforms.labels.LABELS`, or a user's module by import path."""
 
 import ast
 import copyreg
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Final, cast
 
-from job.core.entries import EntryError, import_entry, is_import_path, source_digest
+from job.core.entries import EntryError, import_entry, is_import_path
 from job.core.wording import did_you_mean
 from transforms.labels import LABELS, Label
 
@@ -29,7 +29,7 @@ def parse_label(value: Label | str | Mapping[str, Any]) -> Label:
     """
     if isinstance(value, Label):
         return value
-    kind, positional, named = _from_mapping(value) if isinstance(value, Mapping) else _from_text(value)
+    kind, positional, named = _take_apart(value)
     if is_import_path(kind):
         label = label_at(kind)
     elif kind in LABELS:
@@ -58,7 +58,7 @@ def label_at(path: str) -> type[Label]:
     Instances are pickled as their definitions, so that a process without the module says what is missing, and where.
 
     Raises:
-        EntryError: nothing is there, or it is no class of labels that could be found again by its own import path.
+        EntryError: nothing is there, or no class of labels, or one that cannot be imported by its own `kind`.
     """
     found = import_entry(path)
     if not (isinstance(found, type) and issubclass(found, Label)) or inspect.isabstract(found):
@@ -71,29 +71,19 @@ def label_at(path: str) -> type[Label]:
         raise EntryError(f"{path}: a label is a frozen dataclass with the field `horizon`, in bars")
     if not is_import_path(found.kind) or import_entry(found.kind) is not found:
         raise EntryError(f"{path}: define the class at the top of its module, and leave `kind` unset")
-    copyreg.pickle(found, _reduce)
+    copyreg.pickle(found, lambda label: (parse_label, (label.definition(),)))
     return found
 
 
-def label_sources(label: Label) -> dict[str, str]:
-    """Return, by import path, the digest of the module that brings a label; nothing for one of this project."""
-    return {label.kind: source_digest(label.kind)} if is_import_path(label.kind) else {}
-
-
-def _reduce(label: Label) -> tuple[Any, ...]:
-    return parse_label, (label.definition(),)
-
-
-def _from_mapping(value: Mapping[str, Any]) -> tuple[str, list[Any], dict[str, Any]]:
-    named = {str(key): parameter for key, parameter in value.items()}
-    kinds = [named.pop(key) for key in ("kind", "name", "type") if key in named]
-    if len(kinds) != 1:
-        raise ValueError(f"label {dict(value)}: give its kind, one of {', '.join(LABELS)}, once (or an import path)")
-    return str(kinds[0]), [], named
-
-
-def _from_text(value: object) -> tuple[str, list[Any], dict[str, Any]]:
-    """Take `kind` or `kind(1, name=2)` apart; nothing in it is run."""
+def _take_apart(value: object) -> tuple[str, list[Any], dict[str, Any]]:
+    """Return kind, positional and named parameters of a mapping or of text like `kind(1, name=2)`, which is not run."""
+    if isinstance(value, Mapping):
+        named = {str(key): parameter for key, parameter in value.items()}
+        kinds = [named.pop(key) for key in ("kind", "name", "type") if key in named]
+        if len(kinds) != 1:
+            known = ", ".join(LABELS)
+            raise ValueError(f"label {dict(value)}: give its kind, one of {known}, once (or an import path)")
+        return str(kinds[0]), [], named
     problem = ValueError(f"label {value!r}: expected something like direction(10) or triple_barrier(k=1.5, horizon=15)")
     kind, parenthesis, rest = str(value).strip().partition("(")
     kind = kind.strip()

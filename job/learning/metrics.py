@@ -3,7 +3,7 @@
 Everywhere `label` is 0 or 1 (1 is up), `p` the probability of 1 as float64, one per row.
 
 Scores are computed here and agree with `sklearn.metrics` to 1e-12, by a test. Calling scikit-learn instead would cost
-about 10 ms of checks for each window, against .4 ms for all scores here, or some 4% of training; and its AUC and Brier
+about 10 ms of checks for each window (some 4% of training), while all scores here take .4 ms; and its AUC and Brier
 score sum in another order, which changes the last bit.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-import scipy  # its parts load where they are first used: the driver, which scores nothing, needs none
+import scipy  # not its parts, which load on first use: the driver scores nothing, and needs none
 
 FloatArray = npt.NDArray[np.float64]
 LabelArray = npt.NDArray[np.integer[Any]]
@@ -95,10 +95,10 @@ Place = Literal["catalog", "details", "table"]
 class Score:
     """A number that says how well probabilities of up agree with labels.
 
-    Every score is computed for the holdout and for each fold, and stored in the metadata with its `version`, to be
-    raised whenever the same rows give another number. `of_raw` scores take probabilities before shrinking, others
-    shrunk ones. `title` and `digits` are those of its column in the table. `function` returns None where the score is
-    undefined.
+    Every score is computed for the holdout and for each fold, and stored in the metadata with its `version`, which
+    must be raised whenever the same rows give another number. `of_raw` scores take probabilities before shrinking,
+    others shrunk ones. `title` and `digits` are those of its column in the table. `function` returns None where the
+    score is undefined.
     """
 
     name: str
@@ -158,23 +158,6 @@ def fit_shrink(label: LabelArray, p: FloatArray, base: FloatArray) -> float:
     signed = np.where(label == 1, -distance, distance)
     offset = np.where(label == 1, -center, center)
 
-    def loss(weight: float) -> float:
-        return float(np.logaddexp(0.0, offset + weight * signed).sum())
-
-    # The log-posterior is concave, so nearly all of it lies within six standard deviations of its mode. There
-    # Gauss-Legendre quadrature needs few nodes; over all of [0, 1] it would miss the narrow peak that many rows make.
-    mode, deviation = _mode_of_weight(offset, signed)
-    low, high = max(0.0, mode - 6 * deviation), min(1.0, mode + 6 * deviation)
-    nodes, shares = np.polynomial.legendre.leggauss(QUADRATURE_NODES)
-    weights = low + (high - low) * (nodes + 1) / 2
-    losses = np.array([loss(weight) for weight in weights.tolist()])
-    # Relative to the least loss, since exp(-loss) of many rows underflows.
-    return float(np.average(weights, weights=shares * np.exp(losses.min() - losses)))
-
-
-def _mode_of_weight(offset: FloatArray, signed: FloatArray) -> tuple[float, float]:
-    """Return the weight in [0, 1] with the least loss, and the standard deviation of a normal posterior there."""
-
     def slope(weight: float) -> float:
         return float((scipy.special.expit(offset + weight * signed) * signed).sum())
 
@@ -182,12 +165,20 @@ def _mode_of_weight(offset: FloatArray, signed: FloatArray) -> tuple[float, floa
     mode = 0.0 if at_zero else 1.0 if at_one else float(scipy.optimize.brentq(slope, 0.0, 1.0))
     chance = scipy.special.expit(offset + mode * signed)
     information = float((chance * (1 - chance) * np.square(signed)).sum())
-    return mode, 1 / math.sqrt(max(information, 1e-12))
+    deviation = 1 / math.sqrt(max(information, 1e-12))  # of a normal posterior
+    # The log-posterior is concave, so nearly all of it lies within six standard deviations of its mode. There
+    # Gauss-Legendre quadrature needs few nodes; over all of [0, 1] it would miss the narrow peak that many rows make.
+    low, high = max(0.0, mode - 6 * deviation), min(1.0, mode + 6 * deviation)
+    nodes, shares = np.polynomial.legendre.leggauss(QUADRATURE_NODES)
+    weights = low + (high - low) * (nodes + 1) / 2
+    losses = np.array([np.logaddexp(0.0, offset + weight * signed).sum() for weight in weights.tolist()])
+    # Relative to the least loss, since exp(-loss) of many rows underflows.
+    return float(np.average(weights, weights=shares * np.exp(losses.min() - losses)))
 
 
 @dataclass(frozen=True)
 class Skill:
-    """Share of the base's log-loss that a model saves, and its 95% interval (null where there are no two blocks)."""
+    """Share of the base's log-loss that a model saves, and its 95% interval (null with fewer than two blocks)."""
 
     value: float
     low: float | None
@@ -201,7 +192,7 @@ class Skill:
 
 
 def block_length(times: int, horizon_bars: int) -> int:
-    """Times a block: longer than the overlap of labels, at least n^(1/3), at most a sixth of all."""
+    """Return how many times a block has: more than labels overlap, at least n^(1/3), at most a sixth of all."""
     wanted = max(5 * horizon_bars, math.ceil(float(np.cbrt(times))))
     return max(1, min(wanted, times // 6))
 
@@ -227,7 +218,7 @@ def block_half_width(
 ) -> tuple[float | None, int]:
     """Return half the 95% interval of sum(`influence`) / `total` as `skill` describes it, and the number of blocks.
 
-    `influence` of the rows adds up to zero. The half-width is None where there are no two blocks.
+    `influence` of the rows adds up to zero. The half-width is None with fewer than two blocks.
     """
     _, position = np.unique(times, return_inverse=True)
     by_time = np.bincount(position, weights=influence) / total
@@ -235,12 +226,8 @@ def block_half_width(
     blocks = len(by_time) // length
     if blocks < 2:
         return None, blocks
-    error = math.sqrt(_circular_block_variance(by_time, length) * blocks / (blocks - 1))
+    # The variance of the sum of a series resampled in blocks that start anywhere and wrap around.
+    running = np.concatenate(([0.0], np.cumsum(np.concatenate((by_time, by_time[: length - 1])))))
+    variance = float((running[length:] - running[:-length]).var() * len(by_time) / length)
+    error = math.sqrt(variance * blocks / (blocks - 1))
     return float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, blocks - 1)) * error, blocks
-
-
-def _circular_block_variance(values: FloatArray, length: int) -> float:
-    """Variance of the sum of a series resampled in blocks of `length` that start anywhere and wrap around."""
-    running = np.concatenate(([0.0], np.cumsum(np.concatenate((values, values[: length - 1])))))
-    sums = running[length:] - running[:-length]
-    return float(sums.var() * len(values) / length)

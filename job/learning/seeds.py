@@ -12,7 +12,7 @@ from job.learning.metrics import FloatArray, LabelArray, clip, shrink
 
 
 def loss_by_tree(model: Any, scaled: Matrix, up: LabelArray, *, base_rate: float, weight: float) -> FloatArray:
-    """Return each tree's influence on the summed log-loss of the rows, one number per tree of a forest; else one 0.
+    """Return each tree's influence on the summed log-loss of the rows; a single 0 for a model that is no forest.
 
     To first order it is the derivative of a row's log-loss by the forest's probability p, times the tree's difference
     from p. With p' = `metrics.shrink`(p) the derivative is (p' - y) · weight / (p · (1 - p)). Trees are drawn

@@ -1,4 +1,4 @@
-"""How reliable a Sharpe ratio from few, skewed days is, and what remains of it after many versions were tried.
+"""How reliable a Sharpe ratio from few, skewed days is, and how much of it remains after many versions were tried.
 
 `sharpe` is daily: mean over standard deviation (ddof 1) of daily returns, not annualized. `kurtosis` is 3 for a
 normal distribution.
@@ -27,7 +27,7 @@ def sharpe_scores(
 
     `probabilistic_sharpe` is the probability that the true one is above 0; `deflated_sharpe`, that it is above the
     best that so many versions without skill would show. All are None for fewer than 60 days, or returns that never
-    vary. Annualized by sqrt(`days_per_year`), which holds for returns that follow each other independently (Lo 2002).
+    vary. Annualized by sqrt(`days_per_year`), which holds for serially independent returns (Lo 2002).
     """
     days = len(daily)
     if days < MIN_DAYS or not np.ptp(daily):
@@ -53,8 +53,8 @@ def sharpe_scores(
 def sharpe_error(sharpe: float, *, days: int, skew: float, kurtosis: float) -> float:
     """Return the standard error of a Sharpe ratio: sqrt((1 - skew·SR + (kurtosis - 1)/4·SR²) / (days - 1)).
 
-    Mertens (2002), for returns of any distribution that follow each other independently, over days - 1 as in Bailey
-    and López de Prado (2012). Normal returns give Lo's (2002) 1 + SR²/2.
+    Mertens (2002), for serially independent returns of any distribution, over days - 1 as in Bailey and López de Prado
+    (2012). Normal returns give Lo's (2002) 1 + SR²/2.
     """
     return math.sqrt(max(1 - skew * sharpe + (kurtosis - 1) / 4 * sharpe**2, LEAST_VARIANCE) / (days - 1))
 
@@ -71,8 +71,8 @@ def probabilistic_sharpe(sharpe: float, benchmark: float, *, days: int, skew: fl
 def expected_best_sharpe(trials: int, *, variance: float) -> float:
     """Return the best Sharpe ratio to expect of `trials` versions without skill (Bailey and López de Prado 2014).
 
-    `variance` is that of the trials' Sharpe ratios. Where they are not at hand it is 1 / (days - 1), by which those of
-    independent versions without skill would spread; versions of one model are alike, so this deflates too much.
+    `variance` is that of the trials' Sharpe ratios. Where these are unknown it is 1 / (days - 1), their variance for
+    independent versions without skill; versions of one model are alike, so this deflates too much.
     """
     if trials == 1:
         return 0.0

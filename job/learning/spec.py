@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, PlainSerializer
 
-from job.learning.features import feature_sources, split_reference
+from job.core.entries import is_import_path, source_digest
+from job.learning.features import split_reference
 from job.learning.forests.engines import Engine
-from job.learning.labels import label_sources, parse_label
+from job.learning.labels import parse_label
 from transforms.labels import Label
 
 Scalar = bool | int | float | str | None
@@ -14,7 +15,7 @@ LabelSetting = Annotated[InstanceOf[Label], BeforeValidator(parse_label), PlainS
 
 
 class ModelSpec(BaseModel):
-    """Everything that determines a model, given its bars; what the settings of its kind and of all kinds come to.
+    """Everything that determines a model, given its bars: the settings of its kind together with those of all kinds.
 
     `features` are names, and references to features of a user's modules (see `job.learning.features`).
     """
@@ -44,6 +45,9 @@ class ModelSpec(BaseModel):
         """Return, by import path, the digests of the users' modules that the model depends on.
 
         Raises:
-            EntryError: a module is not to be had here.
+            EntryError: a module is not here.
         """
-        return feature_sources(self.features) | label_sources(self.label)
+        paths = {path for path, _ in map(split_reference, self.features) if path is not None}
+        if is_import_path(self.label.kind):
+            paths.add(self.label.kind)
+        return {path: source_digest(path) for path in sorted(paths)}

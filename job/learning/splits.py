@@ -43,67 +43,51 @@ def walk_forward(
 ) -> Splits:
     """Split samples by the clock, the same boundaries for every series that they come from.
 
-    The holdout is the last `test_size` of the distinct times, or all from `holdout_from` on, for samples of which some
-    before it were left out. The rows that may train for it are cut, again at
-    distinct times, into `folds` + 1 windows of equal length: fold i tests on window i + 1 and trains on all before.
+    The holdout is the last `test_size` of the distinct times; with `holdout_from`, for samples some of which were left
+    out before it, it is all rows from that time on. The rows that may train for it are cut, again at distinct times,
+    into `folds` + 1 windows of equal length: fold i tests on window i + 1 and trains on all before.
     A row trains iff its `label_end` + `embargo_us` ≤ `available_at` of the first test row, both µs since the epoch.
-    Test rows of folds are purged against the holdout in the same way, since what they score is fitted on.
+    Test rows of folds are purged against the holdout in the same way, since shrinking is fitted on them.
 
     Raises:
         TrainingError: a window would be empty.
     """
     rows = np.arange(len(available_at))
-    start = _holdout_time(available_at, test_size) if holdout_from is None else holdout_from
-    before = _where(_closed(available_at, label_end, start, embargo_us), rows)
-    holdout = Fold(train=before, test=_where(available_at >= start, rows))
-    known, ends = available_at[before], label_end[before]
-    edges = _edges(np.unique(known), folds)
-    return Splits(
-        folds=tuple(
-            _fold(before, known, ends, start=first, stop=stop, embargo_us=embargo_us)
-            for first, stop in pairwise(edges.tolist())
-        ),
-        holdout=holdout,
-    )
-
-
-def _holdout_time(available_at: IntArray, test_size: float) -> int:
+    if holdout_from is None:
+        times = np.unique(available_at)
+        if len(times) < 2:
+            raise TrainingError(f"samples at {len(times)} distinct times cannot be split: give more bars")
+        holdout_from = int(times[holdout_start(len(times), test_size)])
+    known = _where(_closed(available_at, label_end, holdout_from, embargo_us), rows)
+    holdout = Fold(train=known, test=_where(available_at >= holdout_from, rows))
+    available_at, label_end = available_at[known], label_end[known]
     times = np.unique(available_at)
-    if len(times) < 2:
-        raise TrainingError(f"samples at {len(times)} distinct times cannot be split: give more bars")
-    return int(times[holdout_start(len(times), test_size)])
-
-
-def _closed(available_at: IntArray, label_end: IntArray, start: int, embargo_us: int) -> npt.NDArray[np.bool_]:
-    """Rows known, label and all, when the window that begins at `start` begins."""
-    return (available_at < start) & (label_end + embargo_us <= start)
-
-
-def _edges(times: IntArray, folds: int) -> IntArray:
-    """First time of each test window, and a last edge past the end."""
     if len(times) <= folds:
         raise TrainingError(
             f"{len(times)} distinct times before the holdout are too few for {folds} folds: "
             "give more bars, or lower cv_folds"
         )
-    first = [len(times) * i // (folds + 1) for i in range(1, folds + 1)]
-    return np.append(times[first], times[-1] + 1)
+    starts = [int(times[len(times) * i // (folds + 1)]) for i in range(1, folds + 1)]
+    cross_validation = []
+    for start, stop in pairwise([*starts, int(times[-1]) + 1]):
+        train = _where(_closed(available_at, label_end, start, embargo_us), known)
+        if not len(train):
+            raise TrainingError(
+                "no sample's label is known before the first test window: give more bars, lower cv_folds or embargo, "
+                "or use a label with a shorter horizon"
+            )
+        test = _where((available_at >= start) & (available_at < stop), known)
+        cross_validation.append(Fold(train=train, test=test))
+    return Splits(folds=tuple(cross_validation), holdout=holdout)
 
 
-def _fold(
-    rows: IntArray, available_at: IntArray, label_end: IntArray, *, start: int, stop: int, embargo_us: int
-) -> Fold:
-    train = _where(_closed(available_at, label_end, start, embargo_us), rows)
-    if not len(train):
-        raise TrainingError(
-            "no sample's label is known before the first test window: give more bars, lower cv_folds or embargo, "
-            "or use a label with a shorter horizon"
-        )
-    return Fold(train=train, test=_where((available_at >= start) & (available_at < stop), rows))
+def _closed(available_at: IntArray, label_end: IntArray, start: int, embargo_us: int) -> npt.NDArray[np.bool_]:
+    """Return which rows are known, label included, when the window that begins at `start` begins."""
+    return (available_at < start) & (label_end + embargo_us <= start)
 
 
 def _where(chosen: npt.NDArray[np.bool_], rows: IntArray) -> IntArray:
-    """Return the rows that are chosen, as a view where they are neighbors: all windows share the one array then."""
+    """Return the chosen rows, as a view where they are neighbors, so that all windows share one array."""
     count = int(chosen.sum())
     first = int(chosen.argmax()) if count else 0
     neighbors = slice(first, first + count)

@@ -39,10 +39,10 @@ class Market:
 
 @dataclass(frozen=True)
 class Trades:
-    """One trade per signal: `side` is 1 or -1, `row` the bar that gave it; it is entered at the open of `row` + 1.
+    """One trade per signal: `side` is 1 or -1, `row` the signal's bar; it is entered at the open of `row` + 1.
 
-    It is held through bar `held`, and left at `price`: inside that bar where `inside`, else at the next open, or at
-    the close where a gap follows.
+    It is held through bar `held`, and left at `price`: inside that bar where `inside`, otherwise at the next open, or
+    at the close if a gap follows.
     """
 
     row: IntArray
@@ -54,9 +54,9 @@ class Trades:
 
 @dataclass(frozen=True)
 class Ledger:
-    """Of each bar: position at its open as a share of the capital, gross return on it, and what changed hands.
+    """For each bar: position at its open as a share of the capital, gross return on the capital, and turnover.
 
-    A bar lasts until the next one's open, the last before a gap until its close.
+    A bar lasts until the next bar's open, the last one before a gap until its close.
     """
 
     position: FloatArray
@@ -76,14 +76,14 @@ def trading_scores(
             capital.
         label: what the model was trained on.
         timeframe: of the bars.
-        cost_bps: of what changes hands, in basis points: fee, half the spread, slippage.
+        cost_bps: cost of turnover, in basis points: fee, half the spread, slippage.
         versions_scored: how many versions were scored on these bars, this one included.
 
     Returns:
-        cost_bps, versions_scored, days (UTC, with a bar), bars_a_year; `signals` traded; `hit_rate`: share of them that
-        made money before costs; `edge_bps`: mean of what they made, before costs; per year: `turnover` in units of the
+        cost_bps, versions_scored, days (UTC, with a bar), bars_a_year; `signals` traded; `hit_rate`: share of trades
+        that made money before costs; `edge_bps`: their mean return before costs; per year: `turnover` in units of the
         capital, `gross_return`, `net_return`; `max_drawdown` of the capital after costs; and `sharpe_scores` of daily
-        net returns. Numbers of no signals or too few days are None.
+        net returns. None stands for numbers that need signals or more days.
     """
     bars = bars.sort("series", "timestamp") if "series" in bars.columns else bars.sort("timestamp")
     market = read_market(bars)
@@ -120,10 +120,10 @@ def read_market(bars: pl.DataFrame) -> Market:
 
 
 def make_trades(bars: pl.DataFrame, market: Market, label: Label) -> Trades:
-    """Return the trades of all signals: the sign of p - 1/2, as far as a bar follows to enter at.
+    """Return the trades of all signals, the signs of p - 1/2, that a bar follows at whose open to enter.
 
-    A trade ends after `horizon` bars, before a gap, and under a triple barrier where one is touched; where there is
-    none, or at no distance, nothing is traded.
+    A trade ends after `horizon` bars, before a gap, or, under a triple barrier, at the first touch. Without a barrier
+    for its row, or with one at distance zero, a signal of such a label is not traded.
     """
     side = np.sign(bars["p"].fill_null(0.5).to_numpy() - 0.5).astype(np.int64)
     held = np.minimum(np.arange(bars.height) + label.horizon, market.last)
@@ -145,8 +145,8 @@ def stop_at_barriers(
 ) -> tuple[IntArray, FloatArray, BoolArray]:
     """Return `held`, `price` and `inside` of trades that end at the first touch of a barrier of their label.
 
-    Where a bar opens beyond a barrier, the trade is left at that open; if that is the bar to enter at, there is none.
-    Where one bar reaches both barriers, the trade loses: which came first is unknown.
+    Where a bar opens beyond a barrier, the trade is left at that open; if it would be entered at that open, it is not
+    made at all. Where one bar reaches both barriers, the trade loses: which came first is unknown.
     """
     held, price, inside = ends
     priced = bars.select(

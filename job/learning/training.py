@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -12,24 +12,25 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from job.core.keys import Key
-from job.learning.estimators import algorithm_named, describe_algorithm, describe_engine
+from job.learning.estimators import algorithm_named, describe_algorithm
 from job.learning.fitting import (
     Evaluated,
+    Labels,
     Rows,
     evaluate,
-    fit,
+    fit_scaled,
     predict_proba,
     read_rows,
     scaled,
     sort_samples,
     take,
     time_of,
+    window,
 )
 from job.learning.fleet import log_loss_delta_by_cluster
 from job.learning.importances import importances
 from job.learning.metrics import (
     SCORES,
-    FloatArray,
     accuracy,
     base_rate,
     fit_shrink,
@@ -40,7 +41,7 @@ from job.learning.metrics import (
     skill,
 )
 from job.learning.spec import ModelSpec
-from job.learning.splits import Fold, walk_forward
+from job.learning.splits import walk_forward
 from transforms.bars import duration_us
 from transforms.samples import MARKET
 
@@ -49,9 +50,9 @@ __all__ = ["Trained", "predict_proba", "train"]
 Scores = dict[str, float | bool | None]
 
 FITS_AT_ONCE: Final = 3
-"""Windows grow by equal steps, five folds and the holdout: more than three threads would wait for the longest one."""
+"""Windows grow by equal steps, over five folds and the holdout, so more threads would wait for the longest window."""
 OPENMP_ROWS: Final = 200_000
-"""With fewer rows, boosting's threads wait for each other longer than they work, and very long on busy CPUs."""
+"""With fewer rows, boosting's threads wait for each other longer than they work, and much longer on busy CPUs."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ class Trained:
 
     `scores` are flat numbers, null where undefined; `metadata` holds JSON values. `holdout` has the columns
     `available_at`, `series` (if samples have it), `label` Int8, and Float64 probabilities of up: `p_raw`, `p`
-    (shrunk), `p_base` (class frequencies of the training rows) and `p_benchmark` (logistic, treated as the model is).
-    `market`, of samples that came with theirs, is what `trading.trading_scores` takes.
+    (shrunk), `p_base` (class frequencies of the training rows) and `p_benchmark` (logistic, shrunk as well).
+    `market` is what `trading.trading_scores` takes, None if the samples came without their market.
     """
 
     model: ClassifierMixin
@@ -75,7 +76,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Shrinkage:
-    """How much of their distance from the base rate the model and the benchmark keep: 1 is all of it."""
+    """How much of their distance from the base rate the model's and the benchmark's probabilities keep: 1 is all."""
 
     model: float = 1.0
     benchmark: float = 1.0
@@ -87,15 +88,15 @@ def train(
     """Fit and score one model on `samples`: label, available_at, label_end, features, and `series` where pooled.
 
     Cross-validation yields out-of-fold probabilities, on which the shrinking towards the base rate is fitted. The
-    model of the holdout fold is scored on the holdout and returned; `spec.refit` fits it once more, on all rows, after
-    that: scores, importances and `holdout` are then its predecessor's, and the metadata says so.
-    All scores but `skill_raw` are of shrunk probabilities; `roc_auc` is of raw ones, which shrinking leaves in their
-    order unless its weight is 0. The benchmark, a logistic regression with C = 0.001 on the
-    same scaled rows, is shrunk by a weight of its own: what is compared is the models, not their calibration.
+    model of the holdout fold is scored on the holdout and returned. With `spec.refit` a model fitted on all rows is
+    returned instead; scores, importances and `holdout` are still those of the first one, and the metadata says so.
+    All scores but `skill_raw` are of shrunk probabilities; `roc_auc` is of raw ones, whose order shrinking keeps unless
+    its weight is 0. The benchmark, a logistic regression with C = 0.001 on the same scaled rows, is shrunk by a weight
+    of its own, so that the models are compared, not their calibration.
     `holdout_from` (µs, `available_at`) sets the holdout's first time where training rows were downsampled before.
     Samples may come with their market (see `transforms.samples`), and then include rows without a label. Nothing is
-    fitted or scored on them, but the model predicts those in the holdout.
-    The result is the same bit for bit whatever `n_jobs` and the order of the rows.
+    fitted or scored on these rows, but the model predicts those in the holdout.
+    The result is the same bit for bit, whatever `n_jobs` and the order of the rows.
 
     Raises:
         TrainingError: too few samples for the split, or a training window whose labels are all of one class.
@@ -114,77 +115,67 @@ def train(
         embargo_us=spec.embargo * duration_us(key.timeframe),
         holdout_from=holdout_from,
     )
-    openmp = threads_per_fit(n_jobs) if samples.height >= OPENMP_ROWS else 1
-    with threadpool_limits(limits={"blas": 1, "openmp": openmp}):
-        *folds, holdout = evaluate_all(rows, [*splits.folds, splits.holdout], spec, n_jobs=n_jobs)
-        shrinkage = fit_shrinkage(folds) if spec.calibrate == "shrink" else Shrinkage()
-        metadata = describe(rows, folds, holdout, shrinkage, spec=spec, key=key)
-        market = None if bars is None else holdout_market(bars, rows, holdout, shrinkage, spec.feature_names)
-        model, scaler = fit(rows, spec, n_jobs=n_jobs) if spec.refit else (holdout.model, holdout.scaler)
-    if spec.refit:
-        metadata |= {
-            "base_rate": base_rate(rows.label),
-            "engine": describe_engine(spec, model, len(rows.label)),
-            "parameters": model.get_params(deep=False),
-        }
-    return Trained(
-        model=model,
-        scaler=scaler,
-        features=spec.feature_names,
-        scores=score(rows, folds, holdout, shrinkage, horizon_bars=spec.label.horizon),
-        metadata=metadata,
-        holdout=holdout_frame(samples, holdout, shrinkage),
-        market=market,
-    )
+    windows, threads = [*splits.folds, splits.holdout], max(1, n_jobs // FITS_AT_ONCE)
+    with threadpool_limits(limits={"blas": 1, "openmp": threads if samples.height >= OPENMP_ROWS else 1}):
+        if n_jobs == 1 or spec.engine == "onedal":  # oneDAL holds Python's global lock, so its threads share one fit
+            evaluated = [evaluate(rows, fold, spec, n_jobs=n_jobs) for fold in windows]
+        else:
+            with ThreadPoolExecutor(min(n_jobs, FITS_AT_ONCE)) as pool:
+                # The last window is the longest, so it goes first.
+                running = [pool.submit(evaluate, rows, fold, spec, n_jobs=threads) for fold in reversed(windows)]
+            evaluated = [one.result() for one in reversed(running)]
+        shrinkage, folds, holdout = shrink_all(evaluated, fitted=spec.calibrate == "shrink")
+        model, scaler, label = holdout.model, holdout.scaler, rows.label[holdout.fold.train]
+        if spec.refit:
+            scaler, training, label = window(rows, np.arange(len(rows.label)))
+            precision = algorithm_named(spec.algorithm).precision
+            model = fit_scaled(scaled(scaler, training, precision), label, spec, pooled=rows.pooled, n_jobs=n_jobs)
+        return Trained(
+            model=model,
+            scaler=scaler,
+            features=spec.feature_names,
+            scores=score(rows, folds, holdout, shrinkage, horizon_bars=spec.label.horizon),
+            metadata=describe(rows, folds, holdout, shrinkage, spec=spec, key=key, model=model, label=label),
+            holdout=holdout_frame(samples, holdout),
+            market=None if bars is None else holdout_market(bars, rows, holdout, shrinkage, spec.feature_names),
+        )
 
 
-def evaluate_all(rows: Rows, folds: Sequence[Fold], spec: ModelSpec, *, n_jobs: int) -> list[Evaluated]:
-    """Evaluate folds, several at a time where there are threads for it, the longest windows first.
+def shrink_all(evaluated: Sequence[Evaluated], *, fitted: bool) -> tuple[Shrinkage, list[Evaluated], Evaluated]:
+    """Return how much to shrink, and folds and holdout, which is the last, with shrunk probabilities.
 
-    oneDAL holds Python's global lock while it fits, so that its threads share one fit instead.
+    Both weights are fitted on the test rows of all folds, none of which has a label that reaches into the holdout; they
+    are 1 unless `fitted`.
     """
-    if n_jobs == 1 or spec.engine == "onedal":
-        return [evaluate(rows, fold, spec, n_jobs=n_jobs) for fold in folds]
-    longest_first = sorted(range(len(folds)), key=lambda index: -len(folds[index].train))
-    with ThreadPoolExecutor(min(n_jobs, FITS_AT_ONCE)) as pool:
-        running = {
-            index: pool.submit(evaluate, rows, folds[index], spec, n_jobs=threads_per_fit(n_jobs))
-            for index in longest_first
-        }
-    return [running[index].result() for index in range(len(folds))]
-
-
-def threads_per_fit(n_jobs: int) -> int:
-    """Return how many of a task's threads each of its fits may use."""
-    return max(1, n_jobs // FITS_AT_ONCE)
-
-
-def fit_shrinkage(folds: Sequence[Evaluated]) -> Shrinkage:
-    """Fit both weights on the test rows of all folds, none of which has a label that reaches into the holdout."""
-    label = np.concatenate([fold.label for fold in folds])
-    base = np.concatenate([fold.p_base for fold in folds])
-    return Shrinkage(
-        model=fit_shrink(label, np.concatenate([fold.p for fold in folds]), base),
-        benchmark=fit_shrink(label, np.concatenate([fold.p_benchmark for fold in folds]), base),
+    folds, shrinkage = evaluated[:-1], Shrinkage()
+    if fitted:
+        label = np.concatenate([fold.label for fold in folds])
+        base = np.concatenate([fold.p_base for fold in folds])
+        shrinkage = Shrinkage(
+            model=fit_shrink(label, np.concatenate([fold.p for fold in folds]), base),
+            benchmark=fit_shrink(label, np.concatenate([fold.p_benchmark for fold in folds]), base),
+        )
+    *shrunk, holdout = (
+        replace(
+            one,
+            p=shrink(one.p_raw, one.base, shrinkage.model),
+            p_benchmark=shrink(one.p_benchmark, one.base, shrinkage.benchmark),
+        )
+        for one in evaluated
     )
-
-
-def shrunk(evaluated: Evaluated, shrinkage: Shrinkage) -> FloatArray:
-    """Probabilities of up as they are scored."""
-    return shrink(evaluated.p, evaluated.base, shrinkage.model)
+    return shrinkage, shrunk, holdout
 
 
 def score(
     rows: Rows, folds: Sequence[Evaluated], holdout: Evaluated, shrinkage: Shrinkage, *, horizon_bars: int
 ) -> Scores:
     """Return the flat scores: `SCORES` on the holdout, cross-validated accuracy, and skill over the base rate."""
-    p = shrunk(holdout, shrinkage)
-    p_benchmark = shrink(holdout.p_benchmark, holdout.base, shrinkage.benchmark)
     label, base_loss = holdout.label, row_log_loss(holdout.label, holdout.p_base)
-    saved = skill(rows.available_at[holdout.fold.test], row_log_loss(label, p), base_loss, horizon_bars=horizon_bars)
-    accuracies = [accuracy(fold.label, shrunk(fold, shrinkage)) for fold in folds]
+    times, loss = rows.available_at[holdout.fold.test], row_log_loss(label, holdout.p)
+    saved = skill(times, loss, base_loss, horizon_bars=horizon_bars)
+    accuracies = [accuracy(fold.label, fold.p) for fold in folds]
     return {
-        **score_all(label, p=p, p_raw=holdout.p),
+        **score_all(label, p=holdout.p, p_raw=holdout.p_raw),
         "cv_mean": float(np.mean(accuracies)),
         "cv_std": float(np.std(accuracies)),
         "base_accuracy": accuracy(label, holdout.p_base),
@@ -192,60 +183,60 @@ def score(
         "skill": saved.value,
         "skill_low": saved.low,
         "skill_high": saved.high,
-        "skill_raw": 1 - float(row_log_loss(label, holdout.p).mean() / base_loss.mean()),
-        "benchmark_log_loss": log_loss(label, p_benchmark),
+        "skill_raw": 1 - float(row_log_loss(label, holdout.p_raw).mean() / base_loss.mean()),
+        "benchmark_log_loss": log_loss(label, holdout.p_benchmark),
         "shrink": shrinkage.model,
         "underpowered": saved.underpowered,
     }
 
 
 def describe(
-    rows: Rows, folds: Sequence[Evaluated], holdout: Evaluated, shrinkage: Shrinkage, *, spec: ModelSpec, key: Key
+    rows: Rows,
+    folds: Sequence[Evaluated],
+    holdout: Evaluated,
+    shrinkage: Shrinkage,
+    *,
+    spec: ModelSpec,
+    key: Key,
+    model: ClassifierMixin,
+    label: Labels,
 ) -> dict[str, Any]:
-    """Return what a version's metadata says of training, as JSON values."""
-    algorithm = algorithm_named(spec.algorithm)
-    change = row_log_loss(holdout.label, shrunk(holdout, shrinkage)) - row_log_loss(holdout.label, holdout.p_base)
+    """Return what a version's metadata says of training, as JSON values.
+
+    `model` is the one to be stored, `label` holds the labels that it was fitted on.
+    """
+    method = algorithm_named(spec.algorithm).importance
+    test = scaled(holdout.scaler, take(rows.matrix, holdout.fold.test))
+    values = importances(holdout.model, method, test, holdout.label, seed=f"{key} {spec.random_state}")
     return {
-        "algorithm": describe_algorithm(spec),
-        "engine": describe_engine(spec, holdout.model, len(holdout.fold.train)),
-        "parameters": holdout.model.get_params(deep=False),
+        **describe_algorithm(spec, model, len(label)),
         "classes": [int(value) for value in holdout.model.classes_],
-        "base_rate": holdout.base,
+        "base_rate": base_rate(label),
         "shrink": {"model": shrinkage.model, "benchmark": shrinkage.benchmark, "fitted": spec.calibrate == "shrink"},
         "split": {
             "test_size": spec.test_size,
             "embargo_bars": spec.embargo,
-            "folds": [describe_fold(rows, fold, shrinkage) for fold in folds],
-            "holdout": describe_fold(rows, holdout, shrinkage),
+            "folds": [describe_fold(rows, fold) for fold in folds],
+            "holdout": describe_fold(rows, holdout),
         },
         "class_shares": {
             "training": class_shares(rows.label[holdout.fold.train]),
             "holdout": class_shares(holdout.label),
         },
         "score_versions": {name: score.version for name, score in SCORES.items()},
-        "importances": {
-            "method": algorithm.importance,
-            "values": dict(zip(spec.feature_names, importance_values(rows, holdout, spec, key), strict=True)),
-        },
+        "importances": {"method": method, "values": dict(zip(spec.feature_names, values, strict=True))},
         "refit": spec.refit,
         "excess_log_loss": log_loss_delta_by_cluster(
             rows.available_at[holdout.fold.test],
-            change,
+            row_log_loss(holdout.label, holdout.p) - row_log_loss(holdout.label, holdout.p_base),
             horizon_bars=spec.label.horizon,
             timeframe_us=duration_us(key.timeframe),
         ),
     }
 
 
-def importance_values(rows: Rows, holdout: Evaluated, spec: ModelSpec, key: Key) -> list[float]:
-    """Importances of the scored model, seeded by the model's name."""
-    method = algorithm_named(spec.algorithm).importance
-    test = scaled(holdout.scaler, take(rows.matrix, holdout.fold.test))
-    return importances(holdout.model, method, test, holdout.label, seed=f"{key} {spec.random_state}")
-
-
-def describe_fold(rows: Rows, evaluated: Evaluated, shrinkage: Shrinkage) -> dict[str, Any]:
-    """Return a window's rows, times (`available_at` of first and last rows), base rate, and scores, as a model's."""
+def describe_fold(rows: Rows, evaluated: Evaluated) -> dict[str, Any]:
+    """Return how many rows a fold has, `available_at` of its first and last rows, its base rate, and its scores."""
     train, test = evaluated.fold.train, evaluated.fold.test
     return {
         "train_rows": len(train),
@@ -256,7 +247,7 @@ def describe_fold(rows: Rows, evaluated: Evaluated, shrinkage: Shrinkage) -> dic
         "test_from": time_of(rows.available_at[test[0]]),
         "test_to": time_of(rows.available_at[test[-1]]),
         "base_rate": evaluated.base,
-        "scores": score_all(evaluated.label, p=shrunk(evaluated, shrinkage), p_raw=evaluated.p),
+        "scores": score_all(evaluated.label, p=evaluated.p, p_raw=evaluated.p_raw),
     }
 
 
@@ -266,14 +257,11 @@ def class_shares(label: Any) -> dict[str, float]:
     return {"down": 1 - up, "up": up}
 
 
-def holdout_frame(samples: pl.DataFrame, holdout: Evaluated, shrinkage: Shrinkage) -> pl.DataFrame:
-    """Return the holdout's rows with every probability that they were scored by."""
+def holdout_frame(samples: pl.DataFrame, holdout: Evaluated) -> pl.DataFrame:
+    """Return the holdout's rows with all probabilities that scores were computed from."""
     kept = [name for name in ("available_at", "series", "label") if name in samples.columns]
     return samples.select(kept)[holdout.fold.test].with_columns(
-        p_raw=holdout.p,
-        p=shrunk(holdout, shrinkage),
-        p_base=holdout.p_base,
-        p_benchmark=shrink(holdout.p_benchmark, holdout.base, shrinkage.benchmark),
+        p_raw=holdout.p_raw, p=holdout.p, p_base=holdout.p_base, p_benchmark=holdout.p_benchmark
     )
 
 

@@ -2,7 +2,7 @@
 
     aliases/<exchange>/<symbol>/analyst_1h/00000001.json
 
-The file with the highest number is what holds now. Who creates the next number exclusively has decided: that is
+The file with the highest number holds now. Creating the next number exclusively is the decision: that is
 compare-and-swap, history and rollback at once, and an interruption leaves either the old state or the new one.
 """
 
@@ -67,7 +67,7 @@ class Aliases:
 class Decision:
     """One entry of the history: what the aliases name since, what was changed, how, when (UTC) and why.
 
-    `numbers` are JSON values that the decision rests on; `decision_id` tells two decisions of one content apart.
+    `numbers` are JSON values that the decision is based on; `decision_id` makes two equal decisions distinct.
     """
 
     aliases: Aliases
@@ -92,7 +92,10 @@ def read_aliases(registry: Storage, key: Key) -> Aliases:
         RegistryError: the last decision is damaged, or newer than this code reads.
     """
     numbers = _numbers(registry, key)
-    return _read(registry, key, numbers[-1]).aliases if numbers else Aliases()
+    if not numbers:
+        return Aliases()
+    path = _path(key, numbers[-1])
+    return _parse(registry.read(path), key, path, registry).aliases
 
 
 def read_all_aliases(registry: Storage, keys: Iterable[Key]) -> dict[Key, Aliases]:
@@ -114,25 +117,26 @@ def history(registry: Storage, key: Key) -> list[Decision]:
     return [_parse(read[path], key, path, registry) for path in paths if path in read]
 
 
-def set_alias(
+def change_alias(
     registry: Storage,
     key: Key,
     alias: Alias,
-    version: str,
+    change: Callable[[Aliases], Aliases],
     *,
     seen: Aliases,
     command: str,
     reason: str,
     numbers: Mapping[str, Any] | None = None,
 ) -> Decision:
-    """Let an alias name a version, and return the decision as it was written.
+    """Write the next decision about an alias, and return it.
 
     Args:
         registry: where.
         key: the model.
         alias: `champion` or `challenger`.
-        version: its new version, which the caller has checked.
-        seen: the aliases that the caller decided upon. Where others have decided meanwhile, this decision is made upon
+        change: turns the aliases of that moment into the new ones: `moved` or `rolled_back`, to a version that the
+            caller has checked.
+        seen: the aliases that the caller decided upon. If others have decided meanwhile, this decision is made upon
             theirs, provided that the alias is still where the caller saw it.
         command: by which it is changed.
         reason: for people.
@@ -142,51 +146,32 @@ def set_alias(
         ConflictError: the alias was moved meanwhile.
         RegistryError: the registry cannot be read or written.
     """
-    because = {"command": command, "reason": reason, "numbers": dict(numbers or {})}
-    return _decide(registry, key, alias, lambda now: now.moved(alias, version), seen=seen, **because)
-
-
-def roll_back(registry: Storage, key: Key, version: str, *, seen: Aliases, command: str, reason: str) -> Decision:
-    """Let the champion be one of `seen.previous` again, and forget those that came after it; else as `set_alias`."""
-    because = {"command": command, "reason": reason, "numbers": {}}
-    return _decide(registry, key, "champion", lambda now: now.rolled_back(version), seen=seen, **because)
-
-
-def _decide(
-    registry: Storage,
-    key: Key,
-    alias: Alias,
-    change: Callable[[Aliases], Aliases],
-    *,
-    seen: Aliases,
-    **because: Any,
-) -> Decision:
-    """Create the next decision, `change` being made to what the aliases name at that moment."""
     now = seen
-    while True:
+    while now.named(alias) == seen.named(alias):
         then = replace(change(now), seq=now.seq + 1)
         decision = Decision(
             aliases=then,
             alias=alias,
             before=now.named(alias),
             after=then.named(alias),
+            command=command,
             at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            reason=reason,
+            numbers=dict(numbers or {}),
             decision_id=secrets.token_hex(8),
-            **because,
         )
         document = {"schema_version": ALIASES_SCHEMA, "key": asdict(key), **decision.record()}
         text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
         try:
             registry.create(_path(key, then.seq), text.encode())
-        except ExistingFileError:
+        except ExistingFileError:  # another decision has this number
             now = read_aliases(registry, key)
-            if now.named(alias) != seen.named(alias):
-                raise ConflictError(
-                    f"{key}: the {alias} was moved from {seen.named(alias)} to {now.named(alias)} while this was "
-                    "decided; look at it with `models show` and decide again"
-                ) from None
         else:
             return decision
+    raise ConflictError(
+        f"{key}: the {alias} was moved from {seen.named(alias)} to {now.named(alias)} while this was decided; "
+        "look at it with `models show` and decide again"
+    )
 
 
 def _folder(key: Key) -> str:
@@ -200,11 +185,6 @@ def _path(key: Key, seq: int) -> str:
 def _numbers(registry: Storage, key: Key) -> list[int]:
     names = (path.rpartition("/")[2] for path in registry.list(_folder(key)))
     return sorted(int(match["seq"]) for match in map(NAME.fullmatch, names) if match)
-
-
-def _read(registry: Storage, key: Key, seq: int) -> Decision:
-    path = _path(key, seq)
-    return _parse(registry.read(path), key, path, registry)
 
 
 def _parse(data: bytes, key: Key, path: str, registry: Storage) -> Decision:

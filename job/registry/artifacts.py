@@ -5,7 +5,7 @@ import json
 import pickle
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Literal
 
@@ -84,14 +84,14 @@ def parse(
             f"{where} is a pickle, which can run any code when it is loaded; "
             "if you trust whoever can write to this store, load it with allow_pickle=True"
         )
-    with _refusing_what_is_malformed(f"{where} is no {format} artifact of this job"):
+    with _malformed_refused(f"{where} is no {format} artifact of this job"):
         estimator = pickle.loads(data) if format == "pkl" else _parse_skops(data, where, own)  # noqa: S301 - opted in
         check_parts(estimator, own)
     return estimator
 
 
 @contextmanager
-def _refusing_what_is_malformed(claim: str) -> Iterator[None]:
+def _malformed_refused(claim: str) -> Iterator[None]:
     """Turn whatever artifacts raise into a RegistryError of one line: the claim, the cause and the remedy.
 
     The one place that catches everything: zipfile, zlib, json, NumPy, skops, pickle and scikit-learn meet bytes here
@@ -109,8 +109,25 @@ def _refusing_what_is_malformed(claim: str) -> Iterator[None]:
 
 
 def _parse_skops(data: bytes, where: str, own: Algorithm | None) -> object:
+    """Build the estimator of an archive that is as `dump` writes it, from the first byte to the last.
+
+    Raises:
+        RegistryError: it holds types that are not allowed.
+        ValueError: saying what else is wrong with it.
+    """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        _check_members(archive.infolist(), data)
+        members = archive.infolist()
+        size = sum(member.file_size for member in members)
+        if size > min(MAX_BYTES, FEW_BYTES + MAX_RATIO * len(data)):
+            raise ValueError(f"it unpacks to more than a model does: {size} bytes")
+        names = [member.filename for member in members]
+        if strange := [name for name in names if not MEMBER.fullmatch(name)]:
+            raise ValueError(f"it holds a file called {strange[0]!r:.100}")
+        if len(set(names)) < len(names):
+            raise ValueError("it holds two files of one name")
+        starts = min((member.header_offset for member in members), default=0)
+        if starts != 0 or not data[-END_BYTES:].startswith(END_OF_ARCHIVE):
+            raise ValueError("there is something before or behind the archive")
         schema = json.loads(archive.read("schema.json"))
     allowed = allowed_types(own)
     if foreign := _foreign(_nodes(schema), allowed):
@@ -123,65 +140,41 @@ def _parse_skops(data: bytes, where: str, own: Algorithm | None) -> object:
     return skops.io.loads(data, trusted=sorted({name for _, name in allowed}))
 
 
-def _check_members(members: Sequence[zipfile.ZipInfo], data: bytes) -> None:
-    """Check that an archive is one as `_canonical` writes it, from the first byte to the last.
-
-    Raises:
-        ValueError: saying what is too much in it.
-    """
-    size = sum(member.file_size for member in members)
-    if size > min(MAX_BYTES, FEW_BYTES + MAX_RATIO * len(data)):
-        raise ValueError(f"it unpacks to more than a model does: {size} bytes")
-    names = [member.filename for member in members]
-    if strange := [name for name in names if not MEMBER.fullmatch(name)]:
-        raise ValueError(f"it holds a file called {strange[0]!r:.100}")
-    if len(set(names)) < len(names):
-        raise ValueError("it holds two files of one name")
-    starts = min((member.header_offset for member in members), default=0)
-    if starts != 0 or not data[-END_BYTES:].startswith(END_OF_ARCHIVE):
-        raise ValueError("there is something before or behind the archive")
-
-
 def check_pair(model: Any, scaler: Any, *, features: int | None, where: str, own: Algorithm | None = None) -> None:
-    """Check that a model and a scaler are such, of the same features, and make probabilities together.
+    """Check that a model and a scaler are what they are called, have the same features, and predict together.
 
     Args:
         model: what was parsed as the model.
         scaler: what was parsed as its scaler.
         features: how many the metadata names, None if it names none.
         where: the version, for messages.
-
         own: the algorithm that a user's module brought to the version, None for one of this release.
 
     Raises:
         RegistryError: they are not what a run of this job commits.
     """
-    claim = f"{where} holds no model and scaler of this job"
-    with _refusing_what_is_malformed(f"{claim}: they do not predict"):
-        reason = _mismatch(model, scaler, features, own)
-    if reason:
-        raise RegistryError(f"{claim}: {reason}; train the model again")
-
-
-def _mismatch(model: Any, scaler: Any, features: int | None, own: Algorithm | None) -> str | None:
     from sklearn.preprocessing import StandardScaler  # noqa: PLC0415 - slow, and most processes never touch an artifact
 
-    if type(model) not in {algorithm.estimator for algorithm in algorithms_with(own)}:
-        return f"the model is of type {type(model).__name__}"
-    if type(scaler) is not StandardScaler:
-        return f"the scaler is of type {type(scaler).__name__}"
-    if model.n_features_in_ != scaler.n_features_in_ or features not in {None, model.n_features_in_}:
-        return (
-            f"the model is of {model.n_features_in_} features, the scaler of {scaler.n_features_in_}, "
-            f"the metadata of {features}"
-        )
-    if list(model.classes_) != [0, 1]:
-        return f"the classes are {model.classes_!r:.40}, not down and up"
-    with np.errstate(all="ignore"):
-        shares = model.predict_proba(scaler.transform(np.zeros((1, model.n_features_in_))))
-    if shares.shape != (1, 2) or not np.isfinite(shares).all():
-        return "what they predict are no probabilities"
-    return None
+    claim, reason = f"{where} holds no model and scaler of this job", ""
+    with _malformed_refused(f"{claim}: they do not predict"):
+        if type(model) not in {algorithm.estimator for algorithm in algorithms_with(own)}:
+            reason = f"the model is of type {type(model).__name__}"
+        elif type(scaler) is not StandardScaler:
+            reason = f"the scaler is of type {type(scaler).__name__}"
+        elif model.n_features_in_ != scaler.n_features_in_ or features not in {None, model.n_features_in_}:
+            reason = (
+                f"the model is of {model.n_features_in_} features, the scaler of {scaler.n_features_in_}, "
+                f"the metadata of {features}"
+            )
+        elif list(model.classes_) != [0, 1]:
+            reason = f"the classes are {model.classes_!r:.40}, not down and up"
+        else:
+            with np.errstate(all="ignore"):
+                shares = model.predict_proba(scaler.transform(np.zeros((1, model.n_features_in_))))
+            if shares.shape != (1, 2) or not np.isfinite(shares).all():
+                reason = "what they predict are no probabilities"
+    if reason:
+        raise RegistryError(f"{claim}: {reason}; train the model again")
 
 
 def _nodes(schema: object) -> Iterator[dict[str, Any]]:
@@ -234,26 +227,19 @@ def _canonical(schema: dict[str, Any], arrays: Mapping[str, bytes]) -> bytes:
     skops names objects by their address and dates the archive; struct arrays have padding that was never written.
     A worker that repeats a lost attempt then writes the same bytes, and not half of another version.
     """
-    nodes = list(_nodes(schema))
-    names = _renumber(nodes)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for old, new in sorted(names.items(), key=lambda pair: int(pair[1].removesuffix(".npy"))):
-            _write(archive, new, _without_padding(arrays[old]))
-        _write(archive, "schema.json", json.dumps(schema, separators=(",", ":")).encode())
-    return buffer.getvalue()
-
-
-def _renumber(nodes: Iterable[dict[str, Any]]) -> dict[str, str]:
-    """Number the objects of a schema in the order of their appearance, in place; return new array names by old ones."""
     numbers: dict[int, int] = {}
     names: dict[str, str] = {}
-    for node in nodes:
+    for node in _nodes(schema):  # numbers in the order of appearance, in place of addresses
         if "__id__" in node:
             node["__id__"] = numbers.setdefault(node["__id__"], len(numbers) + 1)
         if "file" in node:
             node["file"] = names.setdefault(node["file"], f"{len(names) + 1}.npy")
-    return names
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for old, new in names.items():
+            _write(archive, new, _without_padding(arrays[old]))
+        _write(archive, "schema.json", json.dumps(schema, separators=(",", ":")).encode())
+    return buffer.getvalue()
 
 
 def _without_padding(npy: bytes) -> bytes:

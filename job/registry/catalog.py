@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from job.config.settings import Config
@@ -52,15 +53,19 @@ def summarize(metadata: Mapping[str, Any]) -> Summary:
     first 16 digits of the fingerprint, what the training cost, and scores to four significant digits.
     """
     key = metadata["key"]
-    paths = KEPT | {name: ("scores", name) for name in summary_scores()}
-    kept = {name: _brief(_find(metadata, path)) for name, path in paths.items()}
-    if kept["fingerprint"] is not None:
-        kept["fingerprint"] = short_fingerprint(kept["fingerprint"])
-    return {
+    summary: Summary = {
         "version": metadata["version"],
         "key": [key["exchange"], key["symbol"], key["timeframe"], key["model_type"]],
-        **{name: value for name, value in kept.items() if value is not None},
     }
+    for name, path in (KEPT | {name: ("scores", name) for name in summary_scores()}).items():
+        value: Any = metadata
+        for part in path:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if isinstance(value, float):
+            value = float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+        if value is not None:
+            summary[name] = short_fingerprint(value) if name == "fingerprint" else value
+    return summary
 
 
 def short_fingerprint(fingerprint: str) -> str:
@@ -90,7 +95,7 @@ def list_summaries(registry: Storage, *prefixes: str, catalog: Iterable[Summary]
     """Return a summary of each committed version below the folders `prefixes` (default: all), by key and then by age.
 
     What is committed is what a listing shows; summaries come from `catalog` (default: the stored one), and only
-    the metadata of versions that it lacks is read. Where that is damaged, the version is left out and a warning logged.
+    the metadata of versions that it lacks is read. Versions with damaged metadata are left out, with a warning.
 
     Raises:
         RegistryError: metadata that is not in the catalog is newer than this code reads.
@@ -129,7 +134,7 @@ def read_catalog(registry: Storage) -> list[Summary]:
     except MissingFileError:
         return []
     except (ValueError, LookupError, TypeError) as error:
-        log.warning("%s/%s is damaged (%s) and is made again", registry.url, CATALOG, error)
+        log.warning("%s/%s is damaged (%s) and is rebuilt", registry.url, CATALOG, error)
         return []
     if schema > CATALOG_SCHEMA:
         raise RegistryError(f"{registry.url}/{CATALOG} has schema {schema}, newer than this release reads; upgrade")
@@ -139,44 +144,34 @@ def read_catalog(registry: Storage) -> list[Summary]:
 def write_catalog(registry: Storage, summaries: Iterable[Summary]) -> None:
     """Add `summaries` to the catalog.
 
-    Another run may rewrite it at the same moment, so that it is read again afterwards and written again where
-    something of ours is lost. What is lost even so costs the next run a read.
+    Another run may rewrite it at the same moment, so that it is read again afterwards, and written again if a summary
+    of ours is lost. One that is lost all the same costs the next run a read.
     """
     ours = {_path(one): one for one in summaries}
     for _ in range(WRITE_ATTEMPTS):
         stored = {_path(one): one for one in read_catalog(registry)}
         if ours.keys() <= stored.keys():
             return
-        _replace(registry, (stored | ours).values())
-
-
-def refresh(registry: Storage) -> list[Summary]:
-    """Take versions that are gone out of the catalog, bring in those that it lacks, and return what it holds."""
-    summaries = list_summaries(registry)
-    _replace(registry, summaries)
-    return summaries
+        replace_catalog(registry, (stored | ours).values())
 
 
 def rebuild(registry: Storage) -> Rebuilt:
-    """Make the catalog again from the metadata of every version, and return what it holds.
+    """Rebuild the catalog from the metadata of every version, and return what it holds.
 
     Raises:
         RegistryError: metadata is newer than this code reads.
     """
     rebuilt = _summaries(registry, (), ())
-    _replace(registry, rebuilt.summaries)
+    replace_catalog(registry, rebuilt.summaries)
     return rebuilt
 
 
-def _replace(registry: Storage, summaries: Iterable[Summary]) -> None:
-    """Write the catalog, a summary a line."""
-    lines = ",\n".join(_compact(one) for one in sorted(summaries, key=_order))
+def replace_catalog(registry: Storage, summaries: Iterable[Summary]) -> None:
+    """Write the catalog in place of what was there, one summary per line."""
+    compact = partial(json.dumps, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    lines = ",\n".join(map(compact, sorted(summaries, key=_order)))
     text = f'{{"schema_version":{CATALOG_SCHEMA},"versions":[\n{lines}\n]}}\n'
     registry.replace(CATALOG, text.encode())
-
-
-def _compact(summary: Summary) -> str:
-    return json.dumps(summary, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _committed(registry: Storage, prefixes: Iterable[str]) -> dict[str, ListedVersion]:
@@ -191,15 +186,3 @@ def _path(summary: Summary) -> str:
 
 def _order(summary: Summary) -> tuple[Key, str]:
     return key_of(summary), summary["version"]
-
-
-def _find(metadata: Mapping[str, Any], path: Iterable[str]) -> Any:
-    """Return the value at `path`, or None where the metadata has none."""
-    value: Any = metadata
-    for part in path:
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
-
-
-def _brief(value: Any) -> Any:
-    return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if isinstance(value, float) else value

@@ -1,6 +1,6 @@
-"""Comparisons of versions: each is kept, since rows that were looked at to choose are no news to the next choice.
+"""Comparisons of versions: each is kept, since rows that one choice was based on are no fresh evidence for the next.
 
-The name tells the stretch of time: `comparisons/<exchange>/<symbol>/analyst_1h/<run id>-<first>-<last>.json`.
+The name holds the range of time: `comparisons/<exchange>/<symbol>/analyst_1h/<run id>-<first>-<last>.json`.
 """
 
 import json

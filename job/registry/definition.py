@@ -1,4 +1,4 @@
-"""What a version's metadata says of the samples that its model knows: features, label, and how bars became samples."""
+"""What a version's metadata says of its model's samples: features, label, and how bars became samples."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -26,9 +26,9 @@ from transforms.sessions import Sessions, find_sessions
 SAMPLING: Final = fields_that_affect(DataSettings, Affects.SAMPLING)
 """Settings of the data that a model's bars must be made with, whatever the range."""
 CALLER: Final = "caller"
-"""Says of a label that it, and the features with it, came from whoever called `RayModelTrainer.train_model`."""
+"""`source` of a label that the caller of `RayModelTrainer.train_model` gave, together with the features."""
 DEFINING: Final = ("version", "inputs", "lookback", "warmup")
-"""What makes a feature another one although its name is the same."""
+"""What must be equal for two features of one name to be the same."""
 REMEDY: Final = "retrain the model, or restore the module"
 """What to do where the source of a user's feature or label is gone or has changed."""
 
@@ -66,11 +66,11 @@ class Definition:
     def of(cls, metadata: Mapping[str, Any], data: DataSettings, *, where: str) -> Self:
         """Read a version's metadata; `where` names the version in messages.
 
-        Metadata of early releases does not tell `SAMPLING`: then the settings in `data` are taken.
+        Metadata of early releases lacks `SAMPLING`: then the settings in `data` are taken.
 
         Raises:
-            RegistryError: the model was trained on features or a label that are defined otherwise here or not at all,
-                or that its caller made; or the metadata does not say what it was trained on.
+            RegistryError: the features or the label are not defined here as they were at training, or were made by the
+                caller; or the metadata does not say what the model was trained on.
         """
         if metadata.get("label", {}).get("source") == CALLER:
             raise RegistryError(
@@ -173,16 +173,18 @@ def describe_sampling(sessions: Mapping[str, Sessions | None], data: DataSetting
 
 
 def describe_feature(feature: str) -> dict[str, Any]:
-    """Return what the metadata keeps of one of a model's features; of one that its caller made, the name.
+    """Return what the metadata keeps of one of a model's features: the name alone of one that its caller made.
 
-    Of a feature of a user's module that is, too: `import_path` of what holds it, and `source_digest` of the module.
+    A feature of a user's module has its `import_path` and the `source_digest` of the module, too.
     """
     path, name = split_reference(feature)
     if path is None and name not in FEATURES:
         return {"name": name}
     (known,) = resolve_features([feature])
     origin = {} if path is None else {"import_path": path, "source_digest": source_digest(path)}
-    return {"name": name, **origin, **{what: _json(getattr(known, what)) for what in DEFINING}}
+    defining = {what: getattr(known, what) for what in DEFINING}
+    lists = {what: list(value) for what, value in defining.items() if isinstance(value, tuple)}  # as JSON has them
+    return {"name": name, **origin, **defining, **lists}
 
 
 def describe_label(label: Label, stats: Mapping[str, Any]) -> dict[str, Any]:
@@ -193,7 +195,7 @@ def describe_label(label: Label, stats: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _feature(entry: Mapping[str, Any], where: str) -> str:
-    """Return the model's feature that a metadata's entry means, which must be defined here as it was there."""
+    """Return the feature that an entry of the metadata names, which must be defined here as at training."""
     name = str(entry["name"])
     if "import_path" in entry:
         feature = f"{entry['import_path']}[{name}]"
@@ -216,7 +218,7 @@ def _feature(entry: Mapping[str, Any], where: str) -> str:
 
 
 def _label(stats: Mapping[str, Any], where: str) -> Label:
-    """Return the label; a pooled model has its definition once a series."""
+    """Return the label; a pooled model has its definition once per series."""
     one = next(iter(stats["series"].values())) if "series" in stats else stats
     kind = str(one["definition"]["kind"])
     if is_import_path(kind):
@@ -225,7 +227,7 @@ def _label(stats: Mapping[str, Any], where: str) -> Label:
 
 
 def _check_source(what: str, path: str, digest: str, where: str) -> None:
-    """Refuse a version whose features or label come from a module that is not here, or is not what it was.
+    """Refuse a version whose features or label come from a module that is absent here, or has changed.
 
     Nothing is imported. Anyone who can write to the registry writes what metadata says, so of all modules here it can
     name only those whose source names `transforms`, as modules of features and labels do.
@@ -239,10 +241,6 @@ def _check_source(what: str, path: str, digest: str, where: str) -> None:
         raise RegistryError(f"{claim}, whose source has changed since ({digest:.12} then, {digest_here} now): {REMEDY}")
     if not any(b"transforms" in source for source in here.values()):
         raise RegistryError(f"{claim}, which uses no Feature or Label of transforms: {REMEDY}")
-
-
-def _json(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _words(value: Any) -> str:

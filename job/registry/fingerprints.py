@@ -1,16 +1,14 @@
-"""Digests by which a rerun knows, without training, what it has trained before: of a model, and of a series' files."""
+"""Fingerprints, by which a rerun recognizes what need not be done again: of a model, of predictions, of files."""
 
 import hashlib
 import json
 from collections.abc import Iterable
-from functools import cache
-from importlib.metadata import version
 from typing import Any, Final
 
 from job.config.sections import Affects, fields_that_affect
 from job.config.settings import DataSettings
 from job.config.trainer import TradingSettings
-from job.core.environment import code_digest, versions
+from job.core.environment import code_digest, installed, versions
 from job.core.keys import Key
 from job.core.paths import redact_url
 from job.learning.estimators import algorithm_named, libraries_of, user_source
@@ -25,7 +23,7 @@ DEFINITIONS: Final = {"samples": 1, "split": 1, "training": 1}
 
 `samples`: resampling, filling, segments, warm-up. `split`: folds, holdout, purge, thinning of pools. `training`:
 scaling, shrinking, importances, the skill over the base rate and the benchmark. Entries of `learning.metrics.SCORES`
-have versions of their own, in no fingerprint: a model is the same however it is scored.
+have versions of their own, which enter no fingerprint: a model is the same however it is scored.
 """
 
 SESSIONS: Final = "-sessions"
@@ -84,7 +82,7 @@ def prediction_fingerprint(model: Key, version: str, data: DataSettings) -> str:
     """Return the SHA-256 of everything but the bars that decides what a version predicts for a series.
 
     The version stands for its features: it never changes, its metadata holds their definitions, and `Definition.of`
-    refuses it where they are defined otherwise. Features that it does not use count for nothing.
+    refuses it where they are defined otherwise. Features that it does not use do not matter.
     """
     return _digest(
         {
@@ -102,9 +100,9 @@ def _of_weeks(timeframe: str) -> dict[str, int]:
 
 
 def _decisive(data: DataSettings) -> dict[str, Any]:
-    """Return the settings that decide which of a series' bars count; with days that are counted back, from where.
+    """Return the settings that decide which bars count: `end`, too, where `lookback_days` counts back from it.
 
-    What `auto` finds in the bars, their digest says: it is marked where they have sessions. Without the mark, gaps cut.
+    What `auto` finds in the bars is part of their digest: it is marked where they have sessions. Without, gaps cut.
     """
     decisive = MODEL if data.lookback_days is None else MODEL | {"end"}
     settings = data.model_dump(mode="json", include={*decisive})
@@ -144,8 +142,8 @@ def pooled_content(digests: Iterable[str]) -> str:
 def listing_fingerprint(series: Series, data: DataSettings) -> str | None:
     """Return the SHA-256 of what the bars of `series` are read from, and how: files, settings, and the reading code.
 
-    A file is its address, size and stamp (ETag or time of change). None where the storage gives a file no stamp, by
-    which alone a change could be told.
+    A file is its address, size and stamp (ETag or time of change). None if the storage gives a file no stamp, since
+    nothing else would show a change. A better reader may find other bars in the same files, so its code counts, too.
     """
     if not all(file.stamp for file in series.files):
         return None
@@ -155,19 +153,13 @@ def listing_fingerprint(series: Series, data: DataSettings) -> str | None:
             "columns": [series.symbol_column, series.exchange_column, series.timeframe_column],
             "series": [series.exchange, series.symbol, series.timeframe],
             "settings": data.model_dump(mode="json", include={*READING}),
-            "reader": _reader(),
+            "reader": [
+                code_digest("job/sources", "transforms/bars.py", "transforms/sessions.py"),
+                installed("polars"),
+                installed("pyarrow"),
+            ],
         }
     )
-
-
-@cache
-def _reader() -> list[str]:
-    """Return the versions of what turns files into bars: a better reader may find other bars in the same files."""
-    return [
-        code_digest("job/sources", "transforms/bars.py", "transforms/sessions.py"),
-        version("polars"),
-        version("pyarrow"),
-    ]
 
 
 def _digest(parts: dict[str, Any]) -> str:

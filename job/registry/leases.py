@@ -1,4 +1,4 @@
-"""Leases: how others tell whether a run that has not closed its record is still alive."""
+"""Leases: how others know that a run that has not closed its record is still alive."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ from typing import Any, Self
 import psutil
 
 START_TOLERANCE_S = 1.0
-"""Rounding of a process's start time, by which a number that was given to another process is told."""
+"""Rounding of a process's start time, which shows that its number was given to another process since."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,16 @@ class Lease:
 
     def live(self, now: datetime) -> bool:
         """Return whether it still holds: it has not expired, and its process, if it ran on this host, is there."""
-        return now < self.expires_at and not self.abandoned()
-
-    def abandoned(self) -> bool:
-        """Return whether the process ran on this host and is gone."""
-        return self.host == this_host() and not _runs(self.pid, self.process_started)
+        if now >= self.expires_at:
+            return False
+        if self.host != this_host():  # what runs there cannot be seen from here
+            return True
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.process_started) < START_TOLERANCE_S
+            return same and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
 
     def record(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -55,12 +60,3 @@ def this_host() -> str:
     """Return the host's name, and the number of the process namespace where there is one: containers share names."""
     namespace = Path("/proc/self/ns/pid")
     return f"{socket.gethostname()} {namespace.readlink()}" if namespace.exists() else socket.gethostname()
-
-
-def _runs(pid: int, started: float) -> bool:
-    try:
-        process = psutil.Process(pid)
-        same = abs(process.create_time() - started) < START_TOLERANCE_S
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

@@ -1,7 +1,7 @@
 """What an artifact may be made of: the types that algorithms declare, by the skops loader that may build each."""
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pkgutil import resolve_name
 from typing import Any, Final
 
@@ -87,33 +87,23 @@ def check_parts(estimator: object, own: Algorithm | None) -> None:
     if type(features) is not int:
         raise ValueError(f"the number of features is {features!r:.40}")
     declared = (stored for algorithm in algorithms_with(own) for stored in algorithm.stored_types)
-    checks = dict.fromkeys((stored.name, stored.check) for stored in declared if stored.check is not None)
-    parts = [*_parts(estimator)]
-    for name, check in checks:
-        kind, is_sound = resolve_name(name), resolve_name(check)
-        for part in parts:
-            if isinstance(part, kind):
-                is_sound(part, features)
-
-
-def _parts(root: object) -> Iterator[object]:
-    """Yield every object that can be reached from `root` through attributes and containers."""
+    named = dict.fromkeys((stored.name, stored.check) for stored in declared if stored.check is not None)
+    checks = [(resolve_name(name), resolve_name(check)) for name, check in named]
     seen: dict[int, object] = {}
-    pending = [root]
-    while pending:
+    pending = [estimator]
+    while pending:  # all that can be reached through attributes and containers
         part = pending.pop()
         if id(part) in seen or isinstance(part, str | bytes | int | float):
             continue
         seen[id(part)] = part
-        yield part
-        pending.extend(_children(part))
-
-
-def _children(part: object) -> list[Any]:
-    if isinstance(part, dict):
-        return list(part.values())
-    if isinstance(part, list | tuple):
-        return list(part)
-    if isinstance(part, np.ndarray):
-        return list(part.flat) if part.dtype == object else []
-    return list(vars(part).values()) if hasattr(part, "__dict__") else []
+        for kind, is_sound in checks:
+            if isinstance(part, kind):
+                is_sound(part, features)
+        if isinstance(part, dict):
+            pending.extend(part.values())
+        elif isinstance(part, list | tuple):
+            pending.extend(part)
+        elif isinstance(part, np.ndarray):
+            pending.extend(part.flat if part.dtype == object else ())
+        elif hasattr(part, "__dict__"):
+            pending.extend(vars(part).values())

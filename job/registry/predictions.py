@@ -57,11 +57,7 @@ def write_predictions(registry: Storage, path: str, frame: pl.DataFrame, footer:
         RegistryError: it cannot be written.
     """
     about = json.dumps(asdict(footer), sort_keys=True, separators=(",", ":"))
-    table = (
-        frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-        .cast(SCHEMA)
-        .replace_schema_metadata({FOOTER: about.encode()})
-    )
+    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(SCHEMA)
     buffer = io.BytesIO()
     pq.write_table(table.replace_schema_metadata({FOOTER: about.encode()}), buffer, compression=COMPRESSION)
     registry.replace(path, buffer.getvalue())

@@ -6,7 +6,7 @@ from typing import Any
 
 from job.core.errors import RegistryError
 from job.core.keys import Key
-from job.registry.aliases import Alias, ConflictError, read_aliases, roll_back, set_alias
+from job.registry.aliases import Alias, ConflictError, change_alias, read_aliases
 from job.registry.versions import list_versions, resolve_version, verify
 from job.storage.files import Storage
 
@@ -41,10 +41,10 @@ def promote(
     """Let an alias name a version whose artifacts are those that were committed; nothing is written if it does already.
 
     Args:
-        registry: where; `Storage.check_writable` has told that it refuses the second writer of a file.
+        registry: where; `Storage.check_writable` has found that it refuses the second writer of a file.
         key: the model.
         name: the version: all that `resolve_version` takes.
-        alias: which one to move.
+        alias: the alias to move.
         command: that moves it, for the history.
         reason: for people, for the history.
         numbers: JSON values that the decision rests on, for the history.
@@ -62,7 +62,16 @@ def promote(
     verify(registry, key, version)
     move = AliasChange(key, alias, seen.named(alias), version)
     if move.changes and not dry_run:
-        set_alias(registry, key, alias, version, seen=seen, command=command, reason=reason, numbers=numbers)
+        change_alias(
+            registry,
+            key,
+            alias,
+            lambda now: now.moved(alias, version),
+            seen=seen,
+            command=command,
+            reason=reason,
+            numbers=numbers,
+        )
         if version not in list_versions(registry, key):
             raise RegistryError(
                 f"{key}: {version} was deleted while it became the {alias}: roll back, or promote another"
@@ -73,7 +82,7 @@ def promote(
 def restore_champion(registry: Storage, key: Key, *, reason: str = "", dry_run: bool = False) -> AliasChange:
     """Let the champion be what it was before the last promotion; again, what it was before the one before.
 
-    Earlier champions that were pruned are passed over. What is rolled back is not gone: it may be promoted again.
+    Earlier champions that were pruned are passed over. The version rolled back stays, and may be promoted again.
 
     Raises:
         RegistryError: there is no earlier champion, or its artifacts are not what was committed.
@@ -89,5 +98,13 @@ def restore_champion(registry: Storage, key: Key, *, reason: str = "", dry_run: 
         )
     verify(registry, key, earlier)
     if not dry_run:
-        roll_back(registry, key, earlier, seen=seen, command="rollback", reason=reason)
+        change_alias(
+            registry,
+            key,
+            "champion",
+            lambda now: now.rolled_back(earlier),
+            seen=seen,
+            command="rollback",
+            reason=reason,
+        )
     return AliasChange(key, "champion", seen.champion, earlier)

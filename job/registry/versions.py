@@ -32,7 +32,7 @@ PART_NAME: Final = re.compile(
 
 
 class DamagedMetadataError(RegistryError):
-    """Metadata that says nothing of its version, or speaks of another one."""
+    """Metadata that does not describe its version, or describes another one."""
 
 
 @dataclass(frozen=True)
@@ -93,16 +93,16 @@ def commit(
 ) -> dict[str, Any]:
     """Write the artifacts, then the metadata, and return the metadata as the registry holds it.
 
-    A repeated attempt that comes to the same artifacts finds its version committed and returns what stands there.
+    A repeated attempt that comes to the same artifacts finds its version committed, and returns its metadata.
 
     Args:
         registry: where to.
         key: the model.
         version: from `version_name`.
-        model: a fitted estimator of `ALGORITHMS`.
+        model: a fitted estimator of `ALGORITHMS`, or of a user's own algorithm.
         scaler: its fitted StandardScaler.
         metadata: JSON values without NaN. Added are `schema_version`, `key`, `version`, `created_at` (unless given)
-            and `artifacts`: the format, and each artifact's file, bytes and sha256.
+            and `artefacts`: the format, and each artifact's file, bytes and sha256.
         format: `skops`, or `pkl`.
 
     Raises:
@@ -112,20 +112,21 @@ def commit(
     """
     if not _is_version(key, version):
         raise ValueError(f"{version!r} is no version of {key}")
-    estimators = {"model": model, "scaler": scaler}
     own = own_algorithm(metadata, where=f"{key} {version}")
+    estimators = {"model": model, "scaler": scaler}
     data = {role: dump(estimators[role], format=format, own=own) for role in ROLES}
+    artifacts = {role: _describe(version, role, format, data[role]) for role in ROLES}
     document = {
         "schema_version": SCHEMA_VERSION,
         "key": asdict(key),
         "version": version,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         **metadata,
-        "artefacts": {"format": format, **{role: _describe(version, role, format, data[role]) for role in ROLES}},
+        "artefacts": {"format": format, **artifacts},
     }
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
     for role in ROLES:
-        registry.create(f"{key.folder}/{_file_name(version, role, format)}", data[role])
+        registry.create(f"{key.folder}/{artifacts[role]['file']}", data[role])
     return _commit_metadata(registry, key, version, text)
 
 
@@ -144,28 +145,22 @@ def load(
         RegistryError: there is no such version, or it must not be loaded; the message says why.
     """
     name = resolve_version(registry, key, version)
-    metadata = read_metadata(registry, key, name)
-    format_ = _format(registry, key, metadata)
-    data = {role: _checked(registry, key, metadata, role, format_) for role in ROLES}
-    own = own_algorithm(metadata, where=f"{registry.url}/{key.folder}/{name}")
+    folder = f"{registry.url}/{key.folder}"
+    metadata, format_, data = _read_committed(registry, key, name)
+    own = own_algorithm(metadata, where=f"{folder}/{name}")
     model, scaler = (
         parse(
             data[role],
             format=format_,
-            where=f"{registry.url}/{key.folder}/{_file_name(name, role, format_)}",
+            where=f"{folder}/{_file_name(name, role, format_)}",
             allow_pickle=allow_pickle,
             own=own,
         )
         for role in ROLES
     )
     features = metadata.get("features")
-    check_pair(
-        model,
-        scaler,
-        features=len(features) if isinstance(features, list) else None,
-        where=f"{registry.url}/{key.folder}/{name}",
-        own=own,
-    )
+    count = len(features) if isinstance(features, list) else None
+    check_pair(model, scaler, features=count, where=f"{folder}/{name}", own=own)
     return model, scaler, metadata
 
 
@@ -175,9 +170,7 @@ def verify(registry: Storage, key: Key, version: str) -> None:
     Raises:
         RegistryError: they are not, or the metadata must not be read.
     """
-    metadata = read_metadata(registry, key, version)
-    for role in ROLES:
-        _checked(registry, key, metadata, role, _format(registry, key, metadata))
+    _read_committed(registry, key, version)
 
 
 def resolve_version(registry: Storage, key: Key, name: str = LATEST) -> str:
@@ -207,23 +200,6 @@ def resolve_version(registry: Storage, key: Key, name: str = LATEST) -> str:
     raise RegistryError(f"{unknown}{latest}" if known else f"{registry.url} holds no model {key}")
 
 
-def find_version(registry: Storage, key: Key, version: str = LATEST) -> dict[str, Any] | None:
-    """Return the metadata of a committed version, or None if there is no such version.
-
-    Raises:
-        RegistryError: the metadata is damaged, is another version's, or is newer than this code reads.
-    """
-    if version == LATEST:
-        names = list_versions(registry, key)
-        return read_metadata(registry, key, names[-1]) if names else None
-    if not _is_version(key, version):
-        return None
-    try:
-        return read_metadata(registry, key, version)
-    except MissingFileError:
-        return None
-
-
 def list_versions(registry: Storage, key: Key) -> list[str]:
     """Return the names of a model's committed versions, oldest first."""
     return [one.version for one in listed_versions(registry.list(key.folder)) if one.committed and one.key == key]
@@ -234,7 +210,7 @@ def read_metadata(registry: Storage, key: Key, version: str) -> dict[str, Any]:
 
     Raises:
         MissingFileError: it is not there.
-        RegistryError: as for `find_version`.
+        RegistryError: it is damaged, is another version's, or is newer than this code reads.
     """
     path = f"{key.folder}/{version}.json"
     return parse_metadata(registry.read(path), key, version, where=f"{registry.url}/{path}")
@@ -289,30 +265,27 @@ def _commit_metadata(registry: Storage, key: Key, version: str, text: str) -> di
     return document
 
 
-def _format(registry: Storage, key: Key, metadata: Mapping[str, Any]) -> Format:
-    """Return the format that a version's metadata names."""
+def _read_committed(registry: Storage, key: Key, version: str) -> tuple[dict[str, Any], Format, dict[str, bytes]]:
+    """Return a version's metadata, the format of its artifacts, and their bytes, which are the ones committed."""
+    metadata = read_metadata(registry, key, version)
     artifacts = metadata.get("artefacts")
     named = artifacts.get("format") if isinstance(artifacts, dict) else None
-    for known in FORMATS:
-        if named == known:
-            return known
-    where = f"{registry.url}/{key.folder}/{metadata['version']}.json"
-    raise RegistryError(f"{where}: unknown artifact format {named!r:.80} (known: {', '.join(FORMATS)})")
-
-
-def _checked(registry: Storage, key: Key, metadata: Mapping[str, Any], role: str, format_: Format) -> bytes:
-    """Return an artifact's bytes if they are the ones that were committed."""
-    path = f"{key.folder}/{_file_name(metadata['version'], role, format_)}"
-    try:
-        data = registry.read(path)
-    except MissingFileError:
-        raise RegistryError(
-            f"{registry.url}/{path} is missing although its version is committed; train the model again"
-        ) from None
-    wanted = metadata["artefacts"].get(role)
-    if wanted != _describe(metadata["version"], role, format_, data):
-        raise RegistryError(
-            f"{registry.url}/{path} is not the {role} that was committed (its SHA-256 differs from the metadata's); "
-            "restore it from a backup or train the model again"
-        )
-    return data
+    format_ = next((known for known in FORMATS if known == named), None)
+    if not isinstance(artifacts, dict) or format_ is None:
+        where = f"{registry.url}/{key.folder}/{version}.json"
+        raise RegistryError(f"{where}: unknown artifact format {named!r:.80} (known: {', '.join(FORMATS)})")
+    data: dict[str, bytes] = {}
+    for role in ROLES:
+        path = f"{key.folder}/{_file_name(version, role, format_)}"
+        try:
+            data[role] = registry.read(path)
+        except MissingFileError:
+            raise RegistryError(
+                f"{registry.url}/{path} is missing although its version is committed; train the model again"
+            ) from None
+        if artifacts.get(role) != _describe(version, role, format_, data[role]):
+            raise RegistryError(
+                f"{registry.url}/{path} is not the {role} that was committed (its SHA-256 differs from the "
+                "metadata's); restore it from a backup or train the model again"
+            )
+    return metadata, format_, data

@@ -1,7 +1,7 @@
 """What formats make of a file: a look at its beginning, and bars from its columns."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -9,7 +9,7 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.core.timeframes import timeframe_of
 from job.core.wording import first_of
-from job.sources.columns import BAR, KEYS, Indices, numbers
+from job.sources.columns import BAR, KEYS, PRICES, TWIN, Indices, numbers, positions
 from job.sources.series import Series
 from job.sources.time_columns import Edge, Stamps, choose
 from job.sources.time_names import TIME
@@ -21,13 +21,17 @@ class Raw:
     """Rows of one file as bars, not cleaned.
 
     `edge` is the end of a bar that `timestamp` marks, `proven` if the file shows it, so that `data.bar_time` cannot say
-    otherwise. `notes` say what was read how, where this is worth a warning.
+    otherwise. `notes` say what was read how, where this is worth a warning. Where columns have names, `names` are all
+    of them, `unused` those that were not read, `volume` that of the volume.
     """
 
     bars: pl.DataFrame
     edge: Edge
     proven: bool = False
     notes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    volume: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,16 @@ class Look:
     names: tuple[str, ...] = ()
     first: tuple[str, ...] = ()
     text: tuple[str, ...] = ()
+
+
+def named(raw: Raw, indices: Indices, names: Sequence[str]) -> Raw:
+    """Add what the names of the columns say, of which there are none where there is no header."""
+    if not names:
+        return raw
+    used = {*positions(indices)}
+    unused = tuple(name for index, name in enumerate(names) if index not in used)
+    volume = names[indices["volume"][0]] if "volume" in indices else None
+    return replace(raw, names=tuple(names), unused=unused, volume=volume)
 
 
 def by_position(frame: pl.DataFrame, wanted: Sequence[int]) -> pl.DataFrame:
@@ -72,8 +86,11 @@ def raw_of(frame: pl.DataFrame, indices: Indices, series: Series, settings: Data
     """
     own = _own_rows(frame, indices, series, where)
     stamps = _stamps(own, indices, series, settings, where)
-    values = [numbers(own[str(indices[name][0])].alias(name), where) for name in BAR[1:] if name in indices]
-    return Raw(pl.DataFrame([stamps.times.alias("timestamp"), *values]), stamps.edge, stamps.proven, stamps.notes)
+    given = [own[str(indices[name][0])].alias(name) for name in BAR[1:] if name in indices]
+    bars = pl.DataFrame([stamps.times.alias("timestamp"), *numbers(given, where, decimal=settings.decimal)])
+    if twins := {name: own[str(indices[f"{TWIN}{name}"][0])] for name in BAR if f"{TWIN}{name}" in indices}:
+        bars = _of_twins(bars, twins, settings, where)
+    return Raw(bars, stamps.edge, stamps.proven, stamps.notes)
 
 
 def _stamps(own: pl.DataFrame, indices: Indices, series: Series, settings: DataSettings, where: str) -> Stamps:
@@ -91,6 +108,37 @@ def _stamps(own: pl.DataFrame, indices: Indices, series: Series, settings: DataS
         dates=settings.dates,
         where=where,
     )
+
+
+def _of_twins(bars: pl.DataFrame, twins: Mapping[str, pl.Series], settings: DataSettings, where: str) -> pl.DataFrame:
+    """Bars in which of two columns that differ only in case, `v` and `V`, each is the one that the rows show to be it.
+
+    The volume of a bar is the larger one, of which the other is a part. A price is the one by which the high is the
+    highest and the low the lowest. Of two times, `time_columns.choose` finds the one.
+
+    Raises:
+        DataError: the rows do not tell.
+    """
+    for name, other in twins.items():
+        value = numbers([other.alias(name)], where, decimal=settings.decimal)[0]
+        swapped = bars.with_columns(value.alias(name))
+        right, wrong = (_in_order(one) for one in (bars, swapped))
+        if name == "volume":
+            right, wrong = bars[name] >= value, bars[name] <= value
+        if right.all() == wrong.all():
+            raise DataError(
+                f"{where}: two columns are called {name}, in small letters and in capitals, and the rows do not tell "
+                f"which is meant; set data.columns.{name} to the right one"
+            )
+        if wrong.all():
+            bars = swapped
+    return bars
+
+
+def _in_order(bars: pl.DataFrame) -> pl.Series:
+    """Whether the high of each row is the highest price, and the low the lowest."""
+    highest, lowest = pl.max_horizontal(PRICES), pl.min_horizontal(PRICES)
+    return bars.select((pl.col("high") >= highest) & (pl.col("low") <= lowest)).to_series()
 
 
 def _own_rows(frame: pl.DataFrame, indices: Indices, series: Series, where: str) -> pl.DataFrame:

@@ -1,14 +1,16 @@
 """Which column of a file is which: by its header, by `data.columns`, or as the values of unnamed columns suggest."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import polars as pl
 
 from job.core.errors import DataError
 from job.core.wording import did_you_mean, first_of
+from job.sources.notations import NULLS, as_float, is_number, mark_of, plain
 from job.sources.time_names import TIME_WORDS, time_columns
+from job.sources.volumes import ALIASES, volume_columns
 
 PRICES: Final = ("open", "high", "low", "close")
 REQUIRED: Final = ("timestamp", *PRICES)
@@ -22,23 +24,33 @@ COLUMN_ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
         *("gmt_time", "utc_time", "time_utc", "local_time", "ts_event", "ts", "time", "date", "t", "index_level_0", ""),
         *TIME_WORDS,
     ),
-    "open": ("open", "o", "open_price", "price_open", "openprice", "1_open", "opening_price", "op"),
-    "high": ("high", "h", "high_price", "price_high", "highprice", "2_high", "max", "hi"),
-    "low": ("low", "l", "low_price", "price_low", "lowprice", "3_low", "min", "lo"),
-    "close": ("close", "c", "close_price", "price_close", "closeprice", "4_close", "close_last", "last", "cl"),
-    "volume": (
-        *("volume", "vol", "v", "base_volume", "basevolume", "volume_base", "volumefrom", "volume_traded", "5_volume"),
-        *("qty", "tick_volume", "tickvol", "tickvolume"),
+    "open": (
+        *("open", "o", "open_price", "price_open", "openprice", "1_open", "opening_price", "op"),
+        *("eröffnung", "erster", "apertura", "ouverture", "abertura", "开盘", "开盘价", "始値", "시가"),
     ),
+    "high": (
+        *("high", "h", "high_price", "price_high", "highprice", "2_high", "max", "hi"),
+        *("hoch", "máximo", "maximo", "haut", "plus_haut", "massimo", "最高", "最高价", "高値", "고가"),
+    ),
+    "low": (
+        *("low", "l", "low_price", "price_low", "lowprice", "3_low", "min", "lo"),
+        *("tief", "mínimo", "minimo", "bas", "plus_bas", "最低", "最低价", "安値", "저가"),
+    ),
+    "close": (
+        *("close", "c", "close_price", "price_close", "closeprice", "4_close", "close_last", "last", "cl"),
+        *("schluss", "schlusskurs", "cierre", "dernier", "chiusura", "fechamento", "收盘", "收盘价", "終値", "종가"),
+    ),
+    "volume": ALIASES,
     "symbol": ("symbol", "ticker", "instrument", "pair", "coin", "tic"),
     "exchange": ("exchange", "venue"),
     "timeframe": ("timeframe", "interval", "resolution", "per"),
 }
 """Names of columns as `normal` writes them, the preferred one first."""
 
+PRICE_WORDS: Final = {alias for name in PRICES for alias in COLUMN_ALIASES[name]}
+_PAIR: Final = re.compile(r"""\(\s*(['"])(?P<first>.*)\1\s*,\s*(['"])(?P<second>.*)\3\s*\)""")
 DAY: Final = ("date", "day", "trade_date")
 CLOCK: Final = ("time", "clock", "trade_time", "hour")
-_NULLS: Final = ("", "null", "none", "na", "n/a", "nan", "#n/a")
 _MIN_CONSISTENT: Final = 0.98
 """Share of rows in which the high must be the highest and the low the lowest: a few bad bars are no other layout."""
 
@@ -60,6 +72,9 @@ def normal(name: str) -> str:
     return re.sub(r"[\W_]+", "_", name).strip("_").lower()
 
 
+TWIN: Final = "other "
+"""Before the name of a column of a bar, the key of one that is called the same but for capitals: `T` beside `t`."""
+
 Indices = dict[str, tuple[int, ...]]
 """Position of each column of a bar in the file; two for a time that is split into a day and a clock."""
 
@@ -69,38 +84,56 @@ def positions(indices: Indices) -> list[int]:
     return sorted({index for pair in indices.values() for index in pair})
 
 
-def numbered(mapping: Mapping[str, str], width: int, where: str) -> Indices:
+def given(mapping: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the entries of `data.columns` that name a column; the others leave one out."""
+    return {ours: theirs for ours, theirs in mapping.items() if theirs is not None}
+
+
+def in_order(width: int, mapping: Mapping[str, str | None], where: str) -> Indices:
+    """Positions of time, open, high, low, close and volume as the first columns, unless `mapping` says otherwise."""
+    indices: Indices = {name: (index,) for index, name in enumerate(BAR[:width])}
+    kept = {name: pair for name, pair in indices.items() if mapping.get(name, "") is not None}
+    return kept | numbered(mapping, width, where)
+
+
+def numbered(mapping: Mapping[str, str | None], width: int, where: str) -> Indices:
     """Positions that `mapping` gives as numbers from 1 in a file without header.
 
     Raises:
         DataError: an entry is no number of a column.
     """
     header = [str(number) for number in range(1, width + 1)]
-    return {ours: _all_mapped(header, ours, theirs, where) for ours, theirs in mapping.items()}
+    return {ours: _all_mapped(header, ours, theirs, where) for ours, theirs in given(mapping).items()}
 
 
-def resolve(header: Sequence[str], mapping: Mapping[str, str], where: str) -> Indices:
+def resolve(header: Sequence[str], mapping: Mapping[str, str | None], where: str) -> Indices:
     """Find the columns of a bar, and those that tell series apart, in a header.
 
     Args:
         header: names as the file has them.
-        mapping: name here → name in the file or its number from 1; wins over the usual names.
+        mapping: name here → name in the file or its number from 1; wins over the usual names. None leaves it out.
         where: the file, for errors.
 
     Raises:
         DataError: a column of `mapping` is absent, two columns fit equally well, or one that every bar needs is absent.
     """
-    names = [normal(name) for name in header]
-    found: Indices = {ours: _all_mapped(header, ours, theirs, where) for ours, theirs in mapping.items()}
+    names = [normal(name) for name in flattened(header, where)]
+    found: Indices = {ours: _all_mapped(header, ours, theirs, where) for ours, theirs in given(mapping).items()}
     split = _day_and_clock(names)
     if "timestamp" not in found and split and not {"timestamp", "datetime", "open_time"} & set(names):
         found["timestamp"] = split
     for ours, aliases in COLUMN_ALIASES.items():
-        index = _aliased(names, aliases, where) if ours not in found else None
+        index = _aliased(header, names, aliases, where) if ours not in {*found, *mapping} else None
+        if ours == "volume" and index is None and ours not in mapping:
+            index = next(iter(volume_columns(names)), None)
         if index is not None:
             found[ours] = (index,)
+            if ours in BAR[1:] and (twin := _twin(header, index)) is not None:
+                found[f"{TWIN}{ours}"] = (twin,)
     if "timestamp" not in mapping:
         found |= time_columns(header, names, COLUMN_ALIASES["timestamp"], found.get("timestamp", ()))
+    if "close" not in found and "price" in names and found.keys() >= {"open", "high", "low"}:
+        found["close"] = (names.index("price"),)
     missing = [name for name in REQUIRED if name not in found]
     if missing:
         raise DataError(
@@ -108,6 +141,42 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str], where: str) -> In
             f"name it in data.columns, such as {{{missing[0]}: NAME_IN_FILE}}"
         )
     return found
+
+
+def names_prices(row: Sequence[str]) -> bool:
+    """Return whether a row is a header of bars: it names at least three of the four prices."""
+    words = {normal(name) for name in row}
+    return sum(bool(words & {*COLUMN_ALIASES[name]}) for name in PRICES) >= 3
+
+
+def flattened(header: Sequence[str], where: str) -> Sequence[str]:
+    """Return names of one level where all are pairs, `('Close', 'AAPL')`, as pandas writes columns of two levels.
+
+    Raises:
+        DataError: several columns have the same price's name, since the symbols stand side by side.
+    """
+    pairs = [_PAIR.fullmatch(name) for name in header]
+    if not any(pairs):
+        return header
+    levels = [
+        [pair[group] if pair else name for pair, name in zip(pairs, header, strict=True)]
+        for group in ("first", "second")
+    ]
+    names, other = levels if names_prices(levels[0]) else reversed(levels)
+    symbols = {text for pair, text in zip(pairs, other, strict=True) if pair and text}
+    refuse_side_by_side(names, symbols, where)
+    return names
+
+
+def refuse_side_by_side(names: Sequence[str], symbols: Collection[str], where: str) -> None:
+    """Refuse columns of several symbols, of which each has its own prices."""
+    words = [normal(name) for name in names]
+    if any(words.count(word) > 1 for word in PRICE_WORDS):
+        raise DataError(
+            f"{where}: a header of several rows, with the columns of several symbols side by side "
+            f"({first_of(sorted(symbols), 4)}); write one row a bar and symbol, with pandas: "
+            "frame.stack('Ticker').to_csv(...), or one file a symbol, with yfinance: multi_level_index=False"
+        )
 
 
 def _listed(header: Sequence[str]) -> str:
@@ -133,8 +202,16 @@ def _mapped(header: Sequence[str], ours: str, theirs: str, where: str) -> int:
     raise DataError(f"{where}: data.columns.{ours} names column {theirs!r}, which the file does not have{hint}")
 
 
-def _aliased(names: Sequence[str], aliases: Sequence[str], where: str) -> int | None:
+def _twin(header: Sequence[str], index: int) -> int | None:
+    """Position of the one other column whose name differs from that of `index` only in case."""
+    same = [place for place, name in enumerate(header) if normal(name) == normal(header[index]) and place != index]
+    return same[0] if len(same) == 1 else None
+
+
+def _aliased(header: Sequence[str], names: Sequence[str], aliases: Sequence[str], where: str) -> int | None:
     for alias in aliases:
+        if names.count(alias) == 2 and [*header].count(alias) == 1 and len(alias) == 1:  # `t` beside `T`
+            return [*header].index(alias)
         if names.count(alias) > 1:
             raise DataError(
                 f"{where}: {names.count(alias)} columns are called {alias!r}; choose by number in data.columns"
@@ -150,31 +227,60 @@ def _day_and_clock(names: Sequence[str]) -> tuple[int, int] | None:
     return (day, clock) if day is not None and clock is not None else None
 
 
-def numbers(column: pl.Series, where: str) -> pl.Series:
-    """Cast to Float64; text such as `null` and nothing at all become null.
+def numbers(columns: Sequence[pl.Series], where: str, *, decimal: str = "auto") -> list[pl.Series]:
+    """Cast the columns of one file to Float64; text such as `null` and nothing at all become null.
+
+    Where text is no plain number, all columns are read in the notation that the numbers show, or `decimal` says.
 
     Raises:
-        DataError: a row holds text; the message names column, row and text.
+        DataError: a row holds text, and the message names column, row and text; or the notation is not certain.
     """
-    if column.dtype.is_numeric() or column.dtype == pl.Null:
+    for column in columns:
+        if not (column.dtype.is_numeric() or isinstance(column.dtype, pl.Null | pl.String | pl.Categorical | pl.Enum)):
+            raise DataError(
+                f"{where}: column {column.name!r} holds {column.dtype}, not numbers; set data.columns.{column.name}"
+            )
+    plainly = [_plainly(column) for column in columns]
+    if decimal != "comma" and (read := [one for one in plainly if one is not None])[len(columns) - 1 :]:
+        return read
+    texts = {column.name: plain(column.cast(pl.String)) for column in columns if not _is_number(column)}
+    for column in columns:
+        if column.name in texts:
+            _refuse_text(column, ~is_number(texts[column.name]), where)
+    mark = mark_of(texts.values(), decimal, where)
+    found = {name: as_float(text, mark) for name, text in texts.items()}
+    for column in columns:
+        if column.name in found:
+            _refuse_text(column, found[column.name].is_null() & texts[column.name].is_not_null(), where)
+    return [found.get(column.name, column.cast(pl.Float64) if _is_number(column) else column) for column in columns]
+
+
+def _is_number(column: pl.Series) -> bool:
+    return column.dtype.is_numeric() or column.dtype == pl.Null
+
+
+def _plainly(column: pl.Series) -> pl.Series | None:
+    """Cast of a column that is written as computers write numbers; None where it is not."""
+    if _is_number(column):
         return column.cast(pl.Float64)
-    if not isinstance(column.dtype, pl.String | pl.Categorical | pl.Enum):
-        raise DataError(
-            f"{where}: column {column.name!r} holds {column.dtype}, not numbers; set data.columns.{column.name}"
-        )
     text = column.cast(pl.String)
     cast = text.cast(pl.Float64, strict=False)
     if cast.null_count() == text.null_count():
         return cast
     stripped = text.str.strip_chars(" \t\r\"'")
     cast = stripped.cast(pl.Float64, strict=False)
-    wrong = cast.is_null() & ~stripped.str.to_lowercase().is_in(_NULLS).fill_null(value=True)
+    wrong = cast.is_null() & ~stripped.str.to_lowercase().is_in(NULLS).fill_null(value=True)
+    return None if wrong.any() else cast
+
+
+def _refuse_text(column: pl.Series, wrong: pl.Series, where: str) -> None:
+    """Raise for the first wrong row."""
     if wrong.any():
         row = int(wrong.arg_true()[0])
         raise DataError(
-            f"{where}: column {column.name!r}, row {row + 1}: {quoted(text[row])} is not a number; {_remedy(text[row])}"
+            f"{where}: column {column.name!r}, row {row + 1}: {quoted(str(column[row]))} is not a number; "
+            f"{_remedy(str(column[row]))}"
         )
-    return cast
 
 
 def _remedy(text: str) -> str:

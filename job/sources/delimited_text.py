@@ -12,7 +12,9 @@ from typing import Final
 import polars as pl
 
 from job.core.errors import DataError
-from job.sources.no_bars import EmptyFileError, NoBarsError, names_prices
+from job.sources.columns import names_prices
+from job.sources.headers import fitted, header_rows, one_header
+from job.sources.no_bars import EmptyFileError, NoBarsError
 
 SEPARATORS: Final = (";", "\t", "|", ",")
 """A comma comes last: it may be the decimal mark of a file that one of the others separates."""
@@ -31,7 +33,8 @@ class DelimitedText:
     """A delimited text, decoded to UTF-8 without blank lines.
 
     `skip` lines come before the first row of data, the header among them. `sample` holds the first rows, `preamble` the
-    lines before the header.
+    lines before the header. `unfit` is a header of fewer or more names than the rows have values, where no evidence
+    says which name is of which column; `header` is None then.
     """
 
     data: bytes
@@ -41,6 +44,7 @@ class DelimitedText:
     sample: tuple[tuple[str, ...], ...]
     preamble: str
     width: int
+    unfit: tuple[str, ...] = ()
 
 
 def read_delimited(raw: bytes, where: str) -> DelimitedText:
@@ -54,12 +58,22 @@ def read_delimited(raw: bytes, where: str) -> DelimitedText:
     separator, width = _separator(lines, where)
     rows = [tuple(field.strip() for field in row) for row in csv.reader(lines, delimiter=separator)]
     preamble = next(index for index, row in enumerate(rows) if len(row) == width)
-    header = None if any(map(_NUMBER.fullmatch, rows[preamble][1:])) else rows[preamble]
-    skip = preamble + (header is not None)
+    header, count = None, 0
+    tickers_above = preamble + 1 < len(rows) and names_prices(rows[preamble + 1])  # which may be numbers
+    if tickers_above or not any(map(_NUMBER.fullmatch, rows[preamble][1:])):
+        count = header_rows(rows[preamble:])
+        header = one_header(rows[preamble : preamble + count], where)
+    skip = preamble + count
     if skip >= len(rows):
         message = f"{where}: there is a header and no row of data; download it again"
         raise EmptyFileError(message) if names_prices(header or ()) else NoBarsError(message)
-    return DelimitedText(data, separator, skip, header, tuple(rows[skip:]), "\n".join(lines[:preamble]), width)
+    unfit: tuple[str, ...] = ()
+    if header is None and preamble and names_prices(rows[preamble - 1]):
+        header = fitted(rows[preamble - 1], [row for row in rows[preamble:] if len(row) == width])
+        unfit = () if header else rows[preamble - 1]
+        preamble -= 1
+    before = "\n".join(lines[:preamble])
+    return DelimitedText(data, separator, skip, header, tuple(rows[skip:]), before, width, unfit)
 
 
 def plain_text(raw: bytes, where: str) -> bytes:

@@ -101,7 +101,9 @@ def check(settings: DataSettings) -> None:
         known = ("auto", *FORMATS)
         hint = did_you_mean(settings.format, known)
         raise ConfigError(f"data.format: unknown format {settings.format!r}{hint} (known: {', '.join(known)})")
-    for name in settings.columns:
+    for name, column in settings.columns.items():
+        if column is None and name != "volume":
+            raise ConfigError(f"data.columns.{name}: null leaves a column out, as only volume may be; name it")
         if name not in (known := (*BAR, *KEYS)):
             raise ConfigError(
                 f"data.columns: unknown column {name!r}{did_you_mean(name, known)}; "

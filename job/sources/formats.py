@@ -53,7 +53,7 @@ FORMATS: Final[dict[str, FileFormat]] = {
     for entry in (
         FileFormat("parquet", (".parquet", ".pq"), 30, look_at_parquet, parquet_columns, read_parquet),
         FileFormat("feather", (".feather", ".arrow", ".ipc"), 24, look_at_feather, feather_columns, read_feather),
-        FileFormat("json", (".json",), 60, look_at_json, json_columns, read_json),
+        FileFormat("json", (".json", ".jsonl", ".ndjson"), 60, look_at_json, json_columns, read_json),
         *map(text_format, LAYOUTS.values()),
     )
 }

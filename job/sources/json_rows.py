@@ -1,24 +1,23 @@
-"""JSON, as exchanges and ccxt give it: a list of arrays or of objects, one a bar."""
+"""JSON, as exchanges and ccxt give it: a list of arrays or of objects, one a bar; other shapes are made to be such."""
 
-import re
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 import polars as pl
 
 from job.config.settings import DataSettings
 from job.core.errors import DataError
-from job.sources.access import display_path, read_all, reason
-from job.sources.bars import Look, Raw, bars_of, by_position, raw_of
-from job.sources.columns import BAR, REQUIRED, check_ohlc_order, numbered, resolve
+from job.sources.access import display_path, read_all
+from job.sources.bars import Look, Raw, bars_of, by_position, named, raw_of
+from job.sources.columns import BAR, REQUIRED, check_ohlc_order, given, in_order, names_prices, resolve
 from job.sources.delimited_text import plain_text
-from job.sources.no_bars import NoBarsError
+from job.sources.json_shapes import rows_in
 from job.sources.series import Series, SourceFile
 from job.storage.opening import content
 
 BINANCE_WIDTH: Final = 12
-_ANSWER: Final = re.compile(r'"(?:code|error|errors|msg|message|detail|ret_?msg)"\s*:', re.IGNORECASE)
-"""What stands in an exchange's answer that it gives no bars."""
 
 
 def read_json(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
@@ -31,15 +30,14 @@ def read_json(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     frame, names = _frame(file, settings)
     if names:
         indices = resolve(names, settings.columns, where)
-        return raw_of(frame, indices, series, settings, where)
-    if frame.width not in {len(REQUIRED), len(BAR), BINANCE_WIDTH} and not settings.columns:
+        return named(raw_of(frame, indices, series, settings, where), indices, names)
+    if frame.width not in {len(REQUIRED), len(BAR), BINANCE_WIDTH} and not given(settings.columns):
         raise DataError(
             f"{where}: arrays of {frame.width} values without names; set data.columns to their numbers from 1"
         )
-    indices = {name: (index,) for index, name in enumerate(BAR[: frame.width])}
-    indices |= numbered(settings.columns, frame.width, where)
+    indices = in_order(frame.width, settings.columns, where)
     bars = bars_of(frame, indices, series, settings, where)
-    if not settings.columns and (reason := check_ohlc_order(bars)):
+    if not given(settings.columns) and (reason := check_ohlc_order(bars)):
         raise DataError(f"{where}: {reason}; set data.columns to their numbers, such as {{open: '2', close: '3'}}")
     return Raw(bars, "open")
 
@@ -64,17 +62,33 @@ def _frame(file: SourceFile, settings: DataSettings) -> tuple[pl.DataFrame, tupl
     """Columns by position, as text where rows are arrays, and their names where rows are objects."""
     where = display_path(file)
     text = plain_text(read_all(file, settings), where).decode("utf-8", errors="replace")
+    with suppress(pl.exceptions.PolarsError):  # what its parser is too strict for, Python's reads
+        if (found := _of_list(text, where)) is not None:
+            return found
+    rows = rows_in(text, where)
+    with suppress(pl.exceptions.PolarsError):
+        if (found := _of_list(json.dumps(rows), where)) is not None:
+            return found
+    raise DataError(
+        f"{where}: truncated or no JSON of bars (a row is not like the others); correct it or download it again"
+    )
+
+
+def _of_list(text: str, where: str) -> tuple[pl.DataFrame, tuple[str, ...]] | None:
+    """Columns of a list of objects or arrays; None where a text is something else.
+
+    Raises:
+        PolarsError: it is no valid JSON, or its rows do not fit together.
+    """
     inner = text[1:].lstrip()[:1] if text.startswith("[") else ""
-    try:
-        if inner == "{":
-            frame = pl.read_json(text.encode(), infer_schema_length=None)
-            return by_position(frame, range(frame.width)), tuple(frame.columns)
-        if inner == "[":
-            return _arrays(pl.Series([text]).str.json_decode(pl.List(pl.List(pl.String))).explode(), where), ()
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"{where}: truncated or no JSON ({reason(error)}); download it again") from None
-    message = f"{where}: expected a list of bars, found {text[:60]!r}; download it again"
-    raise DataError(message) if _ANSWER.search(text[:200]) else NoBarsError(message)
+    if inner == "{":
+        frame = pl.read_json(text.encode(), infer_schema_length=None)
+        if not names_prices(frame.columns) and any(dtype.is_nested() for dtype in frame.dtypes):
+            return None
+        return by_position(frame, range(frame.width)), tuple(frame.columns)
+    if inner == "[":
+        return _arrays(pl.Series([text]).str.json_decode(pl.List(pl.List(pl.String))).explode(), where), ()
+    return None
 
 
 def _arrays(rows: pl.Series, where: str) -> pl.DataFrame:

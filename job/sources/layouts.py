@@ -7,7 +7,7 @@ from typing import Final
 
 from job.core.errors import DataError
 from job.core.timeframes import timeframe_of
-from job.sources.columns import BAR, REQUIRED, Indices, normal, numbered, resolve
+from job.sources.columns import BAR, REQUIRED, Indices, given, in_order, normal, resolve
 from job.sources.delimited_text import DelimitedText
 from job.sources.names import EXCHANGES, TIMED, Contents, Name, NameReader
 from job.sources.time_columns import Edge
@@ -49,20 +49,20 @@ class Layout:
     name: str
     bytes_per_row: int
     claims: Callable[[DelimitedText], bool]
-    columns: Callable[[DelimitedText, Mapping[str, str], str], Indices]
+    columns: Callable[[DelimitedText, Mapping[str, str | None], str], Indices]
     edge: Callable[[DelimitedText], Edge] = _opens
     read_name: NameReader = _no_name
     zone: str | None = None
 
 
-def _in_order(text: DelimitedText, mapping: Mapping[str, str], where: str) -> Indices:
+def _in_order(text: DelimitedText, mapping: Mapping[str, str | None], where: str) -> Indices:
     """Time, open, high, low, close, volume: the first six columns."""
     if text.header:
         found = resolve(text.header, mapping, where)
         return {name: places for name, places in found.items() if not name.startswith(TIME)}
     if text.width < len(BAR):
         raise DataError(f"{where}: expected at least {len(BAR)} columns, found {text.width}; check data.format")
-    return {name: (index,) for index, name in enumerate(BAR)} | numbered(mapping, text.width, where)
+    return in_order(text.width, mapping, where)
 
 
 def _binance_name(path: str, stem: str) -> Name | None:  # noqa: ARG001 - a NameReader
@@ -105,7 +105,7 @@ def _is_crypto_data_download(text: DelimitedText) -> bool:
     return {"unix", "date", "symbol"} <= set(names) and any(name.startswith("volume_") for name in names)
 
 
-def _crypto_data_download(text: DelimitedText, mapping: Mapping[str, str], where: str) -> Indices:
+def _crypto_data_download(text: DelimitedText, mapping: Mapping[str, str | None], where: str) -> Indices:
     """Read the date, since seconds may be rounded (`1.58E+12`), and the first of two volumes, in units of the base."""
     found = _in_order(text, mapping, where)
     names = [normal(name) for name in text.header or ()]
@@ -139,7 +139,7 @@ def _hist_data_name(path: str, stem: str) -> Name | None:  # noqa: ARG001 - a Na
     return Name(None, match["symbol"].upper(), "1m", certain=True)
 
 
-def _hist_data(text: DelimitedText, mapping: Mapping[str, str], where: str) -> Indices:
+def _hist_data(text: DelimitedText, mapping: Mapping[str, str | None], where: str) -> Indices:
     """As NinjaTrader's, or as MetaTrader's with a day and a clock; the volume is zero throughout."""
     return _usual(text, mapping, where)
 
@@ -154,11 +154,11 @@ def _ninja_trader_edge(text: DelimitedText) -> Edge:
     return "close" if " " in text.sample[0][0] else "open"
 
 
-def _usual(text: DelimitedText, mapping: Mapping[str, str], where: str) -> Indices:
+def _usual(text: DelimitedText, mapping: Mapping[str, str | None], where: str) -> Indices:
     """By the header; without one, five or six columns in the usual order, day and clock together or apart."""
     if text.header:
         return resolve(text.header, mapping, where)
-    if mapping:
+    if given(mapping):
         return resolve([str(number) for number in range(1, text.width + 1)], mapping, where)
     split = _CLOCK.fullmatch(text.sample[0][1]) is not None
     bars = text.width - split
@@ -169,7 +169,7 @@ def _usual(text: DelimitedText, mapping: Mapping[str, str], where: str) -> Indic
             f"{where}: {text.width} columns without names; set data.format to their vendor's, "
             f"or data.columns to their numbers, such as {{timestamp: {times}, {', '.join(numbers)}}}"
         )
-    indices: Indices = {name: (index + split,) for index, name in enumerate(BAR[:bars])}
+    indices: Indices = {name: (pair[0] + split,) for name, pair in in_order(bars, mapping, where).items()}
     return indices | ({"timestamp": (0, 1)} if split else {})
 
 

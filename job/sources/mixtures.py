@@ -10,7 +10,7 @@ from job.core.timeframes import timeframe_of
 from job.core.wording import first_of
 from job.sources.access import display_path
 from job.sources.bars import Look
-from job.sources.columns import CLOCK, COLUMN_ALIASES, DAY, named_columns, normal, printable, quoted
+from job.sources.columns import CLOCK, COLUMN_ALIASES, DAY, given, named_columns, normal, printable, quoted
 from job.sources.evidence import jumps_between
 from job.sources.formats import FORMATS
 from job.sources.series import Series, SourceFile
@@ -30,7 +30,7 @@ FEW_REPEATS: Final = 0.01
 def unknown_columns(look: Look, settings: DataSettings) -> tuple[str, ...]:
     """Names of the columns of a file that are read as nothing."""
     known = {alias for aliases in COLUMN_ALIASES.values() for alias in aliases} | {*DAY, *CLOCK}
-    mapped = {name for item in settings.columns.items() for name in named_columns(*item, look.names)}
+    mapped = {name for item in given(settings.columns).items() for name in named_columns(*item, look.names)}
     return tuple(
         name
         for name in look.names

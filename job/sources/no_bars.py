@@ -2,13 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from job.core.errors import DataError
-from job.sources.columns import COLUMN_ALIASES, PRICES, normal, resolve
-
-ENOUGH_PRICES: Final = 2
-"""Of the four prices, how many a header must name for its file to be meant as bars."""
+from job.sources.columns import names_prices, resolve
 
 
 class NoBarsError(DataError):
@@ -32,12 +28,6 @@ class Stray:
     path: str
     dated: bool
     error: NoBarsError
-
-
-def names_prices(header: Sequence[str]) -> bool:
-    """Return whether a header names enough of open, high, low and close to be one of bars."""
-    names = {normal(name) for name in header}
-    return sum(not names.isdisjoint(COLUMN_ALIASES[price]) for price in PRICES) >= ENOUGH_PRICES
 
 
 def check_header(header: Sequence[str], first: Sequence[str], mapping: Mapping[str, str], where: str) -> None:

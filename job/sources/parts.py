@@ -13,7 +13,17 @@ from job.core.timeframes import timeframe_of
 from job.core.wording import first_of
 from job.sources.access import as_data_errors, display_path, max_unpacked, unpacks_to_too_much
 from job.sources.bars import Look
-from job.sources.columns import COLUMN_ALIASES, KEYS, LONGEST_QUOTE, named_columns, normal, printable, quoted, resolve
+from job.sources.columns import (
+    COLUMN_ALIASES,
+    KEYS,
+    LONGEST_QUOTE,
+    given,
+    named_columns,
+    normal,
+    printable,
+    quoted,
+    resolve,
+)
 from job.sources.formats import FORMATS, format_of, name_in_format, name_of, stem_of
 from job.sources.layouts import USUAL
 from job.sources.mixtures import unknown_columns
@@ -140,7 +150,7 @@ def _concerned(parts: list[Part], settings: DataSettings) -> list[Part]:
     seen = {name for part in parts for name in part.names or ()}
     wanted = {
         ours: columns
-        for ours, theirs in settings.columns.items()
+        for ours, theirs in given(settings.columns).items()
         if seen.issuperset(columns := named_columns(ours, theirs, tuple(seen)))
     }
 
@@ -228,7 +238,7 @@ def _looked(file: SourceFile, path: str, settings: DataSettings) -> list[Part | 
         with as_data_errors(file):
             try:
                 look = with_retries(file.url, settings.options, lambda: FORMATS[file.format].look(file, settings))
-                check_header(look.names, look.first, settings.columns, display_path(file))
+                check_header(look.names, look.first, given(settings.columns), display_path(file))
             except NoBarsError as error:
                 exchange = settings.exchange or name.exchange or UNKNOWN
                 dated = normalize_symbol(stem_of(path)) != normalize_symbol(name.symbol)
@@ -265,7 +275,7 @@ def _key_columns(look: Look, settings: DataSettings) -> dict[str, str]:
     """Names in the file of the columns that tell series apart."""
     by_alias = {normal(name): name for name in reversed(look.names)}
     found = {key: next((by_alias[alias] for alias in COLUMN_ALIASES[key] if alias in by_alias), None) for key in KEYS}
-    mapped = {key: settings.columns[key] for key in KEYS if settings.columns.get(key) in look.names}
+    mapped = {key: name for key, name in given(settings.columns).items() if key in KEYS and name in look.names}
     return {key: column for key, column in found.items() if column is not None} | mapped
 
 

@@ -10,11 +10,14 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import as_data_errors, display_path
 from job.sources.bars import Raw
+from job.sources.columns import normal
 from job.sources.formats import FORMATS
 from job.sources.mixtures import refuse_mixture
 from job.sources.series import Series, SourceFile
 from job.sources.stamps import are_months, opening, short_of, usual_step
 from job.sources.times import Dates, UnclearDaysError
+from job.sources.volume_choice import choose_volume
+from job.sources.volumes import unit_of
 from job.storage.listing import list_files
 from job.storage.messages import with_retries
 from transforms.bars import duration_us, infer_timeframe
@@ -52,21 +55,25 @@ def read_with_notes(series: Series, settings: DataSettings) -> SeriesBars:
         `bars` with the columns
         timestamp  Datetime("us", "UTC")  open time of the bar
         open, high, low, close  Float64   null where the file has none
-        volume     Float64                absent where no file has it
+        volume     Float64                absent where no file has it, or where it means nothing
 
     Raises:
         DataError: a file cannot be read; the message names it and what to do.
     """
-    raws = _read_files(series, settings)
-    _same_columns(series, raws)
+
+    def with_volume(name: str) -> list[Raw]:
+        return _read_files(series, settings.model_copy(update={"columns": {**settings.columns, "volume": name}}))
+
+    raws, notes = choose_volume(_read_files(series, settings), settings.columns, with_volume)
+    _same_columns(series, raws, settings)
     bars = pl.concat([raw.bars for raw in raws])
     if bars.is_empty():
         raise DataError(f"{display_path(series.files[0])}: no rows of {series.symbol}; check that the file is whole")
     distinct = _distinct(bars["timestamp"])
     _refuse_months(distinct, series)
     _check_timeframe(bars["timestamp"], distinct, series, settings)
-    bars, notes = _at_open(bars, distinct, raws, series, settings)
-    return SeriesBars(bars, tuple(dict.fromkeys([note for raw in raws for note in raw.notes] + notes)))
+    bars, on_times = _at_open(bars, distinct, raws, series, settings)
+    return SeriesBars(bars, tuple(dict.fromkeys([*(note for raw in raws for note in raw.notes), *on_times, *notes])))
 
 
 def _read_files(series: Series, settings: DataSettings) -> list[Raw]:
@@ -132,13 +139,25 @@ def _step(distinct: pl.Series) -> str:
         return "no whole number of seconds"
 
 
-def _same_columns(series: Series, raws: list[Raw]) -> None:
+def _same_columns(series: Series, raws: list[Raw], settings: DataSettings) -> None:
     with_volume = ["volume" in raw.bars.columns for raw in raws]
     if any(with_volume) and not all(with_volume):
         file, other = series.files[with_volume.index(False)], series.files[with_volume.index(True)]
         raise DataError(
             f"{display_path(file)}: no column for volume, which {display_path(other)} has; "
-            "set data.columns to {volume: NAME}"
+            "set data.columns to {volume: NAME}, or to {volume: null} to read none"
+        )
+    units = {
+        unit_of(normal(raw.volume)): number
+        for number, raw in enumerate(raws)
+        if raw.volume and unit_of(normal(raw.volume))
+    }
+    if len(units) > 1 and "volume" not in settings.columns:
+        first, second = sorted(units.values())[:2]
+        raise DataError(
+            f"{display_path(series.files[first])}: the volume is {raws[first].volume!r}, in "
+            f"{display_path(series.files[second])} it is {raws[second].volume!r}, which counts something else; "
+            "set data.columns to {volume: NAME}, or to {volume: null} to read none"
         )
 
 

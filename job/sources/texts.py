@@ -9,10 +9,11 @@ import polars as pl
 
 from job.config.settings import DataSettings
 from job.core.errors import DataError
+from job.core.wording import first_of
 from job.sources.access import display_path, read_all
-from job.sources.bars import Look, Raw, raw_of
-from job.sources.columns import check_ohlc_order, positions
-from job.sources.delimited_text import read_delimited, text_columns
+from job.sources.bars import Look, Raw, named, raw_of
+from job.sources.columns import REQUIRED, check_ohlc_order, given, positions, printable
+from job.sources.delimited_text import DelimitedText, read_delimited, text_columns
 from job.sources.layouts import LAYOUTS, USUAL, is_without_volume, layout_of
 from job.sources.series import Series, SourceFile
 from job.storage.opening import content
@@ -31,7 +32,7 @@ def read_text(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
         DataError: it is no such text, a row cannot be read, or unnamed columns do not behave as bars do.
     """
     where = display_path(file)
-    text = read_delimited(read_all(file, settings), where)
+    text = _fit(read_delimited(read_all(file, settings), where), settings, where)
     chosen = LAYOUTS.get(settings.format)
     layout = chosen or layout_of(text, named=file.format)
     if chosen is None and settings.bar_time == "auto" and is_without_volume(layout, text):
@@ -43,7 +44,7 @@ def read_text(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
         settings = settings.model_copy(update={"timezone": layout.zone})
     indices = layout.columns(text, settings.columns, where)
     raw = raw_of(text_columns(text, positions(indices), where), indices, series, settings, where)
-    order_is_given = settings.columns or chosen not in {None, USUAL}
+    order_is_given = given(settings.columns) or chosen not in {None, USUAL}
     if text.header is None and not order_is_given and (reason := check_ohlc_order(raw.bars)):
         raise DataError(
             f"{where}: no header, and {reason}; set data.format to the vendor's, or data.columns to the numbers of the "
@@ -51,13 +52,14 @@ def read_text(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
         )
     if layout.zone:
         raw = replace(raw, notes=(*raw.notes, f"{layout.name}: times are open times in {settings.timezone}"))
-    return raw if raw.edge == "close" or raw.proven else replace(raw, edge=layout.edge(text))
+    raw = raw if raw.edge == "close" or raw.proven else replace(raw, edge=layout.edge(text))
+    return named(raw, indices, text.header or ())
 
 
 def look_at_text(file: SourceFile, settings: DataSettings) -> Look:
     """Read the first lines."""
     where = display_path(file)
-    text = read_delimited(content(file.url, file.member, settings.options, limit=HEAD), where)
+    text = _fit(read_delimited(content(file.url, file.member, settings.options, limit=HEAD), where), settings, where)
     layout = layout_of(text).name if settings.format == "auto" else settings.format
     header, first = text.header or (), text.sample[0]
     words = tuple(name for name, value in zip(header, first, strict=False) if _WORD.search(value))
@@ -67,7 +69,19 @@ def look_at_text(file: SourceFile, settings: DataSettings) -> Look:
 def text_values(file: SourceFile, names: Sequence[str], settings: DataSettings) -> pl.DataFrame:
     """Read whole columns by name, as String."""
     where = display_path(file)
-    text = read_delimited(read_all(file, settings), where)
+    text = _fit(read_delimited(read_all(file, settings), where), settings, where)
     wanted = [(text.header or ()).index(name) for name in names]
     frame = text_columns(text, wanted, where)
     return frame.select(pl.col(str(position)).alias(name) for position, name in zip(wanted, names, strict=True))
+
+
+def _fit(text: DelimitedText, settings: DataSettings, where: str) -> DelimitedText:
+    """Refuse a header whose names cannot be put to the columns, unless `data.columns` gives their numbers."""
+    if text.unfit and not given(settings.columns).keys() >= {*REQUIRED}:
+        names = first_of(map(printable, text.unfit), 15)
+        raise DataError(
+            f"{where}: the header has {len(text.unfit)} names ({names}), the rows have {text.width} values; name every "
+            "column, or set data.columns to the numbers of the columns, such as "
+            "{timestamp: '1', open: '2', high: '3', low: '4', close: '5', volume: '6'}"
+        )
+    return text

@@ -1,4 +1,4 @@
-"""Open the file systems that fsspec knows, each with the number of attempts that it shall make by itself."""
+"""Open the file systems that fsspec knows, each with the number of attempts that it makes by itself."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -8,9 +8,6 @@ from fsspec import AbstractFileSystem
 
 S3: Final = ("s3://", "s3a://")
 REQUEST_ATTEMPTS: Final = 3
-
-EXCLUSIVE: Final = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
-"""Protocols, beside local files, whose fsspec implementation creates exclusively in one request."""
 
 
 def connect(url: str, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, str]:
@@ -28,9 +25,3 @@ def connect(url: str, options: Mapping[str, Any]) -> tuple[AbstractFileSystem, s
     files, path = fsspec.url_to_fs(url, **{**options, "config_kwargs": config})
     files.retries = 1
     return files, path
-
-
-def creates_exclusively(files: AbstractFileSystem) -> bool:
-    """Return whether a file system can create a file only where none is, in one request."""
-    protocols = (files.protocol,) if isinstance(files.protocol, str) else files.protocol
-    return not EXCLUSIVE.isdisjoint(protocols)

@@ -4,7 +4,7 @@ import errno
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 from job.core.errors import DataError
@@ -65,7 +65,7 @@ such as 409, 502 and 504 (EIO)."""
 
 
 def retry(call: Callable[[], T]) -> T:
-    """Return what `call` returns, trying again with growing, random delays as long as it fails by what is transient."""
+    """Return what `call` returns; after transient failures, try again with growing, random delays."""
     for delay in RETRY_DELAYS_S:
         try:
             return call()
@@ -82,28 +82,22 @@ def remote_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
 
 
 def transient_cause(error: BaseException) -> BaseException | None:
-    """Return the transient error behind an error, after which trying again may help; None where there is none."""
-    causes = [*_causes(error)]
-    if any(isinstance(one, (ConnectionRefusedError, *_loaded(UNREACHABLE))) for one in causes):
-        return None
-    return next((one for one in causes if _is_transient(one)), None)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _is_transient(error: BaseException) -> bool:
-    if isinstance(error, (ConnectionError, TimeoutError, *_loaded(INTERRUPTED))):
-        return True
-    if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
-        return True
-    return any(
-        isinstance(error, _loaded({module: (name,)})) and getattr(error, attribute) in BUSY
-        for module, (name, attribute) in STATUSES.items()
-    )
+    """Return the transient error behind an error, after which trying again may help; None if there is none."""
+    found: BaseException | None = None
+    behind: BaseException | None = error
+    while behind is not None:
+        if isinstance(behind, (ConnectionRefusedError, *_loaded(UNREACHABLE))):
+            return None
+        interrupted = isinstance(behind, (ConnectionError, TimeoutError, *_loaded(INTERRUPTED)))
+        lost = isinstance(behind, OSError) and behind.errno in TRANSIENT_ERRNOS
+        busy = any(
+            isinstance(behind, _loaded({module: (name,)})) and getattr(behind, attribute) in BUSY
+            for module, (name, attribute) in STATUSES.items()
+        )
+        if found is None and (interrupted or lost or busy):
+            found = behind
+        behind = behind.__cause__ or behind.__context__
+    return found
 
 
 def _loaded(table: Table) -> tuple[type[Exception], ...]:

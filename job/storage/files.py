@@ -15,11 +15,14 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from job.core.errors import RegistryError
 from job.storage import local
-from job.storage.backends import connect, creates_exclusively
+from job.storage.backends import connect
 from job.storage.errors import remote_errors, retry
-from job.storage.messages import one_line, output_cause
+from job.storage.messages import one_line, output_remedy
 
 CONCURRENT_READS: Final = 16
+
+EXCLUSIVE: Final = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
+"""Protocols, beside local files, whose fsspec implementation creates exclusively in one request."""
 
 _memory_lock: Final = threading.Lock()
 """The memory file system looks and writes in two steps."""
@@ -85,7 +88,11 @@ class Storage:
 
     def replace(self, path: str, data: bytes) -> None:
         """Write a file whole in place of what was there; for files that are caches or records of one writer."""
-        self._attempt("write", path, lambda: self._replace(path, data))
+        target = self._at(path)
+        if self._local:
+            self._attempt("write", path, lambda: local.replace(Path(target), data, writer=self._writer))
+        else:
+            self._attempt("write", path, lambda: self._files.pipe_file(target, data))
 
     def read(self, path: str) -> bytes:
         """Return a file's bytes.
@@ -97,7 +104,7 @@ class Storage:
         return data
 
     def look_into(self, path: str, look: Callable[[IO[bytes]], T]) -> T:
-        """Return what `look` finds in an open file, of which only what it asks for is read.
+        """Return what `look` finds in an open file; only the parts that it asks for are read.
 
         Raises:
             MissingFileError: there is no such file.
@@ -112,8 +119,12 @@ class Storage:
     def read_many(self, paths: Iterable[str]) -> dict[str, bytes]:
         """Return the bytes of every file that exists, read at the same time."""
         with ThreadPoolExecutor(CONCURRENT_READS) as pool:
-            read = [(path, pool.submit(self._read_or_none, path)) for path in paths]
-        return {path: data for path, future in read if (data := future.result()) is not None}
+            reads = {path: pool.submit(self.read, path) for path in paths}
+        found: dict[str, bytes] = {}
+        for path, read in reads.items():
+            with suppress(MissingFileError):
+                found[path] = read.result()
+        return found
 
     def exists(self, path: str) -> bool:
         """Return whether there is a file (not a folder) at `path`."""
@@ -179,7 +190,8 @@ class Storage:
         if self._local:
             local.create(Path(target), data, writer=self._writer)
             return
-        if not creates_exclusively(self._files):
+        protocols = [self._files.protocol] if isinstance(self._files.protocol, str) else self._files.protocol
+        if EXCLUSIVE.isdisjoint(protocols):
             raise RegistryError(
                 f"{self.url}: this file system cannot create files exclusively, so that two runs could overwrite "
                 "each other; choose a local or mounted folder, s3://, gs:// or az://"
@@ -192,12 +204,6 @@ class Storage:
             if error.errno == errno.EINVAL and self.exists(path):
                 raise FileExistsError(path) from error
             raise
-
-    def _replace(self, path: str, data: bytes) -> None:
-        if self._local:
-            local.replace(Path(self._at(path)), data, writer=self._writer)
-        else:
-            self._files.pipe_file(self._at(path), data)
 
     def _all_sizes(self, prefixes: Iterable[str]) -> dict[str, int]:
         """Return the bytes of all files below `prefixes` (default: all), unfinished ones too, by path, sorted."""
@@ -214,12 +220,6 @@ class Storage:
             return iter(())
         return ((path[len(self._root) :].lstrip("/"), int(about["size"])) for path, about in found.items())
 
-    def _read_or_none(self, path: str) -> bytes | None:
-        try:
-            return self.read(path)
-        except MissingFileError:
-            return None
-
     def _attempt(self, action: str, path: str, call: Callable[[], T]) -> T:
         """Return what `call` returns, trying again where that may help.
 
@@ -231,17 +231,12 @@ class Storage:
         try:
             return retry(call)
         except remote_errors() as error:
-            if _is_answer(action, error):
-                if action == "read":
-                    raise MissingFileError(f"{self.url}/{path} does not exist") from None
+            absent = isinstance(error, FileNotFoundError | NotADirectoryError)
+            if action == "read" and absent:
+                raise MissingFileError(f"{self.url}/{path} does not exist") from None
+            if isinstance(error, FileExistsError) if action == "create" else (absent and action != "write"):
                 raise
-            cause = output_cause(error, local=self._local, options=self._options)
             where = self.url if not path or local.is_temporary(path) else f"{self.url}/{path}"
+            remedy = output_remedy(error, local=self._local)
+            cause = one_line(error, self._options) + (f"; {remedy}" if remedy else "")
             raise RegistryError(f"cannot {action} {where}: {cause}") from error
-
-
-def _is_answer(action: str, error: Exception) -> bool:
-    """Return whether an error says what the caller asked: that a file exists, or that it does not."""
-    if action == "create":
-        return isinstance(error, FileExistsError)
-    return action != "write" and isinstance(error, FileNotFoundError | NotADirectoryError)

@@ -25,7 +25,7 @@ def create(target: Path, data: bytes, *, writer: str = "") -> None:
     Raises:
         FileExistsError: the target exists.
         NotADirectoryError: a file stands where a folder is needed.
-        RegistryError: the file system has no hard links, without which two writers could not be told apart.
+        RegistryError: the file system has no hard links, without which two writers could overwrite each other.
     """
     if not data:
         _make_folder(target.parent)

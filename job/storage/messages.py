@@ -1,4 +1,4 @@
-"""What file systems raise, as messages: one line without secrets, and a remedy."""
+"""Messages for what file systems raise: one line without secrets, and a remedy."""
 
 import errno
 import re
@@ -73,13 +73,8 @@ def _unreadable(url: str, error: BaseException, remedy: str, options: Mapping[st
     return DataError(f"{redact_url(url)}: cannot be read: {one_line(error, options)}; {remedy}")
 
 
-def output_cause(error: Exception, *, local: bool, options: Mapping[str, Any]) -> str:
-    """Return why a file of the output could not be used, in one line without secrets, and what to do about it."""
-    remedy = _output_remedy(error, local=local)
-    return one_line(error, options) + (f"; {remedy}" if remedy else "")
-
-
-def _output_remedy(error: Exception, *, local: bool) -> str:
+def output_remedy(error: Exception, *, local: bool) -> str:
+    """Return what to do where a file of the output cannot be used, empty where the error alone must do."""
     if isinstance(error, NotADirectoryError):
         return "a file stands where a folder is needed: choose another output"
     if isinstance(error, PermissionError):
@@ -112,13 +107,7 @@ def _secrets(options: Mapping[str, Any]) -> Iterator[str]:
     for name, value in options.items():
         if isinstance(value, Mapping):
             yield from _secrets(value)
-        elif _is_secret(name, value):
-            yield str(value)
-
-
-def _is_secret(name: str, value: object) -> bool:
-    if not value or value is True or name in HARMLESS_OPTIONS:
-        return False
-    if any(word in name.lower() for word in SECRET_WORDS):
-        return True
-    return isinstance(value, str) and len(value) >= SHORT
+        elif value and value is not True and name not in HARMLESS_OPTIONS:
+            long_text = isinstance(value, str) and len(value) >= SHORT
+            if long_text or any(word in name.lower() for word in SECRET_WORDS):
+                yield str(value)

@@ -4,10 +4,9 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Self
 
 from job.core.keys import Key, encode
 from job.registry.runs import attempts_folder
@@ -41,17 +40,13 @@ def record_attempt(registry: Storage, run_id: str, round_number: int, note: Atte
 
 
 def read_attempts(registry: Storage, run_id: str, round_number: int) -> dict[Key, Attempt]:
-    """Return the last note of every model that was begun in a round."""
+    """Return the last note of every model that was begun in a round, by model."""
     prefix = f"{attempts_folder(run_id)}/{round_number}-"
     paths = [path for path in registry.list(attempts_folder(run_id)) if path.startswith(prefix)]
-    notes = [_note(json.loads(data)) for data in registry.read_many(paths).values()]
-    return {Key(*note.key): note for note in notes}
+    notes = [json.loads(data) for data in registry.read_many(paths).values()]
+    return {Key(*note["key"]): Attempt(**note | {"key": tuple(note["key"])}) for note in notes}
 
 
 def _path(run_id: str, round_number: int, key: Key) -> str:
     name = hashlib.sha256(encode(str(key)).encode()).hexdigest()[:16]
     return f"{attempts_folder(run_id)}/{round_number}-{name}.json"
-
-
-def _note(values: Mapping[str, Any]) -> Attempt:
-    return Attempt(**{**values, "key": tuple(values["key"])})

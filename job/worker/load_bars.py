@@ -38,7 +38,7 @@ def read_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
         else:
             rejected = rule_counts(cleaned.rejected)
             warnings = (f"{bundle.series}: left out bars that break a rule: {rejected}",) if rejected else ()
-            yield pack(BarsRow(bundle, replace(info, warnings=notes + warnings)), bars)
+            yield pack(BarsRow(bundle, replace(info, warnings=(*notes, *warnings))), bars)
 
 
 def load_series(series: Series, job: Job, *, cached_digest: str | None = None) -> tuple[pl.DataFrame, SeriesInfo]:
@@ -62,14 +62,18 @@ def read_clean(series: Series, data: DataSettings) -> tuple[Cleaned, tuple[str, 
     Raises:
         DataError: no usable bar is left, or more than `data.max_rejected` of them break a rule.
     """
-    read = read_with_notes(series, data)
-    raw, notes = read.bars, tuple(f"{series}: {note}" for note in read.notes)
-    del read
+    reading = read_with_notes(series, data)
+    notes = reading.notes
     try:
-        cleaned = clean(raw, timeframe=data.timeframe or series.timeframe, zones=(data.timezone,))
+        cleaned = clean(
+            reading.bars,
+            timeframe=data.timeframe or series.timeframe,
+            zones=(data.timezone,),
+            duplicates=data.duplicates,
+        )
     except ValueError as error:
         raise DataError(f"{series}: {error}") from None
-    del raw
+    del reading
     pa.default_memory_pool().release_unused()  # Arrow keeps what it read files into, as much as the bars themselves
     try:
         check_rejected(str(series), cleaned, data)
@@ -77,9 +81,11 @@ def read_clean(series: Series, data: DataSettings) -> tuple[Cleaned, tuple[str, 
         if cleaned.counts["conflicting_duplicate"] and (files := colliding_files(series, data)):
             raise DataError(f"{error}; {files}") from None
         raise
+    if superseded := cleaned.counts.get("superseded"):
+        notes = (*notes, f"{superseded} rows gave way to others of the same time (data.duplicates: {data.duplicates})")
     if cleaned.zone not in {"UTC", data.timezone}:
-        notes += (f"{series}: bars are on one grid by the clocks of {cleaned.zone}, which is taken for their zone",)
-    return cleaned, notes
+        notes = (*notes, f"bars are on one grid by the clocks of {cleaned.zone}, which is taken for their zone")
+    return cleaned, tuple(f"{series}: {note}" for note in notes)
 
 
 def in_range(series: Series, cleaned: Cleaned, data: DataSettings) -> tuple[pl.DataFrame, SeriesInfo]:
@@ -130,12 +136,20 @@ def check_rejected(name: str, cleaned: Cleaned, data: DataSettings) -> None:
     if cleaned.bars.is_empty():
         raise DataError(
             f"{name}: no usable bar among {read} rows ({by_rule or 'no rows'}): check data.columns and the files"
+            f"{_revised(cleaned)}"
         )
     if rejected > data.max_rejected * read:
         raise DataError(
             f"{name}: {rejected} of {read} rows break a rule ({by_rule}): check data.columns and the files, "
-            f"or raise data.max_rejected (now {data.max_rejected:g})"
+            f"or raise data.max_rejected (now {data.max_rejected:g}){_revised(cleaned)}"
         )
+
+
+def _revised(cleaned: Cleaned) -> str:
+    """Return what to do about rows that share a time, if there are any: live collectors write a bar several times."""
+    if not cleaned.counts["conflicting_duplicate"]:
+        return ""
+    return "; of rows that share a time, data.duplicates: last (or fullest) keeps the last (or that of most volume)"
 
 
 def check_range(name: str, cleaned: Cleaned, data: DataSettings) -> None:
@@ -164,7 +178,8 @@ def keep_rejected(series: Series, cleaned: Cleaned, digest: str, registry: Stora
     cleaned.rejected.write_parquet(buffer)
     with suppress(ExistingFileError):  # the same bars, written by another version of the library
         registry.create(path, buffer.getvalue())
-    return (f"{series.exchange}/{series.symbol}: rejected {rule_counts(cleaned.rejected)}; kept in {path}",)
+    counts, advice = rule_counts(cleaned.rejected), _revised(cleaned)
+    return (f"{series.exchange}/{series.symbol}: rejected {counts}; kept in {path}{advice}",)
 
 
 def keep_listing(

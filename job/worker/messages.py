@@ -29,10 +29,10 @@ from transforms.sessions import Sessions
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """A task as far as it matters to who runs it; each operation adds what it needs to know.
+    """A task as far as running it goes; each operation adds what it needs to know.
 
-    `series` are those whose bars it needs, `seconds` of CPU and bytes of `memory`, which a worker holds for it at most,
-    are estimates, `attempt` counts the workers that have begun it.
+    `series` are those whose bars it needs. `seconds` (CPU) and `memory` (the most bytes that a worker holds for it)
+    are estimates. `attempt` counts the workers that have begun it.
     """
 
     key: Key
@@ -42,7 +42,7 @@ class Work:
     attempt: int = 1
 
     def of_series(self, series: Series) -> Self:
-        """Return the part of it that is about one of its series."""
+        """Return the part of it that is about one of its series; a task that knows more of each series overrides it."""
         return replace(self, series=(series,))
 
 

@@ -1,4 +1,4 @@
-"""A stored version as something that scores bars, with the very numbers that it was scored by at training."""
+"""A stored version that scores bars, with the same numbers, bit for bit, as at training."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

@@ -10,16 +10,15 @@ from contextlib import contextmanager
 from typing import Final
 
 GRACE_S: Final = 10.0
-"""How long after the limit a process is ended that cannot even say where it stands: C code may hold all threads."""
+"""How long after the limit a process is ended that cannot even report its stack: C code may hold all threads."""
 TRACE_LINES: Final = 20
 
 
 @contextmanager
 def time_limit(seconds: float | None, on_timeout: Callable[[str], None]) -> Iterator[None]:
-    """End this process where the body takes longer than `seconds`, after `tell(trace)` with the stack of the body.
+    """End this process if the body takes longer than `seconds`, after `on_timeout(trace)` with the stack of the body.
 
-    A thread cannot be stopped and C code does not look for signals; a process can be ended always. Nothing is limited
-    where `seconds` is None.
+    A thread cannot be stopped and C code does not look for signals; a process can always be ended. None is no limit.
     """
     if seconds is None:
         yield
@@ -28,7 +27,8 @@ def time_limit(seconds: float | None, on_timeout: Callable[[str], None]) -> Iter
 
     def give_up() -> None:
         try:
-            on_timeout(_stack_of(body))
+            frame = sys._current_frames().get(body)
+            on_timeout("".join(traceback.format_stack(frame)[-TRACE_LINES:]) if frame else "")
         finally:
             os._exit(1)
 
@@ -41,8 +41,3 @@ def time_limit(seconds: float | None, on_timeout: Callable[[str], None]) -> Iter
     finally:
         faulthandler.cancel_dump_traceback_later()
         timer.cancel()
-
-
-def _stack_of(thread: int) -> str:
-    frame = sys._current_frames().get(thread)
-    return "".join(traceback.format_stack(frame)[-TRACE_LINES:]) if frame else ""

@@ -1,7 +1,7 @@
 """Features: what a model sees of the bars up to and including one bar.
 
-A feature is a value. To add one, add it to the pack in whose file it belongs; to add a pack, write a file like
-`default.py` and add one entry to `PACKS`. Models that do not name it are not touched.
+A feature is a value. To add one, add it to a pack's file; to add a pack, write a file like `default.py` and add one
+entry to `PACKS`. Models that do not name it are not affected.
 """
 
 from collections.abc import Mapping
@@ -15,4 +15,4 @@ PACKS: Final[Mapping[str, tuple[Feature, ...]]] = {"default": default.PACK}
 
 FEATURES: Final[Mapping[str, Feature]] = {feature.name: feature for pack in PACKS.values() for feature in pack}
 DEFAULT_FEATURES: Final = tuple(feature.name for feature in PACKS["default"])
-"""Names of what a model sees unless its settings say otherwise."""
+"""Names of the features that a model sees unless its settings name others."""

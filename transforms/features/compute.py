@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import polars as pl
 
-from transforms.features.feature import POSITION, Feature, Term
+from transforms.features.feature import EXACT, POSITION, WARM, Feature, Term
 from transforms.segments import positions
 
 
@@ -16,8 +16,8 @@ def available(features: Iterable[Feature], columns: Iterable[str]) -> tuple[tupl
 
 
 def warmup_bars(features: Iterable[Feature], *, exact: bool = False) -> int:
-    """Earlier bars of a segment that the features need between them, to 1e-4, or to 1e-9 where `exact`."""
-    return max((feature.warmup_exact if exact else feature.warmup for feature in features), default=0)
+    """Return how many earlier bars of a segment all features need, to settle to 1e-4, or to 1e-9 where `exact`."""
+    return max((feature.settled_after(EXACT if exact else WARM) for feature in features), default=0)
 
 
 def add_features(bars: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFrame:
@@ -25,7 +25,7 @@ def add_features(bars: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFram
 
     Args:
         bars: as `transforms.bars.segment` gives them. No window reaches across a segment.
-        features: of different names.
+        features: no two of them with the same name.
 
     A value is null where its segment has had fewer than `warmup` bars before.
 
@@ -39,22 +39,22 @@ def add_features(bars: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFram
     position = pl.Series(POSITION, positions(bars["segment"]))
     base = bars.with_columns(pl.col("segment").set_sorted(), position)
     made: dict[str, pl.Series] = {}
-    for family in _families(features):  # one at a time: the terms of all take several times the room of the features
-        working = base
-        for level in _levels(family):
+    for family in _families(features):  # one at a time: the terms of all need several times the memory of the features
+        working, depths = base, _depths(family).values()
+        # Step by step: a term reads only terms of earlier steps.
+        for step in sorted({depth for depth, _ in depths}):
             working = working.with_columns(
-                # Sums over a window may read past a segment's start, where their features are still masked; an average
+                # Sums over a window may read past a segment's start, where their features are still null; an average
                 # would never forget what it read there.
                 (term.expr.over("segment") if several and term.weight is not None else term.expr).alias(term.name)
-                for term in level
+                for depth, term in depths
+                if depth == step
             )
-        made |= working.select(_masked(feature) for feature in family).to_dict()
+        made |= working.select(
+            pl.when(pl.col(POSITION) >= feature.warmup).then(feature.expr).cast(pl.Float32).alias(feature.name)
+            for feature in family
+        ).to_dict()
     return bars.hstack([made[feature.name] for feature in features])
-
-
-def _masked(feature: Feature) -> pl.Expr:
-    warm = pl.col(POSITION) >= feature.warmup
-    return pl.when(warm).then(feature.expr).cast(pl.Float32).alias(feature.name)
 
 
 def _families(features: Iterable[Feature]) -> list[list[Feature]]:
@@ -69,15 +69,8 @@ def _families(features: Iterable[Feature]) -> list[list[Feature]]:
     return [family for family, _ in groups]
 
 
-def _levels(features: Iterable[Feature]) -> list[list[Term]]:
-    """Return the terms that features need, in steps: each step reads only what stands in earlier ones."""
-    depths = _depths(features).values()
-    steps = 1 + max((depth for depth, _ in depths), default=-1)
-    return [[term for depth, term in depths if depth == step] for step in range(steps)]
-
-
 def _depths(features: Iterable[Feature]) -> dict[str, tuple[int, Term]]:
-    """Return the terms that features need by name, each with how many it rests on, one upon the other."""
+    """Return the terms that features need, by name, each with the length of the longest chain of terms below it."""
     found: dict[str, tuple[int, Term]] = {}
 
     def visit(terms: Iterable[Term]) -> int:

@@ -13,7 +13,7 @@ RSI_BARS: Final = 14
 MACD_BARS: Final = (12, 26, 9)
 
 _WILDER: Final = 1 / RSI_BARS
-"""Weight of the slowest average of the pack, for which all features of exponential averages wait."""
+"""Weight of the slowest average of the pack; all features from exponential averages wait until it has settled."""
 
 _close = pl.col("close")
 _LOG_RETURN: Final = Term("log_return", (_close / _close.shift(1)).log())
@@ -26,7 +26,7 @@ def change(bars: int) -> Feature:
 
 
 def close_ma(bars: int) -> Feature:
-    """Close over its moving average."""
+    """Close over its moving average, less 1."""
     total = window_total("close_sum", bars, _close)
     return Feature(f"close_ma_{bars}", ("close",), bars - 1, _close / (pl.col(total.name) / bars) - 1, (total,))
 
@@ -40,7 +40,7 @@ def volatility(bars: int) -> Feature:
 
 
 def volume_ma(bars: int) -> Feature:
-    """Volume over its moving average. A window without any volume counts as average: 0."""
+    """Volume over its moving average, less 1; 0 for a window without any volume."""
     total = window_total("volume_sum", bars, pl.col("volume"))
     traded = pl.col(total.name)
     ratio = pl.when(traded > 0).then(pl.col("volume") / (traded / bars)).otherwise(1.0)

@@ -18,7 +18,7 @@ POSITION: Final = "position"
 WARM: Final = 1e-4
 """Share that an exponential average may still owe to its start where a model is trained."""
 EXACT: Final = 1e-9
-"""The same where two ways to one number must agree."""
+"""The same where a number must not depend on where the bars begin."""
 
 _UNBOUNDED: Final = re.compile(r"\.(ewm|cum)_")
 """Functions of Polars that remember every earlier row, whatever segment it belongs to."""
@@ -67,8 +67,8 @@ class Feature:
         expr: of the columns of a bar, `position` and the columns of `terms`; meaningful from `lookback` on, and finite
             wherever its inputs are.
         terms: those that `expr` reads.
-        slowest: weight of an average that it waits for although none of its terms has it, so that the features of a
-            pack begin at the same bar.
+        slowest: weight of an average that it waits for, beside those of its terms, so that the features of a pack begin
+            at the same bar.
         version: raised whenever the numbers change.
 
     Raises:
@@ -99,15 +99,13 @@ class Feature:
     @property
     def warmup(self) -> int:
         """Earlier bars in the segment from which on it is used: its averages owe less than 1e-4 to their start."""
-        return self._settled_after(WARM)
+        return self.settled_after(WARM)
 
-    @property
-    def warmup_exact(self) -> int:
-        """The same for 1e-9."""
-        return self._settled_after(EXACT)
+    def settled_after(self, tolerance: float) -> int:
+        """Return after how many bars of a segment the averages owe no more than `tolerance` to their start.
 
-    def _settled_after(self, tolerance: float) -> int:
-        """An exponential average of weight a owes the share (1 - a)^n to its start after n bars."""
+        An exponential average of weight a owes the share (1 - a)^n to its start after n bars.
+        """
         weights = [term.weight for term in every_term(self.terms) if term.weight is not None]
         if self.slowest is not None:
             weights.append(self.slowest)
@@ -116,7 +114,7 @@ class Feature:
 
 
 def every_term(terms: tuple[Term, ...]) -> Iterator[Term]:
-    """Yield terms and those that they read, each after its own; some come more than once."""
+    """Yield terms, each after the terms that it reads; some come more than once."""
     for term in terms:
         yield from every_term(term.terms)
         yield term

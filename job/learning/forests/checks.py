@@ -1,6 +1,6 @@
-"""Whether trees out of a file are sound: scikit-learn follows their indices in C without looking.
+"""Checks that trees from a file are sound, as scikit-learn follows their indices in C without checking them.
 
-Each check is named by the algorithms in whose models such a part may be; see `learning.algorithms.StoredType`.
+Each check is named by the algorithms whose models may hold such a part; see `learning.algorithms.StoredType`.
 """
 
 from typing import Any
@@ -12,14 +12,14 @@ Array = NDArray[Any]
 
 
 def check_tree(tree: Any, features: int) -> None:
-    """Check that a `sklearn.tree._tree.Tree` ends, and stays inside its arrays and the model's features.
+    """Check that a `sklearn.tree._tree.Tree` has no cycle, and stays inside its arrays and the model's features.
 
-    Children stand behind their parent, as scikit-learn's builders put them, so that a walk down always ends.
+    Children must come after their parent, as scikit-learn's builders put them, so that every path down ends.
 
     Raises:
-        ValueError: saying which size or index is out of bounds, or that a number is none.
+        ValueError: saying which size or index is out of bounds, or that a threshold or value is no number.
     """
-    # Sizes come first: scikit-learn makes the arrays below from them, over memory that ends where the nodes do.
+    # Sizes come first: scikit-learn makes the arrays below from them, over memory that ends with the nodes.
     if not 0 < tree.node_count == tree.capacity or tree.n_outputs != 1 or tree.max_n_classes < 1:
         raise ValueError("a tree's sizes are not those of its nodes")
     left, right = tree.children_left, tree.children_right
@@ -27,8 +27,13 @@ def check_tree(tree: Any, features: int) -> None:
     _check_children(left, right, leaf)
     _check_features(tree.feature[~leaf], min(features, tree.n_features))
     _check_numbers(tree.threshold[~leaf], tree.value)
-    if _is_deeper(left, right, leaf, tree.max_depth):
-        raise ValueError(f"a tree is deeper than the {tree.max_depth} levels that it says")
+    level = np.zeros(1, np.int64)
+    for _ in range(tree.max_depth + 1):
+        inner = level[~leaf[level]]
+        if not len(inner):
+            return
+        level = np.unique(np.concatenate([left[inner], right[inner]]))
+    raise ValueError(f"a tree is deeper than the {tree.max_depth} levels that it says")
 
 
 def check_predictor(predictor: Any, features: int) -> None:
@@ -45,7 +50,7 @@ def check_predictor(predictor: Any, features: int) -> None:
 
 
 def check_stages(boosting: Any, features: int) -> None:
-    """Check that boosting adds to as many columns as it starts with: scikit-learn adds without looking.
+    """Check that boosting adds to as many columns as it starts with, which scikit-learn does not check.
 
     Raises:
         ValueError: it does not, or does not start from class frequencies.
@@ -62,17 +67,6 @@ def check_stages(boosting: Any, features: int) -> None:
 def _check_numbers(threshold: Array, value: Array) -> None:
     if np.isnan(threshold).any() or not np.isfinite(value).all():
         raise ValueError("a tree holds a threshold or value that is no number")
-
-
-def _is_deeper(left: Array, right: Array, leaf: Array, most: int) -> bool:
-    """Return whether a tree has more than `most` levels below its root."""
-    level = np.zeros(1, np.int64)
-    for _ in range(most + 1):
-        inner = level[~leaf[level]]
-        if not len(inner):
-            return False
-        level = np.unique(np.concatenate([left[inner], right[inner]]))
-    return True
 
 
 def _check_children(left: Array, right: Array, leaf: Array) -> None:

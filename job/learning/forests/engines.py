@@ -1,6 +1,6 @@
-"""What fits a forest: scikit-learn, histograms (`histogram.py`), or oneDAL. The driver chooses; workers follow.
+"""Engines that fit a forest: scikit-learn, histograms (`histogram.py`), or oneDAL. The driver chooses; workers follow.
 
-None of them is imported here: a plan needs their names only.
+None of them is imported here: a plan needs only their names.
 """
 
 import math
@@ -15,13 +15,13 @@ Engine = Literal["sklearn", "histogram", "onedal"]
 """What fits a model; `histogram` leaves windows with small leaves to scikit-learn."""
 
 FOREST: Final = "random_forest"
-"""The one algorithm with a choice of engines. oneDAL's extra trees are not scikit-learn's: most of their splits halve
+"""The only algorithm with a choice of engines. oneDAL's extra trees are not scikit-learn's: most of their splits halve
 the node (its pull request 2592)."""
 ONEDAL_LIBRARY: Final = "scikit-learn-intelex"
 SMALLEST_LEAF_SHARE: Final = 0.02
-"""Histograms are no faster for trees with smaller leaves, which have many nodes of few rows each."""
+"""For trees with smaller leaves, which have many nodes of few rows each, histograms are no faster than scikit-learn."""
 SUPPORTED_PARAMS: Final = {"n_estimators", "max_depth", "min_samples_leaf", "max_features", "random_state", "verbose"}
-"""Parameters that every engine follows; the others must have scikit-learn's defaults."""
+"""Parameters that every engine follows; all others must keep scikit-learn's defaults."""
 MAX_TREES: Final = 6_024
 """The number of independent random streams that oneDAL has."""
 
@@ -29,8 +29,8 @@ MAX_TREES: Final = 6_024
 def resolve(setting: EngineSetting, algorithm: str, n_estimators: int, params: Mapping[str, Any]) -> Engine:
     """Return the engine that fits a model, given what is installed on the driver.
 
-    `auto` chooses the engine that needs the least CPU for scikit-learn's forest: histograms where leaves are known to
-    hold a good share of the rows, which need no further library; else oneDAL where it is installed, which was the
+    `auto` chooses the engine that needs the least CPU for scikit-learn's forest: histograms, which need no further
+    library, where leaves are known to hold a good share of the rows; otherwise oneDAL if it is installed, which was the
     fastest from 100 to 34,000 rows and from 5 to 100 trees.
 
     Raises:
@@ -38,32 +38,26 @@ def resolve(setting: EngineSetting, algorithm: str, n_estimators: int, params: M
     """
     if algorithm != FOREST or setting == "sklearn":
         return "sklearn"
-    refusal = _why_not_onedal(n_estimators, params)
+    unsupported = sorted(set(params) - SUPPORTED_PARAMS)
+    trees = params.get("n_estimators", n_estimators)
+    refusal = None
+    if unsupported:
+        refusal = f"does not follow params.{unsupported[0]} of {FOREST}: leave that out"
+    elif isinstance(trees, int) and trees > MAX_TREES:
+        refusal = f"grows at most {MAX_TREES} trees, got {trees}: lower n_estimators"
+    elif installed(ONEDAL_LIBRARY) is None:
+        remedy = "pip install '.[onedal]' (Linux or Windows on x86-64)"
+        refusal = f"needs {ONEDAL_LIBRARY}, which is not installed: {remedy}"
     if setting == "onedal":
         if refusal is not None:
             raise ConfigError(f"model_trainer.engine: onedal {refusal}, or leave engine out")
         return "onedal"
-    if not SUPPORTED_PARAMS.issuperset(params):
+    if unsupported:
         return "sklearn"
-    return "histogram" if refusal is not None or _has_large_leaves(params) else "onedal"
-
-
-def _why_not_onedal(n_estimators: int, params: Mapping[str, Any]) -> str | None:
-    """Return why oneDAL cannot grow a random forest here, with the remedy; None if it can."""
-    trees = params.get("n_estimators", n_estimators)
-    if unsupported := sorted(set(params) - SUPPORTED_PARAMS):
-        return f"does not follow params.{unsupported[0]} of {FOREST}: leave that out"
-    if isinstance(trees, int) and trees > MAX_TREES:
-        return f"grows at most {MAX_TREES} trees, got {trees}: lower n_estimators"
-    if installed(ONEDAL_LIBRARY) is None:
-        return f"needs {ONEDAL_LIBRARY}, which is not installed: pip install '.[onedal]' (Linux or Windows on x86-64)"
-    return None
-
-
-def _has_large_leaves(params: Mapping[str, Any]) -> bool:
-    """Whether leaves are large in windows of any size, as by default; a number of rows is not in all of them."""
-    leaf = params.get("min_samples_leaf")
-    return "min_samples_leaf" not in params or (isinstance(leaf, float) and leaf >= SMALLEST_LEAF_SHARE)
+    # By default, or as a share, leaves are large in windows of any size; a number of rows is large in small ones only.
+    leaf = params.get("min_samples_leaf", 1.0)
+    has_large_leaves = isinstance(leaf, float) and leaf >= SMALLEST_LEAF_SHARE
+    return "histogram" if refusal is not None or has_large_leaves else "onedal"
 
 
 def leaf_rows(leaf: float, rows: int) -> int:
@@ -72,5 +66,5 @@ def leaf_rows(leaf: float, rows: int) -> int:
 
 
 def are_large(leaf: float, rows: int) -> bool:
-    """Whether leaves of a window of `rows` hold so many of them that histograms are the faster way."""
+    """Return whether leaves of a window of `rows` hold so many of them that histograms are the faster way."""
     return leaf_rows(leaf, rows) >= SMALLEST_LEAF_SHARE * rows

@@ -1,8 +1,8 @@
 """Random forests with large leaves, grown from histograms; the result is a plain scikit-learn forest.
 
 scikit-learn sorts the rows of every node by every candidate feature, and spends milliseconds a tree before it begins.
-Where leaves hold a good share of the rows, trees are shallow and 255 quantiles are fine enough to split at: the same
-forest but for the random numbers and the rounding of thresholds, several times faster.
+Where leaves hold a good share of the rows, trees are shallow and 255 quantiles are fine enough to split at: the forest
+is the same, except for the random numbers and the rounding of thresholds, and grows several times faster.
 """
 
 import math
@@ -15,7 +15,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.tree._tree import Tree
 
 from job.learning.forests.engines import leaf_rows
-from job.learning.forests.trees import Binned, Matrix, TreeParams, bin_rows, grow_batch
+from job.learning.forests.trees import Matrix, TreeParams, bin_rows, grow_batch
 
 BATCH_ENTRIES: Final = 200_000
 """Rows times trees that grow at a time: few enough for the CPU's caches, many enough that calls cost little."""
@@ -32,21 +32,16 @@ def grow(forest: RandomForestClassifier, matrix: Matrix, label: npt.NDArray[Any]
     leaf = leaf_rows(forest.min_samples_leaf, len(label))
     params = TreeParams(forest.max_depth, leaf, candidates(forest.max_features, matrix.shape[1]))
     random = np.random.default_rng(forest.random_state)
+    widest = max(1, len(label) // leaf)  # most nodes of a level
+    batch = max(1, min(BATCH_ENTRIES // len(label), BATCH_CELLS // (widest * binned.bins)))
     trees: list[Tree] = []
     while len(trees) < forest.n_estimators:
-        count = min(batch_size(binned, params), forest.n_estimators - len(trees))
-        trees += grow_batch(binned, count, params, random)
+        trees += grow_batch(binned, min(batch, forest.n_estimators - len(trees)), params, random)
     set_fitted_attributes(forest, trees, matrix, np.unique(label))
 
 
-def batch_size(binned: Binned, params: TreeParams) -> int:
-    """Return how many trees to grow at a time."""
-    widest = max(1, len(binned.codes) // params.min_samples_leaf)
-    return max(1, min(BATCH_ENTRIES // len(binned.codes), BATCH_CELLS // (widest * binned.bins)))
-
-
 def candidates(wanted: str | float | None, features: int) -> int:
-    """Return from how many features a node chooses, as scikit-learn reads `max_features`."""
+    """Return how many features a node chooses from, as scikit-learn reads `max_features`."""
     if wanted is None:
         return features
     if isinstance(wanted, str):

@@ -48,8 +48,8 @@ def fit(forest: RandomForestClassifier, matrix: Matrix, label: npt.NDArray[Any])
 def set_class_probabilities(trees: list[Tree]) -> None:
     """Replace each node's vote by the shares of both classes among the rows that were drawn into it.
 
-    A leaf's Gini impurity is 2p(1 - p), where p is the share of one class or of the other; its vote says which of them
-    has the larger share. The rows of an inner node are those of its children.
+    A leaf's Gini impurity is 2p(1 - p), where p is the share of either class; its vote says which class has the larger
+    share. The rows of an inner node are those of its children.
     """
     sizes = np.array([tree.node_count for tree in trees])
     roots = sizes.cumsum() - sizes
@@ -60,18 +60,13 @@ def set_class_probabilities(trees: list[Tree]) -> None:
     margin = np.sqrt(np.maximum(0, 0.25 - np.concatenate([tree.impurity for tree in trees]) / 2))
     votes_up = np.concatenate([tree.value[:, 0, 1] > tree.value[:, 0, 0] for tree in trees])
     up = np.round(weight * np.where(votes_up, 0.5 + margin, 0.5 - margin))
+    parents_by_depth: list[Ints] = []
+    nodes = roots
+    while len(nodes):
+        parents_by_depth.append(nodes[left[nodes] != LEAF])
+        nodes = children[:, parents_by_depth[-1]].ravel()
     # Inner nodes are summed over their children, from the deepest up, so that the counts of all levels agree.
-    for parents in reversed(parents_by_depth(roots, children, left != LEAF)):
+    for parents in reversed(parents_by_depth):
         up[parents] = up[children[:, parents]].sum(axis=0)
     for tree, share in zip(trees, np.split(up / weight, roots[1:]), strict=True):
         tree.value[:, 0, 0], tree.value[:, 0, 1] = 1 - share, share
-
-
-def parents_by_depth(roots: Ints, children: Ints, inner: npt.NDArray[np.bool_]) -> list[Ints]:
-    """Return the inner nodes of each depth, from the roots down; `children` is (2, n)."""
-    found: list[Ints] = []
-    nodes = roots
-    while len(nodes):
-        found.append(nodes[inner[nodes]])
-        nodes = children[:, found[-1]].ravel()
-    return found

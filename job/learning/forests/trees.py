@@ -88,23 +88,18 @@ class Splits:
 
 
 def bin_rows(matrix: Matrix, label: npt.NDArray[Any]) -> Binned:
-    """Bin every column at no more than 255 quantiles, with edges halfway between neighboring values."""
-    edges = [bin_edges(column) for column in matrix.T]
+    """Bin every column by edges halfway between distinct values: all of them if few, else those near 255 quantiles."""
+    edges: list[Floats] = []
     codes = np.empty(matrix.shape, dtype=np.uint8)
-    for feature, thresholds in enumerate(edges):
-        codes[:, feature] = np.searchsorted(thresholds, matrix[:, feature])
+    for feature, column in enumerate(matrix.T):
+        ordered = np.sort(column).astype(np.float64)
+        rises = np.flatnonzero(ordered[1:] > ordered[:-1])
+        if len(rises) >= MAX_BINS:
+            quantiles = np.arange(1, MAX_BINS) * len(ordered) / MAX_BINS
+            rises = rises[np.unique(np.minimum(np.searchsorted(rises, quantiles), len(rises) - 1))]
+        edges.append((ordered[rises] + ordered[rises + 1]) / 2)
+        codes[:, feature] = np.searchsorted(edges[-1], column)
     return Binned(codes, edges, label.astype(np.intp))
-
-
-def bin_edges(column: npt.NDArray[np.float32]) -> Floats:
-    """Return ascending edges between distinct values: all of them if they are few, else those nearest to quantiles."""
-    ordered = np.sort(column).astype(np.float64)
-    rises = np.flatnonzero(ordered[1:] > ordered[:-1])
-    if len(rises) >= MAX_BINS:
-        quantiles = np.arange(1, MAX_BINS) * len(ordered) / MAX_BINS
-        rises = rises[np.unique(np.minimum(np.searchsorted(rises, quantiles), len(rises) - 1))]
-    midpoints: Floats = (ordered[rises] + ordered[rises + 1]) / 2
-    return midpoints
 
 
 def bootstrap(binned: Binned, trees: int, random: np.random.Generator) -> BootstrapRows:
@@ -123,10 +118,17 @@ def grow_batch(binned: Binned, trees: int, params: TreeParams, random: np.random
     level = make_level(np.arange(trees), entries)
     levels: list[tuple[Level, Splits]] = []
     while len(level.tree):
-        open_nodes = is_open(level, params, depth=len(levels))
+        # A node may be split if it holds both classes, has enough rows for two leaves, and is not too deep.
+        open_nodes = (level.weight.min(axis=1) > 0) & (level.rows >= 2 * params.min_samples_leaf)
+        if params.max_depth is not None and len(levels) >= params.max_depth:
+            open_nodes[:] = False
         splits = find_splits(binned, entries, open_nodes, params, random)
         levels.append((level, splits))
-        entries = descend(binned, entries, splits)
+        # Only rows of inner nodes go on; in the next level the children of the k-th inner node are 2k and 2k + 1.
+        chosen = np.flatnonzero(splits.is_inner[entries.node])
+        node = entries.node[chosen]
+        right = binned.codes[entries.row[chosen], splits.feature[node]] > splits.bin[node]
+        entries = entries.keep(chosen, 2 * (np.cumsum(splits.is_inner) - 1)[node] + right)
         level = make_level(np.repeat(level.tree[splits.is_inner], 2), entries)
     return assemble(levels, binned)
 
@@ -135,15 +137,6 @@ def make_level(tree: Ints, entries: BootstrapRows) -> Level:
     """Count what the nodes of a level hold."""
     weight = np.bincount(2 * entries.node + entries.label, weights=entries.weight, minlength=2 * len(tree))
     return Level(tree, np.bincount(entries.node, minlength=len(tree)), weight.reshape(-1, 2).astype(np.float64))
-
-
-def is_open(level: Level, params: TreeParams, *, depth: int) -> Bools:
-    """Whether each node may be split: of both classes, large enough for two leaves, and not too deep."""
-    if params.max_depth is not None and depth >= params.max_depth:
-        return np.zeros(len(level.tree), dtype=np.bool_)
-    mixed: Bools = level.weight.min(axis=1) > 0
-    large: Bools = level.rows >= 2 * params.min_samples_leaf
-    return np.logical_and(mixed, large)
 
 
 def find_splits(
@@ -156,7 +149,10 @@ def find_splits(
     """Return, for each open node, the split with the least Gini impurity among its candidate features."""
     splits = Splits(np.full(len(open_nodes), NO_FEATURE), np.zeros(len(open_nodes), dtype=np.intp))
     nodes = np.flatnonzero(open_nodes)
-    features = draw_features(binned, len(nodes), params.candidates, random)
+    # Each node draws its own candidates, without replacement, from the features that vary at all.
+    varying = np.flatnonzero([len(edges) > 0 for edges in binned.edges])
+    order = np.argsort(random.random((len(nodes), len(varying))), axis=1)
+    features = varying[order[:, : params.candidates]]
     # Histograms have a row per node, so open nodes are numbered without the closed ones, and their entries with them.
     chosen = np.flatnonzero(open_nodes[entries.node])
     inside = entries.keep(chosen, (np.cumsum(open_nodes) - 1)[entries.node[chosen]])
@@ -170,13 +166,6 @@ def find_splits(
         best[better] = purity[better]
         splits.feature[nodes[better]], splits.bin[nodes[better]] = feature[better], position[better]
     return splits
-
-
-def draw_features(binned: Binned, nodes: int, candidates: int, random: np.random.Generator) -> Ints:
-    """Draw the candidate features of each node, (nodes, candidates), without replacement among those that vary."""
-    varying = np.flatnonzero([len(edges) > 0 for edges in binned.edges])
-    order = np.argsort(random.random((nodes, len(varying))), axis=1)
-    return varying[order[:, :candidates]]
 
 
 def best_bins(codes: Codes, entries: BootstrapRows, shape: tuple[int, int], leaf: int) -> tuple[Floats, Ints]:
@@ -206,14 +195,6 @@ def _purity(weight: Floats) -> Floats:
     return squares
 
 
-def descend(binned: Binned, entries: BootstrapRows, splits: Splits) -> BootstrapRows:
-    """Move entries of inner nodes to the next level, where the children of the k-th inner node are 2k and 2k + 1."""
-    chosen = np.flatnonzero(splits.is_inner[entries.node])
-    node = entries.node[chosen]
-    right = binned.codes[entries.row[chosen], splits.feature[node]] > splits.bin[node]
-    return entries.keep(chosen, 2 * (np.cumsum(splits.is_inner) - 1)[node] + right)
-
-
 def assemble(levels: list[tuple[Level, Splits]], binned: Binned) -> list[Tree]:
     """Return scikit-learn trees, their nodes in order of depth.
 
@@ -240,27 +221,15 @@ def assemble(levels: list[tuple[Level, Splits]], binned: Binned) -> list[Tree]:
     number = np.empty_like(order)
     number[order] = np.arange(len(tree)) - np.concatenate(([0], ends[:-1]))[tree[order]]
     # Every node but the roots is a child, and levels list children in the order of their parents, left before right
-    # (see `descend`): so the k-th inner node has the 2k-th and the next of all nodes behind the roots.
+    # (see `grow_batch`): so the k-th inner node has the 2k-th and the next of all nodes behind the roots.
     roots = len(levels[0][0].tree)
     nodes["left_child"] = nodes["right_child"] = LEAF
     nodes["left_child"][is_inner] = number[roots::2]
     nodes["right_child"][is_inner] = number[roots + 1 :: 2]
-    return [make_tree(nodes[rows], share[rows], features=len(binned.edges)) for rows in np.split(order, ends[:-1])]
-
-
-def make_tree(nodes: npt.NDArray[np.void], share: Floats, *, features: int) -> Tree:
-    """Return a scikit-learn tree of two classes, given its nodes and the share of each class in them."""
-    tree = Tree(features, np.array([2], dtype=np.intp), 1)
-    state = {"max_depth": tree_depth(nodes), "node_count": len(nodes), "nodes": nodes, "values": share[:, None, :]}
-    tree.__setstate__(state)
-    return tree
-
-
-def tree_depth(nodes: npt.NDArray[np.void]) -> int:
-    """Return the number of splits above the deepest node; nodes stand in order of depth."""
-    depth, first, width = 0, 0, 1
-    while True:
-        inner = int((nodes["left_child"][first : first + width] != LEAF).sum())
-        if not inner:
-            return depth
-        depth, first, width = depth + 1, first + width, 2 * inner
+    trees = [Tree(len(binned.edges), np.array([2], dtype=np.intp), 1) for _ in ends]
+    depth = np.repeat(np.arange(len(levels)), [len(level.tree) for level, _ in levels])
+    for made, rows in zip(trees, np.split(order, ends[:-1]), strict=True):
+        # In order of depth, a tree's last node is its deepest.
+        state = {"max_depth": int(depth[rows[-1]]), "node_count": len(rows), "nodes": nodes[rows]}
+        made.__setstate__({**state, "values": share[rows][:, None, :]})
+    return trees

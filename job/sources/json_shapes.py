@@ -1,0 +1,145 @@
+"""JSON in other shapes than a list of bars: a bar a line, wrapped, by column or by time, as APIs and pandas do."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from job.core.errors import DataError
+from job.core.wording import first_of
+from job.sources.columns import COLUMN_ALIASES, names_prices, normal, printable, quoted
+from job.sources.no_bars import NoBarsError
+
+Rows = list[Any]
+"""Bars, each a list of values or a mapping of names to values."""
+
+DEEPEST: Final = 6
+FEWEST_VALUES: Final = 5
+_ANSWER: Final = re.compile(r'"(?:code|error|errors|msg|message|detail|ret_?msg)"\s*:', re.IGNORECASE)
+"""What stands in an exchange's answer that it gives no bars."""
+
+
+def rows_in(text: str, where: str) -> Rows:
+    """Return the bars in a JSON text of any of these shapes; `NaN` and `Infinity`, which Python writes, are null.
+
+    Raises:
+        DataError: it is no JSON, holds no table of bars, or several of them.
+    """
+    tables = [*_tables(_parsed(text, where), "")]
+    if not tables:
+        message = (
+            f"{where}: expected a list of bars, found {text[:60]!r}; download it again, "
+            "or write it with pandas: frame.to_json(..., orient='records')"
+        )
+        raise DataError(message) if _ANSWER.search(text[:200]) else NoBarsError(message)
+    if len(tables) > 1:
+        paths = first_of((quoted(table.path) for table in tables), 4)
+        raise DataError(f"{where}: {len(tables)} lists of bars in one file ({paths}); write a file for each")
+    return tables[0].rows
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=lambda _: None)
+    except RecursionError:
+        raise DataError(f"{where}: truncated or no JSON (nested too deeply); download it again") from None
+    except ValueError as error:
+        lines = [line for line in text.splitlines() if line.strip()]
+        if len(lines) > 1 and all(line.lstrip()[:1] in "{[" for line in lines):
+            return [_line(line, number, where) for number, line in enumerate(lines, start=1)]
+        raise DataError(f"{where}: truncated or no JSON ({str(error)[:200]}); download it again") from None
+
+
+def _line(line: str, number: int, where: str) -> Any:
+    try:
+        return json.loads(line.rstrip().rstrip(","), parse_constant=lambda _: None)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{where}, line {number}: truncated or no JSON ({str(error)[:200]}); correct it or download it again"
+        ) from None
+
+
+@dataclass(frozen=True)
+class _Table:
+    path: str
+    rows: Rows
+
+
+def _tables(value: Any, path: str, times: Mapping[str, list[Any]] | None = None, depth: int = 0) -> Iterator[_Table]:
+    """Yield the tables of bars in a value. `times` are columns further out, maybe those of one further in."""
+    if depth > DEEPEST:
+        return
+    if isinstance(value, list):
+        if rows := _listed(value):
+            yield _Table(path, rows)
+        elif len(value) == 1 or (value and not _is_narrow(value)):
+            for number, inner in enumerate(value[:100]):
+                yield from _tables(inner, f"{path}[{number}]", times, depth + 1)
+    elif isinstance(value, dict):
+        rows = _by_column(value, times or {}) or _by_time(value) or _split(value)
+        if rows:
+            yield _Table(path, rows)
+            return
+        around = {**(times or {}), **{key: one for key, one in value.items() if isinstance(one, list)}}
+        for key, inner in value.items():
+            yield from _tables(inner, f"{path}.{printable(str(key))}".lstrip("."), around, depth + 1)
+
+
+def _is_narrow(value: list[Any]) -> bool:
+    return not any(isinstance(one, dict | list) for one in value[:5])
+
+
+def _listed(value: list[Any]) -> Rows | None:
+    first = value[0] if value else None
+    if isinstance(first, dict):
+        flat = not isinstance(next(iter(first.values()), None), dict | list)
+        return value if flat and names_prices([*map(str, first)]) else None
+    if not isinstance(first, list) or any(isinstance(one, dict | list) for one in first):
+        return None
+    return value if len(first) >= FEWEST_VALUES else None
+
+
+def _by_column(value: dict[str, Any], times: Mapping[str, list[Any]]) -> Rows | None:
+    """`{"open": [1, 2], …}`, and pandas' default `{"open": {"0": 1, "1": 2}, …}`, whose inner keys may be the times."""
+    if not names_prices([*value]):
+        return None
+    price = next(one for key, one in value.items() if normal(key) in COLUMN_ALIASES["open"] + COLUMN_ALIASES["close"])
+    if isinstance(price, dict):
+        columns = {key: one for key, one in value.items() if isinstance(one, dict)}
+        timed = any(normal(key) in COLUMN_ALIASES["timestamp"] for key in columns)
+        labels = [*price]
+        front = {} if timed else {"": labels}
+        return [
+            {
+                **{key: one[number] for key, one in front.items()},
+                **{key: one.get(label) for key, one in columns.items()},
+            }
+            for number, label in enumerate(labels)
+        ]
+    if isinstance(price, list):
+        listed = {**times, **value}
+        lists = {key: one for key, one in listed.items() if isinstance(one, list) and len(one) == len(price)}
+        return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+    return [value] if any(normal(key) in COLUMN_ALIASES["timestamp"] for key in value) else None
+
+
+def _by_time(value: dict[str, Any]) -> Rows | None:
+    """`{"2024-01-01": {"open": 1, …}, …}`: pandas' orient='index', and APIs that key bars by their times."""
+    first = next(iter(value.values()), None)
+    if not isinstance(first, dict) or not names_prices([*first]) or isinstance(next(iter(first.values())), dict | list):
+        return None
+    bars = {key: one for key, one in value.items() if isinstance(one, dict)}
+    timed = any(normal(key) in COLUMN_ALIASES["timestamp"] for key in first)
+    return [one if timed else {"": key, **one} for key, one in bars.items()]
+
+
+def _split(value: dict[str, Any]) -> Rows | None:
+    """`{"columns": […], "index": […], "data": [[…], …]}`: pandas' orient='split'."""
+    columns, data, index = value.get("columns"), value.get("data"), value.get("index")
+    if not (isinstance(columns, list) and isinstance(data, list) and names_prices([*map(str, columns)])):
+        return None
+    rows = [dict(zip(map(str, columns), row, strict=False)) for row in data]
+    if any(normal(str(name)) in COLUMN_ALIASES["timestamp"] for name in columns) or not isinstance(index, list):
+        return rows
+    return [{"": label, **row} for label, row in zip(index, rows, strict=False)]
