@@ -490,7 +490,7 @@ def test_bars_with_names_that_nobody_knows_stay_a_problem(tmp_path: Path) -> Non
     found = find(tmp_path)
     assert [one.symbol for one in found.series] == ["BTCUSDT", "ETHUSDT"]
     (note,) = found.notes
-    assert note.startswith(f"{WILL_FAIL}{tmp_path}/BTCUSDT.csv: no column for open, high, low, close among")
+    assert note.startswith(f"{WILL_FAIL}{tmp_path}/BTCUSDT.csv: no column for timestamp, open, high, low, close among")
 
 
 def test_plan_and_doctor_say_what_would_fail(tmp_path: Path) -> None:

@@ -11,66 +11,12 @@ import polars as pl
 from job.config.values import YEARS
 from job.core.errors import DataError
 from job.sources.columns import quoted
+from job.sources.time_notations import CLOCKS, DATES, READ_AS, REWRITES
 from job.sources.zones import from_zone
 
 UTC_TIME: Final = pl.Datetime("us", "UTC")
 NAIVE: Final = pl.Datetime("us")
 
-_DATES: Final = (
-    (re.compile(r"\d{4}-\d{1,2}-\d{1,2}"), ("%Y-%m-%d",)),
-    (re.compile(r"\d{4}/\d{1,2}/\d{1,2}"), ("%Y/%m/%d",)),
-    (re.compile(r"\d{4}\.\d{1,2}\.\d{1,2}"), ("%Y.%m.%d",)),
-    (re.compile(r"\d{8}"), ("%Y%m%d",)),
-    (re.compile(r"\d{1,2}\.\d{1,2}\.\d{4}"), ("%d.%m.%Y",)),
-    (re.compile(r"\d{1,2}/\d{1,2}/\d{4}"), ("%d/%m/%Y", "%m/%d/%Y")),
-    (re.compile(r"\d{1,2}-\d{1,2}-\d{4}"), ("%d-%m-%Y", "%m-%d-%Y")),
-    (re.compile(r"\d{1,2}/\d{1,2}/\d{2}"), ("%d/%m/%y", "%m/%d/%y", "%y/%m/%d")),
-    (re.compile(r"\d{1,2}-\d{1,2}-\d{2}"), ("%d-%m-%y", "%m-%d-%y", "%y-%m-%d")),
-    (re.compile(r"\d{1,2}\.\d{1,2}\.\d{2}"), ("%d.%m.%y",)),
-    (re.compile(r"\d{1,2}-[A-Za-z]{3}-\d{4}"), ("%d-%b-%Y",)),
-    (re.compile(r"\d{1,2}-[A-Za-z]{3}-\d{2}"), ("%d-%b-%y",)),
-    (re.compile(r"\d{1,2} [A-Za-z]{3} \d{4}"), ("%d %b %Y",)),
-    (re.compile(r"\d{1,2}[A-Za-z]{3}\d{4}"), ("%d%b%Y",)),
-    (re.compile(r"\d{4}-[A-Za-z]{3}-\d{1,2}"), ("%Y-%b-%d",)),
-    (re.compile(r"[A-Za-z]{3} \d{1,2},? \d{4}"), ("%b %d, %Y",)),
-)
-"""Dates with the formats that they may be in: several where only all rows together tell days from months.
-
-A two-digit year comes first only where it cannot come last: that reading is tried last.
-"""
-
-_CLOCKS: Final = (
-    (re.compile(r"\d{1,2}:\d{2}"), "%H:%M"),
-    (re.compile(r"\d{1,2}:\d{2}:\d{2}(\.\d+)?"), "%H:%M:%S%.f"),
-    (re.compile(r"\d{9}"), "%H%M%S%3f"),
-    (re.compile(r"\d{6}"), "%H%M%S"),
-    (re.compile(r"\d{4}"), "%H%M"),
-    (re.compile(r"\d{1,2}:\d{2} ?[APap][Mm]"), "%I:%M %p"),
-    (re.compile(r"\d{1,2}:\d{2}:\d{2}(\.\d+)? ?[APap][Mm]"), "%I:%M:%S%.f %p"),
-)
-
-_REWRITES: Final = (
-    (r" ?\([A-Za-z0-9 +:-]+\)$", ""),
-    (r"^(?i:mon|tue|wed|thu|fri|sat|sun)[a-z]*,? ", ""),
-    (r"(?i)\b(jan|feb|mar|apr|jun|jul|aug|sep|oct|nov|dec)[a-z]+\b", "${1}"),
-    (r"(?i) ?\b([ap])\.m\.$", " ${1}m"),
-    (r"(\d)T(\d)", "${1} ${2}"),
-    (r"^(\d{8}|\d{4}-\d\d-\d\d)[-_](\d)", "${1} ${2}"),
-    (r"( \d{6})Z$", "${1}+00:00"),
-    (r"( \d{6})([+-]\d\d):?(\d\d)$", "${1}${2}:${3}"),
-    (r"(:\d\d(?:\.\d+)?) ?(?:Z|UTC|GMT)$", "${1}+00:00"),
-    (r"(:\d\d(?:\.\d+)?) ?(?:UTC|GMT)?([+-]\d\d):?(\d\d)$", "${1}${2}:${3}"),
-    (r"(:\d\d(?:\.\d+)?)([+-]\d\d)$", "${1}${2}:00"),
-    (r"(\d)-([AP]M)$", "${1}:00 ${2}"),
-    (r"(:\d\d)([APap][Mm])$", "${1} ${2}"),
-    (r"([A-Za-z]{3} \d{1,2}) (\d{4})", "${1}, ${2}"),
-)
-"""Patterns and what to write instead: `T`, `Z`, `GMT+0100`, the `09-AM` of CryptoDataDownload, weekdays."""
-
-READ_AS: Final = (
-    "times are read as 2024-01-31 15:30:00, 20240131 1530, 31/01/2024 3:30 PM or seconds to nanoseconds since 1970, "
-    "with +01:00 or a zone such as US/Eastern behind them"
-)
 _BLANKS: Final = " \t\"'"
 _FAR_APART: Final = 20
 _CLOSE: Final = 4
@@ -228,15 +174,15 @@ class _Notation:
 def _notation(text: str) -> _Notation | None:
     """Notation of one time; None where it is none."""
     rewrites = []
-    for pattern, replacement in _REWRITES:
+    for pattern, replacement in REWRITES:
         if re.search(pattern, text):
             text = re.sub(pattern, re.sub(r"\$\{(\d)\}", r"\\\1", replacement), text)
             rewrites.append((pattern, replacement))
     parts = _PARTS.fullmatch(text)
     if parts is None:
         return None
-    dates = next((formats for pattern, formats in _DATES if pattern.fullmatch(parts["date"])), None)
-    clock = next((fmt for pattern, fmt in _CLOCKS if parts["clock"] and pattern.fullmatch(parts["clock"])), None)
+    dates = next((formats for pattern, formats in DATES if pattern.fullmatch(parts["date"])), None)
+    clock = next((fmt for pattern, fmt in CLOCKS if parts["clock"] and pattern.fullmatch(parts["clock"])), None)
     if dates is None or (parts["clock"] and clock is None):
         return None
     zone = "%z" if parts["zone"] else ""
