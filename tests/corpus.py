@@ -1015,7 +1015,7 @@ SETTINGS: Final = (
     ),
     BadSetting(
         "algorithm of the system",
-        ("analyst_models.algorithm: unknown algorithm 'os:system' (known: random_forest",),
+        ("analyst_models.algorithm: os:system is a value of type builtin_function_or_method: expected an Algorithm",),
         kind("algorithm", "'os:system'"),
     ),
     BadSetting(
