@@ -363,10 +363,13 @@ def test_names_that_are_no_algorithm_are_refused_by_the_settings(name: str, mess
 def test_import_paths_that_lead_to_no_algorithm_are_refused_before_anything_is_read(
     name: str, message: str, lab: Lab, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=message):
+    def plan_it() -> None:
         settings = config(algorithm=lab.named(name))
         data = settings.data.model_copy(update={"input": str(tmp_path / "absent")})
         make_plan(settings.model_copy(update={"data": data}))
+
+    with pytest.raises(ConfigError, match=message):
+        plan_it()
 
 
 @pytest.mark.parametrize("params", [{"scal": 2.0}, {"n_jobs": 2}])
