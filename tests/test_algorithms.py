@@ -355,18 +355,21 @@ def test_names_that_are_no_algorithm_are_refused_by_the_settings(name: str, mess
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("NUMBER", r"models:NUMBER is a value of type int: expected an Algorithm of job\.learning\.algorithms$"),
-        ("NOTHING", r"models:NOTHING: module .*\.models on node .* has no 'NOTHING'$"),
+        ("NUMBER", r"models:NUMBER is a value of type int: expected an Algorithm of job\.learning\.algorithms"),
+        ("NOTHING", r"models:NOTHING: module .*\.models on node .* has no 'NOTHING'"),
         ("LIBRARY", r"algorithm absent: cannot import no_such_library:Model \(.*\): pip install no-such-library$"),
     ],
 )
-def test_import_paths_that_lead_to_no_algorithm_are_refused_by_the_plan(
+def test_import_paths_that_lead_to_no_algorithm_are_refused_before_anything_is_read(
     name: str, message: str, lab: Lab, tmp_path: Path
 ) -> None:
-    settings = config(algorithm=lab.named(name))
-    asked = settings.model_copy(update={"data": settings.data.model_copy(update={"input": str(tmp_path / "absent")})})
+    def plan_it() -> None:
+        settings = config(algorithm=lab.named(name))
+        data = settings.data.model_copy(update={"input": str(tmp_path / "absent")})
+        make_plan(settings.model_copy(update={"data": data}))
+
     with pytest.raises(ConfigError, match=message):
-        make_plan(asked)
+        plan_it()
 
 
 @pytest.mark.parametrize("params", [{"scal": 2.0}, {"n_jobs": 2}])

@@ -17,6 +17,7 @@ from polars.testing import assert_frame_equal
 
 from job.config.settings import Config, DataSettings
 from job.core.errors import DataError
+from job.core.timeframes import timeframe_of
 from job.sources.access import display_path, read_all
 from job.sources.bars import Look, Raw, bars_of, by_position
 from job.sources.columns import Indices, resolve
@@ -28,12 +29,12 @@ from job.sources.layouts import LAYOUTS, Layout
 from job.sources.names import Name
 from job.sources.reading import read_series
 from job.sources.series import Series, SourceFile
-from job.sources.timeframes import timeframe_of
 from job.train.plan import make_plan
 from tests.vendors import (
     KLINES_HEADER,
     PRICES,
     SAMPLES,
+    STEMS,
     WRITERS,
     Sample,
     epoch,
@@ -108,10 +109,11 @@ PACKINGS: dict[str, Callable[[str, bytes], bytes]] = {
 def test_every_format_conforms(fmt: str, suffix: str, packing: str, tmp_path: Path) -> None:
     """By each of its suffixes, packed or not: its bars, their number before reading, and a symbol without suffixes."""
     bars = make_bars(rows=5_000)
-    name = f"BTC.X_1m{suffix}"
+    stem, symbol = STEMS.get(fmt, ("BTC.X_1m", "BTC.X"))
+    name = f"{stem}{suffix}"
     (tmp_path / f"{name}{packing}").write_bytes(PACKINGS[packing](name, WRITERS[fmt](bars)))
     series = only(tmp_path)
-    assert (series.exchange, series.symbol, series.timeframe) == ("unknown", "BTC.X", "1m")
+    assert (series.exchange, series.symbol, series.timeframe) == ("unknown", symbol, "1m")
     assert [file.format for file in series.files] == [fmt]
     assert bars.height / 4 < expected_rows(series) < bars.height * 4
     raw = read_series(series, DataSettings())

@@ -17,10 +17,11 @@ from job.registry.fingerprints import bare_digest, digest_for, fingerprint, mark
 from job.sources.series import Series
 from job.worker.load_bars import in_range, sessions_of
 from transforms.bars import TIME, clean, duration_us, resample
+from transforms.grids import DAY, HOUR, Grid, grid_of
 from transforms.labels import Direction
 from transforms.samples import make_samples
 from transforms.segments import segment
-from transforms.sessions import DAY, HOUR, MINUTE, Sessions, find_sessions, opening_hours
+from transforms.sessions import MINUTE, Sessions, find_sessions, opening_hours
 
 MONDAY = date(2024, 1, 1)
 Days = Callable[[date], bool]
@@ -257,6 +258,41 @@ def test_a_holiday_of_daily_bars_is_not_invented() -> None:
     times = opened("UTC", [("00:00", "00:01")], step="1d", days=60, trades=lambda day: weekday(day) and day.day != 17)
     found = sessions_at(times, "1d")
     assert segment(bars_at(times), timeframe="1d", gaps=found or "segment").height == times.len()
+
+
+@pytest.mark.parametrize("zone", ["Europe/London", "Europe/Berlin", "America/New_York", "Australia/Sydney"])
+def test_days_of_trading_on_the_clocks_of_a_zone(zone: str) -> None:
+    times = opened(zone, [("00:00", "00:01")], step="1d", days=200, trades=lambda day: weekday(day) and day.day != 17)
+    grid = grid_of(times, DAY)
+    assert grid.zone != "UTC"
+    bars = bars_at(times)
+    found = sessions_of(bars, "1d", "auto", grid.zone)
+    assert found == Sessions("UTC", ())
+    made = segment(bars, timeframe="1d", gaps=found, grid=grid)
+    assert (made.height, made["segment"].n_unique()) == (times.len(), 1)
+
+
+def test_four_hours_of_currencies_make_days_over_weekends_and_shifts_of_clocks() -> None:
+    hourly = currencies(days=210).dt.convert_time_zone("America/New_York")
+    times = hourly.filter(hourly.dt.hour() % 4 == 1).dt.convert_time_zone("UTC")
+    zone = grid_of(times, 4 * HOUR).zone
+    assert zone == "America/New_York"
+    grid, bars = Grid(4 * HOUR, HOUR, zone), bars_at(times)
+    found = sessions_of(bars, "4h", "auto", zone)
+    assert found is not None
+    assert segment(bars, timeframe="4h", gaps=found, grid=grid)["contiguous_run"].n_unique() == 1
+    days = resample(bars, source="4h", timeframe="1d", offset_us=HOUR, gaps=found, zone=zone)
+    local = days.bars["timestamp"].dt.convert_time_zone(zone)
+    assert local.dt.hour().unique().to_list() == [17]
+    assert local.dt.weekday().unique().sort().to_list() == [1, 2, 3, 4, 7]
+    assert (days.bars["volume"][1:-1] == 6).all()
+    assert days.counts["low_coverage"] <= 1  # the first day begins in its middle
+    lost = times.len() // 2
+    holed = resample(
+        bars.with_row_index().filter(~pl.col("index").is_between(lost, lost + 1)).drop("index"),
+        source="4h", timeframe="1d", offset_us=HOUR, gaps=found, zone=zone,
+    )  # fmt: skip
+    assert holed.counts["low_coverage"] > days.counts["low_coverage"]
 
 
 def test_a_jump_over_a_night_still_cuts() -> None:

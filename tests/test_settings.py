@@ -25,7 +25,7 @@ KINDS = ("analyst_models", "tactician_models", "models.scalper")
 VALUES = (
     *(True, False, 3, 7, 0.25, 0.05, "2024-01-01", "1h", ["1h"], ["change_1"], {"a": "b"}),
     *("random_forest", "logistic_regression", "direction(3)", "sklearn", "timeframe", "exchange,timeframe"),
-    *("close", "ignore", "none", "debug", "pkl", "fresher", "last", "comma", "other"),
+    *("close", "ignore", "none", "debug", "pkl", "fresher", "day_first", "last", "comma", "other"),
 )
 """Other values for settings: of these, the first that a setting takes and that is another one than its own."""
 
@@ -139,7 +139,8 @@ def test_marks_divide_the_settings_of_the_data() -> None:
     assert {"max_fill", "min_coverage", "gaps"} == SAMPLING
     assert SAMPLING | {"start", "lookback_days"} == fingerprints.MODEL
     assert {
-        "format", "columns", "timezone", "bar_time", "timeframe", "end", "max_rejected", "duplicates", "decimal"
+        *("format", "columns", "timezone", "dates", "bar_time", "timeframe", "end", "max_rejected", "duplicates"),
+        "decimal",
     } == fingerprints.READING  # fmt: skip
 
 

@@ -162,6 +162,10 @@ def ninja_trader_days(folder: Path, bars: pl.DataFrame) -> None:
     put(folder / "SPY.Last.txt", "\r\n".join(lines([bars["timestamp"].dt.strftime("%Y%m%d"), *values(bars)], ";")))
 
 
+def hist_data(folder: Path, bars: pl.DataFrame) -> None:
+    put(folder / "DAT_ASCII_EURUSD_M1_2024.csv", _hist_data(bars).decode())
+
+
 def freqtrade_feather(folder: Path, bars: pl.DataFrame) -> None:
     """With the files that freqtrade keeps beside it: hours, mark prices, funding rates, trades."""
     target = folder / "user_data/data/binance/futures"
@@ -278,6 +282,7 @@ SAMPLES = (
     Sample(kraken_archive, "kraken", "kraken/XBTUSD"),
     Sample(ninja_trader, "ninjatrader", "unknown/ES 03-25", None),
     Sample(ninja_trader_days, "ninjatrader", "unknown/SPY", None, "1d"),
+    Sample(hist_data, "histdata", "unknown/EURUSD"),
     Sample(freqtrade_feather, "feather", "binance/BTC_USDT_USDT"),
     Sample(freqtrade_json, "json", "binance/BTC_USDT"),
     Sample(ccxt_json, "json", "unknown/BTCUSDT"),
@@ -308,6 +313,12 @@ def _ninja_trader(bars: pl.DataFrame) -> bytes:
     return "\n".join(lines([ends, *values(bars)], ";")).encode()
 
 
+def _hist_data(bars: pl.DataFrame) -> bytes:
+    """As NinjaTrader's, but with open times, five hours behind UTC all year."""
+    opens = bars.select(pl.col("timestamp") - pl.duration(hours=5)).to_series().dt.strftime("%Y%m%d %H%M%S")
+    return "\r\n".join(lines([opens, *values(bars)], ";")).encode()
+
+
 def _parquet(bars: pl.DataFrame) -> bytes:
     buffer = io.BytesIO()
     bars.write_parquet(buffer)
@@ -331,5 +342,9 @@ WRITERS: dict[str, Callable[[pl.DataFrame], bytes]] = {
     "cryptodatadownload": _crypto_data_download,
     "kraken": lambda bars: "\n".join(lines([epoch(bars, "s"), *values(bars), pl.Series(range(bars.height))])).encode(),
     "ninjatrader": _ninja_trader,
+    "histdata": _hist_data,
 }
 """What a file of each format holds for some bars of one minute."""
+
+STEMS: dict[str, tuple[str, str]] = {"histdata": ("DAT_ASCII_BTCX_M1_2024", "BTCX")}
+"""Names, without suffixes, of files of a format that only their names tell, and the symbols that they mean."""

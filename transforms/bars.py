@@ -9,7 +9,7 @@ and is sorted by `timestamp`, with at most one bar per time.
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -17,14 +17,16 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
-from transforms.sessions import Ints, Sessions
+from transforms import grids
+from transforms.grids import Grid, Ints, grid_of, windows_of
+from transforms.sessions import Sessions
 
 Gaps: TypeAlias = Literal["segment", "ignore"] | Sessions
 """What gaps mean: missing bars, nothing, or where a market has sessions, missing bars only while it is open."""
 Duplicates = Literal["reject", "last", "fullest"]
 """Which of several rows of one time is the bar: none of them, the last one, or that of the largest volume."""
 
-TIME: Final = pl.Datetime("us", "UTC")
+TIME: Final = grids.TIME
 PRICES: Final = ("open", "high", "low", "close")
 _UNITS: Final = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000}
 _ROUNDING: Final = 1e-9
@@ -69,7 +71,7 @@ class Rule:
     """A reason to reject a row. `breaks` is true for offenders; null counts as kept.
 
     `breaks` reads rows sorted by time, without exact duplicates, and beside the columns of a bar the column
-    `residue`: microseconds by which `timestamp` is off the grid of the series.
+    `residue`: microseconds by which `timestamp` is off the grid of the series, in the bars' own zone.
     """
 
     name: str
@@ -128,8 +130,10 @@ class Cleaned:
     """Result of `clean`.
 
     `rejected` has the columns of `bars` and `rule` String. `offset_us` is what most times leave when divided by the
-    timeframe. `counts` has `rows_read`, `duplicate`, one entry a rule, `rows_kept` and `out_of_order`, and, where rows
-    of one time are not all rejected, `superseded`: those that another one took the place of.
+    timeframe, on the clocks of `zone`: UTC, but for bars that are on one grid only where clocks change, see
+    `transforms.grids.grid_of`. `counts` has `rows_read`, `duplicate`, one entry per rule, `rows_kept` and
+    `out_of_order`, and, where rows of one time are not all rejected, `superseded`: those that another one took the
+    place of.
     """
 
     bars: pl.DataFrame
@@ -137,14 +141,22 @@ class Cleaned:
     timeframe: str
     offset_us: int
     counts: dict[str, int]
+    zone: str = "UTC"
 
 
-def clean(raw: pl.DataFrame, *, timeframe: str | None = None, duplicates: Duplicates = "reject") -> Cleaned:
+def clean(
+    raw: pl.DataFrame,
+    *,
+    timeframe: str | None = None,
+    zones: Sequence[str] = (),
+    duplicates: Duplicates = "reject",
+) -> Cleaned:
     """Sort raw rows, collapse exact duplicates and set rows that break a rule aside.
 
     Args:
         raw: columns of a bar in any order, rows in any order, nulls allowed.
         timeframe: of the rows; inferred from the most common step between distinct times where None.
+        zones: on whose clocks the bars may begin, tried before all others.
         duplicates: which of several rows of one time, with different values, is the bar.
 
     The result is the same in whatever order the rows come, except for the count `out_of_order`: rows that step back
@@ -163,9 +175,8 @@ def clean(raw: pl.DataFrame, *, timeframe: str | None = None, duplicates: Duplic
     times = distinct["timestamp"].drop_nulls()
     times = times.filter(times.to_physical().diff().fill_null(1) > 0)
     timeframe = timeframe or infer_timeframe(times)
-    step = duration_us(timeframe)
-    offset = _most_common(times.to_physical() % step)
-    judged = _judge(distinct, (pl.col("timestamp").to_physical() - offset) % step)
+    grid = grid_of(times, duration_us(timeframe), zones=zones)
+    judged = _judge(distinct, grid.off(distinct["timestamp"]))
     bars = judged.filter(pl.col("rule").is_null()).drop("rule")
     rejected = judged.filter(pl.col("rule").is_not_null()).with_columns(pl.col("rule").cast(pl.String))
     counts = {"rows_read": given.height, "duplicate": duplicate}
@@ -173,7 +184,7 @@ def clean(raw: pl.DataFrame, *, timeframe: str | None = None, duplicates: Duplic
     if duplicates != "reject":
         counts["superseded"] = superseded
     counts |= {"rows_kept": bars.height, "out_of_order": int((given["timestamp"].to_physical().diff() < 0).sum())}
-    return Cleaned(bars, rejected, timeframe, offset, counts)
+    return Cleaned(bars, rejected, timeframe, grid.offset_us, counts, grid.zone)
 
 
 def infer_timeframe(times: pl.Series) -> str:
@@ -226,7 +237,7 @@ def _one_per_time(given: pl.DataFrame, duplicates: Duplicates) -> pl.DataFrame:
     return pl.concat([timed.unique("timestamp", keep="last", maintain_order=True), rest])
 
 
-def _judge(rows: pl.DataFrame, residue: pl.Expr) -> pl.DataFrame:
+def _judge(rows: pl.DataFrame, residue: pl.Series) -> pl.DataFrame:
     """Add `rule`: the first rule that a row breaks, null for a good bar."""
     names = pl.Enum([rule.name for rule in RULES])
     checked = rows.with_columns(residue=residue)
@@ -261,13 +272,15 @@ def resample(
     offset_us: int = 0,
     min_coverage: float = 0.8,
     gaps: Gaps = "segment",
+    zone: str = "UTC",
 ) -> Resampled:
     """Make bars of `timeframe` from bars of `source`: windows closed and labeled on the left.
 
-    Windows start at whole multiples of the timeframe since 1970, plus `offset_us`. The last bar is left out as
-    `unfinished` unless its last source bar is there. A bar with fewer than `min_coverage` of its source bars is left
-    out as `low_coverage`, unless `gaps` is `ignore`. Where a market has sessions, no source bars are expected while it
-    is closed, and a bar that holds less than a quarter of its opening hours is left out, too.
+    Windows start at whole multiples of the timeframe since 1970, plus `offset_us`, on the clocks of `zone`; weeks on
+    Monday (see `transforms.grids.windows_of`). The last bar is left out as `unfinished` unless its last source bar is
+    there. A bar with fewer than `min_coverage` of its source bars is left out as `low_coverage`, unless `gaps` is
+    `ignore`. Where a market has sessions, no source bars are expected while it is closed, and a bar that holds less
+    than a quarter of its opening hours is left out, too.
 
     Raises:
         ValueError: `timeframe` is finer than `source`, or no multiple of it.
@@ -279,15 +292,16 @@ def resample(
         raise ValueError(f"timeframe {timeframe} is no multiple of the data's {source}; use one that is")
     if step == source_step or bars.is_empty():
         return Resampled(bars, {"unfinished": 0, "low_coverage": 0})
-    joined = _aggregate(bars, step, offset_us)
-    end = joined["timestamp"].to_physical()[-1] + step
-    last = bars["timestamp"].to_physical()[-1] + source_step
+    sources = Grid(source_step, offset_us, zone)
+    windows = windows_of(sources, step)
+    joined = _aggregate(bars, windows)
+    end = int(windows.closes(joined["timestamp"].tail(1)).to_physical()[0])
+    last = int(sources.closes(bars["timestamp"].tail(1)).to_physical()[0])
     unfinished = int(last < end and not (isinstance(gaps, Sessions) and _is_closed(gaps, last, end)))
     finished = joined.head(joined.height - unfinished)
     if isinstance(gaps, Sessions):
-        holes = gaps.holes(bars["timestamp"].to_physical().to_numpy(), source_step)
-        covered = _covers_sessions(joined, holes, gaps, steps=(step, source_step), min_coverage=min_coverage)
-        covered = covered[: finished.height]
+        holes = gaps.holes(bars["timestamp"], sources)
+        covered = _covers_sessions(finished, windows, holes, gaps, source_step=source_step, min_coverage=min_coverage)
     else:
         covered = finished["rows"] >= (0 if gaps == "ignore" else min_coverage * (step // source_step) - _ROUNDING)
     valid = finished.filter(covered).drop("rows")
@@ -300,28 +314,25 @@ def _is_closed(sessions: Sessions, start: int, end: int) -> bool:
 
 
 def _covers_sessions(
-    joined: pl.DataFrame, holes: Ints, sessions: Sessions, *, steps: tuple[int, int], min_coverage: float
+    joined: pl.DataFrame, windows: Grid, holes: Ints, sessions: Sessions, *, source_step: int, min_coverage: float
 ) -> pl.Series:
-    """Return which windows hold enough of the bars of their time, given the times of those that are missing.
-
-    `steps` are lengths of a window and of a source bar.
-    """
-    step, source_step = steps
+    """Return which windows hold enough of the bars of their time, given the times of those that are missing."""
     starts, rows = joined["timestamp"].to_physical().to_numpy(), joined["rows"].to_numpy()
+    ends = windows.closes(joined["timestamp"]).to_physical().to_numpy()
     window = np.searchsorted(starts, holes, side="right") - 1
-    within = (window >= 0) & (holes < starts[window] + step)
+    within = (window >= 0) & (holes < ends[window])
     missing = np.bincount(window[within], minlength=starts.size)
-    opening = sessions.open_us(starts, np.full(starts.size, step))
+    opening = sessions.open_us(starts, ends - starts)
     enough = rows >= min_coverage * (rows + missing) - _ROUNDING
     return pl.Series(enough & (rows * source_step >= _STUB * opening))
 
 
-def _aggregate(bars: pl.DataFrame, step: int, offset_us: int) -> pl.DataFrame:
+def _aggregate(bars: pl.DataFrame, windows: Grid) -> pl.DataFrame:
     """Return one row per window that holds any bar, with `rows`, the number of bars in it.
 
     NumPy adds the volumes of a window one after the other, so their sum has the same bits on any number of threads.
     """
-    window = (bars["timestamp"].to_physical().to_numpy() - offset_us) // step
+    window = windows.index(bars["timestamp"])
     first = np.flatnonzero(np.diff(window, prepend=window[0] - 1))
     last = np.append(first[1:], window.size) - 1
     values = {name: bars[name].to_numpy() for name in bars.columns if name != "timestamp"}
@@ -333,5 +344,4 @@ def _aggregate(bars: pl.DataFrame, step: int, offset_us: int) -> pl.DataFrame:
     }
     if "volume" in values:
         columns["volume"] = np.add.reduceat(values["volume"], first)
-    start = pl.Series("timestamp", window[first] * step + offset_us).cast(TIME)
-    return pl.DataFrame({"timestamp": start, **columns, "rows": last - first + 1})
+    return pl.DataFrame({"timestamp": windows.starts(window[first]), **columns, "rows": last - first + 1})

@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 
 from transforms.bars import duration_us
+from transforms.grids import Ints
 from transforms.segments import positions
-from transforms.sessions import Ints
 from transforms.windows import rolling_std, window_sum
 
 Entry = Literal["close", "next_open"]
@@ -79,7 +79,8 @@ class Label(ABC):
             horizon=pl.col("contiguous_run").ne_missing(pl.col("contiguous_run").shift(-self.horizon)),
             jump=pl.col("segment") != pl.col("segment").gather(at),
         )
-        close_time = pl.col("timestamp") + pl.duration(microseconds=duration_us(timeframe))
+        after = pl.col("timestamp") + pl.duration(microseconds=duration_us(timeframe))
+        close_time = pl.col("available_at") if "available_at" in bars.columns else after
         resolved = bars.hstack(self.resolve(bars)).with_columns(
             no_label_reason=no_label_reason, label_end=close_time.gather(at)
         )

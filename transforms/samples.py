@@ -11,6 +11,7 @@ import polars as pl
 from transforms.bars import PRICES, TIME, Gaps, duration_us, resample
 from transforms.features.compute import add_features, warmup_bars
 from transforms.features.feature import Feature
+from transforms.grids import Grid, windows_of
 from transforms.labels import Label
 from transforms.segments import positions, segment
 
@@ -75,19 +76,23 @@ def make_samples(
     gaps: Gaps,
     start: datetime | None,
     market: bool = False,
+    zone: str = "UTC",
 ) -> Samples:
     """Turn clean bars of `source` into samples of `timeframe`.
 
     Bars before `start` warm the features up and give no sample. With `market` the others are there too: prices are what
     trading is scored by, and no model sees them.
 
+    `zone` is that of the grid on which `clean` found the bars.
+
     Raises:
         ValueError: `timeframe` is finer than `source`, or no multiple of it; or a feature lacks its input.
     """
+    grid = windows_of(Grid(duration_us(source), offset_us, zone), duration_us(timeframe))
     joined = resample(
-        bars, source=source, timeframe=timeframe, offset_us=offset_us, min_coverage=min_coverage, gaps=gaps
+        bars, source=source, timeframe=timeframe, offset_us=offset_us, min_coverage=min_coverage, gaps=gaps, zone=zone
     )
-    segmented = segment(joined.bars, timeframe=timeframe, max_fill=max_fill, gaps=gaps)
+    segmented = _closing(segment(joined.bars, timeframe=timeframe, max_fill=max_fill, gaps=gaps, grid=grid), grid)
     labeled = label.apply(add_features(segmented, features), timeframe)
     state = _state(labeled, features, warmup=warmup_bars(features), unlabeled=pl.col("label").is_null())
     span = _from(labeled.with_columns(state=state), start)
@@ -113,6 +118,7 @@ def make_features(
     min_coverage: float,
     gaps: Gaps,
     start: datetime | None,
+    zone: str = "UTC",
 ) -> UnlabeledSamples:
     """Turn clean bars of `source` into the features of every bar of `timeframe` that can be predicted.
 
@@ -122,10 +128,12 @@ def make_features(
     Raises:
         ValueError: as `make_samples`.
     """
+    grid = windows_of(Grid(duration_us(source), offset_us, zone), duration_us(timeframe))
     joined = resample(
-        bars, source=source, timeframe=timeframe, offset_us=offset_us, min_coverage=min_coverage, gaps=gaps
+        bars, source=source, timeframe=timeframe, offset_us=offset_us, min_coverage=min_coverage, gaps=gaps, zone=zone
     )
-    featured = add_features(segment(joined.bars, timeframe=timeframe, max_fill=max_fill, gaps=gaps), features)
+    segmented = _closing(segment(joined.bars, timeframe=timeframe, max_fill=max_fill, gaps=gaps, grid=grid), grid)
+    featured = add_features(segmented, features)
     state = _state(featured, features, warmup=warmup_bars(features, exact=True), unlabeled=pl.lit(value=False))
     span = _from(featured.with_columns(state=state), start)
     frame = _used(span, timeframe, "timestamp", "available_at", *(feature.name for feature in features))
@@ -143,8 +151,15 @@ def _used(span: pl.DataFrame, timeframe: str, *columns: str) -> pl.DataFrame:
     return _closed(span, timeframe).select(*columns).filter(span["state"] == "used")
 
 
+def _closing(bars: pl.DataFrame, grid: Grid) -> pl.DataFrame:
+    """Add `available_at`, when each bar closes, where bars are not all equally long: on the clocks of a zone."""
+    return bars if grid.zone == "UTC" else bars.with_columns(available_at=grid.closes(bars["timestamp"]))
+
+
 def _closed(span: pl.DataFrame, timeframe: str) -> pl.DataFrame:
     """Add the time at which a row's bar closed."""
+    if "available_at" in span.columns:
+        return span
     return span.with_columns(available_at=pl.col("timestamp") + pl.duration(microseconds=duration_us(timeframe)))
 
 
@@ -199,8 +214,8 @@ def uniqueness(span: pl.DataFrame, timeframe: str) -> Floats:
     """
     times = span["timestamp"].to_physical().to_numpy()
     first = np.flatnonzero((span["state"] == "used").to_numpy())
-    resolving = span["label_end"].to_physical().gather(first).to_numpy() - duration_us(timeframe)
-    last = np.searchsorted(times, resolving)
+    closes = _closed(span, timeframe)["available_at"].to_physical().to_numpy()
+    last = np.searchsorted(closes, span["label_end"].to_physical().gather(first).to_numpy())
     began, ended = (np.bincount(rows + 1, minlength=times.size + 1) for rows in (first, last))
     waiting = np.cumsum(began - ended)
     shares = np.cumsum(1.0 / np.maximum(waiting, 1))

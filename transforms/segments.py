@@ -7,32 +7,35 @@ import polars as pl
 import polars.selectors as cs
 
 from transforms.bars import Gaps, duration_us
-from transforms.sessions import Ints, Sessions, missing_before
+from transforms.grids import Grid, Ints
+from transforms.sessions import Sessions
 
 JUMP: Final = 0.5
 """A close-to-close log return beyond this, either way, is a split or a bad tick, not trading."""
 
 
-def segment(bars: pl.DataFrame, *, timeframe: str, max_fill: int = 5, gaps: Gaps = "segment") -> pl.DataFrame:
+def segment(
+    bars: pl.DataFrame, *, timeframe: str, max_fill: int = 5, gaps: Gaps = "segment", grid: Grid | None = None
+) -> pl.DataFrame:
     """Fill short gaps and number the segments that no window may cross.
 
     Up to `max_fill` missing bars in a row are filled flat: the close before them for all prices, volume 0. With
     `gaps="ignore"` bars count as contiguous whatever lies between them, and nothing is filled; with `Sessions` they do
     where a closing time lies between them, and bars that are missing in a session are filled or cut as elsewhere.
+    `grid` is the bars' own, where it is not UTC's: there, no bar is missing where clocks are set forward or back.
 
     Adds:
         filled          Boolean  made here, not in the data
         contiguous_run  UInt32   counts up at each gap that was not filled
         segment         UInt32   counts up there and at each jump: |ln(close / previous close)| > 0.5
     """
-    step = duration_us(timeframe)
-    times = bars["timestamp"].to_physical().to_numpy()
+    grid = grid or Grid(duration_us(timeframe))
     if isinstance(gaps, Sessions):
-        missing = gaps.missing_before(times, step)
+        missing = gaps.missing_before(bars["timestamp"], grid)
     else:
-        missing = missing_before(times, step) * (gaps == "segment")
+        missing = grid.missing_before(bars["timestamp"]) * (gaps == "segment")
     gap = missing > max_fill
-    filled = _fill(bars.with_columns(gap=gap), np.where(gap, 0, missing), step)
+    filled = _fill(bars.with_columns(gap=gap), np.where(gap, 0, missing), grid)
     jump = ((pl.col("close") / pl.col("close").shift(1)).log().abs() > JUMP).fill_null(value=False)
     return filled.with_columns(
         contiguous_run=pl.col("gap").cum_sum().cast(pl.UInt32),
@@ -40,20 +43,20 @@ def segment(bars: pl.DataFrame, *, timeframe: str, max_fill: int = 5, gaps: Gaps
     ).drop("gap")
 
 
-def _fill(bars: pl.DataFrame, missing: Ints, step: int) -> pl.DataFrame:
+def _fill(bars: pl.DataFrame, missing: Ints, grid: Grid) -> pl.DataFrame:
     """Put `missing[i]` flat bars before bar i, and add `filled`."""
     if not missing.any():
         return bars.with_columns(filled=pl.lit(value=False))
     copies = np.append(missing[1:], 0) + 1
     source = np.repeat(np.arange(bars.height), copies)
     after = np.arange(source.size) - np.repeat(np.cumsum(copies) - copies, copies)
-    repeated = bars[source].with_columns(filled=pl.Series(after > 0), after=pl.Series(after))
+    repeated = bars[source].with_columns(filled=pl.Series(after > 0))
     return repeated.with_columns(
-        pl.col("timestamp") + pl.duration(microseconds=pl.col("after") * step),
+        grid.moved(repeated["timestamp"], after),
         *(pl.when("filled").then("close").otherwise(name).alias(name) for name in ("open", "high", "low")),
         cs.by_name("volume", require_all=False) * ~pl.col("filled"),
         gap=pl.col("gap") & ~pl.col("filled"),
-    ).drop("after")
+    )
 
 
 def positions(segments: pl.Series) -> Ints:

@@ -11,12 +11,9 @@ from typing import Any, Final, Self
 import numpy as np
 import polars as pl
 
-Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
+from transforms.grids import DAY, HOUR, TIME, WEEK, Grid, Ints, wall_us
 
 MINUTE: Final = 60_000_000
-HOUR: Final = 60 * MINUTE
-DAY: Final = 24 * HOUR
-WEEK: Final = 7 * DAY
 
 SLOT: Final = 15 * MINUTE
 """Opening hours are told to the quarter of an hour: the usual ones begin and end on one, and an illiquid stock trades
@@ -77,38 +74,34 @@ class Sessions:
         opening: Ints = np.rint(opened[1] - opened[0]).astype(np.int64)
         return opening
 
-    def missing_before(self, times: Ints, step: int) -> Ints:
+    def missing_before(self, times: pl.Series, grid: Grid) -> Ints:
         """Count the bars that are missing between each bar and the one before it; none over a closing time.
 
+        Bars are counted on their grid, so none is missing where the clocks of its zone change either.
         A gap is a closing time where bars last a day, where the market is closed for some of it, and from `CLOSURE`
         on: a holiday between days without a night, an early end. From `LONGEST_CLOSURE` on, bars are missing.
         """
-        missing = missing_before(times, step)
+        missing = grid.missing_before(times)
         gaps = np.flatnonzero(missing > 0)
-        width = missing[gaps] * step
-        open_us = self.open_us(times[gaps] - width, width)
-        closed = (step >= DAY) | (width >= CLOSURE) | (open_us < width)
+        width = missing[gaps] * grid.step_us
+        open_us = self.open_us(times.to_physical().to_numpy()[gaps] - width, width)
+        closed = (grid.step_us >= DAY) | (width >= CLOSURE) | (open_us < width)
         missing[gaps[closed & (width <= LONGEST_CLOSURE)]] = 0
         return missing
 
-    def holes(self, times: Ints, step: int) -> Ints:
+    def holes(self, times: pl.Series, grid: Grid) -> Ints:
         """Return the times of the bars that are missing while the market is open, in order."""
-        missing = self.missing_before(times, step)
-        missing[missing * step >= CLOSURE] = 0
-        after = np.arange(missing.sum()) - np.repeat(np.cumsum(missing) - missing, missing)
-        first = np.repeat(times - missing * step, missing)
-        found: Ints = first + after * step
-        return found
+        missing = self.missing_before(times, grid)
+        missing[missing * grid.step_us >= CLOSURE] = 0
+        before = np.repeat(np.cumsum(missing), missing) - np.arange(missing.sum())
+        holes: Ints = grid.moved(times[np.repeat(np.arange(times.len()), missing)], -before).to_physical().to_numpy()
+        return holes
 
 
-def missing_before(times: Ints, step: int) -> Ints:
-    """Count the bars that are missing between each bar and the one before it."""
-    counts: Ints = np.diff(times, prepend=times[:1] - step) // step - 1
-    return counts
-
-
-def find_sessions(times: Ints, step: int) -> Sessions | None:
+def find_sessions(times: Ints, step: int, zone: str = "UTC") -> Sessions | None:
     """Return the sessions of a market, from the sorted times (µs, UTC) of its bars; None where it has none.
+
+    `zone` is that of the grid of the bars.
 
     A market has sessions where the same hours (or for longer bars, the same bars) of every week have none, at least a
     day's worth of them, and most missing bars are missing there, while most weeks have bars in the others. Where there
@@ -116,8 +109,9 @@ def find_sessions(times: Ints, step: int) -> Sessions | None:
     """
     if step > DAY or times.size < 2:
         return None
-    keeps_hours = _is_closed_regularly(times, step, WEEK, least=WEEKS) or (
-        step < DAY and _is_closed_regularly(times, step, DAY, least=DAYS)
+    shown = local_times(times, zone)
+    keeps_hours = _is_closed_regularly(shown, step, WEEK, least=WEEKS) or (
+        step < DAY and _is_closed_regularly(shown, step, DAY, least=DAYS)
     )
     return opening_hours(times, step) if keeps_hours else None
 
@@ -173,8 +167,7 @@ def local_times(times: Ints, zone: str) -> Ints:
     """Return what clocks of a zone show at these times, in microseconds since 1970-01-01 00:00 on them."""
     if zone == "UTC":
         return times
-    shown = pl.Series(times).cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(zone).dt.replace_time_zone(None)
-    return shown.to_physical().to_numpy()
+    return wall_us(pl.Series(times).cast(TIME), zone).to_numpy()
 
 
 def _distinct(ordered: Ints) -> Ints:

@@ -35,7 +35,7 @@ def predict_frame(
     scorer = load_scorer(registry, key, version, data=data, allow_pickle=allow_pickle)
     cleaned = clean_frame(bars, key, data)
     made = scorer.definition.features_of(
-        cleaned.bars, source=cleaned.timeframe, offset_us=cleaned.offset_us, name=WHERE
+        cleaned.bars, source=cleaned.timeframe, offset_us=cleaned.offset_us, zone=cleaned.zone, name=WHERE
     )
     if made.frame.is_empty():
         counts = ", ".join(f"{what} {count}" for what, count in made.counts.items() if count)
@@ -57,7 +57,7 @@ def clean_frame(bars: pl.DataFrame | pd.DataFrame, key: Key, data: DataSettings)
     series = Series(key.exchange, key.symbol, data.timeframe, ())
     try:
         raw = _with_meaning(bars_of(numbered, indices, series, data, WHERE))
-        cleaned = clean(raw, timeframe=data.timeframe, duplicates=data.duplicates)
+        cleaned = clean(raw, timeframe=data.timeframe, zones=(data.timezone,), duplicates=data.duplicates)
     except ValueError as error:
         raise DataError(f"{WHERE}: {error}") from None
     check_rejected(WHERE, cleaned, data)

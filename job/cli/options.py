@@ -51,10 +51,7 @@ def run_settings(options: argparse.Namespace) -> Config:
             raise ConfigError(f"--model-types: unknown {unknown[0]!r}{hint}")
         kinds = {name: kind for name, kind in known.items() if name in names}
     if options.timeframes is not None:
-        try:
-            distinct = {check_timeframe(name) for name in split_names(options.timeframes)}
-        except ValueError as error:
-            raise ConfigError(f"--timeframes: {error}") from None
+        distinct = set(timeframe_names(options.timeframes))
         chosen = {name: distinct.intersection(kind.timeframes) for name, kind in kinds.items()}
         # A timeframe that no kind is configured for goes to the first kind.
         chosen[next(iter(kinds))] |= distinct.difference(*chosen.values())
@@ -68,3 +65,15 @@ def run_settings(options: argparse.Namespace) -> Config:
 def split_names(text: str | None) -> tuple[str, ...]:
     """Return the names in `A,B`; none where the argument was not given."""
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def timeframe_names(text: str | None) -> tuple[str, ...]:
+    """Return the timeframes in `1h,60min,1w`, each as the registry calls it.
+
+    Raises:
+        ConfigError: one is a month, or no timeframe.
+    """
+    try:
+        return tuple(dict.fromkeys(map(check_timeframe, split_names(text))))
+    except ValueError as error:
+        raise ConfigError(f"--timeframes: {error}") from None

@@ -23,7 +23,7 @@ from job.cli.arguments import (
     flag,
 )
 from job.cli.logs import log
-from job.cli.options import settings, split_names
+from job.cli.options import settings, split_names, timeframe_names
 from job.cli.progress import watching
 from job.cli.report import count_in_words, print_json, show_predictions
 from job.core.paths import redact_url, require_disjoint, resolve_output
@@ -44,7 +44,7 @@ def predict(options: argparse.Namespace) -> int:
         output,
         version=options.version,
         model_types=split_names(options.model_types),
-        timeframes=split_names(options.timeframes),
+        timeframes=timeframe_names(options.timeframes),
         allow_pickle=options.allow_pickle,
     )
     plan = plan_predictions(config, request)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from job.cli.arguments import CONFIG, EXCHANGE, KEYS, MODEL_TYPES, MODELS, SYMBOLS, TIMEFRAMES
-from job.cli.options import split_names
+from job.cli.options import split_names, timeframe_names
 from job.core.errors import DataError, RegistryError
 from job.core.keys import Key
 from job.core.wording import did_you_mean, first_of
@@ -47,7 +47,8 @@ def selected(known: Iterable[Key], options: argparse.Namespace, *, where: str) -
     for argument, part in FILTERS.items():
         if (text := getattr(options, argument)) is None:
             continue
-        values, there = split_names(text), sorted({part(key) for key in kept})
+        values = timeframe_names(text) if argument == "timeframes" else split_names(text)
+        there = sorted({part(key) for key in kept})
         if unknown := sorted(set(values).difference(there)):
             flag = argument.replace("_", "-")
             raise DataError(f"{where}: --{flag}: no model has {unknown[0]!r}; those left have {first_of(there)}")

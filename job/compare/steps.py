@@ -132,7 +132,7 @@ def samples_of(
     timeframe = task.key.timeframe
     bar = timedelta(microseconds=duration_us(timeframe))
     start = task.usable_from - bar
-    gaps = definition.gaps_of(name, bars, info.timeframe)
+    gaps = definition.gaps_of(name, bars, info.timeframe, info.zone)
     if gaps == "segment":
         bars = bars.filter(pl.col("timestamp") >= start - bar * (warmup_bars(definition.features, exact=True) + 1))
     try:
@@ -148,6 +148,7 @@ def samples_of(
             gaps=gaps,
             start=start,
             market=market,
+            zone=info.zone,
         ).frame
     except ValueError as error:
         raise DataError(f"{name} {timeframe}: {error}") from None

@@ -61,6 +61,7 @@ class DataSettings(Section):
     lookback_days: AffectsModel[float | None] = Field(default=None, gt=0, le=MAX_LOOKBACK_DAYS)
     columns: AffectsReading[dict[str, str | None]] = Field(default_factory=dict)
     timezone: AffectsReading[str] = "UTC"
+    dates: AffectsReading[Literal["auto", "day_first", "month_first"]] = "auto"
     bar_time: AffectsReading[Literal["auto", "open", "close"]] = "auto"
     max_fill: AffectsSampling[int] = Field(default=5, ge=0, le=MAX_BARS)
     min_coverage: AffectsSampling[float] = Field(default=0.8, gt=0, le=1)
@@ -69,6 +70,17 @@ class DataSettings(Section):
     decimal: AffectsReading[Literal["auto", "point", "comma"]] = "auto"
     gaps: AffectsSampling[GapsSetting] = "auto"
     options: AffectsNothing[dict[str, Any]] = Field(default_factory=dict)
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _day_and_clock(cls, value: object) -> object:
+        """Take `timestamp: [DAY, CLOCK]` as `timestamp: DAY+CLOCK`."""
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            name: "+".join(map(str, column)) if name == "timestamp" and isinstance(column, list | tuple) else column
+            for name, column in value.items()
+        }
 
     @model_validator(mode="after")
     def _some_time(self) -> Self:

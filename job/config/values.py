@@ -7,9 +7,8 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BeforeValidator, ValidatorFunctionWrapHandler, WrapValidator
 
 from job.config.yaml_text import read_yaml
-from job.core.entries import is_import_path
-from job.core.wording import did_you_mean
-from job.learning.estimators import ALGORITHMS
+from job.core.timeframes import asked_timeframe
+from job.learning.estimators import algorithm_named
 from job.learning.features import expand_feature, expand_features
 from transforms.bars import duration_us
 
@@ -28,8 +27,8 @@ def _feature(value: str) -> str:
 
 
 def check_timeframe(value: object) -> str:
-    """Return a timeframe; raises ValueError if `value` is none, or is longer than bars are."""
-    timeframe = str(value)
+    """Return a timeframe, `60min` as `1h`; raises ValueError if `value` is none, or is longer than bars are."""
+    timeframe = asked_timeframe(str(value))
     if duration_us(timeframe) > duration_us(MAX_TIMEFRAME):
         raise ValueError(f"timeframe {timeframe!r}: expected at most {MAX_TIMEFRAME}")
     return timeframe
@@ -74,14 +73,9 @@ def _count_or_share(value: object) -> object:
     return value
 
 
-def _algorithm(value: object) -> object:
-    """Refuse what is neither an entry of `ALGORITHMS` nor, like `mypackage.models:ALGORITHM`, an import path."""
-    if isinstance(value, str) and value not in ALGORITHMS and not is_import_path(value):
-        known = ", ".join(ALGORITHMS)
-        raise ValueError(
-            f"unknown algorithm {value!r}{did_you_mean(value, ALGORITHMS)} "
-            f"(known: {known}; your own is named like mypackage.models:ALGORITHM)"
-        )
+def _algorithm(value: str) -> str:
+    """Check the name or import path of an algorithm here, so that a mistake is told with its place."""
+    algorithm_named(value)
     return value
 
 
@@ -89,6 +83,6 @@ Names = BeforeValidator(_names)
 Timeframe = Annotated[str, BeforeValidator(check_timeframe)]
 Timeframes = Annotated[tuple[Timeframe, ...], Names]
 Features = Annotated[tuple[Annotated[str, AfterValidator(_feature)], ...], Names, AfterValidator(expand_features)]
-Algorithm = Annotated[str, BeforeValidator(_algorithm)]
+Algorithm = Annotated[str, AfterValidator(_algorithm)]
 CountOrShare = Annotated[int | float, BeforeValidator(_count_or_share)]
 Time = Annotated[datetime, WrapValidator(_time)]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from job.core.entries import import_entry, is_import_path, source_digest
+from job.core.entries import EntryError, import_entry, is_import_path, source_digest
 from job.core.errors import ConfigError
 from job.core.wording import did_you_mean, on_one_line
 from job.learning.algorithms import Algorithm, Fitter, StoredType, Window
@@ -35,17 +35,18 @@ def algorithm_named(name: str) -> Algorithm:
     """Return the entry of `ALGORITHMS` called `name`, or the `Algorithm` that an import path names.
 
     Raises:
-        ConfigError: there is none; the message says why.
+        EntryError: there is none; the message says why.
     """
     if name in ALGORITHMS:
         return ALGORITHMS[name]
     if not is_import_path(name):
-        raise ConfigError(
-            f"unknown algorithm {name!r}{did_you_mean(name, ALGORITHMS)} (known: {', '.join(ALGORITHMS)})"
+        raise EntryError(
+            f"unknown algorithm {name!r}{did_you_mean(name, ALGORITHMS)} (known: {', '.join(ALGORITHMS)}; your own is "
+            "named like mypackage.models:ALGORITHM)"
         )
     found = import_entry(name)
     if not isinstance(found, Algorithm):
-        raise ConfigError(
+        raise EntryError(
             f"{name} is a value of type {type(found).__name__}: expected an Algorithm of job.learning.algorithms"
         )
     return found

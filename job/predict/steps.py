@@ -60,7 +60,7 @@ def prepare(
     with recorded_failure("making features", job) as failure:
         start = range_start(info.last, info.timeframe, job.config.data)
         made = task.definition.features_of(
-            bars, source=info.timeframe, offset_us=info.offset_us, start=start, name=series
+            bars, source=info.timeframe, offset_us=info.offset_us, zone=info.zone, start=start, name=series
         )
         if made.frame.is_empty():
             counts = ", ".join(f"{what} {count}" for what, count in made.counts.items() if count) or "no bars"

@@ -98,10 +98,11 @@ class Definition:
                 "retrain the model"
             ) from None
 
-    def gaps_of(self, series: str, bars: pl.DataFrame, source: str) -> Gaps:
+    def gaps_of(self, series: str, bars: pl.DataFrame, source: str, zone: str = "UTC") -> Gaps:
         """Return what the gaps of a series' bars mean to the model: what they meant when it was trained.
 
-        A model over several series may be given another one, whose own bars tell then, if they are enough.
+        A model over several series may be given another one, whose own bars tell then, if they are enough. `source` and
+        `zone` are the timeframe and the zone of the bars' grid.
         """
         if self.gaps in {"segment", "ignore"}:
             return self.gaps
@@ -110,10 +111,18 @@ class Definition:
         known = next(filter(None, self.sessions.values()), None) if self.gaps == "sessions" else None
         if known is not None and len(self.sessions) == 1:
             return known
-        return find_sessions(bars["timestamp"].to_physical().to_numpy(), duration_us(source)) or known or "segment"
+        times = bars["timestamp"].to_physical().to_numpy()
+        return find_sessions(times, duration_us(source), zone) or known or "segment"
 
     def features_of(
-        self, bars: pl.DataFrame, *, source: str, offset_us: int = 0, start: datetime | None = None, name: str = "bars"
+        self,
+        bars: pl.DataFrame,
+        *,
+        source: str,
+        offset_us: int = 0,
+        zone: str = "UTC",
+        start: datetime | None = None,
+        name: str = "bars",
     ) -> UnlabeledSamples:
         """Make the features of every bar from `start` on that can be scored; see `transforms.samples.make_features`.
 
@@ -121,6 +130,7 @@ class Definition:
             bars: clean, of one series, of timeframe `source`; earlier ones warm up.
             source: timeframe of the bars.
             offset_us: as `transforms.bars.clean` found it.
+            zone: as `transforms.bars.clean` found it.
             start: open time of the first bar to be scored, None for all.
             name: of the series, `exchange/symbol`; for messages, and to know its sessions by.
 
@@ -141,8 +151,9 @@ class Definition:
                 features=self.features,
                 max_fill=self.max_fill,
                 min_coverage=self.min_coverage,
-                gaps=self.gaps_of(name, bars, source),
+                gaps=self.gaps_of(name, bars, source, zone),
                 start=start,
+                zone=zone,
             )
         except ValueError as error:
             raise DataError(f"{name} {self.timeframe}: {error}") from None

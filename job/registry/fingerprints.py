@@ -14,7 +14,9 @@ from job.core.paths import redact_url
 from job.learning.estimators import algorithm_named, libraries_of, user_source
 from job.learning.spec import ModelSpec
 from job.sources.series import Series
+from transforms.bars import duration_us
 from transforms.features import FEATURES
+from transforms.grids import WEEK
 
 DEFINITIONS: Final = {"samples": 1, "split": 1, "training": 1}
 """Versions of what has none of its own, each raised whenever the same input gives other numbers.
@@ -63,7 +65,7 @@ def fingerprint(
             "features": {name: FEATURES[name].version for name in spec.features if name in FEATURES},
             "label_version": spec.label.version,
             "algorithm_version": algorithm_named(spec.algorithm).version,
-            "definitions": DEFINITIONS,
+            "definitions": DEFINITIONS | _of_weeks(timeframe),
             "timeframe": timeframe,
             "bars": _decisive(data),
             "content": content,
@@ -85,11 +87,16 @@ def prediction_fingerprint(model: Key, version: str, data: DataSettings) -> str:
     return _digest(
         {
             "model": [model.exchange, model.symbol, model.timeframe, model.model_type, version],
-            "definitions": {"samples": DEFINITIONS["samples"], "predictions": PREDICTIONS},
+            "definitions": {"samples": DEFINITIONS["samples"], "predictions": PREDICTIONS} | _of_weeks(model.timeframe),
             "bars": _decisive(data),
             "libraries": {name: number for name, number in versions().items() if name != "code"},
         }
     )
+
+
+def _of_weeks(timeframe: str) -> dict[str, int]:
+    """Version of how weeks are made, which begin on Monday since 1 and did not before; nothing for shorter bars."""
+    return {} if duration_us(timeframe) % WEEK else {"weeks": 1}
 
 
 def _decisive(data: DataSettings) -> dict[str, Any]:

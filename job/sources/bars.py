@@ -2,31 +2,33 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import polars as pl
 
 from job.config.settings import DataSettings
 from job.core.errors import DataError
+from job.core.timeframes import timeframe_of
 from job.core.wording import first_of
 from job.sources.columns import BAR, KEYS, PRICES, TWIN, Indices, numbers, positions
 from job.sources.series import Series
-from job.sources.timeframes import timeframe_of
-from job.sources.times import utc
-
-Edge = Literal["open", "close"]
-"""Which end of a bar its time marks."""
+from job.sources.time_columns import Edge, Stamps, choose
+from job.sources.time_names import TIME
+from job.sources.times import joined, utc
 
 
 @dataclass(frozen=True)
 class Raw:
-    """Rows of one file as bars, not cleaned. `edge` is the end of a bar that `timestamp` marks.
+    """Rows of one file as bars, not cleaned.
 
-    Where columns have names, `names` are all of them, `unused` those that were not read, `volume` that of the volume.
+    `edge` is the end of a bar that `timestamp` marks, `proven` if the file shows it, so that `data.bar_time` cannot say
+    otherwise. `notes` say what was read how, where this is worth a warning. Where columns have names, `names` are all
+    of them, `unused` those that were not read, `volume` that of the volume.
     """
 
     bars: pl.DataFrame
     edge: Edge
+    proven: bool = False
+    notes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     volume: str | None = None
@@ -60,13 +62,13 @@ def by_position(frame: pl.DataFrame, wanted: Sequence[int]) -> pl.DataFrame:
     return frame.rename(dict(zip(frame.columns, map(str, wanted), strict=True)))
 
 
-def raw_of(frame: pl.DataFrame, indices: Indices, series: Series, settings: DataSettings, where: str) -> Raw:
-    """Bars of one series from columns of a file, as `bars_of` finds them, with the times of their open."""
-    return Raw(bars_of(frame, indices, series, settings, where), "open")
-
-
 def bars_of(frame: pl.DataFrame, indices: Indices, series: Series, settings: DataSettings, where: str) -> pl.DataFrame:
-    """Bars of one series from columns of a file.
+    """Bars of one series from columns of a file, as `raw_of` finds them."""
+    return raw_of(frame, indices, series, settings, where).bars
+
+
+def raw_of(frame: pl.DataFrame, indices: Indices, series: Series, settings: DataSettings, where: str) -> Raw:
+    """Bars of one series from columns of a file, and the end of a bar that their times mark.
 
     Args:
         frame: the columns of `indices`, of any type, named by their position in the file: `0`, `1`, …
@@ -76,48 +78,60 @@ def bars_of(frame: pl.DataFrame, indices: Indices, series: Series, settings: Dat
         where: the file, for errors.
 
     Returns:
-        `timestamp` Datetime("us", "UTC"), prices and, where the file has it, volume as Float64, in the file's order.
+        `bars` with `timestamp` Datetime("us", "UTC"), prices and, where the file has it, volume as Float64, in the
+        file's order.
 
     Raises:
         DataError: text stands in a number, no time in a time, or several series in one that nothing tells apart.
     """
     own = _own_rows(frame, indices, series, where)
-    given = [own[str(index)].alias("timestamp") for index in indices["timestamp"]]
-    times = given[0] if len(given) == 1 else given[0].cast(pl.String) + " " + given[1].cast(pl.String)
-    timestamp = utc(times, zone=settings.timezone, where=f"{where}: column 'timestamp'")
+    stamps = _stamps(own, indices, series, settings, where)
     given = [own[str(indices[name][0])].alias(name) for name in BAR[1:] if name in indices]
-    values = numbers(given, where, decimal=settings.decimal)
-    bars = pl.DataFrame([timestamp, *values])
-    twins = {name: own[str(indices[f"{TWIN}{name}"][0])] for name in BAR if f"{TWIN}{name}" in indices}
-    return _of_twins(bars, twins, settings, where) if twins else bars
+    bars = pl.DataFrame([stamps.times.alias("timestamp"), *numbers(given, where, decimal=settings.decimal)])
+    if twins := {name: own[str(indices[f"{TWIN}{name}"][0])] for name in BAR if f"{TWIN}{name}" in indices}:
+        bars = _of_twins(bars, twins, settings, where)
+    return Raw(bars, stamps.edge, stamps.proven, stamps.notes)
+
+
+def _stamps(own: pl.DataFrame, indices: Indices, series: Series, settings: DataSettings, where: str) -> Stamps:
+    """Times of rows, from the column that is chosen, or from the one of several that turns out to be it."""
+    several = {key.removeprefix(TIME): places for key, places in indices.items() if key.startswith(TIME)}
+    if not several or own.is_empty():
+        given = [own[str(place)].alias("timestamp") for place in indices["timestamp"]]
+        times = given[0] if len(given) == 1 else joined(*given)
+        return Stamps(utc(times, zone=settings.timezone, where=f"{where}: column 'timestamp'", dates=settings.dates))
+    return choose(
+        {name: [own[str(place)].alias("timestamp") for place in places] for name, places in several.items()},
+        timeframe=settings.timeframe or series.timeframe,
+        zone=settings.timezone,
+        bar_time=settings.bar_time,
+        dates=settings.dates,
+        where=where,
+    )
 
 
 def _of_twins(bars: pl.DataFrame, twins: Mapping[str, pl.Series], settings: DataSettings, where: str) -> pl.DataFrame:
-    """Bars in which of two columns that differ only in case, `t` and `T`, each is the one that the rows show to be it.
+    """Bars in which of two columns that differ only in case, `v` and `V`, each is the one that the rows show to be it.
 
-    The time of a bar is the earlier one, its volume the larger one, of which the other is a part. A price is the one by
-    which the high is the highest and the low the lowest.
+    The volume of a bar is the larger one, of which the other is a part. A price is the one by which the high is the
+    highest and the low the lowest. Of two times, `time_columns.choose` finds the one.
 
     Raises:
         DataError: the rows do not tell.
     """
     for name, other in twins.items():
-        if name == "timestamp":
-            late = utc(other.alias(name), zone=settings.timezone, where=f"{where}: column {name!r}")
-            right, wrong = bars[name] <= late, bars[name] >= late
-        else:
-            value = numbers([other.alias(name)], where, decimal=settings.decimal)[0]
-            swapped = bars.with_columns(value.alias(name))
-            right, wrong = (_in_order(one) for one in (bars, swapped))
-            if name == "volume":
-                right, wrong = bars[name] >= value, bars[name] <= value
+        value = numbers([other.alias(name)], where, decimal=settings.decimal)[0]
+        swapped = bars.with_columns(value.alias(name))
+        right, wrong = (_in_order(one) for one in (bars, swapped))
+        if name == "volume":
+            right, wrong = bars[name] >= value, bars[name] <= value
         if right.all() == wrong.all():
             raise DataError(
                 f"{where}: two columns are called {name}, in small letters and in capitals, and the rows do not tell "
                 f"which is meant; set data.columns.{name} to the right one"
             )
         if wrong.all():
-            bars = bars.with_columns((late if name == "timestamp" else value).alias(name))
+            bars = swapped
     return bars
 
 

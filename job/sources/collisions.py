@@ -8,6 +8,7 @@ from typing import Final
 import polars as pl
 
 from job.config.settings import DataSettings
+from job.core.errors import DataError
 from job.sources.access import display_path
 from job.sources.reading import read_series
 from job.sources.series import Series
@@ -19,9 +20,13 @@ MAX_FILES: Final = 200
 def colliding_files(series: Series, settings: DataSettings) -> str | None:
     """Name the two files that differ at most times that they share, or the one file that differs in itself."""
     files = series.files[:MAX_FILES]
-    frames = [
-        _one(series, index, settings).select("timestamp", "close", file=pl.lit(index)) for index in range(len(files))
-    ]
+    try:
+        frames = [
+            _one(series, index, settings).select("timestamp", "close", file=pl.lit(index))
+            for index in range(len(files))
+        ]
+    except DataError:  # what all files tell together, such as whether days or months come first, one may not
+        return None
     rows = pl.concat(frames).unique().sort("timestamp", "file")
     clashes = rows.filter(pl.col("close").n_unique().over("timestamp") > 1)
     if clashes.is_empty():

@@ -9,6 +9,7 @@ import polars as pl
 from job.core.errors import DataError
 from job.core.wording import did_you_mean, first_of
 from job.sources.notations import NULLS, as_float, is_number, mark_of, plain
+from job.sources.time_names import TIME_WORDS, time_columns
 from job.sources.volumes import ALIASES, volume_columns
 
 PRICES: Final = ("open", "high", "low", "close")
@@ -21,6 +22,7 @@ COLUMN_ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
         *("timestamp", "open_time", "opentime", "time_open", "window_start", "candle_begin_time", "time_period_start"),
         *("start_time", "unix_timestamp", "unix", "unixtime", "unix_time", "datetime", "date_time", "timestamp_ms"),
         *("gmt_time", "utc_time", "time_utc", "local_time", "ts_event", "ts", "time", "date", "t", "index_level_0", ""),
+        *TIME_WORDS,
     ),
     "open": (
         *("open", "o", "open_price", "price_open", "openprice", "1_open", "opening_price", "op"),
@@ -101,7 +103,7 @@ def numbered(mapping: Mapping[str, str | None], width: int, where: str) -> Indic
         DataError: an entry is no number of a column.
     """
     header = [str(number) for number in range(1, width + 1)]
-    return {ours: (_mapped(header, ours, theirs, where),) for ours, theirs in given(mapping).items()}
+    return {ours: _all_mapped(header, ours, theirs, where) for ours, theirs in given(mapping).items()}
 
 
 def resolve(header: Sequence[str], mapping: Mapping[str, str | None], where: str) -> Indices:
@@ -116,7 +118,7 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str | None], where: str
         DataError: a column of `mapping` is absent, two columns fit equally well, or one that every bar needs is absent.
     """
     names = [normal(name) for name in flattened(header, where)]
-    found: Indices = {ours: (_mapped(header, ours, theirs, where),) for ours, theirs in given(mapping).items()}
+    found: Indices = {ours: _all_mapped(header, ours, theirs, where) for ours, theirs in given(mapping).items()}
     split = _day_and_clock(names)
     if "timestamp" not in found and split and not {"timestamp", "datetime", "open_time"} & set(names):
         found["timestamp"] = split
@@ -126,8 +128,10 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str | None], where: str
             index = next(iter(volume_columns(names)), None)
         if index is not None:
             found[ours] = (index,)
-            if ours in BAR and (twin := _twin(header, index)) is not None:
+            if ours in BAR[1:] and (twin := _twin(header, index)) is not None:
                 found[f"{TWIN}{ours}"] = (twin,)
+    if "timestamp" not in mapping:
+        found |= time_columns(header, names, COLUMN_ALIASES["timestamp"], found.get("timestamp", ()))
     if "close" not in found and "price" in names and found.keys() >= {"open", "high", "low"}:
         found["close"] = (names.index("price"),)
     missing = [name for name in REQUIRED if name not in found]
@@ -177,6 +181,16 @@ def refuse_side_by_side(names: Sequence[str], symbols: Collection[str], where: s
 
 def _listed(header: Sequence[str]) -> str:
     return first_of((printable(name[:LONGEST_QUOTE]) for name in header), 15) or "no columns"
+
+
+def named_columns(ours: str, theirs: str, header: Sequence[str]) -> list[str]:
+    """Columns that a setting names: one, or a day and a clock for the time, as `DAY+CLOCK` or `DAY,CLOCK`."""
+    parts = [part.strip() for part in re.split(r"[+,]", theirs)]
+    return parts if ours == "timestamp" and theirs not in header and len(parts) == 2 and all(parts) else [theirs]
+
+
+def _all_mapped(header: Sequence[str], ours: str, theirs: str, where: str) -> tuple[int, ...]:
+    return tuple(_mapped(header, ours, column, where) for column in named_columns(ours, theirs, header))
 
 
 def _mapped(header: Sequence[str], ours: str, theirs: str, where: str) -> int:

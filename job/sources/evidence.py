@@ -54,6 +54,7 @@ def _most(values: pl.Series) -> float:
 
 
 def _bars(file: SourceFile, series: Series, settings: DataSettings) -> pl.DataFrame:
+    settings = file.settings(settings)
     with as_data_errors(file):
         raw = with_retries(file.url, settings.options, lambda: FORMATS[file.format].read(file, series, settings))
     return raw.bars.select("timestamp", "close").drop_nulls().unique("timestamp", keep="first").sort("timestamp")

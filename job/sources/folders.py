@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
+from job.core.timeframes import timeframe_of
 from job.sources.stems import is_date, is_generic, is_timeframe, names_nothing
-from job.sources.timeframes import timeframe_of
 
 HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 """What Hive and Spark call the folder of rows that have no value."""

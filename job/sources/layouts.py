@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from job.core.errors import DataError
-from job.sources.bars import Edge
+from job.core.timeframes import timeframe_of
 from job.sources.columns import BAR, REQUIRED, Indices, given, in_order, normal, resolve
 from job.sources.delimited_text import DelimitedText
 from job.sources.names import EXCHANGES, TIMED, Contents, Name, NameReader
-from job.sources.timeframes import timeframe_of
+from job.sources.time_columns import Edge
+from job.sources.time_names import TIME
 
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
 _NINJA: Final = re.compile(r"\d{8}(?: \d{6})?")
+_HIST_DATA: Final = re.compile(
+    r"(?:HISTDATA_COM_(?:DAT_)?|DAT_)(?:ASCII|NT|MT|MS)_(?P<symbol>[A-Za-z0-9]+)_(?P<kind>M1|T(?:_\w+)?)_?(?:19|20)\d\d(?:\d\d)?(?:[_-]?\d+)?",
+    re.IGNORECASE,
+)
 _KRAKEN: Final = re.compile(r"(?P<symbol>[A-Z0-9.]+)_(?P<minutes>1|5|15|30|60|240|720|1440)")
 _BINANCE: Final = re.compile(
     r"(?:^|/)(?:(?P<market>spot|futures/um|futures/cm)/)?(?:(?:monthly|daily)/)?(?P<kind>\w*klines|aggTrades|trades|bookDepth|"
@@ -38,6 +43,7 @@ class Layout:
     `claims` says whether a text is in it; `columns` gives the positions of the columns, a mapping (`data.columns`)
     winning over what the layout says; `edge` says which end of a bar its time marks. `read_name` reads the names of the
     vendor's files: those that are `certain` before a file is opened, the others once the layout claims what is in it.
+    `zone` is that of its times, where the vendor writes them in one and `data.timezone` is not set.
     """
 
     name: str
@@ -46,12 +52,14 @@ class Layout:
     columns: Callable[[DelimitedText, Mapping[str, str | None], str], Indices]
     edge: Callable[[DelimitedText], Edge] = _opens
     read_name: NameReader = _no_name
+    zone: str | None = None
 
 
 def _in_order(text: DelimitedText, mapping: Mapping[str, str | None], where: str) -> Indices:
     """Time, open, high, low, close, volume: the first six columns."""
     if text.header:
-        return resolve(text.header, mapping, where)
+        found = resolve(text.header, mapping, where)
+        return {name: places for name, places in found.items() if not name.startswith(TIME)}
     if text.width < len(BAR):
         raise DataError(f"{where}: expected at least {len(BAR)} columns, found {text.width}; check data.format")
     return in_order(text.width, mapping, where)
@@ -121,6 +129,21 @@ def _is_kraken(text: DelimitedText) -> bool:
     return text.header is None and text.width == 7 and bool(re.fullmatch(r"\d{9,10}", row[0])) and row[6].isdigit()
 
 
+def _hist_data_name(path: str, stem: str) -> Name | None:  # noqa: ARG001 - a NameReader
+    """Read `DAT_ASCII_EURUSD_M1_2024.csv`; `T` instead of `M1` are ticks."""
+    match = _HIST_DATA.fullmatch(stem)
+    if match is None:
+        return None
+    if match["kind"].upper() != "M1":
+        return Name(None, match["symbol"].upper(), None, contents="no_bars", certain=True)
+    return Name(None, match["symbol"].upper(), "1m", certain=True)
+
+
+def _hist_data(text: DelimitedText, mapping: Mapping[str, str | None], where: str) -> Indices:
+    """As NinjaTrader's, or as MetaTrader's with a day and a clock; the volume is zero throughout."""
+    return _usual(text, mapping, where)
+
+
 def _is_ninja_trader(text: DelimitedText) -> bool:
     unnamed = text.header is None and text.separator == ";" and text.width == len(BAR)
     return unnamed and bool(_NINJA.fullmatch(text.sample[0][0]))
@@ -140,9 +163,11 @@ def _usual(text: DelimitedText, mapping: Mapping[str, str | None], where: str) -
     split = _CLOCK.fullmatch(text.sample[0][1]) is not None
     bars = text.width - split
     if bars not in {len(REQUIRED), len(BAR)}:
+        numbers = [f"{name}: '{place + split}'" for place, name in enumerate(BAR[1:], start=2)]
+        times = "'1+2'" if split else "'1'"
         raise DataError(
             f"{where}: {text.width} columns without names; set data.format to their vendor's, "
-            "or data.columns to their numbers, such as {timestamp: '1', open: '2'}"
+            f"or data.columns to their numbers, such as {{timestamp: {times}, {', '.join(numbers)}}}"
         )
     indices: Indices = {name: (pair[0] + split,) for name, pair in in_order(bars, mapping, where).items()}
     return indices | ({"timestamp": (0, 1)} if split else {})
@@ -162,11 +187,27 @@ LAYOUTS: Final[dict[str, Layout]] = {
             read_name=_crypto_data_download_name,
         ),
         Layout("kraken", 60, _is_kraken, _in_order, read_name=_kraken_name),
+        Layout("histdata", 45, lambda _: False, _hist_data, read_name=_hist_data_name, zone="Etc/GMT+5"),
         Layout("ninjatrader", 45, _is_ninja_trader, _in_order, _ninja_trader_edge),
     )
 }
 
 
-def layout_of(text: DelimitedText) -> Layout:
-    """First layout that claims a text; the usual one claims nothing, and takes what no vendor's does."""
+def layout_of(text: DelimitedText, *, named: str = USUAL.name) -> Layout:
+    """First layout that claims a text, or the one after whose convention its file is `named`, if none does.
+
+    The usual one claims nothing, and takes what no vendor's does. HistData's files are NinjaTrader's but for the times,
+    so their names decide.
+    """
+    if named == "histdata":
+        return LAYOUTS[named]
     return next((layout for layout in LAYOUTS.values() if layout.claims(text)), USUAL)
+
+
+def is_without_volume(layout: Layout, text: DelimitedText) -> bool:
+    """Whether a text looks like NinjaTrader's bars of minutes, and has no volume, as HistData's files have none."""
+    return (
+        layout.edge is _ninja_trader_edge
+        and " " in text.sample[0][0]
+        and not any(row[-1].strip("0.") for row in text.sample if len(row) == text.width)
+    )

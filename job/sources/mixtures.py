@@ -6,14 +6,15 @@ import polars as pl
 
 from job.config.settings import DataSettings
 from job.core.errors import DataError
+from job.core.timeframes import timeframe_of
 from job.core.wording import first_of
 from job.sources.access import display_path
 from job.sources.bars import Look
-from job.sources.columns import CLOCK, COLUMN_ALIASES, DAY, given, normal, printable, quoted
+from job.sources.columns import CLOCK, COLUMN_ALIASES, DAY, given, named_columns, normal, printable, quoted
 from job.sources.evidence import jumps_between
 from job.sources.formats import FORMATS
 from job.sources.series import Series, SourceFile
-from job.sources.timeframes import timeframe_of
+from job.sources.time_names import end_named
 from job.storage.messages import with_retries
 
 ROWS_PER_LABEL: Final = 4
@@ -29,8 +30,12 @@ FEW_REPEATS: Final = 0.01
 def unknown_columns(look: Look, settings: DataSettings) -> tuple[str, ...]:
     """Names of the columns of a file that are read as nothing."""
     known = {alias for aliases in COLUMN_ALIASES.values() for alias in aliases} | {*DAY, *CLOCK}
-    mapped = set(given(settings.columns).values())
-    return tuple(name for name in look.names if name and normal(name) not in known and name not in mapped)
+    mapped = {name for item in given(settings.columns).items() for name in named_columns(*item, look.names)}
+    return tuple(
+        name
+        for name in look.names
+        if name and normal(name) not in known and name not in mapped and end_named(normal(name)) is None
+    )
 
 
 def refuse_mixture(bars: pl.DataFrame, file: SourceFile, series: Series, settings: DataSettings) -> None:

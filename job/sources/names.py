@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from job.core.timeframes import TIMEFRAME, is_month, timeframe_of
 from job.sources.folders import read_folders
 from job.sources.stems import DATES, is_date, names_nothing, timeframe_within
-from job.sources.timeframes import TIMEFRAME, is_month, timeframe_of
 
 Contents = Literal["bars", "no_bars", "no_fixed_length"]
 """What the rows of a file are: bars, something else, or bars of months, which have no fixed length."""

@@ -9,10 +9,21 @@ import polars as pl
 
 from job.config.settings import DataSettings
 from job.core.errors import DataError
+from job.core.timeframes import timeframe_of
 from job.core.wording import first_of
 from job.sources.access import as_data_errors, display_path, max_unpacked, unpacks_to_too_much
 from job.sources.bars import Look
-from job.sources.columns import COLUMN_ALIASES, KEYS, LONGEST_QUOTE, given, normal, printable, quoted, resolve
+from job.sources.columns import (
+    COLUMN_ALIASES,
+    KEYS,
+    LONGEST_QUOTE,
+    given,
+    named_columns,
+    normal,
+    printable,
+    quoted,
+    resolve,
+)
 from job.sources.formats import FORMATS, format_of, name_in_format, name_of, stem_of
 from job.sources.layouts import USUAL
 from job.sources.mixtures import unknown_columns
@@ -20,7 +31,6 @@ from job.sources.names import Name
 from job.sources.no_bars import EmptyFileError, NoBarsError, Stray, check_header
 from job.sources.series import WILL_FAIL, SourceFile
 from job.sources.symbols import normalize_symbol
-from job.sources.timeframes import timeframe_of
 from job.storage.listing import ListedFile
 from job.storage.messages import with_retries
 from job.storage.opening import is_packed, members
@@ -57,6 +67,8 @@ class Part:
     by_folder: bool = False
     path: str = ""
     doubt: str = ""
+    names: tuple[str, ...] | None = None
+    """Names of the file's columns, None where it was not looked into."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +110,8 @@ def parts_of(listed: Sequence[ListedFile], settings: DataSettings) -> Parts:
     with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
         jobs = [pool.submit(_understood, *item, settings) for item in named if item[2].contents == "bars"]
         outcomes = [one for job in jobs for one in job.result()]
-    good = [one for one in outcomes if isinstance(one, Part)]
+    good = _concerned([one for one in outcomes if isinstance(one, Part)], settings)
+    good = [_with_doubt(part, settings) for part in good]
     bad = [one for one in outcomes if isinstance(one, Unreadable)]
     strays, failures = _sort_strays([one for one in outcomes if isinstance(one, Stray)], good)
     notes += _left_out("without any bars", [one.path for one in strays])
@@ -132,6 +145,24 @@ def _files(count: int) -> str:
     return "file" if count == 1 else "files"
 
 
+def _concerned(parts: list[Part], settings: DataSettings) -> list[Part]:
+    """Note which entries of `data.columns` name columns that only other files have: these leave a file alone."""
+    seen = {name for part in parts for name in part.names or ()}
+    wanted = {
+        ours: columns
+        for ours, theirs in given(settings.columns).items()
+        if seen.issuperset(columns := named_columns(ours, theirs, tuple(seen)))
+    }
+
+    def concerned(part: Part) -> Part:
+        if part.names is None:
+            return part
+        without = tuple(ours for ours, columns in wanted.items() if not {*part.names}.issuperset(columns))
+        return replace(part, file=replace(part.file, without=without)) if without else part
+
+    return [concerned(part) for part in parts] if wanted else parts
+
+
 def _left_out(why: str, paths: Sequence[str]) -> list[str]:
     if not paths:
         return []
@@ -152,15 +183,15 @@ def _understood(listed: ListedFile, fmt: str, name: Name, settings: DataSettings
     return [one for part, path in inner for one in _looked(part, path, settings)]
 
 
-def _doubt(look: Look, file: SourceFile, settings: DataSettings) -> str:
-    """Return why the columns of a file cannot be told by its header, as reading it will find; empty if they can."""
-    if not look.names or look.format not in HEADERS_ALONE:
-        return ""
+def _with_doubt(part: Part, settings: DataSettings) -> Part:
+    """Say why the columns of a file cannot be told by its header, as reading it will find."""
+    if not part.names or part.symbol_column or part.file.format not in HEADERS_ALONE:
+        return part
     try:
-        resolve(look.names, settings.columns, display_path(file))
+        resolve(part.names, part.file.settings(settings).columns, display_path(part.file))
     except DataError as error:
-        return str(error)
-    return ""
+        return replace(part, doubt=str(error))
+    return part
 
 
 def notes_on_doubts(parts: Sequence[Part]) -> list[str]:
@@ -219,8 +250,8 @@ def _looked(file: SourceFile, path: str, settings: DataSettings) -> list[Part | 
             file = replace(file, unread=unread, labels=tuple(name for name in unread if name in look.text))
             columns = _key_columns(look, settings)
             if "symbol" not in columns or _agree(look, columns["symbol"], name):
-                return [replace(_named(file, name, path, settings), doubt=_doubt(look, file, settings))]
-            return list(_by_columns(file, name, path, columns, settings))
+                return [replace(_named(file, name, path, settings), names=look.names)]
+            return [replace(part, names=look.names) for part in _by_columns(file, name, path, columns, settings)]
     except DataError as error:
         return [_unreadable(name, error, settings)]
 

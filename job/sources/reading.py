@@ -9,11 +9,13 @@ import polars as pl
 from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import as_data_errors, display_path
-from job.sources.bars import Edge, Raw
+from job.sources.bars import Raw
 from job.sources.columns import normal
 from job.sources.formats import FORMATS
 from job.sources.mixtures import refuse_mixture
 from job.sources.series import Series, SourceFile
+from job.sources.stamps import are_months, opening, short_of, usual_step
+from job.sources.times import Dates, UnclearDaysError
 from job.sources.volume_choice import choose_volume
 from job.sources.volumes import unit_of
 from job.storage.listing import list_files
@@ -25,6 +27,9 @@ AT_ONCE: Final = 4
 
 ENOUGH_TO_JUDGE: Final = 10
 """Distinct times that are enough to call a timeframe wrong."""
+
+FEWEST_MONTHS: Final = 4
+"""Distinct times that are enough to tell months from gaps."""
 
 STAMPS_AT_ONCE: Final = 16
 """Files asked for at the same time: each is one short request."""
@@ -39,9 +44,15 @@ class SeriesBars:
 
 
 def read_series(series: Series, settings: DataSettings) -> pl.DataFrame:
+    """Read all rows of a series, as `read_with_notes` does, without the notes."""
+    return read_with_notes(series, settings).bars
+
+
+def read_with_notes(series: Series, settings: DataSettings) -> SeriesBars:
     """Read all rows of a series, as they stand in its files, in the order of these.
 
     Returns:
+        `bars` with the columns
         timestamp  Datetime("us", "UTC")  open time of the bar
         open, high, low, close  Float64   null where the file has none
         volume     Float64                absent where no file has it, or where it means nothing
@@ -49,45 +60,69 @@ def read_series(series: Series, settings: DataSettings) -> pl.DataFrame:
     Raises:
         DataError: a file cannot be read; the message names it and what to do.
     """
-    return read_with_notes(series, settings).bars
-
-
-def read_with_notes(series: Series, settings: DataSettings) -> SeriesBars:
-    """Read all rows of a series as `read_series` does, and say what was read how where files leave a doubt."""
 
     def with_volume(name: str) -> list[Raw]:
         return _read_files(series, settings.model_copy(update={"columns": {**settings.columns, "volume": name}}))
 
     raws, notes = choose_volume(_read_files(series, settings), settings.columns, with_volume)
     _same_columns(series, raws, settings)
-    edges = [raw.edge if settings.bar_time == "auto" else settings.bar_time for raw in raws]
     bars = pl.concat([raw.bars for raw in raws])
     if bars.is_empty():
         raise DataError(f"{display_path(series.files[0])}: no rows of {series.symbol}; check that the file is whole")
-    _check_timeframe(bars["timestamp"], series, settings)
-    if "close" in edges:
-        bars = _at_open(bars, edges, [raw.bars.height for raw in raws], series, settings)
-    return SeriesBars(bars, tuple(notes))
+    distinct = _distinct(bars["timestamp"])
+    _refuse_months(distinct, series)
+    _check_timeframe(bars["timestamp"], distinct, series, settings)
+    bars, on_times = _at_open(bars, distinct, raws, series, settings)
+    return SeriesBars(bars, tuple(dict.fromkeys([*(note for raw in raws for note in raw.notes), *on_times, *notes])))
 
 
 def _read_files(series: Series, settings: DataSettings) -> list[Raw]:
+    """Read every file; where one does not tell days from months, all files together do."""
+    try:
+        return _read_all(series, settings)
+    except UnclearDaysError as error:
+        if len(series.files) == 1:
+            raise
+        unclear = error
+    orders: list[Dates] = ["day_first", "month_first"]
+    readings = [raws for order in orders if (raws := _read_if(series, settings, order)) is not None]
+    if len(readings) != 1:
+        raise unclear
+    return readings[0]
+
+
+def _read_all(series: Series, settings: DataSettings) -> list[Raw]:
     with ThreadPoolExecutor(min(AT_ONCE, len(series.files))) as pool:
         return list(pool.map(lambda file: _read(file, series, settings), series.files))
 
 
+def _read_if(series: Series, settings: DataSettings, dates: Dates) -> list[Raw] | None:
+    """Read every file with days or months first; None where a date cannot be read so."""
+    try:
+        return _read_all(series, settings.model_copy(update={"dates": dates}))
+    except DataError:
+        return None
+
+
 def _read(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
+    settings = file.settings(settings)
     with as_data_errors(file):
         raw = with_retries(file.url, settings.options, lambda: FORMATS[file.format].read(file, series, settings))
         refuse_mixture(raw.bars, file, series, settings)
         return raw
 
 
-def _check_timeframe(times: pl.Series, series: Series, settings: DataSettings) -> None:
+def _distinct(times: pl.Series) -> pl.Series:
+    """Times in order, each once; as they are where they are so already."""
+    known = times.drop_nulls()
+    return known if (known.to_physical().diff().drop_nulls() > 0).all() else known.unique().sort()
+
+
+def _check_timeframe(times: pl.Series, distinct: pl.Series, series: Series, settings: DataSettings) -> None:
     """Refuse bars of which no two are as far apart as their timeframe: gaps would be filled that are none."""
     named = settings.timeframe or series.timeframe
     if named is None or (times.to_physical().diff().abs() == duration_us(named)).any():
         return
-    distinct = times.drop_nulls().unique().sort()
     if distinct.len() < ENOUGH_TO_JUDGE or (distinct.to_physical().diff() == duration_us(named)).any():
         return
     says = "data.timeframe says" if settings.timeframe else "name or column says"
@@ -127,23 +162,47 @@ def _same_columns(series: Series, raws: list[Raw], settings: DataSettings) -> No
 
 
 def _at_open(
-    bars: pl.DataFrame, edges: list[Edge], heights: list[int], series: Series, settings: DataSettings
-) -> pl.DataFrame:
-    """Move times that mark the end of a bar to its beginning."""
+    bars: pl.DataFrame, distinct: pl.Series, raws: list[Raw], series: Series, settings: DataSettings
+) -> tuple[pl.DataFrame, list[str]]:
+    """Move times that mark the end of a bar to its beginning, file by file, and say so where the times alone tell."""
+    edges = [raw.edge if settings.bar_time == "auto" or raw.proven else settings.bar_time for raw in raws]
     timeframe = settings.timeframe or series.timeframe
-    if timeframe is None:
-        timeframe = _inferred(bars, series)
-    step = duration_us(timeframe)
-    shifts = [step if edge == "close" else 0 for edge in edges]
-    shift = pl.concat(
-        [pl.repeat(one, height, eager=True, dtype=pl.Int64) for one, height in zip(shifts, heights, strict=True)]
-    )
-    return bars.with_columns(pl.col("timestamp") - shift.cast(pl.Duration("us")))
+    if timeframe is None and "close" in edges:
+        timeframe = _inferred(distinct, series)
+    step = duration_us(timeframe) if timeframe else usual_step(distinct)
+    if step is None:
+        return bars, []
+    by_file = [raw.bars["timestamp"] for raw in raws]
+    short = [short_of(times, step) if edge == "close" or _unsaid(raw, settings) else 0
+             for raw, times, edge in zip(raws, by_file, edges, strict=True)]  # fmt: skip
+    if not any(short) and "close" not in edges:
+        return bars, []
+    told = [late for late, edge in zip(short, edges, strict=True) if late and edge == "open"]
+    at = list(zip(by_file, short, edges, strict=True))
+    moved = [
+        opening(times, step, late_us=late, zone=settings.timezone) if late or edge == "close" else times
+        for times, late, edge in at
+    ]
+    notes = [f"times such as {distinct[0]} are taken for ends of bars; set data.bar_time: open if they are not"]
+    return bars.with_columns(pl.concat(moved).alias("timestamp")), notes if told else []
 
 
-def _inferred(bars: pl.DataFrame, series: Series) -> str:
+def _unsaid(raw: Raw, settings: DataSettings) -> bool:
+    """Whether neither the file nor a setting says which end of a bar its times mark."""
+    return settings.bar_time == "auto" and not raw.proven
+
+
+def _refuse_months(distinct: pl.Series, series: Series) -> None:
+    if distinct.len() >= FEWEST_MONTHS and are_months(distinct):
+        raise DataError(
+            f"{display_path(series.files[0])}: bars of months, quarters or years, which have no fixed length; "
+            "use bars of weeks or of anything shorter"
+        )
+
+
+def _inferred(distinct: pl.Series, series: Series) -> str:
     try:
-        return infer_timeframe(bars["timestamp"].drop_nulls().unique().sort())
+        return infer_timeframe(distinct)
     except ValueError:
         raise DataError(
             f"{display_path(series.files[0])}: times mark the end of bars, and the rows do not tell how long these "

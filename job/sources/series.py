@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from job.config.settings import DataSettings
 from job.core.errors import DataError
 
 WILL_FAIL: Final = "will fail: "
@@ -16,7 +17,8 @@ class SourceFile:
     `size` is in bytes, of the member where there is one. `stamp` is the ETag or time of change, empty where the
     storage has neither. `format` is an entry of `FORMATS`. `rows` is the number of rows of the series in this file,
     where that was seen on the way. `unread` are the columns that are read as nothing, `labels` those of them that hold
-    text, as far as a look showed them.
+    text, as far as a look showed them. `without` names entries of `data.columns` that do not concern this file: other
+    files have the columns that they name.
     """
 
     url: str
@@ -27,6 +29,14 @@ class SourceFile:
     rows: int | None = None
     unread: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+    def settings(self, data: DataSettings) -> DataSettings:
+        """Return the settings by which this file is read: without the columns that only others have."""
+        if not self.without:
+            return data
+        columns = {name: column for name, column in data.columns.items() if name not in self.without}
+        return data.model_copy(update={"columns": columns})
 
 
 @dataclass(frozen=True)

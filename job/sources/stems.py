@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from job.sources.timeframes import timeframe_of
+from job.core.timeframes import timeframe_of
 
 _YEAR: Final = r"(?:19|20)\d\d"
 _CLOCK: Final = r"(?:\d{4}|\d{6})"

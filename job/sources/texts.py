@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import polars as pl
@@ -10,10 +11,10 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.core.wording import first_of
 from job.sources.access import display_path, read_all
-from job.sources.bars import Look, Raw, bars_of, named
+from job.sources.bars import Look, Raw, named, raw_of
 from job.sources.columns import REQUIRED, check_ohlc_order, given, positions, printable
 from job.sources.delimited_text import DelimitedText, read_delimited, text_columns
-from job.sources.layouts import LAYOUTS, USUAL, layout_of
+from job.sources.layouts import LAYOUTS, USUAL, is_without_volume, layout_of
 from job.sources.series import Series, SourceFile
 from job.storage.opening import content
 
@@ -33,16 +34,26 @@ def read_text(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     where = display_path(file)
     text = _fit(read_delimited(read_all(file, settings), where), settings, where)
     chosen = LAYOUTS.get(settings.format)
-    layout = chosen or layout_of(text)
+    layout = chosen or layout_of(text, named=file.format)
+    if chosen is None and settings.bar_time == "auto" and is_without_volume(layout, text):
+        raise DataError(
+            f"{where}: without volume, this may be HistData's, with open times in EST, or NinjaTrader's, with ends of "
+            "bars in UTC; set data.format: histdata or data.format: ninjatrader"
+        )
+    if layout.zone and settings.timezone == "UTC":
+        settings = settings.model_copy(update={"timezone": layout.zone})
     indices = layout.columns(text, settings.columns, where)
-    bars = bars_of(text_columns(text, positions(indices), where), indices, series, settings, where)
+    raw = raw_of(text_columns(text, positions(indices), where), indices, series, settings, where)
     order_is_given = given(settings.columns) or chosen not in {None, USUAL}
-    if text.header is None and not order_is_given and (reason := check_ohlc_order(bars)):
+    if text.header is None and not order_is_given and (reason := check_ohlc_order(raw.bars)):
         raise DataError(
             f"{where}: no header, and {reason}; set data.format to the vendor's, or data.columns to the numbers of the "
             "columns, such as {timestamp: '1', open: '2', high: '3', low: '4', close: '5', volume: '6'}"
         )
-    return named(Raw(bars, layout.edge(text)), indices, text.header or ())
+    if layout.zone:
+        raw = replace(raw, notes=(*raw.notes, f"{layout.name}: times are open times in {settings.timezone}"))
+    raw = raw if raw.edge == "close" or raw.proven else replace(raw, edge=layout.edge(text))
+    return named(raw, indices, text.header or ())
 
 
 def look_at_text(file: SourceFile, settings: DataSettings) -> Look:

@@ -3,53 +3,28 @@
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
 
 from job.config.values import YEARS
 from job.core.errors import DataError
 from job.sources.columns import quoted
+from job.sources.time_notations import CLOCKS, DATES, READ_AS, REWRITES
 from job.sources.zones import from_zone
 
 UTC_TIME: Final = pl.Datetime("us", "UTC")
 NAIVE: Final = pl.Datetime("us")
 
-_DATES: Final = (
-    (re.compile(r"\d{4}-\d{1,2}-\d{1,2}"), ("%Y-%m-%d",)),
-    (re.compile(r"\d{4}/\d{1,2}/\d{1,2}"), ("%Y/%m/%d",)),
-    (re.compile(r"\d{4}\.\d{1,2}\.\d{1,2}"), ("%Y.%m.%d",)),
-    (re.compile(r"\d{8}"), ("%Y%m%d",)),
-    (re.compile(r"\d{1,2}\.\d{1,2}\.\d{4}"), ("%d.%m.%Y",)),
-    (re.compile(r"\d{1,2}/\d{1,2}/\d{4}"), ("%d/%m/%Y", "%m/%d/%Y")),
-    (re.compile(r"\d{1,2}-\d{1,2}-\d{4}"), ("%d-%m-%Y", "%m-%d-%Y")),
-    (re.compile(r"\d{1,2}-[A-Za-z]{3}-\d{4}"), ("%d-%b-%Y",)),
-    (re.compile(r"[A-Za-z]{3} \d{1,2},? \d{4}"), ("%b %d, %Y",)),
-)
-"""Dates with the formats that they may be in: two where only all rows together tell days from months."""
-
-_CLOCKS: Final = (
-    (re.compile(r"\d{1,2}:\d{2}"), "%H:%M"),
-    (re.compile(r"\d{1,2}:\d{2}:\d{2}(\.\d+)?"), "%H:%M:%S%.f"),
-    (re.compile(r"\d{6}"), "%H%M%S"),
-    (re.compile(r"\d{4}"), "%H%M"),
-    (re.compile(r"\d{1,2}:\d{2} ?[APap][Mm]"), "%I:%M %p"),
-    (re.compile(r"\d{1,2}:\d{2}:\d{2}(\.\d+)? ?[APap][Mm]"), "%I:%M:%S%.f %p"),
-)
-
-_REWRITES: Final = (
-    (r"(\d)T(\d)", "${1} ${2}"),
-    (r"(:\d\d(?:\.\d+)?) ?(?:Z|UTC|GMT)$", "${1}+00:00"),
-    (r"(:\d\d(?:\.\d+)?) ?(?:UTC|GMT)?([+-]\d\d):?(\d\d)$", "${1}${2}:${3}"),
-    (r"(:\d\d(?:\.\d+)?)([+-]\d\d)$", "${1}${2}:00"),
-    (r"(\d)-([AP]M)$", "${1}:00 ${2}"),
-    (r"(:\d\d)([APap][Mm])$", "${1} ${2}"),
-    (r"([A-Za-z]{3} \d{1,2}) (\d{4})", "${1}, ${2}"),
-)
-"""Patterns and what to write instead: `T`, `Z`, `GMT+0100`, the `09-AM` of CryptoDataDownload."""
+_BLANKS: Final = " \t\"'"
+_FAR_APART: Final = 20
+_CLOSE: Final = 4
+"""Days from one day with bars to the next: a wrong reading of days and months makes months of them."""
 
 _PARTS: Final = re.compile(
-    r"(?P<date>[A-Za-z]{3} \d{1,2},? \d{4}|[^ ]+)(?: (?P<clock>.+?))?(?P<zone>[+-]\d{2}:?\d{2})?"
+    r"(?P<date>[A-Za-z]{3} \d{1,2},? \d{4}|\d{1,2} [A-Za-z]{3} \d{4}|[^ ]+)"
+    r"(?: (?P<clock>.+?))?(?P<zone>[+-]\d{2}:?\d{2})?"
 )
 _EPOCHS: Final = ((10**11, 10**6, 1), (10**14, 10**3, 1), (10**17, 1, 1), (2**63, 1, 10**3))
 """Upper bound, factor and divisor to microseconds, for seconds, milli-, micro- and nanoseconds since 1970."""
@@ -66,18 +41,28 @@ _CALENDAR: Final = r"^(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:(?
 _CALENDARS: Final = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
 
-def utc(times: pl.Series, *, zone: str, where: str) -> pl.Series:
+Dates = Literal["auto", "day_first", "month_first"]
+"""Which comes first in `01/02/2024`; `auto` asks all rows together."""
+
+
+class UnclearDaysError(DataError):
+    """Days and months of a column cannot be told apart by its rows."""
+
+
+def utc(times: pl.Series, *, zone: str, where: str, dates: Dates = "auto") -> pl.Series:
     """Decode times: Datetime, Date, epoch numbers or text, the notation and unit decided for each row.
 
     Args:
         times: any of the types above; null stays null.
         zone: of times that name none, such as `America/New_York`.
         where: what an error names: the file and column.
+        dates: whether days or months come first where they are numbers.
 
     Returns:
         `Datetime("us", "UTC")`, rows as given.
 
     Raises:
+        UnclearDaysError: days may be months, and the rows do not tell.
         DataError: a row holds no time, a time outside of `YEARS`, a local time that does not exist, or one of an hour
             that comes twice where the rows do not tell which is meant.
     """
@@ -88,9 +73,30 @@ def utc(times: pl.Series, *, zone: str, where: str) -> pl.Series:
         naive = times.cast(NAIVE) if times.dtype == pl.Date else times.dt.cast_time_unit("us")
         zoned = isinstance(times.dtype, pl.Datetime) and times.dtype.time_zone is not None
         return naive.dt.convert_time_zone("UTC") if zoned else from_zone(naive, zone, where)
-    decoded = (_numbers if times.dtype.is_numeric() else _text)(times, zone, where)
+    decoded = _numbers(times, zone, where) if times.dtype.is_numeric() else _text(times, zone, where, dates)
     _refuse_far(decoded, times, where)
     return decoded
+
+
+def joined(day: pl.Series, clock: pl.Series) -> pl.Series:
+    """Days and clocks of two columns as one text a row; `930` on a clock is 09:30."""
+    if day.dtype == pl.Datetime:
+        day = day.dt.date()
+    days, hours = (part.cast(pl.String).str.strip_chars(_BLANKS) for part in (day, clock))
+    days = days.str.replace(r"[ T]00:00(:00(\.0+)?)?(Z|[+-]00:?00)?$", "").str.replace(r"^(\d{8})\.0$", "${1}")
+    return days + " " + _padded(hours.str.replace(r"^(\d{1,6})\.0$", "${1}"))
+
+
+def _padded(clocks: pl.Series) -> pl.Series:
+    """Clocks of digits alone with the zeros that they lack: hours, hours and minutes, or with seconds, as most are."""
+    plain = clocks.str.contains(r"^\d{1,6}$").fill_null(value=False)
+    digits = clocks.filter(plain)
+    longest = digits.str.len_bytes().max()
+    if not isinstance(longest, int) or (longest in {4, 6} and digits.str.len_bytes().min() == longest):
+        return clocks
+    if longest <= len("23") and digits.cast(pl.Int64).max() in range(24):
+        return clocks.zip_with(~plain, clocks.str.zfill(2) + ":00")
+    return clocks.zip_with(~plain, clocks.str.zfill(4 if longest <= len("2359") else 6))
 
 
 def _refuse_far(times: pl.Series, given: pl.Series, where: str) -> None:
@@ -143,8 +149,8 @@ def _calendar(digits: pl.Series, zone: str, where: str) -> pl.Series | None:
     return from_zone(naive, zone, where)
 
 
-def _text(times: pl.Series, zone: str, where: str) -> pl.Series:
-    text = times.cast(pl.String).str.strip_chars(" \t\"'")
+def _text(times: pl.Series, zone: str, where: str, dates: Dates) -> pl.Series:
+    text = times.cast(pl.String).str.strip_chars(_BLANKS)
     text = text.set(text == "", None)
     whole = text.cast(pl.Int64, strict=False)
     if whole.null_count() == text.null_count():
@@ -153,7 +159,7 @@ def _text(times: pl.Series, zone: str, where: str) -> pl.Series:
     if numbers.null_count() == text.null_count():
         return _epoch(numbers, text, where)
     rest = text.set(numbers.is_not_null(), None)
-    return _epoch(numbers, text, where).zip_with(numbers.is_not_null(), _written(rest, zone, where))
+    return _epoch(numbers, text, where).zip_with(numbers.is_not_null(), _in_zones(rest, zone, where, dates))
 
 
 @dataclass(frozen=True)
@@ -168,28 +174,60 @@ class _Notation:
 def _notation(text: str) -> _Notation | None:
     """Notation of one time; None where it is none."""
     rewrites = []
-    for pattern, replacement in _REWRITES:
+    for pattern, replacement in REWRITES:
         if re.search(pattern, text):
             text = re.sub(pattern, re.sub(r"\$\{(\d)\}", r"\\\1", replacement), text)
             rewrites.append((pattern, replacement))
     parts = _PARTS.fullmatch(text)
     if parts is None:
         return None
-    dates = next((formats for pattern, formats in _DATES if pattern.fullmatch(parts["date"])), None)
-    clock = next((fmt for pattern, fmt in _CLOCKS if parts["clock"] and pattern.fullmatch(parts["clock"])), None)
+    dates = next((formats for pattern, formats in DATES if pattern.fullmatch(parts["date"])), None)
+    clock = next((fmt for pattern, fmt in CLOCKS if parts["clock"] and pattern.fullmatch(parts["clock"])), None)
     if dates is None or (parts["clock"] and clock is None):
         return None
     zone = "%z" if parts["zone"] else ""
     return _Notation(tuple(rewrites), tuple(f"{date} {clock}{zone}" if clock else date for date in dates), bool(zone))
 
 
-def _written(text: pl.Series, zone: str, where: str) -> pl.Series:
+def _in_zones(text: pl.Series, zone: str, where: str, dates: Dates) -> pl.Series:
+    """Read times written as text, each in the zone that it names, else in `zone`."""
+    if text.str.contains(r"\s\s").any():
+        text = text.str.replace_all(r"\s+", " ")
+    if text.str.contains(r" \d{1,3}$| \d{5}$").any():
+        day, clock = text.str.extract(r"^(\S+) \d{1,6}$"), text.str.extract(r"^\S+ (\d{1,6})$")
+        text = (day + " " + _padded(clock)).zip_with(clock.is_not_null(), text)
+    named = text.str.extract(r"\d(?: ?[AaPp]\.?[Mm]\.?)? ([A-Za-z][A-Za-z0-9_]*(?:/[A-Za-z0-9_+-]+)*)$")
+    named = named.set(named.str.contains(r"^(?i:[ap]m|utc|gmt)$").fill_null(value=False), None)
+    result = pl.Series(text.name, [None] * text.len(), dtype=UTC_TIME)
+    for name in named.drop_nulls().unique().sort():
+        known = _zone_called(name)
+        if known is None:
+            _refuse(text, named == name, where)
+            continue
+        own = text.set((named != name).fill_null(value=True), None).str.replace(rf" {re.escape(name)}$", "")
+        result = result.zip_with(result.is_not_null(), _written(own, known, where, dates))
+    if named.null_count() == 0:
+        return result
+    return result.zip_with(named.is_not_null(), _written(text.set(named.is_not_null(), None), zone, where, dates))
+
+
+def _zone_called(name: str) -> str | None:
+    """Zone of this name; None for short ones such as EST, by which people mean clocks with summer time and without."""
+    if name.isupper():
+        return None
+    try:
+        return ZoneInfo(name).key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
+
+def _written(text: pl.Series, zone: str, where: str, dates: Dates) -> pl.Series:
     """Read times written as text, one notation after the other until every row is read."""
     rest, result = text, pl.Series(text.name, [None] * text.len(), dtype=UTC_TIME)
     while (left := rest.is_not_null()).any():
         first = int(left.arg_true()[0])
         notation = _notation(rest[first])
-        read = _parsed(rest, notation, zone, where) if notation else result.clear(text.len())
+        read = _parsed(rest, notation, zone, where, dates) if notation else result.clear(text.len())
         if read.is_null()[first]:
             _refuse(text, left, where)
         result = result.zip_with(result.is_not_null(), read)
@@ -197,18 +235,41 @@ def _written(text: pl.Series, zone: str, where: str) -> pl.Series:
     return result
 
 
-def _parsed(text: pl.Series, notation: _Notation, zone: str, where: str) -> pl.Series:
+def _parsed(text: pl.Series, notation: _Notation, zone: str, where: str, dates: Dates) -> pl.Series:
     for pattern, replacement in notation.rewrites:
         text = text.str.replace(pattern, replacement)
-    readings = [text.str.to_datetime(fmt, time_unit="us", strict=False) for fmt in notation.formats]
-    best = min(readings, key=pl.Series.null_count)
-    for other in readings:
-        if other.null_count() == best.null_count() and not other.equals(best):
-            raise DataError(
-                f"{where}: {quoted(text.drop_nulls()[0])} may be day/month or month/day, and no row tells; "
-                "write the dates as 2024-01-31"
-            )
+    first = {"auto": slice(None), "day_first": slice(1), "month_first": slice(1, 2)}[dates]
+    formats = notation.formats[first] if len(notation.formats) > 1 else notation.formats
+    readings = [text.str.to_datetime(fmt, time_unit="us", strict=False) for fmt in formats]
+    best = _likeliest(readings, year_last=formats[-1].startswith("%y/"))
+    if best is None:
+        raise UnclearDaysError(
+            f"{where}: {quoted(text.drop_nulls()[0])} may be day/month or month/day, and no row tells; "
+            "write the dates as 2024-01-31, or set data.dates: day_first or data.dates: month_first"
+        )
     return best if notation.zoned else from_zone(best, zone, where)
+
+
+def _likeliest(readings: list[pl.Series], *, year_last: bool) -> pl.Series | None:
+    """The reading that reads most rows; of several, the one without months between days; None where neither tells.
+
+    With `year_last`, the last reading has the year first, which nothing but the days that it gives can show.
+    """
+    fewest = min(reading.null_count() for reading in readings)
+    fitting = [reading for reading in readings if reading.null_count() == fewest]
+    if year_last and len(fitting) > 1 and fitting[-1] is readings[-1] and _gap(fitting[-1]) == 0:
+        fitting = fitting[:-1]
+    if all(other.equals(fitting[0]) for other in fitting):
+        return fitting[0]
+    near = [reading for reading in fitting if 0 < _gap(reading) <= _CLOSE]
+    far = [reading for reading in fitting if _gap(reading) >= _FAR_APART]
+    return near[0] if len(near) == 1 and len(near) + len(far) == len(fitting) else None
+
+
+def _gap(times: pl.Series) -> float:
+    """Days that usually lie between a day with rows and the next, 0 where there are too few days to tell."""
+    steps = times.dt.date().drop_nulls().unique().sort().to_physical().diff().drop_nulls()
+    return float(steps.median() or 0) if steps.len() > 1 else 0.0  # type: ignore[arg-type]
 
 
 def _refuse(text: pl.Series, wrong: pl.Series, where: str) -> None:
@@ -216,5 +277,6 @@ def _refuse(text: pl.Series, wrong: pl.Series, where: str) -> None:
     if wrong.any():
         row = int(wrong.arg_true()[0])
         raise DataError(
-            f"{where}, row {row + 1}: {quoted(text[row])} is not a time; correct it or set data.columns.timestamp"
+            f"{where}, row {row + 1}: {quoted(text[row])} is not a time; correct it or set data.columns.timestamp "
+            f"({READ_AS})"
         )

@@ -5,6 +5,7 @@ from typing import Final
 import polars as pl
 
 from job.core.errors import DataError
+from transforms.grids import HOUR
 
 MOST_STRAY: Final = 0.1
 """Share of rows that may step back in time, where no clock was set back, in a file that is in order of time."""
@@ -13,20 +14,39 @@ MOST_STRAY: Final = 0.1
 def from_zone(naive: pl.Series, zone: str, where: str) -> pl.Series:
     """Convert times of `zone`, `Datetime` without a zone, to UTC.
 
+    Bars longer than an hour begin where the clocks come to such a time: when they skip it, or the first time that they
+    show it.
+
     Raises:
         DataError: a time does not exist in the zone, or comes twice and the rows do not tell which is meant.
     """
     if zone == "UTC":
         return naive.dt.replace_time_zone("UTC")
+    long = _are_long(naive)
     early = naive.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
     absent = early.is_null() & naive.is_not_null()
-    if absent.any():
+    if absent.any() and long:
+        skipped = (
+            (naive.to_physical() + HOUR)
+            .cast(naive.dtype)
+            .dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+        )
+        early = early.zip_with(~absent, skipped.dt.convert_time_zone("UTC"))
+    elif absent.any():
         raise DataError(
             f"{where}: {naive.filter(absent)[0]} does not exist in {zone}; set data.timezone to the zone of the times"
         )
+    if long:
+        return early
     late = naive.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null").dt.convert_time_zone("UTC")
     ambiguous = (early != late).fill_null(value=False)
     return early.zip_with(~ambiguous | ~_fold(naive, ambiguous, zone, where), late) if ambiguous.any() else early
+
+
+def _are_long(naive: pl.Series) -> bool:
+    """Whether most of the times are more than an hour apart."""
+    steps = naive.to_physical().diff().abs().drop_nulls()
+    return 2 * int((steps > HOUR).sum()) > steps.len()
 
 
 def _fold(naive: pl.Series, ambiguous: pl.Series, zone: str, where: str) -> pl.Series:

@@ -151,6 +151,7 @@ def samples_of(
             gaps=gaps,
             start=start,
             market=market,
+            zone=info.zone,
         )
     except ValueError as error:
         raise DataError(f"{name} {key.timeframe}: {error}") from None

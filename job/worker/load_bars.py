@@ -57,7 +57,7 @@ def load_series(series: Series, job: Job, *, cached_digest: str | None = None) -
 
 
 def read_clean(series: Series, data: DataSettings) -> tuple[Cleaned, tuple[str, ...]]:
-    """Read and clean one series; return also notes on what was read how.
+    """Read and clean one series, and say what was read how.
 
     Raises:
         DataError: no usable bar is left, or more than `data.max_rejected` of them break a rule.
@@ -65,7 +65,12 @@ def read_clean(series: Series, data: DataSettings) -> tuple[Cleaned, tuple[str, 
     reading = read_with_notes(series, data)
     notes = reading.notes
     try:
-        cleaned = clean(reading.bars, timeframe=data.timeframe or series.timeframe, duplicates=data.duplicates)
+        cleaned = clean(
+            reading.bars,
+            timeframe=data.timeframe or series.timeframe,
+            zones=(data.timezone,),
+            duplicates=data.duplicates,
+        )
     except ValueError as error:
         raise DataError(f"{series}: {error}") from None
     del reading
@@ -78,6 +83,8 @@ def read_clean(series: Series, data: DataSettings) -> tuple[Cleaned, tuple[str, 
         raise
     if superseded := cleaned.counts.get("superseded"):
         notes = (*notes, f"{superseded} rows gave way to others of the same time (data.duplicates: {data.duplicates})")
+    if cleaned.zone not in {"UTC", data.timezone}:
+        notes = (*notes, f"bars are on one grid by the clocks of {cleaned.zone}, which is taken for their zone")
     return cleaned, tuple(f"{series}: {note}" for note in notes)
 
 
@@ -89,11 +96,13 @@ def in_range(series: Series, cleaned: Cleaned, data: DataSettings) -> tuple[pl.D
     """
     check_range(str(series), cleaned, data)
     bars = cleaned.bars if data.end is None else cleaned.bars.filter(pl.col("timestamp") < data.end)
-    sessions = sessions_of(bars, cleaned.timeframe, data.gaps)
-    digest = content_digest(bars, timeframe=cleaned.timeframe)
+    sessions = sessions_of(bars, cleaned.timeframe, data.gaps, cleaned.zone)
+    grid = cleaned.timeframe if cleaned.zone == "UTC" else f"{cleaned.timeframe} {cleaned.zone}"
+    digest = content_digest(bars, timeframe=grid)
     return bars, SeriesInfo(
         timeframe=cleaned.timeframe,
         offset_us=cleaned.offset_us,
+        zone=cleaned.zone,
         first=bars["timestamp"][0],
         last=bars["timestamp"][-1],
         counts=cleaned.counts,
@@ -103,12 +112,12 @@ def in_range(series: Series, cleaned: Cleaned, data: DataSettings) -> tuple[pl.D
     )
 
 
-def sessions_of(bars: pl.DataFrame, timeframe: str, gaps: GapsSetting) -> Sessions | None:
+def sessions_of(bars: pl.DataFrame, timeframe: str, gaps: GapsSetting, zone: str = "UTC") -> Sessions | None:
     """Return the sessions by which `data.gaps` has these bars taken: under `auto` those that they have, if any."""
     if gaps in {"segment", "ignore"}:
         return None
     times, step = bars["timestamp"].to_physical().to_numpy(), duration_us(timeframe)
-    return find_sessions(times, step) or (opening_hours(times, step) if gaps == "sessions" else None)
+    return find_sessions(times, step, zone) or (opening_hours(times, step) if gaps == "sessions" else None)
 
 
 def note_sessions(series: Series, info: SeriesInfo) -> Iterator[str]:
@@ -197,7 +206,8 @@ def keep_listing(
         "last_bar": info.last.isoformat(),
         "content_digest": digest,
     }
-    noticed = sessions_of(bars, info.timeframe, "auto")  # which another run may ask for, whatever this one was told
+    # Another run may ask for what was noticed, whatever this one was told.
+    noticed = sessions_of(bars, info.timeframe, "auto", info.zone)
     write_listing(registry, listing, mark_sessions(digest) if noticed else digest, about)
 
 

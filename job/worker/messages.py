@@ -111,6 +111,7 @@ class SeriesInfo:
     digest: str
     files: tuple[dict[str, Any], ...]
     warnings: tuple[str, ...] = ()
+    zone: str = "UTC"
     sessions: Sessions | None = None
 
     def record(self) -> dict[str, Any]:
@@ -122,6 +123,7 @@ class SeriesInfo:
             "counts": self.counts,
             "content_digest": bare_digest(self.digest),
             "files": list(self.files),
+            **({"zone": self.zone} if self.zone != "UTC" else {}),
         }
 
 

@@ -1,11 +1,11 @@
-"""Timeframes as files spell them: `60min`, `M15`, `1H`, `daily`."""
+"""Timeframes as files and people spell them: `60min`, `M15`, `1H`, `daily`, `1w`."""
 
 import re
 from typing import Final
 
 from transforms.bars import duration_us, timeframe_name
 
-TIMEFRAME: Final = r"(?:\d+[A-Za-z]{1,7}|[MHDW]\d+|MN1?|(?i:minute|min|hourly|hour|daily|day|d|weekly|monthly))"
+TIMEFRAME: Final = r"(?:\d+[A-Za-z]{1,7}|[MHDW]\d+|MN1?|(?i:minute|min|hourly|hour|daily|day|d|weekly|week|w|monthly))"
 """Pattern of what stands for a timeframe in the name of a file, months included."""
 
 _COUNTED: Final = re.compile(r"(\d+)(s|sec|m|min|mins|minutes?|t|h|hr|hours?|d|days?|w|weeks?)", re.IGNORECASE)
@@ -18,9 +18,12 @@ _WORDS: Final = {
     "day": "1d",
     "daily": "1d",
     "d": "1d",
+    "h": "1h",
     "weekly": "7d",
+    "week": "7d",
+    "w": "7d",
 }
-_MONTH: Final = re.compile(r"(?i:\d+mo|mn1?|monthly)|\d+M")
+_MONTH: Final = re.compile(r"(?i:\d+ ?mon?|\d* ?months?|mn1?|monthly)|\d+M")
 
 
 def timeframe_of(text: str) -> str | None:
@@ -41,6 +44,23 @@ def timeframe_of(text: str) -> str | None:
 def is_month(text: str) -> bool:
     """Return whether a text means a number of months: `1M`, `1mo`, `MN1`, `monthly`."""
     return _MONTH.fullmatch(text) is not None
+
+
+def asked_timeframe(text: str) -> str:
+    """Timeframe that someone asks for, in any spelling that names of files may have, as `duration_us` takes it.
+
+    Raises:
+        ValueError: it is a month, or no timeframe.
+    """
+    if is_month(text) or text == "M":
+        raise ValueError(
+            f"timeframe {text!r}: expected a whole number and one of s, m, h, d, w, such as '1d' or '1w', or '1m' for "
+            "a minute; months have no fixed length"
+        )
+    known = timeframe_of(text) if re.fullmatch(r"[A-Za-z]*(?:[1-9][0-9]*)?[A-Za-z]*", text) else None
+    if known is None:
+        duration_us(text)
+    return known or text
 
 
 def _canonical(count: int, unit: str) -> str | None:

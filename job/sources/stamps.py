@@ -1,0 +1,56 @@
+"""What the times of a whole series show: that they are ends of bars, or that the bars are months."""
+
+from typing import Final
+
+import polars as pl
+
+from transforms.bars import duration_us, infer_timeframe
+from transforms.grids import DAY, HOUR, Grid, grid_of, instants, wall_us
+
+MINUTE: Final = 60_000_000
+_SHORT_OF: Final = (1, 1_000, 1_000_000)
+"""Microseconds before a full minute at which only the end of a bar is written: `23:59:59.999`."""
+
+_MOST: Final = 0.98
+_MONTHS: Final = ({28, 29, 30, 31}, {90, 91, 92}, {181, 182, 183, 184}, {365, 366})
+"""Days of months, quarters, halves of a year and years."""
+
+
+def usual_step(distinct: pl.Series) -> int | None:
+    """Most common step between sorted distinct times, in microseconds; None where there is none."""
+    try:
+        return duration_us(infer_timeframe(distinct))
+    except ValueError:
+        return None
+
+
+def short_of(times: pl.Series, step_us: int) -> int:
+    """Microseconds by which times give themselves away as ends of bars of `step_us`; 0 where they do not.
+
+    Nobody opens a bar of minutes at `…:59.999`, or one of hours or days at `23:59`.
+    """
+    if step_us % MINUTE or times.null_count() == times.len():
+        return 0
+    known = times.drop_nulls().to_physical()
+    short = [(micros, MINUTE) for micros in _SHORT_OF]
+    short += [(MINUTE, HOUR)] if step_us % HOUR == 0 else []
+    return next((micros for micros, of in short if int((known % of == of - micros).sum()) >= _MOST * known.len()), 0)
+
+
+def opening(times: pl.Series, step_us: int, *, late_us: int, zone: str) -> pl.Series:
+    """Open times of bars of which `times`, and `late_us` after them, are the ends.
+
+    Bars that are on one grid only on the clocks of a zone begin a bar earlier by these clocks: `zone`, or another one.
+    """
+    ends = (times.to_physical() + late_us).cast(times.dtype)
+    distinct = ends.drop_nulls().unique().sort()
+    grid = grid_of(distinct, step_us, zones=(zone,)) if distinct.len() else Grid(step_us)
+    if grid.zone == "UTC":
+        return (ends.to_physical() - step_us).cast(times.dtype)
+    return instants(wall_us(ends, grid.zone) - step_us, grid.zone, twice="earliest").cast(times.dtype).alias(times.name)
+
+
+def are_months(distinct: pl.Series) -> bool:
+    """Whether sorted distinct times are a month apart, or a quarter or a year: as many days as these have."""
+    days = ((distinct.to_physical().diff().drop_nulls() + HOUR) // DAY).to_list()
+    return any(len(set(days) & lengths) > 1 and all(day in lengths for day in days) for lengths in _MONTHS)

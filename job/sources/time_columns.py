@@ -1,0 +1,290 @@
+"""Which of several columns of times names the start of a bar, decided by what stands in them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import polars as pl
+
+from job.core.errors import DataError
+from job.core.wording import first_of
+from job.sources.columns import normal, printable
+from job.sources.time_names import BOTH_ENDS, End, end_named
+from job.sources.times import Dates, joined, utc
+from transforms.bars import duration_us
+from transforms.grids import HOUR, Ints
+
+Edge = Literal["open", "close"]
+"""Which end of a bar its time marks."""
+
+_MOST: Final = 0.9
+"""Share of rows by which columns are judged: a few rows may be wrong, or late."""
+
+_SHORT_OF: Final = 60_000_000
+"""Microseconds by which the end of a bar may be written before it: `23:59` is the end of a day."""
+
+_HEAD: Final = 50
+
+
+@dataclass(frozen=True)
+class Stamps:
+    """Times of rows. `edge` is the end of a bar that they mark, `proven` if the columns show it; `notes` say how."""
+
+    times: pl.Series
+    edge: Edge = "open"
+    proven: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of times: its name in the file, UTC times, the end its name says, and if the values tell their zone."""
+
+    name: str
+    times: pl.Series
+    end: End | None
+    absolute: bool
+
+
+def choose(
+    given: Mapping[str, Sequence[pl.Series]],
+    *,
+    timeframe: str | None,
+    zone: str,
+    bar_time: str,
+    where: str,
+    dates: Dates,
+) -> Stamps:
+    """Decide which column names the start of a bar, or the end, from which the start follows.
+
+    A column whose times repeat, as days do beside a clock, or are on no grid, as those of first and last trades are,
+    names no bar. Of the others, the earliest is the start of a bar if all others lie a bar later, or a moment less.
+    Where all are equal, names and the times of trades say which end it is.
+
+    Args:
+        given: columns by their names in the file, the preferred one first; two are a day and a clock.
+        timeframe: of the bars, where it is known.
+        zone: of times that name none.
+        bar_time: `data.bar_time`, which decides where nothing else does.
+        where: the file, for errors.
+        dates: `data.dates`.
+
+    Raises:
+        DataError: no column holds times, or nothing tells which of them names the start of a bar.
+    """
+    columns = _regular(_decoded(given, zone, where, dates))
+    if len(columns) == 1:
+        return _only(columns[0])
+    step = duration_us(timeframe) if timeframe else _step(columns)
+    steady = [column for column in columns if _steadiness(column.times, step) >= _MOST * _best(columns, step)]
+    trades = [column for column in columns if column not in steady]
+    steady = _one_clock(steady, step)
+    if len(steady) == 1 and not trades:
+        return _only(steady[0])
+    return _by_order(steady, trades, step, bar_time, where)
+
+
+def _decoded(given: Mapping[str, Sequence[pl.Series]], zone: str, where: str, dates: Dates) -> list[_Column]:
+    """Columns that hold times; a day and a clock are one, unless each of them is a whole time."""
+    found, errors = [], []
+    for name, parts in _apart(given).items():
+        values = joined(*parts) if len(parts) > 1 else parts[0]
+        try:
+            times = utc(values, zone=zone, where=f"{where}: column 'timestamp'", dates=dates)
+        except DataError as error:
+            errors.append(error)
+            continue
+        if times.null_count() < times.len():
+            found.append(_Column(name, times, end_named(normal(name)), _absolute(values)))
+        elif len(given) == 1:
+            found.append(_Column(name, times, None, absolute=True))
+    if not found:
+        raise errors[0] if errors else DataError(f"{where}: no row has a time; set data.columns.timestamp")
+    return found
+
+
+def _apart(given: Mapping[str, Sequence[pl.Series]]) -> dict[str, Sequence[pl.Series]]:
+    """The same, with a day and a clock as two columns where they are two whole times: seconds beside a date."""
+    result: dict[str, Sequence[pl.Series]] = {}
+    for name, parts in given.items():
+        if len(parts) == 1 or _is_clock(parts[1]):
+            result[name] = parts
+        else:
+            result |= {
+                part: [one] for part, one in zip(reversed(name.split(" and ", 1)), reversed(parts), strict=False)
+            }
+    return result
+
+
+def _is_clock(column: pl.Series) -> bool:
+    if column.dtype in (pl.Time, pl.Duration) or column.dtype.is_float():
+        return True
+    text = column.drop_nulls().head(_HEAD).cast(pl.String).str.strip_chars(" \t\"'")
+    return bool(
+        (text.str.len_bytes() <= len("00:00:00.000000 PM")).all()
+        and (~text.str.contains(r"^\d{7,}$|\d[-/.]\d+[-/.]\d")).all()
+    )
+
+
+def _absolute(values: pl.Series) -> bool:
+    """Whether values are moments wherever they are read: numbers since 1970, or times that name their zone."""
+    if isinstance(values.dtype, pl.Datetime):
+        return values.dtype.time_zone is not None
+    head = values.drop_nulls().head(_HEAD)
+    here, there = (utc(head, zone=zone, where="", dates="day_first") for zone in ("UTC", "Etc/GMT+5"))
+    return here.equals(there)
+
+
+def _regular(columns: list[_Column]) -> list[_Column]:
+    """Columns whose times are about as many as those of the column with the most."""
+    counts = [column.times.n_unique() for column in columns]
+    return [column for column, count in zip(columns, counts, strict=True) if count >= _MOST * max(counts)]
+
+
+def _only(column: _Column) -> Stamps:
+    if column.end == "end":
+        note = f"times are those of {printable(column.name)!r}, by its name the end of a bar"
+        return Stamps(column.times, "close", notes=(note,))
+    return Stamps(column.times)
+
+
+def _step(columns: list[_Column]) -> int | None:
+    """Most common step of the column in which it is most common."""
+    best = (0.0, 0)
+    for column in columns:
+        steps = np.diff(column.times.drop_nulls().unique().sort().to_physical().to_numpy())
+        if steps.size:
+            values, counts = np.unique(steps, return_counts=True)
+            best = max(best, (float(counts.max() / steps.size), int(values[counts.argmax()])))
+    return best[1] or None
+
+
+def _steadiness(times: pl.Series, step: int | None) -> float:
+    """Share of the times on one grid, on which a shift of clocks moves no bar."""
+    grid = math.gcd(step or HOUR, HOUR)
+    residues = (times.drop_nulls().to_physical() % grid).to_numpy()
+    return float(np.unique(residues, return_counts=True)[1].max() / residues.size) if residues.size else 0.0
+
+
+def _best(columns: list[_Column], step: int | None) -> float:
+    return max(_steadiness(column.times, step) for column in columns)
+
+
+def _difference(column: _Column, first: _Column) -> Ints:
+    """Microseconds by which a column is later than another, row by row."""
+    both = pl.DataFrame({"a": column.times.to_physical(), "b": first.times.to_physical()}).drop_nulls()
+    return (both["a"] - both["b"]).to_numpy()
+
+
+def _share(of: Ints, low: int, high: int) -> float:
+    return float(((of >= low) & (of <= high)).mean()) if of.size else 0.0
+
+
+def _one_clock(columns: list[_Column], step: int | None) -> list[_Column]:
+    """Without local times beside the same moments in UTC: those that name a zone, or whose column names UTC, count."""
+    sure = [column for column in columns if column.absolute] or [
+        column for column in columns if {"utc", "gmt"} & set(normal(column.name).split("_"))
+    ]
+    if not sure:
+        return columns
+
+    def elsewhere(column: _Column) -> bool:
+        apart = _difference(column, sure[0])
+        whole = bool(apart.size) and float((apart % (HOUR // 4) == 0).mean()) >= _MOST
+        return whole and _share(apart, 0, 0) < _MOST and (step is None or _share(abs(apart), *_a_bar(step)) < _MOST)
+
+    return [column for column in columns if column in sure or not elsewhere(column)]
+
+
+def _a_bar(step: int) -> tuple[int, int]:
+    """Bounds of what lies a bar later: days may be an hour longer or shorter."""
+    slack = HOUR if step > HOUR else 0
+    return step - max(min(_SHORT_OF, step // 60), slack), step + slack
+
+
+def _by_order(steady: list[_Column], trades: list[_Column], step: int | None, bar_time: str, where: str) -> Stamps:
+    """Decide by the order of columns that are on a grid, then by names, then by when trades happened."""
+    first = min(steady, key=lambda column: float(np.median(_difference(column, steady[0]))))
+    apart = {column.name: _difference(column, first) for column in steady}
+    same = [column for column in steady if _share(apart[column.name], 0, 0) >= _MOST]
+    later = [column for column in steady if column not in same]
+    ends = [column for column in later if step is not None and _share(apart[column.name], *_a_bar(step)) >= _MOST]
+    odd = [column for column in later if column not in ends]
+    says = {column.end for column in same} - {None}
+    if odd and not (says == {"start"} and all(column.end != "start" for column in odd)):
+        raise _undecided([same[0], *odd], where)
+    if later:
+        if "end" in says or any(column.end == "start" for column in ends):
+            raise _undecided([*same, *ends], where)
+        _same_zone([same[0], *ends], step, where)
+        return Stamps(same[0].times, "open", proven=True, notes=_note(same[0], later, steady))
+    return _of_equal(same, trades, step, bar_time, where)
+
+
+def _of_equal(same: list[_Column], trades: list[_Column], step: int | None, bar_time: str, where: str) -> Stamps:
+    """Decide which end of a bar equal columns mark: by their names, then by when trades happened."""
+    says, preferred = {column.end for column in same} - {None}, same[0]
+    if says == {"start", "end"}:
+        raise _undecided(same, where)
+    if says == {"end"}:
+        return _closing(preferred, next(column for column in same if column.end == "end"))
+    edge = "open" if says else _edge_by_trades(preferred, trades, step)
+    if edge == "close":
+        return _closing(preferred, trades[0])
+    if edge == "open" or bar_time != "auto":
+        return Stamps(preferred.times, "open", proven=edge is not None)
+    if {normal(column.name) for column in same} >= BOTH_ENDS:
+        names = first_of((repr(printable(column.name)) for column in same), 4)
+        raise DataError(
+            f"{where}: {names} are equal, and may mark the start or the end of a bar; set data.bar_time: close, as "
+            "Nautilus stamps bars unless told otherwise, or data.bar_time: open"
+        )
+    if any(column.end for column in trades):
+        raise _undecided([preferred, *trades], where)
+    return Stamps(preferred.times)
+
+
+def _closing(column: _Column, other: _Column) -> Stamps:
+    if column is other:
+        return Stamps(column.times, "close", proven=True, notes=(f"{printable(column.name)!r} marks the end of a bar",))
+    note = f"{printable(column.name)!r} marks the end of a bar, as {printable(other.name)!r} shows"
+    return Stamps(column.times, "close", proven=True, notes=(note,))
+
+
+def _note(start: _Column, later: Sequence[_Column], steady: Sequence[_Column]) -> tuple[str, ...]:
+    """Say which column was taken, where it is not the one that its name suggests first."""
+    if start is steady[0]:
+        return ()
+    others = first_of((repr(printable(column.name)) for column in later), 4)
+    return (f"bars begin at {printable(start.name)!r}; {others} {'lies' if len(later) == 1 else 'lie'} later",)
+
+
+def _same_zone(columns: Sequence[_Column], step: int | None, where: str) -> None:
+    """Refuse a whole bar between a local time and a moment: it may be the distance of the zone from UTC."""
+    if step is None or step % HOUR or len({column.absolute for column in columns}) == 1:
+        return
+    if any(column.end is None for column in columns):
+        raise _undecided(columns, where)
+
+
+def _edge_by_trades(column: _Column, trades: Sequence[_Column], step: int | None) -> Edge | None:
+    """End of a bar that a column marks, by the first or last trades, which lie within the bar."""
+    edges: set[Edge] = set()
+    for trade in trades:
+        if trade.end is None or step is None:
+            continue
+        apart = _difference(trade, column)
+        before, after = _share(apart, -step, -1), _share(apart, 1, step)
+        if max(before, after) >= _MOST > min(before, after) + 0.5:
+            edges.add("close" if before > after else "open")
+    return edges.pop() if len(edges) == 1 else None
+
+
+def _undecided(columns: Sequence[_Column], where: str) -> DataError:
+    names = first_of((repr(printable(column.name)) for column in columns), 4)
+    return DataError(
+        f"{where}: the rows do not tell which of {names} is the start of a bar; set data.columns.timestamp to it, or "
+        "to the end of a bar and data.bar_time: close"
+    )
