@@ -274,6 +274,7 @@ def possible(layout: Layout) -> bool:
             not comma or layout.separator != "comma",
             not NOTATIONS[layout.notation].typed or layout.format in {"parquet", "feather"},
             layout.extra == "none" or layout.words in {"usual", "short"},
+            layout.notation != "epoch s as float" or layout.numbers == "plain",
             layout.extra != "local time" or layout.words == "usual",
             not parts or "symbol" in layout.folders or "key" in layout.folders,
             layout.timeframe != "1d" or layout.split in {"one file", "months", "month folders", "month keys", "parts"},
@@ -323,10 +324,8 @@ def bars_of(layout: Layout) -> dict[tuple[str, str], pl.DataFrame]:
         opens, close = walk[::2], walk[1::2]
         spread = generator.uniform(1.0001, 1.002, (2, ROWS))
         high, low = np.maximum(opens, close) * spread[0], np.minimum(opens, close) / spread[1]
-        prices = {
-            key: np.round(value, {"usual": 6, "large": 4, "tiny": 12}[layout.prices])
-            for key, value in zip(BAR, (opens, high, low, close), strict=False)
-        }
+        decimals = {"usual": 6, "large": 4, "tiny": 12}[layout.prices]
+        prices = dict(zip(BAR, (np.round(value, decimals) for value in (opens, high, low, close)), strict=False))
         volume = np.round(generator.uniform(5000, 9000, ROWS), 3)
         kept = generator.random(ROWS) > 0.04
         kept[[0, 1, -1]] = True
@@ -431,8 +430,8 @@ class _Places:
         layout = self.layout
         suffix = "json" if layout.format == "arrays" else layout.format
         for label, part in self._split(bars):
-            *dated, label = label.split("/")
-            yield self._folder(symbol).joinpath(*dated) / f"{self._name(symbol, label)}.{suffix}", part
+            *dated, last = label.split("/")
+            yield self._folder(symbol).joinpath(*dated) / f"{self._name(symbol, last)}.{suffix}", part
 
     def _folder(self, symbol: str) -> Path:
         layout, folder = self.layout, Path()

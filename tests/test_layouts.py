@@ -2,6 +2,7 @@
 
 import tempfile
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -10,8 +11,11 @@ import pytest
 from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.finding import find_series
+from job.sources.formats import name_of
+from job.sources.zones import from_zone
 from job.worker.load_bars import read_clean
 from tests.layouts import BAR, OPTIONS, Layout, alone, bars_of, draw, possible, simplest, write
+from transforms.bars import Cleaned
 
 MOST_REFUSED = 0.4
 """Share of draws that may be refused: layouts that leave a doubt, such as days up to twelve before a slash."""
@@ -23,39 +27,31 @@ def outcome(layout: Layout) -> str:
         folder = f"{temporary}/in"
         write(layout, Path(folder))
         settings = DataSettings.model_validate({"input": folder, **layout.settings})
-        refusals, read = [], {}
         try:
             found = find_series(settings)
         except DataError as error:
             return f"refused: {error}"
-        refusals += map(str, found.problems)
-        for series in found.series:
+        refusals = [str(problem) for problem in found.problems]
+        names = [(series.exchange, series.symbol) for series in found.series]
+        read = {}
+        for name, series in zip(names, found.series, strict=True):
             try:
-                read[series.exchange, series.symbol] = read_clean(series, settings)[0]
+                read[name] = read_clean(series, settings)[0]
             except DataError as error:
                 refusals.append(str(error))
-                read[series.exchange, series.symbol] = None
     written = bars_of(layout)
-    if not read.keys() <= written.keys():
-        return f"wrong series: {sorted(read.keys() - written.keys())}"
-    for name, cleaned in read.items():
-        if cleaned is None:
-            continue
-        if cleaned.timeframe != layout.timeframe:
-            return f"wrong timeframe: {cleaned.timeframe}"
-        if difference := differs(cleaned.bars, written[name]):
-            return f"wrong bars: {difference}"
-        if cleaned.rejected.height:
-            return "wrong bars: some are rejected"
-    if refusals:
-        return f"refused: {refusals[0]}"
-    return "read" if read.keys() == written.keys() else "wrong series: one is missing"
+    if len({*names}) < len(names) or not {*names} <= written.keys() or len(names) + len(refusals) < len(written):
+        return f"wrong series: {names}"
+    wrong = [error for name, cleaned in read.items() if (error := differs(cleaned, written[name], layout))]
+    return f"wrong bars: {wrong[0]}" if wrong else f"refused: {refusals[0]}" if refusals else "read"
 
 
-def differs(read: pl.DataFrame, written: pl.DataFrame) -> str:
-    if read.columns != written.columns:
-        return f"columns {read.columns}"
-    if not read["timestamp"].equals(written["timestamp"]):
+def differs(cleaned: Cleaned, written: pl.DataFrame, layout: Layout) -> str:
+    """Return how bars that were read differ from those that were written; empty if they do not."""
+    read = cleaned.bars
+    if (cleaned.timeframe, read.columns) != (layout.timeframe, written.columns):
+        return f"{cleaned.timeframe} {read.columns}"
+    if cleaned.rejected.height or not read["timestamp"].equals(written["timestamp"]):
         return f"{read.height} from {read['timestamp'][0]}, not {written.height} from {written['timestamp'][0]}"
     worst = [name for name in BAR if ((read[name] - written[name]).abs() > 1e-9 * written[name]).any()]
     return f"other values of {', '.join(worst)}" if worst else ""
@@ -91,3 +87,57 @@ def test_each_option_alone_is_read(name: str, option: str) -> None:
     layout = alone(name, option)
     assert possible(layout)
     assert outcome(layout) == "read"
+
+
+def in_new_york(*clocks: str) -> list[str]:
+    """Clocks in UTC of local times of the day on which clocks went back at two."""
+    naive = pl.Series([datetime.fromisoformat(f"2024-11-03T{clock}") for clock in clocks])
+    return from_zone(naive, "America/New_York", "f.csv").dt.strftime("%H:%M").to_list()
+
+
+@pytest.mark.parametrize(
+    ("local", "expected"),
+    [
+        ("00:30 01:00 01:30 01:00 01:30 02:00", "04:30 05:00 05:30 06:00 06:30 07:00"),
+        ("02:00 01:30 01:00 01:30 01:00 00:30", "07:00 06:30 06:00 05:30 05:00 04:30"),
+        ("01:30 01:45 01:00 01:15", "05:30 05:45 06:00 06:15"),  # a file that ends at an earlier clock than it begins
+        ("01:00 01:00", "05:00 06:00"),
+        ("01:05 01:05 01:10 01:00 01:05", "05:05 05:05 05:10 06:00 06:05"),  # a row twice
+        ("01:00 03:00 05:00 07:00", "06:00 08:00 10:00 12:00"),  # of two hours: the grid of the others
+    ],
+)
+def test_an_hour_that_comes_twice_is_told_by_order_or_grid(local: str, expected: str) -> None:
+    assert in_new_york(*local.split()) == expected.split()
+
+
+@pytest.mark.parametrize(
+    "local",
+    [
+        "02:00 01:00 00:00 01:00",
+        "01:30 00:30 01:00 02:00 01:15 01:00",
+        "01:05 01:10 01:00 01:05 01:10 01:00 01:05",
+        "00:00 01:00 02:00",
+    ],
+)
+def test_an_hour_that_comes_twice_is_refused_where_rows_are_in_no_order(local: str) -> None:
+    with pytest.raises(DataError, match="comes twice in America/New_York, and the rows do not tell"):
+        in_new_york(*local.split())
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/x/binance/BTCUSDT/1m/2024/01/data.csv", ("binance", "BTCUSDT", "1m")),
+        ("/x/kraken/1m/year=2024/month=01/day=02/BTCUSDT.csv", ("kraken", "BTCUSDT", "1m")),
+        ("/x/okx/symbol=BTCUSDT/data_0.parquet", ("okx", "BTCUSDT", None)),
+        ("/okx/a/b/c/BTCUSDT.csv", (None, "BTCUSDT", None)),
+    ],
+)
+def test_folders_above_dates_tell_exchange_and_timeframe(path: str, expected: tuple[str | None, ...]) -> None:
+    name = name_of(path)
+    assert (name.exchange, name.symbol, name.timeframe) == expected
+
+
+def test_a_local_time_is_no_way_out_where_days_may_be_months() -> None:
+    layout = Layout(notation="month day slashes", start="days up to twelve", extra="local time")
+    assert "may be day/month or month/day" in outcome(layout)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -12,7 +13,7 @@ from job.core.errors import DataError
 from job.core.wording import first_of
 from job.sources.columns import normal, printable
 from job.sources.time_names import BOTH_ENDS, End, end_named
-from job.sources.times import Dates, joined, utc
+from job.sources.times import Dates, UnclearDaysError, joined, utc
 from transforms.bars import duration_us
 from transforms.grids import HOUR, Ints
 
@@ -93,6 +94,8 @@ def _decoded(given: Mapping[str, Sequence[pl.Series]], zone: str, where: str, da
         values = joined(*parts) if len(parts) > 1 else parts[0]
         try:
             times = utc(values, zone=zone, where=f"{where}: column 'timestamp'", dates=dates)
+        except UnclearDaysError:
+            raise  # another column is no way out: it may be in another zone
         except DataError as error:
             errors.append(error)
             continue
@@ -133,8 +136,12 @@ def _absolute(values: pl.Series) -> bool:
     if isinstance(values.dtype, pl.Datetime):
         return values.dtype.time_zone is not None
     head = values.drop_nulls().head(_HEAD)
-    here, there = (utc(head, zone=zone, where="", dates="day_first") for zone in ("UTC", "Etc/GMT+5"))
-    return here.equals(there)
+    orders: tuple[Dates, ...] = ("day_first", "month_first")  # either will do, but only one may read these rows
+    for dates in orders:
+        with suppress(DataError):
+            here, there = (utc(head, zone=zone, where="", dates=dates) for zone in ("UTC", "Etc/GMT+5"))
+            return here.equals(there)
+    return False
 
 
 def _regular(columns: list[_Column]) -> list[_Column]:

@@ -15,7 +15,7 @@ def from_zone(naive: pl.Series, zone: str, where: str) -> pl.Series:
     """Convert times of `zone`, `Datetime` without a zone, to UTC.
 
     Bars longer than an hour begin where the clocks come to such a time: when they skip it, or the first time that they
-    show it.
+    show it, unless all others are on one grid in UTC that only the second time is on.
 
     Raises:
         DataError: a time does not exist in the zone, or comes twice and the rows do not tell which is meant.
@@ -36,17 +36,27 @@ def from_zone(naive: pl.Series, zone: str, where: str) -> pl.Series:
         raise DataError(
             f"{where}: {naive.filter(absent)[0]} does not exist in {zone}; set data.timezone to the zone of the times"
         )
-    if long:
-        return early
     late = naive.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null").dt.convert_time_zone("UTC")
-    ambiguous = (early != late).fill_null(value=False)
+    ambiguous = (early != late).fill_null(value=False) & ~absent
+    if long:
+        return early.zip_with(~_only_late_on_grid(early, late, ambiguous), late) if ambiguous.any() else early
     return early.zip_with(~ambiguous | ~_fold(naive, ambiguous, zone, where), late) if ambiguous.any() else early
 
 
 def _are_long(naive: pl.Series) -> bool:
     """Whether most of the times are more than an hour apart."""
-    steps = naive.to_physical().diff().abs().drop_nulls()
+    steps = naive.drop_nulls().unique().sort().to_physical().diff().drop_nulls()
     return 2 * int((steps > HOUR).sum()) > steps.len()
+
+
+def _only_late_on_grid(early: pl.Series, late: pl.Series, ambiguous: pl.Series) -> pl.Series:
+    """Mark the ambiguous rows whose later reading is on the one grid in UTC of all others, and whose earlier is not."""
+    sure = early.filter(~ambiguous).drop_nulls().unique().sort().to_physical()
+    step = sure.diff().min()
+    if not isinstance(step, int) or (sure % step).n_unique() > 1:
+        return pl.Series([False] * early.len())
+    before, after = ((times.to_physical() - sure[0]) % step == 0 for times in (early, late))
+    return (ambiguous & after & ~before).fill_null(value=False)
 
 
 def _fold(naive: pl.Series, ambiguous: pl.Series, zone: str, where: str) -> pl.Series:
