@@ -299,7 +299,8 @@ def alone(name: str, option: str) -> Layout:
         "shuffled parts": {"folders": "symbol"},
     }
     typed = {"format": "parquet"} if name == "notation" and NOTATIONS[option].typed else {}
-    return replace(Layout(), **{name: option}, **needs.get(option, {}), **typed)
+    changes: dict[str, Any] = {name: option} | needs.get(option, {}) | typed
+    return replace(Layout(), **changes)
 
 
 def simplest(layout: Layout, fails: Callable[[Layout], bool]) -> Layout:
@@ -383,9 +384,7 @@ def _words(layout: Layout, source: random.Random) -> dict[str, str]:
     return {name: letters(word) for name, word in words.items()}
 
 
-def _table(
-    layout: Layout, bars: pl.DataFrame, symbol: str, words: Mapping[str, str]
-) -> dict[str, list[Any] | pl.Series]:
+def _table(layout: Layout, bars: pl.DataFrame, symbol: str, words: Mapping[str, str]) -> dict[str, pl.Series]:
     """Columns of a file by name."""
     step = timedelta(microseconds=duration_us(layout.timeframe))
     opens = bars["timestamp"]
@@ -496,8 +495,12 @@ def _delimited(layout: Layout, frame: pl.DataFrame) -> str:
     end = {"CRLF": "\r\n", "blank lines": "\n\n"}.get(layout.lines, "\n")
     if layout.header == "below a preamble":
         text.write(f"Bars as exported; no warranty{end}")
-    quoting = csv.QUOTE_ALL if layout.header == "quoted" else csv.QUOTE_MINIMAL
-    writer = csv.writer(text, delimiter=SEPARATORS[layout.separator], quoting=quoting, lineterminator=end)
+    writer = csv.writer(
+        text,
+        delimiter=SEPARATORS[layout.separator],
+        quoting=csv.QUOTE_ALL if layout.header == "quoted" else csv.QUOTE_MINIMAL,
+        lineterminator=end,
+    )
     before = {"row numbers": [""]}.get(layout.lines, [])
     after = {"trailing separator": [""]}.get(layout.lines, [])
     if layout.header != "none":

@@ -42,7 +42,7 @@ def outcome(layout: Layout) -> str:
     written = bars_of(layout)
     if len({*names}) < len(names) or not {*names} <= written.keys() or len(names) + len(refusals) < len(written):
         return f"wrong series: {names}"
-    wrong = [error for name, cleaned in read.items() if (error := differs(cleaned, written[name], layout))]
+    wrong = [how for name, cleaned in read.items() if (how := differs(cleaned, written[name], layout))]
     return f"wrong bars: {wrong[0]}" if wrong else f"refused: {refusals[0]}" if refusals else "read"
 
 

@@ -56,7 +56,8 @@ def _only_late_on_grid(early: pl.Series, late: pl.Series, ambiguous: pl.Series) 
     if not isinstance(step, int) or (sure % step).n_unique() > 1:
         return pl.Series([False] * early.len())
     before, after = ((times.to_physical() - sure[0]) % step == 0 for times in (early, late))
-    return (ambiguous & after & ~before).fill_null(value=False)
+    only_late: pl.Series = (ambiguous & after & ~before).fill_null(value=False)
+    return only_late
 
 
 def _fold(naive: pl.Series, ambiguous: pl.Series, zone: str, where: str) -> pl.Series:
