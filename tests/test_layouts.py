@@ -2,7 +2,9 @@
 
 import tempfile
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime
+from multiprocessing import get_context
 from pathlib import Path
 
 import polars as pl
@@ -61,8 +63,13 @@ def is_wrong(layout: Layout) -> bool:
     return outcome(layout).startswith("wrong")
 
 
+def outcome_of(number: int) -> str:
+    return outcome(draw(number))
+
+
 def check(numbers: range) -> None:
-    results = {number: outcome(draw(number)) for number in numbers}
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        results = dict(zip(numbers, pool.map(outcome_of, numbers, chunksize=25), strict=True))
     wrong = [number for number, result in results.items() if result.startswith("wrong")]
     for number in wrong[:1]:
         least = simplest(draw(number), is_wrong)
