@@ -32,6 +32,9 @@ RARELY: Final = 0.1
 CLOSED_AT_LEAST: Final = 1 / 7
 """Share of all time for which a market with sessions is closed: a day of the week, or three and a half hours a day."""
 MOSTLY: Final = 0.5
+REGULARLY: Final = 0.8
+"""Share of days or weeks in which the open hours must have bars: few of them with many holes leave some hours without
+bars by chance."""
 
 CLOSURE: Final = 12 * HOUR
 """Where a market has sessions, nothing that lasts as long as this is a hole: it is a night, a weekend, a holiday."""
@@ -98,14 +101,18 @@ class Sessions:
         return holes
 
 
+MAX_OPENINGS: Final = 4
+"""No market opens more often a day; what seems to is one whose bars are missing here and there."""
+
+
 def find_sessions(times: Ints, step: int, zone: str = "UTC") -> Sessions | None:
     """Return the sessions of a market, from the sorted times (µs, UTC) of its bars; None where it has none.
 
     `zone` is that of the grid of the bars.
 
     A market has sessions where the same hours (or for longer bars, the same bars) of every week have none, at least a
-    day's worth of them, and most missing bars are missing there, while most weeks have bars in the others. Where there
-    are too few weeks to tell, the same is asked of the hours of the days that have bars.
+    day's worth of them, and most missing bars are missing there, while nearly all weeks have bars in the others. Where
+    there are too few weeks to tell, the same is asked of the hours of the days that have bars.
     """
     if step > DAY or times.size < 2:
         return None
@@ -113,7 +120,8 @@ def find_sessions(times: Ints, step: int, zone: str = "UTC") -> Sessions | None:
     keeps_hours = _is_closed_regularly(shown, step, WEEK, least=WEEKS) or (
         step < DAY and _is_closed_regularly(shown, step, DAY, least=DAYS)
     )
-    return opening_hours(times, step) if keeps_hours else None
+    hours = opening_hours(times, step) if keeps_hours else None
+    return hours if hours is not None and len(hours.opens) <= MAX_OPENINGS else None
 
 
 def _is_closed_regularly(times: Ints, step: int, period: int, *, least: int) -> bool:
@@ -128,12 +136,12 @@ def _is_closed_regularly(times: Ints, step: int, period: int, *, least: int) -> 
     bucket = np.arange(buckets)
     seen = periods - (bucket < first) - (bucket > last)
     occupied = np.bincount(visited % buckets, minlength=buckets)
-    closed = (occupied <= RARELY * seen) & (seen >= least - 1)
+    closed = (occupied <= RARELY * seen) & (seen >= (least if period == WEEK else least - 1))  # a first day begins late
     missing = seen.sum() * width - times.size * step
     return bool(
         closed.mean() >= CLOSED_AT_LEAST
         and (seen * closed).sum() * width >= MOSTLY * missing
-        and occupied[~closed].sum() >= MOSTLY * seen[~closed].sum() > 0
+        and occupied[~closed].sum() >= REGULARLY * seen[~closed].sum() > 0
     )
 
 
