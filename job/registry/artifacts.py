@@ -102,7 +102,7 @@ def _malformed_refused(claim: str) -> Iterator[None]:
         yield
     except RegistryError:
         raise
-    except Exception as error:
+    except Exception as error:  # what damaged or forged content raises has no common class, see above
         cause = on_one_line(error)
         cause = cause if len(cause) <= LONGEST_CAUSE else f"{cause[:LONGEST_CAUSE]}…"
         raise RegistryError(f"{claim}: {cause}; train the model again") from error
