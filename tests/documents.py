@@ -27,7 +27,7 @@ PROGRAMS: Final = (("python", "job/main.py"), ("python", "-m", "job"), ("ohlcv-m
 """How documents start the job."""
 COLUMNS: Final = {"README.md": 90}
 """Width of the terminal that a document shows; of the others, `WIDE`."""
-WIDE: Final = 130
+WIDE: Final = 140
 
 VERSION: Final = re.compile(r"\d{8}_\d{6}_[0-9a-f]{6}")
 CLOCK: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d|\b\d\d:\d\d:\d\d\b")

@@ -250,14 +250,15 @@ def becomes(true: Callable[[], bool], within_s: float) -> bool:
 
 def run_here(config: Config) -> TrainingRecord:
     """Run with the three steps in this process, where driver and worker are one and take turns, in place of Ray."""
-    with patch("job.cluster.session.outcomes", _outcomes_here):
+    with patch("job.cluster.session.run_tasks", _run_tasks_here):
         return run(config)
 
 
-def _outcomes_here(
-    tasks: Sequence[Task], job: Job, operation: Operation[Task, Outcome], _: TrainingRecord
-) -> Iterator[Outcome]:
-    yield from run_with_retries(tasks, job, operation, lambda *round_: [_steps_here(*round_)])
+def _run_tasks_here(
+    tasks: Sequence[Task], job: Job, operation: Operation[Task, Outcome], record: TrainingRecord, **_: object
+) -> None:
+    for outcome in run_with_retries(tasks, job, operation, lambda *round_: [_steps_here(*round_)]):
+        record.add(outcome)
 
 
 def _steps_here(tasks: Sequence[Task], job: Job) -> Iterator[Outcome]:

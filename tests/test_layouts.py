@@ -148,3 +148,25 @@ def test_folders_above_dates_tell_exchange_and_timeframe(path: str, expected: tu
 def test_a_local_time_is_no_way_out_where_days_may_be_months() -> None:
     layout = Layout(notation="month day slashes", start="days up to twelve", extra="local time")
     assert "may be day/month or month/day" in outcome(layout)
+
+
+def test_a_doubtful_hour_does_not_tell_days_from_months() -> None:
+    """Read with days first, all rows are of a day on which an hour comes twice, and in no order."""
+    layout = Layout(
+        notation="day, clock day month",
+        zone="Australia/Lord_Howe",
+        start="clocks back",
+        timeframe="5m",
+        edge="close",
+        order="shuffled",
+        split="shuffled parts",
+        folders="exchange above a key",
+        seed=871,
+    )
+    assert "may be day/month or month/day" in outcome(layout)
+
+
+@pytest.mark.parametrize(("zone", "edge"), [("Asia/Kolkata", "close"), ("Australia/Lord_Howe", "open")])
+def test_a_local_time_a_bar_away_is_no_end_of_a_bar(zone: str, edge: str) -> None:
+    layout = Layout(notation="ISO minutes", zone=zone, timeframe="2h", extra="local time", edge=edge)
+    assert "the rows do not tell which of" in outcome(layout)

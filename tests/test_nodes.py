@@ -186,7 +186,7 @@ def test_nodes_that_cannot_do_their_part_are_named_before_any_training(folder: P
         assert re.search(rf" ERROR +node +\S+ \({ip}, Ray node [0-9a-f]{{8}}\): {text}$", found), found
     assert "127.0.0.3" not in error
     (good,) = [line for line in doctor.lines() if "(127.0.0.3, " in line]
-    assert re.search(r" INFO +node .*: sees input and store, same versions$", good)
+    assert re.search(r" INFO +node .*: sees input and registry, same versions$", good)
     assert [line for line in [*said, *doctor.lines()] if not LINE.fullmatch(line)] == []
 
 

@@ -15,7 +15,7 @@ from job.sources.formats import FORMATS
 from job.sources.mixtures import refuse_mixture
 from job.sources.series import Series, SourceFile
 from job.sources.stamps import are_months, opening, short_of, usual_step
-from job.sources.times import Dates, UnclearDaysError
+from job.sources.times import Dates, NotATimeError, UnclearDaysError
 from job.sources.volume_choice import choose_volume
 from job.sources.volumes import unit_of
 from job.storage.listing import list_files
@@ -85,10 +85,10 @@ def _read_files(series: Series, settings: DataSettings) -> list[Raw]:
             raise
         unclear = error
     orders: list[Dates] = ["day_first", "month_first"]
-    readings = [raws for order in orders if (raws := _read_if(series, settings, order)) is not None]
-    if len(readings) != 1:
+    possible = [order for order in orders if _can_read(series, settings, order)]
+    if len(possible) != 1:
         raise unclear
-    return readings[0]
+    return _read_all(series, settings.model_copy(update={"dates": possible[0]}))
 
 
 def _read_all(series: Series, settings: DataSettings) -> list[Raw]:
@@ -96,12 +96,15 @@ def _read_all(series: Series, settings: DataSettings) -> list[Raw]:
         return list(pool.map(lambda file: _read(file, series, settings), series.files))
 
 
-def _read_if(series: Series, settings: DataSettings, dates: Dates) -> list[Raw] | None:
-    """Read every file with days or months first; None where a date cannot be read so."""
+def _can_read(series: Series, settings: DataSettings, dates: Dates) -> bool:
+    """Whether all dates exist with days or months first. What else may be wrong with the rows says nothing of that."""
     try:
-        return _read_all(series, settings.model_copy(update={"dates": dates}))
+        _read_all(series, settings.model_copy(update={"dates": dates}))
+    except NotATimeError:
+        return False
     except DataError:
-        return None
+        return True
+    return True
 
 
 def _read(file: SourceFile, series: Series, settings: DataSettings) -> Raw:

@@ -269,10 +269,16 @@ def _note(start: _Column, later: Sequence[_Column], steady: Sequence[_Column]) -
 
 
 def _same_zone(columns: Sequence[_Column], step: int | None, where: str) -> None:
-    """Refuse a whole bar between a local time and a moment: it may be the distance of the zone from UTC."""
-    if step is None or step % HOUR or len({column.absolute for column in columns}) == 1:
+    """Refuse a whole bar between columns that may be of two zones: it may be the distance of these.
+
+    They may be where one tells its zone and the other does not, where one is called local, and where no name says
+    which end of a bar it is.
+    """
+    if step is None or step % (HOUR // 4):
         return
-    if any(column.end is None for column in columns):
+    unsaid = [column for column in columns if column.end is None]
+    local = any("local" in normal(column.name) for column in unsaid)
+    if unsaid and (local or len(unsaid) == len(columns) or len({column.absolute for column in columns}) > 1):
         raise _undecided(columns, where)
 
 

@@ -45,6 +45,10 @@ Dates = Literal["auto", "day_first", "month_first"]
 """Which comes first in `01/02/2024`; `auto` asks all rows together."""
 
 
+class NotATimeError(DataError):
+    """A row holds no time in any notation, or not with days and months in the order asked for."""
+
+
 class UnclearDaysError(DataError):
     """Days and months of a column cannot be told apart by its rows."""
 
@@ -63,8 +67,9 @@ def utc(times: pl.Series, *, zone: str, where: str, dates: Dates = "auto") -> pl
 
     Raises:
         UnclearDaysError: days may be months, and the rows do not tell.
-        DataError: a row holds no time, a time outside of `YEARS`, a local time that does not exist, or one of an hour
-            that comes twice where the rows do not tell which is meant.
+        NotATimeError: a row holds no time.
+        DataError: a time is outside of `YEARS`; a local time does not exist, or is of an hour that comes twice where
+            the rows do not tell which is meant.
     """
     if times.dtype == pl.Null:
         return times.cast(UTC_TIME)
@@ -276,7 +281,7 @@ def _refuse(text: pl.Series, wrong: pl.Series, where: str) -> None:
     """Raise for the first wrong row."""
     if wrong.any():
         row = int(wrong.arg_true()[0])
-        raise DataError(
+        raise NotATimeError(
             f"{where}, row {row + 1}: {quoted(text[row])} is not a time; correct it or set data.columns.timestamp "
             f"({READ_AS})"
         )
