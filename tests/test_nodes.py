@@ -146,18 +146,39 @@ def test_a_run_waits_for_another_node_where_none_is_left(folder: Path) -> None:
     assert run.committed() == ALIGNED
 
 
+ALPHAS = """
+import polars as pl
+from transforms.features.feature import Feature
+
+FEATURES = [Feature("change", ("close",), 1, pl.col("close") / pl.col("close").shift(1) - 1)]
+"""
+OWN_FEATURES = [
+    part
+    for kind in ("analyst", "tactician")
+    for part in ("--set", f"model_trainer.{kind}_models.features=alphas_here:FEATURES")
+]
+
+
 @pytest.mark.slow
-def test_nodes_that_cannot_do_their_part_are_named_before_any_training(folder: Path) -> None:
-    """Four nodes of one host: one good, one without the input, one without the output, one with another SciPy."""
+def test_nodes_that_cannot_do_their_part_are_named_before_any_training(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes of one host: a good one, and others without input, output, or the driver's SciPy and users' modules."""
     namespaces_or_skip()
     (folder / "models").mkdir()
+    for name, source in (("modules", ALPHAS), ("packages", ALPHAS), ("changed", f"{ALPHAS}\nWINDOW = 3\n")):
+        (folder / name).mkdir()
+        (folder / name / "alphas_here.py").write_text(source)
+    monkeypatch.setenv("PYTHONPATH", str(folder / "modules"))
     metadata = folder / "packages" / "scipy-0.0.1.dist-info" / "METADATA"
-    metadata.parent.mkdir(parents=True)
+    metadata.parent.mkdir()
     metadata.write_text("Metadata-Version: 2.1\nName: scipy\nVersion: 0.0.1\n")
     views = (
         View("127.0.0.4", hidden=folder / "bars"),
         View("127.0.0.5", hidden=folder / "models"),
         View("127.0.0.6", packages=folder / "packages"),
+        View("127.0.0.7", hidden=folder / "modules"),
+        View("127.0.0.8", packages=folder / "changed"),
     )
     first = folder / "bars" / "exchange=synthetic" / "symbol=SYN00USDT" / "SYN00USDT-1m.parquet"
     remedy = "give a URL, or a folder that is mounted on every node"
@@ -166,9 +187,12 @@ def test_nodes_that_cannot_do_their_part_are_named_before_any_training(folder: P
         "127.0.0.5": rf"does not see the registry {folder / 'models'} of the driver: {remedy}",
         "127.0.0.6": rf"has scipy 0\.0\.1, the driver has {re.escape(versions()['scipy'])}: "
         "install the same versions on every node",
+        "127.0.0.7": r"alphas_here:FEATURES: no module 'alphas_here' on node \S+: put it into the folder that the job "
+        r"is started from \(`ray job submit --working-dir .` ships it\), or install it on every node",
+        "127.0.0.8": "has another source of alphas_here:FEATURES than the driver: install the same on every node",
     }
     with started(1) as cluster, joined(cluster, folder, *views):
-        address = ("--set", f"ray.address={cluster.address}")
+        address = ("--set", f"ray.address={cluster.address}", *OWN_FEATURES)
         with running_job(folder, *address) as run:
             assert run.wait() == 2, run.lines()
             said = run.lines()

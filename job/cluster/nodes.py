@@ -1,6 +1,6 @@
-"""Checks of every node before any work: does it see the storage and the input, does it run the driver's versions?"""
+"""Checks of every node before any work: does it see storage and input, has it the driver's versions and modules?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from uuid import uuid4
 
@@ -9,6 +9,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from job.cluster.connect import cpu_nodes
+from job.core.entries import EntryError, source_digest
 from job.core.errors import ConfigError, JobError
 from job.core.paths import is_url
 from job.storage.opening import opened
@@ -19,7 +20,7 @@ ANSWER_S: Final = 300.0
 
 
 def check_nodes(job: Job, tasks: Sequence[Work]) -> None:
-    """Make sure that every node sees the registry and the input, and runs the driver's versions.
+    """Make sure that every node sees the registry and the input, and has the driver's versions and users' modules.
 
     Raises:
         ConfigError: naming each node that does not, and the remedy.
@@ -35,14 +36,21 @@ def node_findings(job: Job, tasks: Sequence[Work]) -> dict[str, list[str]]:
     registry.create(token, job.run_id.encode())
     try:
         first = tasks[0].series[0].files[0].url if tasks else None
-        return ask_nodes(check_node, job, token, first)
+        modules = {path: source_digest(path) for task in tasks for path in task.import_paths}
+        return ask_nodes(check_node, job, token, first, modules)
     finally:
         registry.remove(token)
 
 
-def check_node(job: Job, token: str, first_input: str | None) -> list[str]:
-    """Return what is wrong on this node: versions, the registry, the input. Runs on the node itself."""
+def check_node(job: Job, token: str, first_input: str | None, modules: Mapping[str, str]) -> list[str]:
+    """Return what is wrong on this node: versions, users' modules, the registry, the input. Runs on the node itself."""
     findings = version_differences(job.versions)
+    for path, digest in modules.items():
+        try:
+            if source_digest(path) != digest:
+                findings.append(f"has another source of {path} than the driver: install the same on every node")
+        except EntryError as error:
+            findings.append(str(error))
     registry, data = job.registry(), job.config.data
     try:
         if not registry.exists(token):  # which the driver wrote

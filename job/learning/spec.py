@@ -41,13 +41,16 @@ class ModelSpec(BaseModel):
         """The columns of samples that the model sees, in order."""
         return tuple(split_reference(feature)[1] for feature in self.features)
 
+    @property
+    def import_paths(self) -> tuple[str, ...]:
+        """Where the features, the label and the algorithm that users bring are, in order."""
+        of_features = {path for path, _ in map(split_reference, self.features) if path is not None}
+        return tuple(sorted(of_features | {*filter(is_import_path, (self.label.kind, self.algorithm))}))
+
     def sources(self) -> dict[str, str]:
-        """Return, by import path, the digests of the users' modules that the model depends on.
+        """Return, by import path, the digests of the users' modules that the model's samples depend on.
 
         Raises:
             EntryError: a module is not here.
         """
-        paths = {path for path, _ in map(split_reference, self.features) if path is not None}
-        if is_import_path(self.label.kind):
-            paths.add(self.label.kind)
-        return {path: source_digest(path) for path in sorted(paths)}
+        return {path: source_digest(path) for path in self.import_paths if path != self.algorithm}

@@ -271,14 +271,14 @@ def _note(start: _Column, later: Sequence[_Column], steady: Sequence[_Column]) -
 def _same_zone(columns: Sequence[_Column], step: int | None, where: str) -> None:
     """Refuse a whole bar between columns that may be of two zones: it may be the distance of these.
 
-    They may be where one tells its zone and the other does not, where one is called local, and where no name says
-    which end of a bar it is.
+    They may be where not all tell their zone, and one is called local, or no name says which end of a bar it is.
     """
-    if step is None or step % (HOUR // 4):
+    absolute = [column.absolute for column in columns]
+    if step is None or step % (HOUR // 4) or all(absolute):
         return
     unsaid = [column for column in columns if column.end is None]
     local = any("local" in normal(column.name) for column in unsaid)
-    if unsaid and (local or len(unsaid) == len(columns) or len({column.absolute for column in columns}) > 1):
+    if unsaid and (local or any(absolute) or len(unsaid) == len(columns)):
         raise _undecided(columns, where)
 
 

@@ -31,6 +31,11 @@ class Task(Work):
     trust_listing: bool = True
     """Whether listings are relied on; otherwise the bars are read."""
 
+    @property
+    def import_paths(self) -> tuple[str, ...]:
+        """Where the features, the label and the algorithm that users bring are."""
+        return self.spec.import_paths
+
     def of_series(self, series: Series) -> Self:
         """Return the task with one of its series only."""
         digests = dict(zip(self.series, self.cached_digests, strict=False))

@@ -41,6 +41,11 @@ class Work:
     memory: int
     attempt: int = 1
 
+    @property
+    def import_paths(self) -> tuple[str, ...]:
+        """Where the entries of users that it needs are; none but training needs any before it reads the registry."""
+        return ()
+
     def of_series(self, series: Series) -> Self:
         """Return the part of it that is about one of its series; a task that knows more of each series overrides it."""
         return replace(self, series=(series,))
