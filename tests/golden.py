@@ -46,7 +46,7 @@ from job.train.steps import samples_of
 from job.train.task import Task
 from job.worker.messages import SeriesInfo
 from transforms.bars import PRICES, clean, resample
-from transforms.features import FEATURES
+from transforms.features import DEFAULT_FEATURES, FEATURES
 from transforms.features.compute import add_features
 from transforms.features.feature import Feature
 from transforms.labels import LABELS, NOTES, Entry, Label
@@ -292,9 +292,15 @@ def under(case: str, values: Values) -> Values:
 
 
 def of_feature(name: str) -> Values:
-    """Return a feature of the stored bars, and the columns without which it is left out."""
+    """Return a feature of the stored bars, and the columns without which it is left out.
+
+    The three sums see every value; packs are large, so only the default one keeps many values beside them.
+    """
     values = add_features(segmented_bars(), [FEATURES[name]])[name]
-    return {"inputs": [*FEATURES[name].inputs], "values": numbers_of(values, kept=60)}
+    return {
+        "inputs": [*FEATURES[name].inputs],
+        "values": numbers_of(values, kept=60 if name in DEFAULT_FEATURES else 8),
+    }
 
 
 LABEL_CASES: Final = {
