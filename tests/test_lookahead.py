@@ -5,7 +5,7 @@ of a series' beginning alone stands unchanged when the rest arrives. Leaks plant
 """
 
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 
 import polars as pl
 import pytest
@@ -77,16 +77,23 @@ def test_labels_stand(label: Label, seed: int, share: float, timeframe: str) -> 
     assert_no_leak(partial(labeled, timeframe=timeframe, label=label), seed=seed, share=share, count=BARS[timeframe])
 
 
+@cache
+def before_and_after(timeframe: str) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Return all features known by some time, and those known later: as they are, and with later bars rewritten."""
+    bars = random_bars(1, BARS[timeframe])
+    time = some_time(bars, 0.95)
+    made, rewritten = (all_features(each, timeframe) for each in (bars, rewrite_after(bars, time, 1)))
+    later = pl.col("known_at") > time
+    return made.filter(~later), made.filter(later), rewritten.filter(later)
+
+
 @pytest.mark.parametrize("name", FEATURES)
 @pytest.mark.parametrize("timeframe", TIMEFRAMES)
 def test_each_feature_is_tried_on_values(name: str, timeframe: str) -> None:
     """Guard against a property that holds because there is nothing to compare."""
-    bars = random_bars(1, BARS[timeframe])
-    time = some_time(bars, 0.95)
-    known = all_features(bars, timeframe).filter(pl.col("known_at") <= time)
+    known, after, rewritten = before_and_after(timeframe)
     assert known[name].drop_nulls().n_unique() > 10
-    after = all_features(rewrite_after(bars, time, 1), timeframe).filter(pl.col("known_at") > time)
-    assert not after[name].equals(all_features(bars, timeframe).filter(pl.col("known_at") > time)[name])
+    assert not after[name].equals(rewritten[name])
 
 
 @pytest.mark.parametrize("label", LABELS, ids=str)
