@@ -17,6 +17,9 @@ from tests.registries import KINDS, open_registry, s3_server
 
 ROOT = Path(__file__).resolve().parents[1]
 
+for size in ("COLUMNS", "LINES"):  # of a test process that runs beside others; tables are as wide as their own terminal
+    os.environ.pop(size, None)
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
