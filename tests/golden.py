@@ -39,8 +39,9 @@ from job.learning.labels import parse_label
 from job.learning.metrics import SCORES, Score
 from job.learning.spec import ModelSpec
 from job.learning.splits import walk_forward
+from job.learning.trading import trading_scores
 from job.learning.training import Trained, predict_proba, train
-from job.registry.fingerprints import DEFINITIONS
+from job.registry.fingerprints import DEFINITIONS, TRADING
 from job.train.pooled import downsample, sampling_caps
 from job.train.steps import samples_of
 from job.train.task import Task
@@ -49,7 +50,7 @@ from transforms.bars import PRICES, clean, resample
 from transforms.features import DEFAULT_FEATURES, FEATURES
 from transforms.features.compute import add_features
 from transforms.features.feature import Feature
-from transforms.labels import LABELS, NOTES, Entry, Label
+from transforms.labels import LABELS, NOTES, Direction, Entry, Label, TripleBarrier
 from transforms.samples import Samples, make_samples
 from transforms.segments import segment
 
@@ -113,6 +114,7 @@ def definitions() -> dict[str, Definition]:
         ),
         *(Definition(f"score {name}", each.version, partial(of_score, name)) for name, each in SCORES.items()),
         *(Definition(name, number, *PARTS[name]) for name, number in DEFINITIONS.items() if name in PARTS),
+        Definition("trading", TRADING, of_trading),
     )
     return {each.name: each for each in found}
 
@@ -584,6 +586,30 @@ def trained(case: str, model: Trained, samples: pl.DataFrame) -> Values:
     found: Values = {name: [*leaves(value)] for name, value in info.items()}
     found |= {"scores": [*leaves(model.scores)], "predicted": numbers_of(everywhere, kept=20)}
     return under(case, found | columns_of(model.holdout.drop("available_at", "series", strict=False), kept=10))
+
+
+def of_trading() -> Values:
+    """Return what trading on made-up probabilities earns on the stored minutes, taken for hours to have enough days."""
+    found: Values = {}
+    minutes = stored_bars()
+    since = pl.col("timestamp").to_physical() - START_US
+    hours = minutes.with_columns(timestamp=(START_US + 60 * since).cast(minutes.schema["timestamp"]))
+    labels = {
+        "direction": Direction(horizon=3),
+        "held over midnight": Direction(horizon=24),
+        "barriers": TripleBarrier(horizon=5),
+        "barriers from the open": TripleBarrier(k=0.5, entry="next_open"),
+    }
+    for name, label in labels.items():
+        made = make_samples(
+            hours, source="1h", timeframe="1h", offset_us=0, features=(), label=label, max_fill=5, min_coverage=0.8,
+            gaps="segment", start=None, market=True,
+        )  # fmt: skip
+        p = pl.when("complete").then((7 * pl.int_range(pl.len()) + pl.int_range(pl.len()) // 50) % 11 / 10)
+        market = made.frame.with_columns(p=p, p_base=pl.lit(0.45))
+        scores = trading_scores(market, label=label, timeframe="1h", cost_bps=0.5, versions_scored=4)
+        found[name] = [*leaves(scores)]
+    return found
 
 
 PARTS: Final[Mapping[str, tuple[Callable[[], Values], float]]] = {

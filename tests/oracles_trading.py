@@ -12,7 +12,7 @@ from transforms.labels import Label, TripleBarrier
 
 @dataclass
 class Statement:
-    """What a broker tells of every bar, and of every trade once it is closed."""
+    """What a broker tells of every real bar, and of every trade once it is closed, by the signal's real bar."""
 
     position: list[float] = field(default_factory=list)
     gross: list[float] = field(default_factory=list)
@@ -22,70 +22,78 @@ class Statement:
 
 @dataclass
 class Holding:
-    """One open trade: the signal's row, its side, entry price and barriers."""
+    """One open trade: the signal's bar, by its number among real bars and among all; side, entry price and barriers."""
 
     row: int
+    place: int
     side: int
     entry: float
     upper: float = math.inf
     lower: float = -math.inf
+    after_jump: bool = False
 
 
 def statement(bars: pl.DataFrame, label: Label) -> Statement:
-    """Trade the signals of one series bar by bar."""
-    rows: list[dict[str, Any]] = bars.to_dicts()
+    """Trade the signals of one series, sorted by time, bar by bar; bars that were filled are seen by nobody."""
+    every: list[dict[str, Any]] = bars.to_dicts()
+    rows = [{**bar, "place": place} for place, bar in enumerate(every) if not bar["filled"]]
     told, open_trades = Statement(), list[Holding]()
     size = 1 / label.horizon
     for number, bar in enumerate(rows):
-        before = rows[number - 1] if number else None
+        before = rows[number - 1] if number else bar
         after = rows[number + 1] if number + 1 < len(rows) else None
-        new_stretch = before is None or before["segment"] != bar["segment"]
-        ends_here = after is None or after["segment"] != bar["segment"]
-        assert not (new_stretch and open_trades)
+        over_gap = before["contiguous_run"] != bar["contiguous_run"]
+        jumps = not over_gap and before["segment"] != bar["segment"]
         net = 0.0
         for trade in list(open_trades):
-            timeout = number == trade.row + 1 + label.horizon
-            if timeout or bar["open"] >= trade.upper or bar["open"] <= trade.lower:
+            due = bar["place"] > trade.place + label.horizon or over_gap or trade.after_jump
+            if due or bar["open"] >= trade.upper or bar["open"] <= trade.lower:
                 open_trades.remove(trade)
                 told.trades[trade.row] = trade.side * (bar["open"] / trade.entry - 1)
                 net -= trade.side * size
-        if before is not None and not new_stretch and (trade_now := enter(before, bar, number - 1, label)):
+        in_time = not over_gap and before["place"] < bar["place"] <= before["place"] + label.horizon
+        if in_time and (trade_now := enter(before, bar, number - 1, label)):
             open_trades.append(trade_now)
             net += trade_now.side * size
-        turnover = abs(net)
+        turnover, closed, gross = abs(net), 0.0, 0.0
         told.position.append(sum(trade.side for trade in open_trades) * size)
-        mark = bar["close"] if ends_here or after is None else after["open"]
-        gross, closed = 0.0, 0.0
         for trade in list(open_trades):
-            above, below = bar["high"] >= trade.upper, bar["low"] <= trade.lower
-            price = mark
-            if above or below:
-                worst = trade.lower if trade.side > 0 else trade.upper
-                price = worst if above and below else trade.upper if above else trade.lower
-                open_trades.remove(trade)
-                told.trades[trade.row] = trade.side * (price / trade.entry - 1)
+            trade.after_jump = trade.after_jump or jumps
+            price = stop_price(trade, bar, jumps=jumps)
+            if price is not None:
                 turnover += size
-            elif ends_here:
-                open_trades.remove(trade)
-                told.trades[trade.row] = trade.side * (price / trade.entry - 1)
+            elif after is None:
                 closed += trade.side * size
-            gross += trade.side * size * (price - bar["open"]) / bar["open"]
+            paid = price if price is not None else bar["close"] if after is None else after["open"]
+            gross += trade.side * size * (paid - bar["open"]) / bar["open"]
+            if price is not None or after is None:
+                open_trades.remove(trade)
+                told.trades[trade.row] = trade.side * (paid / trade.entry - 1)
         told.gross.append(gross)
         told.turnover.append(turnover + abs(closed))
     return told
 
 
+def stop_price(trade: Holding, bar: dict[str, Any], *, jumps: bool) -> float | None:
+    """Return the price at which a trade's barriers end it inside a bar, if they do; a stop is of no help in a jump."""
+    good, bad = (trade.upper, trade.lower) if trade.side > 0 else (trade.lower, trade.upper)
+    reached = {barrier for barrier in (good, bad) if bar["low"] <= barrier <= bar["high"]}
+    if bad in reached:
+        return None if jumps else bad
+    return good if good in reached else None
+
+
 def enter(signal: dict[str, Any], bar: dict[str, Any], row: int, label: Label) -> Holding | None:
-    """Return the trade that a bar's signal begins at the open of the next one, if it does."""
-    if signal["p"] is None or signal["p"] == 0.5:
+    """Return the trade that a real bar's signal begins at the open of the next one, if it does."""
+    if signal["p"] is None or signal["p"] == signal["p_base"]:
         return None
-    side = 1 if signal["p"] > 0.5 else -1
+    side = 1 if signal["p"] > signal["p_base"] else -1
     if not isinstance(label, TripleBarrier):
-        return Holding(row, side, bar["open"])
+        return Holding(row, signal["place"], side, bar["open"])
     if not signal["barrier"]:
         return None
     base = signal["close"] if label.entry == "close" else bar["open"]
     upper, lower = base * np.exp(signal["barrier"]), base * np.exp(-signal["barrier"])
     if bar["open"] >= upper or bar["open"] <= lower:
         return None
-    return Holding(row, side, bar["open"], upper, lower)
+    return Holding(row, signal["place"], side, bar["open"], upper, lower)

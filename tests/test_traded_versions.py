@@ -18,7 +18,7 @@ from job.core.keys import Key
 from job.core.synth import make_bars
 from job.learning.spec import ModelSpec
 from job.learning.training import Trained, train
-from job.registry.fingerprints import fingerprint
+from job.registry.fingerprints import TRADING, fingerprint
 from job.registry.outcome import Outcome
 from job.train.plan import make_plan
 from job.train.pooled import flat_samples, sample_times, sampling_caps, train_group
@@ -243,7 +243,7 @@ def test_fingerprints_are_as_they_were_unless_trading_is_on(monkeypatch: pytest.
         "calibrate",
         "refit",
     }
-    assert five == {**off, "trading": {"cost_bps": 5.0}}
+    assert five == {**off, "trading": {"cost_bps": 5.0, "version": TRADING}}
     assert six != five
 
 

@@ -12,8 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from job.learning.sharpe import expected_best_sharpe, probabilistic_sharpe, sharpe_error, sharpe_scores
-from job.learning.trading import keep_ledger, make_trades, max_drawdown, read_market, trading_scores
+from job.learning.trading import (
+    Ledger,
+    Market,
+    Trades,
+    keep_ledger,
+    make_trades,
+    max_drawdown,
+    read_market,
+    signals,
+    trading_scores,
+)
 from tests.oracles_trading import statement
+from transforms.bars import PRICES
 from transforms.labels import Direction, Label, TripleBarrier
 
 Floats = npt.NDArray[np.float64]
@@ -30,28 +41,58 @@ LABELS = (
 )
 
 
-def made_bars(seed: int, rows: int, *, step_us: int = MINUTE_US, cuts: float = 0.05) -> pl.DataFrame:
-    """Return bars of a random walk that opens away from its last close now and then, cut into segments at random."""
+BASE = 0.4
+
+
+def made_bars(
+    seed: int, rows: int, *, step_us: int = MINUTE_US, cuts: float = 0.05, missing: float = 0.0
+) -> pl.DataFrame:
+    """Return bars of a random walk that opens away from its last close now and then.
+
+    Half of the `cuts`, a share of bars, are gaps, the others jumps; the share `missing` of bars is filled.
+    """
     random = np.random.default_rng(seed)
     close = np.exp(0.01 * random.standard_normal(rows).cumsum())
     opened = np.concatenate(([1.0], close[:-1])) * np.exp(0.01 * random.standard_normal(rows))
     rolling_std = np.exp(0.01 * np.abs(random.standard_normal((2, rows))))
     kind = random.integers(0, 10, rows)
-    return pl.DataFrame(
+    bars = pl.DataFrame(
         {
             "timestamp": pl.Series(START_US + step_us * np.arange(rows)).cast(pl.Datetime("us", "UTC")),
             "open": opened,
             "high": np.maximum(opened, close) * rolling_std[0],
             "low": np.minimum(opened, close) / rolling_std[1],
             "close": close,
-            "segment": pl.Series((random.uniform(size=rows) < cuts).cumsum()).cast(pl.UInt32),
+            **cut_at_random(random, rows, cuts, missing),
             "barrier": pl.Series(0.015 * random.uniform(size=rows)) * pl.Series(np.where(kind == 1, 0.0, 1.0)),
             "p": random.uniform(size=rows).round(1),
+            "p_base": np.full(rows, BASE),
         }
     ).with_columns(
         p=pl.when(pl.Series(kind == 2)).then(None).otherwise("p"),
         barrier=pl.when(pl.Series(kind == 3)).then(None).otherwise("barrier"),
+        close=pl.when(~pl.col("filled")).then("close").forward_fill(),
     )
+    return bars.with_columns(pl.when("filled").then("close").otherwise(name).alias(name) for name in PRICES)
+
+
+def cut_at_random(random: np.random.Generator, rows: int, cuts: float, missing: float) -> dict[str, Any]:
+    """Return `filled`, `contiguous_run` and `segment` of so many bars; the first of a run is never filled."""
+    cut, gap = random.uniform(size=rows) < cuts, random.uniform(size=rows) < 0.5
+    filled = (random.uniform(size=rows) < missing) & ~cut
+    filled[0] = False
+    return {
+        "filled": filled,
+        "contiguous_run": pl.Series((cut & gap).cumsum()).cast(pl.UInt32),
+        "segment": pl.Series(cut.cumsum()).cast(pl.UInt32),
+    }
+
+
+def read_real(bars: pl.DataFrame, label: Label) -> tuple[Market, Trades, Ledger]:
+    """Return the market of one series' bars, what is traded there on its signals, and what it earns."""
+    market, real = read_market(bars.with_columns(series=pl.lit("")), label.horizon), bars.filter(~pl.col("filled"))
+    trades = make_trades(real, signals(real), market, label)
+    return market, trades, keep_ledger(market, trades, label.horizon)
 
 
 def flat_bars(opens: list[float], p: list[float | None], **columns: Any) -> pl.DataFrame:
@@ -64,21 +105,29 @@ def flat_bars(opens: list[float], p: list[float | None], **columns: Any) -> pl.D
             "high": np.maximum(opens, closes),
             "low": np.minimum(opens, closes),
             "close": closes,
+            "filled": [False] * len(opens),
+            "contiguous_run": pl.Series([0] * len(opens), dtype=pl.UInt32),
             "segment": pl.Series([0] * len(opens), dtype=pl.UInt32),
             "barrier": pl.Series([None] * len(opens), dtype=pl.Float64),
             "p": pl.Series(p, dtype=pl.Float64),
+            "p_base": [0.5] * len(opens),
         }
     )
     return frame.with_columns(**{name: pl.Series(values) for name, values in columns.items()})
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.sampled_from(LABELS), st.sampled_from([0.0, 0.1, 0.6]))
-def test_the_ledger_is_the_brokers(seed: int, rows: int, label: Label, cuts: float) -> None:
-    bars = made_bars(seed, rows, cuts=cuts)
-    market = read_market(bars)
-    trades = make_trades(bars, market, label)
-    ledger, told = keep_ledger(market, trades, label.horizon), statement(bars, label)
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 60),
+    st.sampled_from(LABELS),
+    st.sampled_from([0.0, 0.1, 0.6]),
+    st.sampled_from([0.0, 0.3, 0.8]),
+)
+def test_the_ledger_is_the_brokers(seed: int, rows: int, label: Label, cuts: float, missing: float) -> None:
+    bars = made_bars(seed, rows, cuts=cuts, missing=missing)
+    market, trades, ledger = read_real(bars, label)
+    told = statement(bars, label)
     assert ledger.position == pytest.approx(told.position)
     assert ledger.gross == pytest.approx(told.gross)
     assert ledger.turnover == pytest.approx(told.turnover)
@@ -95,9 +144,7 @@ def test_a_worked_example() -> None:
     """
     bars = flat_bars([100.0, 100.0, 110.0, 55.0, 66.0], [0.6, 0.9, 0.4, None, None])
     label = Direction(horizon=2)
-    market = read_market(bars)
-    trades = make_trades(bars, market, label)
-    ledger = keep_ledger(market, trades, 2)
+    _, _, ledger = read_real(bars, label)
     assert ledger.position.tolist() == [0.0, 0.5, 1.0, 0.0, -0.5]
     assert ledger.gross == pytest.approx([0.0, 0.05, -0.5, 0.0, 0.0])
     assert ledger.turnover.tolist() == [0.0, 0.5, 0.5, 1.0, 1.0]
@@ -155,24 +202,42 @@ def test_a_trade_whose_first_open_is_beyond_a_barrier_is_none() -> None:
     assert (scores["signals"], scores["turnover"], scores["hit_rate"], scores["edge_bps"]) == (0, 0.0, None, None)
 
 
-def test_nothing_is_held_over_a_gap() -> None:
-    opens = [100.0, 101.0, 102.0, 500.0, 500.0]
-    bars = flat_bars(opens, [0.9] * 5, close=[101.0, 102.0, 103.0, 500.0, 500.0], segment=[0, 0, 0, 1, 1])
-    market = read_market(bars.with_columns(pl.col("segment").cast(pl.UInt32)))
-    ledger = keep_ledger(market, make_trades(bars, market, Direction(horizon=4)), 4)
+def test_positions_are_held_over_a_gap_to_the_first_open_after_it() -> None:
+    opens = [100.0, 101.0, 102.0, 50.0, 50.0]
+    bars = flat_bars(opens, [0.9] * 5, close=[101.0, 102.0, 103.0, 50.0, 50.0])
+    bars = bars.with_columns(pl.Series(name, [0, 0, 0, 1, 1], pl.UInt32) for name in ("contiguous_run", "segment"))
+    _, trades, ledger = read_real(bars, Direction(horizon=4))
+    assert trades.row.tolist() == [0, 1, 3]  # the signal of the last bar before the gap comes too late
     assert ledger.position.tolist() == [0.0, 0.25, 0.5, 0.0, 0.25]
-    assert ledger.gross == pytest.approx([0.0, 0.25 * (102 / 101 - 1), 0.5 * (103 / 102 - 1), 0.0, 0.0])
-    assert ledger.turnover.tolist() == [0.0, 0.25, 0.25 + 0.5, 0.0, 0.25 + 0.25]
+    assert ledger.gross == pytest.approx([0.0, 0.25 * (102 / 101 - 1), 0.5 * (50 / 102 - 1), 0.0, 0.0])
+    assert ledger.turnover.tolist() == [0.0, 0.25, 0.25, 0.5, 0.25 + 0.25]
+
+
+@pytest.mark.parametrize("label", [Direction(horizon=4), TripleBarrier(horizon=4)], ids=str)
+def test_a_bar_that_loses_45_percent_costs_45_percent(label: Label) -> None:
+    opens = [100.0] * 5 + [55.0] * 4
+    bars = flat_bars(opens, [0.9] * 4 + [None] * 5, barrier=[BARRIER] * 9)
+    bars = bars.with_columns(segment=pl.Series([0] * 4 + [1] * 5, dtype=pl.UInt32))  # bar 4 opens at 100, closes at 55
+    _, trades, ledger = read_real(bars, label)
+    assert ledger.position.tolist() == [0.0, 0.25, 0.5, 0.75, 1.0, 0.0, 0.0, 0.0, 0.0]
+    assert ledger.gross == pytest.approx([*[0.0] * 4, -0.45, *[0.0] * 4])
+    assert trades.held.tolist() == [4, 4, 4, 4]
+
+
+def test_nobody_trades_at_the_price_of_a_filled_bar() -> None:
+    opens = [100.0, 101.0, 101.0, 104.0, 105.0, 106.0]
+    bars = flat_bars(opens, [0.9, None, None, None, None, None], filled=[False, True, True, False, True, False])
+    market, trades, ledger = read_real(bars, Direction(horizon=3))
+    assert (market.open[trades.row + 1].tolist(), trades.price.tolist()) == ([104.0], [106.0])
+    assert ledger.gross == pytest.approx([0.0, (106 / 104 - 1) / 3, 0.0])
+    assert read_real(bars, Direction(horizon=2))[1].row.size == 0  # its time is over before there is a price
 
 
 @pytest.mark.parametrize("label", LABELS, ids=str)
 def test_the_future_changes_no_position(label: Label) -> None:
     bars = made_bars(3, 60, cuts=0.0)
     changed = pl.concat([bars[:40], bars[40:].with_columns(pl.col("open", "high", "low", "close") * 3, p=pl.lit(0.9))])
-    first, second = (
-        keep_ledger(market := read_market(each), make_trades(each, market, label), label.horizon).position[:40]
-        for each in (bars, changed)
-    )
+    first, second = (read_real(each, label)[2].position[:40] for each in (bars, changed))
     assert np.array_equal(first, second)
 
 
@@ -247,7 +312,7 @@ def test_sharpe_is_that_of_daily_net_returns(week: int) -> None:
 
 
 def test_a_version_that_never_trades_has_no_sharpe() -> None:
-    bars = made_bars(2, 24 * 70, step_us=3_600_000_000).with_columns(p=pl.lit(0.5))
+    bars = made_bars(2, 24 * 70, step_us=3_600_000_000).with_columns(p=pl.lit(BASE))
     scores = trading_scores(bars, label=Direction(), timeframe="1h", cost_bps=1.0)
     assert (scores["sharpe"], scores["signals"], scores["net_return"], scores["max_drawdown"]) == (None, 0, 0.0, 0.0)
 
@@ -260,8 +325,9 @@ def test_standard_error_of_normal_returns_is_that_of_lo(sharpe: float, periods: 
 
 def test_probabilistic_sharpe_of_the_published_example() -> None:
     """Bailey and López de Prado (2012): 24 months, Sharpe ratio .458 a month; .982 if they were normal, .913 as is."""
-    assert probabilistic_sharpe(0.458, 0.0, days=24, skew=0.0, kurtosis=3.0) == pytest.approx(0.982, abs=5e-4)
-    assert probabilistic_sharpe(0.458, 0.0, days=24, skew=-2.448, kurtosis=10.164) == pytest.approx(0.913, abs=5e-4)
+    for skew, kurtosis, probability in ((0.0, 3.0, 0.982), (-2.448, 10.164, 0.913)):
+        error = sharpe_error(0.458, days=24, skew=skew, kurtosis=kurtosis)
+        assert probabilistic_sharpe(0.458, 0.0, error=error) == pytest.approx(probability, abs=5e-4)
 
 
 @pytest.mark.parametrize(
@@ -271,8 +337,9 @@ def test_probabilistic_sharpe_of_the_published_example() -> None:
 def test_deflated_sharpe_of_the_published_example(trials: int, skew: float, kurtosis: float, deflated: float) -> None:
     """Bailey and López de Prado (2014): 2.5 a year over 1250 days, the trials' variance 1/2 a year, 250 days a year."""
     benchmark = expected_best_sharpe(trials, variance=0.5 / 250)
-    found = probabilistic_sharpe(2.5 / math.sqrt(250), benchmark, days=1250, skew=skew, kurtosis=kurtosis)
-    assert found == pytest.approx(deflated, abs=5e-5)
+    sharpe = 2.5 / math.sqrt(250)
+    error = sharpe_error(sharpe, days=1250, skew=skew, kurtosis=kurtosis)
+    assert probabilistic_sharpe(sharpe, benchmark, error=error) == pytest.approx(deflated, abs=5e-5)
 
 
 def test_the_best_sharpe_to_expect_of_the_published_example() -> None:

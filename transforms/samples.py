@@ -22,6 +22,8 @@ _NOTED: Final = ("tie", "timeout", "ambiguous")
 
 MARKET: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
     **dict.fromkeys(PRICES, pl.Float64),
+    "filled": pl.Boolean,
+    "contiguous_run": pl.UInt32,
     "segment": pl.UInt32,
     "barrier": pl.Float64,
     "complete": pl.Boolean,
@@ -35,15 +37,16 @@ class Samples:
 
     `frame` has timestamp, available_at (when the bar closed), label Int8, label_end and one Float32 column per feature.
     Where the market was asked for, it has every bar at or after `start`, label null but for those of state `used`, and
-    `MARKET`: open, high, low, close, segment, barrier, and `complete`: a real bar whose features are warmed up and
-    finite, so that a model can score it, with a label or without.
+    `MARKET`: open, high, low, close, filled, contiguous_run, segment, barrier, and `complete`: a real bar whose
+    features are warmed up and finite, so that a model can score it, with a label or without.
 
     `counts`: `unfinished` and `low_coverage` of all bars given; of the bars at or after `start`: `bars` (real ones),
     `filled`, `segments`, `jumps`, and what became of the real ones: `warmup` (features not warmed up), `not_finite`,
     `no_label`, `used`. The last four add up to `bars`.
 
     `label_stats`: `definition`, `entry`; `tie`, `timeout`, `ambiguous`: shares of the rows with features; `filled`:
-    share of all bars at or after `start`; `barrier_bps`: median width of the triple barrier; `uniqueness`: mean of the
+    share of all bars at or after `start`; `before_jump`: how many rows with features have no label because of a jump,
+    so that log-loss knows nothing of it; `barrier_bps`: median width of the triple barrier; `uniqueness`: mean of the
     labels' uniqueness; `effective`: its sum. A number for which there are no rows is None.
     """
 
@@ -200,6 +203,7 @@ def _label_stats(label: Label, span: pl.DataFrame, timeframe: str) -> dict[str, 
         "entry": label.entry,
         **notes,
         "filled": span["filled"].mean(),
+        "before_jump": int((judged == "jump").sum()),
         "barrier_bps": 1e4 * float(np.median(widths)) if widths.size else None,
         "uniqueness": float(unique.mean()) if unique.size else None,
         "effective": float(unique.sum()),

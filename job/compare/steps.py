@@ -38,7 +38,7 @@ SAME: Final = pl.col("label") == pl.col("label_b")
 
 @dataclass(frozen=True)
 class PairRow:
-    """Header of a row of one series' samples: available_at, label, label_b, p_a, p_b; both have those of equal labels.
+    """Header of a row of one series' samples: available_at, label, label_b, and of both versions p_ and p_base_.
 
     Where trading is scored, the rows are all bars, with `MARKET_COLUMNS`, and labels and probabilities may be null.
     """
@@ -90,12 +90,15 @@ def score_both(header: PairRow, bars: pl.DataFrame, info: SeriesInfo, job: Job) 
         p = np.full(samples.height, np.nan)
         if complete.any():
             p[complete] = scorer.score(samples.filter(pl.Series(complete)))
-        scores.append(samples.with_columns(p=pl.Series(p).fill_nan(None)))
+        scores.append(samples.with_columns(p=pl.Series(p).fill_nan(None), p_base=pl.lit(scorer.base_rate)))
         scorers.append(scorer)
     a, b = scores
-    kept = ["available_at", "label", pl.col("p").alias("p_a"), *(MARKET_COLUMNS if job.trading else ())]
-    both = a.select(kept).join(
-        b.select("available_at", label_b="label", p_b="p"), on="available_at", how="left", maintain_order="left"
+    kept = ["available_at", "label", *(MARKET_COLUMNS if job.trading else ())]
+    both = a.select(*kept, p_a="p", p_base_a="p_base").join(
+        b.select("available_at", label_b="label", p_b="p", p_base_b="p_base"),
+        on="available_at",
+        how="left",
+        maintain_order="left",
     )
     same = both.filter(SAME)
     only_a, only_b = (one["label"].count() - same.height for one in (a, b))
@@ -215,7 +218,7 @@ def compared(headers: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compar
     if settings := job.config.model_trainer.trading:
         for name in ("a", "b"):
             trading[name] = trading_scores(
-                bars.select("series", *MARKET_COLUMNS, p=f"p_{name}"),
+                bars.select("series", *MARKET_COLUMNS, p=f"p_{name}", p_base=f"p_base_{name}"),
                 label=label,
                 timeframe=task.key.timeframe,
                 cost_bps=settings.cost_bps,

@@ -5,15 +5,18 @@ normal distribution.
 """
 
 import math
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import scipy
+
+from job.learning.metrics import FloatArray
 
 MIN_DAYS: Final = 60
 """Fewer days give no Sharpe ratio."""
 CONFIDENCE: Final = 0.95
+LONG_HELD_DAYS: Final = 0.5
+"""From here on enough of a position is held over midnight for the returns of two days to depend on each other."""
 LEAST_VARIANCE: Final = 1e-12
 """Floor of the variance of a Sharpe ratio, which is zero for some returns of two values only."""
 
@@ -21,32 +24,34 @@ NAMES: Final = ("sharpe", "sharpe_low", "sharpe_high", "probabilistic_sharpe", "
 
 
 def sharpe_scores(
-    daily: npt.NDArray[np.float64], *, days_per_year: float, versions_scored: int
+    daily: FloatArray, *, days_per_year: float, versions_scored: int, held_days: float = 0.0
 ) -> dict[str, float | None]:
     """Return the annualized Sharpe ratio of daily returns, its 95% interval, and the probability that it is not chance.
 
     `probabilistic_sharpe` is the probability that the true one is above 0; `deflated_sharpe`, that it is above the
     best that so many versions without skill would show. All are None for fewer than 60 days, or returns that never
-    vary. Annualized by sqrt(`days_per_year`), which holds for serially independent returns (Lo 2002).
+    vary. Annualized by sqrt(`days_per_year`), which holds for serially independent returns (Lo 2002). Where a position
+    is held for `held_days` of half a day or longer, days share positions, and the error allows for what these have in
+    common (`dependent_error`).
     """
     days = len(daily)
     if days < MIN_DAYS or not np.ptp(daily):
         return dict.fromkeys(NAMES)
     sharpe = float(daily.mean() / daily.std(ddof=1))
-    shape: dict[str, Any] = {
-        "days": days,
-        "skew": float(scipy.stats.skew(daily)),
-        "kurtosis": float(scipy.stats.kurtosis(daily, fisher=False)),
-    }
-    half_width = float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2)) * sharpe_error(sharpe, **shape)
+    if held_days >= LONG_HELD_DAYS:
+        error = dependent_error(daily, lags=max(math.ceil(held_days), usual_lags(days)))
+    else:
+        skew, kurtosis = float(scipy.stats.skew(daily)), float(scipy.stats.kurtosis(daily, fisher=False))
+        error = sharpe_error(sharpe, days=days, skew=skew, kurtosis=kurtosis)
+    half_width = float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2)) * error
     best = expected_best_sharpe(versions_scored, variance=1 / (days - 1))
     year = math.sqrt(days_per_year)
     return {
         "sharpe": sharpe * year,
         "sharpe_low": (sharpe - half_width) * year,
         "sharpe_high": (sharpe + half_width) * year,
-        "probabilistic_sharpe": probabilistic_sharpe(sharpe, 0.0, **shape),
-        "deflated_sharpe": probabilistic_sharpe(sharpe, best, **shape),
+        "probabilistic_sharpe": probabilistic_sharpe(sharpe, 0.0, error=error),
+        "deflated_sharpe": probabilistic_sharpe(sharpe, best, error=error),
     }
 
 
@@ -59,12 +64,44 @@ def sharpe_error(sharpe: float, *, days: int, skew: float, kurtosis: float) -> f
     return math.sqrt(max(1 - skew * sharpe + (kurtosis - 1) / 4 * sharpe**2, LEAST_VARIANCE) / (days - 1))
 
 
-def probabilistic_sharpe(sharpe: float, benchmark: float, *, days: int, skew: float, kurtosis: float) -> float:
+def dependent_error(daily: FloatArray, *, lags: int) -> float:
+    """Return the standard error of the Sharpe ratio of returns that depend on those of up to `lags` days before.
+
+    Lo (2002): the delta method on the mean and the second moment, with their long-run covariance. Without lags it is
+    `sharpe_error`.
+    """
+    moments = np.stack([daily, daily**2], axis=1)
+    slope = sharpe_slope(*moments.mean(axis=0))
+    variance = float(slope @ long_run_covariance(moments, lags=lags) @ slope)
+    return math.sqrt(max(variance, LEAST_VARIANCE) / (len(daily) - 1))
+
+
+def sharpe_slope(mean: FloatArray, square: FloatArray) -> FloatArray:
+    """Return the derivatives of mean / sqrt(square - mean²) by `mean` and by `square`, in the last dimension."""
+    spread = (square - mean**2) ** 1.5
+    return np.stack([square / spread, -mean / (2 * spread)], axis=-1)
+
+
+def long_run_covariance(values: FloatArray, *, lags: int) -> FloatArray:
+    """Return the covariance of the columns' means times the number of rows (Newey and West 1987)."""
+    away = values - values.mean(axis=0)
+    total: FloatArray = away.T @ away
+    for lag in range(1, lags + 1):
+        shared = away[lag:].T @ away[:-lag]
+        total += (1 - lag / (lags + 1)) * (shared + shared.T)
+    return total / len(values)
+
+
+def usual_lags(days: int) -> int:
+    """Return after how many days returns are taken to have forgotten each other (Newey and West 1994)."""
+    return int(4 * (days / 100) ** (2 / 9))
+
+
+def probabilistic_sharpe(sharpe: float, benchmark: float, *, error: float) -> float:
     """Return the probability that the true Sharpe ratio is above `benchmark` (Bailey and López de Prado 2012).
 
     Against `expected_best_sharpe` it is the deflated Sharpe ratio (Bailey and López de Prado 2014).
     """
-    error = sharpe_error(sharpe, days=days, skew=skew, kurtosis=kurtosis)
     return float(scipy.stats.norm.cdf((sharpe - benchmark) / error))
 
 

@@ -15,6 +15,7 @@ import polars as pl
 
 from job.learning.metrics import FloatArray
 from job.learning.sharpe import sharpe_scores
+from job.learning.sharpe_difference import sharpe_difference
 from job.learning.splits import IntArray
 from transforms.bars import PRICES, duration_us
 from transforms.labels import Label, TripleBarrier, first_touch
@@ -24,25 +25,34 @@ BoolArray = npt.NDArray[np.bool_]
 DAY_US: Final = 86_400_000_000
 YEAR_US: Final = 365.25 * DAY_US
 BPS: Final = 1e4
+ROUNDING: Final = 1e-12
+"""Probabilities that are no further apart are the same one."""
 
 
 @dataclass(frozen=True)
 class Market:
-    """Bars as arrays; `last` is, for each row, the row of the last bar before the next gap."""
+    """Real bars as arrays, one series after the other; bars that were filled have no price that anyone was offered.
+
+    `mark` is the price at which a bar ends: the open of the next one, however long it takes to come, and of the `last`
+    bar of a series its close. `until` is, for each row, the last row through which the trade of its signal is held:
+    that of the horizon, which counts filled bars too, the last one before a gap, or the one of a `jump`.
+    """
 
     open: FloatArray
     high: FloatArray
     low: FloatArray
     close: FloatArray
-    last: IntArray
+    mark: FloatArray
+    last: BoolArray
+    jump: BoolArray
+    until: IntArray
 
 
 @dataclass(frozen=True)
 class Trades:
     """One trade per signal: `side` is 1 or -1, `row` the signal's bar; it is entered at the open of `row` + 1.
 
-    It is held through bar `held`, and left at `price`: inside that bar where `inside`, otherwise at the next open, or
-    at the close if a gap follows.
+    It is held through bar `held`, and left at `price`: inside that bar where `inside`, otherwise where it ends.
     """
 
     row: IntArray
@@ -54,10 +64,7 @@ class Trades:
 
 @dataclass(frozen=True)
 class Ledger:
-    """For each bar: position at its open as a share of the capital, gross return on the capital, and turnover.
-
-    A bar lasts until the next bar's open, the last one before a gap until its close.
-    """
+    """For each bar: position at its open as a share of the capital, gross return on the capital, and turnover."""
 
     position: FloatArray
     gross: FloatArray
@@ -71,9 +78,9 @@ def trading_scores(
 
     Args:
         bars: every bar of the time that is scored, filled ones too: timestamp (open time, µs UTC), open, high, low,
-            close, segment (see `transforms.segments`), `barrier` (see `transforms.labels`), `p`: Float64, probability
-            of up, null where there is none; and `series` where there are several, which get equal shares of the
-            capital.
+            close, filled, contiguous_run, segment (see `transforms.segments`), `barrier` (see `transforms.labels`),
+            `p`: Float64, probability of up, null where there is none; `p_base`: Float64, the base rate of the rows that
+            the model was trained on; and `series` where there are several, which get equal shares of the capital.
         label: what the model was trained on.
         timeframe: of the bars.
         cost_bps: cost of turnover, in basis points: fee, half the spread, slippage.
@@ -82,94 +89,141 @@ def trading_scores(
     Returns:
         cost_bps, versions_scored, days (UTC, with a bar), bars_a_year; `signals` traded; `hit_rate`: share of trades
         that made money before costs; `edge_bps`: their mean return before costs; per year: `turnover` in units of the
-        capital, `gross_return`, `net_return`; `max_drawdown` of the capital after costs; and `sharpe_scores` of daily
-        net returns. None stands for numbers that need signals or more days.
+        capital, `gross_return`, `net_return`; `max_drawdown` of the capital after costs; `sharpe_scores` of daily net
+        returns; `base_net_return` and `base_sharpe` of always trading on the base rate; and `sharpe_difference` from
+        it. None stands for numbers that need signals or more days.
     """
-    bars = bars.sort("series", "timestamp") if "series" in bars.columns else bars.sort("timestamp")
-    market = read_market(bars)
-    trades = make_trades(bars, market, label)
+    if "series" not in bars.columns:
+        bars = bars.with_columns(series=pl.lit(""))
+    bars = bars.sort("series", "timestamp")
+    market, bars = read_market(bars, label.horizon), bars.filter(~pl.col("filled"))
+    trades, base_trades = (make_trades(bars, side, market, label) for side in (signals(bars), base_signals(bars)))
     ledger = keep_ledger(market, trades, label.horizon)
     made = trades.side * (trades.price / market.open[trades.row + 1] - 1)
-    series = bars["series"].n_unique() if "series" in bars.columns else 1
+    series = bars["series"].n_unique()
     times, position = np.unique(bars["timestamp"].to_physical().to_numpy(), return_inverse=True)
-    net = np.bincount(position, weights=ledger.gross - cost_bps / BPS * ledger.turnover) / series
-    day, day_of = np.unique(times // DAY_US, return_inverse=True)
-    years = (times[-1] - times[0] + duration_us(timeframe)) / YEAR_US
-    daily = np.bincount(day_of, weights=net).astype(np.float64)
+    net, base_net = (
+        np.bincount(position, weights=one.gross - cost_bps / BPS * one.turnover) / series
+        for one in (ledger, keep_ledger(market, base_trades, label.horizon))
+    )
+    years = float(times[-1] - times[0] + duration_us(timeframe)) / YEAR_US
+    held_days = label.horizon * duration_us(timeframe) / DAY_US
     return {
         "cost_bps": cost_bps,
-        "versions_scored": versions_scored,
-        "days": len(day),
-        "bars_a_year": float(len(times) / years),
+        "bars_a_year": len(times) / years,
         "signals": len(made),
         "hit_rate": float((made > 0).mean()) if len(made) else None,
         "edge_bps": float(made.mean() * BPS) if len(made) else None,
         "turnover": float(ledger.turnover.sum() / series / years),
         "gross_return": float(ledger.gross.sum() / series / years),
-        "net_return": float(net.sum() / years),
         "max_drawdown": max_drawdown(net),
-        **sharpe_scores(daily, days_per_year=len(day) / years, versions_scored=versions_scored),
+        **daily_scores(times, net, base_net, years=years, held_days=held_days, versions_scored=versions_scored),
     }
 
 
-def read_market(bars: pl.DataFrame) -> Market:
-    """Return sorted bars as arrays."""
-    run = bars.select(pl.struct(pl.col("^series$"), "segment").rle_id()).to_series().to_numpy()
-    last = np.searchsorted(run, run, side="right") - 1
-    return Market(**{name: bars[name].to_numpy() for name in PRICES}, last=last)
+def daily_scores(
+    times: IntArray, net: FloatArray, base_net: FloatArray, *, years: float, held_days: float, versions_scored: int
+) -> dict[str, float | int | None]:
+    """Return the scores of net returns by day, with those of the base rate's book beside them, given both by time."""
+    day, day_of = np.unique(times // DAY_US, return_inverse=True)
+    daily, base_daily = (sum_at(day_of, each, len(day)) for each in (net, base_net))
+    of_days = {"days_per_year": len(day) / years, "held_days": held_days}
+    return {
+        "days": len(day),
+        "versions_scored": versions_scored,
+        "net_return": float(net.sum() / years),
+        **sharpe_scores(daily, versions_scored=versions_scored, **of_days),
+        "base_net_return": float(base_net.sum() / years),
+        "base_sharpe": sharpe_scores(base_daily, versions_scored=1, **of_days)["sharpe"],
+        **sharpe_difference(daily, base_daily, **of_days),
+    }
 
 
-def make_trades(bars: pl.DataFrame, market: Market, label: Label) -> Trades:
-    """Return the trades of all signals, the signs of p - 1/2, that a bar follows at whose open to enter.
+def read_market(bars: pl.DataFrame, horizon: int) -> Market:
+    """Return as arrays the real ones of bars sorted by series and time; `horizon` is that of the label, in bars."""
+    real = ~bars["filled"].to_numpy()
+    series, run, segment = (
+        bars.select(pl.struct("series", *columns).rle_id()).to_series().to_numpy()[real]
+        for columns in ((), ("contiguous_run",), ("contiguous_run", "segment"))
+    )
+    prices = {name: bars[name].to_numpy()[real] for name in PRICES}
+    rows, place = np.arange(len(run)), np.flatnonzero(real)
+    # Nobody can leave before a gap or a jump, which nobody foresees: after a gap a trade is left at the first open, and
+    # a jump ends it where the bar of the jump does.
+    jump = (np.diff(segment, prepend=segment[0]) != 0) & (np.diff(run, prepend=run[0]) == 0)
+    jumps = np.append(np.flatnonzero(jump), len(rows))
+    ends = np.searchsorted(place, place + horizon, side="right") - 1, np.searchsorted(run, run, side="right") - 1
+    last = np.append(np.diff(series) != 0, True)
+    return Market(
+        **prices,
+        mark=np.where(last, prices["close"], np.roll(prices["open"], -1)),
+        last=last,
+        jump=jump,
+        until=np.minimum(np.minimum(*ends), jumps[np.searchsorted(jumps, rows, side="right")]),
+    )
 
-    A trade ends after `horizon` bars, before a gap, or, under a triple barrier, at the first touch. Without a barrier
-    for its row, or with one at distance zero, a signal of such a label is not traded.
+
+def signals(bars: pl.DataFrame) -> IntArray:
+    """Return the side that each bar speaks for: the sign of p - p_base, 0 where there is no p or nothing between them.
+
+    Not of p - 1/2: p is shrunk to the base rate, so that sign would mostly be the drift of the training rows.
     """
-    side = np.sign(bars["p"].fill_null(0.5).to_numpy() - 0.5).astype(np.int64)
-    held = np.minimum(np.arange(bars.height) + label.horizon, market.last)
-    price = np.where(held < market.last, np.roll(market.open, -1)[held], market.close[held])
-    inside = np.zeros(bars.height, dtype=np.bool_)
+    away = (bars["p"] - bars["p_base"]).fill_null(0.0).to_numpy()
+    side: IntArray = (np.sign(away) * (np.abs(away) > ROUNDING)).astype(np.int64)
+    return side
+
+
+def base_signals(bars: pl.DataFrame) -> IntArray:
+    """Return the side that the base rate alone speaks for, wherever there is a p."""
+    away = bars.select(pl.when(pl.col("p").is_not_null()).then(pl.col("p_base") - 0.5).fill_null(0.0)).to_series()
+    side: IntArray = np.sign(away.to_numpy()).astype(np.int64)
+    return side
+
+
+def make_trades(bars: pl.DataFrame, side: IntArray, market: Market, label: Label) -> Trades:
+    """Return the trades of the signals in `side` that a bar follows at whose open to enter, before they would end.
+
+    A trade ends after `horizon` bars, at the first open after a gap, after the bar of a jump, or, under a triple
+    barrier, at the first touch. Without a barrier for its row, or with one at distance zero, a signal of such a label
+    is not traded. `bars` are the real ones.
+    """
+    held, price, inside = market.until, market.mark[market.until], np.zeros(bars.height, dtype=np.bool_)
     if isinstance(label, TripleBarrier):
-        side *= bars["barrier"].is_not_null().to_numpy()
-        held, price, inside = stop_at_barriers(bars, market, label, side, (held, price, inside))
+        side = side * bars["barrier"].is_not_null().to_numpy()
+        held, price, inside = stop_at_barriers(bars, market, label, side)
     row = np.flatnonzero((side != 0) & (held > np.arange(bars.height)))
     return Trades(row, side[row], held[row], price[row], inside[row])
 
 
 def stop_at_barriers(
-    bars: pl.DataFrame,
-    market: Market,
-    label: TripleBarrier,
-    side: IntArray,
-    ends: tuple[IntArray, FloatArray, BoolArray],
+    bars: pl.DataFrame, market: Market, label: TripleBarrier, side: IntArray
 ) -> tuple[IntArray, FloatArray, BoolArray]:
-    """Return `held`, `price` and `inside` of trades that end at the first touch of a barrier of their label.
+    """Return `held`, `price` and `inside` of trades that end at the first touch of a barrier of their label, if any.
 
     Where a bar opens beyond a barrier, the trade is left at that open; if it would be entered at that open, it is not
-    made at all. Where one bar reaches both barriers, the trade loses: which came first is unknown.
+    made at all. Where one bar reaches both barriers, the trade loses: which came first is unknown. In the bar of a jump
+    no order that loses is filled at its barrier: the trade is left where the bar ends.
     """
-    held, price, inside = ends
     priced = bars.select(
         "high",
         "low",
         upper=label.entry_price() * pl.col("barrier").exp(),
         lower=label.entry_price() * (-pl.col("barrier")).exp(),
     )
-    # The label counts a touch by any later bar of its horizon; a trade cannot outlive the last bar before a gap.
+    # Of real bars there are no more within the horizon than of all; a touch after the trade's end is none.
     touch, rows = first_touch(priced, label.horizon), np.arange(bars.height)
-    at = np.minimum(rows + touch, market.last)
-    touched = (touch > 0) & (rows + touch <= market.last)
+    at = np.minimum(rows + touch, market.until)
+    touched = (touch > 0) & (rows + touch <= market.until)
     upper, lower = priced["upper"].to_numpy(), priced["lower"].to_numpy()
     # A bar that opens beyond a barrier fills at its open: the trade was held through the bar before. Where that is the
     # signal's own bar, `held` equals its row, and `make_trades` drops the trade.
     gapped = touched & ((market.open[at] >= upper) | (market.open[at] <= lower))
-    above, below = market.high[at] >= upper, market.low[at] <= lower
-    at_upper = np.where(above & below, side < 0, above)  # of both, the barrier that loses
-    inside = inside | (touched & ~gapped)
+    loses = np.where(side > 0, market.low[at] <= lower, market.high[at] >= upper)
+    inside = touched & ~gapped & ~(loses & market.jump[at])
+    barrier = np.where(loses == (side > 0), lower, upper)
     # An open beyond a barrier is a price at the end of the bar before, so the trade is held for one bar less.
-    held = np.where(gapped, at - 1, np.where(touched, at, held))
-    price = np.where(gapped, market.open[at], np.where(inside, np.where(at_upper, upper, lower), price))
-    return held, price, inside
+    held = np.where(gapped, at - 1, np.where(touched, at, market.until))
+    return held, np.where(gapped, market.open[at], np.where(inside, barrier, market.mark[held])), inside
 
 
 def keep_ledger(market: Market, trades: Trades, horizon: int) -> Ledger:
@@ -179,16 +233,14 @@ def keep_ledger(market: Market, trades: Trades, horizon: int) -> Ledger:
     rows = len(market.open)
     change = sum_at(trades.row + 1, trades.side, rows + 1) - sum_at(trades.held + 1, trades.side, rows + 1)
     position = np.cumsum(change)[:rows] / horizon
-    is_last = market.last == np.arange(rows)
-    mark = np.where(is_last, market.close, np.roll(market.open, -1))
     at, side = trades.held[trades.inside], trades.side[trades.inside] / horizon
-    missed = sum_at(at, side * (trades.price[trades.inside] - mark[at]), rows)
+    missed = sum_at(at, side * (trades.price[trades.inside] - market.mark[at]), rows)
     left = position - sum_at(at, side, rows)
     # What changes hands: at the open the difference from what the bar before left, inside the bar what barriers end,
-    # and at the close before a gap everything.
-    carried = np.roll(np.where(is_last, 0.0, left), 1)
-    turnover = np.abs(position - carried) + sum_at(at, np.abs(side), rows) + np.where(is_last, np.abs(left), 0.0)
-    return Ledger(position, position * (mark / market.open - 1) + missed / market.open, turnover)
+    # and at a series' last close everything.
+    carried = np.roll(np.where(market.last, 0.0, left), 1)
+    turnover = np.abs(position - carried) + sum_at(at, np.abs(side), rows) + np.where(market.last, np.abs(left), 0.0)
+    return Ledger(position, position * (market.mark / market.open - 1) + missed / market.open, turnover)
 
 
 def sum_at(rows: IntArray, values: npt.NDArray[Any], length: int) -> FloatArray:

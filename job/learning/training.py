@@ -268,11 +268,11 @@ def holdout_frame(samples: pl.DataFrame, holdout: Evaluated) -> pl.DataFrame:
 def holdout_market(
     bars: pl.DataFrame, rows: Rows, holdout: Evaluated, shrinkage: Shrinkage, features: Sequence[str]
 ) -> pl.DataFrame:
-    """Return every bar from the holdout's first time on: times, `MARKET`, and `p`, null for bars not `complete`."""
+    """Return every bar from the holdout's first time on: times, `MARKET`, `p_base`, and `p`, null if not `complete`."""
     start = rows.available_at[holdout.fold.test[0]]
     late = bars.filter(pl.col("available_at").to_physical() >= start)
     raw = predict_proba(holdout.model, holdout.scaler, late.filter("complete"), features)
     p = np.full(late.height, np.nan)
     p[late["complete"].to_numpy()] = shrink(raw, holdout.base, shrinkage.model)
     kept = [name for name in ("series", "timestamp", "available_at", *MARKET) if name in late.columns]
-    return late.select(kept).with_columns(p=pl.Series(p).fill_nan(None))
+    return late.select(kept).with_columns(p=pl.Series(p).fill_nan(None), p_base=pl.lit(holdout.base))

@@ -18,13 +18,17 @@ from transforms.bars import duration_us
 from transforms.features import FEATURES
 from transforms.grids import WEEK
 
-DEFINITIONS: Final = {"samples": 1, "split": 1, "training": 1}
+DEFINITIONS: Final = {"samples": 2, "split": 1, "training": 1}
 """Versions of what has none of its own, each raised whenever the same input gives other numbers.
 
 `samples`: resampling, filling, segments, warm-up. `split`: folds, holdout, purge, thinning of pools. `training`:
 scaling, shrinking, importances, the skill over the base rate and the benchmark. Entries of `learning.metrics.SCORES`
 have versions of their own, which enter no fingerprint: a model is the same however it is scored.
 """
+
+TRADING: Final = 2
+"""Version of trading scores, raised whenever the same bars and probabilities give others; it enters the fingerprints of
+models that are scored by trading."""
 
 SESSIONS: Final = "-sessions"
 """Mark on the digest of bars that are taken for those of a market with sessions; to be changed whenever the same bars
@@ -71,7 +75,7 @@ def fingerprint(
             "content": content,
             "max_samples": max_samples,
             "libraries": {name: number for name, number in versions(*libraries_of(spec)).items() if name != "code"},
-            **({"trading": trading.model_dump(mode="json")} if trading else {}),
+            **({"trading": {**trading.model_dump(mode="json"), "version": TRADING}} if trading else {}),
             **({"sources": sources} if sources else {}),
             **({"algorithm_source": source} if (source := user_source(spec.algorithm)) else {}),
         }
