@@ -428,8 +428,12 @@ def joined() -> Values:
 
 
 def sample_values(samples: Samples) -> Values:
-    """Return the counts and statistics of samples, and what sums up their columns."""
-    info = {"counts": [*leaves(samples.counts)], "statistics": [*leaves(samples.label_stats)]}
+    """Return the counts and statistics of samples, and what sums up their columns.
+
+    `before_jump` counts what other counts hold already: versions without it are current.
+    """
+    statistics = {name: value for name, value in samples.label_stats.items() if name != "before_jump"}
+    info = {"counts": [*leaves(samples.counts)], "statistics": [*leaves(statistics)]}
     return {**info, **columns_of(samples.frame, kept=8)}
 
 
