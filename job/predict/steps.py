@@ -67,7 +67,10 @@ def prepare(
             raise DataError(f"{series} {task.key.timeframe}: no bar to predict ({counts}): give more bars")
     if failure.error is not None:
         return replace(header, error=failure.error), None
-    return replace(header, counts=made.counts, seconds=time.perf_counter() - started), made.frame
+    # A bar of the source that was left out is the model's own, or part of one that is unfinished without it.
+    unfinished = max(made.counts["unfinished"], info.counts["unfinished"])
+    counted = {**made.counts, "unfinished": unfinished}
+    return replace(header, counts=counted, seconds=time.perf_counter() - started), made.frame
 
 
 def predict_models(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:

@@ -172,7 +172,8 @@ def _left_out(why: str, paths: Sequence[str]) -> list[str]:
 
 def _understood(listed: ListedFile, fmt: str, name: Name, settings: DataSettings) -> list[Part | Unreadable | Stray]:
     """Parts that a file or the files of an archive hold, or why these cannot be understood."""
-    file = SourceFile(listed.url, listed.size, listed.stamp, fmt if fmt != USUAL.name else name.layout or fmt)
+    named = fmt if fmt != USUAL.name else name.layout or fmt
+    file = SourceFile(listed.url, listed.size, listed.stamp, named, modified=listed.modified)
     if name.certain:
         return [_named(file, name, listed.path, settings)]
     try:

@@ -1,7 +1,9 @@
 """Read the bars of one series, however its files were cut."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import polars as pl
@@ -11,6 +13,7 @@ from job.core.errors import DataError
 from job.sources.access import as_data_errors, display_path
 from job.sources.bars import Raw
 from job.sources.columns import normal
+from job.sources.finished import Written
 from job.sources.formats import FORMATS
 from job.sources.mixtures import refuse_mixture
 from job.sources.series import Series, SourceFile
@@ -37,10 +40,11 @@ STAMPS_AT_ONCE: Final = 16
 
 @dataclass(frozen=True)
 class SeriesBars:
-    """All rows of a series, not cleaned, and what was read how, where this is worth a warning."""
+    """All rows of a series, not cleaned; what was read how, where this is worth a warning; and how far files reach."""
 
     bars: pl.DataFrame
     notes: tuple[str, ...] = ()
+    files: tuple[Written, ...] = ()
 
 
 def read_series(series: Series, settings: DataSettings) -> pl.DataFrame:
@@ -73,7 +77,18 @@ def read_with_notes(series: Series, settings: DataSettings) -> SeriesBars:
     _refuse_months(distinct, series)
     _check_timeframe(bars["timestamp"], distinct, series, settings)
     bars, on_times = _at_open(bars, distinct, raws, series, settings)
-    return SeriesBars(bars, tuple(dict.fromkeys([*(note for raw in raws for note in raw.notes), *on_times, *notes])))
+    every = dict.fromkeys([*(note for raw in raws for note in raw.notes), *on_times, *notes])
+    return SeriesBars(bars, tuple(every), tuple(_written(bars["timestamp"], raws, series)))
+
+
+def _written(times: pl.Series, raws: list[Raw], series: Series) -> Iterator[Written]:
+    """Yield what each file with times reaches; `times` are those of all files, one file after the other."""
+    first = 0
+    for raw, file in zip(raws, series.files, strict=True):
+        last = times.slice(first, raw.bars.height).max()
+        first += raw.bars.height
+        if isinstance(last, datetime):
+            yield Written(last, file.modified)
 
 
 def _read_files(series: Series, settings: DataSettings) -> list[Raw]:

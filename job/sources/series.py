@@ -15,7 +15,8 @@ class SourceFile:
     """A file, or one member of a zip archive, as it was listed.
 
     `size` is in bytes, of the member where there is one. `stamp` is the ETag or time of change, empty where the
-    storage has neither. `format` is an entry of `FORMATS`. `rows` is the number of rows of the series in this file,
+    storage has neither; `modified` is when it was last changed, in seconds since 1970, None where the storage does not
+    say. `format` is an entry of `FORMATS`. `rows` is the number of rows of the series in this file,
     where that was seen on the way. `unread` are the columns that are read as nothing, `labels` those of them that hold
     text, as far as a look showed them. `without` names entries of `data.columns` that do not concern this file: other
     files have the columns that they name.
@@ -30,6 +31,7 @@ class SourceFile:
     unread: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    modified: float | None = None
 
     def settings(self, data: DataSettings) -> DataSettings:
         """Return the settings by which this file is read: without the columns that only others have."""

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from itertools import accumulate
 from typing import Any, Final
 
@@ -26,13 +27,15 @@ _WILD: Final = re.compile(r"[*?\[]")
 class ListedFile:
     """A file as it was listed; `path` is its readable path, without protocol or query.
 
-    `left_out` says why nothing can be read there: it is a link that leads nowhere, or to what is listed anyway.
+    `modified` is when it was last changed, in seconds since 1970, None where the storage does not say. `left_out` says
+    why nothing can be read there: it is a link that leads nowhere, or to what is listed anyway.
     """
 
     url: str
     path: str
     size: int
     stamp: str
+    modified: float | None = None
     left_out: str = ""
 
 
@@ -58,12 +61,14 @@ def _listed(url: str, options: Mapping[str, Any]) -> list[ListedFile]:
         fs.invalidate_cache()
         infos, left_out = follow(fs, _infos(fs, path))
     links = [
-        ListedFile(fs.unstrip_protocol(name), name, 0, "", why)
+        ListedFile(fs.unstrip_protocol(name), name, 0, "", left_out=why)
         for name, why in left_out.items()
         if not is_hidden(name, _root(path))
     ]
     return links + [
-        ListedFile(fs.unstrip_protocol(name), without_query(name), int(info.get("size") or 0), _stamp(info))
+        ListedFile(
+            fs.unstrip_protocol(name), without_query(name), int(info.get("size") or 0), _stamp(info), _modified(info)
+        )
         for name, info in infos.items()
         if info["type"] == "file" and not is_hidden(name, _root(path))
     ]
@@ -148,6 +153,20 @@ def _stamp(info: Mapping[str, Any]) -> str:
     stamp = next((info[name] for name in names if info.get(name)), "")
     # File systems give the same time as a number when they list a folder, as a date when asked for one file.
     return str(stamp.timestamp() if isinstance(stamp, datetime) else stamp)
+
+
+def _modified(info: Mapping[str, Any]) -> float | None:
+    """Return when a file was last changed, or made, where that is all that its storage tells."""
+    names = ("mtime", "LastModified", "last_modified", "Last-Modified", "updated", "created")
+    value = next((info[name] for name in names if info.get(name)), None)
+    if isinstance(value, str):
+        try:
+            value = parsedate_to_datetime(value) if "," in value else datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    return float(value) if isinstance(value, int | float) else None
 
 
 def is_hidden(name: str, root: str) -> bool:

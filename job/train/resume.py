@@ -41,13 +41,19 @@ def skip_completed(plan: Plan, config: Config, *, force: bool = False, verify: b
     found = {task.key: task.known_version(config, task.content) for task in tasks}
     held = [one for one in summaries if one["version"] == found.get(key_of(one))]
     stored: dict[Key, Outcome] = {}
+    unfinished: set[str] = set()
     for one in held:
         key = key_of(one)
         if len(held) > FEW:
             stored[key] = of_summary(one)
             continue
         with suppress(MissingFileError, DamagedMetadataError):  # a version without its metadata is trained again
-            stored[key] = of_version(key, read_metadata(registry, key, one["version"]))
+            metadata = read_metadata(registry, key, one["version"])
+            stored[key] = of_version(key, metadata)
+            if metadata["data"].get("counts", {}).get("unfinished"):
+                unfinished.add(f"{key.exchange}/{key.symbol}")
+    if unfinished:
+        notes = (*notes, f"{first_of(sorted(unfinished))}: without a last bar that nothing showed to be finished")
     return replace(
         plan,
         notes=notes,

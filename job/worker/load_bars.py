@@ -16,6 +16,7 @@ from job.core.paths import redact_url
 from job.registry.fingerprints import bare_digest, listing_fingerprint, mark_sessions
 from job.registry.listings import forget_listing, write_listing
 from job.sources.collisions import colliding_files
+from job.sources.finished import without_unfinished
 from job.sources.reading import as_listed, read_with_notes
 from job.sources.series import Series
 from job.storage.files import ExistingFileError, Storage
@@ -57,13 +58,13 @@ def load_series(series: Series, job: Job, *, cached_digest: str | None = None) -
 
 
 def read_clean(series: Series, data: DataSettings) -> tuple[Cleaned, tuple[str, ...]]:
-    """Read and clean one series, and say what was read how.
+    """Read and clean one series, without a last bar that may not be finished, and say what was read how.
 
     Raises:
         DataError: no usable bar is left, or more than `data.max_rejected` of them break a rule.
     """
     reading = read_with_notes(series, data)
-    notes = reading.notes
+    notes, written = reading.notes, reading.files
     try:
         cleaned = clean(
             reading.bars,
@@ -81,6 +82,10 @@ def read_clean(series: Series, data: DataSettings) -> tuple[Cleaned, tuple[str, 
         if cleaned.counts["conflicting_duplicate"] and (files := colliding_files(series, data)):
             raise DataError(f"{error}; {files}") from None
         raise
+    cleaned, unfinished = without_unfinished(cleaned, written, end=data.end)
+    notes = (*notes, *unfinished)
+    if cleaned.bars.is_empty():
+        raise DataError(f"{series}: {unfinished[0]}; there is no other bar")
     if superseded := cleaned.counts.get("superseded"):
         notes = (*notes, f"{superseded} rows gave way to others of the same time (data.duplicates: {data.duplicates})")
     if cleaned.zone not in {"UTC", data.timezone}:
