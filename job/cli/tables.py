@@ -10,6 +10,7 @@ from rich.text import Text
 
 from job.cli.selection import shell_name
 from job.core.keys import Key
+from job.learning.comparison import VERDICTS
 from job.learning.metrics import scores_shown
 
 SKILL_SCORES: Final = ("log_loss", "base_log_loss", "skill", "skill_low", "skill_high")
@@ -17,9 +18,14 @@ SKILL_SCORES: Final = ("log_loss", "base_log_loss", "skill", "skill_low", "skill
 WIDE: Final = 200
 """Width of tables where stdout is no terminal."""
 NUMERIC_COLUMNS: Final = {
-    "#", "versions", "skill", "rows", "log-loss a", "log-loss b", "q", "models", "better", "worse", "no difference",
-    "mean difference", "z",
+    "#", "versions", "skill", "rows", "log-loss a", "log-loss b", "q", "models", *VERDICTS, "mean difference",
+    "t", "p", "clusters",
 }  # fmt: skip
+DOUBTS: Final = {
+    "*": "* underpowered: too few independent blocks to find a difference",
+    "†": "† nothing is known of what another seed would change: train the version again",
+}
+FEW_CLUSTERS: Final = "* underpowered: too few clusters of time to rely on t and p"
 RUN_DIGITS: Final = 22
 """Length of a run's id, which is what tables show of a version."""
 
@@ -38,6 +44,11 @@ def number(value: float | None, digits: int) -> str:
 def percent(share: float | None, *, absent: str = "n/a") -> str:
     """Return a share as a table shows it."""
     return absent if share is None else f"{share:+.2%}"
+
+
+def clusters_in_words(row: Mapping[str, Any]) -> str:
+    """Return over how many clusters a fleet was tested, marked if they are too few."""
+    return f"{row['clusters']}{'*' if row['underpowered'] else ''}"
 
 
 def totals_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -81,7 +92,8 @@ def history_table(decisions: Sequence[Mapping[str, Any]]) -> Table:
 
 def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return one row per comparison, from `ComparisonResult.record`; a difference below 0 says that b is better."""
-    table = _table("model", "rows", "log-loss a", "log-loss b", "difference [95%]", "q", "verdict")
+    level = f"difference [{1 - max(row['alpha'] for row in rows):.4g}]" if rows else ""
+    table = _table("model", "rows", "log-loss a", "log-loss b", level, "q", "verdict")
     for row in rows:
         interval = "" if row["low"] is None else f" [{row['low']:+.5f}, {row['high']:+.5f}]"
         table.add_row(
@@ -91,24 +103,31 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             f"{row['log_loss_b']:.5f}",
             f"{row['difference']:+.5f}{interval}",
             "" if row["q"] is None else f"{row['q']:.3f}",
-            row["verdict"] + (", promoted" if row["promoted"] else "") + ("*" if row["underpowered"] else ""),
+            row["verdict"] + (f", {row['action']}" if row["action"] else "") + _doubt(row),
         )
-    if any(row["underpowered"] for row in rows):
-        table.caption = "* underpowered: too few independent blocks to find a difference"
+    doubts = {_doubt(row) for row in rows}
+    table.caption = "; ".join(text for mark, text in DOUBTS.items() if mark in doubts) or None
     return table
 
 
 def fleets_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     """Return one row per kind and timeframe, from `compare.run.fleets`."""
-    table = _table("all models of a kind", "models", "better", "worse", "no difference", "mean difference", "z")
+    table = _table("all models of a kind", "models", *VERDICTS, "mean difference", "t", "p", "clusters")
     for row in rows:
         table.add_row(
             f"{row['model_type']} {row['timeframe']}",
-            *(str(row[name]) for name in ("models", "better", "worse", "no_difference")),
+            *(str(row[name.replace(" ", "_")]) for name in ("models", *VERDICTS)),
             f"{row['difference']:+.5f}",
-            "" if row["z"] is None else f"{row['z']:+.1f}",
+            "" if row["t"] is None else f"{row['t']:+.1f}",
+            number(row["p"], 3),
+            clusters_in_words(row),
         )
     return table
+
+
+def _doubt(row: Mapping[str, Any]) -> str:
+    """Return the mark in `DOUBTS` of a comparison whose interval must not be relied on, empty for others."""
+    return "*" if row["underpowered"] else "†" if row["seed_error"] is None else ""
 
 
 def version_facts(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

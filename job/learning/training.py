@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from job.core.keys import Key
+from job.learning.algorithms import takes_a_seed
 from job.learning.estimators import algorithm_named, describe_algorithm
 from job.learning.fitting import (
     Evaluated,
@@ -20,6 +21,7 @@ from job.learning.fitting import (
     evaluate,
     fit_scaled,
     predict_proba,
+    probability_of_up,
     read_rows,
     scaled,
     sort_samples,
@@ -126,6 +128,7 @@ def train(
             evaluated = [one.result() for one in reversed(running)]
         shrinkage, folds, holdout = shrink_all(evaluated, fitted=spec.calibrate == "shrink")
         model, scaler, label = holdout.model, holdout.scaler, rows.label[holdout.fold.train]
+        seeds = second_seed(rows, holdout, shrinkage, spec, n_jobs=n_jobs)
         if spec.refit:
             scaler, training, label = window(rows, np.arange(len(rows.label)))
             precision = algorithm_named(spec.algorithm).precision
@@ -135,7 +138,10 @@ def train(
             scaler=scaler,
             features=spec.feature_names,
             scores=score(rows, folds, holdout, shrinkage, horizon_bars=spec.label.horizon),
-            metadata=describe(rows, folds, holdout, shrinkage, spec=spec, key=key, model=model, label=label),
+            metadata={
+                **describe(rows, folds, holdout, shrinkage, spec=spec, key=key, model=model, label=label),
+                "seeds": seeds,
+            },
             holdout=holdout_frame(samples, holdout),
             market=None if bars is None else holdout_market(bars, rows, holdout, shrinkage, spec.feature_names),
         )
@@ -166,6 +172,29 @@ def shrink_all(evaluated: Sequence[Evaluated], *, fitted: bool) -> tuple[Shrinka
     return shrinkage, shrunk, holdout
 
 
+def second_seed(
+    rows: Rows, holdout: Evaluated, shrinkage: Shrinkage, spec: ModelSpec, *, n_jobs: int
+) -> dict[str, Any]:
+    """Return, as JSON values, what another seed would change: what `seeds.influence_of` needs to know of a version.
+
+    `drawn` says whether the fit draws random numbers at all, `influence` names the function that tells the rest from
+    the fitted model. Where there is none, the holdout's model is fitted again by another seed, and `log_loss_change`
+    is what that changes on the holdout.
+    """
+    algorithm = algorithm_named(spec.algorithm)
+    if not algorithm.draws(holdout.model):
+        return {"drawn": False}
+    if algorithm.seed_influence is not None:
+        return {"drawn": True, "influence": algorithm.seed_influence}
+    seed = {"random_state": spec.random_state + 1} if takes_a_seed(holdout.model) else {}
+    other = spec.model_copy(update={"params": spec.params | seed})
+    training = scaled(holdout.scaler, take(rows.matrix, holdout.fold.train), algorithm.precision)
+    model = fit_scaled(training, rows.label[holdout.fold.train], other, pooled=rows.pooled, n_jobs=n_jobs)
+    raw = probability_of_up(model, scaled(holdout.scaler, take(rows.matrix, holdout.fold.test)))
+    change = log_loss(holdout.label, shrink(raw, holdout.base, shrinkage.model)) - log_loss(holdout.label, holdout.p)
+    return {"drawn": True, "log_loss_change": change}
+
+
 def score(
     rows: Rows, folds: Sequence[Evaluated], holdout: Evaluated, shrinkage: Shrinkage, *, horizon_bars: int
 ) -> Scores:
@@ -183,6 +212,7 @@ def score(
         "skill": saved.value,
         "skill_low": saved.low,
         "skill_high": saved.high,
+        "skill_blocks": saved.blocks,
         "skill_raw": 1 - float(row_log_loss(label, holdout.p_raw).mean() / base_loss.mean()),
         "benchmark_log_loss": log_loss(label, holdout.p_benchmark),
         "shrink": shrinkage.model,
