@@ -98,9 +98,11 @@ def plan_of(
     return plan_comparisons(config, registry, [KEY], a=a, b=b)
 
 
-def compare_here(registry: Storage, folder: Path, task: ComparisonTask, **trainer: Any) -> Compared:
+def compare_here(
+    registry: Storage, folder: Path, task: ComparisonTask, *, end: datetime | None = None, **trainer: Any
+) -> Compared:
     """Take one comparison through the steps of the pipeline, in this process."""
-    config = settings(folder, **trainer)
+    config = settings(folder, end=end, **trainer)
     job = Job(run_id="20240201_000000_00000c", config=config, output=registry.url, versions=versions())
     bars, info = load_series(task.series[0], job)
     bundle = Bundle(task.series[0], (task,))
@@ -166,6 +168,29 @@ def test_bars_that_end_too_early_are_told_with_the_first_usable_time(registry: S
     assert found.error["type"] == "DataError"
     assert "no labeled bar closes at 2024-02-10 00:00:00 UTC or later" in found.error["message"]
     assert "give newer bars" in found.error["message"]
+
+
+def test_bars_that_are_gone_still_count(registry: Storage, folder: Path) -> None:
+    """A comparison of the first day's bars, then one of an input that begins in the middle of it."""
+    (task,) = plan_of(registry, folder).tasks
+    together = compare_here(registry, folder, task)
+    first = compare_here(registry, folder, task, end=END_B + timedelta(days=1))
+    rest = replace(task, usable_from=END_B + timedelta(hours=12))
+    alone = compare_here(registry, folder, rest)
+    added = compare_here(registry, folder, replace(rest, evidence=first.evidence))
+    assert added.evidence is not None
+    assert together.evidence is not None
+    assert np.allclose(added.evidence.blocks, together.evidence.blocks)
+    assert (added.evidence.looks, together.evidence.looks) == (2, 1)
+    assert added.comparison is not None
+    assert together.comparison is not None
+    assert alone.comparison is not None
+    assert alone.comparison.rows < added.comparison.rows == together.comparison.rows
+    names = ("difference", "log_loss_a", "log_loss_b", "accuracy_low", "accuracy_high", "blocks")
+    assert [getattr(added.comparison, name) for name in names] == pytest.approx(
+        [getattr(together.comparison, name) for name in names]
+    )
+    assert (added.first, added.comparison.dm_p) == (alone.first, alone.comparison.dm_p), "of the rows of this input"
 
 
 def test_a_start_that_a_version_has_seen_is_refused(registry: Storage, folder: Path) -> None:

@@ -72,13 +72,13 @@ def drawn(seed: int) -> tuple[Skill, FleetSkill]:
     loss, base = 0.69 + 0.02 * losses(random, 600) - 0.03, np.full(600, 0.69)
     own = skill(np.arange(600), loss, base, horizon_bars=HORIZON)
     scores: dict[str, float | bool | None] = {
-        "skill": own.value, "skill_low": own.low, "skill_high": own.high, "skill_blocks": own.blocks,
+        "skill": own.value, "skill_low": own.low, "skill_high": own.high,
     }  # fmt: skip
     record = TrainingRecord("20240101_000000_abcdef", load_config({}), Storage("memory://fleet"), planned=1)
     deltas = log_loss_delta_by_cluster(
         np.arange(600) * HOUR_US, loss - base, horizon_bars=HORIZON, timeframe_us=HOUR_US
     )
-    record.add(Outcome("x", "A", "1h", "analyst", "trained", scores=scores, log_loss_delta=deltas))
+    record.add(Outcome("x", "A", "1h", "analyst", "trained", scores=scores, blocks=own.blocks, log_loss_delta=deltas))
     (fleet,) = record.as_dict()["fleet"]
     assert fleet["clusters"] == own.blocks
     return own, FleetSkill(*(fleet[name] for name in ("change", "t", "p", "z", "clusters")))

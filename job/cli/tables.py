@@ -1,6 +1,6 @@
 """Tables of stored versions and of the decisions on them, and how every table of the command line is made."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from rich import box
@@ -146,9 +146,31 @@ def version_facts(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "features", ", ".join(feature["name"] for feature in metadata.get("features", []))
     ordered = dict.fromkeys([*SKILL_SCORES, *(score.name for score in scores_shown("details"))])
     yield "scores", ", ".join(f"{name} {scores[name]:.4g}" for name in ordered if scores.get(name) is not None)
+    yield from stability(metadata.get("stability", {}), metadata.get("calibration", {}))
     artifacts = [metadata["artefacts"][role] for role in ("model", "scaler")]
     yield "artifacts", ", ".join(f"{one['file']} ({one['bytes']:,} bytes)" for one in artifacts)
     yield from (("warning", warning) for warning in metadata.get("warnings", []))
+
+
+def stability(skills: Mapping[str, Any], calibration: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the skill of each walk-forward fold and the calibration on the holdout, where metadata has them."""
+    if folds := skills.get("folds"):
+        yield "skill by fold", ", ".join(_interval(percent, one["value"], one["low"], one["high"]) for one in folds)
+    if calibration.get("slope") is not None:
+        found = [
+            f"{name} {_interval(_signed, *(calibration[f'{name}{end}'] for end in ('', '_low', '_high')))}"
+            for name in ("slope", "intercept")
+        ]
+        yield "calibration", ", ".join(found)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}"
+
+
+def _interval(text: Callable[[float], str], value: float, low: float | None, high: float | None) -> str:
+    """Return a number with the ends of its interval, where it has one."""
+    return text(value) + ("" if low is None or high is None else f" [{text(low)}, {text(high)}]")
 
 
 def key_in(row: Mapping[str, Any]) -> Key:

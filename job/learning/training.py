@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from job.core.keys import Key
 from job.learning.algorithms import takes_a_seed
+from job.learning.calibration import calibration
 from job.learning.estimators import algorithm_named, describe_algorithm
 from job.learning.fitting import (
     Evaluated,
@@ -33,6 +34,7 @@ from job.learning.fleet import log_loss_delta_by_cluster
 from job.learning.importances import importances
 from job.learning.metrics import (
     SCORES,
+    Skill,
     accuracy,
     base_rate,
     fit_shrink,
@@ -200,8 +202,7 @@ def score(
 ) -> Scores:
     """Return the flat scores: `SCORES` on the holdout, cross-validated accuracy, and skill over the base rate."""
     label, base_loss = holdout.label, row_log_loss(holdout.label, holdout.p_base)
-    times, loss = rows.available_at[holdout.fold.test], row_log_loss(label, holdout.p)
-    saved = skill(times, loss, base_loss, horizon_bars=horizon_bars)
+    saved = skill_of(rows, holdout, horizon_bars)
     accuracies = [accuracy(fold.label, fold.p) for fold in folds]
     return {
         **score_all(label, p=holdout.p, p_raw=holdout.p_raw),
@@ -212,7 +213,6 @@ def score(
         "skill": saved.value,
         "skill_low": saved.low,
         "skill_high": saved.high,
-        "skill_blocks": saved.blocks,
         "skill_raw": 1 - float(row_log_loss(label, holdout.p_raw).mean() / base_loss.mean()),
         "benchmark_log_loss": log_loss(label, holdout.p_benchmark),
         "shrink": shrinkage.model,
@@ -253,6 +253,13 @@ def describe(
             "training": class_shares(rows.label[holdout.fold.train]),
             "holdout": class_shares(holdout.label),
         },
+        "stability": {
+            "folds": [asdict(skill_of(rows, fold, spec.label.horizon)) for fold in folds],
+            "holdout": asdict(skill_of(rows, holdout, spec.label.horizon)),
+        },
+        "calibration": calibration(
+            rows.available_at[holdout.fold.test], holdout.label, holdout.p, horizon_bars=spec.label.horizon
+        ),
         "score_versions": {name: score.version for name, score in SCORES.items()},
         "importances": {"method": method, "values": dict(zip(spec.feature_names, values, strict=True))},
         "refit": spec.refit,
@@ -263,6 +270,12 @@ def describe(
             timeframe_us=duration_us(key.timeframe),
         ),
     }
+
+
+def skill_of(rows: Rows, evaluated: Evaluated, horizon_bars: int) -> Skill:
+    """Return the skill of shrunk probabilities over the base rate on a fold's test rows."""
+    loss, base_loss = (row_log_loss(evaluated.label, p) for p in (evaluated.p, evaluated.p_base))
+    return skill(rows.available_at[evaluated.fold.test], loss, base_loss, horizon_bars=horizon_bars)
 
 
 def describe_fold(rows: Rows, evaluated: Evaluated) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import json
 import logging
 import math
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -34,14 +33,14 @@ class Fleet:
     models: int = 0
     beat_base: int = 0
     log_loss_delta: LogLossDelta = field(default_factory=dict)
-    last: Mapping[str, Any] = field(default_factory=dict)
-    """Scores of the model that was added last: all there is to a fleet of one."""
+    last: Outcome | None = None
+    """The model that was added last: all there is to a fleet of one."""
 
     def add(self, outcome: Outcome) -> None:
         """Count one trained model."""
         self.models += 1
         self.beat_base += (outcome.scores["skill"] or 0.0) > 0
-        self.last = outcome.scores
+        self.last = outcome
         add_log_loss_delta(self.log_loss_delta, outcome.log_loss_delta)
 
     def scores(self) -> dict[str, Any]:
@@ -51,9 +50,10 @@ class Fleet:
         own interval, which it never contradicts.
         """
         found = fleet_test([self.log_loss_delta])
-        if self.models == 1 and "skill_blocks" in self.last:
-            saved, low, high, blocks = (self.last[f"skill{end}"] for end in ("", "_low", "_high", "_blocks"))
-            found = fleet_of_one(found.mean, p_of_interval(saved, low, high, blocks), blocks)
+        if self.models == 1 and self.last is not None and self.last.blocks:
+            saved, low, high = (self.last.scores[f"skill{end}"] for end in ("", "_low", "_high"))
+            p = p_of_interval(saved or 0.0, low, high, self.last.blocks)
+            found = fleet_of_one(found.mean, p, self.last.blocks)
         return {
             "model_type": self.model_type,
             "timeframe": self.timeframe,
