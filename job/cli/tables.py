@@ -41,6 +41,11 @@ def number(value: float | None, digits: int) -> str:
     return "n/a" if value is None else f"{value:.{digits}f}"
 
 
+def probability(p: float | None) -> str:
+    """Return the p of a test as a table shows it."""
+    return "<0.001" if p is not None and p < 0.001 else number(p, 3)
+
+
 def percent(share: float | None, *, absent: str = "n/a") -> str:
     """Return a share as a table shows it."""
     return absent if share is None else f"{share:+.2%}"
@@ -92,8 +97,8 @@ def history_table(decisions: Sequence[Mapping[str, Any]]) -> Table:
 
 def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return one row per comparison, from `ComparisonResult.record`; a difference below 0 says that b is better."""
-    level = f"difference [{1 - max(row['alpha'] for row in rows):.4g}]" if rows else ""
-    table = _table("model", "rows", "log-loss a", "log-loss b", level, "q", "verdict")
+    level = 100 * (1 - max(row["alpha"] for row in rows))
+    table = _table("model", "rows", "log-loss a", "log-loss b", f"difference [{level:.4g}%]", "q", "verdict")
     for row in rows:
         interval = "" if row["low"] is None else f" [{row['low']:+.5f}, {row['high']:+.5f}]"
         table.add_row(
@@ -119,7 +124,7 @@ def fleets_table(rows: Iterable[Mapping[str, Any]]) -> Table:
             *(str(row[name.replace(" ", "_")]) for name in ("models", *VERDICTS)),
             f"{row['difference']:+.5f}",
             "" if row["t"] is None else f"{row['t']:+.1f}",
-            number(row["p"], 3),
+            probability(row["p"]),
             clusters_in_words(row),
         )
     return table
