@@ -578,8 +578,8 @@ def of_training() -> Values:
         }
 
 
-NO_NUMBERS: Final = {"algorithm", "engine", "parameters", "score_versions"}
-"""Metadata that says what was done, not what came of it."""
+NO_NUMBERS: Final = {"algorithm", "engine", "parameters", "score_versions", "calibration", "seeds", "stability"}
+"""Metadata that says what was done, not what came of it, or what else is known of the same predictions."""
 
 
 def trained(case: str, model: Trained, samples: pl.DataFrame) -> Values:

@@ -58,7 +58,7 @@ def test_an_alias_is_a_history_of_numbered_files(registry: Storage) -> None:
     promote(registry, KEY, "latest", alias="challenger")
     promote(registry, KEY, "challenger", command="compare", numbers={"difference": -0.01})
     assert registry.list("aliases") == [f"{FOLDER}/0000000{seq}.json" for seq in (1, 2, 3)]
-    assert read_aliases(registry, KEY) == Aliases(3, V2, V2, (V1,))
+    assert read_aliases(registry, KEY) == Aliases(3, V2, None, (V1,)), "no challenger any more"
     first, _, last = history(registry, KEY)
     assert (first.alias, first.before, first.after, first.command, first.reason) == (
         "champion",

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
-from scipy.stats import binom
+from scipy.stats import binom, ttest_1samp
 from scipy.stats import t as student_t
 from statsmodels.stats.contingency_tables import mcnemar as mcnemar_of_statsmodels
 from statsmodels.tsa.stattools import diebold_mariano_test
@@ -25,9 +24,8 @@ from job.learning.comparison import (
     mcnemar,
     verdict,
 )
-from job.learning.fleet import fleet_z, log_loss_delta_by_cluster
+from job.learning.fleet import fleet_test, log_loss_delta_by_cluster
 from job.learning.metrics import accuracy, log_loss, predicted, row_log_loss
-from tests.oracles_training import circular_block_bootstrap
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
@@ -70,8 +68,8 @@ def equal_versions() -> tuple[tuple[Comparison, float], ...]:
 
 
 def test_equal_versions_are_called_equal() -> None:
-    told = [verdict(found, found.dm_p) for found, _ in equal_versions()]
-    assert told.count("no difference") >= 0.9 * DRAWS
+    told = [verdict(found, found.p) for found, _ in equal_versions()]
+    assert told.count("better") + told.count("worse") <= binom.ppf(0.999, DRAWS, 0.05)
 
 
 def test_each_test_rejects_about_as_often_as_it_says() -> None:
@@ -79,11 +77,13 @@ def test_each_test_rejects_about_as_often_as_it_says() -> None:
     fewest, most = int(binom.ppf(0.001, DRAWS, 0.02)), int(binom.ppf(0.999, DRAWS, 0.08))
     rejections = {
         "dm": sum(one.dm_p is not None and one.dm_p < 0.05 for one in found),
+        "p": sum(one.p is not None and one.p < 0.05 for one in found),
         "interval": sum(one.low is not None and one.high is not None and not one.low <= 0 <= one.high for one in found),
         "mcnemar": sum(one.mcnemar_p is not None and one.mcnemar_p < 0.05 for one in found),
     }
     assert all(count <= most for count in rejections.values()), rejections
-    assert rejections["dm"] >= fewest
+    assert min(rejections["dm"], rejections["interval"]) >= fewest
+    assert rejections["p"] == rejections["interval"], "they agree"
 
 
 def test_mcnemar_on_all_rows_rejects_far_too_often() -> None:
@@ -98,7 +98,7 @@ def test_a_version_without_skill_is_worse(*, swapped: bool) -> None:
     skilled, noise = expit(odds), expit(0.1 * persistent(random, 5_000))
     p_a, p_b = (noise, skilled) if swapped else (skilled, noise)
     found = compare(up, p_a, p_b, horizon=HORIZON)
-    assert verdict(found, found.dm_p) == ("better" if swapped else "worse")
+    assert verdict(found, found.p) == ("better" if swapped else "worse")
     assert (found.difference < 0) is (found.accuracy_difference > 0) is swapped
 
 
@@ -112,23 +112,17 @@ def test_scores_are_those_of_metrics_and_differences_theirs() -> None:
     assert json.loads(json.dumps(found.record()))["underpowered"] is False
 
 
-def test_intervals_are_those_of_many_resamples() -> None:
+def test_intervals_are_those_of_a_t_test_over_blocks() -> None:
     up, p_a, p_b = versions(2, rows=600)
     found = compare(up, p_a, p_b, horizon=HORIZON)
-    random = np.random.default_rng(0)
-    scale = student_t.ppf(0.975, 11) * math.sqrt(12 / 11)  # 600 rows are 12 blocks of 5 horizons
-    for statistic, low, high in (
-        (log_loss, found.low, found.high),
-        (accuracy, found.accuracy_low, found.accuracy_high),
+    gained = (predicted(p_b) == (up == 1)).astype(float) - (predicted(p_a) == (up == 1))
+    for change, low, high in (
+        (row_log_loss(up, p_b) - row_log_loss(up, p_a), found.low, found.high),
+        (gained, found.accuracy_low, found.accuracy_high),
     ):
-
-        def difference(rows: Any, of: Callable[[Labels, Floats], float] = statistic) -> float:
-            return of(up[rows], p_b[rows]) - of(up[rows], p_a[rows])
-
-        draws = circular_block_bootstrap(np.arange(600), difference, block=50, draws=4_000, random=random)
-        assert low is not None
-        assert high is not None
-        assert (high - low) / 2 == pytest.approx(scale * draws.std(), rel=0.05)
+        expected = ttest_1samp(change.reshape(12, 5 * HORIZON).mean(axis=1), 0).confidence_interval(0.95)
+        assert (low, high) == pytest.approx((expected.low, expected.high))
+    assert found.blocks == 12
 
 
 @pytest.mark.parametrize("rows", [1, 30, 3_000])
@@ -137,7 +131,8 @@ def test_a_version_is_no_better_than_itself(rows: int, horizon: int) -> None:
     up, p, _ = versions(4, rows=rows)
     found = compare(up, p, p, horizon=horizon)
     assert (found.difference, found.dm_statistic, found.dm_p, found.mcnemar_p) == (0.0, 0.0, 1.0, 1.0)
-    assert verdict(found, found.dm_p) == "no difference"
+    assert found.p == (None if found.blocks < 2 else 1.0)
+    assert verdict(found, found.p) == ("cannot tell" if found.underpowered else "not worse")
     assert all(value is None or math.isfinite(value) for value in found.record().values())
 
 
@@ -150,9 +145,11 @@ def test_swapping_the_versions_mirrors_everything(rows: int, horizon: int, seed:
     ab, ba = compare(up, p_a, p_b, horizon=horizon), compare(up, p_b, p_a, horizon=horizon)
     assert ba.difference == pytest.approx(-ab.difference)
     assert ba.dm_p == pytest.approx(ab.dm_p)
+    assert ba.p == pytest.approx(ab.p)
     assert ba.mcnemar_p == pytest.approx(ab.mcnemar_p)
-    mirror = {"better": "worse", "worse": "better", "no difference": "no difference"}
-    assert verdict(ba, ba.dm_p) == mirror[verdict(ab, ab.dm_p)]
+    mirror = {"better": "worse", "worse": "better"}
+    told = [verdict(one, one.p, margin=math.inf) for one in (ab, ba)]
+    assert mirror.get(told[0], told[0]) == told[1]
     assert all(value is None or math.isfinite(value) for value in ab.record().values())
 
 
@@ -271,6 +268,7 @@ def comparison(**changes: Any) -> Comparison:
         "low": -0.012,
         "high": -0.008,
         "dm_statistic": -5.0,
+        "p": 1e-6,
         "dm_p": 1e-6,
         "accuracy_a": 0.5,
         "accuracy_b": 0.55,
@@ -288,19 +286,30 @@ def comparison(**changes: Any) -> Comparison:
     [
         ({}, 0.049, "better"),
         ({"difference": 0.01, "low": 0.008, "high": 0.012}, 0.049, "worse"),
-        ({}, 0.05, "no difference"),
-        ({}, None, "no difference"),
-        ({"low": -0.03, "high": 0.01}, 0.001, "no difference"),
-        ({"low": None, "high": None, "blocks": 1}, 0.001, "no difference"),
-        ({"blocks": 7}, 0.001, "no difference"),
+        ({"difference": 0.01, "low": 0.008, "high": 0.012}, 0.9, "worse"),
+        ({}, 0.05, "not worse"),
+        ({"low": -0.03, "high": 0.0009}, 0.001, "not worse"),
+        ({"low": -0.03, "high": 0.0011}, 0.001, "undecided"),
+        ({"difference": 0.0005, "low": 0.0001, "high": 0.0009}, 0.001, "worse"),
+        ({"low": None, "high": None, "p": None, "blocks": 1}, None, "cannot tell"),
+        ({"low": -0.01, "high": -0.01, "p": None}, None, "cannot tell"),
+        ({"seed_error": None}, 0.001, "cannot tell"),
+        ({"blocks": 7}, 0.001, "cannot tell"),
     ],
 )
-def test_both_tests_must_agree(changes: dict[str, Any], q: float | None, told: str) -> None:
+def test_verdicts_follow_from_interval_and_margin(changes: dict[str, Any], q: float | None, told: str) -> None:
     assert verdict(comparison(**changes), q) == told
 
 
 def test_alpha_is_the_level() -> None:
-    assert verdict(comparison(), 0.03, alpha=0.01) == "no difference"
+    assert verdict(comparison(alpha=0.01), 0.03) == "not worse"
+    assert verdict(comparison(alpha=0.01), 0.003) == "better"
+    up, p_a, p_b = versions(1)
+    narrow, wide = (compare(up, p_a, p_b, horizon=HORIZON, alpha=alpha) for alpha in (0.2, 0.01))
+    assert wide.low is not None
+    assert narrow.low is not None
+    assert wide.low < narrow.low
+    assert wide.p == narrow.p
 
 
 def test_the_fleet_sees_a_difference_that_no_model_shows() -> None:
@@ -311,11 +320,11 @@ def test_the_fleet_sees_a_difference_that_no_model_shows() -> None:
         p_a, p_b = expit(odds), expit(odds + 0.25 * persistent(random, rows))
         times = np.arange(rows) * HOUR_US
         found = compare(up, p_a, p_b, horizon=HORIZON)
-        single.append(verdict(found, found.dm_p))
+        single.append(verdict(found, found.p))
         log_loss_deltas.append(
             log_loss_delta_by_cluster(
                 times, row_log_loss(up, p_b) - row_log_loss(up, p_a), horizon_bars=HORIZON, timeframe_us=HOUR_US
             )
         )
     assert single.count("worse") < 10
-    assert fleet_z(log_loss_deltas).z > 3
+    assert fleet_test(log_loss_deltas).z > 3

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 from scipy.stats import t as student_t
 
-from job.learning.fleet import fleet_z, log_loss_delta_by_cluster
+from job.learning.fleet import fleet_test, log_loss_delta_by_cluster
 from job.learning.metrics import (
     SCORES,
     base_rate,
@@ -191,7 +191,7 @@ def test_clusters_of_the_clock_hold_rows_and_sums() -> None:
     assert long == {"0": [3, 7.0], "1": [1, 8.0]}
 
 
-def test_fleet_z_agrees_with_the_cluster_robust_formula() -> None:
+def test_fleet_test_agrees_with_the_cluster_robust_formula() -> None:
     random = np.random.default_rng(0)
     cluster = random.integers(0, 40, 900)
     change = random.standard_normal(40)[cluster] + random.standard_normal(900) + 0.3
@@ -199,23 +199,23 @@ def test_fleet_z_agrees_with_the_cluster_robust_formula() -> None:
         log_loss_delta_by_cluster(cluster[i::3] * HOUR_US, change[i::3], horizon_bars=1, timeframe_us=1)
         for i in range(3)
     ]
-    found = fleet_z(models)
+    found = fleet_test(models)
     residual = change - change.mean()
     squares = sum(residual[cluster == c].sum() ** 2 for c in np.unique(cluster))
     assert found.clusters == 40
     assert found.mean == pytest.approx(change.mean())
-    assert found.z == pytest.approx(change.mean() / (math.sqrt(squares * 40 / 39) / 900))
+    assert found.t == pytest.approx(change.mean() / (math.sqrt(squares * 40 / 39) / 900))
 
 
 def test_copies_of_one_model_add_no_evidence() -> None:
     change = np.random.default_rng(1).standard_normal(600)
     one = log_loss_delta_by_cluster(np.arange(600) * HOUR_US // 10, change, horizon_bars=1, timeframe_us=60_000_000)
-    assert fleet_z([one] * 16).z == pytest.approx(fleet_z([one]).z)
+    assert fleet_test([one] * 16).t == pytest.approx(fleet_test([one]).t)
 
 
 @pytest.mark.parametrize(("models", "clusters"), [([], 0), ([{"3": [2, 0.5]}], 1)])
-def test_fleet_z_needs_two_clusters(models: list[dict[str, list[float]]], clusters: int) -> None:
-    found = fleet_z(models)
+def test_fleet_test_needs_two_clusters(models: list[dict[str, list[float]]], clusters: int) -> None:
+    found = fleet_test(models)
     assert math.isnan(found.z)
     assert found.clusters == clusters
 

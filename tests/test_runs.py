@@ -1,7 +1,7 @@
 """The run record: what it adds up, and what it does not keep."""
 
 from job.config.settings import load_config
-from job.learning.fleet import fleet_z
+from job.learning.fleet import fleet_test
 from job.registry.outcome import Outcome
 from job.storage.files import Storage
 from job.train.record import TrainingRecord
@@ -27,10 +27,10 @@ def test_fleets_are_added_up_without_keeping_their_clusters() -> None:
     ]
     run.add(Outcome("binance", "C", "1m", "analyst", "failed", error={"type": "X", "message": "x", "where": "y"}))
     (fleet,) = run.as_dict()["fleet"]
-    found = fleet_z(log_loss_deltas)
+    found = fleet_test(log_loss_deltas)
     assert fleet == {
         "model_type": "analyst", "timeframe": "1m", "models": 2, "beat_base": 1,
-        "change": found.mean, "z": found.z, "clusters": 3,
+        "change": found.mean, **found.record(),
     }  # fmt: skip
     assert kept == run.outcomes[:2]
     assert not any(one.log_loss_delta for one in run.outcomes), "it has an entry for every hour of every holdout"

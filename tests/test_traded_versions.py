@@ -1,6 +1,7 @@
 """Trading scores on the way from the settings to a version's metadata."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,11 @@ from job.core.synth import make_bars
 from job.learning.spec import ModelSpec
 from job.learning.training import Trained, train
 from job.registry.fingerprints import TRADING, fingerprint
+from job.registry.ledger import holdout_range, remember, versions_scored
 from job.registry.outcome import Outcome
+from job.registry.prune import prunable, prune
+from job.registry.versions import list_versions
+from job.storage.files import Storage
 from job.train.plan import make_plan
 from job.train.pooled import flat_samples, sample_times, sampling_caps, train_group
 from job.train.steps import load_bars, prepare_samples, train_models
@@ -164,6 +169,30 @@ def test_versions_are_counted_whose_holdout_shares_time(tmp_path: Path) -> None:
         for run, end in (("a", 2_500), ("b", None), ("c", None), ("d", 2_490))
     ]
     assert counts == [1, 1, 2, 2]
+
+
+def test_versions_that_were_pruned_count(tmp_path: Path) -> None:
+    for run in "ab":
+        metadata_of(job_of(tmp_path, COST, run=run))
+    registry = Storage(str(tmp_path / "store"))
+    doomed = prunable(registry, [KEY], keep=1, lease_s=120)
+    assert len(prune(registry, doomed)) == 1
+    assert len(list_versions(registry, KEY)) == 1
+    (path,) = registry.list("pruned")
+    assert path.startswith(f"pruned/{KEY.folder}/{KEY.stem}/{doomed[0].version}-")
+    found = metadata_of(job_of(tmp_path, COST, run="c"))
+    assert found["trading"]["versions_scored"] == 3
+    tested = holdout_range(found)
+    assert versions_scored(registry, [KEY], tested) == 3
+    assert versions_scored(registry, [KEY], tested, besides=found["version"]) == 2
+    assert versions_scored(registry, [KEY, KEY], tested) == 6, "the best is chosen among all models that are named"
+    after = (tested[1] + timedelta(days=1), tested[1] + timedelta(days=2))
+    assert versions_scored(registry, [KEY], after) == 0
+    registry.create(f"pruned/{KEY.folder}/{KEY.stem}/old-19000101T000000Z-99990101T000000Z.json", b"")
+    assert versions_scored(registry, [KEY], after) == 1, "a holdout that is not known may be any"
+    remember(registry, KEY, "damaged", b"{")
+    assert versions_scored(registry, [KEY], after) == 2
+    remember(registry, KEY, "damaged", b"{")
 
 
 def test_a_version_that_cannot_be_read_counts(tmp_path: Path) -> None:

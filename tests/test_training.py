@@ -1,5 +1,6 @@
 """A model is fitted on the past only, scored on what came after, and the same whatever computes it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -89,6 +90,19 @@ def test_scores_are_those_of_the_holdout_frame() -> None:
     assert scores["skill_raw"] == pytest.approx(1 - losses["p_raw"] / losses["p_base"])
     assert frame["p_base"].unique().to_list() == [trained.metadata["base_rate"]]
     assert trained.metadata["base_rate"] == (samples["label"][:798].sum() + 1) / 800
+
+
+def test_stability_is_the_skill_of_each_fold_and_of_the_holdout() -> None:
+    trained = train(made_samples(1_000, signal=1.0), model_spec(cv_folds=3), key=KEY)
+    stability, scores = trained.metadata["stability"], trained.scores
+    assert [stability["holdout"][name] for name in ("value", "low", "high")] == [
+        scores[f"skill{end}"] for end in ("", "_low", "_high")
+    ]
+    folds = trained.metadata["split"]["folds"]
+    assert len(stability["folds"]) == len(folds) == 3
+    assert all(one["low"] < one["value"] < one["high"] for one in stability["folds"])
+    described = {name: trained.metadata[name] for name in ("stability", "calibration", "seeds")}
+    assert len(json.dumps(described)) < 4_096
 
 
 def test_shrinking_is_fitted_on_the_folds_and_applied_to_the_holdout() -> None:

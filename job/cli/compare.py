@@ -22,10 +22,11 @@ from job.registry.catalog import keys, open_registry
 from job.registry.versions import LATEST, new_run_id
 
 TEXT: Final = """Compare two versions of each model on bars that neither was trained or chosen on. Difference in
-log-loss with a block-bootstrap interval and a Diebold-Mariano test, accuracy, for each model and over all of a kind,
-with false discoveries held at promotion.alpha. Every comparison is kept in the registry, and counts how often its rows
-were looked at before. --promote moves the champion where version b is significantly better (promotion.policy: better),
-or fresher and not significantly worse (promotion.policy: fresher)."""
+log-loss with an interval over blocks of time, accuracy, for each model and over all of a kind, with false discoveries
+held at promotion.alpha. Every comparison is kept in the registry, and the next one of the same versions adds to it.
+--promote moves the champion where version b is significantly better (promotion.policy: better), or fresher and not
+worse by promotion.margin (promotion.policy: fresher). A version that is undecided becomes the challenger, which stands
+for the latest version in later comparisons until it is decided."""
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -73,16 +74,20 @@ def show(plan: ComparisonPlan, results: Sequence[ComparisonResult], options: arg
         log.warning("%s", note)
     for key in plan.same:
         log.info("%s: %s and %s are one version", key, options.a, options.b)
+    for key in sorted(plan.held):
+        log.info("%s: b is the challenger, which is undecided so far", key)
     compared = [one for one in results if one.verdict is not None]
     log.info("a is %s, b is %s; a difference below 0 is for b", options.a, options.b)
     if compared and not options.json:
         console().print(comparison_table([one.record() for one in compared]))
         console().print(fleets_table(fleets(compared)))
     for one in results:
-        if one.promoted:
+        if one.action == "promoted":
             log.info("%s: moved champion from %s to %s", one.key, one.compared.a, one.compared.b)
-        if one.earlier:
-            log.warning("%s: %d earlier comparisons used some of these rows", one.key, one.earlier)
+        if one.action == "given up":
+            log.info("%s: gave up the challenger %s", one.key, one.compared.b)
+        if (others := one.earlier - one.looks + 1) > 0:
+            log.warning("%s: %d earlier comparisons of other versions used some of these rows", one.key, others)
     for error in (*plan.failures.values(), *(one.error for one in results if one.error is not None)):
         log.error("%s", error)
 

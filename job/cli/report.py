@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from job.cli.logs import log
-from job.cli.tables import console, number, percent, totals_table
+from job.cli.tables import FEW_CLUSTERS, clusters_in_words, console, number, percent, probability, totals_table
 from job.core.keys import kind_order
 from job.core.wording import first_of
 from job.learning.metrics import scores_shown
@@ -69,21 +69,24 @@ def show_result(record: TrainingRecord) -> None:
     if screen.is_terminal:
         if len(record.outcomes) <= MAX_ROWS:
             screen.print(models_table(record.outcomes, width=screen.width))
-        columns = ("model", "models", "beat base", "change of log-loss", "z (below 0 is skill)")
+        columns = ("model", "models", "beat base", "change of log-loss", "t", "p", "clusters")
         cells = [
             (
                 f"{row['model_type']} {row['timeframe']}", str(row["models"]), str(row["beat_base"]),
-                number(row["change"], 5), number(row["z"], 1),
+                number(row["change"], 5), number(row["t"], 1), probability(row["p"]), clusters_in_words(row),
             )
             for row in summary["fleet"]
         ]  # fmt: skip
-        screen.print(totals_table("all models of a kind against their base rates", columns, cells))
+        table = totals_table("all models of a kind against their base rates; t below 0 is skill", columns, cells)
+        if any(row["underpowered"] for row in summary["fleet"]):
+            table.caption, table.caption_justify = FEW_CLUSTERS, "left"
+        screen.print(table)
     else:
         for row in summary["fleet"]:
             log.info(
-                "fleet %s %s: %d of %d beat their base rate, change of log-loss %s, z %s",
+                "fleet %s %s: %d of %d beat their base rate, change of log-loss %s, t %s, p %s, clusters %s",
                 row["model_type"], row["timeframe"], row["beat_base"], row["models"], number(row["change"], 5),
-                number(row["z"], 1),
+                number(row["t"], 1), probability(row["p"]), clusters_in_words(row),
             )  # fmt: skip
     for line in gap_lines(record.outcomes):
         log.info("%s", line)

@@ -1,6 +1,6 @@
 """Tables of stored versions and of the decisions on them, and how every table of the command line is made."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from rich import box
@@ -10,6 +10,7 @@ from rich.text import Text
 
 from job.cli.selection import shell_name
 from job.core.keys import Key
+from job.learning.comparison import VERDICTS
 from job.learning.metrics import scores_shown
 
 SKILL_SCORES: Final = ("log_loss", "base_log_loss", "skill", "skill_low", "skill_high")
@@ -17,9 +18,14 @@ SKILL_SCORES: Final = ("log_loss", "base_log_loss", "skill", "skill_low", "skill
 WIDE: Final = 200
 """Width of tables where stdout is no terminal."""
 NUMERIC_COLUMNS: Final = {
-    "#", "versions", "skill", "rows", "log-loss a", "log-loss b", "q", "models", "better", "worse", "no difference",
-    "mean difference", "z",
+    "#", "versions", "skill", "rows", "log-loss a", "log-loss b", "q", "models", *VERDICTS, "mean difference",
+    "t", "p", "clusters",
 }  # fmt: skip
+DOUBTS: Final = {
+    "*": "* underpowered: too few independent blocks to find a difference",
+    "†": "† nothing is known of what another seed would change: train the version again",
+}
+FEW_CLUSTERS: Final = "* underpowered: too few clusters of time to rely on t and p"
 RUN_DIGITS: Final = 22
 """Length of a run's id, which is what tables show of a version."""
 
@@ -35,9 +41,19 @@ def number(value: float | None, digits: int) -> str:
     return "n/a" if value is None else f"{value:.{digits}f}"
 
 
+def probability(p: float | None) -> str:
+    """Return the p of a test as a table shows it."""
+    return "<0.001" if p is not None and p < 0.001 else number(p, 3)
+
+
 def percent(share: float | None, *, absent: str = "n/a") -> str:
     """Return a share as a table shows it."""
     return absent if share is None else f"{share:+.2%}"
+
+
+def clusters_in_words(row: Mapping[str, Any]) -> str:
+    """Return over how many clusters a fleet was tested, marked if they are too few."""
+    return f"{row['clusters']}{'*' if row['underpowered'] else ''}"
 
 
 def totals_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -81,7 +97,8 @@ def history_table(decisions: Sequence[Mapping[str, Any]]) -> Table:
 
 def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return one row per comparison, from `ComparisonResult.record`; a difference below 0 says that b is better."""
-    table = _table("model", "rows", "log-loss a", "log-loss b", "difference [95%]", "q", "verdict")
+    level = 100 * (1 - max(row["alpha"] for row in rows))
+    table = _table("model", "rows", "log-loss a", "log-loss b", f"difference [{level:.4g}%]", "q", "verdict")
     for row in rows:
         interval = "" if row["low"] is None else f" [{row['low']:+.5f}, {row['high']:+.5f}]"
         table.add_row(
@@ -91,24 +108,31 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             f"{row['log_loss_b']:.5f}",
             f"{row['difference']:+.5f}{interval}",
             "" if row["q"] is None else f"{row['q']:.3f}",
-            row["verdict"] + (", promoted" if row["promoted"] else "") + ("*" if row["underpowered"] else ""),
+            row["verdict"] + (f", {row['action']}" if row["action"] else "") + _doubt(row),
         )
-    if any(row["underpowered"] for row in rows):
-        table.caption = "* underpowered: too few independent blocks to find a difference"
+    doubts = {_doubt(row) for row in rows}
+    table.caption = "; ".join(text for mark, text in DOUBTS.items() if mark in doubts) or None
     return table
 
 
 def fleets_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     """Return one row per kind and timeframe, from `compare.run.fleets`."""
-    table = _table("all models of a kind", "models", "better", "worse", "no difference", "mean difference", "z")
+    table = _table("all models of a kind", "models", *VERDICTS, "mean difference", "t", "p", "clusters")
     for row in rows:
         table.add_row(
             f"{row['model_type']} {row['timeframe']}",
-            *(str(row[name]) for name in ("models", "better", "worse", "no_difference")),
+            *(str(row[name.replace(" ", "_")]) for name in ("models", *VERDICTS)),
             f"{row['difference']:+.5f}",
-            "" if row["z"] is None else f"{row['z']:+.1f}",
+            "" if row["t"] is None else f"{row['t']:+.1f}",
+            probability(row["p"]),
+            clusters_in_words(row),
         )
     return table
+
+
+def _doubt(row: Mapping[str, Any]) -> str:
+    """Return the mark in `DOUBTS` of a comparison whose interval must not be relied on, empty for others."""
+    return "*" if row["underpowered"] else "†" if row["seed_error"] is None else ""
 
 
 def version_facts(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -127,9 +151,31 @@ def version_facts(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "features", ", ".join(feature["name"] for feature in metadata.get("features", []))
     ordered = dict.fromkeys([*SKILL_SCORES, *(score.name for score in scores_shown("details"))])
     yield "scores", ", ".join(f"{name} {scores[name]:.4g}" for name in ordered if scores.get(name) is not None)
+    yield from stability(metadata.get("stability", {}), metadata.get("calibration", {}))
     artifacts = [metadata["artefacts"][role] for role in ("model", "scaler")]
     yield "artifacts", ", ".join(f"{one['file']} ({one['bytes']:,} bytes)" for one in artifacts)
     yield from (("warning", warning) for warning in metadata.get("warnings", []))
+
+
+def stability(skills: Mapping[str, Any], calibration: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the skill of each walk-forward fold and the calibration on the holdout, where metadata has them."""
+    if folds := skills.get("folds"):
+        yield "skill by fold", ", ".join(_interval(percent, one["value"], one["low"], one["high"]) for one in folds)
+    if calibration.get("slope") is not None:
+        found = [
+            f"{name} {_interval(_signed, *(calibration[f'{name}{end}'] for end in ('', '_low', '_high')))}"
+            for name in ("slope", "intercept")
+        ]
+        yield "calibration", ", ".join(found)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}"
+
+
+def _interval(text: Callable[[float], str], value: float, low: float | None, high: float | None) -> str:
+    """Return a number with the ends of its interval, where it has one."""
+    return text(value) + ("" if low is None or high is None else f" [{text(low)}, {text(high)}]")
 
 
 def key_in(row: Mapping[str, Any]) -> Key:

@@ -9,9 +9,10 @@ from job.compare.task import ComparisonTask
 from job.config.settings import Config
 from job.core.errors import ConfigError, DataError, JobError, RegistryError
 from job.core.keys import ALL, POOLED, Key
-from job.registry.comparisons import overlapping
+from job.registry.aliases import read_aliases
+from job.registry.comparisons import last_evidence, overlapping
 from job.registry.definition import Definition
-from job.registry.versions import read_metadata, resolve_version
+from job.registry.versions import LATEST, list_versions, read_metadata, resolve_version
 from job.sources.estimates import estimate_rows
 from job.sources.finding import find_series
 from job.sources.series import Series
@@ -35,10 +36,15 @@ class ComparisonPlan:
     notes: tuple[str, ...]
     fresher: frozenset[Key]
     """Models whose version b was trained on later bars than a."""
+    held: frozenset[Key] = frozenset()
+    """Models whose version b is the challenger, which is undecided, instead of the latest version."""
 
 
 def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: str) -> ComparisonPlan:
     """Resolve the versions `a` and `b` of every model, and find its bars; `data.start` is the first bar to be used.
+
+    The champion is compared with its challenger, while it has one, where the latest version is asked for: a challenger
+    that another one replaced each week would never be decided.
 
     Raises:
         ConfigError: `data.input` is not set.
@@ -49,22 +55,40 @@ def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: s
     same: list[Key] = []
     failures: dict[Key, JobError] = {}
     fresher: set[Key] = set()
+    held: set[Key] = set()
     for key in keys:
         try:
-            versions = [resolve_version(registry, key, name) for name in (a, b)]
+            challenger = _challenger(registry, key) if (a, b) == ("champion", LATEST) else None
+            if challenger is not None:
+                held.add(key)
+            versions = [resolve_version(registry, key, name) for name in (a, challenger or b)]
             if versions[0] == versions[1]:
                 same.append(key)
                 continue
             metadata = [read_metadata(registry, key, version) for version in versions]
             task = _task(key, metadata, found.series, config)
-            earlier = overlapping(registry, key, first=task.usable_from, last=END_OF_TIME)
-            tasks.append(replace(task, earlier=earlier))
+            tasks.append(_with_history(registry, task, only_input=config.data.start is not None))
             if _known_until(metadata[1], key) > _known_until(metadata[0], key):
                 fresher.add(key)
         except JobError as error:
             failures[key] = error
     notes = (*found.notes, *map(str, found.problems))
-    return ComparisonPlan(tuple(tasks), tuple(same), failures, notes, frozenset(fresher))
+    return ComparisonPlan(tuple(tasks), tuple(same), failures, notes, frozenset(fresher), frozenset(held))
+
+
+def _challenger(registry: Storage, key: Key) -> str | None:
+    """Return the challenger of a model's champion, None if there is none any more."""
+    aliases = read_aliases(registry, key)
+    held = aliases.challenger != aliases.champion and aliases.challenger in list_versions(registry, key)
+    return aliases.challenger if held else None
+
+
+def _with_history(registry: Storage, task: ComparisonTask, *, only_input: bool) -> ComparisonTask:
+    """Return a task with what earlier comparisons knew; `only_input` if rows before those of the input do not count."""
+    earlier = overlapping(registry, task.key, first=task.usable_from, last=END_OF_TIME)
+    evidence = last_evidence(registry, task.key, task.a, task.b)
+    looks = evidence.looks if evidence is not None else 0
+    return replace(task, earlier=max(0, earlier - looks), evidence=None if only_input else evidence)
 
 
 def _task(key: Key, metadata: Sequence[Mapping[str, Any]], series: Sequence[Series], config: Config) -> ComparisonTask:

@@ -1,22 +1,23 @@
 """Comparing versions from their plan to the verdicts: kept in the registry, and acted upon where that is asked for."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from job.cluster.operation import Operation
+from job.compare.decisions import Action, Decision, decide
 from job.compare.plan import ComparisonPlan
 from job.compare.task import Compared, ComparisonTask
 from job.config.settings import Config, PromotionSettings
 from job.core.environment import versions
 from job.core.errors import ConfigError, DataError, JobError, RegistryError
 from job.core.keys import Key, kind_order
-from job.learning.comparison import Comparison, Verdict, false_discovery, verdict
-from job.learning.fleet import fleet_z
+from job.learning.comparison import VERDICTS, Verdict, false_discovery, verdict
+from job.learning.fleet import fleet_of_one, fleet_test
+from job.registry.aliases import read_aliases
 from job.registry.comparisons import overlapping, write_comparison
-from job.registry.promote import promote
+from job.registry.promote import promote, release_challenger
 from job.registry.record import RunRecord
 from job.registry.versions import new_run_id
 from job.storage.files import Storage
@@ -24,22 +25,22 @@ from job.worker.messages import Job
 
 KINDS: Final = {kind.__name__: kind for kind in (ConfigError, DataError, RegistryError)}
 """Errors whose status survives the way from a worker."""
-NORMAL_95: Final = 1.96
 
 
 @dataclass(frozen=True)
 class ComparisonResult:
     """A comparison with its verdict among all that were made with it.
 
-    `q` is the Diebold-Mariano test's p after false-discovery control, `earlier` how many comparisons of the model's
-    versions had used rows of the same stretch. `error` says why there is no verdict, or why it was not acted upon.
+    `q` is its p after false-discovery control, `earlier` how many comparisons of the model's versions had used rows of
+    the same stretch. `action` is what became of version b, None if nothing. `error` says why there is no verdict, or
+    why it was not acted upon.
     """
 
     compared: Compared
     verdict: Verdict | None = None
     q: float | None = None
     earlier: int = 0
-    promoted: bool = False
+    action: Action | None = None
     error: JobError | None = None
 
     @property
@@ -47,19 +48,24 @@ class ComparisonResult:
         """The model."""
         return self.compared.key
 
+    @property
+    def looks(self) -> int:
+        """How many comparisons of these two versions rest on the same evidence, this one included."""
+        return self.compared.evidence.looks if self.compared.evidence is not None else 1
+
     def numbers(self) -> dict[str, Any]:
         """Return what the decision rests on, as JSON values."""
         comparison = self.compared.comparison
         return {
             **(comparison.record() if comparison else {}),
             "q": self.q,
-            "seed_error": self.compared.seed_error,
             "verdict": self.verdict,
             "first": self.compared.first,
             "last": self.compared.last,
             "only_a": self.compared.only_a,
             "only_b": self.compared.only_b,
             "earlier_comparisons": self.earlier,
+            "looks": self.looks,
             **({"trading": self.compared.trading} if self.compared.trading else {}),
         }
 
@@ -68,8 +74,8 @@ class ComparisonResult:
         versions = {"a": self.compared.a, "b": self.compared.b}
         error = str(self.error) if self.error else None
         return {
-            **asdict(self.key), **versions, **self.numbers(), "promoted": self.promoted, "error": error,
-            "warnings": list(self.compared.warnings),
+            **asdict(self.key), **versions, **self.numbers(), "promoted": self.action == "promoted",
+            "action": self.action, "error": error, "warnings": list(self.compared.warnings),
         }  # fmt: skip
 
 
@@ -92,7 +98,8 @@ def run(
         config: settings.
         registry: of the models; it has been found to be writable.
         plan: which versions to compare, on which bars.
-        promote_winners: let the champion be version b where `promotion.policy` allows it.
+        promote_winners: let the champion be version b where `promotion.policy` allows it, and the challenger while
+            that is undecided.
         watch: sees each comparison as it arrives.
 
     Raises:
@@ -111,38 +118,25 @@ def run(
         if record.status != "running":
             return record, []
     record.finish("finished")
-    judged = judge(sorted(record.outcomes, key=lambda one: one.key), alpha=config.promotion.alpha)
+    judged = judge(sorted(record.outcomes, key=lambda one: one.key), margin=config.promotion.margin)
     policy = config.promotion
     return record, [
         _conclude(one, plan, registry, policy, run_id=run_id, promote_winners=promote_winners) for one in judged
     ]
 
 
-def judge(outcomes: Sequence[Compared], *, alpha: float) -> list[ComparisonResult]:
-    """Give each comparison its verdict, at a share of `alpha` of false ones among those that find a difference."""
-    q_values = false_discovery([one.comparison.dm_p if one.comparison else None for one in outcomes])
+def judge(outcomes: Sequence[Compared], *, margin: float) -> list[ComparisonResult]:
+    """Give each comparison its verdict, at a share of alpha of false ones among those that are better."""
+    q_values = false_discovery([one.comparison.p if one.comparison else None for one in outcomes])
     results = []
     for outcome, q in zip(outcomes, q_values, strict=True):
         if outcome.comparison is None:
             error = outcome.error or {"type": "", "message": f"{outcome.key}: nothing is known of its comparison"}
             result = ComparisonResult(outcome, error=KINDS.get(error["type"], JobError)(error["message"]))
         else:
-            widened = widen_for_seed_variance(outcome.comparison, outcome.seed_error)
-            result = ComparisonResult(outcome, verdict(widened, q, alpha=alpha), q)
+            result = ComparisonResult(outcome, verdict(outcome.comparison, q, margin=margin), q)
         results.append(result)
     return results
-
-
-def widen_for_seed_variance(comparison: Comparison, seed_error: float) -> Comparison:
-    """Return a comparison with its interval widened by what another seed of the same forests would change.
-
-    Two forests that differ by seed only are two models, and enough rows tell which of them is better. That is luck of
-    the draw and no reason to promote, so its variance is added to that of the rows.
-    """
-    if comparison.low is None or comparison.high is None:
-        return comparison
-    half = math.hypot((comparison.high - comparison.low) / 2, NORMAL_95 * seed_error)
-    return replace(comparison, low=comparison.difference - half, high=comparison.difference + half)
 
 
 def _conclude(
@@ -159,54 +153,72 @@ def _conclude(
         return one
     first, last = (datetime.fromisoformat(time) for time in (one.compared.first, one.compared.last))
     one = replace(one, earlier=overlapping(registry, one.key, first=first, last=last))
-    fresher = one.key in plan.fresher
-    reason = reason_to_promote(one.verdict, policy, fresher=fresher) if promote_winners else None
-    write_comparison(registry, one.key, run_id, {**one.record(), "reason": reason}, first=first, last=last)
-    if reason is None:
+    fresher, evidence, decision = one.key in plan.fresher, one.compared.evidence, None
+    if promote_winners and one.compared.comparison is not None:
+        challenger = read_aliases(registry, one.key).challenger == one.compared.b
+        decidable = one.compared.comparison.seed_error is not None
+        decision = decide(one.verdict, evidence, policy, fresher=fresher, challenger=challenger, decidable=decidable)
+    about = {
+        **one.record(),
+        "reason": None if decision is None else decision.reason,
+        "evidence": None if evidence is None else asdict(evidence),
+    }
+    write_comparison(registry, one.key, run_id, about, first=first, last=last)
+    if decision is None:
         return one
     numbers = {**one.numbers(), **policy.model_dump(), "fresher": fresher, "comparison": run_id, "a": one.compared.a}
     try:
-        promote(
-            registry,
-            one.key,
-            one.compared.b,
-            command="compare",
-            reason=reason,
-            numbers=numbers,
-            instead_of=one.compared.a,
-        )
+        carry_out(decision, one, registry, numbers)
     except RegistryError as error:
         return replace(one, error=error)
-    return replace(one, promoted=True)
+    return replace(one, action=decision.action)
 
 
-def reason_to_promote(found: Verdict | None, policy: PromotionSettings, *, fresher: bool) -> str | None:
-    """Return why version b becomes the champion, None where it does not."""
-    if found == "better":
-        return f"significantly better than the champion (alpha {policy.alpha:g})"
-    if policy.policy == "fresher" and found == "no difference" and fresher:
-        return f"trained on later bars and not significantly worse (alpha {policy.alpha:g})"
-    return None
+def carry_out(decision: Decision, one: ComparisonResult, registry: Storage, numbers: Mapping[str, Any]) -> None:
+    """Move the alias that a decision is about.
+
+    Raises:
+        RegistryError: version b cannot be loaded, or another decision came first.
+    """
+    a, b = one.compared.a, one.compared.b
+    if decision.action == "given up":
+        release_challenger(registry, one.key, b, reason=decision.reason, numbers=numbers)
+        return
+    promoted = decision.action == "promoted"
+    promote(
+        registry,
+        one.key,
+        b,
+        alias="champion" if promoted else "challenger",
+        command="compare",
+        reason=decision.reason,
+        numbers=numbers,
+        instead_of=a if promoted else None,
+    )
 
 
 def fleets(results: Sequence[ComparisonResult]) -> list[dict[str, Any]]:
-    """Return how many models of each kind and timeframe have which verdict, and the clustered z of the difference."""
+    """Return how many models of each kind and timeframe have which verdict, and the test of the mean difference.
+
+    A single model has the test of its own interval.
+    """
     kinds: dict[tuple[str, str], list[ComparisonResult]] = {}
     for one in results:
         if one.verdict is not None:
             kinds.setdefault((one.key.model_type, one.key.timeframe), []).append(one)
     rows = []
     for own in sorted(kinds.values(), key=lambda own: kind_order(own[0].key)):
-        found = fleet_z([one.compared.log_loss_delta for one in own])
+        found = fleet_test([one.compared.log_loss_delta for one in own])
+        if len(own) == 1 and (only := own[0].compared.comparison) is not None:
+            found = fleet_of_one(only.difference, only.p, only.blocks)
         verdicts = [one.verdict for one in own]
         row = {
             "model_type": own[0].key.model_type,
             "timeframe": own[0].key.timeframe,
             "models": len(own),
-            **{name.replace(" ", "_"): verdicts.count(name) for name in ("better", "worse", "no difference")},
+            **{name.replace(" ", "_"): verdicts.count(name) for name in VERDICTS},
             "difference": found.mean,
-            "z": None if math.isnan(found.z) else found.z,
-            "clusters": found.clusters,
+            **found.record(),
         }
         rows.append(row)
     return rows

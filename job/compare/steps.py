@@ -1,6 +1,5 @@
 """The steps of comparing inside a worker; each takes and yields Arrow tables, none knows Ray."""
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +12,9 @@ import pyarrow as pa
 
 from job.compare.task import Compared, ComparisonTask
 from job.core.errors import DataError
-from job.core.keys import POOLED, Key
-from job.learning.comparison import compare
+from job.core.keys import Key
+from job.learning.comparison import SeedVariance, compare, row_sums
+from job.learning.evidence import gather
 from job.learning.fleet import log_loss_delta_by_cluster
 from job.learning.metrics import FloatArray, row_log_loss
 from job.learning.trading import trading_scores
@@ -113,15 +113,27 @@ def score_both(header: PairRow, bars: pl.DataFrame, info: SeriesInfo, job: Job) 
     return found, both
 
 
-def seed_influence(scorer: "Scorer", samples: pl.DataFrame) -> FloatArray:
-    """Return `seeds.loss_by_tree` of a version on its samples."""
+def seed_influence(scorer: "Scorer", samples: pl.DataFrame) -> FloatArray | None:
+    """Return `seeds.influence_of` a version on its samples."""
     from job.learning.fitting import feature_matrix  # noqa: PLC0415 - brings scikit-learn
-    from job.learning.seeds import loss_by_tree  # noqa: PLC0415
+    from job.learning.seeds import influence_of  # noqa: PLC0415
 
     if samples.is_empty():
         return np.zeros(1)
     scaled, up = scorer.scaler.transform(feature_matrix(samples, scorer.definition.names)), samples["label"].to_numpy()
-    return loss_by_tree(scorer.model, scaled, up, base_rate=scorer.base_rate, weight=scorer.weight)
+    return influence_of(scorer.metadata, scorer.model, scaled, up, base_rate=scorer.base_rate, weight=scorer.weight)
+
+
+def seeds_of(headers: Sequence[PairRow], rows: int) -> list[SeedVariance] | None:
+    """Return the variance over seeds of both versions on the rows of all series; None if one is not known."""
+    from job.learning.seeds import seed_variance  # noqa: PLC0415 - brings scikit-learn
+
+    found = [
+        seed_variance([header.seed_influence_a for header in headers], rows),
+        seed_variance([header.seed_influence_b for header in headers], rows),
+    ]
+    known = [one for one in found if one is not None]
+    return known if len(known) == len(found) else None
 
 
 def samples_of(
@@ -199,21 +211,17 @@ def no_rows(task: ComparisonTask) -> str:
 
 def compared(headers: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compared:
     """Compare two versions on the rows of all series, whose `label` they share."""
-    from job.learning.seeds import seed_error  # noqa: PLC0415 - brings scikit-learn
-
     task, label = headers[0].task, headers[0].label
     if label is None:
         raise DataError(no_rows(task))
     rows = bars.filter(SAME).sort("available_at", maintain_order=True)
     up, p_a, p_b = (rows[name].to_numpy() for name in ("label", "p_a", "p_b"))
     times = rows["available_at"].to_physical().to_numpy()
+    evidence = gather(times, row_sums(up, p_a, p_b), horizon=label.horizon, before=task.evidence)
     first, last = rows.select(
         first=pl.col("available_at").min().dt.to_string("iso:strict"),
         last=pl.col("available_at").max().dt.to_string("iso:strict"),
     ).row(0)
-    pooled_times = times if task.key.exchange == POOLED else None
-    seeds_a = [header.seed_influence_a for header in headers if header.seed_influence_a is not None]
-    seeds_b = [header.seed_influence_b for header in headers if header.seed_influence_b is not None]
     trading = {}
     if settings := job.config.model_trainer.trading:
         for name in ("a", "b"):
@@ -231,14 +239,23 @@ def compared(headers: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compar
         last=last,
         only_a=sum(header.only_a for header in headers),
         only_b=sum(header.only_b for header in headers),
-        comparison=compare(up, p_a, p_b, horizon=label.horizon, times=pooled_times),
+        comparison=compare(
+            up,
+            p_a,
+            p_b,
+            horizon=label.horizon,
+            times=times,
+            evidence=evidence,
+            seeds=seeds_of(headers, rows.height),
+            alpha=job.config.promotion.alpha,
+        ),
+        evidence=evidence,
         log_loss_delta=log_loss_delta_by_cluster(
             times,
             row_log_loss(up, p_b) - row_log_loss(up, p_a),
             horizon_bars=label.horizon,
             timeframe_us=duration_us(task.key.timeframe),
         ),
-        seed_error=math.hypot(seed_error(seeds_a, rows.height), seed_error(seeds_b, rows.height)),
         trading=trading,
         seconds=round(sum(header.seconds for header in headers), 3),
     )

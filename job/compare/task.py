@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Self, cast
 
 from job.learning.comparison import Comparison
+from job.learning.evidence import Evidence
 from job.registry.outcome import Outcome
 from job.worker.messages import Work
 
@@ -14,13 +15,15 @@ from job.worker.messages import Work
 class ComparisonTask(Work):
     """Versions `a` and `b` of a model, to be scored on the samples that are available at `usable_from` or later.
 
-    `earlier` counts comparisons that used rows from then on.
+    `earlier` counts comparisons of other versions that used rows from then on; `evidence` is what the last comparison
+    of these two knew.
     """
 
     a: str
     b: str
     usable_from: datetime
     earlier: int = 0
+    evidence: Evidence | None = None
     allow_pickle: bool = False
 
 
@@ -29,9 +32,9 @@ class Compared(Outcome):
     """Two versions on the same rows, which became available from `first` to `last` (ISO 8601), both inclusive.
 
     `only_a` and `only_b` count samples that one version has and the other has not, which are not used.
-    `log_loss_delta` is what `learning.fleet.fleet_z` takes; `trading`, if asked for, what `trading_scores` says of `a`
-    and of `b`. There is no `comparison` where `error` says why. `seed_error` is the standard error of the difference in
-    log-loss that forests have by the luck of their seeds, see `learning.seeds`.
+    `log_loss_delta` is what `learning.fleet.fleet_test` takes; `trading`, if asked for, what `trading_scores` says of
+    `a` and of `b`. There is no `comparison` where `error` says why. `evidence` is what the comparison is based on:
+    these rows, and those of earlier comparisons that the input does not hold any more.
     """
 
     a: str = ""
@@ -41,7 +44,7 @@ class Compared(Outcome):
     only_a: int = 0
     only_b: int = 0
     comparison: Comparison | None = None
-    seed_error: float = 0.0
+    evidence: Evidence | None = None
     trading: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
@@ -58,6 +61,7 @@ class Compared(Outcome):
     def from_json(cls, text: str) -> Self:
         """Inverse of `to_json`."""
         made = super().from_json(text)
-        return (
-            replace(made, comparison=Comparison(**cast("dict[str, Any]", made.comparison))) if made.comparison else made
-        )
+        if made.comparison is None or made.evidence is None:
+            return made
+        comparison, evidence = cast("dict[str, Any]", made.comparison), cast("dict[str, Any]", made.evidence)
+        return replace(made, comparison=Comparison(**comparison), evidence=Evidence.of_record(evidence))

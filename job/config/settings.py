@@ -101,10 +101,15 @@ class StorageSettings(Section):
 
 
 class PromotionSettings(Section):
-    """When `compare --promote` moves the champion: `better` significantly, or `fresher` and not significantly worse."""
+    """When `compare --promote` moves the champion: `better` significantly, or `fresher` and not worse by the `margin`.
+
+    The margin is in nats per row. A challenger that is undecided after `patience_days` of bars is given up.
+    """
 
     policy: AffectsNothing[Literal["better", "fresher"]] = "better"
     alpha: AffectsNothing[float] = Field(default=0.05, gt=0, lt=1)
+    margin: AffectsNothing[float] = Field(default=0.001, gt=0, le=1)
+    patience_days: AffectsNothing[float] = Field(default=90.0, gt=0, le=MAX_LOOKBACK_DAYS)
 
 
 class Config(Section):

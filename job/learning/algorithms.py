@@ -55,6 +55,11 @@ class Fitter:
     library: str | None = None
 
 
+def takes_a_seed(estimator: Any) -> bool:
+    """Return whether an estimator has the parameter `random_state`."""
+    return "random_state" in estimator.get_params(deep=False)
+
+
 @dataclass(frozen=True)
 class Algorithm:
     """Everything that is known about an algorithm.
@@ -74,6 +79,10 @@ class Algorithm:
         artifact: how models are stored; `pkl`, which loads only with `allow_pickle`, for what skops cannot store.
         stored_types: what its models contain besides the estimator's class and the types common to all models
             (`registry.parts.COMMON`). Only declared types are ever loaded.
+        draws: whether the fit of an estimator draws random numbers, so that another seed makes another model. By
+            scikit-learn's convention it does if it takes `random_state`.
+        seed_influence: `module:function` that tells from a fitted model what its seed did, as those of
+            `learning.seeds`. Without it, each model whose fit `draws` is fitted a second time by another seed.
     """
 
     name: str
@@ -88,6 +97,8 @@ class Algorithm:
     library: str | None = None
     artifact: Artifact = "skops"
     stored_types: tuple[StoredType, ...] = ()
+    draws: Callable[[Any], bool] = takes_a_seed
+    seed_influence: str | None = None
 
     @property
     def estimator(self) -> type["ClassifierMixin"]:

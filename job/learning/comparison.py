@@ -5,29 +5,42 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 
-from job.learning.metrics import MIN_BLOCKS, FloatArray, LabelArray, accuracy, block_half_width, predicted, row_log_loss
+from job.learning.evidence import Evidence, gather
+from job.learning.metrics import MIN_BLOCKS, FloatArray, LabelArray, predicted, row_log_loss
 from job.learning.splits import IntArray
 
-Verdict = Literal["better", "worse", "no difference"]
+Verdict = Literal["better", "not worse", "undecided", "worse", "cannot tell"]
+VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
 
 ALPHA: Final = 0.05
+MARGIN: Final = 0.001
 ROUNDING: Final = 1e-12
 """A result smaller than this share of the numbers that it was computed from is rounding."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Version b against version a on the same rows; log-losses in nats per row, intervals of 95%.
+class SeedVariance:
+    """Variance of a version's mean log-loss over the seeds of its fit, and the degrees of freedom of the estimate."""
 
-    A `difference` below 0 favors b, as does an `accuracy_difference` above 0. The ends of intervals are null where
-    the rows make fewer than two blocks, the Diebold-Mariano test where one horizon covers all rows or the losses never
-    vary, and McNemar's test where several rows share a time, as these are not independent draws.
+    variance: float
+    freedom: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Version b against version a on the same rows; log-losses in nats per row, intervals of 1 - `alpha`.
+
+    A `difference` below 0 favors b, as does an `accuracy_difference` above 0. `p` is two-sided and agrees with the
+    interval of the difference. `seed_error` is the standard error that the luck of both versions' seeds adds, part of
+    interval and p; null where it is not known. Null are, too, the ends of intervals and p with fewer than two blocks, p
+    where the losses never vary, the Diebold-Mariano test where one horizon covers all rows or the losses never vary,
+    and McNemar's test where several rows share a time, as these are not independent draws.
     """
 
     rows: int
@@ -36,6 +49,7 @@ class Comparison:
     difference: float
     low: float | None
     high: float | None
+    p: float | None
     dm_statistic: float | None
     dm_p: float | None
     accuracy_a: float
@@ -45,6 +59,8 @@ class Comparison:
     accuracy_high: float | None
     mcnemar_p: float | None
     blocks: int
+    alpha: float = ALPHA
+    seed_error: float | None = 0.0
 
     @property
     def underpowered(self) -> bool:
@@ -56,8 +72,23 @@ class Comparison:
         return {**asdict(self), "underpowered": self.underpowered}
 
 
+def row_sums(up: LabelArray, p_a: FloatArray, p_b: FloatArray) -> FloatArray:
+    """Return what each row adds to an `Evidence`: float64 [rows, `evidence.SUMS`]."""
+    loss_a, loss_b = row_log_loss(up, p_a), row_log_loss(up, p_b)
+    right_a, right_b = predicted(p_a) == (up == 1), predicted(p_b) == (up == 1)
+    return np.column_stack([np.ones(len(up)), loss_a, loss_b - loss_a, right_a, right_b.astype(np.float64) - right_a])
+
+
 def compare(
-    up: LabelArray, p_a: FloatArray, p_b: FloatArray, *, horizon: int, times: IntArray | None = None
+    up: LabelArray,
+    p_a: FloatArray,
+    p_b: FloatArray,
+    *,
+    horizon: int,
+    times: IntArray | None = None,
+    evidence: Evidence | None = None,
+    seeds: Sequence[SeedVariance] | None = (),
+    alpha: float = ALPHA,
 ) -> Comparison:
     """Compare two versions by their probabilities of up on the same rows, which are in time order.
 
@@ -66,46 +97,64 @@ def compare(
         p_a: probability of up by version a, float64, as it is scored: shrunk.
         p_b: the same by version b.
         horizon: bars after a row within which its label is resolved.
-        times: of the rows, for a pooled model, several of whose rows may share a time; by default no two rows do.
+        times: of the rows; several rows of a pooled model may share one. By default no two rows do.
+        evidence: of these rows and earlier ones; by default of these rows.
+        seeds: of each version whose fit draws random numbers; None if one of them is not known.
+        alpha: level of the intervals.
 
-    Intervals are those of `metrics.skill`: circular block bootstrap by time. `diebold_mariano` tests the log-loss,
-    `mcnemar` the predicted classes.
+    All but two tests are about the rows of `evidence`: `diebold_mariano`, of the log-loss, and `mcnemar`, of the
+    predicted classes, are about the rows that are given.
     """
     rows = np.arange(len(up)) if times is None else times
-    change = row_log_loss(up, p_b) - row_log_loss(up, p_a)
-    right_a, right_b = predicted(p_a) == (up == 1), predicted(p_b) == (up == 1)
-    gained = right_b.astype(np.float64) - right_a
-    difference, low, high, blocks = mean_with_interval(rows, change, horizon=horizon)
-    accuracy_difference, accuracy_low, accuracy_high, _ = mean_with_interval(rows, gained, horizon=horizon)
-    statistic, p_value = diebold_mariano(change, horizon=horizon, times=rows)
+    sums = row_sums(up, p_a, p_b)
+    found = gather(rows, sums, horizon=horizon) if evidence is None else evidence
+    difference, gained = found.mean("difference"), found.mean("gained")
+    low, high, p_value = interval_and_p(found, "difference", seeds or (), alpha=alpha)
+    accuracy_low, accuracy_high, _ = interval_and_p(found, "gained", (), alpha=alpha)
+    statistic, dm_p = diebold_mariano(sums[:, 2], horizon=horizon, times=rows)
+    right_a, right_b = sums[:, 3] == 1, sums[:, 3] + sums[:, 4] == 1
     return Comparison(
-        rows=len(up),
-        log_loss_a=float(row_log_loss(up, p_a).mean()),
-        log_loss_b=float(row_log_loss(up, p_b).mean()),
+        rows=round(found.total("rows")),
+        log_loss_a=found.mean("loss_a"),
+        log_loss_b=found.mean("loss_a") + difference,
         difference=difference,
         low=low,
         high=high,
+        p=p_value,
         dm_statistic=statistic,
-        dm_p=p_value,
-        accuracy_a=accuracy(up, p_a),
-        accuracy_b=accuracy(up, p_b),
-        accuracy_difference=accuracy_difference,
+        dm_p=dm_p,
+        accuracy_a=found.mean("right_a"),
+        accuracy_b=found.mean("right_a") + gained,
+        accuracy_difference=gained,
         accuracy_low=accuracy_low,
         accuracy_high=accuracy_high,
         mcnemar_p=mcnemar(right_a[::horizon], right_b[::horizon]) if len(np.unique(rows)) == len(rows) else None,
-        blocks=blocks,
+        blocks=found.complete_blocks,
+        alpha=alpha,
+        seed_error=None if seeds is None else float(np.sqrt(sum(one.variance for one in seeds))),
     )
 
 
-def mean_with_interval(
-    times: IntArray, values: FloatArray, *, horizon: int
-) -> tuple[float, float | None, float | None, int]:
-    """Return the mean of the rows' `values`, the ends of its block-bootstrap interval, and the number of blocks."""
-    mean = float(values.mean())
-    half_width, blocks = block_half_width(times, values - mean, len(values), horizon_bars=horizon)
-    if half_width is None:
-        return mean, None, None, blocks
-    return mean, mean - half_width, mean + half_width, blocks
+def interval_and_p(
+    evidence: Evidence, name: str, seeds: Sequence[SeedVariance], *, alpha: float
+) -> tuple[float | None, float | None, float | None]:
+    """Return the ends of the interval of a mean, and the two-sided p that the mean is zero, which agrees with it.
+
+    Versions that differ by seed only are two models, and enough rows tell which of them is better. That is luck of the
+    draw and no reason to promote, so the variance over seeds is added to that of the rows. Degrees of freedom of the
+    sum are those of Satterthwaite (1946): one refit says little, and widens accordingly.
+    """
+    mean, error = evidence.mean(name), evidence.error(name)
+    if error is None:
+        return None, None, None
+    parts = [SeedVariance(error**2, evidence.complete_blocks - 1), *seeds]
+    variance = sum(one.variance for one in parts)
+    if variance <= (ROUNDING * mean) ** 2:
+        return mean, mean, None if mean else 1.0
+    freedom = variance**2 / sum(one.variance**2 / one.freedom for one in parts)
+    total = float(np.sqrt(variance))
+    half_width = float(scipy.stats.t.ppf(1 - alpha / 2, freedom)) * total
+    return mean - half_width, mean + half_width, float(2 * scipy.stats.t.sf(abs(mean) / total, freedom))
 
 
 def diebold_mariano(
@@ -165,13 +214,22 @@ def false_discovery(p_values: Sequence[float | None]) -> list[float | None]:
     return [None if p is None else next(adjusted) for p in p_values]
 
 
-def verdict(comparison: Comparison, q: float | None, *, alpha: float = ALPHA) -> Verdict:
-    """Say whether version b is better or worse than a; `q` is `dm_p`, by `false_discovery` where models are many.
+def verdict(comparison: Comparison, q: float | None, *, margin: float = MARGIN) -> Verdict:
+    """Say what is known of version b against a; `q` is `p`, by `false_discovery` where models are many.
 
-    It is only if two tests agree, as each has its blind spot: q is below `alpha`, and the interval of the difference,
-    from enough blocks, leaves out zero.
+    - better: the interval lies below 0, and q below alpha.
+    - worse: the interval lies above 0. Models are not corrected for each other: a bad one is found among many, too.
+    - not worse: the interval lies below `margin` (nats), which is a test of non-inferiority. Its level is alpha / 2,
+      since only one end is looked at, and each model is tested for itself.
+    - undecided: more rows may decide.
+    - cannot tell: there are too few blocks for an interval, or nobody knows what another seed would have given.
     """
     low, high = comparison.low, comparison.high
-    if q is None or q >= alpha or low is None or high is None or comparison.underpowered or low <= 0 <= high:
-        return "no difference"
-    return "better" if comparison.difference < 0 else "worse"
+    unknown = comparison.p is None or comparison.seed_error is None
+    if low is None or high is None or comparison.underpowered or unknown:
+        return "cannot tell"
+    if high < 0 and q is not None and q < comparison.alpha:
+        return "better"
+    if low > 0:
+        return "worse"
+    return "not worse" if high < margin else "undecided"

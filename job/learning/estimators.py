@@ -183,6 +183,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
                 "onedal": Fitter("job.learning.forests.onedal:fit", library=ONEDAL_LIBRARY),
             },
             stored_types=(TREE, StoredType("sklearn.tree._classes.DecisionTreeClassifier")),
+            seed_influence="job.learning.seeds:loss_by_tree",
         ),
         Algorithm(
             "extra_trees",
@@ -193,6 +194,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             seconds_per_row=4.0e-5,
             parallel=True,
             stored_types=(TREE, StoredType("sklearn.tree._classes.ExtraTreeClassifier")),
+            seed_influence="job.learning.seeds:loss_by_tree",
         ),
         Algorithm(
             "gradient_boosting",
@@ -213,6 +215,8 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
                 StoredType("sklearn._loss.link.HalfLogitLink"),
                 StoredType("sklearn._loss.loss.ExponentialLoss"),
             ),
+            draws=lambda model: model.subsample < 1 or model.max_features is not None,
+            seed_influence="job.learning.seeds:loss_by_stage",
         ),
         Algorithm(
             "hist_gradient_boosting",
@@ -231,6 +235,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
                 StoredType("sklearn.preprocessing._label.LabelEncoder"),
                 *BOOSTING_LOSS,
             ),
+            draws=lambda model: model.max_features < 1,
         ),
         Algorithm(
             "logistic_regression",
@@ -240,6 +245,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             version=1,
             seconds_per_row=5.0e-6,
             precision=np.float64,
+            draws=lambda model: model.solver in {"liblinear", "sag", "saga"},
         ),
     )
 }

@@ -1,32 +1,86 @@
-"""How much a forest's log-loss on given rows depends on its random seed."""
+"""How much a version's log-loss on given rows depends on the random seed of its fit.
+
+What is known is an influence: an array whose spread over its entries is that of other seeds, see `seed_variance`. It
+adds up over sets of rows. A single 0 says that the fit draws no random numbers, None that nothing is known.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 
+from job.learning.comparison import SeedVariance
+from job.learning.estimators import ALGORITHMS
 from job.learning.fitting import Matrix
 from job.learning.metrics import FloatArray, LabelArray, clip, shrink
 
 
+def influence_of(
+    metadata: Mapping[str, Any], model: Any, scaled: Matrix, up: LabelArray, *, base_rate: float, weight: float
+) -> FloatArray | None:
+    """Return a version's influence on the summed log-loss of the rows; None where its metadata tells too little.
+
+    Args:
+        metadata: of the version; `seeds` is what `training.second_seed` found.
+        model: its fitted estimator.
+        scaled: float32 [rows, features].
+        up: labels, 1 is up.
+        base_rate: towards which probabilities are shrunk.
+        weight: of the shrinking.
+    """
+    seeds, algorithm = metadata.get("seeds", {}), ALGORITHMS.get(metadata["algorithm"]["name"])
+    if "path" in metadata["algorithm"]:  # a user's own may have the name of another
+        algorithm = None
+    if seeds.get("drawn") is False or (algorithm is not None and not algorithm.draws(model)):
+        return np.zeros(1)
+    function = seeds.get("influence") or (algorithm.seed_influence if algorithm is not None else None)
+    if function is not None:
+        found: FloatArray = resolve_name(function)(model, scaled, up, base_rate=base_rate, weight=weight)
+        return found
+    change = seeds.get("log_loss_change")
+    # Two seeds are two draws; the factor makes `seed_variance`, which is about a mean of draws, that of one of them.
+    return None if change is None else np.array([math.sqrt(2) * change * len(up), 0.0])
+
+
 def loss_by_tree(model: Any, scaled: Matrix, up: LabelArray, *, base_rate: float, weight: float) -> FloatArray:
-    """Return each tree's influence on the summed log-loss of the rows; a single 0 for a model that is no forest.
+    """Return the influence of a forest: each tree's on the summed log-loss of the rows. They add up to 0.
 
     To first order it is the derivative of a row's log-loss by the forest's probability p, times the tree's difference
     from p. With p' = `metrics.shrink`(p) the derivative is (p' - y) · weight / (p · (1 - p)). Trees are drawn
     independently, so the spread of their influences is that of forests of other seeds (the infinitesimal jackknife of
-    Efron 2014, over trees in place of rows). The influences add up to 0.
+    Efron 2014, over trees in place of rows).
     """
-    if not isinstance(model, RandomForestClassifier | ExtraTreesClassifier):
-        return np.zeros(1)
     p = clip(model.predict_proba(scaled)[:, 1])
     slope = (shrink(p, base_rate, weight) - (up == 1)) * weight / (p * (1 - p))
     return np.array([slope @ (tree.predict_proba(scaled)[:, 1] - p) for tree in model.estimators_])
 
 
-def seed_error(parts: Sequence[FloatArray], rows: int) -> float:
-    """Return the standard error of the mean log-loss over seeds, from `loss_by_tree` of one or more sets of rows."""
-    total = sum(parts, np.zeros(1)) / rows
-    return float(total.std(ddof=1)) / math.sqrt(len(total)) if len(total) > 1 else 0.0
+def loss_by_stage(model: Any, scaled: Matrix, up: LabelArray, *, base_rate: float, weight: float) -> FloatArray:
+    """Return the influence of scikit-learn's gradient boosting: differences of neighboring stages', times n/sqrt(2).
+
+    A stage adds its tree to the log-odds f, of which a row's log-loss has the derivative (p' - y) · weight. Two
+    neighbors are fitted to nearly the same residuals, each on rows and features of its own, so half the square of
+    their difference is the variance of one (von Neumann 1941), and n stages have n times as much. Later stages mend
+    some of what earlier ones did by chance, so this is rather too much.
+    """
+    p = clip(model.predict_proba(scaled)[:, 1])
+    odds_per_score = 2.0 if model.loss == "exponential" else 1.0  # scikit-learn's p is expit(2 · score) there
+    slope = (shrink(p, base_rate, weight) - (up == 1)) * (weight * odds_per_score * model.learning_rate)
+    stages = np.array([slope @ tree.predict(scaled) for tree in model.estimators_[:, 0]])
+    return np.diff(stages) * len(stages) / math.sqrt(2) if len(stages) > 2 else np.array([stages.sum(), -stages.sum()])
+
+
+def seed_variance(parts: Sequence[FloatArray | None], rows: int) -> SeedVariance | None:
+    """Return the variance of the mean log-loss over seeds, from the influences on one or more sets of rows.
+
+    None where one of them is not known.
+    """
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return None
+    total = sum(known, np.zeros(1)) / rows
+    if len(total) < 2:
+        return SeedVariance(0.0, 1.0)
+    return SeedVariance(float(total.var(ddof=1)) / len(total), len(total) - 1.0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +12,8 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from job.core.keys import Key
+from job.learning.algorithms import takes_a_seed
+from job.learning.calibration import calibration
 from job.learning.estimators import algorithm_named, describe_algorithm
 from job.learning.fitting import (
     Evaluated,
@@ -20,6 +22,7 @@ from job.learning.fitting import (
     evaluate,
     fit_scaled,
     predict_proba,
+    probability_of_up,
     read_rows,
     scaled,
     sort_samples,
@@ -31,6 +34,7 @@ from job.learning.fleet import log_loss_delta_by_cluster
 from job.learning.importances import importances
 from job.learning.metrics import (
     SCORES,
+    Skill,
     accuracy,
     base_rate,
     fit_shrink,
@@ -126,6 +130,7 @@ def train(
             evaluated = [one.result() for one in reversed(running)]
         shrinkage, folds, holdout = shrink_all(evaluated, fitted=spec.calibrate == "shrink")
         model, scaler, label = holdout.model, holdout.scaler, rows.label[holdout.fold.train]
+        seeds = second_seed(rows, holdout, shrinkage, spec, n_jobs=n_jobs)
         if spec.refit:
             scaler, training, label = window(rows, np.arange(len(rows.label)))
             precision = algorithm_named(spec.algorithm).precision
@@ -135,7 +140,10 @@ def train(
             scaler=scaler,
             features=spec.feature_names,
             scores=score(rows, folds, holdout, shrinkage, horizon_bars=spec.label.horizon),
-            metadata=describe(rows, folds, holdout, shrinkage, spec=spec, key=key, model=model, label=label),
+            metadata={
+                **describe(rows, folds, holdout, shrinkage, spec=spec, key=key, model=model, label=label),
+                "seeds": seeds,
+            },
             holdout=holdout_frame(samples, holdout),
             market=None if bars is None else holdout_market(bars, rows, holdout, shrinkage, spec.feature_names),
         )
@@ -166,13 +174,35 @@ def shrink_all(evaluated: Sequence[Evaluated], *, fitted: bool) -> tuple[Shrinka
     return shrinkage, shrunk, holdout
 
 
+def second_seed(
+    rows: Rows, holdout: Evaluated, shrinkage: Shrinkage, spec: ModelSpec, *, n_jobs: int
+) -> dict[str, Any]:
+    """Return, as JSON values, what another seed would change: what `seeds.influence_of` needs to know of a version.
+
+    `drawn` says whether the fit draws random numbers at all, `influence` names the function that tells the rest from
+    the fitted model. Where there is none, the holdout's model is fitted again by another seed, and `log_loss_change`
+    is what that changes on the holdout.
+    """
+    algorithm = algorithm_named(spec.algorithm)
+    if not algorithm.draws(holdout.model):
+        return {"drawn": False}
+    if algorithm.seed_influence is not None:
+        return {"drawn": True, "influence": algorithm.seed_influence}
+    seed = {"random_state": spec.random_state + 1} if takes_a_seed(holdout.model) else {}
+    other = spec.model_copy(update={"params": spec.params | seed})
+    training = scaled(holdout.scaler, take(rows.matrix, holdout.fold.train), algorithm.precision)
+    model = fit_scaled(training, rows.label[holdout.fold.train], other, pooled=rows.pooled, n_jobs=n_jobs)
+    raw = probability_of_up(model, scaled(holdout.scaler, take(rows.matrix, holdout.fold.test)))
+    change = log_loss(holdout.label, shrink(raw, holdout.base, shrinkage.model)) - log_loss(holdout.label, holdout.p)
+    return {"drawn": True, "log_loss_change": change}
+
+
 def score(
     rows: Rows, folds: Sequence[Evaluated], holdout: Evaluated, shrinkage: Shrinkage, *, horizon_bars: int
 ) -> Scores:
     """Return the flat scores: `SCORES` on the holdout, cross-validated accuracy, and skill over the base rate."""
     label, base_loss = holdout.label, row_log_loss(holdout.label, holdout.p_base)
-    times, loss = rows.available_at[holdout.fold.test], row_log_loss(label, holdout.p)
-    saved = skill(times, loss, base_loss, horizon_bars=horizon_bars)
+    saved = skill_of(rows, holdout, horizon_bars)
     accuracies = [accuracy(fold.label, fold.p) for fold in folds]
     return {
         **score_all(label, p=holdout.p, p_raw=holdout.p_raw),
@@ -223,6 +253,13 @@ def describe(
             "training": class_shares(rows.label[holdout.fold.train]),
             "holdout": class_shares(holdout.label),
         },
+        "stability": {
+            "folds": [asdict(skill_of(rows, fold, spec.label.horizon)) for fold in folds],
+            "holdout": asdict(skill_of(rows, holdout, spec.label.horizon)),
+        },
+        "calibration": calibration(
+            rows.available_at[holdout.fold.test], holdout.label, holdout.p, horizon_bars=spec.label.horizon
+        ),
         "score_versions": {name: score.version for name, score in SCORES.items()},
         "importances": {"method": method, "values": dict(zip(spec.feature_names, values, strict=True))},
         "refit": spec.refit,
@@ -233,6 +270,12 @@ def describe(
             timeframe_us=duration_us(key.timeframe),
         ),
     }
+
+
+def skill_of(rows: Rows, evaluated: Evaluated, horizon_bars: int) -> Skill:
+    """Return the skill of shrunk probabilities over the base rate on a fold's test rows."""
+    loss, base_loss = (row_log_loss(evaluated.label, p) for p in (evaluated.p, evaluated.p_base))
+    return skill(rows.available_at[evaluated.fold.test], loss, base_loss, horizon_bars=horizon_bars)
 
 
 def describe_fold(rows: Rows, evaluated: Evaluated) -> dict[str, Any]:

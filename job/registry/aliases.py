@@ -51,11 +51,16 @@ class Aliases:
         return self.champion if alias == "champion" else self.challenger
 
     def moved(self, alias: Alias, version: str) -> Self:
-        """Return the aliases with one of them on another version; the champion so far becomes the previous one."""
+        """Return the aliases with one of them on another version; the champion so far becomes the previous one.
+
+        A challenger that becomes the champion is no challenger any more.
+        """
         if alias == "challenger":
             return replace(self, challenger=version)
         before = () if self.champion is None else (self.champion,)
-        return replace(self, champion=version, previous=(*before, *self.previous)[:MOST_PREVIOUS])
+        challenger = None if self.challenger == version else self.challenger
+        previous = (*before, *self.previous)[:MOST_PREVIOUS]
+        return replace(self, champion=version, challenger=challenger, previous=previous)
 
     def rolled_back(self, version: str) -> Self:
         """Return the aliases with the champion back on one of `previous`, as if it had never been replaced."""

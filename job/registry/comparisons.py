@@ -4,6 +4,7 @@ The name holds the range of time: `comparisons/<exchange>/<symbol>/analyst_1h/<r
 """
 
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,11 +12,17 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from job.core.keys import Key
-from job.storage.files import Storage
+from job.learning.evidence import Evidence
+from job.storage.files import MissingFileError, Storage
 
 FOLDER: Final = "comparisons"
 TIME: Final = "%Y%m%dT%H%M%SZ"
 NAME: Final = re.compile(r"\d{8}_\d{6}_[0-9a-f]{6}-(?P<first>\d{8}T\d{6}Z)-(?P<last>\d{8}T\d{6}Z)\.json")
+
+MOST_READ: Final = 5
+"""How many comparisons are looked through for the last one of two versions; a held challenger's is the last of all."""
+
+log = logging.getLogger("job")
 
 
 def overlapping(registry: Storage, key: Key, *, first: datetime, last: datetime) -> int:
@@ -23,6 +30,19 @@ def overlapping(registry: Storage, key: Key, *, first: datetime, last: datetime)
     names = (path.rpartition("/")[2] for path in registry.list(_folder(key)))
     ends = [(match["first"], match["last"]) for match in map(NAME.fullmatch, names) if match]
     return sum(begun <= _text(last) and ended >= _text(first) for begun, ended in ends)
+
+
+def last_evidence(registry: Storage, key: Key, a: str, b: str) -> Evidence | None:
+    """Return what the last comparison of versions `a` and `b` knew; None if none of the last few was about them."""
+    names = sorted(path.rpartition("/")[2] for path in registry.list(_folder(key)))
+    for name in [name for name in reversed(names) if NAME.fullmatch(name)][:MOST_READ]:
+        try:
+            document = json.loads(registry.read(f"{_folder(key)}/{name}"))
+            if (document["a"], document["b"]) == (a, b) and document.get("evidence"):
+                return Evidence.of_record(document["evidence"])
+        except (MissingFileError, ValueError, LookupError, TypeError) as error:
+            log.warning("%s/%s is passed over: it is damaged (%s)", _folder(key), name, error)
+    return None
 
 
 def write_comparison(

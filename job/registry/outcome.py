@@ -17,7 +17,8 @@ class Outcome:
 
     `log_loss_delta` holds log-loss minus base-rate log-loss summed over clusters of the clock: {cluster: [rows, sum]}.
     A fleet's z is made of it; it is not part of the run record. `counts` are those of `transforms.samples`, and `gaps`
-    is how gaps were understood, see `definition.describe_sampling`; both empty where that is not known.
+    is how gaps were understood, see `definition.describe_sampling`; both empty where that is not known. `blocks` counts
+    the blocks of time that the interval of the skill rests on, 0 where that is not known.
     """
 
     exchange: str
@@ -35,6 +36,7 @@ class Outcome:
     counts: dict[str, int] = field(default_factory=dict)
     gaps: str = ""
     scores: dict[str, float | bool | None] = field(default_factory=dict)
+    blocks: int = 0
     error: dict[str, str] | None = None
     warnings: tuple[str, ...] = ()
     summary: dict[str, Any] = field(default_factory=dict)
@@ -97,6 +99,7 @@ def of_version(key: Key, metadata: Mapping[str, Any]) -> Outcome:
         counts=metadata["data"]["samples"],
         gaps=metadata["data"].get("sampling", {}).get("gaps", ""),
         scores=metadata["scores"],
+        blocks=metadata.get("stability", {}).get("holdout", {}).get("blocks", 0),
         warnings=tuple(metadata["warnings"]),
         summary=summarize(metadata),
         log_loss_delta=metadata["excess_log_loss"],

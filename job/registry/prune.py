@@ -8,6 +8,7 @@ from job.core.keys import Key
 from job.registry.aliases import Aliases, read_aliases, read_all_aliases
 from job.registry.catalog import key_of, list_summaries, replace_catalog
 from job.registry.cleanup import open_runs
+from job.registry.ledger import remember
 from job.registry.versions import listed_versions
 from job.storage.files import MissingFileError, Storage
 
@@ -54,7 +55,7 @@ def prune(registry: Storage, to_delete: Iterable[Prunable]) -> list[Prunable]:
     """Delete versions, bring the catalog up to date, and return the versions that were deleted here.
 
     The metadata goes first, as its existence makes a version: what an interruption leaves is no version, and is swept
-    by a later run like any that was not committed.
+    by a later run like any that was not committed. On which bars a version was scored is remembered.
     """
     deleted: list[Prunable] = []
     for one in to_delete:
@@ -63,6 +64,7 @@ def prune(registry: Storage, to_delete: Iterable[Prunable]) -> list[Prunable]:
             content = registry.read(metadata)
         except MissingFileError:  # somebody else, pruning at the same time, was first
             continue
+        remember(registry, one.key, one.version, content)
         registry.remove(metadata)
         now = read_aliases(registry, one.key)
         if one.version in {now.champion, now.challenger, *now.previous[:1]}:  # since `prunable` looked

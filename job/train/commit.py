@@ -2,14 +2,12 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
 from job.core.environment import cpu_model, versions
-from job.core.errors import RegistryError
 from job.core.keys import Key
 from job.learning.estimators import algorithm_named, libraries_of
 from job.learning.features import split_reference
@@ -17,8 +15,9 @@ from job.learning.spec import ModelSpec
 from job.learning.trading import trading_scores
 from job.learning.training import Trained, train
 from job.registry.definition import describe_feature, describe_label, describe_sampling
+from job.registry.ledger import holdout_range, versions_scored
 from job.registry.outcome import Outcome, of_version
-from job.registry.versions import commit, list_versions, read_metadata, version_name
+from job.registry.versions import commit, version_name
 from job.train.task import SamplesRow
 from job.worker.memory import peak_mb
 from job.worker.messages import Job
@@ -93,32 +92,18 @@ def describe_version(
 def describe_trading(trained: Trained, spec: ModelSpec, job: Job, key: Key, version: str) -> dict[str, Any] | None:
     """Return a version's trading scores; None for samples that were made elsewhere, which come without prices.
 
-    The deflated Sharpe allows for all versions of the key whose holdouts share some time with this one's.
+    The deflated Sharpe allows for all versions of the key, pruned ones included, whose holdouts share some time with
+    this one's.
     """
     settings = job.config.model_trainer.trading
     if settings is None or trained.market is None:
         return None
-    registry, tested = job.registry(), holdout_range(trained.metadata)
-    versions_scored = 1
-    for other in list_versions(registry, key):
-        if other == version:
-            continue
-        try:
-            first, last = holdout_range(read_metadata(registry, key, other))
-        except (RegistryError, LookupError):  # what cannot be read may share some time, and counts
-            versions_scored += 1
-        else:
-            versions_scored += first <= tested[1] and tested[0] <= last
+    tested = holdout_range(trained.metadata)
+    others = versions_scored(job.registry(), [key], tested, besides=version)
     return trading_scores(
         trained.market,
         label=spec.label,
         timeframe=key.timeframe,
         cost_bps=settings.cost_bps,
-        versions_scored=versions_scored,
+        versions_scored=others + 1,
     )
-
-
-def holdout_range(metadata: Mapping[str, Any]) -> tuple[datetime, datetime]:
-    """Return when the first and the last row of a version's holdout became available."""
-    holdout = metadata["split"]["holdout"]
-    return datetime.fromisoformat(holdout["test_from"]), datetime.fromisoformat(holdout["test_to"])

@@ -10,7 +10,7 @@ from typing import Any, Final
 from job.config.settings import Config
 from job.core.errors import RegistryError
 from job.core.keys import kind_order
-from job.learning.fleet import LogLossDelta, add_log_loss_delta, fleet_z
+from job.learning.fleet import LogLossDelta, add_log_loss_delta, fleet_of_one, fleet_test, p_of_interval
 from job.registry.catalog import write_catalog
 from job.registry.leases import Lease
 from job.registry.outcome import Outcome
@@ -33,27 +33,34 @@ class Fleet:
     models: int = 0
     beat_base: int = 0
     log_loss_delta: LogLossDelta = field(default_factory=dict)
+    last: Outcome | None = None
+    """The model that was added last: all there is to a fleet of one."""
 
     def add(self, outcome: Outcome) -> None:
         """Count one trained model."""
         self.models += 1
         self.beat_base += (outcome.scores["skill"] or 0.0) > 0
+        self.last = outcome
         add_log_loss_delta(self.log_loss_delta, outcome.log_loss_delta)
 
     def scores(self) -> dict[str, Any]:
-        """Return how many models beat their base rate, and the clustered z.
+        """Return how many models beat their base rate, and the clustered test.
 
-        Symbols move together, so a count of winners alone overstates the evidence.
+        Symbols move together, so a count of winners alone overstates the evidence. A single model has the test of its
+        own interval, which it never contradicts.
         """
-        found = fleet_z([self.log_loss_delta])
+        found = fleet_test([self.log_loss_delta])
+        if self.models == 1 and self.last is not None and self.last.blocks:
+            saved, low, high = (self.last.scores[f"skill{end}"] for end in ("", "_low", "_high"))
+            p = p_of_interval(saved or 0.0, low, high, self.last.blocks)
+            found = fleet_of_one(found.mean, p, self.last.blocks)
         return {
             "model_type": self.model_type,
             "timeframe": self.timeframe,
             "models": self.models,
             "beat_base": self.beat_base,
             "change": None if math.isnan(found.mean) else found.mean,
-            "z": None if math.isnan(found.z) else found.z,
-            "clusters": found.clusters,
+            **found.record(),
         }
 
 

@@ -14,7 +14,7 @@ import polars as pl
 from job.config.settings import Config
 from job.core.keys import Key
 from job.learning.features import resolve_features
-from job.learning.fleet import fleet_z, log_loss_delta_by_cluster
+from job.learning.fleet import fleet_test, log_loss_delta_by_cluster
 from job.learning.metrics import row_log_loss
 from job.learning.spec import ModelSpec
 from job.learning.training import train
@@ -103,5 +103,5 @@ def measure(*, quick: bool) -> Table:
 def cell(log_loss_deltas: list[dict[str, list[float]]]) -> str:
     """Return symbols that beat the base rate, mean change and z."""
     won = sum(sum(change for _, change in one.values()) < 0 for one in log_loss_deltas)
-    fleet = fleet_z(log_loss_deltas)
+    fleet = fleet_test(log_loss_deltas)
     return f"{won:2d}/{len(log_loss_deltas):<2d} {fleet.mean:+.5f} {fleet.z:+5.1f}"

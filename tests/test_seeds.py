@@ -1,0 +1,139 @@
+"""What another seed of the same fit would change: told from trees, from stages, or by a second fit."""
+
+import itertools
+import math
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.stats import binom
+
+from job.core.keys import Key
+from job.learning.algorithms import Algorithm
+from job.learning.comparison import SeedVariance, compare, verdict
+from job.learning.estimators import ALGORITHMS
+from job.learning.fitting import feature_matrix, predict_proba
+from job.learning.metrics import FloatArray, log_loss, shrink
+from job.learning.seeds import influence_of, seed_variance
+from job.learning.training import Trained, train
+from tests.worlds import in_two_processes, samples_for, specs, world
+
+KEY = Key("synthetic", "SYN00USDT", "5m", "analyst")
+FOREST = ALGORITHMS["random_forest"]
+DRAWN = Algorithm("drawn", FOREST.path, FOREST.defaults, "impurity", version=1, seconds_per_row=1e-6)
+"""A user's algorithm, of whose seed nothing is known but what a second fit tells."""
+
+
+def spec_of(algorithm: str, **changes: Any) -> Any:
+    (found,) = (spec for kind, timeframe, spec in specs() if (kind, timeframe) == ("analyst", "5m"))
+    engine = found.engine if algorithm == "random_forest" else "sklearn"
+    return found.model_copy(
+        update={"algorithm": algorithm, "engine": engine, "cv_folds": 2, "n_estimators": 50, **changes}
+    )
+
+
+def halves(symbol: int, *, days: int, kind: Literal["noise", "signal"]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    samples = samples_for(world(symbol, days=days, kind=kind), "5m", spec_of("random_forest"))
+    return samples[: samples.height // 2], samples[samples.height // 2 + 10 :]
+
+
+def scored(trained: Trained, later: pl.DataFrame) -> tuple[FloatArray, SeedVariance | None]:
+    """Return the probabilities of a version on later rows, and their variance over seeds as one version tells it."""
+    base_rate, weight = trained.metadata["base_rate"], trained.metadata["shrink"]["model"]
+    p = shrink(predict_proba(trained.model, trained.scaler, later, trained.features), base_rate, weight)
+    scaled, up = trained.scaler.transform(feature_matrix(later, trained.features)), later["label"].to_numpy()
+    influence = influence_of(trained.metadata, trained.model, scaled, up, base_rate=base_rate, weight=weight)
+    return p, seed_variance([influence], later.height)
+
+
+def by_seed(symbol: int, *, algorithm: str, kind: Literal["noise", "signal"]) -> list[bool]:
+    """Return of each pair among five fits that differ by seed only whether they are called different."""
+    early, later = halves(symbol, days=40, kind=kind)
+    fits = [train(early, spec_of(algorithm, random_state=100 * symbol + seed), key=KEY) for seed in range(5)]
+    told = []
+    for (p_a, a), (p_b, b) in itertools.combinations([scored(one, later) for one in fits], 2):
+        assert a is not None
+        assert b is not None
+        found = compare(later["label"].to_numpy(), p_a, p_b, horizon=10, seeds=[a, b])
+        told.append(verdict(found, found.p) in {"better", "worse"})
+    return told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, "tests.test_seeds:DRAWN"])
+def test_versions_that_differ_by_seed_only_are_rarely_called_different(algorithm: str) -> None:
+    """At most in 5% of pairs. The ten pairs of five fits share their rows, so they count as two."""
+    told: list[bool] = []
+    for kind in ("noise", "signal"):
+        by_symbol = in_two_processes(partial(by_seed, algorithm=algorithm, kind=kind), range(8))
+        told += itertools.chain.from_iterable(by_symbol)
+    independent = len(told) // 5
+    assert sum(told) / 5 <= binom.ppf(0.99, independent, 0.05), f"{sum(told)} of {len(told)}"
+
+
+@pytest.mark.parametrize("algorithm", ["random_forest", "extra_trees", "gradient_boosting"])
+def test_one_fit_tells_how_much_many_seeds_vary(algorithm: str) -> None:
+    early, later = halves(1, days=10, kind="signal")
+    fits = [
+        train(early, spec_of(algorithm, calibrate="none", cv_folds=1, n_estimators=20, random_state=seed), key=KEY)
+        for seed in range(30)
+    ]
+    found = [scored(one, later) for one in fits]
+    spread = np.std([log_loss(later["label"].to_numpy(), p) for p, _ in found], ddof=1)
+    told = math.sqrt(np.median([variance.variance for _, variance in found if variance is not None]))
+    assert 0.6 < told / spread < 1.6
+
+
+@pytest.mark.parametrize("algorithm", ["hist_gradient_boosting", "logistic_regression"])
+def test_what_draws_no_numbers_has_no_variance(algorithm: str) -> None:
+    early, later = halves(1, days=5, kind="signal")
+    one, other = (scored(train(early, spec_of(algorithm, random_state=seed), key=KEY), later) for seed in (1, 2))
+    assert one[1] == other[1] == SeedVariance(0.0, 1.0)
+    assert np.array_equal(one[0], other[0])
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "params"),
+    [("hist_gradient_boosting", {"max_features": 0.5}), ("logistic_regression", {"solver": "saga"})],
+)
+def test_parameters_can_make_a_fit_draw_numbers(algorithm: str, params: dict[str, Any]) -> None:
+    early, later = halves(1, days=5, kind="signal")
+    trained = train(early, spec_of(algorithm, params=params), key=KEY)
+    assert trained.metadata["seeds"]["log_loss_change"] != 0
+    _, variance = scored(trained, later)
+    assert variance is not None
+    assert variance.variance > 0
+
+
+def test_without_a_cheaper_way_a_second_seed_tells() -> None:
+    early, later = halves(1, days=5, kind="signal")
+    spec = spec_of("tests.test_seeds:DRAWN")
+    one = train(early, spec, key=KEY)
+    other = train(early, spec.model_copy(update={"random_state": spec.random_state + 1}), key=KEY)
+    label = one.holdout["label"].to_numpy()
+    p = shrink(other.holdout["p_raw"].to_numpy(), one.metadata["base_rate"], one.metadata["shrink"]["model"])
+    change = log_loss(label, p) - log_loss(label, one.holdout["p"].to_numpy())
+    assert one.metadata["seeds"] == {"drawn": True, "log_loss_change": pytest.approx(change)}
+    _, variance = scored(one, later)
+    assert variance is not None
+    assert variance.variance == pytest.approx(change**2 / 2)
+    assert variance.freedom == 1, "two draws"
+
+
+def test_what_earlier_releases_stored_is_known_of_our_own_algorithms_only() -> None:
+    early, later = halves(1, days=5, kind="signal")
+    trained = train(early, spec_of("gradient_boosting", n_estimators=10), key=KEY)
+    _, now = scored(trained, later)
+    del trained.metadata["seeds"]
+    assert scored(trained, later)[1] == now
+    trained.metadata["algorithm"]["path"] = "mypackage.models:ALGORITHM"
+    assert scored(trained, later)[1] is None
+
+
+def test_influences_add_up_over_series() -> None:
+    parts = [np.array([1.0, -2.0, 1.0]), np.array([3.0, 0.0, -3.0])]
+    assert seed_variance(parts, 10) == SeedVariance(float(np.var([0.4, -0.2, -0.2], ddof=1)) / 3, 2.0)
+    assert seed_variance([parts[0], None], 10) is None
+    assert seed_variance([np.zeros(1), np.zeros(1)], 10) == SeedVariance(0.0, 1.0)
