@@ -9,7 +9,8 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.core.timeframes import timeframe_of
 from job.core.wording import first_of
-from job.sources.columns import BAR, KEYS, PRICES, TWIN, Indices, numbers, positions
+from job.sources.columns import BAR, KEYS, PRICES, TWIN, Indices, positions
+from job.sources.notations import numbers
 from job.sources.series import Series
 from job.sources.time_columns import Edge, Stamps, choose
 from job.sources.time_names import TIME

@@ -11,10 +11,11 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import display_path, read_all
 from job.sources.bars import Look, Raw, bars_of, by_position, named, raw_of
-from job.sources.columns import BAR, REQUIRED, check_ohlc_order, given, in_order, names_prices, resolve
+from job.sources.columns import BAR, REQUIRED, given, names_prices, resolve
 from job.sources.delimited_text import plain_text
 from job.sources.json_shapes import rows_in
 from job.sources.series import Series, SourceFile
+from job.sources.unnamed import check_ohlc_order, in_order
 from job.storage.opening import content
 
 BINANCE_WIDTH: Final = 12

@@ -12,10 +12,11 @@ from job.core.errors import DataError
 from job.core.wording import first_of
 from job.sources.access import display_path, read_all
 from job.sources.bars import Look, Raw, named, raw_of
-from job.sources.columns import REQUIRED, check_ohlc_order, given, positions, printable
+from job.sources.columns import REQUIRED, given, positions, printable
 from job.sources.delimited_text import DelimitedText, read_delimited, text_columns
 from job.sources.layouts import LAYOUTS, USUAL, is_without_volume, layout_of
 from job.sources.series import Series, SourceFile
+from job.sources.unnamed import check_ohlc_order
 from job.storage.opening import content
 
 _WORD: Final = re.compile(r"^(?!\d{4}-)(?!nan$).*[A-Za-z]", re.IGNORECASE)
