@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import display_path, open_file, reason
-from job.sources.bars import Look, Raw, by_position, named, raw_of
-from job.sources.columns import positions, quoted, resolve
+from job.sources.bars import Look, Raw, by_position, raw_of
+from job.sources.columns import positions, resolve
 from job.sources.series import Series, SourceFile
+from job.sources.words import quoted
 
 
 @contextmanager
@@ -102,7 +103,7 @@ def read_parquet(file: SourceFile, series: Series, settings: DataSettings) -> Ra
     def bars(own: list[tuple[str, str, str]] | None) -> Raw:
         table = pq.read_table(handle, columns=names, filters=own, page_checksum_verification=True)
         frame = by_position(_frame(table, where).select(names), positions(indices))
-        return named(raw_of(frame, indices, series, settings, where), indices, schema.names)
+        return raw_of(frame, indices, series, settings, where, schema.names)
 
     with _arrow_file(file, settings, "Parquet") as handle:
         schema = pq.read_schema(handle)
@@ -140,5 +141,4 @@ def read_feather(file: SourceFile, series: Series, settings: DataSettings) -> Ra
     names = look_at_feather(file, settings).names
     indices = resolve(names, settings.columns, display_path(file))
     frame = feather_columns(file, [names[index] for index in positions(indices)], settings)
-    raw = raw_of(by_position(frame, positions(indices)), indices, series, settings, display_path(file))
-    return named(raw, indices, names)
+    return raw_of(by_position(frame, positions(indices)), indices, series, settings, display_path(file), names)

@@ -6,8 +6,10 @@ from typing import Final
 
 from job.core.errors import DataError
 from job.core.wording import did_you_mean, first_of
+from job.sources.sides import one_side, sides
 from job.sources.time_names import TIME_WORDS, time_columns
 from job.sources.volumes import ALIASES, volume_columns
+from job.sources.words import LONGEST_QUOTE, normal, printable
 
 PRICES: Final = ("open", "high", "low", "close")
 REQUIRED: Final = ("timestamp", *PRICES)
@@ -48,24 +50,6 @@ PRICE_WORDS: Final = {alias for name in PRICES for alias in COLUMN_ALIASES[name]
 _PAIR: Final = re.compile(r"""\(\s*(['"])(?P<first>.*)\1\s*,\s*(['"])(?P<second>.*)\3\s*\)""")
 DAY: Final = ("date", "day", "trade_date")
 CLOCK: Final = ("time", "clock", "trade_time", "hour")
-LONGEST_QUOTE: Final = 80
-
-
-def quoted(text: str) -> str:
-    """Text of a file as messages show it: on one line, and cut where it is long."""
-    return repr(text) if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]!r}…"
-
-
-def printable(name: str) -> str:
-    """Name in which characters that would end or repaint a line are escaped."""
-    return name if name.isprintable() else repr(name)[1:-1]
-
-
-def normal(name: str) -> str:
-    """Lower case, everything but letters and digits as single underscores: `<Open Time>` → `open_time`."""
-    return re.sub(r"[\W_]+", "_", name).strip("_").lower()
-
-
 TWIN: Final = "other "
 """Before the name of a column of a bar, the key of one that is called the same but for capitals: `T` beside `t`."""
 
@@ -111,6 +95,8 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str | None], where: str
         found |= time_columns(header, names, COLUMN_ALIASES["timestamp"], found.get("timestamp", ()))
     if "close" not in found and "price" in names and found.keys() >= {"open", "high", "low"}:
         found["close"] = (names.index("price"),)
+    if found.keys().isdisjoint(PRICES):
+        found |= {price: (index,) for price, index in one_side(header, names, where).items()}
     missing = [name for name in REQUIRED if name not in found]
     if missing:
         raise DataError(
@@ -121,9 +107,9 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str | None], where: str
 
 
 def names_prices(row: Sequence[str]) -> bool:
-    """Return whether a row is a header of bars: it names at least three of the four prices."""
-    words = {normal(name) for name in row}
-    return sum(bool(words & {*COLUMN_ALIASES[name]}) for name in PRICES) >= 3
+    """Return whether a row is a header of bars: it names at least three of the four prices, or four of one side."""
+    names = [normal(name) for name in row]
+    return sum(not {*COLUMN_ALIASES[name]}.isdisjoint(names) for name in PRICES) >= 3 or bool(sides(names))
 
 
 def flattened(header: Sequence[str], where: str) -> Sequence[str]:

@@ -11,13 +11,14 @@ from job.core.keys import encode
 from job.core.paths import redact_url
 from job.core.wording import did_you_mean
 from job.sources.access import display_path
-from job.sources.columns import BAR, KEYS, quoted
+from job.sources.columns import BAR, KEYS
 from job.sources.formats import FORMATS
 from job.sources.grouping import check_folders, notes_on_timeframes, one_timeframe, split_markets
 from job.sources.numbered import by_number
 from job.sources.parts import UNKNOWN, Part, Parts, Unreadable, notes_on_doubts, notes_on_empty, parts_of
 from job.sources.series import Found, Series
 from job.sources.symbols import symbol_named, unknown_symbol
+from job.sources.words import quoted
 from job.storage.listing import list_files
 
 LONGEST_NAME: Final = 255

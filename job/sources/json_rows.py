@@ -10,7 +10,7 @@ import polars as pl
 from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import display_path, read_all
-from job.sources.bars import Look, Raw, bars_of, by_position, named, raw_of
+from job.sources.bars import Look, Raw, bars_of, by_position, raw_of
 from job.sources.columns import BAR, REQUIRED, given, names_prices, resolve
 from job.sources.delimited_text import plain_text
 from job.sources.json_shapes import rows_in
@@ -31,7 +31,7 @@ def read_json(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     frame, names = _frame(file, settings)
     if names:
         indices = resolve(names, settings.columns, where)
-        return named(raw_of(frame, indices, series, settings, where), indices, names)
+        return raw_of(frame, indices, series, settings, where, names)
     if frame.width not in {len(REQUIRED), len(BAR), BINANCE_WIDTH} and not given(settings.columns):
         raise DataError(
             f"{where}: arrays of {frame.width} values without names; set data.columns to their numbers from 1"

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from job.core.errors import DataError
 from job.core.wording import first_of
-from job.sources.columns import COLUMN_ALIASES, names_prices, normal, printable, quoted
+from job.sources.columns import COLUMN_ALIASES, names_prices
 from job.sources.no_bars import NoBarsError
+from job.sources.words import normal, printable, quoted
 
 Rows = list[Any]
 """Bars, each a list of values or a mapping of names to values."""

@@ -7,7 +7,7 @@ from typing import Final, Literal
 import polars as pl
 
 from job.core.errors import DataError
-from job.sources.columns import quoted
+from job.sources.words import quoted
 
 Mark = Literal["point", "comma"]
 """What stands before the decimals."""

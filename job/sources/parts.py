@@ -13,17 +13,7 @@ from job.core.timeframes import timeframe_of
 from job.core.wording import first_of
 from job.sources.access import as_data_errors, display_path, max_unpacked, unpacks_to_too_much
 from job.sources.bars import Look
-from job.sources.columns import (
-    COLUMN_ALIASES,
-    KEYS,
-    LONGEST_QUOTE,
-    given,
-    named_columns,
-    normal,
-    printable,
-    quoted,
-    resolve,
-)
+from job.sources.columns import COLUMN_ALIASES, KEYS, given, named_columns, resolve
 from job.sources.formats import FORMATS, format_of, name_in_format, name_of, stem_of
 from job.sources.layouts import USUAL
 from job.sources.mixtures import unknown_columns
@@ -31,6 +21,7 @@ from job.sources.names import Name
 from job.sources.no_bars import EmptyFileError, NoBarsError, Stray, check_header
 from job.sources.series import WILL_FAIL, SourceFile
 from job.sources.symbols import normalize_symbol
+from job.sources.words import LONGEST_QUOTE, normal, printable, quoted
 from job.storage.listing import ListedFile
 from job.storage.messages import with_retries
 from job.storage.opening import is_packed, members
