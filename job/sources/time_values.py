@@ -42,7 +42,7 @@ def decoded(given: Mapping[str, Sequence[pl.Series]], zone: str, where: str, dat
             errors.append(error)
             continue
         if times.null_count() < times.len():
-            found.append(TimeColumn(name, times, end_named(normal(name)), _absolute(values), zone_of(name, values)))
+            found.append(TimeColumn(name, times, end_named(normal(name)), is_absolute(values), zone_of(name, values)))
         elif len(given) == 1:
             found.append(TimeColumn(name, times, None, absolute=True))
     if not found:
@@ -73,7 +73,7 @@ def _is_clock(column: pl.Series) -> bool:
     )
 
 
-def _absolute(values: pl.Series) -> bool:
+def is_absolute(values: pl.Series) -> bool:
     """Whether values are moments wherever they are read: numbers since 1970, or times that name their zone."""
     if isinstance(values.dtype, pl.Datetime):
         return values.dtype.time_zone is not None
@@ -89,7 +89,7 @@ def _absolute(values: pl.Series) -> bool:
 def zone_of(name: str, values: pl.Series) -> str | None:
     """Zone that the name of a column says, None where its values tell theirs."""
     told = zone_named(normal(name))
-    return told if told and not _absolute(values) else None
+    return told if told and not is_absolute(values) else None
 
 
 def refuse_zone(told: str | None, name: str, zone: str, where: str) -> None:

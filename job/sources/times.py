@@ -205,7 +205,7 @@ def _in_zones(text: pl.Series, zone: str, where: str, dates: Dates) -> pl.Series
     named = named.set(named.str.contains(r"^(?i:[ap]m|utc|gmt)$").fill_null(value=False), None)
     result = pl.Series(text.name, [None] * text.len(), dtype=UTC_TIME)
     for name in named.drop_nulls().unique().sort():
-        known = _zone_called(name)
+        known = zone_called(name)
         if known is None:
             _refuse(text, named == name, where)
             continue
@@ -216,7 +216,7 @@ def _in_zones(text: pl.Series, zone: str, where: str, dates: Dates) -> pl.Series
     return result.zip_with(named.is_not_null(), _written(text.set(named.is_not_null(), None), zone, where, dates))
 
 
-def _zone_called(name: str) -> str | None:
+def zone_called(name: str) -> str | None:
     """Zone of this name; None for short ones such as EST, by which people mean clocks with summer time and without."""
     if name.isupper():
         return None

@@ -9,6 +9,8 @@ from job.sources.columns import BAR, PRICES, Indices, mapped
 
 _MIN_CONSISTENT: Final = 0.98
 """Share of rows in which the high must be the highest and the low the lowest: a few bad bars are no other layout."""
+_NEAR_PRICE: Final = 0.05
+"""How near to the close the average price of a bar lies, as a share of it."""
 
 
 def in_order(width: int, mapping: Mapping[str, str | None], where: str) -> Indices:
@@ -21,6 +23,21 @@ def in_order(width: int, mapping: Mapping[str, str | None], where: str) -> Indic
     """
     kept: Indices = {name: (index,) for index, name in enumerate(BAR[:width]) if mapping.get(name, "") is not None}
     return kept | mapped([str(number) for number in range(1, width + 1)], mapping, where)
+
+
+def volume_place(frame: pl.DataFrame) -> int:
+    """Position of the volume in rows of more than six values without names: the sixth or, by its values, the seventh.
+
+    The sixth is none if it is an average price, between low and high, or the seventh times the price.
+
+    Args:
+        frame: all columns by their position: `0` is the time, `1` to `4` are open, high, low and close.
+    """
+    high, low, close, sixth, seventh = (pl.col(name).cast(pl.Float64, strict=False) for name in "23456")
+    told = frame.select(
+        price=sixth.is_between(low, high).mean(), paid=((sixth / (seventh * close) - 1).abs() < _NEAR_PRICE).mean()
+    )
+    return 6 if any((share or 0) > _MIN_CONSISTENT for share in told.row(0)) else 5
 
 
 def check_ohlc_order(bars: pl.DataFrame) -> str | None:
