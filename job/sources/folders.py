@@ -15,7 +15,9 @@ HIVE_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "symbol": (
         *("symbol", "ticker", "instrument", "contract", "pair", "trading_pair", "currency_pair", "ccy_pair", "sym"),
         *("unique_id", "symbol_id", "instrument_id", "instrument_name", "ticker_symbol", "security_id", "asset_id"),
-        *("ts_code", "stock_code", "ric", "isin", "sid", "secid", "permno", "tic", "security", "stock"),
+        *("ts_code", "stock_code", "ric", "isin", "sid", "secid", "permno", "tic", "security", "stock", "stock_id"),
+        *("series_id", "item_id", "market_id", "conid", "con_id", "figi", "cusip", "secucode", "wind_code", "epic"),
+        *("order_book_id", "vt_symbol", "crypto", "token", "currency", "company", "series"),
     ),
     "thing": ("coin", "asset", "name", "code", "product", "product_id", "underlying", "root", "id"),
     "exchange": ("exchange", "venue", "exchange_id", "exchange_name", "mic", "exch"),

@@ -77,7 +77,7 @@ def check_folders(group: list[Part], settings: DataSettings) -> None:
             why = "their bars differ at the same times" if told == "different" else "nothing tells which"
             raise DataError(
                 f"{display_path(first.file)} and {display_path(other.file)} may be one series or two "
-                f"({why}); name one of their folders in data.input, or call the folders exchange=…"
+                f"({why}); name one of their folders in data.input, or call the folders symbol=… or exchange=…"
             )
 
 

@@ -13,6 +13,7 @@ from job.sources.names import EXCHANGES, TIMED, Contents, Name, NameReader
 from job.sources.time_columns import Edge
 from job.sources.time_names import TIME
 from job.sources.unnamed import in_order
+from job.sources.volumes import unit_of
 from job.sources.words import normal
 
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
@@ -22,6 +23,7 @@ _HIST_DATA: Final = re.compile(
     re.IGNORECASE,
 )
 _KRAKEN: Final = re.compile(r"(?P<symbol>[A-Z0-9.]+)_(?P<minutes>1|5|15|30|60|240|720|1440)")
+_META_TRADER: Final = re.compile(r"(?P<symbol>[A-Za-z]{6,}[^\d]*)(?P<minutes>1|5|15|30|60|240|1440|10080)")
 _BINANCE: Final = re.compile(
     r"(?:^|/)(?:(?P<market>spot|futures/um|futures/cm)/)?(?:(?:monthly|daily)/)?(?P<kind>\w*klines|aggTrades|trades|bookDepth|"
     r"bookTicker|metrics|fundingRate|liquidationSnapshot)/(?P<symbol>[^/]+)/(?:(?P<timeframe>[^/]+)/)?[^/]+$",
@@ -108,10 +110,14 @@ def _is_crypto_data_download(text: DelimitedText) -> bool:
 
 
 def _crypto_data_download(text: DelimitedText, mapping: Mapping[str, str | None], where: str) -> Indices:
-    """Read the date, since seconds may be rounded (`1.58E+12`), and the first of two volumes, in units of the base."""
+    """Read the date, since seconds may be rounded (`1.58E+12`), and the volume in units of the base.
+
+    Of two volumes, that is the first one, unless a name says that it is in dollars or the like.
+    """
     found = _in_order(text, mapping, where)
     names = [normal(name) for name in text.header or ()]
-    volume = next((index for index, name in enumerate(names) if name.startswith("volume")), None)
+    volumes = [index for index, name in enumerate(names) if name.startswith("volume")]
+    volume = next(iter([*(index for index in volumes if unit_of(names[index]) == "base"), *volumes]), None)
     if "date" in names and "timestamp" not in mapping:
         found["timestamp"] = (names.index("date"),)
     if volume is not None and "volume" not in mapping:
@@ -129,6 +135,19 @@ def _is_kraken(text: DelimitedText) -> bool:
     """Seconds, open, high, low, close, volume, trades."""
     row = text.sample[0]
     return text.header is None and text.width == 7 and bool(re.fullmatch(r"\d{9,10}", row[0])) and row[6].isdigit()
+
+
+def _meta_trader_name(path: str, stem: str) -> Name | None:  # noqa: ARG001 - a NameReader
+    """Read `EURUSD60.csv`, where 60 is minutes; only the content tells it from a symbol that ends in digits."""
+    match = _META_TRADER.fullmatch(stem)
+    return Name(None, match["symbol"], timeframe_of(f"{match['minutes']}m")) if match else None
+
+
+def _is_meta_trader(text: DelimitedText) -> bool:
+    """Day, clock, open, high, low, close, volume, as the history center of MetaTrader 4 writes them."""
+    row = text.sample[0]
+    unnamed = text.header is None and text.width == 7
+    return unnamed and bool(re.fullmatch(r"\d{4}\.\d\d\.\d\d", row[0]) and re.fullmatch(r"\d\d:\d\d", row[1]))
 
 
 def _hist_data_name(path: str, stem: str) -> Name | None:  # noqa: ARG001 - a NameReader
@@ -189,6 +208,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
             read_name=_crypto_data_download_name,
         ),
         Layout("kraken", 60, _is_kraken, _in_order, read_name=_kraken_name),
+        Layout("metatrader", 45, _is_meta_trader, _usual, read_name=_meta_trader_name),
         Layout("histdata", 45, lambda _: False, _hist_data, read_name=_hist_data_name, zone="Etc/GMT+5"),
         Layout("ninjatrader", 45, _is_ninja_trader, _in_order, _ninja_trader_edge),
     )

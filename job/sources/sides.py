@@ -46,4 +46,5 @@ def one_side(header: Sequence[str], names: Sequence[str], where: str) -> Mapping
 def note_on_side(name: str) -> tuple[str, ...]:
     """Say which side the prices are of, by the name of the column of one of them."""
     match = _SIDED.fullmatch(normal(name))
-    return (f"prices are those of the {match['side'] or match['last']}",) if match else ()
+    meant = {"mid": "in the middle of bid and ask", "bid": "bids", "ask": "asks"}
+    return (f"prices are {meant[match['side'] or match['last']]}",) if match else ()

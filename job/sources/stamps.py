@@ -12,8 +12,9 @@ _SHORT_OF: Final = (1, 1_000, 1_000_000)
 """Microseconds before a full minute at which only the end of a bar is written: `23:59:59.999`."""
 
 _MOST: Final = 0.98
-_MONTHS: Final = ({28, 29, 30, 31}, {90, 91, 92}, {181, 182, 183, 184}, {365, 366})
-"""Days of months, quarters, halves of a year and years."""
+_MOST_MONTHS: Final = 0.9
+_MONTHS: Final = (1, 3, 6, 12)
+"""Months from one bar to the next: months, quarters, halves of a year and years."""
 
 
 def usual_step(distinct: pl.Series) -> int | None:
@@ -51,6 +52,13 @@ def opening(times: pl.Series, step_us: int, *, late_us: int, zone: str) -> pl.Se
 
 
 def are_months(distinct: pl.Series) -> bool:
-    """Whether sorted distinct times are a month apart, or a quarter or a year: as many days as these have."""
-    days = ((distinct.to_physical().diff().drop_nulls() + HOUR) // DAY).to_list()
-    return any(len(set(days) & lengths) > 1 and all(day in lengths for day in days) for lengths in _MONTHS)
+    """Whether sorted distinct times are of months, quarters or years: one in each, and not equally far apart.
+
+    Some may be missing. They may lie on the first or on the last day of business, or begin in a zone before UTC.
+    """
+    days = (distinct.to_physical().diff().drop_nulls() + HOUR) // DAY
+    if days.is_empty() or days.eq(days.mode()[0]).sum() > _MOST * days.len():
+        return False
+    late = (distinct.to_physical() + DAY // 2).cast(distinct.dtype)
+    months = (late.dt.year().cast(pl.Int64) * 12 + late.dt.month()).diff().drop_nulls()
+    return any(int((months == count).sum()) >= _MOST_MONTHS * months.len() for count in _MONTHS)

@@ -27,7 +27,7 @@ _PLACE: Final = "time|date|datetime|timestamp|ts|at"
 _FILLER: Final = f"{_PLACE}|bar|candle|kline|period|interval|window|utc|gmt|ms|unix|epoch"
 _OF_ENDS: Final = {"start": "start|starts|begin|begins|from|open", "end": "end|ends|until|finish|close"}
 _ALONE: Final = {"start": {"start", "begin", "from"}, "end": {"end", "until"}}
-_GENERIC: Final = re.compile(r"(?:.*_)?(?:time|date|timestamp|datetime|dt|ts)(?:_.*)?")
+_GENERIC: Final = re.compile(r"(?:.*_)?(?:time|date|timestamp|datetime|dt|ts)(?:_.*)?|ticks")
 _OTHER: Final = re.compile(
     r"(?:.*_)?(?:local_timestamp|received?|recv|created|updated|modified|ingested|fetched|downloaded|inserted|expiry|"
     r"expiration|high|low|timehigh|timelow|settlement|funding|last|listing|delivery)(?:_.*)?"
