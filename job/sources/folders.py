@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from job.core.timeframes import timeframe_of
-from job.sources.stems import is_date, is_generic, is_timeframe, names_nothing
+from job.sources.stems import is_date, is_generic, names_nothing, timeframe_within
 
 HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 """What Hive and Spark call the folder of rows that have no value."""
@@ -79,8 +79,8 @@ def read_folders(path: str, exchanges: frozenset[str]) -> Folders:
     for distance, name in enumerate(telling):
         if "=" in name:
             others += [name] * _unknown(name)
-        elif distance < NEAR and is_timeframe(name):
-            timeframe = timeframe or timeframe_of(name)
+        elif distance < NEAR and names_nothing(name) and (within := timeframe_within(name)) is not None:
+            timeframe = timeframe or within
         elif distance < NEAR and name.lower() in MARKETS:
             market = market or name.lower()
         elif name.lower() in exchanges or is_generic(name):

@@ -63,13 +63,15 @@ def _are_tickers(group: list[Part], settings: DataSettings) -> bool:
     numbers = sorted({part.number for part in group if part.number is not None}, key=lambda text: (int(text), text))
     if settings.symbols and set(settings.symbols) & set(numbers):
         return True
-    if not all(SHORTEST_TICKER <= len(number) <= LONGEST_TICKER and int(number) for number in numbers):
+    if not all(len(number) <= LONGEST_TICKER for number in numbers):
         return False
     first, *others = {part.number: part for part in group}.values()
     for other in others[:2]:
         told = relation(first.file, other.file, Series(first.exchange, first.symbol, None, (first.file,)), settings)
         if told != "apart":
             return told == "different"
+    if not all(len(number) >= SHORTEST_TICKER and int(number) for number in numbers):
+        return False
     counting = [int(number) - int(numbers[0]) for number in numbers] == list(range(len(numbers)))
     from_start = counting and int(numbers[0]) <= 1 and len(numbers) > 1
     return not from_start and not all(map(is_date, numbers))

@@ -20,7 +20,7 @@ from job.sources.volumes import unit_of
 from job.sources.words import normal
 from job.storage.listing import list_files
 from job.storage.messages import with_retries
-from transforms.bars import duration_us, infer_timeframe
+from transforms.bars import duration_us, infer_timeframe, timeframe_name
 
 AT_ONCE: Final = 4
 """Files fetched at the same time: hides the latency of a bucket without holding more than a few of them as text."""
@@ -72,6 +72,7 @@ def read_with_notes(series: Series, settings: DataSettings) -> SeriesBars:
     distinct = _distinct(bars["timestamp"])
     _refuse_months(distinct, series)
     _check_timeframe(bars["timestamp"], distinct, series, settings)
+    _refuse_two_timeframes(raws, series)
     bars, on_times = _at_open(bars, distinct, raws, series, settings)
     return SeriesBars(bars, tuple(dict.fromkeys([*(note for raw in raws for note in raw.notes), *on_times, *notes])))
 
@@ -133,6 +134,28 @@ def _check_timeframe(times: pl.Series, distinct: pl.Series, series: Series, sett
         f"{display_path(series.files[0])}: {says} {named}, but no two rows are that far apart, most are "
         f"{_step(distinct)}; correct the {'setting' if settings.timeframe else 'name'}"
     )
+
+
+def _refuse_two_timeframes(raws: list[Raw], series: Series) -> None:
+    """Refuse files of longer bars beside those of shorter ones, where neither names nor columns tell them apart.
+
+    Longer bars are all on a grid of their step, and at least half of them lie one step after another.
+    """
+    steps: dict[int, str] = {}
+    for raw, file in zip(raws, series.files, strict=True):
+        times = _distinct(raw.bars["timestamp"]).to_physical()
+        if times.len() < ENOUGH_TO_JUDGE:
+            continue
+        apart = times.diff().drop_nulls()
+        step = int(apart.min())  # type: ignore[arg-type]  # of whole numbers
+        if (apart % step == 0).all() and 2 * int((apart == step).sum()) >= apart.len():
+            steps.setdefault(step, display_path(file))
+    if len(steps) > 1 and series.timeframe_column is None:
+        (short, one), *_, (long, other) = sorted(steps.items())
+        raise DataError(
+            f"{other}: bars of {timeframe_name(long)}, in {one} of {timeframe_name(short)}; read them one by one, "
+            "or call their folders after their timeframes, such as 1h"
+        )
 
 
 def _step(distinct: pl.Series) -> str:

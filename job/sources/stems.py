@@ -31,15 +31,15 @@ ALWAYS: Final = frozenset({"ohlc", "ohlcv"})
 """Words that are no symbol however they are written."""
 GENERIC: Final = frozenset(
     (
-        *("agg", "aggregated", "aggregates", "chart", "charts", "intraday", "of", "series", "test", "tick", "ticks"),
-        *("train", "val", "validation", "values", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct"),
-        *("nov", "dec", "january", "february", "march", "april", "june", "july", "august", "september", "october"),
-        *("november", "december", "trades"),
-        *("all", "bar", "bars", "batch", "block", "candle", "candles", "candlestick", "candlesticks", "chunk", "clean"),
-        *("cleaned", "combined", "data", "dataset", "df", "download", "downloads", "export", "file", "full", "hist"),
-        *("historical", "history", "in", "input", "kline", "klines", "market", "merged", "ohlc", "ohlcv", "out"),
-        *("output", "part", "parts", "price", "prices", "quote", "quotes", "raw", "records", "result", "results"),
-        *("rows", "run", "segment", "shard", "split", "table", "timeseries"),
+        *("agg", "aggregated", "aggregates", "all", "apr", "april", "aug", "august", "bar", "bars", "batch"),
+        *("block", "candle", "candles", "candlestick", "candlesticks", "chart", "charts", "chunk", "clean"),
+        *("cleaned", "combined", "data", "dataset", "dec", "december", "df", "download", "downloads", "export"),
+        *("feb", "february", "file", "freq", "full", "hist", "historical", "history", "in", "input", "interval"),
+        *("intraday", "jan", "january", "jul", "july", "jun", "june", "kline", "klines", "mar", "march"),
+        *("market", "may", "merged", "nov", "november", "oct", "october", "of", "ohlc", "ohlcv", "out", "output"),
+        *("part", "parts", "price", "prices", "quote", "quotes", "raw", "records", "resolution", "result"),
+        *("results", "rows", "run", "segment", "sep", "september", "series", "shard", "split", "table", "test"),
+        *("tf", "tick", "ticks", "timeframe", "timeseries", "trades", "train", "val", "validation", "values"),
     )
 )
 """Words that say what a file holds but not of which symbol. In capitals they may be tickers (`ALL`, `OPEN`)."""
