@@ -153,8 +153,8 @@ def _refuse_two_timeframes(raws: list[Raw], series: Series) -> None:
     if len(steps) > 1 and series.timeframe_column is None:
         (short, one), *_, (long, other) = sorted(steps.items())
         raise DataError(
-            f"{other}: bars of {timeframe_name(long)}, in {one} of {timeframe_name(short)}; read them one by one, "
-            "or call their folders after their timeframes, such as 1h"
+            f"{other}: bars of {timeframe_name(long)}, in {one} of {timeframe_name(short)}; name one of them in "
+            "data.input, or call their folders after their timeframes, such as 1h"
         )
 
 
