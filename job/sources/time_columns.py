@@ -116,7 +116,7 @@ def _step(columns: list[TimeColumn]) -> int | None:
 
 def _steadiness(times: pl.Series, step: int | None) -> float:
     """Share of the times on one grid, on which a shift of clocks moves no bar."""
-    grid = math.gcd(step or HOUR, HOUR)
+    grid = math.gcd(step or HOUR // 2, HOUR // 2)  # one zone sets its clocks by half an hour
     residues = (times.drop_nulls().to_physical() % grid).to_numpy()
     return float(np.unique(residues, return_counts=True)[1].max() / residues.size) if residues.size else 0.0
 

@@ -11,6 +11,7 @@ from job.core.errors import DataError
 from job.sources.time_names import End, end_named, zone_named
 from job.sources.times import Dates, UnclearDaysError, joined, utc
 from job.sources.words import normal, printable
+from job.sources.zones import DoubtfulHourError
 
 _HEAD: Final = 50
 
@@ -30,14 +31,17 @@ class TimeColumn:
 
 
 def decoded(given: Mapping[str, Sequence[pl.Series]], zone: str, where: str, dates: Dates) -> list[TimeColumn]:
-    """Columns that hold times; a day and a clock are one, unless each of them is a whole time."""
+    """Columns that hold times; a day and a clock are one, unless each of them is a whole time.
+
+    One that holds times whose days or hours are in doubt is no reason to take another, which may be of another zone.
+    """
     found, errors = [], []
     for name, parts in _apart(given).items():
         values = joined(*parts) if len(parts) > 1 else parts[0]
         try:
             times = utc(values, zone=zone, where=f"{where}: column 'timestamp'", dates=dates)
         except UnclearDaysError:
-            raise  # another column is no way out: it may be in another zone
+            raise
         except DataError as error:
             errors.append(error)
             continue
@@ -45,6 +49,9 @@ def decoded(given: Mapping[str, Sequence[pl.Series]], zone: str, where: str, dat
             found.append(TimeColumn(name, times, end_named(normal(name)), is_absolute(values), zone_of(name, values)))
         elif len(given) == 1:
             found.append(TimeColumn(name, times, None, absolute=True))
+    doubt = next((error for error in errors if isinstance(error, DoubtfulHourError)), None)
+    if doubt and not any(column.absolute for column in found):
+        raise doubt
     if not found:
         raise errors[0] if errors else DataError(f"{where}: no row has a time; set data.columns.timestamp")
     return found
