@@ -25,9 +25,10 @@ from job.registry.fingerprints import DEFINITIONS
 from job.sources.finding import find_series
 from job.sources.time_names import end_named
 from job.worker.load_bars import read_clean
-from transforms.bars import TIME, Cleaned, clean, resample
+from transforms.bars import TIME, Cleaned, clean
 from transforms.grids import DAY, HOUR, ZONES, Grid, windows_of
 from transforms.labels import Direction
+from transforms.resampling import resample
 from transforms.samples import make_features, make_samples
 from transforms.segments import segment
 
