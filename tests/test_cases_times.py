@@ -372,6 +372,17 @@ def test_days_that_begin_where_clocks_skip_midnight(zone: str, tmp_path: Path) -
     assert grid.closes(cleaned.bars["timestamp"])[:-1].to_list() == cleaned.bars["timestamp"][1:].to_list()
 
 
+@pytest.mark.parametrize("zone", ["America/Chicago", "America/Denver", "Europe/Vienna"])
+@pytest.mark.parametrize("kind", ["parquet", "feather"])
+def test_the_zone_of_a_typed_column_is_that_of_the_grid(zone: str, kind: str, tmp_path: Path) -> None:
+    times = local(zone, 24, 400, 17)
+    bars = utc_bars(times).with_columns(pl.col("timestamp").dt.convert_time_zone(zone))
+    bars.write_parquet(tmp_path / "CL.parquet") if kind == "parquet" else bars.write_ipc(tmp_path / "CL.feather")
+    cleaned, notes = only(tmp_path)
+    assert (cleaned.zone, cleaned.bars["timestamp"].to_list()) == (zone, times)
+    assert not any("which is taken for their zone" in note for note in notes)
+
+
 @pytest.mark.parametrize("hour", [0, 1])
 def test_the_right_zone_is_never_worse_than_none(hour: int, tmp_path: Path) -> None:
     clocks = [datetime(2023, 1, 1, hour) + timedelta(hours=4 * row) for row in range(2190)]

@@ -188,3 +188,20 @@ def test_a_local_time_a_bar_away_is_no_end_of_a_bar(zone: str, edge: str) -> Non
 )
 def test_a_local_time_is_no_way_out_of_a_doubtful_hour_or_half_an_hour(layout: Layout, why: str) -> None:
     assert why in outcome(replace(layout, extra="local time", seed=401))
+
+
+def test_ends_of_local_days_are_those_of_all_files_together() -> None:
+    """A part begins with the end of the day on which clocks were set back."""
+    layout = Layout(
+        notation="epoch ns",
+        zone="America/New_York",
+        start="clocks back",
+        timeframe="1d",
+        grid="local",
+        edge="a moment before the close",
+        split="parts",
+        folders="symbol",
+        symbols="EURUSD",
+        seed=2486,
+    )
+    assert outcome(layout) == "read"

@@ -25,7 +25,8 @@ class Raw:
 
     `edge` is the end of a bar that `timestamp` marks, `proven` if the file shows it, so that `data.bar_time` cannot say
     otherwise. `notes` say what was read how, where this is worth a warning. Where columns have names, `names` are all
-    of them, `unused` those that were not read, `volume` that of the volume.
+    of them, `unused` those that were not read, `volume` that of the volume. `zone` is the one in which a typed column
+    of times shows them, if it says one.
     """
 
     bars: pl.DataFrame
@@ -35,6 +36,7 @@ class Raw:
     names: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     volume: str | None = None
+    zone: str | None = None
 
 
 @dataclass(frozen=True)

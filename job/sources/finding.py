@@ -15,7 +15,8 @@ from job.sources.columns import BAR, KEYS
 from job.sources.formats import FORMATS
 from job.sources.grouping import check_folders, notes_on_timeframes, one_timeframe, split_markets
 from job.sources.numbered import by_count, by_number
-from job.sources.parts import UNKNOWN, Part, Parts, Unreadable, notes_on_doubts, notes_on_empty, parts_of
+from job.sources.part import UNKNOWN, Part, Parts, Unreadable
+from job.sources.parts import notes_on_doubts, notes_on_empty, parts_of
 from job.sources.series import Found, Series
 from job.sources.symbols import symbol_named, unknown_symbol
 from job.sources.words import quoted

@@ -14,7 +14,7 @@ from job.sources.evidence import relation
 from job.sources.folders import read_folders
 from job.sources.formats import stem_of
 from job.sources.names import EXCHANGES
-from job.sources.parts import UNKNOWN, Part
+from job.sources.part import UNKNOWN, Part
 from job.sources.series import Series
 from transforms.bars import duration_us
 

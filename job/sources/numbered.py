@@ -8,7 +8,7 @@ from typing import Final
 
 from job.config.settings import DataSettings
 from job.sources.evidence import relation
-from job.sources.parts import Part
+from job.sources.part import Part
 from job.sources.series import Series
 from job.sources.stems import is_date
 

@@ -13,7 +13,7 @@ from job.sources.bars import Raw
 from job.sources.formats import FORMATS
 from job.sources.mixtures import refuse_mixture
 from job.sources.series import Series, SourceFile
-from job.sources.stamps import are_months, opening, short_of, usual_step
+from job.sources.stamps import are_months, openings, short_of, usual_step
 from job.sources.times import Dates, NotATimeError, UnclearDaysError
 from job.sources.volume_choice import choose_volume
 from job.sources.volumes import unit_of
@@ -37,10 +37,14 @@ STAMPS_AT_ONCE: Final = 16
 
 @dataclass(frozen=True)
 class SeriesBars:
-    """All rows of a series, not cleaned, and what was read how, where this is worth a warning."""
+    """All rows of a series, not cleaned, and what was read how, where this is worth a warning.
+
+    `zones` are those in which typed columns show their times: bars of days may begin on their clocks.
+    """
 
     bars: pl.DataFrame
     notes: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
 
 
 def read_series(series: Series, settings: DataSettings) -> pl.DataFrame:
@@ -74,7 +78,8 @@ def read_with_notes(series: Series, settings: DataSettings) -> SeriesBars:
     _check_timeframe(bars["timestamp"], distinct, series, settings)
     _refuse_two_timeframes(raws, series)
     bars, on_times = _at_open(bars, distinct, raws, series, settings)
-    return SeriesBars(bars, tuple(dict.fromkeys([*(note for raw in raws for note in raw.notes), *on_times, *notes])))
+    said = dict.fromkeys([*(note for raw in raws for note in raw.notes), *on_times, *notes])
+    return SeriesBars(bars, tuple(said), tuple(dict.fromkeys(raw.zone for raw in raws if raw.zone)))
 
 
 def _read_files(series: Series, settings: DataSettings) -> list[Raw]:
@@ -204,13 +209,11 @@ def _at_open(
     if not any(short) and "close" not in edges:
         return bars, []
     told = [late for late, edge in zip(short, edges, strict=True) if late and edge == "open"]
-    at = list(zip(by_file, short, edges, strict=True))
-    moved = [
-        opening(times, step, late_us=late, zone=settings.timezone) if late or edge == "close" else times
-        for times, late, edge in at
-    ]
+    ends = [late if late or edge == "close" else None for late, edge in zip(short, edges, strict=True)]
+    zones = (settings.timezone, *(raw.zone for raw in raws if raw.zone))
+    moved = openings(by_file, ends, step, zones)
     notes = [f"times such as {distinct[0]} are taken for ends of bars; set data.bar_time: open if they are not"]
-    return bars.with_columns(pl.concat(moved).alias("timestamp")), notes if told else []
+    return bars.with_columns(moved.alias("timestamp")), notes if told else []
 
 
 def _unsaid(raw: Raw, settings: DataSettings) -> bool:

@@ -1,11 +1,12 @@
 """What the times of a whole series show: that they are ends of bars, or that the bars are months."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import polars as pl
 
 from transforms.bars import duration_us, infer_timeframe
-from transforms.grids import DAY, HOUR, Grid, grid_of, instants, wall_us
+from transforms.grids import DAY, HOUR, grid_of, instants, wall_us
 
 MINUTE: Final = 60_000_000
 _SHORT_OF: Final = (1, 1_000, 1_000_000)
@@ -38,17 +39,32 @@ def short_of(times: pl.Series, step_us: int) -> int:
     return next((micros for micros, of in short if int((known % of == of - micros).sum()) >= _MOST * known.len()), 0)
 
 
-def opening(times: pl.Series, step_us: int, *, late_us: int, zone: str) -> pl.Series:
-    """Open times of bars of which `times`, and `late_us` after them, are the ends.
+def openings(files: Sequence[pl.Series], late: Sequence[int | None], step_us: int, zones: Sequence[str]) -> pl.Series:
+    """Open times of the bars of all files, of which times, and microseconds after them, are the ends.
 
-    Bars that are on one grid only on the clocks of a zone begin a bar earlier by these clocks: `zone`, or another one.
+    Bars that are on one grid only on the clocks of a zone begin a bar earlier by these clocks. That is seen in all
+    files together: one alone may begin with the day on which clocks were changed.
+
+    Args:
+        files: times of each file.
+        late: for each file, by how much bars end after its times; None where these are open times.
+        step_us: length of a bar.
+        zones: on whose clocks the bars may begin, tried before all others.
     """
-    ends = (times.to_physical() + late_us).cast(times.dtype)
-    distinct = ends.drop_nulls().unique().sort()
-    grid = grid_of(distinct, step_us, zones=(zone,)) if distinct.len() else Grid(step_us)
-    if grid.zone == "UTC":
-        return (ends.to_physical() - step_us).cast(times.dtype)
-    return instants(wall_us(ends, grid.zone) - step_us, grid.zone, twice="earliest").cast(times.dtype).alias(times.name)
+    ends = [
+        times if by is None else (times.to_physical() + by).cast(times.dtype)
+        for times, by in zip(files, late, strict=True)
+    ]
+    distinct = pl.concat([times for times, by in zip(ends, late, strict=True) if by is not None])
+    distinct = distinct.drop_nulls().unique().sort()
+    zone = grid_of(distinct, step_us, zones=zones).zone if distinct.len() else "UTC"
+
+    def before(times: pl.Series) -> pl.Series:
+        if zone == "UTC":
+            return (times.to_physical() - step_us).cast(times.dtype)
+        return instants(wall_us(times, zone) - step_us, zone, twice="earliest").cast(times.dtype)
+
+    return pl.concat([times if by is None else before(times) for times, by in zip(ends, late, strict=True)])
 
 
 def are_months(distinct: pl.Series) -> bool:
