@@ -499,7 +499,7 @@ def test_times_with_the_name_of_a_zone(pattern: str, tmp_path: Path) -> None:
         *("%Y%m%d  %H:%M:%S", "%Y%m%d-%H:%M:%S", "%m/%d/%Y %I:%M:%S %p", "%m/%d/%y %H:%M", "%d.%m.%y %H:%M"),
         *("%d-%b-%y %H:%M", "%d %b %Y %H:%M", "%B %d, %Y %H:%M", "%Y%m%dT%H%M%SZ", "%Y/%m/%d %H:%M:%S.0"),
         *("%a %b %d %Y %H:%M:%S GMT+0000 (Coordinated Universal Time)", "%a, %d %b %Y %H:%M:%S GMT", "%y-%m-%d %H:%M"),
-        *("%Y-%m-%d_%H:%M:%S", "%d%b%Y %H:%M:%S"),
+        *("%Y-%m-%d_%H:%M:%S", "%d%b%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S UTC+0", "%Y-%m-%d %H:%M GMT-0"),
     ],
 )
 def test_notations(pattern: str, tmp_path: Path) -> None:
@@ -518,6 +518,26 @@ def test_day_and_clock_in_two_columns(pattern: str, how: str, tmp_path: Path) ->
         clocks = [int(clock) for clock in clocks]  # 930 for 0930
     write(table(opens, Date=days, Time=clocks), tmp_path, how)
     assert only(tmp_path)[0].bars["timestamp"].to_list() == opens
+
+
+@pytest.mark.parametrize("pattern", ["%H%M", "%H%M%S"])
+@pytest.mark.parametrize("day", ["%Y%m%d", "%m/%d/%Y"])
+def test_day_and_clock_of_digits_without_header(pattern: str, day: str, tmp_path: Path) -> None:
+    opens = every(MINUTE, 1500, utc(2024, 1, 20))
+    bars = table(opens, Date=[f"{time:{day}}" for time in opens], Time=[int(f"{time:{pattern}}") for time in opens])
+    wanted = ["Date", "Time", "open", "high", "low", "close", "volume"]
+    bars.select(wanted).write_csv(tmp_path / "X.csv", include_header=False)
+    assert only(tmp_path)[0].bars["timestamp"].to_list() == opens
+
+
+def test_hours_up_to_24_are_never_minutes(tmp_path: Path) -> None:
+    opens = every(timedelta(hours=1), 100)
+    days = [f"{time:%Y-%m-%d}" for time in opens]
+    write(table(opens, date=days, hour=[time.hour for time in opens]), tmp_path, "csv")
+    assert only(tmp_path)[0].bars["timestamp"].to_list() == opens
+    write(table(opens, date=days, hour=[time.hour + 1 for time in opens]), tmp_path, "csv")
+    with pytest.raises(DataError, match=r"'2024-01-01 24:00' is not a time"):
+        only(tmp_path)
 
 
 def test_what_is_no_time_says_what_is_read(tmp_path: Path) -> None:

@@ -17,6 +17,9 @@ from job.sources.volumes import unit_of
 from job.sources.words import normal
 
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
+_DAY: Final = re.compile(r"(?:19|20)\d{6}|\d{1,4}([-/.])\d{1,2}\1\d{1,4}")
+_DIGITS: Final = re.compile(r"(?:[01]?\d|2[0-3])?[0-5]?\d(?:[0-5]\d)?")
+"""A clock without colons, such as `930`."""
 _NINJA: Final = re.compile(r"\d{8}(?: \d{6})?")
 _HIST_DATA: Final = re.compile(
     r"(?:HISTDATA_COM_(?:DAT_)?|DAT_)(?:ASCII|NT|MT|MS)_(?P<symbol>[A-Za-z0-9]+)_(?P<kind>M1|T(?:_\w+)?)_?(?:19|20)\d\d(?:\d\d)?(?:[_-]?\d+)?",
@@ -181,7 +184,9 @@ def _usual(text: DelimitedText, mapping: Mapping[str, str | None], where: str) -
         return resolve(text.header, mapping, where)
     if given(mapping):
         return resolve([str(number) for number in range(1, text.width + 1)], mapping, where)
-    split = _CLOCK.fullmatch(text.sample[0][1]) is not None
+    split = _CLOCK.fullmatch(text.sample[0][1]) is not None or (
+        text.width == len(BAR) + 1 and all(_DAY.fullmatch(row[0]) and _DIGITS.fullmatch(row[1]) for row in text.sample)
+    )
     bars = text.width - split
     if bars not in {len(REQUIRED), len(BAR)}:
         numbers = [f"{name}: '{place + split}'" for place, name in enumerate(BAR[1:], start=2)]

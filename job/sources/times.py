@@ -99,7 +99,7 @@ def _padded(clocks: pl.Series) -> pl.Series:
     longest = digits.str.len_bytes().max()
     if not isinstance(longest, int) or (longest in {4, 6} and digits.str.len_bytes().min() == longest):
         return clocks
-    if longest <= len("23") and digits.cast(pl.Int64).max() in range(24):
+    if longest <= len("23") and digits.cast(pl.Int64).max() in range(25):  # 24 is refused then, not taken for a minute
         return clocks.zip_with(~plain, clocks.str.zfill(2) + ":00")
     return clocks.zip_with(~plain, clocks.str.zfill(4 if longest <= len("2359") else 6))
 
@@ -181,7 +181,7 @@ def _notation(text: str) -> _Notation | None:
     rewrites = []
     for pattern, replacement in REWRITES:
         if re.search(pattern, text):
-            text = re.sub(pattern, re.sub(r"\$\{(\d)\}", r"\\\1", replacement), text)
+            text = re.sub(pattern, re.sub(r"\$\{(\d)\}", r"\\g<\1>", replacement), text)
             rewrites.append((pattern, replacement))
     parts = _PARTS.fullmatch(text)
     if parts is None:
