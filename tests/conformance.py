@@ -14,10 +14,11 @@ import polars as pl
 from polars.testing import assert_frame_equal
 
 from tests.oracles_transforms import random_bars
-from transforms.bars import PRICES, TIME, duration_us, resample
+from transforms.bars import PRICES, TIME, duration_us
 from transforms.features.compute import add_features, warmup_bars
 from transforms.features.feature import Feature
 from transforms.labels import NOTES, Label
+from transforms.resampling import resample
 from transforms.segments import segment
 
 Make = Callable[[pl.DataFrame], pl.DataFrame]

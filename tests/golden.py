@@ -46,11 +46,12 @@ from job.train.pooled import downsample, sampling_caps
 from job.train.steps import samples_of
 from job.train.task import Task
 from job.worker.messages import SeriesInfo
-from transforms.bars import PRICES, clean, resample
+from transforms.bars import PRICES, clean
 from transforms.features import DEFAULT_FEATURES, FEATURES
 from transforms.features.compute import add_features
 from transforms.features.feature import Feature
 from transforms.labels import LABELS, NOTES, Direction, Entry, Label, TripleBarrier
+from transforms.resampling import resample
 from transforms.samples import Samples, make_samples
 from transforms.segments import segment
 

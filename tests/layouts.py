@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import polars as pl
@@ -23,6 +23,7 @@ ROWS: Final = 240
 BAR: Final = ("open", "high", "low", "close", "volume")
 TEXT: Final = ("csv", "csv.gz", "txt")
 EXCHANGE: Final = "binance"
+UTC_TIME: Final = pl.Datetime("us", "UTC")
 
 Columns = list[pl.Series]
 
@@ -92,11 +93,29 @@ NOTATIONS: Final[Mapping[str, Notation]] = {
     "day, clock month day": _text("%m/%d/%Y", "%H:%M"),
     "day, clock day month": _text("%d/%m/%Y", "%H:%M:%S"),
     "day, clock AM/PM": _text("%Y-%m-%d", "%I:%M %p"),
+    "two-digit year": _text("%m/%d/%y %H:%M:%S"),
+    "two-digit year, points": _text("%d.%m.%y %H:%M:%S"),
+    "day, clock 930": Notation(
+        lambda _, local: [local.dt.to_string("%Y%m%d"), local.dt.to_string("%H%M").cast(pl.Int64)]
+    ),
+    "name of a zone": Notation(
+        lambda utc, _: [utc.dt.convert_time_zone("US/Eastern").dt.to_string("%Y%m%d %H:%M:%S") + " US/Eastern"],
+        local=False,
+    ),
     "naive": Notation(lambda _, local: [local], typed=True),
     "naive ns": Notation(lambda _, local: [local.dt.cast_time_unit("ns")], typed=True),
     "aware UTC": Notation(lambda utc, _: [utc.dt.cast_time_unit("ms")], local=False, typed=True),
     "aware elsewhere": Notation(lambda utc, _: [utc.dt.convert_time_zone("America/Chicago")], local=False, typed=True),
 }
+
+TO_MINUTES: Final = frozenset(
+    (
+        *("ISO minutes", "slashes", "points", "digits to minutes", "day month slashes", "month day slashes"),
+        *("day month short", "month day AM/PM short", "ISO AM/PM", "month first", "day, clock points"),
+        *("day, clock four digits", "day, clock month day", "day, clock AM/PM", "day, clock 930", "ISO ms Z"),
+    )
+)
+"""Notations that leave a moment before the end of a minute out."""
 
 ZONES: Final[Mapping[str, tuple[str, str]]] = {
     "UTC": ("2024-03-10T07:00", "2024-11-03T06:00"),
@@ -137,6 +156,7 @@ SPELLED: Final[Mapping[str, Mapping[str, str]]] = {
     "5m": {"usual": "5m", "platform": "M5", "words": "5min"},
     "1h": {"usual": "1h", "platform": "H1", "words": "60min"},
     "2h": {"usual": "2h", "platform": "H2", "words": "2hours"},
+    "4h": {"usual": "4h", "platform": "H4", "words": "240min"},
     "1d": {"usual": "1d", "platform": "D1", "words": "daily"},
 }
 """Timeframes, and how names spell them."""
@@ -147,7 +167,8 @@ OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "start": tuple(STARTS),
     "timeframe": tuple(SPELLED),
     "spelling": ("usual", "platform", "words"),
-    "edge": ("open", "close"),
+    "grid": ("UTC", "local"),
+    "edge": ("open", "close", "a moment before the close"),
     "words": ("usual", "short", "platform", "aliases"),
     "letters": tuple(LETTERS),
     "columns": ("in order", "shuffled"),
@@ -213,6 +234,7 @@ class Layout:
     start: str = "a plain day"
     timeframe: str = "1m"
     spelling: str = "usual"
+    grid: str = "UTC"
     edge: str = "open"
     words: str = "usual"
     letters: str = "as they are"
@@ -243,7 +265,7 @@ class Layout:
     @property
     def settings(self) -> dict[str, str]:
         """Settings that a user who knows the files gives."""
-        return {"timezone": self.zone, "bar_time": self.edge}
+        return {"timezone": self.zone, "bar_time": "auto" if self.edge.startswith("a moment") else self.edge}
 
     @property
     def series(self) -> list[tuple[str, str]]:
@@ -273,11 +295,14 @@ def possible(layout: Layout) -> bool:
             not unnamed or _is_plain(layout, "words", "letters", "columns", "extra", "lines"),
             not comma or layout.separator != "comma",
             not NOTATIONS[layout.notation].typed or layout.format in {"parquet", "feather"},
+            layout.grid == "UTC" or layout.timeframe in {"4h", "1d"},
+            layout.edge != "a moment before the close" or layout.notation not in TO_MINUTES,
             layout.extra == "none" or layout.words in {"usual", "short"},
             layout.notation != "epoch s as float" or layout.numbers == "plain",
             layout.extra != "local time" or layout.words == "usual",
             not parts or "symbol" in layout.folders or "key" in layout.folders,
-            layout.timeframe != "1d" or layout.split in {"one file", "months", "month folders", "month keys", "parts"},
+            layout.timeframe not in {"4h", "1d"}
+            or layout.split in {"one file", "months", "month folders", "month keys", "parts"},
             layout.split != "archive of days" or layout.format in {"csv", "txt", "json"},
             layout.folders != "one file for all" or (layout.extra == "symbol" and layout.split == "one file"),
         )
@@ -295,6 +320,7 @@ def alone(name: str, option: str) -> Layout:
         "decimal comma and thousands": {"separator": "semicolon"},
         "one file for all": {"extra": "symbol"},
         "arrays": {"header": "none"},
+        "local": {"timeframe": "1d", "zone": "Europe/Berlin"},
         "parts": {"folders": "symbol"},
         "shuffled parts": {"folders": "symbol"},
     }
@@ -318,8 +344,7 @@ def bars_of(layout: Layout) -> dict[tuple[str, str], pl.DataFrame]:
     frames = {}
     for number, name in enumerate(layout.series):
         generator = np.random.default_rng([layout.seed, number])
-        step = duration_us(layout.timeframe)
-        times = _start(layout, generator) + np.arange(ROWS) * step
+        times = _opens(layout, _start(layout, generator))
         scale = {"usual": 11.0, "large": 41_000.0, "tiny": 1.3e-5}[layout.prices]
         walk = scale * 7**number * np.exp(np.cumsum(generator.normal(0, 0.002, 2 * ROWS)))
         opens, close = walk[::2], walk[1::2]
@@ -330,9 +355,31 @@ def bars_of(layout: Layout) -> dict[tuple[str, str], pl.DataFrame]:
         volume = np.round(generator.uniform(5000, 9000, ROWS), 3)
         kept = generator.random(ROWS) > 0.04
         kept[[0, 1, -1]] = True
-        stamps = pl.Series("timestamp", times).cast(pl.Datetime("us", "UTC"))
-        frames[name] = pl.DataFrame({"timestamp": stamps, **prices, "volume": volume}).filter(pl.Series(kept))
+        frames[name] = pl.DataFrame({"timestamp": times, **prices, "volume": volume}).filter(pl.Series(kept))
     return frames
+
+
+def _opens(layout: Layout, first: int) -> pl.Series:
+    """Open times of all bars from about `first` on, one step apart in UTC or on the clocks of the zone."""
+    step = duration_us(layout.timeframe)
+    if layout.grid == "UTC":
+        return pl.Series("timestamp", first + np.arange(ROWS) * step).cast(UTC_TIME)
+    clocks = first // step * step + np.arange(ROWS) * step
+    return _at(pl.Series("timestamp", clocks), layout.zone, "earliest")
+
+
+def _ends(layout: Layout, opens: pl.Series) -> pl.Series:
+    """Times at which bars end."""
+    step = duration_us(layout.timeframe)
+    if layout.grid == "UTC":
+        return opens + timedelta(microseconds=step)
+    shown = opens.dt.convert_time_zone(layout.zone).dt.replace_time_zone(None).to_physical()
+    return _at(shown // step * step + step, layout.zone, "latest")
+
+
+def _at(clocks: pl.Series, zone: str, twice: Literal["earliest", "latest"]) -> pl.Series:
+    """Times in UTC at which clocks show these microseconds since 1970."""
+    return clocks.cast(pl.Datetime("us")).dt.replace_time_zone(zone, ambiguous=twice).dt.convert_time_zone("UTC")
 
 
 def _start(layout: Layout, generator: np.random.Generator) -> int:
@@ -386,14 +433,15 @@ def _words(layout: Layout, source: random.Random) -> dict[str, str]:
 
 def _table(layout: Layout, bars: pl.DataFrame, symbol: str, words: Mapping[str, str]) -> dict[str, pl.Series]:
     """Columns of a file by name."""
-    step = timedelta(microseconds=duration_us(layout.timeframe))
     opens = bars["timestamp"]
 
     def written(utc: pl.Series) -> Columns:
         local = utc.dt.convert_time_zone(layout.zone).dt.replace_time_zone(None)
         return NOTATIONS[layout.notation].write(utc, local)
 
-    times = written(opens + step if layout.edge == "close" else opens)
+    ends = _ends(layout, opens)
+    moment = timedelta(milliseconds=1)
+    times = written({"open": opens, "close": ends, "a moment before the close": ends - moment}[layout.edge])
     names = [words["timestamp"]] if len(times) == 1 else [words["day"], words["clock"]]
     table = dict(zip(names, times, strict=True)) | {words[name]: bars[name] for name in BAR}
     letters = LETTERS[layout.letters]
@@ -402,7 +450,7 @@ def _table(layout: Layout, bars: pl.DataFrame, symbol: str, words: Mapping[str, 
     elif layout.extra == "quote volume":
         table[letters("quote_volume")] = bars["volume"] * bars["close"]
     elif layout.extra == "close time":
-        table[letters("close_time")] = written(opens + step)[0]
+        table[letters("close_time")] = written(ends)[0]
     elif layout.extra == "local time":
         table[letters("local_time")] = opens.dt.convert_time_zone("Asia/Tokyo").dt.to_string("%Y-%m-%d %H:%M:%S")
     elif layout.extra == "symbol":

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from tests.oracles_transforms import MINUTE, bar_rows, bars_frame, oracle_resample, random_bars
-from transforms.bars import RULES, TIME, clean, content_digest, duration_us, resample, timeframe_name
+from transforms.bars import RULES, TIME, clean, content_digest, duration_us, timeframe_name
+from transforms.resampling import resample
 
 NAN = float("nan")
 GOOD: dict[str, Any] = {"open": 10.0, "high": 12.0, "low": 9.0, "close": 11.0, "volume": 5.0}

@@ -25,9 +25,10 @@ from job.registry.fingerprints import DEFINITIONS
 from job.sources.finding import find_series
 from job.sources.time_names import end_named
 from job.worker.load_bars import read_clean
-from transforms.bars import TIME, Cleaned, clean, resample
+from transforms.bars import TIME, Cleaned, clean
 from transforms.grids import DAY, HOUR, ZONES, Grid, windows_of
 from transforms.labels import Direction
+from transforms.resampling import resample
 from transforms.samples import make_features, make_samples
 from transforms.segments import segment
 
@@ -371,6 +372,17 @@ def test_days_that_begin_where_clocks_skip_midnight(zone: str, tmp_path: Path) -
     assert grid.closes(cleaned.bars["timestamp"])[:-1].to_list() == cleaned.bars["timestamp"][1:].to_list()
 
 
+@pytest.mark.parametrize("zone", ["America/Chicago", "America/Denver", "Europe/Vienna"])
+@pytest.mark.parametrize("kind", ["parquet", "feather"])
+def test_the_zone_of_a_typed_column_is_that_of_the_grid(zone: str, kind: str, tmp_path: Path) -> None:
+    times = local(zone, 24, 400, 17)
+    bars = utc_bars(times).with_columns(pl.col("timestamp").dt.convert_time_zone(zone))
+    bars.write_parquet(tmp_path / "CL.parquet") if kind == "parquet" else bars.write_ipc(tmp_path / "CL.feather")
+    cleaned, notes = only(tmp_path)
+    assert (cleaned.zone, cleaned.bars["timestamp"].to_list()) == (zone, times)
+    assert not any("which is taken for their zone" in note for note in notes)
+
+
 @pytest.mark.parametrize("hour", [0, 1])
 def test_the_right_zone_is_never_worse_than_none(hour: int, tmp_path: Path) -> None:
     clocks = [datetime(2023, 1, 1, hour) + timedelta(hours=4 * row) for row in range(2190)]
@@ -487,7 +499,7 @@ def test_times_with_the_name_of_a_zone(pattern: str, tmp_path: Path) -> None:
         *("%Y%m%d  %H:%M:%S", "%Y%m%d-%H:%M:%S", "%m/%d/%Y %I:%M:%S %p", "%m/%d/%y %H:%M", "%d.%m.%y %H:%M"),
         *("%d-%b-%y %H:%M", "%d %b %Y %H:%M", "%B %d, %Y %H:%M", "%Y%m%dT%H%M%SZ", "%Y/%m/%d %H:%M:%S.0"),
         *("%a %b %d %Y %H:%M:%S GMT+0000 (Coordinated Universal Time)", "%a, %d %b %Y %H:%M:%S GMT", "%y-%m-%d %H:%M"),
-        *("%Y-%m-%d_%H:%M:%S", "%d%b%Y %H:%M:%S"),
+        *("%Y-%m-%d_%H:%M:%S", "%d%b%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S UTC+0", "%Y-%m-%d %H:%M GMT-0"),
     ],
 )
 def test_notations(pattern: str, tmp_path: Path) -> None:
@@ -506,6 +518,26 @@ def test_day_and_clock_in_two_columns(pattern: str, how: str, tmp_path: Path) ->
         clocks = [int(clock) for clock in clocks]  # 930 for 0930
     write(table(opens, Date=days, Time=clocks), tmp_path, how)
     assert only(tmp_path)[0].bars["timestamp"].to_list() == opens
+
+
+@pytest.mark.parametrize("pattern", ["%H%M", "%H%M%S"])
+@pytest.mark.parametrize("day", ["%Y%m%d", "%m/%d/%Y"])
+def test_day_and_clock_of_digits_without_header(pattern: str, day: str, tmp_path: Path) -> None:
+    opens = every(MINUTE, 1500, utc(2024, 1, 20))
+    bars = table(opens, Date=[f"{time:{day}}" for time in opens], Time=[int(f"{time:{pattern}}") for time in opens])
+    wanted = ["Date", "Time", "open", "high", "low", "close", "volume"]
+    bars.select(wanted).write_csv(tmp_path / "X.csv", include_header=False)
+    assert only(tmp_path)[0].bars["timestamp"].to_list() == opens
+
+
+def test_hours_up_to_24_are_never_minutes(tmp_path: Path) -> None:
+    opens = every(timedelta(hours=1), 100)
+    days = [f"{time:%Y-%m-%d}" for time in opens]
+    write(table(opens, date=days, hour=[time.hour for time in opens]), tmp_path, "csv")
+    assert only(tmp_path)[0].bars["timestamp"].to_list() == opens
+    write(table(opens, date=days, hour=[time.hour + 1 for time in opens]), tmp_path, "csv")
+    with pytest.raises(DataError, match=r"'2024-01-01 24:00' is not a time"):
+        only(tmp_path)
 
 
 def test_what_is_no_time_says_what_is_read(tmp_path: Path) -> None:

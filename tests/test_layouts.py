@@ -3,6 +3,7 @@
 import tempfile
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from multiprocessing import get_context
 from pathlib import Path
@@ -170,3 +171,37 @@ def test_a_doubtful_hour_does_not_tell_days_from_months() -> None:
 def test_a_local_time_a_bar_away_is_no_end_of_a_bar(zone: str, edge: str) -> None:
     layout = Layout(notation="ISO minutes", zone=zone, timeframe="2h", extra="local time", edge=edge)
     assert "the rows do not tell which of" in outcome(layout)
+
+
+@pytest.mark.parametrize(
+    ("layout", "why"),
+    [
+        (
+            Layout(notation="points", zone="America/New_York", start="clocks back", timeframe="5m", order="shuffled"),
+            "comes twice in America/New_York",
+        ),
+        (
+            Layout(notation="points", zone="Australia/Lord_Howe", start="clocks forward", timeframe="4h", grid="local"),
+            "the rows do not tell which of",
+        ),
+    ],
+)
+def test_a_local_time_is_no_way_out_of_a_doubtful_hour_or_half_an_hour(layout: Layout, why: str) -> None:
+    assert why in outcome(replace(layout, extra="local time", seed=401))
+
+
+def test_ends_of_local_days_are_those_of_all_files_together() -> None:
+    """A part begins with the end of the day on which clocks were set back."""
+    layout = Layout(
+        notation="epoch ns",
+        zone="America/New_York",
+        start="clocks back",
+        timeframe="1d",
+        grid="local",
+        edge="a moment before the close",
+        split="parts",
+        folders="symbol",
+        symbols="EURUSD",
+        seed=2486,
+    )
+    assert outcome(layout) == "read"

@@ -25,12 +25,13 @@ from tests.conformance import (
     some_time,
 )
 from tests.oracles_transforms import random_bars
-from transforms import bars as bars_module
-from transforms.bars import clean, duration_us, resample
+from transforms import resampling
+from transforms.bars import clean, duration_us
 from transforms.features import FEATURES
 from transforms.features.feature import Feature
 from transforms.grids import Grid
 from transforms.labels import Direction, Label, TripleBarrier
+from transforms.resampling import resample
 
 TIMEFRAMES = ("1m", "5m", "15m", "1h")
 LABELS = (
@@ -119,7 +120,7 @@ def whole_series_scaling(bars: pl.DataFrame) -> pl.DataFrame:
 
 def unfinished_hour(bars: pl.DataFrame) -> pl.DataFrame:
     """Hourly bars with the one that is still going on."""
-    made = bars_module._aggregate(bars, Grid(duration_us("1h"))).drop("rows")
+    made = resampling._aggregate(bars, Grid(duration_us("1h"))).drop("rows")
     return made.with_columns(closing("1h"))
 
 

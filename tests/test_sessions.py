@@ -16,9 +16,10 @@ from job.registry.definition import Definition, describe_sampling
 from job.registry.fingerprints import bare_digest, digest_for, fingerprint, mark_sessions
 from job.sources.series import Series
 from job.worker.load_bars import in_range, sessions_of
-from transforms.bars import TIME, clean, duration_us, resample
+from transforms.bars import TIME, clean, duration_us
 from transforms.grids import DAY, HOUR, Grid, grid_of
 from transforms.labels import Direction
+from transforms.resampling import resample
 from transforms.samples import make_samples
 from transforms.segments import segment
 from transforms.sessions import MINUTE, Sessions, find_sessions, opening_hours

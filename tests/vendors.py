@@ -252,6 +252,11 @@ def meta_trader(folder: Path, bars: pl.DataFrame) -> None:
     (folder / "EURUSD_M1_202412312000_202501010359.csv").write_bytes("\r\n".join([header, *body]).encode("utf-16"))
 
 
+def meta_trader_4(folder: Path, bars: pl.DataFrame) -> None:
+    """The history center of MetaTrader 4: without header, the minutes of a bar in the name."""
+    put(folder / "EURUSD1.csv", _meta_trader_4(bars).decode())
+
+
 def messy_csv(folder: Path, bars: pl.DataFrame) -> None:
     """Byte-order mark, CRLF, quoted numbers, blank lines inside and at the end."""
     quoted = [
@@ -282,6 +287,7 @@ SAMPLES = (
     Sample(kraken_archive, "kraken", "kraken/XBTUSD"),
     Sample(ninja_trader, "ninjatrader", "unknown/ES 03-25", None),
     Sample(ninja_trader_days, "ninjatrader", "unknown/SPY", None, "1d"),
+    Sample(meta_trader_4, "metatrader", "unknown/EURUSD"),
     Sample(hist_data, "histdata", "unknown/EURUSD"),
     Sample(freqtrade_feather, "feather", "binance/BTC_USDT_USDT"),
     Sample(freqtrade_json, "json", "binance/BTC_USDT"),
@@ -319,6 +325,11 @@ def _hist_data(bars: pl.DataFrame) -> bytes:
     return "\r\n".join(lines([opens, *values(bars)], ";")).encode()
 
 
+def _meta_trader_4(bars: pl.DataFrame) -> bytes:
+    day, clock = bars["timestamp"].dt.strftime("%Y.%m.%d"), bars["timestamp"].dt.strftime("%H:%M")
+    return "\r\n".join(lines([day, clock, *values(bars)])).encode()
+
+
 def _parquet(bars: pl.DataFrame) -> bytes:
     buffer = io.BytesIO()
     bars.write_parquet(buffer)
@@ -342,6 +353,7 @@ WRITERS: dict[str, Callable[[pl.DataFrame], bytes]] = {
     "cryptodatadownload": _crypto_data_download,
     "kraken": lambda bars: "\n".join(lines([epoch(bars, "s"), *values(bars), pl.Series(range(bars.height))])).encode(),
     "ninjatrader": _ninja_trader,
+    "metatrader": _meta_trader_4,
     "histdata": _hist_data,
 }
 """What a file of each format holds for some bars of one minute."""

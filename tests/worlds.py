@@ -15,7 +15,8 @@ from job.learning.features import resolve_features
 from job.learning.spec import ModelSpec
 from job.learning.training import Trained, train
 from tests.oracles_worlds import last_return_rule
-from transforms.bars import clean, duration_us, resample
+from transforms.bars import clean, duration_us
+from transforms.resampling import resample
 from transforms.samples import make_samples
 
 T = TypeVar("T")

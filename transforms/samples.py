@@ -8,11 +8,12 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from transforms.bars import PRICES, TIME, Gaps, duration_us, resample
+from transforms.bars import PRICES, TIME, Gaps, duration_us
 from transforms.features.compute import add_features, warmup_bars
 from transforms.features.feature import Feature
 from transforms.grids import Grid, windows_of
 from transforms.labels import Label
+from transforms.resampling import resample
 from transforms.segments import positions, segment
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]

@@ -18,6 +18,7 @@ from job.compare.run import ComparisonResult, fleets
 from job.compare.run import run as run_comparisons
 from job.compare.task import Compared
 from job.core.errors import ConfigError, JobError
+from job.core.wording import once_per_kind
 from job.registry.catalog import keys, open_registry
 from job.registry.versions import LATEST, new_run_id
 
@@ -54,6 +55,7 @@ def compare(options: argparse.Namespace) -> int:
         "comparisons": [one.record() for one in results],
         "fleet": fleets(results),
         "same": [asdict(key) for key in plan.same],
+        "problems": [{"type": "Note", "message": note} for note in _notes(plan, results)],
         "failures": [{**asdict(key), "message": str(error)} for key, error in plan.failures.items()],
     }
     print_json(options, record)
@@ -64,13 +66,16 @@ def log_comparison(outcome: Compared) -> None:
     """Log a comparison as it arrives; the verdict waits for all."""
     if outcome.comparison is not None:
         log.info("compared %s on %d rows in %.1f s", outcome.key, outcome.comparison.rows, outcome.seconds)
-    for warning in outcome.warnings:
-        log.warning("%s: %s", outcome.key, warning)
+
+
+def _notes(plan: ComparisonPlan, results: Sequence[ComparisonResult]) -> list[str]:
+    """Notes on what was found, and what the series of the comparisons warn of, once per kind."""
+    return [*plan.notes, *once_per_kind(warning for one in results for warning in one.compared.warnings)]
 
 
 def show(plan: ComparisonPlan, results: Sequence[ComparisonResult], options: argparse.Namespace) -> None:
     """Print the verdicts as a table, and log what was not compared, and what was promoted."""
-    for note in plan.notes:
+    for note in _notes(plan, results):
         log.warning("%s", note)
     for key in plan.same:
         log.info("%s: %s and %s are one version", key, options.a, options.b)

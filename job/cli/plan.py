@@ -9,6 +9,7 @@ from job.cli.options import run_settings
 from job.cli.report import gap_lines, print_json
 from job.cli.tables import console, totals_table
 from job.core.keys import kind_order
+from job.core.wording import once_per_kind
 from job.sources.problems import summarize
 from job.train.plan import plan as plan_training
 from job.train.task import Plan
@@ -20,7 +21,7 @@ def plan(options: argparse.Namespace) -> int:
     planned = plan_training(config, force=options.force, verify=options.verify)
     for note in planned.notes:
         log.info(note)
-    for warning in sorted({warning for outcome in planned.current for warning in outcome.warnings}):
+    for warning in once_per_kind(warning for outcome in planned.current for warning in outcome.warnings):
         log.warning(warning)
     for line in gap_lines(planned.current):
         log.info(line)

@@ -14,7 +14,7 @@ from rich.text import Text
 from job.cli.logs import log
 from job.cli.tables import FEW_CLUSTERS, clusters_in_words, console, number, percent, probability, totals_table
 from job.core.keys import kind_order
-from job.core.wording import first_of
+from job.core.wording import once_per_kind
 from job.learning.metrics import scores_shown
 from job.predict.task import Predicted
 from job.registry.outcome import Outcome
@@ -122,19 +122,10 @@ def show_predictions(record: RunRecord[Predicted]) -> None:
 
 
 def _log_problems(record: TrainingRecord | RunRecord[Predicted]) -> None:
-    for warning in once_per_kind(warning for outcome in record.outcomes for warning in outcome.warnings):
+    for warning in once_per_kind(record.warnings()):
         log.warning("%s", warning)
     for message in summarize(record.problems):
         log.error("%s", message)
-
-
-def once_per_kind(warnings: Iterable[str]) -> list[str]:
-    """Return warnings sorted and each once; those that say the same of several, in one: `a/B, a/C and 9 more: …`."""
-    said: dict[str, list[str]] = {}
-    for warning in sorted(set(warnings)):
-        about, colon, text = warning.partition(": ")
-        said.setdefault(colon + text or warning, []).append(about)
-    return sorted(text if about == [text] else f"{first_of(about)}{text}" for text, about in said.items())
 
 
 def gap_lines(outcomes: Iterable[Outcome]) -> Iterator[str]:

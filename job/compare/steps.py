@@ -51,6 +51,7 @@ class PairRow:
     seed_influence_a: FloatArray | None = None
     seed_influence_b: FloatArray | None = None
     seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
     error: dict[str, str] | None = None
 
 
@@ -108,7 +109,13 @@ def score_both(header: PairRow, bars: pl.DataFrame, info: SeriesInfo, job: Job) 
     )
     label = scorer.definition.label
     found = replace(
-        header, label=label, only_a=only_a, only_b=only_b, seed_influence_a=seeds_a, seed_influence_b=seeds_b
+        header,
+        label=label,
+        only_a=only_a,
+        only_b=only_b,
+        seed_influence_a=seeds_a,
+        seed_influence_b=seeds_b,
+        warnings=info.warnings,
     )
     return found, both
 
@@ -197,7 +204,8 @@ def compare_parts(parts: Sequence[tuple[PairRow, pl.DataFrame]], job: Job) -> Co
         if not any(frame.filter(SAME).height for frame in frames):
             raise DataError(no_rows(task))
         left_out = tuple(f"left out {header.series}: {header.error['message']}" for header, _ in parts if header.error)
-        outcome = replace(compared([header for header, _ in good], pl.concat(frames), job), warnings=left_out)
+        warnings = (*left_out, *(warning for header, _ in good for warning in header.warnings))
+        outcome = replace(compared([header for header, _ in good], pl.concat(frames), job), warnings=warnings)
     return outcome if failure.error is None else Compared.failed(task, failure.error)
 
 

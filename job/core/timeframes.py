@@ -9,7 +9,8 @@ TIMEFRAME: Final = r"(?:\d+[A-Za-z]{1,7}|[MHDW]\d+|MN1?|(?i:minute|min|hourly|ho
 """Pattern of what stands for a timeframe in the name of a file, months included."""
 
 _COUNTED: Final = re.compile(r"(\d+)(s|sec|m|min|mins|minutes?|t|h|hr|hours?|d|days?|w|weeks?)", re.IGNORECASE)
-_PLATFORM: Final = re.compile(r"([MHDW])(\d+)")
+_PLATFORM: Final = re.compile(r"(M)(1|2|3|4|5|6|10|12|15|20|30)|(H)(1|2|3|4|6|8|12)|(D)(1)|(W)(1)", re.IGNORECASE)
+"""As MetaTrader calls them, and no other numbers: `H24` is a contract of March 2024."""
 _WORDS: Final = {
     "minute": "1m",
     "min": "1m",
@@ -36,7 +37,8 @@ def timeframe_of(text: str) -> str | None:
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
     if platform := _PLATFORM.fullmatch(text):
-        return _canonical(int(platform[2]), platform[1].lower())
+        letter, count = filter(None, platform.groups())
+        return _canonical(int(count), letter.lower())
     counted = _COUNTED.fullmatch(text)
     return _canonical(int(counted[1]), counted[2][0].lower()) if counted else None
 

@@ -158,7 +158,7 @@ def listing_fingerprint(series: Series, data: DataSettings) -> str | None:
             "series": [series.exchange, series.symbol, series.timeframe],
             "settings": data.model_dump(mode="json", include={*READING}),
             "reader": [
-                code_digest("job/sources", "transforms/bars.py", "transforms/sessions.py"),
+                code_digest("job/sources", "transforms/bars.py", "transforms/grids.py", "transforms/sessions.py"),
                 installed("polars"),
                 installed("pyarrow"),
             ],

@@ -6,6 +6,7 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 from job.config.settings import Config
 from job.core.errors import DataError, JobError, RegistryError
+from job.core.wording import once_per_kind
 from job.registry.outcome import Outcome, Status
 
 OutcomeT = TypeVar("OutcomeT", bound=Outcome)
@@ -85,6 +86,10 @@ class RunRecord(Generic[OutcomeT]):
             return SAME_FOR_ALL.get(kinds.pop(), JobError.exit_status)
         return JobError.exit_status
 
+    def warnings(self) -> set[str]:
+        """Return what the outcomes warn of, each once."""
+        return {warning for outcome in self.outcomes for warning in outcome.warnings}
+
     def as_dict(self, *, first: int = 0) -> dict[str, Any]:
         """Return the record as JSON values, with the outcomes from number `first` on."""
         return {
@@ -99,7 +104,7 @@ class RunRecord(Generic[OutcomeT]):
             "counts": self.counts,
             "problems": [
                 *({"type": type(problem).__name__, "message": str(problem)} for problem in self.problems),
-                *({"type": "Note", "message": note} for note in self.notes),
+                *({"type": "Note", "message": note} for note in (*self.notes, *once_per_kind(self.warnings()))),
             ],
             "outcomes": [outcome.record() for outcome in self.outcomes[first:]],
         }

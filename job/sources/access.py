@@ -12,9 +12,9 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.core.paths import redact_url
 from job.core.wording import on_one_line
-from job.sources.columns import printable
 from job.sources.no_bars import EmptyFileError, NoBarsError
 from job.sources.series import SourceFile
+from job.sources.words import printable
 from job.storage.opening import content, is_packed, opened
 
 MAX_EXPANSION: Final = 200

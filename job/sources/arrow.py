@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import IO, Final, cast
 
 import polars as pl
@@ -12,9 +13,10 @@ import pyarrow.parquet as pq
 from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import display_path, open_file, reason
-from job.sources.bars import Look, Raw, by_position, named, raw_of
-from job.sources.columns import positions, quoted, resolve
+from job.sources.bars import Look, Raw, by_position, raw_of
+from job.sources.columns import positions, resolve
 from job.sources.series import Series, SourceFile
+from job.sources.words import quoted
 
 
 @contextmanager
@@ -102,7 +104,8 @@ def read_parquet(file: SourceFile, series: Series, settings: DataSettings) -> Ra
     def bars(own: list[tuple[str, str, str]] | None) -> Raw:
         table = pq.read_table(handle, columns=names, filters=own, page_checksum_verification=True)
         frame = by_position(_frame(table, where).select(names), positions(indices))
-        return named(raw_of(frame, indices, series, settings, where), indices, schema.names)
+        raw = raw_of(frame, indices, series, settings, where, schema.names)
+        return replace(raw, zone=_zone(schema.field(indices["timestamp"][0])))
 
     with _arrow_file(file, settings, "Parquet") as handle:
         schema = pq.read_schema(handle)
@@ -137,8 +140,14 @@ def feather_columns(file: SourceFile, names: Sequence[str], settings: DataSettin
 
 def read_feather(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     """Read a series from Feather (Arrow IPC), as freqtrade writes it."""
-    names = look_at_feather(file, settings).names
+    with _arrow_file(file, settings, "Feather") as handle:
+        schema = pa.ipc.open_file(handle).schema
+    names = schema.names
     indices = resolve(names, settings.columns, display_path(file))
     frame = feather_columns(file, [names[index] for index in positions(indices)], settings)
-    raw = raw_of(by_position(frame, positions(indices)), indices, series, settings, display_path(file))
-    return named(raw, indices, names)
+    raw = raw_of(by_position(frame, positions(indices)), indices, series, settings, display_path(file), names)
+    return replace(raw, zone=_zone(schema.field(indices["timestamp"][0])))
+
+
+def _zone(field: pa.Field) -> str | None:
+    return field.type.tz if pa.types.is_timestamp(field.type) else None

@@ -1,7 +1,7 @@
 """What formats make of a file: a look at its beginning, and bars from its columns."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -9,10 +9,13 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.core.timeframes import timeframe_of
 from job.core.wording import first_of
-from job.sources.columns import BAR, KEYS, PRICES, TWIN, Indices, numbers, positions
+from job.sources.columns import BAR, KEYS, PRICES, TWIN, Indices, positions
+from job.sources.notations import numbers
 from job.sources.series import Series
-from job.sources.time_columns import Edge, Stamps, choose
+from job.sources.sides import note_on_side
+from job.sources.time_columns import Edge, Stamps, choose, with_edge_of_writer
 from job.sources.time_names import TIME
+from job.sources.time_values import refuse_zone, zone_of
 from job.sources.times import joined, utc
 
 
@@ -22,7 +25,8 @@ class Raw:
 
     `edge` is the end of a bar that `timestamp` marks, `proven` if the file shows it, so that `data.bar_time` cannot say
     otherwise. `notes` say what was read how, where this is worth a warning. Where columns have names, `names` are all
-    of them, `unused` those that were not read, `volume` that of the volume.
+    of them, `unused` those that were not read, `volume` that of the volume. `zone` is the one in which a typed column
+    of times shows them, if it says one.
     """
 
     bars: pl.DataFrame
@@ -32,6 +36,7 @@ class Raw:
     names: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     volume: str | None = None
+    zone: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,16 +52,6 @@ class Look:
     text: tuple[str, ...] = ()
 
 
-def named(raw: Raw, indices: Indices, names: Sequence[str]) -> Raw:
-    """Add what the names of the columns say, of which there are none where there is no header."""
-    if not names:
-        return raw
-    used = {*positions(indices)}
-    unused = tuple(name for index, name in enumerate(names) if index not in used)
-    volume = names[indices["volume"][0]] if "volume" in indices else None
-    return replace(raw, names=tuple(names), unused=unused, volume=volume)
-
-
 def by_position(frame: pl.DataFrame, wanted: Sequence[int]) -> pl.DataFrame:
     """Name the columns by their position in the file, as `bars_of` takes them."""
     return frame.rename(dict(zip(frame.columns, map(str, wanted), strict=True)))
@@ -67,7 +62,14 @@ def bars_of(frame: pl.DataFrame, indices: Indices, series: Series, settings: Dat
     return raw_of(frame, indices, series, settings, where).bars
 
 
-def raw_of(frame: pl.DataFrame, indices: Indices, series: Series, settings: DataSettings, where: str) -> Raw:
+def raw_of(  # noqa: PLR0917 - the file, and how to understand it
+    frame: pl.DataFrame,
+    indices: Indices,
+    series: Series,
+    settings: DataSettings,
+    where: str,
+    names: Sequence[str] = (),
+) -> Raw:
     """Bars of one series from columns of a file, and the end of a bar that their times mark.
 
     Args:
@@ -76,31 +78,47 @@ def raw_of(frame: pl.DataFrame, indices: Indices, series: Series, settings: Data
         series: whose rows to take where the file holds several.
         settings: `timezone` of times without one.
         where: the file, for errors.
+        names: of all columns of the file; none where it has no header.
 
     Returns:
         `bars` with `timestamp` Datetime("us", "UTC"), prices and, where the file has it, volume as Float64, in the
         file's order.
 
     Raises:
-        DataError: text stands in a number, no time in a time, or several series in one that nothing tells apart.
+        DataError: text stands in a number, no time in a time, or several series in one that nothing tells apart; or
+            the column of times is called after a zone, and `timezone` is UTC.
     """
     own = _own_rows(frame, indices, series, where)
-    stamps = _stamps(own, indices, series, settings, where)
+    stamps = _stamps(own, indices, series, settings, where, names)
     given = [own[str(indices[name][0])].alias(name) for name in BAR[1:] if name in indices]
     bars = pl.DataFrame([stamps.times.alias("timestamp"), *numbers(given, where, decimal=settings.decimal)])
     if twins := {name: own[str(indices[f"{TWIN}{name}"][0])] for name in BAR if f"{TWIN}{name}" in indices}:
         bars = _of_twins(bars, twins, settings, where)
-    return Raw(bars, stamps.edge, stamps.proven, stamps.notes)
+    used = {*positions(indices)}
+    return Raw(
+        bars,
+        stamps.edge,
+        stamps.proven,
+        (*stamps.notes, *(note_on_side(names[indices["open"][0]]) if names else ())),
+        names=tuple(names),
+        unused=tuple(name for index, name in enumerate(names) if index not in used),
+        volume=names[indices["volume"][0]] if names and "volume" in indices else None,
+    )
 
 
-def _stamps(own: pl.DataFrame, indices: Indices, series: Series, settings: DataSettings, where: str) -> Stamps:
+def _stamps(  # noqa: PLR0917 - as `raw_of`
+    own: pl.DataFrame, indices: Indices, series: Series, settings: DataSettings, where: str, names: Sequence[str]
+) -> Stamps:
     """Times of rows, from the column that is chosen, or from the one of several that turns out to be it."""
     several = {key.removeprefix(TIME): places for key, places in indices.items() if key.startswith(TIME)}
     if not several or own.is_empty():
         given = [own[str(place)].alias("timestamp") for place in indices["timestamp"]]
-        times = given[0] if len(given) == 1 else joined(*given)
-        return Stamps(utc(times, zone=settings.timezone, where=f"{where}: column 'timestamp'", dates=settings.dates))
-    return choose(
+        values = given[0] if len(given) == 1 else joined(*given)
+        times = utc(values, zone=settings.timezone, where=f"{where}: column 'timestamp'", dates=settings.dates)
+        for place in indices["timestamp"] if names else ():
+            refuse_zone(zone_of(names[place], values), names[place], settings.timezone, where)
+        return with_edge_of_writer(Stamps(times), names)
+    chosen = choose(
         {name: [own[str(place)].alias("timestamp") for place in places] for name, places in several.items()},
         timeframe=settings.timeframe or series.timeframe,
         zone=settings.timezone,
@@ -108,6 +126,7 @@ def _stamps(own: pl.DataFrame, indices: Indices, series: Series, settings: DataS
         dates=settings.dates,
         where=where,
     )
+    return with_edge_of_writer(chosen, names)
 
 
 def _of_twins(bars: pl.DataFrame, twins: Mapping[str, pl.Series], settings: DataSettings, where: str) -> pl.DataFrame:

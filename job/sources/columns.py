@@ -4,13 +4,12 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-import polars as pl
-
 from job.core.errors import DataError
 from job.core.wording import did_you_mean, first_of
-from job.sources.notations import NULLS, as_float, is_number, mark_of, plain
+from job.sources.sides import one_side, sides
 from job.sources.time_names import TIME_WORDS, time_columns
 from job.sources.volumes import ALIASES, volume_columns
+from job.sources.words import LONGEST_QUOTE, normal, printable
 
 PRICES: Final = ("open", "high", "low", "close")
 REQUIRED: Final = ("timestamp", *PRICES)
@@ -51,27 +50,6 @@ PRICE_WORDS: Final = {alias for name in PRICES for alias in COLUMN_ALIASES[name]
 _PAIR: Final = re.compile(r"""\(\s*(['"])(?P<first>.*)\1\s*,\s*(['"])(?P<second>.*)\3\s*\)""")
 DAY: Final = ("date", "day", "trade_date")
 CLOCK: Final = ("time", "clock", "trade_time", "hour")
-_MIN_CONSISTENT: Final = 0.98
-"""Share of rows in which the high must be the highest and the low the lowest: a few bad bars are no other layout."""
-
-LONGEST_QUOTE: Final = 80
-
-
-def quoted(text: str) -> str:
-    """Text of a file as messages show it: on one line, and cut where it is long."""
-    return repr(text) if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]!r}…"
-
-
-def printable(name: str) -> str:
-    """Name in which characters that would end or repaint a line are escaped."""
-    return name if name.isprintable() else repr(name)[1:-1]
-
-
-def normal(name: str) -> str:
-    """Lower case, everything but letters and digits as single underscores: `<Open Time>` → `open_time`."""
-    return re.sub(r"[\W_]+", "_", name).strip("_").lower()
-
-
 TWIN: Final = "other "
 """Before the name of a column of a bar, the key of one that is called the same but for capitals: `T` beside `t`."""
 
@@ -89,23 +67,6 @@ def given(mapping: Mapping[str, str | None]) -> dict[str, str]:
     return {ours: theirs for ours, theirs in mapping.items() if theirs is not None}
 
 
-def in_order(width: int, mapping: Mapping[str, str | None], where: str) -> Indices:
-    """Positions of time, open, high, low, close and volume as the first columns, unless `mapping` says otherwise."""
-    indices: Indices = {name: (index,) for index, name in enumerate(BAR[:width])}
-    kept = {name: pair for name, pair in indices.items() if mapping.get(name, "") is not None}
-    return kept | numbered(mapping, width, where)
-
-
-def numbered(mapping: Mapping[str, str | None], width: int, where: str) -> Indices:
-    """Positions that `mapping` gives as numbers from 1 in a file without header.
-
-    Raises:
-        DataError: an entry is no number of a column.
-    """
-    header = [str(number) for number in range(1, width + 1)]
-    return {ours: _all_mapped(header, ours, theirs, where) for ours, theirs in given(mapping).items()}
-
-
 def resolve(header: Sequence[str], mapping: Mapping[str, str | None], where: str) -> Indices:
     """Find the columns of a bar, and those that tell series apart, in a header.
 
@@ -118,7 +79,7 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str | None], where: str
         DataError: a column of `mapping` is absent, two columns fit equally well, or one that every bar needs is absent.
     """
     names = [normal(name) for name in flattened(header, where)]
-    found: Indices = {ours: _all_mapped(header, ours, theirs, where) for ours, theirs in given(mapping).items()}
+    found = mapped(header, mapping, where)
     split = _day_and_clock(names)
     if "timestamp" not in found and split and not {"timestamp", "datetime", "open_time"} & set(names):
         found["timestamp"] = split
@@ -134,6 +95,8 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str | None], where: str
         found |= time_columns(header, names, COLUMN_ALIASES["timestamp"], found.get("timestamp", ()))
     if "close" not in found and "price" in names and found.keys() >= {"open", "high", "low"}:
         found["close"] = (names.index("price"),)
+    if found.keys().isdisjoint(PRICES):
+        found |= {price: (index,) for price, index in one_side(header, names, where).items()}
     missing = [name for name in REQUIRED if name not in found]
     if missing:
         raise DataError(
@@ -144,9 +107,9 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str | None], where: str
 
 
 def names_prices(row: Sequence[str]) -> bool:
-    """Return whether a row is a header of bars: it names at least three of the four prices."""
-    words = {normal(name) for name in row}
-    return sum(bool(words & {*COLUMN_ALIASES[name]}) for name in PRICES) >= 3
+    """Return whether a row is a header of bars: it names at least three of the four prices, or four of one side."""
+    names = [normal(name) for name in row]
+    return sum(not {*COLUMN_ALIASES[name]}.isdisjoint(names) for name in PRICES) >= 3 or bool(sides(names))
 
 
 def flattened(header: Sequence[str], where: str) -> Sequence[str]:
@@ -189,8 +152,16 @@ def named_columns(ours: str, theirs: str, header: Sequence[str]) -> list[str]:
     return parts if ours == "timestamp" and theirs not in header and len(parts) == 2 and all(parts) else [theirs]
 
 
-def _all_mapped(header: Sequence[str], ours: str, theirs: str, where: str) -> tuple[int, ...]:
-    return tuple(_mapped(header, ours, column, where) for column in named_columns(ours, theirs, header))
+def mapped(header: Sequence[str], mapping: Mapping[str, str | None], where: str) -> Indices:
+    """Positions of the columns that `mapping` (`data.columns`) names, by their names in the file or numbers from 1.
+
+    Raises:
+        DataError: the file does not have one of them.
+    """
+    return {
+        ours: tuple(_mapped(header, ours, column, where) for column in named_columns(ours, theirs, header))
+        for ours, theirs in given(mapping).items()
+    }
 
 
 def _mapped(header: Sequence[str], ours: str, theirs: str, where: str) -> int:
@@ -225,90 +196,3 @@ def _day_and_clock(names: Sequence[str]) -> tuple[int, int] | None:
     day = next((names.index(name) for name in DAY if name in names), None)
     clock = next((names.index(name) for name in CLOCK if name in names), None)
     return (day, clock) if day is not None and clock is not None else None
-
-
-def numbers(columns: Sequence[pl.Series], where: str, *, decimal: str = "auto") -> list[pl.Series]:
-    """Cast the columns of one file to Float64; text such as `null` and nothing at all become null.
-
-    Where text is no plain number, all columns are read in the notation that the numbers show, or `decimal` says.
-
-    Raises:
-        DataError: a row holds text, and the message names column, row and text; or the notation is not certain.
-    """
-    for column in columns:
-        if not (column.dtype.is_numeric() or isinstance(column.dtype, pl.Null | pl.String | pl.Categorical | pl.Enum)):
-            raise DataError(
-                f"{where}: column {column.name!r} holds {column.dtype}, not numbers; set data.columns.{column.name}"
-            )
-    plainly = [_plainly(column) for column in columns]
-    if decimal != "comma" and (read := [one for one in plainly if one is not None])[len(columns) - 1 :]:
-        return read
-    texts = {column.name: plain(column.cast(pl.String)) for column in columns if not _is_number(column)}
-    for column in columns:
-        if column.name in texts:
-            _refuse_text(column, ~is_number(texts[column.name]), where)
-    mark = mark_of(texts.values(), decimal, where)
-    found = {name: as_float(text, mark) for name, text in texts.items()}
-    for column in columns:
-        if column.name in found:
-            _refuse_text(column, found[column.name].is_null() & texts[column.name].is_not_null(), where)
-    return [found.get(column.name, column.cast(pl.Float64) if _is_number(column) else column) for column in columns]
-
-
-def _is_number(column: pl.Series) -> bool:
-    return column.dtype.is_numeric() or column.dtype == pl.Null
-
-
-def _plainly(column: pl.Series) -> pl.Series | None:
-    """Cast of a column that is written as computers write numbers; None where it is not."""
-    if _is_number(column):
-        return column.cast(pl.Float64)
-    text = column.cast(pl.String)
-    cast = text.cast(pl.Float64, strict=False)
-    if cast.null_count() == text.null_count():
-        return cast
-    stripped = text.str.strip_chars(" \t\r\"'")
-    cast = stripped.cast(pl.Float64, strict=False)
-    wrong = cast.is_null() & ~stripped.str.to_lowercase().is_in(NULLS).fill_null(value=True)
-    return None if wrong.any() else cast
-
-
-def _refuse_text(column: pl.Series, wrong: pl.Series, where: str) -> None:
-    """Raise for the first wrong row."""
-    if wrong.any():
-        row = int(wrong.arg_true()[0])
-        raise DataError(
-            f"{where}: column {column.name!r}, row {row + 1}: {quoted(str(column[row]))} is not a number; "
-            f"{_remedy(str(column[row]))}"
-        )
-
-
-def _remedy(text: str) -> str:
-    if re.fullmatch(r"[-+]?[\d.,' ]+", text):
-        return "write numbers with a decimal point and without thousands separators"
-    return "correct the row, or download the file again"
-
-
-def check_ohlc_order(bars: pl.DataFrame) -> str | None:
-    """Return why unnamed columns cannot be time, open, high, low, close[, volume] in this order; None if they can.
-
-    The high must be the highest and the low the lowest of a row, open must follow the close before it at least as
-    closely as close follows the open before it, and a volume must not lie between low and high as a price does.
-    """
-    rows = bars.drop_nulls()
-    if rows.is_empty():
-        return "no row is complete"
-    inside = (pl.col("high") >= pl.max_horizontal(PRICES)) & (pl.col("low") <= pl.min_horizontal(PRICES))
-    if rows.select(inside.mean()).item() < _MIN_CONSISTENT:
-        return "columns 2 to 5 do not behave as open, high, low, close"
-    follows = rows.sort("timestamp").select(
-        forward=(pl.col("open") - pl.col("close").shift(1)).abs().mean(),
-        backward=(pl.col("close") - pl.col("open").shift(1)).abs().mean(),
-    )
-    forward, backward = follows.row(0)
-    if forward is not None and forward > backward:
-        return "columns 2 and 5 look like close and open, not open and close"
-    between = pl.col("volume").is_between("low", "high") if "volume" in rows.columns else pl.lit(value=False)
-    if rows.select(between.mean()).item() > 1 - _MIN_CONSISTENT and rows.height > 1:
-        return "column 6 looks like a price, not a volume"
-    return None

@@ -11,13 +11,15 @@ from job.core.keys import encode
 from job.core.paths import redact_url
 from job.core.wording import did_you_mean
 from job.sources.access import display_path
-from job.sources.columns import BAR, KEYS, quoted
+from job.sources.columns import BAR, KEYS
 from job.sources.formats import FORMATS
 from job.sources.grouping import check_folders, notes_on_timeframes, one_timeframe, split_markets
-from job.sources.numbered import by_number
-from job.sources.parts import UNKNOWN, Part, Parts, Unreadable, notes_on_doubts, notes_on_empty, parts_of
+from job.sources.numbered import by_count, by_number
+from job.sources.part import UNKNOWN, Part, Parts, Unreadable
+from job.sources.parts import notes_on_doubts, notes_on_empty, parts_of
 from job.sources.series import Found, Series
 from job.sources.symbols import symbol_named, unknown_symbol
+from job.sources.words import quoted
 from job.storage.listing import list_files
 
 LONGEST_NAME: Final = 255
@@ -42,7 +44,7 @@ def find_series(settings: DataSettings, *, registry: str | None = None) -> Found
     if models.startswith(f"{redact_url(settings.input).rstrip('/')}/"):
         listed = tuple(file for file in listed if not redact_url(file.url).startswith(models))
     parts = parts_of(listed, settings)
-    parts = replace(parts, good=by_number(parts.good, settings))
+    parts = replace(parts, good=by_count(by_number(parts.good, settings), settings))
     found = _grouped(_asked(_on_exchange(parts, settings), settings), settings)
     if not found.series and not found.problems:
         formats = f"known formats: {', '.join(FORMATS)}"

@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from job.core.timeframes import timeframe_of
-from job.sources.stems import is_date, is_generic, is_timeframe, names_nothing
+from job.sources.stems import is_date, is_generic, names_nothing, timeframe_within
 
 HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 """What Hive and Spark call the folder of rows that have no value."""
@@ -15,7 +15,9 @@ HIVE_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "symbol": (
         *("symbol", "ticker", "instrument", "contract", "pair", "trading_pair", "currency_pair", "ccy_pair", "sym"),
         *("unique_id", "symbol_id", "instrument_id", "instrument_name", "ticker_symbol", "security_id", "asset_id"),
-        *("ts_code", "stock_code", "ric", "isin", "sid", "secid", "permno", "tic", "security", "stock"),
+        *("ts_code", "stock_code", "ric", "isin", "sid", "secid", "permno", "tic", "security", "stock", "stock_id"),
+        *("series_id", "item_id", "market_id", "conid", "con_id", "figi", "cusip", "secucode", "wind_code", "epic"),
+        *("order_book_id", "vt_symbol", "crypto", "token", "currency", "company", "series"),
     ),
     "thing": ("coin", "asset", "name", "code", "product", "product_id", "underlying", "root", "id"),
     "exchange": ("exchange", "venue", "exchange_id", "exchange_name", "mic", "exch"),
@@ -77,8 +79,8 @@ def read_folders(path: str, exchanges: frozenset[str]) -> Folders:
     for distance, name in enumerate(telling):
         if "=" in name:
             others += [name] * _unknown(name)
-        elif distance < NEAR and is_timeframe(name):
-            timeframe = timeframe or timeframe_of(name)
+        elif distance < NEAR and names_nothing(name) and (within := timeframe_within(name)) is not None:
+            timeframe = timeframe or within
         elif distance < NEAR and name.lower() in MARKETS:
             market = market or name.lower()
         elif name.lower() in exchanges or is_generic(name):

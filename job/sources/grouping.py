@@ -14,7 +14,7 @@ from job.sources.evidence import relation
 from job.sources.folders import read_folders
 from job.sources.formats import stem_of
 from job.sources.names import EXCHANGES
-from job.sources.parts import UNKNOWN, Part
+from job.sources.part import UNKNOWN, Part
 from job.sources.series import Series
 from transforms.bars import duration_us
 
@@ -77,7 +77,7 @@ def check_folders(group: list[Part], settings: DataSettings) -> None:
             why = "their bars differ at the same times" if told == "different" else "nothing tells which"
             raise DataError(
                 f"{display_path(first.file)} and {display_path(other.file)} may be one series or two "
-                f"({why}); name one of their folders in data.input, or call the folders exchange=…"
+                f"({why}); name one of their folders in data.input, or call the folders symbol=… or exchange=…"
             )
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Final
 
 import polars as pl
@@ -10,14 +11,25 @@ import polars as pl
 from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import display_path, read_all
-from job.sources.bars import Look, Raw, bars_of, by_position, named, raw_of
-from job.sources.columns import BAR, REQUIRED, check_ohlc_order, given, in_order, names_prices, resolve
+from job.sources.bars import Look, Raw, bars_of, by_position, raw_of
+from job.sources.columns import BAR, REQUIRED, given, names_prices, resolve
 from job.sources.delimited_text import plain_text
 from job.sources.json_shapes import rows_in
 from job.sources.series import Series, SourceFile
+from job.sources.time_values import is_absolute
+from job.sources.unnamed import check_ohlc_order, in_order, volume_place
 from job.storage.opening import content
 
 BINANCE_WIDTH: Final = 12
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Columns by position, as text where rows are arrays; their names where rows are objects; the zone of the times."""
+
+    frame: pl.DataFrame
+    names: tuple[str, ...] = ()
+    zone: str | None = None
 
 
 def read_json(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
@@ -27,39 +39,52 @@ def read_json(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
         DataError: it is something else, or unnamed values do not behave as bars.
     """
     where = display_path(file)
-    frame, names = _frame(file, settings)
-    if names:
-        indices = resolve(names, settings.columns, where)
-        return named(raw_of(frame, indices, series, settings, where), indices, names)
-    if frame.width not in {len(REQUIRED), len(BAR), BINANCE_WIDTH} and not given(settings.columns):
+    table = _table(file, settings)
+    frame, names = table.frame, table.names
+    if not names:
+        return _of_arrays(frame, series, settings, where)
+    indices = resolve(names, settings.columns, where)
+    absolute = is_absolute(frame[str(indices["timestamp"][0])])
+    if absolute or table.zone is None or settings.timezone != "UTC":
+        return raw_of(frame, indices, series, settings, where, names)
+    raw = raw_of(frame, indices, series, settings.model_copy(update={"timezone": table.zone}), where, names)
+    return replace(raw, notes=(*raw.notes, f"times are those of {table.zone}, which stands beside the bars"))
+
+
+def _of_arrays(frame: pl.DataFrame, series: Series, settings: DataSettings, where: str) -> Raw:
+    """Bars of arrays: time, open, high, low and close, and of further values the one that behaves as a volume."""
+    if frame.width < len(REQUIRED) and not given(settings.columns):
         raise DataError(
             f"{where}: arrays of {frame.width} values without names; set data.columns to their numbers from 1"
         )
-    indices = in_order(frame.width, settings.columns, where)
+    indices, notes = in_order(frame.width, settings.columns, where), list[str]()
+    if len(BAR) < frame.width != BINANCE_WIDTH and not given(settings.columns):
+        place = volume_place(frame)
+        indices["volume"] = (place,)
+        notes = [f"arrays of {frame.width} values without names: value {place + 1} is taken for the volume"]
     bars = bars_of(frame, indices, series, settings, where)
     if not given(settings.columns) and (reason := check_ohlc_order(bars)):
         raise DataError(f"{where}: {reason}; set data.columns to their numbers, such as {{open: '2', close: '3'}}")
-    return Raw(bars, "open")
+    return Raw(bars, "open", notes=tuple(notes))
 
 
 def json_columns(file: SourceFile, names: Sequence[str], settings: DataSettings) -> pl.DataFrame:
     """Read whole columns by name."""
-    frame, known = _frame(file, settings)
-    return frame.select(pl.col(str(known.index(name))).alias(name) for name in names)
+    table = _table(file, settings)
+    return table.frame.select(pl.col(str(table.names.index(name))).alias(name) for name in names)
 
 
 def look_at_json(file: SourceFile, settings: DataSettings) -> Look:
     """Read keys where rows are objects; they stand only in the text itself."""
     start = content(file.url, file.member, settings.options, limit=512).lstrip()
     if not start.startswith(b"[") or not start[1:].lstrip().startswith(b"["):
-        frame, names = _frame(file, settings)
-        words = (name for name, column in zip(names, frame.columns, strict=False) if frame[column].dtype == pl.String)
-        return Look("json", names, text=tuple(words))
+        table = _table(file, settings)
+        named = zip(table.names, table.frame.dtypes, strict=False)
+        return Look("json", table.names, text=tuple(name for name, dtype in named if dtype == pl.String))
     return Look("json")
 
 
-def _frame(file: SourceFile, settings: DataSettings) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Columns by position, as text where rows are arrays, and their names where rows are objects."""
+def _table(file: SourceFile, settings: DataSettings) -> _Table:
     where = display_path(file)
     text = plain_text(read_all(file, settings), where).decode("utf-8", errors="replace")
     with suppress(pl.exceptions.PolarsError):  # what its parser is too strict for, Python's reads
@@ -67,14 +92,14 @@ def _frame(file: SourceFile, settings: DataSettings) -> tuple[pl.DataFrame, tupl
             return found
     rows = rows_in(text, where)
     with suppress(pl.exceptions.PolarsError):
-        if (found := _of_list(json.dumps(rows), where)) is not None:
-            return found
+        if (found := _of_list(json.dumps(rows.bars), where)) is not None:
+            return replace(found, zone=rows.zone)
     raise DataError(
         f"{where}: truncated or no JSON of bars (a row is not like the others); correct it or download it again"
     )
 
 
-def _of_list(text: str, where: str) -> tuple[pl.DataFrame, tuple[str, ...]] | None:
+def _of_list(text: str, where: str) -> _Table | None:
     """Columns of a list of objects or arrays; None where a text is something else.
 
     Raises:
@@ -85,9 +110,9 @@ def _of_list(text: str, where: str) -> tuple[pl.DataFrame, tuple[str, ...]] | No
         frame = pl.read_json(text.encode(), infer_schema_length=None)
         if not names_prices(frame.columns) and any(dtype.is_nested() for dtype in frame.dtypes):
             return None
-        return by_position(frame, range(frame.width)), tuple(frame.columns)
+        return _Table(by_position(frame, range(frame.width)), tuple(frame.columns))
     if inner == "[":
-        return _arrays(pl.Series([text]).str.json_decode(pl.List(pl.List(pl.String))).explode(), where), ()
+        return _Table(_arrays(pl.Series([text]).str.json_decode(pl.List(pl.List(pl.String))).explode(), where))
     return None
 
 

@@ -8,11 +8,16 @@ from typing import Any, Final
 
 from job.core.errors import DataError
 from job.core.wording import first_of
-from job.sources.columns import COLUMN_ALIASES, names_prices, normal, printable, quoted
+from job.sources.columns import COLUMN_ALIASES, names_prices
 from job.sources.no_bars import NoBarsError
+from job.sources.sides import SIDES
+from job.sources.times import zone_called
+from job.sources.words import normal, printable, quoted
 
 Rows = list[Any]
 """Bars, each a list of values or a mapping of names to values."""
+
+_ZONE: Final = re.compile(r"(?:.*_)?(?:time_?zone|tz)(?:_?(?:name|id))?|.*timezonename")
 
 DEEPEST: Final = 6
 FEWEST_VALUES: Final = 5
@@ -20,13 +25,22 @@ _ANSWER: Final = re.compile(r'"(?:code|error|errors|msg|message|detail|ret_?msg)
 """What stands in an exchange's answer that it gives no bars."""
 
 
-def rows_in(text: str, where: str) -> Rows:
-    """Return the bars in a JSON text of any of these shapes; `NaN` and `Infinity`, which Python writes, are null.
+@dataclass(frozen=True)
+class RowsFound:
+    """Bars, and the zone that stands beside them for their times, if one does."""
+
+    bars: Rows
+    zone: str | None
+
+
+def rows_in(text: str, where: str) -> RowsFound:
+    """Find the bars in a JSON text of any of these shapes; `NaN` and `Infinity`, which Python writes, are null.
 
     Raises:
         DataError: it is no JSON, holds no table of bars, or several of them.
     """
-    tables = [*_tables(_parsed(text, where), "")]
+    parsed = _parsed(text, where)
+    tables = [*_tables(parsed, "")]
     if not tables:
         message = (
             f"{where}: expected a list of bars, found {text[:60]!r}; download it again, "
@@ -36,7 +50,17 @@ def rows_in(text: str, where: str) -> Rows:
     if len(tables) > 1:
         paths = first_of((quoted(table.path) for table in tables), 4)
         raise DataError(f"{where}: {len(tables)} lists of bars in one file ({paths}); write a file for each")
-    return tables[0].rows
+    return RowsFound(tables[0].rows, next(_zones(parsed), None))
+
+
+def _zones(value: Any, depth: int = 0) -> Iterator[str]:
+    """Yield the names of zones that stand beside bars under such keys as `timezone` or `6. Time Zone`."""
+    if not isinstance(value, dict | list) or depth > DEEPEST:
+        return
+    for key, inner in value.items() if isinstance(value, dict) else (("", one) for one in value[:1]):
+        if isinstance(inner, str) and _ZONE.fullmatch(normal(key)) and (zone := zone_called(inner)) is not None:
+            yield zone
+        yield from _zones(inner, depth + 1)
 
 
 def _parsed(text: str, where: str) -> Any:
@@ -93,11 +117,26 @@ def _is_narrow(value: list[Any]) -> bool:
 def _listed(value: list[Any]) -> Rows | None:
     first = value[0] if value else None
     if isinstance(first, dict):
+        if any(isinstance(one, dict) for one in first.values()) and names_prices([*_flat(first)]):
+            return [_flat(row) for row in value if isinstance(row, dict)]
         flat = not isinstance(next(iter(first.values()), None), dict | list)
         return value if flat and names_prices([*map(str, first)]) else None
     if not isinstance(first, list) or any(isinstance(one, dict | list) for one in first):
         return None
     return value if len(first) >= FEWEST_VALUES else None
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with the values of mappings in it: under the names of these, and of the side, where one is meant."""
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, dict):
+            flat |= {
+                f"{key}.{name}" if normal(key) in SIDES or name in row else name: one for name, one in value.items()
+            }
+        else:
+            flat[key] = value
+    return flat
 
 
 def _by_column(value: dict[str, Any], times: Mapping[str, list[Any]]) -> Rows | None:

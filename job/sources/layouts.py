@@ -7,19 +7,26 @@ from typing import Final
 
 from job.core.errors import DataError
 from job.core.timeframes import timeframe_of
-from job.sources.columns import BAR, REQUIRED, Indices, given, in_order, normal, resolve
+from job.sources.columns import BAR, REQUIRED, Indices, given, resolve
 from job.sources.delimited_text import DelimitedText
 from job.sources.names import EXCHANGES, TIMED, Contents, Name, NameReader
 from job.sources.time_columns import Edge
 from job.sources.time_names import TIME
+from job.sources.unnamed import in_order
+from job.sources.volumes import unit_of
+from job.sources.words import normal
 
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
+_DAY: Final = re.compile(r"(?:19|20)\d{6}|\d{1,4}([-/.])\d{1,2}\1\d{1,4}")
+_DIGITS: Final = re.compile(r"(?:[01]?\d|2[0-3])?[0-5]?\d(?:[0-5]\d)?")
+"""A clock without colons, such as `930`."""
 _NINJA: Final = re.compile(r"\d{8}(?: \d{6})?")
 _HIST_DATA: Final = re.compile(
     r"(?:HISTDATA_COM_(?:DAT_)?|DAT_)(?:ASCII|NT|MT|MS)_(?P<symbol>[A-Za-z0-9]+)_(?P<kind>M1|T(?:_\w+)?)_?(?:19|20)\d\d(?:\d\d)?(?:[_-]?\d+)?",
     re.IGNORECASE,
 )
 _KRAKEN: Final = re.compile(r"(?P<symbol>[A-Z0-9.]+)_(?P<minutes>1|5|15|30|60|240|720|1440)")
+_META_TRADER: Final = re.compile(r"(?P<symbol>[A-Za-z]{6,}[^\d]*)(?P<minutes>1|5|15|30|60|240|1440|10080)")
 _BINANCE: Final = re.compile(
     r"(?:^|/)(?:(?P<market>spot|futures/um|futures/cm)/)?(?:(?:monthly|daily)/)?(?P<kind>\w*klines|aggTrades|trades|bookDepth|"
     r"bookTicker|metrics|fundingRate|liquidationSnapshot)/(?P<symbol>[^/]+)/(?:(?P<timeframe>[^/]+)/)?[^/]+$",
@@ -106,10 +113,14 @@ def _is_crypto_data_download(text: DelimitedText) -> bool:
 
 
 def _crypto_data_download(text: DelimitedText, mapping: Mapping[str, str | None], where: str) -> Indices:
-    """Read the date, since seconds may be rounded (`1.58E+12`), and the first of two volumes, in units of the base."""
+    """Read the date, since seconds may be rounded (`1.58E+12`), and the volume in units of the base.
+
+    Of two volumes, that is the first one, unless a name says that it is in dollars or the like.
+    """
     found = _in_order(text, mapping, where)
     names = [normal(name) for name in text.header or ()]
-    volume = next((index for index, name in enumerate(names) if name.startswith("volume")), None)
+    volumes = [index for index, name in enumerate(names) if name.startswith("volume")]
+    volume = next(iter([*(index for index in volumes if unit_of(names[index]) == "base"), *volumes]), None)
     if "date" in names and "timestamp" not in mapping:
         found["timestamp"] = (names.index("date"),)
     if volume is not None and "volume" not in mapping:
@@ -127,6 +138,19 @@ def _is_kraken(text: DelimitedText) -> bool:
     """Seconds, open, high, low, close, volume, trades."""
     row = text.sample[0]
     return text.header is None and text.width == 7 and bool(re.fullmatch(r"\d{9,10}", row[0])) and row[6].isdigit()
+
+
+def _meta_trader_name(path: str, stem: str) -> Name | None:  # noqa: ARG001 - a NameReader
+    """Read `EURUSD60.csv`, where 60 is minutes; only the content tells it from a symbol that ends in digits."""
+    match = _META_TRADER.fullmatch(stem)
+    return Name(None, match["symbol"], timeframe_of(f"{match['minutes']}m")) if match else None
+
+
+def _is_meta_trader(text: DelimitedText) -> bool:
+    """Day, clock, open, high, low, close, volume, as the history center of MetaTrader 4 writes them."""
+    row = text.sample[0]
+    unnamed = text.header is None and text.width == 7
+    return unnamed and bool(re.fullmatch(r"\d{4}\.\d\d\.\d\d", row[0]) and re.fullmatch(r"\d\d:\d\d", row[1]))
 
 
 def _hist_data_name(path: str, stem: str) -> Name | None:  # noqa: ARG001 - a NameReader
@@ -160,7 +184,9 @@ def _usual(text: DelimitedText, mapping: Mapping[str, str | None], where: str) -
         return resolve(text.header, mapping, where)
     if given(mapping):
         return resolve([str(number) for number in range(1, text.width + 1)], mapping, where)
-    split = _CLOCK.fullmatch(text.sample[0][1]) is not None
+    split = _CLOCK.fullmatch(text.sample[0][1]) is not None or (
+        text.width == len(BAR) + 1 and all(_DAY.fullmatch(row[0]) and _DIGITS.fullmatch(row[1]) for row in text.sample)
+    )
     bars = text.width - split
     if bars not in {len(REQUIRED), len(BAR)}:
         numbers = [f"{name}: '{place + split}'" for place, name in enumerate(BAR[1:], start=2)]
@@ -187,6 +213,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
             read_name=_crypto_data_download_name,
         ),
         Layout("kraken", 60, _is_kraken, _in_order, read_name=_kraken_name),
+        Layout("metatrader", 45, _is_meta_trader, _usual, read_name=_meta_trader_name),
         Layout("histdata", 45, lambda _: False, _hist_data, read_name=_hist_data_name, zone="Etc/GMT+5"),
         Layout("ninjatrader", 45, _is_ninja_trader, _in_order, _ninja_trader_edge),
     )

@@ -1,5 +1,6 @@
 """Several series in one file under a column that nobody knows: refused, with the setting that splits them."""
 
+import re
 from typing import Final
 
 import polars as pl
@@ -10,11 +11,12 @@ from job.core.timeframes import timeframe_of
 from job.core.wording import first_of
 from job.sources.access import display_path
 from job.sources.bars import Look
-from job.sources.columns import CLOCK, COLUMN_ALIASES, DAY, given, named_columns, normal, printable, quoted
+from job.sources.columns import CLOCK, COLUMN_ALIASES, DAY, given, named_columns
 from job.sources.evidence import jumps_between
 from job.sources.formats import FORMATS
 from job.sources.series import Series, SourceFile
 from job.sources.time_names import end_named
+from job.sources.words import normal, printable, quoted
 from job.storage.messages import with_retries
 
 ROWS_PER_LABEL: Final = 4
@@ -22,6 +24,9 @@ ROWS_PER_LABEL: Final = 4
 
 ROWS_PER_NUMBER: Final = 20
 """The same for a column of numbers, which may as well count something."""
+
+_IDENTIFIER: Final = re.compile(r"(?:.*_)?(?:id|code|number|contract|instrument|asset|security|stock)|.*id")
+"""Names of columns whose numbers may stand for series."""
 
 FEW_REPEATS: Final = 0.01
 """Share of rows at times that come again with other values, up to which they are revised or damaged bars."""
@@ -46,7 +51,9 @@ def refuse_mixture(bars: pl.DataFrame, file: SourceFile, series: Series, setting
             prices jump where the value changes.
     """
     repeats = _share_repeated(bars)
-    names = [name for name in file.unread if name in file.labels or repeats > 0.5]
+    names = [
+        name for name in file.unread if name in file.labels or repeats > 0.5 or _IDENTIFIER.fullmatch(normal(name))
+    ]
     if not names or bars.height < 2 * ROWS_PER_LABEL:
         return
     values = _own_values(names, file, series, settings)
@@ -58,7 +65,8 @@ def refuse_mixture(bars: pl.DataFrame, file: SourceFile, series: Series, setting
         least = ROWS_PER_LABEL if name in file.labels else ROWS_PER_NUMBER
         if not 2 <= distinct.len() <= bars.height / least:
             continue
-        if reason := _several(bars.with_columns(label=labels), repeats, by_jumps=name in file.labels):
+        by_jumps = name in file.labels or _IDENTIFIER.fullmatch(normal(name)) is not None
+        if reason := _several(bars.with_columns(label=labels), repeats, by_jumps=by_jumps):
             raise DataError(
                 f"{display_path(file)}: column {quoted(name)} holds {first_of(map(printable, distinct), 3)}, and "
                 f"{reason}, as in several series; {_remedy(name, distinct)}, or leave the column out if they are one"

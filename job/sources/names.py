@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from job.core.timeframes import TIMEFRAME, is_month, timeframe_of
-from job.sources.folders import read_folders
-from job.sources.stems import DATES, is_date, names_nothing, timeframe_within
+from job.sources.folders import MARKETS, read_folders
+from job.sources.stems import DATE, DATES, is_date, names_nothing, timeframe_within
 
 Contents = Literal["bars", "no_bars", "no_fixed_length"]
 """What the rows of a file are: bars, something else, or bars of months, which have no fixed length."""
@@ -26,12 +26,18 @@ EXCHANGES: Final = frozenset(
 )
 """Names by which a folder or the first part of a file's name is taken for an exchange."""
 
+_FIRST: Final = rf"(?:{DATE}[-_. ])?"
+"""A date before a name: `2024-01_BTCUSDT`."""
 TIMED: Final = re.compile(
-    rf"(?P<symbol>.+?){DATES}[-_. ](?P<timeframe>{TIMEFRAME})"
-    rf"(?:[-_. ](?P<market>futures|spot|swap|perp|bid|ask))?{DATES}",
+    rf"{_FIRST}(?P<symbol>.+?)(?:[-_](?:full|sample))?{DATES}[-_. ](?P<timeframe>{TIMEFRAME})"
+    rf"(?:[-_. ](?P<market>futures|spot|swap|perp|bid|ask|(?i:adj|adjusted|unadjusted|adjsplit|adjsplitdiv)))?{DATES}",
     re.DOTALL,
 )
-_DATED: Final = re.compile(rf"(?P<symbol>.+?){DATES}(?:[-_. ]part[-_.]?\d+|\.Last)?", re.DOTALL)
+_DATED: Final = re.compile(
+    rf"{_FIRST}(?P<symbol>.+?){DATES}"
+    r"(?:[-_. ](?:part|chunk|split|shard|batch)[-_.]?\d+| ?\(\d+\)|\.Last|\.scid_BarData)?",
+    re.DOTALL,
+)
 _NUMBERED: Final = re.compile(rf"(?P<number>\d{{4,6}}){DATES}")
 _CHARTED: Final = re.compile(
     rf"(?P<symbol>[^,]+?), ?(?P<timeframe>\d+[SDWMHsdwmh]?|[SDWM]|{TIMEFRAME})(?:[_ -]\(?[0-9a-z]{{1,8}}\)?)*"
@@ -153,10 +159,12 @@ def _own_name(stem: str) -> Name:
         return _of_timeframe(None, candles["symbol"], candles["count"] + unit, candles["market"].lower())
     if sided := _SIDED.fullmatch(stem):
         return _of_timeframe(None, sided["symbol"], sided["timeframe"].upper(), sided["market"])
-    if (timed := TIMED.fullmatch(stem)) and (is_month(timed["timeframe"]) or timeframe_of(timed["timeframe"])):
+    timed = None if is_date(stem) else TIMED.fullmatch(stem)
+    if timed and (is_month(timed["timeframe"]) or timeframe_of(timed["timeframe"])):
         return _of_timeframe(None, timed["symbol"], timed["timeframe"], timed["market"])
-    if names_nothing(stem):
-        return Name(None, "", timeframe_within(stem))
+    market = stem.lower() if stem.lower() in MARKETS else None
+    if market or names_nothing(stem):
+        return Name(None, "", None if is_date(stem) else timeframe_within(stem), market=market)
     dated = _DATED.fullmatch(stem)
     return Name(None, dated["symbol"] if dated else "", None)
 

@@ -1,10 +1,15 @@
 """Files beside bars: what is a table, a list or a text of something else, and what holds nothing at all."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from job.core.errors import DataError
 from job.sources.columns import names_prices, resolve
+
+_TIME: Final = re.compile(r"\d{4}[-/.]\d\d?|\d[-/. ][A-Za-z\d]{1,9}[-/. ]\d\d|[A-Za-z]{3} \d|^\d{8,}|:\d\d")
+"""What a time has in any notation, and a number or a word has not."""
 
 
 class NoBarsError(DataError):
@@ -33,10 +38,15 @@ class Stray:
 def check_header(header: Sequence[str], first: Sequence[str], mapping: Mapping[str, str], where: str) -> None:
     """Refuse a header that names no prices, unless `mapping` names columns of it or its first row looks like a bar.
 
+    One that names prices is refused if it names no time, and nothing in its first row looks like one.
+
     Raises:
         NoBarsError: the file is a table of something else.
     """
-    if not header or names_prices(header) or not set(header).isdisjoint(mapping.values()) or _is_bar(first):
+    timed = not first or any(map(_TIME.search, first))
+    if not header or not set(header).isdisjoint(mapping.values()):
+        return
+    if (names_prices(header) and timed) or (not names_prices(header) and _is_bar(first)):
         return
     try:
         resolve(header, mapping, where)

@@ -1,11 +1,13 @@
 """Numbers as people and spreadsheets write them: `$1,043.50`, `1.043,50 €`, `55.4K`, read as one notation a file."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 import polars as pl
 
 from job.core.errors import DataError
+from job.sources.words import quoted
 
 Mark = Literal["point", "comma"]
 """What stands before the decimals."""
@@ -91,3 +93,65 @@ def as_float(text: pl.Series, mark: Mark) -> pl.Series:
     suffix = bare.str.to_lowercase().str.extract(r"([kmbt])$")
     times = suffix.replace_strict(_SUFFIXES, default=1.0, return_dtype=pl.Float64)
     return bare.str.strip_chars_end("kKmMbBtT").cast(pl.Float64, strict=False) * times
+
+
+def numbers(columns: Sequence[pl.Series], where: str, *, decimal: str = "auto") -> list[pl.Series]:
+    """Cast the columns of one file to Float64; text such as `null` and nothing at all become null.
+
+    Where text is no plain number, all columns are read in the notation that the numbers show, or `decimal` says.
+
+    Raises:
+        DataError: a row holds text, and the message names column, row and text; or the notation is not certain.
+    """
+    for column in columns:
+        if not (column.dtype.is_numeric() or isinstance(column.dtype, pl.Null | pl.String | pl.Categorical | pl.Enum)):
+            raise DataError(
+                f"{where}: column {column.name!r} holds {column.dtype}, not numbers; set data.columns.{column.name}"
+            )
+    plainly = [_plainly(column) for column in columns]
+    if decimal != "comma" and (read := [one for one in plainly if one is not None])[len(columns) - 1 :]:
+        return read
+    texts = {column.name: plain(column.cast(pl.String)) for column in columns if not _is_number(column)}
+    for column in columns:
+        if column.name in texts:
+            _refuse_text(column, ~is_number(texts[column.name]), where)
+    mark = mark_of(texts.values(), decimal, where)
+    found = {name: as_float(text, mark) for name, text in texts.items()}
+    for column in columns:
+        if column.name in found:
+            _refuse_text(column, found[column.name].is_null() & texts[column.name].is_not_null(), where)
+    return [found.get(column.name, column.cast(pl.Float64) if _is_number(column) else column) for column in columns]
+
+
+def _is_number(column: pl.Series) -> bool:
+    return column.dtype.is_numeric() or column.dtype == pl.Null
+
+
+def _plainly(column: pl.Series) -> pl.Series | None:
+    """Cast of a column that is written as computers write numbers; None where it is not."""
+    if _is_number(column):
+        return column.cast(pl.Float64)
+    text = column.cast(pl.String)
+    cast = text.cast(pl.Float64, strict=False)
+    if cast.null_count() == text.null_count():
+        return cast
+    stripped = text.str.strip_chars(" \t\r\"'")
+    cast = stripped.cast(pl.Float64, strict=False)
+    wrong = cast.is_null() & ~stripped.str.to_lowercase().is_in(NULLS).fill_null(value=True)
+    return None if wrong.any() else cast
+
+
+def _refuse_text(column: pl.Series, wrong: pl.Series, where: str) -> None:
+    """Raise for the first wrong row."""
+    if wrong.any():
+        row = int(wrong.arg_true()[0])
+        raise DataError(
+            f"{where}: column {column.name!r}, row {row + 1}: {quoted(str(column[row]))} is not a number; "
+            f"{_remedy(str(column[row]))}"
+        )
+
+
+def _remedy(text: str) -> str:
+    if re.fullmatch(r"[-+]?[\d.,' ]+", text):
+        return "write numbers with a decimal point and without thousands separators"
+    return "correct the row, or download the file again"

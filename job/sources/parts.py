@@ -1,36 +1,25 @@
 """What each listed file holds: by its name where that is enough, else by a look into it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
-
-import polars as pl
 
 from job.config.settings import DataSettings
 from job.core.errors import DataError
-from job.core.timeframes import timeframe_of
 from job.core.wording import first_of
 from job.sources.access import as_data_errors, display_path, max_unpacked, unpacks_to_too_much
-from job.sources.bars import Look
-from job.sources.columns import (
-    COLUMN_ALIASES,
-    KEYS,
-    LONGEST_QUOTE,
-    given,
-    named_columns,
-    normal,
-    printable,
-    quoted,
-    resolve,
-)
+from job.sources.columns import given, named_columns, resolve
 from job.sources.formats import FORMATS, format_of, name_in_format, name_of, stem_of
+from job.sources.keyed import agree, by_columns, key_columns
 from job.sources.layouts import USUAL
 from job.sources.mixtures import unknown_columns
 from job.sources.names import Name
 from job.sources.no_bars import EmptyFileError, NoBarsError, Stray, check_header
+from job.sources.part import UNKNOWN, Part, Parts, Unreadable, part_of
 from job.sources.series import WILL_FAIL, SourceFile
 from job.sources.symbols import normalize_symbol
+from job.sources.words import printable, quoted
 from job.storage.listing import ListedFile
 from job.storage.messages import with_retries
 from job.storage.opening import is_packed, members
@@ -40,54 +29,6 @@ LOOKS_AT_ONCE: Final = 16
 
 HEADERS_ALONE: Final = frozenset({"parquet", "feather", "json", USUAL.name})
 """Formats whose header alone tells which column is which."""
-
-UNKNOWN: Final = "unknown"
-"""Exchange of files that do not name one."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One file's bars of one series.
-
-    `stated` means that the exchange stands in the path or a column as such; `market`, `number` and `by_folder` are
-    those of `Name`. `path` is that of the file, in which a member of an archive stands beside it. `doubt` says why its
-    header cannot be understood.
-    """
-
-    exchange: str
-    symbol: str
-    timeframe: str | None
-    file: SourceFile
-    stated: bool = False
-    symbol_column: str | None = None
-    exchange_column: str | None = None
-    timeframe_column: str | None = None
-    market: str | None = None
-    number: str | None = None
-    by_folder: bool = False
-    path: str = ""
-    doubt: str = ""
-    names: tuple[str, ...] | None = None
-    """Names of the file's columns, None where it was not looked into."""
-
-
-@dataclass(frozen=True)
-class Unreadable:
-    """A file that cannot be understood, and the symbol that its name says; `empty` means that nothing is in it."""
-
-    exchange: str
-    symbol: str
-    problem: DataError
-    empty: bool = False
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Parts of series, files that cannot be understood, and notes on those left out."""
-
-    good: list[Part]
-    bad: list[Unreadable]
-    notes: list[str]
 
 
 def parts_of(listed: Sequence[ListedFile], settings: DataSettings) -> Parts:
@@ -175,7 +116,7 @@ def _understood(listed: ListedFile, fmt: str, name: Name, settings: DataSettings
     named = fmt if fmt != USUAL.name else name.layout or fmt
     file = SourceFile(listed.url, listed.size, listed.stamp, named, modified=listed.modified)
     if name.certain:
-        return [_named(file, name, listed.path, settings)]
+        return [part_of(file, name, listed.path, settings)]
     try:
         packed = listed.path.lower().endswith(".zip")
         inner = _members(file, listed.path, settings) if packed else [(file, listed.path)]
@@ -249,71 +190,9 @@ def _looked(file: SourceFile, path: str, settings: DataSettings) -> list[Part | 
             name, file = name_in_format(path, look.format), replace(file, format=look.format)
             unread = unknown_columns(look, settings)
             file = replace(file, unread=unread, labels=tuple(name for name in unread if name in look.text))
-            columns = _key_columns(look, settings)
-            if "symbol" not in columns or _agree(look, columns["symbol"], name):
-                return [replace(_named(file, name, path, settings), names=look.names)]
-            return [replace(part, names=look.names) for part in _by_columns(file, name, path, columns, settings)]
+            columns = key_columns(look, settings)
+            if "symbol" not in columns or agree(look, columns["symbol"], name):
+                return [replace(part_of(file, name, path, settings), names=look.names)]
+            return [replace(part, names=look.names) for part in by_columns(file, name, path, columns, settings)]
     except DataError as error:
         return [_unreadable(name, error, settings)]
-
-
-def _named(file: SourceFile, name: Name, path: str, settings: DataSettings) -> Part:
-    exchange = name.exchange if name.stated else settings.exchange or name.exchange
-    return Part(
-        exchange or UNKNOWN,
-        name.symbol,
-        name.timeframe,
-        file,
-        stated=name.stated,
-        market=name.market,
-        number=name.number,
-        by_folder=name.by_folder,
-        path=path,
-    )
-
-
-def _key_columns(look: Look, settings: DataSettings) -> dict[str, str]:
-    """Names in the file of the columns that tell series apart."""
-    by_alias = {normal(name): name for name in reversed(look.names)}
-    found = {key: next((by_alias[alias] for alias in COLUMN_ALIASES[key] if alias in by_alias), None) for key in KEYS}
-    mapped = {key: name for key, name in given(settings.columns).items() if key in KEYS and name in look.names}
-    return {key: column for key, column in found.items() if column is not None} | mapped
-
-
-def _agree(look: Look, column: str, name: Name) -> bool:
-    """Whether the file's name and the symbol in its first row agree, so that the rest need not be read to know it."""
-    first = dict(zip(look.names, look.first, strict=False)).get(column)
-    return bool(first) and normalize_symbol(str(first)) == normalize_symbol(name.symbol)
-
-
-def _by_columns(
-    file: SourceFile, name: Name, path: str, columns: dict[str, str], settings: DataSettings
-) -> Iterator[Part]:
-    """Yield one part for each exchange, symbol and timeframe that the columns hold."""
-    wanted, fmt = list(columns.values()), FORMATS[file.format]
-    values = with_retries(file.url, settings.options, lambda: fmt.values(file, wanted, settings))
-    text = values.select(pl.col(column).cast(pl.String).str.strip_chars().alias(key) for key, column in columns.items())
-    for key, column in columns.items():
-        if absent := int((text[key].fill_null("") == "").sum()):
-            raise DataError(
-                f"{display_path(file)}: {absent} rows have no {column!r}; complete them, or leave the column out"
-            )
-    timeframes = {value: timeframe_of(value) for value in text["timeframe"].unique()} if "timeframe" in text else {}
-    if len(timeframes) > 1 and None in timeframes.values():
-        names = first_of((printable(name[:LONGEST_QUOTE]) for name in sorted(timeframes)), 4)
-        raise DataError(
-            f"{display_path(file)}: not every {columns['timeframe']!r} is a timeframe ({names}); split the file"
-        )
-    part = _named(file, name, path, settings)
-    for row in text.group_by(list(columns)).len().sort(list(columns)).iter_rows(named=True):
-        yield replace(
-            part,
-            file=replace(file, rows=row["len"]),
-            symbol=row["symbol"],
-            exchange=row.get("exchange", part.exchange),
-            timeframe=timeframes.get(row["timeframe"]) if timeframes else part.timeframe,
-            stated=part.stated or "exchange" in columns,
-            symbol_column=columns["symbol"],
-            exchange_column=columns.get("exchange"),
-            timeframe_column=columns.get("timeframe") if len(timeframes) > 1 else None,
-        )

@@ -12,18 +12,18 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import as_data_errors, display_path
 from job.sources.bars import Raw
-from job.sources.columns import normal
 from job.sources.finished import Written
 from job.sources.formats import FORMATS
 from job.sources.mixtures import refuse_mixture
 from job.sources.series import Series, SourceFile
-from job.sources.stamps import are_months, opening, short_of, usual_step
+from job.sources.stamps import are_months, openings, short_of, usual_step
 from job.sources.times import Dates, NotATimeError, UnclearDaysError
 from job.sources.volume_choice import choose_volume
 from job.sources.volumes import unit_of
+from job.sources.words import normal
 from job.storage.listing import list_files
 from job.storage.messages import with_retries
-from transforms.bars import duration_us, infer_timeframe
+from transforms.bars import duration_us, infer_timeframe, timeframe_name
 
 AT_ONCE: Final = 4
 """Files fetched at the same time: hides the latency of a bucket without holding more than a few of them as text."""
@@ -40,10 +40,14 @@ STAMPS_AT_ONCE: Final = 16
 
 @dataclass(frozen=True)
 class SeriesBars:
-    """All rows of a series, not cleaned; what was read how, where this is worth a warning; and how far files reach."""
+    """All rows of a series, not cleaned; what was read how, where this is worth a warning; and how far files reach.
+
+    `zones` are those in which typed columns show their times: bars of days may begin on their clocks.
+    """
 
     bars: pl.DataFrame
     notes: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
     files: tuple[Written, ...] = ()
 
 
@@ -76,9 +80,11 @@ def read_with_notes(series: Series, settings: DataSettings) -> SeriesBars:
     distinct = _distinct(bars["timestamp"])
     _refuse_months(distinct, series)
     _check_timeframe(bars["timestamp"], distinct, series, settings)
+    _refuse_two_timeframes(raws, series)
     bars, on_times = _at_open(bars, distinct, raws, series, settings)
-    every = dict.fromkeys([*(note for raw in raws for note in raw.notes), *on_times, *notes])
-    return SeriesBars(bars, tuple(every), tuple(_written(bars["timestamp"], raws, series)))
+    said = dict.fromkeys([*(note for raw in raws for note in raw.notes), *on_times, *notes])
+    zones = dict.fromkeys(raw.zone for raw in raws if raw.zone)
+    return SeriesBars(bars, tuple(said), tuple(zones), tuple(_written(bars["timestamp"], raws, series)))
 
 
 def _written(times: pl.Series, raws: list[Raw], series: Series) -> Iterator[Written]:
@@ -150,6 +156,28 @@ def _check_timeframe(times: pl.Series, distinct: pl.Series, series: Series, sett
     )
 
 
+def _refuse_two_timeframes(raws: list[Raw], series: Series) -> None:
+    """Refuse files of longer bars beside those of shorter ones, where neither names nor columns tell them apart.
+
+    Longer bars are all on a grid of their step, and at least half of them lie one step after another.
+    """
+    steps: dict[int, str] = {}
+    for raw, file in zip(raws, series.files, strict=True):
+        times = _distinct(raw.bars["timestamp"]).to_physical()
+        if times.len() < ENOUGH_TO_JUDGE:
+            continue
+        apart = times.diff().drop_nulls()
+        step = int(apart.min())  # type: ignore[arg-type]  # of whole numbers
+        if (apart % step == 0).all() and 2 * int((apart == step).sum()) >= apart.len():
+            steps.setdefault(step, display_path(file))
+    if len(steps) > 1 and series.timeframe_column is None:
+        (short, one), *_, (long, other) = sorted(steps.items())
+        raise DataError(
+            f"{other}: bars of {timeframe_name(long)}, in {one} of {timeframe_name(short)}; name one of them in "
+            "data.input, or call their folders after their timeframes, such as 1h"
+        )
+
+
 def _step(distinct: pl.Series) -> str:
     try:
         return infer_timeframe(distinct)
@@ -196,13 +224,11 @@ def _at_open(
     if not any(short) and "close" not in edges:
         return bars, []
     told = [late for late, edge in zip(short, edges, strict=True) if late and edge == "open"]
-    at = list(zip(by_file, short, edges, strict=True))
-    moved = [
-        opening(times, step, late_us=late, zone=settings.timezone) if late or edge == "close" else times
-        for times, late, edge in at
-    ]
+    ends = [late if late or edge == "close" else None for late, edge in zip(short, edges, strict=True)]
+    zones = (settings.timezone, *(raw.zone for raw in raws if raw.zone))
+    moved = openings(by_file, ends, step, zones)
     notes = [f"times such as {distinct[0]} are taken for ends of bars; set data.bar_time: open if they are not"]
-    return bars.with_columns(pl.concat(moved).alias("timestamp")), notes if told else []
+    return bars.with_columns(moved.alias("timestamp")), notes if told else []
 
 
 def _unsaid(raw: Raw, settings: DataSettings) -> bool:

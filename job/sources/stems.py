@@ -7,18 +7,23 @@ from job.core.timeframes import timeframe_of
 
 _YEAR: Final = r"(?:19|20)\d\d"
 _CLOCK: Final = r"(?:\d{4}|\d{6})"
-DATE: Final = (
-    rf"(?:{_YEAR}[-_]?(?:Q[1-4]|W\d\d)|{_YEAR}(?:[-_.]?[01]\d(?:[-_.]?[0-3]\d(?:T?{_CLOCK})?)?)?"
-    rf"|[0-3]\d\.[01]\d\.{_YEAR})"
+_MONTH: Final = (
+    "(?i:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    "|nov(?:ember)?|dec(?:ember)?)"
 )
-"""Pattern of a year, a quarter, a week, a month or a day, with or without a clock."""
+DATE: Final = (
+    rf"(?:{_YEAR}[-_]?(?:Q[1-4]|W\d\d)|{_MONTH}[-_]?{_YEAR}|{_YEAR}[-_]?{_MONTH}"
+    rf"|{_YEAR}(?:[-_.]?[01]\d(?:[-_.]?[0-3]\d(?:T?{_CLOCK})?)?)?|[0-3]\d\.[01]\d\.{_YEAR}|1\d{{9}}(?:\d{{3}})?)"
+)
+"""Pattern of a year, a quarter, a week, a month or a day, with or without a clock, or of seconds since 1970."""
 
 DATES: Final = rf"(?:[-_. ](?:(?:to|until)[-_. ])?{DATE})*"
 """Pattern of the dates that follow a name, each after a separator."""
 
 _ONLY_DATES: Final = re.compile(rf"{DATE}{DATES}[-_. ]?")
 _GUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|[0-9a-f]{32}", re.IGNORECASE)
-_PART: Final = re.compile(r"(?:part|chunk|split)[-_.]?\d.*")
+_PART: Final = re.compile(r"(?:part|chunk|split)[-_.]?\d.*|\d{8}_\d{6}_\d{5}_[a-z0-9]{5}(?:_.*)?")
+"""Parts as Spark and others call them, and as Trino does, by date, clock, number and letters of a query."""
 _WORD: Final = re.compile(r"(?P<word>[A-Za-z]*)\d*")
 _SEPARATORS: Final = re.compile(r"[-_. ,()]+")
 
@@ -26,11 +31,15 @@ ALWAYS: Final = frozenset({"ohlc", "ohlcv"})
 """Words that are no symbol however they are written."""
 GENERIC: Final = frozenset(
     (
-        *("all", "bar", "bars", "batch", "block", "candle", "candles", "candlestick", "candlesticks", "chunk", "clean"),
-        *("cleaned", "combined", "data", "dataset", "df", "download", "downloads", "export", "file", "full", "hist"),
-        *("historical", "history", "in", "input", "kline", "klines", "market", "merged", "ohlc", "ohlcv", "out"),
-        *("output", "part", "parts", "price", "prices", "quote", "quotes", "raw", "records", "result", "results"),
-        *("rows", "run", "segment", "shard", "split", "table", "timeseries"),
+        *("agg", "aggregated", "aggregates", "all", "apr", "april", "aug", "august", "bar", "bars", "batch"),
+        *("block", "candle", "candles", "candlestick", "candlesticks", "chart", "charts", "chunk", "clean"),
+        *("cleaned", "combined", "data", "dataset", "dec", "december", "df", "download", "downloads", "export"),
+        *("feb", "february", "file", "freq", "full", "hist", "historical", "history", "in", "input", "interval"),
+        *("intraday", "jan", "january", "jul", "july", "jun", "june", "kline", "klines", "mar", "march"),
+        *("market", "may", "merged", "nov", "november", "oct", "october", "of", "ohlc", "ohlcv", "out", "output"),
+        *("part", "parts", "price", "prices", "quote", "quotes", "raw", "records", "resolution", "result"),
+        *("results", "rows", "run", "segment", "sep", "september", "series", "shard", "split", "table", "test"),
+        *("tf", "tick", "ticks", "timeframe", "timeseries", "trades", "train", "val", "validation", "values"),
     )
 )
 """Words that say what a file holds but not of which symbol. In capitals they may be tickers (`ALL`, `OPEN`)."""

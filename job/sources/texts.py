@@ -11,11 +11,13 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.core.wording import first_of
 from job.sources.access import display_path, read_all
-from job.sources.bars import Look, Raw, named, raw_of
-from job.sources.columns import REQUIRED, check_ohlc_order, given, positions, printable
+from job.sources.bars import Look, Raw, raw_of
+from job.sources.columns import REQUIRED, given, positions
 from job.sources.delimited_text import DelimitedText, read_delimited, text_columns
 from job.sources.layouts import LAYOUTS, USUAL, is_without_volume, layout_of
 from job.sources.series import Series, SourceFile
+from job.sources.unnamed import check_ohlc_order
+from job.sources.words import printable
 from job.storage.opening import content
 
 _WORD: Final = re.compile(r"^(?!\d{4}-)(?!nan$).*[A-Za-z]", re.IGNORECASE)
@@ -43,7 +45,8 @@ def read_text(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     if layout.zone and settings.timezone == "UTC":
         settings = settings.model_copy(update={"timezone": layout.zone})
     indices = layout.columns(text, settings.columns, where)
-    raw = raw_of(text_columns(text, positions(indices), where), indices, series, settings, where)
+    frame = text_columns(text, positions(indices), where)
+    raw = raw_of(frame, indices, series, settings, where, text.header or ())
     order_is_given = given(settings.columns) or chosen not in {None, USUAL}
     if text.header is None and not order_is_given and (reason := check_ohlc_order(raw.bars)):
         raise DataError(
@@ -52,8 +55,7 @@ def read_text(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
         )
     if layout.zone:
         raw = replace(raw, notes=(*raw.notes, f"{layout.name}: times are open times in {settings.timezone}"))
-    raw = raw if raw.edge == "close" or raw.proven else replace(raw, edge=layout.edge(text))
-    return named(raw, indices, text.header or ())
+    return raw if raw.edge == "close" or raw.proven else replace(raw, edge=layout.edge(text))
 
 
 def look_at_text(file: SourceFile, settings: DataSettings) -> Look:

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -11,9 +10,10 @@ import polars as pl
 
 from job.core.errors import DataError
 from job.core.wording import first_of
-from job.sources.columns import normal, printable
-from job.sources.time_names import BOTH_ENDS, End, end_named
-from job.sources.times import Dates, UnclearDaysError, joined, utc
+from job.sources.time_names import BOTH_ENDS, WRITE_ENDS
+from job.sources.time_values import TimeColumn, decoded, refuse_zone
+from job.sources.times import Dates
+from job.sources.words import normal, printable
 from transforms.bars import duration_us
 from transforms.grids import HOUR, Ints
 
@@ -26,8 +26,6 @@ _MOST: Final = 0.9
 _SHORT_OF: Final = 60_000_000
 """Microseconds by which the end of a bar may be written before it: `23:59` is the end of a day."""
 
-_HEAD: Final = 50
-
 
 @dataclass(frozen=True)
 class Stamps:
@@ -37,16 +35,6 @@ class Stamps:
     edge: Edge = "open"
     proven: bool = False
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Column:
-    """A column of times: its name in the file, UTC times, the end its name says, and if the values tell their zone."""
-
-    name: str
-    times: pl.Series
-    end: End | None
-    absolute: bool
 
 
 def choose(
@@ -73,9 +61,12 @@ def choose(
         dates: `data.dates`.
 
     Raises:
-        DataError: no column holds times, or nothing tells which of them names the start of a bar.
+        DataError: no column holds times, or nothing tells which of them names the start of a bar; or they are called
+            after a zone, and `zone` is UTC.
     """
-    columns = _regular(_decoded(given, zone, where, dates))
+    columns = _regular(decoded(given, zone, where, dates))
+    if all(column.zone for column in columns):
+        refuse_zone(columns[0].zone, columns[0].name, zone, where)
     if len(columns) == 1:
         return _only(columns[0])
     step = duration_us(timeframe) if timeframe else _step(columns)
@@ -87,77 +78,32 @@ def choose(
     return _by_order(steady, trades, step, bar_time, where)
 
 
-def _decoded(given: Mapping[str, Sequence[pl.Series]], zone: str, where: str, dates: Dates) -> list[_Column]:
-    """Columns that hold times; a day and a clock are one, unless each of them is a whole time."""
-    found, errors = [], []
-    for name, parts in _apart(given).items():
-        values = joined(*parts) if len(parts) > 1 else parts[0]
-        try:
-            times = utc(values, zone=zone, where=f"{where}: column 'timestamp'", dates=dates)
-        except UnclearDaysError:
-            raise  # another column is no way out: it may be in another zone
-        except DataError as error:
-            errors.append(error)
-            continue
-        if times.null_count() < times.len():
-            found.append(_Column(name, times, end_named(normal(name)), _absolute(values)))
-        elif len(given) == 1:
-            found.append(_Column(name, times, None, absolute=True))
-    if not found:
-        raise errors[0] if errors else DataError(f"{where}: no row has a time; set data.columns.timestamp")
-    return found
+def with_edge_of_writer(stamps: Stamps, names: Sequence[str]) -> Stamps:
+    """Times as the ends of bars, where the names of all columns are those of a writer that stamps bars so."""
+    if stamps.proven or stamps.edge == "close":
+        return stamps
+    words = {normal(name) for name in names}
+    writer = next((writer for writer, columns in WRITE_ENDS.items() if columns <= words), None)
+    if writer is None:
+        return stamps
+    note = f"times are those of the ends of bars, as {writer} writes them; set data.bar_time: open if they are not"
+    return replace(stamps, edge="close", notes=(*stamps.notes, note))
 
 
-def _apart(given: Mapping[str, Sequence[pl.Series]]) -> dict[str, Sequence[pl.Series]]:
-    """The same, with a day and a clock as two columns where they are two whole times: seconds beside a date."""
-    result: dict[str, Sequence[pl.Series]] = {}
-    for name, parts in given.items():
-        if len(parts) == 1 or _is_clock(parts[1]):
-            result[name] = parts
-        else:
-            result |= {
-                part: [one] for part, one in zip(reversed(name.split(" and ", 1)), reversed(parts), strict=False)
-            }
-    return result
-
-
-def _is_clock(column: pl.Series) -> bool:
-    if column.dtype in (pl.Time, pl.Duration) or column.dtype.is_float():
-        return True
-    text = column.drop_nulls().head(_HEAD).cast(pl.String).str.strip_chars(" \t\"'")
-    return bool(
-        (text.str.len_bytes() <= len("00:00:00.000000 PM")).all()
-        and (~text.str.contains(r"^\d{7,}$|\d[-/.]\d+[-/.]\d")).all()
-    )
-
-
-def _absolute(values: pl.Series) -> bool:
-    """Whether values are moments wherever they are read: numbers since 1970, or times that name their zone."""
-    if isinstance(values.dtype, pl.Datetime):
-        return values.dtype.time_zone is not None
-    head = values.drop_nulls().head(_HEAD)
-    orders: tuple[Dates, ...] = ("day_first", "month_first")  # either will do, but only one may read these rows
-    for dates in orders:
-        with suppress(DataError):
-            here, there = (utc(head, zone=zone, where="", dates=dates) for zone in ("UTC", "Etc/GMT+5"))
-            return here.equals(there)
-    return False
-
-
-def _regular(columns: list[_Column]) -> list[_Column]:
+def _regular(columns: list[TimeColumn]) -> list[TimeColumn]:
     """Columns whose times are about as many as those of the column with the most."""
     counts = [column.times.n_unique() for column in columns]
     return [column for column, count in zip(columns, counts, strict=True) if count >= _MOST * max(counts)]
 
 
-def _only(column: _Column) -> Stamps:
+def _only(column: TimeColumn) -> Stamps:
     if column.end == "end":
         note = f"times are those of {printable(column.name)!r}, by its name the end of a bar"
         return Stamps(column.times, "close", notes=(note,))
     return Stamps(column.times)
 
 
-def _step(columns: list[_Column]) -> int | None:
+def _step(columns: list[TimeColumn]) -> int | None:
     """Most common step of the column in which it is most common."""
     best = (0.0, 0)
     for column in columns:
@@ -170,16 +116,16 @@ def _step(columns: list[_Column]) -> int | None:
 
 def _steadiness(times: pl.Series, step: int | None) -> float:
     """Share of the times on one grid, on which a shift of clocks moves no bar."""
-    grid = math.gcd(step or HOUR, HOUR)
+    grid = math.gcd(step or HOUR // 2, HOUR // 2)  # one zone sets its clocks by half an hour
     residues = (times.drop_nulls().to_physical() % grid).to_numpy()
     return float(np.unique(residues, return_counts=True)[1].max() / residues.size) if residues.size else 0.0
 
 
-def _best(columns: list[_Column], step: int | None) -> float:
+def _best(columns: list[TimeColumn], step: int | None) -> float:
     return max(_steadiness(column.times, step) for column in columns)
 
 
-def _difference(column: _Column, first: _Column) -> Ints:
+def _difference(column: TimeColumn, first: TimeColumn) -> Ints:
     """Microseconds by which a column is later than another, row by row."""
     both = pl.DataFrame({"a": column.times.to_physical(), "b": first.times.to_physical()}).drop_nulls()
     return (both["a"] - both["b"]).to_numpy()
@@ -189,7 +135,7 @@ def _share(of: Ints, low: int, high: int) -> float:
     return float(((of >= low) & (of <= high)).mean()) if of.size else 0.0
 
 
-def _one_clock(columns: list[_Column], step: int | None) -> list[_Column]:
+def _one_clock(columns: list[TimeColumn], step: int | None) -> list[TimeColumn]:
     """Without local times beside the same moments in UTC: those that name a zone, or whose column names UTC, count."""
     sure = [column for column in columns if column.absolute] or [
         column for column in columns if {"utc", "gmt"} & set(normal(column.name).split("_"))
@@ -197,7 +143,7 @@ def _one_clock(columns: list[_Column], step: int | None) -> list[_Column]:
     if not sure:
         return columns
 
-    def elsewhere(column: _Column) -> bool:
+    def elsewhere(column: TimeColumn) -> bool:
         apart = _difference(column, sure[0])
         whole = bool(apart.size) and float((apart % (HOUR // 4) == 0).mean()) >= _MOST
         return whole and _share(apart, 0, 0) < _MOST and (step is None or _share(abs(apart), *_a_bar(step)) < _MOST)
@@ -211,7 +157,9 @@ def _a_bar(step: int) -> tuple[int, int]:
     return step - max(min(_SHORT_OF, step // 60), slack), step + slack
 
 
-def _by_order(steady: list[_Column], trades: list[_Column], step: int | None, bar_time: str, where: str) -> Stamps:
+def _by_order(
+    steady: list[TimeColumn], trades: list[TimeColumn], step: int | None, bar_time: str, where: str
+) -> Stamps:
     """Decide by the order of columns that are on a grid, then by names, then by when trades happened."""
     first = min(steady, key=lambda column: float(np.median(_difference(column, steady[0]))))
     apart = {column.name: _difference(column, first) for column in steady}
@@ -230,7 +178,7 @@ def _by_order(steady: list[_Column], trades: list[_Column], step: int | None, ba
     return _of_equal(same, trades, step, bar_time, where)
 
 
-def _of_equal(same: list[_Column], trades: list[_Column], step: int | None, bar_time: str, where: str) -> Stamps:
+def _of_equal(same: list[TimeColumn], trades: list[TimeColumn], step: int | None, bar_time: str, where: str) -> Stamps:
     """Decide which end of a bar equal columns mark: by their names, then by when trades happened."""
     says, preferred = {column.end for column in same} - {None}, same[0]
     if says == {"start", "end"}:
@@ -253,14 +201,14 @@ def _of_equal(same: list[_Column], trades: list[_Column], step: int | None, bar_
     return Stamps(preferred.times)
 
 
-def _closing(column: _Column, other: _Column) -> Stamps:
+def _closing(column: TimeColumn, other: TimeColumn) -> Stamps:
     if column is other:
         return Stamps(column.times, "close", proven=True, notes=(f"{printable(column.name)!r} marks the end of a bar",))
     note = f"{printable(column.name)!r} marks the end of a bar, as {printable(other.name)!r} shows"
     return Stamps(column.times, "close", proven=True, notes=(note,))
 
 
-def _note(start: _Column, later: Sequence[_Column], steady: Sequence[_Column]) -> tuple[str, ...]:
+def _note(start: TimeColumn, later: Sequence[TimeColumn], steady: Sequence[TimeColumn]) -> tuple[str, ...]:
     """Say which column was taken, where it is not the one that its name suggests first."""
     if start is steady[0]:
         return ()
@@ -268,21 +216,21 @@ def _note(start: _Column, later: Sequence[_Column], steady: Sequence[_Column]) -
     return (f"bars begin at {printable(start.name)!r}; {others} {'lies' if len(later) == 1 else 'lie'} later",)
 
 
-def _same_zone(columns: Sequence[_Column], step: int | None, where: str) -> None:
+def _same_zone(columns: Sequence[TimeColumn], step: int | None, where: str) -> None:
     """Refuse a whole bar between columns that may be of two zones: it may be the distance of these.
 
-    They may be where not all tell their zone, and one is called local, or no name says which end of a bar it is.
+    They may be where the name of one does not say which end of a bar it is, and it is called local, or one of them does
+    not tell its zone.
     """
-    absolute = [column.absolute for column in columns]
-    if step is None or step % (HOUR // 4) or all(absolute):
+    if step is None or step % (HOUR // 2):
         return
     unsaid = [column for column in columns if column.end is None]
     local = any("local" in normal(column.name) for column in unsaid)
-    if unsaid and (local or any(absolute) or len(unsaid) == len(columns)):
+    if unsaid and (local or not all(column.absolute for column in columns)):
         raise _undecided(columns, where)
 
 
-def _edge_by_trades(column: _Column, trades: Sequence[_Column], step: int | None) -> Edge | None:
+def _edge_by_trades(column: TimeColumn, trades: Sequence[TimeColumn], step: int | None) -> Edge | None:
     """End of a bar that a column marks, by the first or last trades, which lie within the bar."""
     edges: set[Edge] = set()
     for trade in trades:
@@ -295,7 +243,7 @@ def _edge_by_trades(column: _Column, trades: Sequence[_Column], step: int | None
     return edges.pop() if len(edges) == 1 else None
 
 
-def _undecided(columns: Sequence[_Column], where: str) -> DataError:
+def _undecided(columns: Sequence[TimeColumn], where: str) -> DataError:
     names = first_of((repr(printable(column.name)) for column in columns), 4)
     return DataError(
         f"{where}: the rows do not tell which of {names} is the start of a bar; set data.columns.timestamp to it, or "

@@ -27,13 +27,42 @@ _PLACE: Final = "time|date|datetime|timestamp|ts|at"
 _FILLER: Final = f"{_PLACE}|bar|candle|kline|period|interval|window|utc|gmt|ms|unix|epoch"
 _OF_ENDS: Final = {"start": "start|starts|begin|begins|from|open", "end": "end|ends|until|finish|close"}
 _ALONE: Final = {"start": {"start", "begin", "from"}, "end": {"end", "until"}}
-_GENERIC: Final = re.compile(r"(?:.*_)?(?:time|date|timestamp|datetime|dt|ts)(?:_.*)?")
+_GENERIC: Final = re.compile(r"(?:.*_)?(?:time|date|timestamp|datetime|dt|ts)(?:_.*)?|ticks")
 _OTHER: Final = re.compile(
     r"(?:.*_)?(?:local_timestamp|received?|recv|created|updated|modified|ingested|fetched|downloaded|inserted|expiry|"
     r"expiration|high|low|timehigh|timelow|settlement|funding|last|listing|delivery)(?:_.*)?"
 )
 
 End = Literal["start", "end"]
+
+ZONE_WORDS: Final = {
+    word: zone
+    for zone, words in {
+        "America/New_York": ("est", "edt", "et", "eastern", "est5edt", "ny", "nyc", "new_york", "newyork"),
+        "America/Chicago": ("cst", "cdt", "chicago"),
+        "America/Los_Angeles": ("pst", "pdt", "pacific"),
+        "Europe/London": ("bst", "london"),
+        "Europe/Berlin": ("cet", "cest", "mez", "mesz", "berlin", "frankfurt", "paris"),
+        "Europe/Athens": ("eet", "eest", "athens"),
+        "Europe/Moscow": ("msk", "moscow"),
+        "Asia/Tokyo": ("jst", "tokyo"),
+        "Asia/Seoul": ("kst", "seoul"),
+        "Asia/Shanghai": ("beijing", "shanghai"),
+        "Asia/Hong_Kong": ("hkt", "hong_kong", "hongkong"),
+        "Asia/Singapore": ("sgt", "singapore"),
+        "Asia/Kolkata": ("ist", "kolkata"),
+        "Australia/Sydney": ("aest", "aedt", "sydney"),
+    }.items()
+    for word in words
+}
+"""Words in the names of columns that say that their times are not UTC, and the zone that is likely meant."""
+
+WRITE_ENDS: Final = {
+    "BitMEX": frozenset({"timestamp", "homenotional", "foreignnotional"}),
+    "TradeStation": frozenset({"date", "time", "up", "down"}),
+}
+"""Columns by which files of those are known that stamp bars with their ends: the API of BitMEX calls `timestamp` the
+end of a bucket, TradeStation's export writes the time at which a bar closed."""
 
 
 def end_named(name: str) -> End | None:
@@ -48,6 +77,14 @@ def end_named(name: str) -> End | None:
             if re.search(_PLACE, weak) or (weak == plain and re.search(r"period|window|bar|candle|interval", plain)):
                 return end
     return None
+
+
+def zone_named(name: str) -> str | None:
+    """Zone that the name of a column, as `normal` writes it, says its times are of; None where it says none or UTC."""
+    words = name.split("_")
+    if {"utc", "gmt"} & {*words}:
+        return None
+    return next((zone for word, zone in ZONE_WORDS.items() if word in words or ("_" in word and word in name)), None)
 
 
 def time_columns(

@@ -10,8 +10,8 @@ import polars as pl
 
 from job.config.values import YEARS
 from job.core.errors import DataError
-from job.sources.columns import quoted
 from job.sources.time_notations import CLOCKS, DATES, READ_AS, REWRITES
+from job.sources.words import quoted
 from job.sources.zones import from_zone
 
 UTC_TIME: Final = pl.Datetime("us", "UTC")
@@ -99,7 +99,7 @@ def _padded(clocks: pl.Series) -> pl.Series:
     longest = digits.str.len_bytes().max()
     if not isinstance(longest, int) or (longest in {4, 6} and digits.str.len_bytes().min() == longest):
         return clocks
-    if longest <= len("23") and digits.cast(pl.Int64).max() in range(24):
+    if longest <= len("23") and digits.cast(pl.Int64).max() in range(25):  # 24 is refused then, not taken for a minute
         return clocks.zip_with(~plain, clocks.str.zfill(2) + ":00")
     return clocks.zip_with(~plain, clocks.str.zfill(4 if longest <= len("2359") else 6))
 
@@ -181,7 +181,7 @@ def _notation(text: str) -> _Notation | None:
     rewrites = []
     for pattern, replacement in REWRITES:
         if re.search(pattern, text):
-            text = re.sub(pattern, re.sub(r"\$\{(\d)\}", r"\\\1", replacement), text)
+            text = re.sub(pattern, re.sub(r"\$\{(\d)\}", r"\\g<\1>", replacement), text)
             rewrites.append((pattern, replacement))
     parts = _PARTS.fullmatch(text)
     if parts is None:
@@ -205,7 +205,7 @@ def _in_zones(text: pl.Series, zone: str, where: str, dates: Dates) -> pl.Series
     named = named.set(named.str.contains(r"^(?i:[ap]m|utc|gmt)$").fill_null(value=False), None)
     result = pl.Series(text.name, [None] * text.len(), dtype=UTC_TIME)
     for name in named.drop_nulls().unique().sort():
-        known = _zone_called(name)
+        known = zone_called(name)
         if known is None:
             _refuse(text, named == name, where)
             continue
@@ -216,7 +216,7 @@ def _in_zones(text: pl.Series, zone: str, where: str, dates: Dates) -> pl.Series
     return result.zip_with(named.is_not_null(), _written(text.set(named.is_not_null(), None), zone, where, dates))
 
 
-def _zone_called(name: str) -> str | None:
+def zone_called(name: str) -> str | None:
     """Zone of this name; None for short ones such as EST, by which people mean clocks with summer time and without."""
     if name.isupper():
         return None

@@ -11,6 +11,10 @@ MOST_STRAY: Final = 0.1
 """Share of rows that may step back in time, where no clock was set back, in a file that is in order of time."""
 
 
+class DoubtfulHourError(DataError):
+    """A local time does not exist, or comes twice and the rows do not tell which is meant."""
+
+
 def from_zone(naive: pl.Series, zone: str, where: str) -> pl.Series:
     """Convert times of `zone`, `Datetime` without a zone, to UTC.
 
@@ -18,7 +22,7 @@ def from_zone(naive: pl.Series, zone: str, where: str) -> pl.Series:
     show it, unless all others are on one grid in UTC that only the second time is on.
 
     Raises:
-        DataError: a time does not exist in the zone, or comes twice and the rows do not tell which is meant.
+        DoubtfulHourError: a time does not exist in the zone, or comes twice and the rows do not tell which is meant.
     """
     if zone == "UTC":
         return naive.dt.replace_time_zone("UTC")
@@ -33,7 +37,7 @@ def from_zone(naive: pl.Series, zone: str, where: str) -> pl.Series:
         )
         early = early.zip_with(~absent, skipped.dt.convert_time_zone("UTC"))
     elif absent.any():
-        raise DataError(
+        raise DoubtfulHourError(
             f"{where}: {naive.filter(absent)[0]} does not exist in {zone}; set data.timezone to the zone of the times"
         )
     late = naive.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null").dt.convert_time_zone("UTC")
@@ -83,7 +87,7 @@ def _fold(naive: pl.Series, ambiguous: pl.Series, zone: str, where: str) -> pl.S
     )
     lone = marked if stray > MOST_STRAY * ordered.height else marked.filter(~pl.col("decided"))
     if lone.height:
-        raise DataError(
+        raise DoubtfulHourError(
             f"{where}: {lone['time'][0]} comes twice in {zone}, and the rows do not tell which is meant; "
             "write the times in UTC and set data.timezone: UTC"
         )

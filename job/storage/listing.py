@@ -170,5 +170,9 @@ def _modified(info: Mapping[str, Any]) -> float | None:
 
 
 def is_hidden(name: str, root: str) -> bool:
-    """Return whether a file below `root` is a marker or a checkpoint: `_SUCCESS`, `.ipynb_checkpoints/`, `._x.csv`."""
-    return any(part.startswith((".", "_")) for part in name.removeprefix(root).split("/") if part)
+    """Return whether a file below `root` is a marker or a checkpoint: `_SUCCESS`, `.ipynb_checkpoints/`, `._x.csv`.
+
+    A key of Hive that begins so (`_year=2024`) is none.
+    """
+    parts = name.removeprefix(root).split("/")
+    return any(part.startswith((".", "_")) and "=" not in part for part in parts if part)

@@ -64,12 +64,12 @@ def read_clean(series: Series, data: DataSettings) -> tuple[Cleaned, tuple[str, 
         DataError: no usable bar is left, or more than `data.max_rejected` of them break a rule.
     """
     reading = read_with_notes(series, data)
-    notes, written = reading.notes, reading.files
+    notes, written, zones = reading.notes, reading.files, (data.timezone, *reading.zones)
     try:
         cleaned = clean(
             reading.bars,
             timeframe=data.timeframe or series.timeframe,
-            zones=(data.timezone,),
+            zones=zones,
             duplicates=data.duplicates,
         )
     except ValueError as error:
@@ -88,7 +88,7 @@ def read_clean(series: Series, data: DataSettings) -> tuple[Cleaned, tuple[str, 
         raise DataError(f"{series}: {unfinished[0]}; there is no other bar")
     if superseded := cleaned.counts.get("superseded"):
         notes = (*notes, f"{superseded} rows gave way to others of the same time (data.duplicates: {data.duplicates})")
-    if cleaned.zone not in {"UTC", data.timezone}:
+    if cleaned.zone not in {"UTC", *zones}:
         notes = (*notes, f"bars are on one grid by the clocks of {cleaned.zone}, which is taken for their zone")
     return cleaned, tuple(f"{series}: {note}" for note in notes)
 

@@ -1,0 +1,68 @@
+"""Series that columns of a file tell apart: by their symbols, exchanges and timeframes."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import polars as pl
+
+from job.config.settings import DataSettings
+from job.core.errors import DataError
+from job.core.timeframes import timeframe_of
+from job.core.wording import first_of
+from job.sources.access import display_path
+from job.sources.bars import Look
+from job.sources.columns import COLUMN_ALIASES, KEYS, given
+from job.sources.formats import FORMATS
+from job.sources.names import Name
+from job.sources.part import Part, part_of
+from job.sources.series import SourceFile
+from job.sources.symbols import normalize_symbol
+from job.sources.words import LONGEST_QUOTE, normal, printable
+from job.storage.messages import with_retries
+
+
+def key_columns(look: Look, settings: DataSettings) -> dict[str, str]:
+    """Names in the file of the columns that tell series apart."""
+    by_alias = {normal(name): name for name in reversed(look.names)}
+    found = {key: next((by_alias[alias] for alias in COLUMN_ALIASES[key] if alias in by_alias), None) for key in KEYS}
+    mapped = {key: name for key, name in given(settings.columns).items() if key in KEYS and name in look.names}
+    return {key: column for key, column in found.items() if column is not None} | mapped
+
+
+def agree(look: Look, column: str, name: Name) -> bool:
+    """Whether the file's name and the symbol in its first row agree, so that the rest need not be read to know it."""
+    first = dict(zip(look.names, look.first, strict=False)).get(column)
+    return bool(first) and normalize_symbol(str(first)) == normalize_symbol(name.symbol)
+
+
+def by_columns(
+    file: SourceFile, name: Name, path: str, columns: dict[str, str], settings: DataSettings
+) -> Iterator[Part]:
+    """Yield one part for each exchange, symbol and timeframe that the columns hold."""
+    wanted, fmt = list(columns.values()), FORMATS[file.format]
+    values = with_retries(file.url, settings.options, lambda: fmt.values(file, wanted, settings))
+    text = values.select(pl.col(column).cast(pl.String).str.strip_chars().alias(key) for key, column in columns.items())
+    for key, column in columns.items():
+        if absent := int((text[key].fill_null("") == "").sum()):
+            raise DataError(
+                f"{display_path(file)}: {absent} rows have no {column!r}; complete them, or leave the column out"
+            )
+    timeframes = {value: timeframe_of(value) for value in text["timeframe"].unique()} if "timeframe" in text else {}
+    if len(timeframes) > 1 and None in timeframes.values():
+        names = first_of((printable(name[:LONGEST_QUOTE]) for name in sorted(timeframes)), 4)
+        raise DataError(
+            f"{display_path(file)}: not every {columns['timeframe']!r} is a timeframe ({names}); split the file"
+        )
+    part = part_of(file, name, path, settings)
+    for row in text.group_by(list(columns)).len().sort(list(columns)).iter_rows(named=True):
+        yield replace(
+            part,
+            file=replace(file, rows=row["len"]),
+            symbol=row["symbol"],
+            exchange=row.get("exchange", part.exchange),
+            timeframe=timeframes.get(row["timeframe"]) if timeframes else part.timeframe,
+            stated=part.stated or "exchange" in columns,
+            symbol_column=columns["symbol"],
+            exchange_column=columns.get("exchange"),
+            timeframe_column=columns.get("timeframe") if len(timeframes) > 1 else None,
+        )

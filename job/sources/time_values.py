@@ -1,0 +1,112 @@
+"""Columns that hold times, decoded, with what their names say of them."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from job.core.errors import DataError
+from job.sources.time_names import End, end_named, zone_named
+from job.sources.times import Dates, UnclearDaysError, joined, utc
+from job.sources.words import normal, printable
+from job.sources.zones import DoubtfulHourError
+
+_HEAD: Final = 50
+
+
+@dataclass(frozen=True)
+class TimeColumn:
+    """A column of times: its name in the file, UTC times, the end its name says, and if the values tell their zone.
+
+    `zone` is what its name says of the zone of values that do not tell it.
+    """
+
+    name: str
+    times: pl.Series
+    end: End | None
+    absolute: bool
+    zone: str | None = None
+
+
+def decoded(given: Mapping[str, Sequence[pl.Series]], zone: str, where: str, dates: Dates) -> list[TimeColumn]:
+    """Columns that hold times; a day and a clock are one, unless each of them is a whole time.
+
+    One that holds times whose days or hours are in doubt is no reason to take another, which may be of another zone.
+    """
+    found, errors = [], []
+    for name, parts in _apart(given).items():
+        values = joined(*parts) if len(parts) > 1 else parts[0]
+        try:
+            times = utc(values, zone=zone, where=f"{where}: column 'timestamp'", dates=dates)
+        except UnclearDaysError:
+            raise
+        except DataError as error:
+            errors.append(error)
+            continue
+        if times.null_count() < times.len():
+            found.append(TimeColumn(name, times, end_named(normal(name)), is_absolute(values), zone_of(name, values)))
+        elif len(given) == 1:
+            found.append(TimeColumn(name, times, None, absolute=True))
+    doubt = next((error for error in errors if isinstance(error, DoubtfulHourError)), None)
+    if doubt and not any(column.absolute for column in found):
+        raise doubt
+    if not found:
+        raise errors[0] if errors else DataError(f"{where}: no row has a time; set data.columns.timestamp")
+    return found
+
+
+def _apart(given: Mapping[str, Sequence[pl.Series]]) -> dict[str, Sequence[pl.Series]]:
+    """The same, with a day and a clock as two columns where they are two whole times: seconds beside a date."""
+    result: dict[str, Sequence[pl.Series]] = {}
+    for name, parts in given.items():
+        if len(parts) == 1 or _is_clock(parts[1]):
+            result[name] = parts
+        else:
+            result |= {
+                part: [one] for part, one in zip(reversed(name.split(" and ", 1)), reversed(parts), strict=False)
+            }
+    return result
+
+
+def _is_clock(column: pl.Series) -> bool:
+    if column.dtype in (pl.Time, pl.Duration) or column.dtype.is_float():
+        return True
+    text = column.drop_nulls().head(_HEAD).cast(pl.String).str.strip_chars(" \t\"'")
+    return bool(
+        (text.str.len_bytes() <= len("00:00:00.000000 PM")).all()
+        and (~text.str.contains(r"^\d{7,}$|\d[-/.]\d+[-/.]\d")).all()
+    )
+
+
+def is_absolute(values: pl.Series) -> bool:
+    """Whether values are moments wherever they are read: numbers since 1970, or times that name their zone."""
+    if isinstance(values.dtype, pl.Datetime):
+        return values.dtype.time_zone is not None
+    head = values.drop_nulls().head(_HEAD)
+    orders: tuple[Dates, ...] = ("day_first", "month_first")  # either will do, but only one may read these rows
+    for dates in orders:
+        with suppress(DataError):
+            here, there = (utc(head, zone=zone, where="", dates=dates) for zone in ("UTC", "Etc/GMT+5"))
+            return here.equals(there)
+    return False
+
+
+def zone_of(name: str, values: pl.Series) -> str | None:
+    """Zone that the name of a column says, None where its values tell theirs."""
+    told = zone_named(normal(name))
+    return told if told and not is_absolute(values) else None
+
+
+def refuse_zone(told: str | None, name: str, zone: str, where: str) -> None:
+    """Refuse times in UTC whose column says another zone.
+
+    Raises:
+        DataError: the column says one, and `zone` is UTC.
+    """
+    if told and zone == "UTC":
+        raise DataError(
+            f"{where}: {printable(name)!r} says that its times are not UTC; set data.timezone to their zone, such as "
+            f"{told}, or to Etc/UTC if they are UTC"
+        )
