@@ -421,9 +421,14 @@ def joined() -> Values:
     return found
 
 
+ONLY_TOLD: Final = {"before_jump"}
+"""Statistics that came later than the version of samples: they tell of the same samples, and change no model."""
+
+
 def sample_values(samples: Samples) -> Values:
     """Return the counts and statistics of samples, and what sums up their columns."""
-    info = {"counts": [*leaves(samples.counts)], "statistics": [*leaves(samples.label_stats)]}
+    told = {name: value for name, value in samples.label_stats.items() if name not in ONLY_TOLD}
+    info = {"counts": [*leaves(samples.counts)], "statistics": [*leaves(told)]}
     return {**info, **columns_of(samples.frame, kept=8)}
 
 

@@ -18,7 +18,7 @@ from transforms.bars import duration_us
 from transforms.features import FEATURES
 from transforms.grids import WEEK
 
-DEFINITIONS: Final = {"samples": 2, "split": 1, "training": 1}
+DEFINITIONS: Final = {"samples": 1, "split": 1, "training": 1}
 """Versions of what has none of its own, each raised whenever the same input gives other numbers.
 
 `samples`: resampling, filling, segments, warm-up. `split`: folds, holdout, purge, thinning of pools. `training`:
