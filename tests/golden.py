@@ -428,13 +428,14 @@ def joined() -> Values:
     return found
 
 
-def sample_values(samples: Samples) -> Values:
-    """Return the counts and statistics of samples, and what sums up their columns.
+ONLY_TOLD: Final = {"before_jump"}
+"""Statistics that came later than the version of samples: they tell of the same samples, and change no model."""
 
-    `before_jump` counts what other counts hold already: versions without it are current.
-    """
-    statistics = {name: value for name, value in samples.label_stats.items() if name != "before_jump"}
-    info = {"counts": [*leaves(samples.counts)], "statistics": [*leaves(statistics)]}
+
+def sample_values(samples: Samples) -> Values:
+    """Return the counts and statistics of samples, and what sums up their columns."""
+    told = {name: value for name, value in samples.label_stats.items() if name not in ONLY_TOLD}
+    info = {"counts": [*leaves(samples.counts)], "statistics": [*leaves(told)]}
     return {**info, **columns_of(samples.frame, kept=8)}
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from job.learning.metrics import shrink
 from job.learning.sharpe import expected_best_sharpe, probabilistic_sharpe, sharpe_error, sharpe_scores
 from job.learning.trading import (
     Ledger,
@@ -309,6 +310,34 @@ def test_sharpe_is_that_of_daily_net_returns(week: int) -> None:
     assert scores["max_drawdown"] == pytest.approx(max_drawdown(net))
     assert scores["sharpe_low"] < scores["sharpe"] < scores["sharpe_high"]  # type: ignore[operator]
     assert scores["deflated_sharpe"] < scores["probabilistic_sharpe"]  # type: ignore[operator]
+
+
+def test_the_book_of_the_base_rate_stands_beside_it() -> None:
+    """The same bars, costs and rules, whenever there is a p, on the side of the base rate: here, below one half."""
+    bars, label = made_bars(2, 24 * 90, step_us=3_600_000_000, missing=0.1), Direction(horizon=4)
+    scores = trading_scores(bars, label=label, timeframe="1h", cost_bps=1.0)
+    always = bars.with_columns(p=pl.when(pl.col("p").is_not_null()).then(0.1))
+    base = trading_scores(always, label=label, timeframe="1h", cost_bps=1.0)
+    assert (scores["base_net_return"], scores["base_sharpe"]) == (base["net_return"], base["sharpe"])
+    for name in ("sharpe", "base_sharpe", "sharpe_difference", "sharpe_difference_low", "sharpe_difference_high"):
+        assert scores[name] is not None
+    assert scores["sharpe_difference"] == pytest.approx(scores["sharpe"] - scores["base_sharpe"], rel=0.01)  # type: ignore[operator]
+    assert scores["sharpe_difference_low"] < scores["sharpe_difference"] < scores["sharpe_difference_high"]  # type: ignore[operator]
+    assert 0 < scores["sharpe_difference_p"] <= 1  # type: ignore[operator]
+    assert base["sharpe_difference"] is None  # it is the same book
+
+
+def test_half_a_chance_as_base_rate_trades_on_nothing() -> None:
+    bars = made_bars(2, 24 * 90, step_us=3_600_000_000).with_columns(p_base=pl.lit(0.5))
+    scores = trading_scores(bars, label=Direction(horizon=4), timeframe="1h", cost_bps=1.0)
+    assert (scores["base_net_return"], scores["base_sharpe"], scores["sharpe_difference"]) == (0.0, None, None)
+
+
+def test_p_that_is_shrunk_to_the_base_rate_is_no_signal() -> None:
+    base = np.random.default_rng(1).uniform(0.3, 0.7, 1_000)
+    p = shrink(np.random.default_rng(2).uniform(size=1_000), base, 0.0)
+    assert not signals(pl.DataFrame({"p": p, "p_base": base})).any()
+    assert signals(pl.DataFrame({"p": [0.5, 0.55, None, 0.45], "p_base": [0.5] * 4})).tolist() == [0, 1, 0, -1]
 
 
 def test_a_version_that_never_trades_has_no_sharpe() -> None:

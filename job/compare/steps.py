@@ -38,9 +38,10 @@ SAME: Final = pl.col("label") == pl.col("label_b")
 
 @dataclass(frozen=True)
 class PairRow:
-    """Header of a row of one series' samples: available_at, label, label_b, and of both versions p_ and p_base_.
+    """Header of a row of one series' samples: available_at, label, label_b, p_a, p_b; both have those of equal labels.
 
-    Where trading is scored, the rows are all bars, with `MARKET_COLUMNS`, and labels and probabilities may be null.
+    Beside them stand the base rates that they are shrunk to, `p_base_a` and `p_base_b`. Where trading is scored, the
+    rows are all bars, with `MARKET_COLUMNS`, and labels and probabilities may be null.
     """
 
     task: ComparisonTask
