@@ -24,6 +24,7 @@ SCALPER = {"timeframes": ["1m"], "algorithm": "extra_trees", "label": "direction
 KINDS = ("analyst_models", "tactician_models", "models.scalper")
 VALUES = (
     *(True, False, 3, 7, 0.25, 0.05, "2024-01-01", "1h", ["1h"], ["change_1"], {"a": "b"}),
+    {"A": {"2024-01-01": 2}},
     *("random_forest", "logistic_regression", "direction(3)", "sklearn", "timeframe", "exchange,timeframe"),
     *("close", "ignore", "none", "debug", "pkl", "fresher", "day_first", "last", "comma", "other"),
 )
@@ -140,7 +141,7 @@ def test_marks_divide_the_settings_of_the_data() -> None:
     assert SAMPLING | {"start", "lookback_days"} == fingerprints.MODEL
     assert {
         *("format", "columns", "timezone", "dates", "bar_time", "timeframe", "end", "max_rejected", "duplicates"),
-        "decimal",
+        *("decimal", "splits"),
     } == fingerprints.READING  # fmt: skip
 
 

@@ -1,7 +1,9 @@
 """All settings: the sections of Ray, data, storage and promotion, and `Config`, which the rest of the job reads."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -66,6 +68,9 @@ class DataSettings(Section):
     max_fill: AffectsSampling[int] = Field(default=5, ge=0, le=MAX_BARS)
     min_coverage: AffectsSampling[float] = Field(default=0.8, gt=0, le=1)
     max_rejected: AffectsReading[float] = Field(default=0.1, ge=0, le=1)
+    splits: AffectsReading[dict[str, dict[date, Annotated[float, Field(gt=0, lt=math.inf)]]]] = Field(
+        default_factory=dict
+    )
     duplicates: AffectsReading[Literal["reject", "last", "fullest"]] = "reject"
     decimal: AffectsReading[Literal["auto", "point", "comma"]] = "auto"
     gaps: AffectsSampling[GapsSetting] = "auto"

@@ -18,6 +18,7 @@ from job.sources.numbered import by_count, by_number
 from job.sources.part import UNKNOWN, Part, Parts, Unreadable
 from job.sources.parts import notes_on_doubts, notes_on_empty, parts_of
 from job.sources.series import Found, Series
+from job.sources.splits import check_splits
 from job.sources.symbols import symbol_named, unknown_symbol
 from job.sources.words import quoted
 from job.storage.listing import list_files
@@ -33,7 +34,7 @@ def find_series(settings: DataSettings, *, registry: str | None = None) -> Found
     model registry, if that is a folder below the input, is no bars.
 
     Raises:
-        ConfigError: a setting of the data is unknown.
+        ConfigError: a setting of the data is unknown, or splits are of a symbol that the input does not hold.
         DataError: nothing is there, no file holds bars, or none of the symbols asked for is in them.
     """
     check(settings)
@@ -45,6 +46,7 @@ def find_series(settings: DataSettings, *, registry: str | None = None) -> Found
         listed = tuple(file for file in listed if not redact_url(file.url).startswith(models))
     parts = parts_of(listed, settings)
     parts = replace(parts, good=by_count(by_number(parts.good, settings), settings))
+    check_splits(settings, {part.symbol for part in parts.good} | {bad.symbol for bad in parts.bad})
     found = _grouped(_asked(_on_exchange(parts, settings), settings), settings)
     if not found.series and not found.problems:
         formats = f"known formats: {', '.join(FORMATS)}"

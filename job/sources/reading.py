@@ -16,6 +16,7 @@ from job.sources.finished import Written
 from job.sources.formats import FORMATS
 from job.sources.mixtures import refuse_mixture
 from job.sources.series import Series, SourceFile
+from job.sources.splits import adjusted
 from job.sources.stamps import are_months, openings, short_of, usual_step
 from job.sources.times import Dates, NotATimeError, UnclearDaysError
 from job.sources.volume_choice import choose_volume
@@ -84,7 +85,8 @@ def read_with_notes(series: Series, settings: DataSettings) -> SeriesBars:
     bars, on_times = _at_open(bars, distinct, raws, series, settings)
     said = dict.fromkeys([*(note for raw in raws for note in raw.notes), *on_times, *notes])
     zones = dict.fromkeys(raw.zone for raw in raws if raw.zone)
-    return SeriesBars(bars, tuple(said), tuple(zones), tuple(_written(bars["timestamp"], raws, series)))
+    files = tuple(_written(bars["timestamp"], raws, series))
+    return SeriesBars(adjusted(bars, series.symbol, settings), tuple(said), tuple(zones), files)
 
 
 def _written(times: pl.Series, raws: list[Raw], series: Series) -> Iterator[Written]:
