@@ -5,9 +5,8 @@ adds up over sets of rows. A single 0 says that the fit draws no random numbers,
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from pkgutil import resolve_name
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 
@@ -35,10 +34,9 @@ def influence_of(
         algorithm = None
     if seeds.get("drawn") is False or (algorithm is not None and not algorithm.draws(model)):
         return np.zeros(1)
-    function = seeds.get("influence") or (algorithm.seed_influence if algorithm is not None else None)
-    if function is not None:
-        found: FloatArray = resolve_name(function)(model, scaled, up, base_rate=base_rate, weight=weight)
-        return found
+    told_by = seeds.get("influence") or (algorithm.seed_influence if algorithm is not None else None)
+    if told_by is not None and told_by in INFLUENCES:
+        return INFLUENCES[told_by](model, scaled, up, base_rate=base_rate, weight=weight)
     change = seeds.get("log_loss_change")
     # Two seeds are two draws; the factor makes `seed_variance`, which is about a mean of draws, that of one of them.
     return None if change is None else np.array([math.sqrt(2) * change * len(up), 0.0])
@@ -70,6 +68,10 @@ def loss_by_stage(model: Any, scaled: Matrix, up: LabelArray, *, base_rate: floa
     slope = (shrink(p, base_rate, weight) - (up == 1)) * (weight * odds_per_score * model.learning_rate)
     stages = np.array([slope @ tree.predict(scaled) for tree in model.estimators_[:, 0]])
     return np.diff(stages) * len(stages) / math.sqrt(2) if len(stages) > 2 else np.array([stages.sum(), -stages.sum()])
+
+
+INFLUENCES: Final[Mapping[str, Callable[..., FloatArray]]] = {"trees": loss_by_tree, "stages": loss_by_stage}
+"""What `Algorithm.seed_influence` and metadata name; never an import path, since metadata may come from anybody."""
 
 
 def seed_variance(parts: Sequence[FloatArray | None], rows: int) -> SeedVariance | None:

@@ -179,9 +179,9 @@ def second_seed(
 ) -> dict[str, Any]:
     """Return, as JSON values, what another seed would change: what `seeds.influence_of` needs to know of a version.
 
-    `drawn` says whether the fit draws random numbers at all, `influence` names the function that tells the rest from
-    the fitted model. Where there is none, the holdout's model is fitted again by another seed, and `log_loss_change`
-    is what that changes on the holdout.
+    `drawn` says whether the fit draws random numbers at all, `influence` what tells the rest from the fitted model.
+    Where there is none, the holdout's model is fitted again by another seed, and `log_loss_change` is what that changes
+    on the holdout.
     """
     algorithm = algorithm_named(spec.algorithm)
     if not algorithm.draws(holdout.model):
