@@ -235,7 +235,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
                 StoredType("sklearn.preprocessing._label.LabelEncoder"),
                 *BOOSTING_LOSS,
             ),
-            # Beyond 200,000 rows it bins by a random sample of them. That moves log-loss by 4e-6 nats (standard deviation
+            # Beyond 200,000 rows it bins by a random sample of them. That moves log-loss by 4e-6 nats (its deviation
             # over seeds, at 215,000 rows), which is not worth a second fit.
             draws=lambda model: model.max_features < 1,
         ),
