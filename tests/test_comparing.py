@@ -30,7 +30,7 @@ from job.learning.metrics import shrink
 from job.learning.seeds import influence_of, seed_variance
 from job.learning.training import Trained, train
 from job.registry.aliases import history, read_aliases
-from job.registry.comparisons import overlapping
+from job.registry.comparisons import last_evidence, overlapping
 from job.registry.promote import promote
 from job.registry.versions import list_versions, version_name
 from job.sources.finding import find_series
@@ -370,6 +370,19 @@ def test_a_challenger_is_held_until_it_is_decided(registry: Storage, folder: Pat
     act(registry, folder, undecided)
     assert act(registry, folder, made_up(difference=-0.01, p=0.9, days=90)).action == "given up"
     assert history(registry, KEY)[-1].reason == "not worse after 90 days"
+
+
+def test_a_damaged_record_is_passed_over(registry: Storage, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    outcome = made_up(difference=-0.01, p=0.9)
+    for _ in range(2):
+        act(registry, folder, outcome)
+    *_, last = sorted(registry.list("comparisons"))
+    for damage in (b"{", b"[]", b'{"a": 1}', registry.read(last).replace(b'"blocks": [', b'"blocks": [[1.0],')):
+        registry.replace(last, damage)
+        caplog.clear()
+        assert last_evidence(registry, KEY, A, B) == outcome.evidence, "of the one before"
+        assert "is passed over: it is damaged" in caplog.text
+    assert last_evidence(registry, KEY, B, A) is None
 
 
 def test_a_challenger_stands_for_the_latest_version_only_while_the_registry_holds_it(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Importance = Literal["impurity", "permutation", "absolute_coefficient"]
 Artifact = Literal["skops", "pkl"]
+SeedInfluence = Literal["trees", "stages"]
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,9 @@ class Algorithm:
             (`registry.parts.COMMON`). Only declared types are ever loaded.
         draws: whether the fit of an estimator draws random numbers, so that another seed makes another model. By
             scikit-learn's convention it does if it takes `random_state`.
-        seed_influence: `module:function` that tells from a fitted model what its seed did, as those of
-            `learning.seeds`. Without it, each model whose fit `draws` is fitted a second time by another seed.
+        seed_influence: what tells from a fitted model what its seed did: its `trees`, which are drawn independently, or
+            its `stages`, as those of scikit-learn's gradient boosting. Without it, each model whose fit `draws` is
+            fitted a second time by another seed.
     """
 
     name: str
@@ -98,7 +100,7 @@ class Algorithm:
     artifact: Artifact = "skops"
     stored_types: tuple[StoredType, ...] = ()
     draws: Callable[[Any], bool] = takes_a_seed
-    seed_influence: str | None = None
+    seed_influence: SeedInfluence | None = None
 
     @property
     def estimator(self) -> type["ClassifierMixin"]:

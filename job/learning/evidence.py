@@ -39,8 +39,15 @@ class Evidence:
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Self:
-        """Return what `dataclasses.asdict` turned into JSON values."""
-        return cls(**{**record, "blocks": tuple(map(tuple, record["blocks"]))})
+        """Return what `dataclasses.asdict` turned into JSON values.
+
+        Raises:
+            TypeError, ValueError: it is something else.
+        """
+        found = cls(**{**record, "blocks": tuple(map(tuple, record["blocks"]))})
+        if any(len(block) != len(SUMS) for block in found.blocks):
+            raise ValueError(f"a block of evidence has {len(SUMS)} sums")
+        return found
 
     def total(self, name: str) -> float:
         """Return the sum of one of `SUMS` over all rows."""

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from job.core.errors import TrainingError
 from job.learning.algorithms import Window
 from job.learning.estimators import LOGISTIC_C, LOGISTIC_SOLVER, algorithm_named, build
-from job.learning.metrics import FloatArray, base_rate
+from job.learning.metrics import FloatArray, Skill, base_rate, row_log_loss, skill
 from job.learning.spec import ModelSpec
 from job.learning.splits import Fold, IntArray
 
@@ -144,6 +144,12 @@ def evaluate(rows: Rows, fold: Fold, spec: ModelSpec, *, n_jobs: int) -> Evaluat
         p=p,
         p_benchmark=probability_of_up(benchmark, test),
     )
+
+
+def skill_of(rows: Rows, evaluated: Evaluated, horizon_bars: int) -> Skill:
+    """Return the skill of shrunk probabilities over the base rate on a fold's test rows."""
+    loss, base_loss = (row_log_loss(evaluated.label, p) for p in (evaluated.p, evaluated.p_base))
+    return skill(rows.available_at[evaluated.fold.test], loss, base_loss, horizon_bars=horizon_bars)
 
 
 def window(rows: Rows, index: IntArray) -> tuple[StandardScaler, Matrix, Labels]:

@@ -5,27 +5,49 @@ adds up over sets of rows. A single 0 says that the fit draws no random numbers,
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from pkgutil import resolve_name
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 
+from job.learning.algorithms import takes_a_seed
 from job.learning.comparison import SeedVariance
-from job.learning.estimators import ALGORITHMS
-from job.learning.fitting import Matrix
-from job.learning.metrics import FloatArray, LabelArray, clip, shrink
+from job.learning.estimators import ALGORITHMS, algorithm_named
+from job.learning.fitting import Evaluated, Matrix, Rows, fit_scaled, probability_of_up, scaled, take
+from job.learning.metrics import FloatArray, LabelArray, clip, log_loss, shrink
+from job.learning.spec import ModelSpec
+
+
+def second_seed(rows: Rows, holdout: Evaluated, spec: ModelSpec, *, weight: float, n_jobs: int) -> dict[str, Any]:
+    """Return, as JSON values, what another seed would change: what `influence_of` needs to know of a version.
+
+    `drawn` says whether the fit draws random numbers at all, `influence` what tells the rest from the fitted model.
+    Where there is none, the holdout's model is fitted again by another seed, and `log_loss_change` is what that changes
+    on the holdout, with probabilities shrunk by `weight`.
+    """
+    algorithm = algorithm_named(spec.algorithm)
+    if not algorithm.draws(holdout.model):
+        return {"drawn": False}
+    if algorithm.seed_influence is not None:
+        return {"drawn": True, "influence": algorithm.seed_influence}
+    seed = {"random_state": spec.random_state + 1} if takes_a_seed(holdout.model) else {}
+    other = spec.model_copy(update={"params": spec.params | seed})
+    training = scaled(holdout.scaler, take(rows.matrix, holdout.fold.train), algorithm.precision)
+    model = fit_scaled(training, rows.label[holdout.fold.train], other, pooled=rows.pooled, n_jobs=n_jobs)
+    raw = probability_of_up(model, scaled(holdout.scaler, take(rows.matrix, holdout.fold.test)))
+    change = log_loss(holdout.label, shrink(raw, holdout.base, weight)) - log_loss(holdout.label, holdout.p)
+    return {"drawn": True, "log_loss_change": change}
 
 
 def influence_of(
-    metadata: Mapping[str, Any], model: Any, scaled: Matrix, up: LabelArray, *, base_rate: float, weight: float
+    metadata: Mapping[str, Any], model: Any, matrix: Matrix, up: LabelArray, *, base_rate: float, weight: float
 ) -> FloatArray | None:
     """Return a version's influence on the summed log-loss of the rows; None where its metadata tells too little.
 
     Args:
-        metadata: of the version; `seeds` is what `training.second_seed` found.
+        metadata: of the version; `seeds` is what `second_seed` found.
         model: its fitted estimator.
-        scaled: float32 [rows, features].
+        matrix: scaled features, float32 [rows, features].
         up: labels, 1 is up.
         base_rate: towards which probabilities are shrunk.
         weight: of the shrinking.
@@ -35,16 +57,15 @@ def influence_of(
         algorithm = None
     if seeds.get("drawn") is False or (algorithm is not None and not algorithm.draws(model)):
         return np.zeros(1)
-    function = seeds.get("influence") or (algorithm.seed_influence if algorithm is not None else None)
-    if function is not None:
-        found: FloatArray = resolve_name(function)(model, scaled, up, base_rate=base_rate, weight=weight)
-        return found
+    told_by = seeds.get("influence") or (algorithm.seed_influence if algorithm is not None else None)
+    if told_by is not None and told_by in INFLUENCES:
+        return INFLUENCES[told_by](model, matrix, up, base_rate=base_rate, weight=weight)
     change = seeds.get("log_loss_change")
     # Two seeds are two draws; the factor makes `seed_variance`, which is about a mean of draws, that of one of them.
     return None if change is None else np.array([math.sqrt(2) * change * len(up), 0.0])
 
 
-def loss_by_tree(model: Any, scaled: Matrix, up: LabelArray, *, base_rate: float, weight: float) -> FloatArray:
+def loss_by_tree(model: Any, matrix: Matrix, up: LabelArray, *, base_rate: float, weight: float) -> FloatArray:
     """Return the influence of a forest: each tree's on the summed log-loss of the rows. They add up to 0.
 
     To first order it is the derivative of a row's log-loss by the forest's probability p, times the tree's difference
@@ -52,12 +73,12 @@ def loss_by_tree(model: Any, scaled: Matrix, up: LabelArray, *, base_rate: float
     independently, so the spread of their influences is that of forests of other seeds (the infinitesimal jackknife of
     Efron 2014, over trees in place of rows).
     """
-    p = clip(model.predict_proba(scaled)[:, 1])
+    p = clip(model.predict_proba(matrix)[:, 1])
     slope = (shrink(p, base_rate, weight) - (up == 1)) * weight / (p * (1 - p))
-    return np.array([slope @ (tree.predict_proba(scaled)[:, 1] - p) for tree in model.estimators_])
+    return np.array([slope @ (tree.predict_proba(matrix)[:, 1] - p) for tree in model.estimators_])
 
 
-def loss_by_stage(model: Any, scaled: Matrix, up: LabelArray, *, base_rate: float, weight: float) -> FloatArray:
+def loss_by_stage(model: Any, matrix: Matrix, up: LabelArray, *, base_rate: float, weight: float) -> FloatArray:
     """Return the influence of scikit-learn's gradient boosting: differences of neighboring stages', times n/sqrt(2).
 
     A stage adds its tree to the log-odds f, of which a row's log-loss has the derivative (p' - y) · weight. Two
@@ -65,11 +86,15 @@ def loss_by_stage(model: Any, scaled: Matrix, up: LabelArray, *, base_rate: floa
     their difference is the variance of one (von Neumann 1941), and n stages have n times as much. Later stages mend
     some of what earlier ones did by chance, so this is rather too much.
     """
-    p = clip(model.predict_proba(scaled)[:, 1])
+    p = clip(model.predict_proba(matrix)[:, 1])
     odds_per_score = 2.0 if model.loss == "exponential" else 1.0  # scikit-learn's p is expit(2 · score) there
     slope = (shrink(p, base_rate, weight) - (up == 1)) * (weight * odds_per_score * model.learning_rate)
-    stages = np.array([slope @ tree.predict(scaled) for tree in model.estimators_[:, 0]])
+    stages = np.array([slope @ tree.predict(matrix) for tree in model.estimators_[:, 0]])
     return np.diff(stages) * len(stages) / math.sqrt(2) if len(stages) > 2 else np.array([stages.sum(), -stages.sum()])
+
+
+INFLUENCES: Final[Mapping[str, Callable[..., FloatArray]]] = {"trees": loss_by_tree, "stages": loss_by_stage}
+"""What `Algorithm.seed_influence` and metadata name; never an import path, since metadata may come from anybody."""
 
 
 def seed_variance(parts: Sequence[FloatArray | None], rows: int) -> SeedVariance | None:

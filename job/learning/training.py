@@ -12,7 +12,6 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from job.core.keys import Key
-from job.learning.algorithms import takes_a_seed
 from job.learning.calibration import calibration
 from job.learning.estimators import algorithm_named, describe_algorithm
 from job.learning.fitting import (
@@ -22,9 +21,9 @@ from job.learning.fitting import (
     evaluate,
     fit_scaled,
     predict_proba,
-    probability_of_up,
     read_rows,
     scaled,
+    skill_of,
     sort_samples,
     take,
     time_of,
@@ -34,7 +33,6 @@ from job.learning.fleet import log_loss_delta_by_cluster
 from job.learning.importances import importances
 from job.learning.metrics import (
     SCORES,
-    Skill,
     accuracy,
     base_rate,
     fit_shrink,
@@ -42,8 +40,8 @@ from job.learning.metrics import (
     row_log_loss,
     score_all,
     shrink,
-    skill,
 )
+from job.learning.seeds import second_seed
 from job.learning.spec import ModelSpec
 from job.learning.splits import walk_forward
 from transforms.bars import duration_us
@@ -130,7 +128,7 @@ def train(
             evaluated = [one.result() for one in reversed(running)]
         shrinkage, folds, holdout = shrink_all(evaluated, fitted=spec.calibrate == "shrink")
         model, scaler, label = holdout.model, holdout.scaler, rows.label[holdout.fold.train]
-        seeds = second_seed(rows, holdout, shrinkage, spec, n_jobs=n_jobs)
+        seeds = second_seed(rows, holdout, spec, weight=shrinkage.model, n_jobs=n_jobs)
         if spec.refit:
             scaler, training, label = window(rows, np.arange(len(rows.label)))
             precision = algorithm_named(spec.algorithm).precision
@@ -172,29 +170,6 @@ def shrink_all(evaluated: Sequence[Evaluated], *, fitted: bool) -> tuple[Shrinka
         for one in evaluated
     )
     return shrinkage, shrunk, holdout
-
-
-def second_seed(
-    rows: Rows, holdout: Evaluated, shrinkage: Shrinkage, spec: ModelSpec, *, n_jobs: int
-) -> dict[str, Any]:
-    """Return, as JSON values, what another seed would change: what `seeds.influence_of` needs to know of a version.
-
-    `drawn` says whether the fit draws random numbers at all, `influence` names the function that tells the rest from
-    the fitted model. Where there is none, the holdout's model is fitted again by another seed, and `log_loss_change`
-    is what that changes on the holdout.
-    """
-    algorithm = algorithm_named(spec.algorithm)
-    if not algorithm.draws(holdout.model):
-        return {"drawn": False}
-    if algorithm.seed_influence is not None:
-        return {"drawn": True, "influence": algorithm.seed_influence}
-    seed = {"random_state": spec.random_state + 1} if takes_a_seed(holdout.model) else {}
-    other = spec.model_copy(update={"params": spec.params | seed})
-    training = scaled(holdout.scaler, take(rows.matrix, holdout.fold.train), algorithm.precision)
-    model = fit_scaled(training, rows.label[holdout.fold.train], other, pooled=rows.pooled, n_jobs=n_jobs)
-    raw = probability_of_up(model, scaled(holdout.scaler, take(rows.matrix, holdout.fold.test)))
-    change = log_loss(holdout.label, shrink(raw, holdout.base, shrinkage.model)) - log_loss(holdout.label, holdout.p)
-    return {"drawn": True, "log_loss_change": change}
 
 
 def score(
@@ -253,13 +228,7 @@ def describe(
             "training": class_shares(rows.label[holdout.fold.train]),
             "holdout": class_shares(holdout.label),
         },
-        "stability": {
-            "folds": [asdict(skill_of(rows, fold, spec.label.horizon)) for fold in folds],
-            "holdout": asdict(skill_of(rows, holdout, spec.label.horizon)),
-        },
-        "calibration": calibration(
-            rows.available_at[holdout.fold.test], holdout.label, holdout.p, horizon_bars=spec.label.horizon
-        ),
+        **describe_skill(rows, folds, holdout, spec.label.horizon),
         "score_versions": {name: score.version for name, score in SCORES.items()},
         "importances": {"method": method, "values": dict(zip(spec.feature_names, values, strict=True))},
         "refit": spec.refit,
@@ -272,10 +241,18 @@ def describe(
     }
 
 
-def skill_of(rows: Rows, evaluated: Evaluated, horizon_bars: int) -> Skill:
-    """Return the skill of shrunk probabilities over the base rate on a fold's test rows."""
-    loss, base_loss = (row_log_loss(evaluated.label, p) for p in (evaluated.p, evaluated.p_base))
-    return skill(rows.available_at[evaluated.fold.test], loss, base_loss, horizon_bars=horizon_bars)
+def describe_skill(
+    rows: Rows, folds: Sequence[Evaluated], holdout: Evaluated, horizon_bars: int
+) -> dict[str, dict[str, Any]]:
+    """Return the skill of each fold and of the holdout, and how well the holdout's probabilities are calibrated."""
+    times = rows.available_at[holdout.fold.test]
+    return {
+        "stability": {
+            "folds": [asdict(skill_of(rows, fold, horizon_bars)) for fold in folds],
+            "holdout": asdict(skill_of(rows, holdout, horizon_bars)),
+        },
+        "calibration": calibration(times, holdout.label, holdout.p, horizon_bars=horizon_bars),
+    }
 
 
 def describe_fold(rows: Rows, evaluated: Evaluated) -> dict[str, Any]:
