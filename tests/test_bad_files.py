@@ -136,7 +136,7 @@ BAD_JSON = {
         "[[1700000000000,1,2,0.5,1,5],[1700000060000,1,2,0.5,1,5],[1700000120000,1,2]]",
         "row 3 has 3 values, most have 6",
     ),
-    "wide": ("[[1700000000000,1,2,0.5,1,5,7,8]]", "arrays of 8 values without names; set data.columns"),
+    "narrow": ("[[1700000000000,1,2,0.5]]", "arrays of 4 values without names; set data.columns"),
     "text": (
         '[[1700000000000,1,2,0.5,"abc",5],[1700000060000,1,2,0.5,1,5]]',
         "column 'close', row 1: 'abc' is not a number",

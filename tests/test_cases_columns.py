@@ -438,6 +438,24 @@ def test_a_split_is_no_absurd_price(factor: float) -> None:
     assert clean(bars).rejected.is_empty()
 
 
+@pytest.mark.parametrize(("factor", "run", "rejected"), [(100, 3, 3), (1 / 1000, 60, 60), (100, 150, 0), (20, 20, 0)])
+def test_a_spell_in_another_unit_is_absurd(factor: float, run: int, rejected: int) -> None:
+    spell = pl.int_range(pl.len()).is_between(300, 299 + run)
+    bars = make_bars(600).with_columns(
+        pl.when(spell).then(pl.col(name) * factor).otherwise(name).alias(name) for name in PRICES
+    )
+    assert clean(bars).counts["absurd_price"] == rejected
+
+
+def test_two_spells_in_another_unit_leave_what_lies_between() -> None:
+    rows = pl.int_range(pl.len())
+    spell = rows.is_between(100, 119) | rows.is_between(150, 169)
+    bars = make_bars(300).with_columns(
+        pl.when(spell).then(pl.col(name) / 100).otherwise(name).alias(name) for name in PRICES
+    )
+    assert clean(bars).bars["timestamp"].equals(bars.filter(~spell)["timestamp"])
+
+
 def test_bars_at_the_ends_have_one_side_only_and_stay() -> None:
     bars = make_bars(50)
     for row in (0, 49):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from job.cli.doctor import examine_input
 from job.config.settings import Config, DataSettings
 from job.core.errors import DataError
 from job.core.keys import Key
+from job.core.wording import once_per_kind
 from job.predict.task import path_of, superseded_path
-from job.registry.outcome import Outcome
+from job.registry.outcome import Outcome, of
 from job.registry.predictions import SCHEMA, Footer, write_predictions
 from job.registry.record import RunRecord
 from job.sources.finding import find_series
@@ -524,6 +526,25 @@ def test_notes_of_one_kind_are_one_line(tmp_path: Path) -> None:
     for number in range(9):
         write_all(tmp_path, {f"S{number}-1m.csv": WHOLE, f"S{number}-1h.csv": make_bars(rows=9, step="1h")})
     assert find(tmp_path).notes == ("S0, S1, S2 and 6 more: reading 1m; left out 1h",)
+
+
+def test_warnings_of_one_kind_are_one_line_on_the_terminal_and_in_the_record() -> None:
+    record: RunRecord[Outcome] = RunRecord("r", Config(), planned=30, statuses=("trained", "current", "failed"))
+    for number in range(30):
+        warnings = (
+            f"unknown/S{number:02}: no volume is read",
+            f"unknown/S{number:02}: times are those of 'c{number % 3}', by its name the end of a bar",
+            f"unknown/S{number:02}: rejected off_grid {number}; kept in rejected/unknown/S{number:02}/{number}.parquet",
+        )
+        record.add(replace(of(Key("unknown", f"S{number:02}", "1h", "analyst"), "trained"), warnings=warnings))
+    lines = once_per_kind(record.warnings())
+    named = [f"unknown/S{number:02}" for number in range(0, 30, 3)]
+    assert lines == [
+        f"{', '.join(f'unknown/S{number:02}' for number in range(10))} and 20 more: no volume is read",
+        f"{', '.join(named)}: times are those of 'c0', by its name the end of a bar (and 20 more of this kind)",
+        "unknown/S00: rejected off_grid 0; kept in rejected/unknown/S00/0.parquet (and 29 more of this kind)",
+    ]
+    assert [problem["message"] for problem in record.as_dict()["problems"]] == lines
 
 
 def test_notes_stand_in_the_run_record(tmp_path: Path) -> None:

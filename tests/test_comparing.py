@@ -259,6 +259,7 @@ def test_pooled_series_are_judged_together_and_failed_ones_named(registry: Stora
     config = settings(folder)
     job = Job(run_id="20240201_000000_00000c", config=config, output=registry.url, versions=versions())
     bars, info = load_series(task.series[0], job)
+    info = replace(info, warnings=("said of the bars",))
     rows = []
     for symbol in ("ONE", "TWO", "BAD"):
         series = replace(task.series[0], symbol=symbol)
@@ -272,7 +273,7 @@ def test_pooled_series_are_judged_together_and_failed_ones_named(registry: Stora
     assert alone.comparison is not None
     assert found.comparison.rows == 2 * alone.comparison.rows
     assert found.comparison.difference == pytest.approx(alone.comparison.difference)
-    assert found.warnings == ("left out synthetic/BAD: no bars",)
+    assert found.warnings == ("left out synthetic/BAD: no bars", "said of the bars")
     lost = {KEY: members[KEY] | {"synthetic/LOST"}}
     assert compare_group(group, job=job, members=lost).num_rows == 0, "rows of a dead worker are missing"
 
@@ -502,6 +503,7 @@ def test_the_command_compares_and_promotes(registry: Storage, folder: Path, caps
     assert read_aliases(registry, KEY).champion == (B if one["promoted"] else A)
     assert found["fleet"][0]["models"] == 1
     assert found["fleet"][0]["p"] == pytest.approx(one["p"])
+    assert found["problems"] == []
     assert len(registry.list("comparisons")) == 1
     assert not [path for path in registry.list("runs") if "attempts" in path]
 

@@ -270,6 +270,26 @@ def test_numbers_that_name_series_are_refused_where_their_times_are_apart(tmp_pa
     assert_read(loaded(tmp_path, columns={"symbol": "Asset_ID"})["1"][0], BARS)
 
 
+def test_an_index_of_pandas_without_a_name_may_tell_series(tmp_path: Path) -> None:
+    labeled = BARS.with_columns(__index_level_0__=pl.lit("A"))
+    both = [labeled, labeled.with_columns(pl.col(PRICES) * 7, __index_level_0__=pl.lit("B"))]
+    pl.concat(both).write_parquet(tmp_path / "all.parquet")
+    with pytest.raises(DataError, match=r"set data.columns.symbol=__index_level_0__ to read each by itself"):
+        loaded(tmp_path)
+    assert_read(loaded(tmp_path, columns={"symbol": "__index_level_0__"})["A"][0], BARS)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["Total Traded Quantity", "TOTTRDQTY", "No. of Shares", "成交量(股)", "Stück", "traded_qty", "volume_contracts"],
+)
+def test_volumes_of_stock_exchanges_are_read(word: str, tmp_path: Path) -> None:
+    put(tmp_path / "TCS.csv", BARS.rename({"volume": word}).write_csv())
+    cleaned, notes = loaded(tmp_path)["TCS"]
+    assert_read(cleaned, BARS)
+    assert f"volume is read from '{word}'" in notes[0]
+
+
 def test_a_table_of_prices_without_times_is_a_note(tmp_path: Path) -> None:
     put(tmp_path / "BTC.csv", BARS.write_csv())
     summary = "\n".join(f"S{number},10.5,20,9,11,300" for number in range(50))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+import numpy as np
 import polars as pl
 import polars.selectors as cs
 
@@ -33,6 +34,11 @@ ABSURD: Final = 8.0
 """Times that no price lies above the closes on both sides of a bar, nor open or close below: a digit's slip is 10."""
 ABSURD_LOW: Final = 200.0
 """The same for a low alone: where an order meets an empty book, trades at a hundredth of the price are real."""
+
+OTHER_UNIT: Final = 50.0
+"""Times that prices in another unit are above or below the others: pence are a hundredth of a pound."""
+LONGEST_SPELL: Final = 100
+"""Bars that a spell in another unit may last: what lasts longer cannot be told from a price that fell back."""
 
 
 def duration_us(timeframe: str) -> int:
@@ -65,8 +71,9 @@ def timeframe_name(step_us: int) -> str:
 class Rule:
     """A reason to reject a row. `breaks` is true for offenders; null counts as kept.
 
-    `breaks` reads rows sorted by time, without exact duplicates, and beside the columns of a bar the column
-    `residue`: microseconds by which `timestamp` is off the grid of the series, in the bars' own zone.
+    `breaks` reads rows sorted by time, without exact duplicates, and beside the columns of a bar `residue`:
+    microseconds by which `timestamp` is off the grid of the series, in the bars' own zone, and `off_scale`: whether
+    the row is of a spell in another unit.
     """
 
     name: str
@@ -112,7 +119,8 @@ RULES: Final = (
         "absurd_price",
         _beside(pl.max_horizontal(PRICES) / ABSURD, pl.Expr.gt)
         | _beside(pl.min_horizontal("open", "close") * ABSURD, pl.Expr.lt)
-        | _beside(pl.min_horizontal(PRICES) * ABSURD_LOW, pl.Expr.lt),
+        | _beside(pl.min_horizontal(PRICES) * ABSURD_LOW, pl.Expr.lt)
+        | pl.col("off_scale"),
         "a price is many times above or below the closes both before and after",
     ),
     Rule("off_grid", pl.col("residue") != 0, "the time is off the grid that most bars of the series keep"),
@@ -235,10 +243,31 @@ def _one_per_time(given: pl.DataFrame, duplicates: Duplicates) -> pl.DataFrame:
 def _judge(rows: pl.DataFrame, residue: pl.Series) -> pl.DataFrame:
     """Add `rule`: the first rule that a row breaks, null for a good bar."""
     names = pl.Enum([rule.name for rule in RULES])
-    checked = rows.with_columns(residue=residue)
+    checked = rows.with_columns(residue=residue, off_scale=_off_scale(rows["close"]))
     known = [rule for rule in RULES if set(rule.breaks.meta.root_names()) <= set(checked.columns)]
     broken = [pl.when(rule.breaks).then(pl.lit(rule.name, dtype=names)) for rule in known]
-    return checked.with_columns(rule=pl.coalesce(broken)).drop("residue")
+    return checked.with_columns(rule=pl.coalesce(broken)).drop("residue", "off_scale")
+
+
+def _off_scale(closes: pl.Series) -> pl.Series:
+    """Mark spells of bars in another unit, such as pence among pounds: a jump away, and one as far back soon after.
+
+    A jump alone is a split or a new denomination, and marks nothing.
+    """
+    close = closes.to_numpy().copy()
+    close[~(np.isfinite(close) & (close > 0))] = np.nan
+    known = np.flatnonzero(~np.isnan(close))
+    moves = np.diff(np.log(close[known]))
+    marked = np.zeros(close.size, np.bool_)
+    jumps = np.flatnonzero(np.abs(moves) > np.log(OTHER_UNIT))
+    number = 0
+    while number + 1 < jumps.size:
+        away, back = jumps[number], jumps[number + 1]
+        if back - away <= LONGEST_SPELL and abs(moves[away] + moves[back]) < np.log(2):
+            marked[known[away] + 1 : known[back] + 1] = True
+            number += 1
+        number += 1
+    return pl.Series(marked)
 
 
 def content_digest(bars: pl.DataFrame, *, timeframe: str = "") -> str:

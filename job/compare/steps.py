@@ -205,8 +205,8 @@ def compare_parts(parts: Sequence[tuple[PairRow, pl.DataFrame]], job: Job) -> Co
         if not any(frame.filter(SAME).height for frame in frames):
             raise DataError(no_rows(task))
         left_out = tuple(f"left out {header.series}: {header.error['message']}" for header, _ in parts if header.error)
-        warnings = (*left_out, *(warning for header, _ in good for warning in header.warnings))
-        outcome = replace(compared([header for header, _ in good], pl.concat(frames), job), warnings=warnings)
+        warnings = dict.fromkeys([*left_out, *(warning for header, _ in good for warning in header.warnings)])
+        outcome = replace(compared([header for header, _ in good], pl.concat(frames), job), warnings=tuple(warnings))
     return outcome if failure.error is None else Compared.failed(task, failure.error)
 
 

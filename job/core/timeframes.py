@@ -5,7 +5,9 @@ from typing import Final
 
 from transforms.bars import duration_us, timeframe_name
 
-TIMEFRAME: Final = r"(?:\d+[A-Za-z]{1,7}|[MHDW]\d+|MN1?|(?i:minute|min|hourly|hour|daily|day|d|weekly|week|w|monthly))"
+TIMEFRAME: Final = (
+    r"(?:\d+[A-Za-z]{1,7}|[MHDWmhdw]\d+|MN1?|(?i:minute|min|hourly|hour|daily|day|d|weekly|week|w|monthly))"
+)
 """Pattern of what stands for a timeframe in the name of a file, months included."""
 
 _COUNTED: Final = re.compile(r"(\d+)(s|sec|m|min|mins|minutes?|t|h|hr|hours?|d|days?|w|weeks?)", re.IGNORECASE)

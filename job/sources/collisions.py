@@ -22,8 +22,8 @@ def colliding_files(series: Series, settings: DataSettings) -> str | None:
     files = series.files[:MAX_FILES]
     try:
         frames = [
-            _one(series, index, settings).select("timestamp", "close", file=pl.lit(index))
-            for index in range(len(files))
+            read_series(replace(series, files=(file,)), settings).select("timestamp", "close", file=pl.lit(index))
+            for index, file in enumerate(files)
         ]
     except DataError:  # what all files tell together, such as whether days or months come first, one may not
         return None
@@ -41,7 +41,3 @@ def colliding_files(series: Series, settings: DataSettings) -> str | None:
     if one == other:
         return f"{display_path(files[one])} has several rows of other values at {count} times, first at {first}"
     return f"{display_path(files[one])} and {display_path(files[other])} differ at {count} times, first at {first}"
-
-
-def _one(series: Series, index: int, settings: DataSettings) -> pl.DataFrame:
-    return read_series(replace(series, files=(series.files[index],)), settings)

@@ -89,8 +89,9 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str | None], where: str
             index = next(iter(volume_columns(names)), None)
         if index is not None:
             found[ours] = (index,)
-            if ours in BAR[1:] and (twin := _twin(header, index)) is not None:
-                found[f"{TWIN}{ours}"] = (twin,)
+            twins = [place for place, name in enumerate(names) if name == names[index] and place != index]
+            if ours in BAR[1:] and len(twins) == 1:
+                found[f"{TWIN}{ours}"] = (twins[0],)
     if "timestamp" not in mapping:
         found |= time_columns(header, names, COLUMN_ALIASES["timestamp"], found.get("timestamp", ()))
     if "close" not in found and "price" in names and found.keys() >= {"open", "high", "low"}:
@@ -171,12 +172,6 @@ def _mapped(header: Sequence[str], ours: str, theirs: str, where: str) -> int:
         return int(theirs) - 1
     hint = did_you_mean(theirs, header) or f"; it has {_listed(header)}"
     raise DataError(f"{where}: data.columns.{ours} names column {theirs!r}, which the file does not have{hint}")
-
-
-def _twin(header: Sequence[str], index: int) -> int | None:
-    """Position of the one other column whose name differs from that of `index` only in case."""
-    same = [place for place, name in enumerate(header) if normal(name) == normal(header[index]) and place != index]
-    return same[0] if len(same) == 1 else None
 
 
 def _aliased(header: Sequence[str], names: Sequence[str], aliases: Sequence[str], where: str) -> int | None:

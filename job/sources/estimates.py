@@ -5,7 +5,7 @@ from typing import Final
 from job.config.settings import DataSettings
 from job.sources.access import is_compressed
 from job.sources.formats import FORMATS
-from job.sources.series import Series, SourceFile
+from job.sources.series import Series
 from transforms.bars import duration_us
 
 ASSUMED_TIMEFRAME: Final = "1m"
@@ -28,9 +28,9 @@ def estimate_rows(series: Series, timeframe: str, settings: DataSettings) -> int
 
 def expected_rows(series: Series) -> int:
     """Estimate the rows of a series in its files: as counted where that was done on the way, else by their sizes."""
-    return sum(_rows_by_size(file) if file.rows is None else file.rows for file in series.files)
-
-
-def _rows_by_size(file: SourceFile) -> int:
-    share = COMPRESSED_SHARE if is_compressed(file) else 1
-    return int(file.size / (FORMATS[file.format].bytes_per_row * share))
+    rows = 0
+    for file in series.files:
+        share = COMPRESSED_SHARE if is_compressed(file) else 1
+        by_size = int(file.size / (FORMATS[file.format].bytes_per_row * share))
+        rows += by_size if file.rows is None else file.rows
+    return rows

@@ -34,7 +34,7 @@ def split_markets(parts: Iterable[Part]) -> tuple[list[Part], list[str]]:
         markets[part.exchange, part.symbol].add(part.market or "")
     several = {name: sorted(filter(None, found)) for name, found in markets.items() if len(found) > 1}
     split = [
-        replace(part, exchange=_on_market(part.exchange, part.market))
+        replace(part, exchange=part.market if part.exchange == UNKNOWN else f"{part.exchange}-{part.market}")
         if part.market and (part.exchange, part.symbol) in several
         else part
         for part in parts
@@ -49,10 +49,6 @@ def split_markets(parts: Iterable[Part]) -> tuple[list[Part], list[str]]:
         for found, symbols in by_markets.items()
     ]
     return split, notes
-
-
-def _on_market(exchange: str, market: str) -> str:
-    return market if exchange == UNKNOWN else f"{exchange}-{market}"
 
 
 def check_folders(group: list[Part], settings: DataSettings) -> None:

@@ -10,6 +10,7 @@ from job.sources.words import normal
 Row = Sequence[str]
 
 MOST_HEADER_ROWS: Final = 4
+_TIME: Final = re.compile(r"\d{4}[-/.]?\d\d|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|[A-Za-z]{3} \d{1,2},? \d{4}")
 _TIME_WORDS: Final = {*COLUMN_ALIASES["timestamp"], "day", "trade_date"} - {""}
 
 
@@ -62,15 +63,11 @@ def fitted(header: Row, rows: Sequence[Row]) -> tuple[str, ...] | None:
     has_time = any(normal(name) in _TIME_WORDS for name in header)
     if not any(any(row[len(header) :]) for row in rows):
         return (*header, *[""] * (width - len(header))) if has_time else None
-    if not has_time and all(_like_a_time(row[0]) for row in rows):
+    if not has_time and all(_TIME.match(row[0]) for row in rows):
         return ("", *header)
     if has_time and _counts_up([row[0] for row in rows]):
         return ("row number", *header)
     return None
-
-
-def _like_a_time(text: str) -> bool:
-    return bool(re.match(r"\d{4}[-/.]?\d\d|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|[A-Za-z]{3} \d{1,2},? \d{4}", text))
 
 
 def _counts_up(column: Row) -> bool:

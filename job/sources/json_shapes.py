@@ -97,7 +97,7 @@ def _tables(value: Any, path: str, times: Mapping[str, list[Any]] | None = None,
     if isinstance(value, list):
         if rows := _listed(value):
             yield _Table(path, rows)
-        elif len(value) == 1 or (value and not _is_narrow(value)):
+        elif len(value) == 1 or any(isinstance(one, dict | list) for one in value[:5]):
             for number, inner in enumerate(value[:100]):
                 yield from _tables(inner, f"{path}[{number}]", times, depth + 1)
     elif isinstance(value, dict):
@@ -108,10 +108,6 @@ def _tables(value: Any, path: str, times: Mapping[str, list[Any]] | None = None,
         around = {**(times or {}), **{key: one for key, one in value.items() if isinstance(one, list)}}
         for key, inner in value.items():
             yield from _tables(inner, f"{path}.{printable(str(key))}".lstrip("."), around, depth + 1)
-
-
-def _is_narrow(value: list[Any]) -> bool:
-    return not any(isinstance(one, dict | list) for one in value[:5])
 
 
 def _listed(value: list[Any]) -> Rows | None:

@@ -39,7 +39,10 @@ def unknown_columns(look: Look, settings: DataSettings) -> tuple[str, ...]:
     return tuple(
         name
         for name in look.names
-        if name and normal(name) not in known and name not in mapped and end_named(normal(name)) is None
+        if name
+        and (normal(name) not in known or (normal(name) == "index_level_0" and name in look.text))
+        and name not in mapped
+        and end_named(normal(name)) is None
     )
 
 

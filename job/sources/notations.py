@@ -43,11 +43,6 @@ def plain(text: pl.Series) -> pl.Series:
     return bare.set(bare.str.to_lowercase().is_in(NULLS).fill_null(value=True), None)
 
 
-def is_number(text: pl.Series) -> pl.Series:
-    """Whether a `plain` text is a number in any of these notations."""
-    return text.str.contains(_NUMBER)
-
-
 def mark_of(columns: Iterable[pl.Series], decimal: str, where: str) -> Mark:
     """Decide by all columns of a file whether a comma or a point stands before the decimals.
 
@@ -114,7 +109,7 @@ def numbers(columns: Sequence[pl.Series], where: str, *, decimal: str = "auto") 
     texts = {column.name: plain(column.cast(pl.String)) for column in columns if not _is_number(column)}
     for column in columns:
         if column.name in texts:
-            _refuse_text(column, ~is_number(texts[column.name]), where)
+            _refuse_text(column, ~texts[column.name].str.contains(_NUMBER), where)
     mark = mark_of(texts.values(), decimal, where)
     found = {name: as_float(text, mark) for name, text in texts.items()}
     for column in columns:

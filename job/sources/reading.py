@@ -221,7 +221,8 @@ def _at_open(
     if step is None:
         return bars, []
     by_file = [raw.bars["timestamp"] for raw in raws]
-    short = [short_of(times, step) if edge == "close" or _unsaid(raw, settings) else 0
+    unsaid = settings.bar_time == "auto"  # which may be told by the times of a file that does not prove otherwise
+    short = [short_of(times, step) if edge == "close" or (unsaid and not raw.proven) else 0
              for raw, times, edge in zip(raws, by_file, edges, strict=True)]  # fmt: skip
     if not any(short) and "close" not in edges:
         return bars, []
@@ -231,11 +232,6 @@ def _at_open(
     moved = openings(by_file, ends, step, zones)
     notes = [f"times such as {distinct[0]} are taken for ends of bars; set data.bar_time: open if they are not"]
     return bars.with_columns(moved.alias("timestamp")), notes if told else []
-
-
-def _unsaid(raw: Raw, settings: DataSettings) -> bool:
-    """Whether neither the file nor a setting says which end of a bar its times mark."""
-    return settings.bar_time == "auto" and not raw.proven
 
 
 def _refuse_months(distinct: pl.Series, series: Series) -> None:

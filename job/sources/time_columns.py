@@ -70,7 +70,8 @@ def choose(
     if len(columns) == 1:
         return _only(columns[0])
     step = duration_us(timeframe) if timeframe else _step(columns)
-    steady = [column for column in columns if _steadiness(column.times, step) >= _MOST * _best(columns, step)]
+    steadiness = [_steadiness(column.times, step) for column in columns]
+    steady = [column for column, share in zip(columns, steadiness, strict=True) if share >= _MOST * max(steadiness)]
     trades = [column for column in columns if column not in steady]
     steady = _one_clock(steady, step)
     if len(steady) == 1 and not trades:
@@ -119,10 +120,6 @@ def _steadiness(times: pl.Series, step: int | None) -> float:
     grid = math.gcd(step or HOUR // 2, HOUR // 2)  # one zone sets its clocks by half an hour
     residues = (times.drop_nulls().to_physical() % grid).to_numpy()
     return float(np.unique(residues, return_counts=True)[1].max() / residues.size) if residues.size else 0.0
-
-
-def _best(columns: list[TimeColumn], step: int | None) -> float:
-    return max(_steadiness(column.times, step) for column in columns)
 
 
 def _difference(column: TimeColumn, first: TimeColumn) -> Ints:

@@ -105,7 +105,11 @@ def time_columns(
     usual = {name: rank for rank, name in enumerate(aliases)}
     places = sorted((usual[name], place) for place, name in enumerate(names) if name in usual and name)
     singles = [place for _, place in places]
-    singles += [place for place, name in enumerate(names) if place not in singles and _may_be(name)]
+    singles += [
+        place
+        for place, name in enumerate(names)
+        if place not in singles and (end_named(name) is not None or name in BOTH_ENDS)
+    ]
     if not singles and not chosen:
         singles = [place for place, name in enumerate(names) if _GENERIC.fullmatch(name) and not _OTHER.fullmatch(name)]
     if len(chosen) == 2:
@@ -120,7 +124,3 @@ def time_columns(
     if not found or (len(found) == 1 and len(chosen) == 1 and end_named(names[singles[0]]) != "end"):
         return {}
     return found if chosen else {"timestamp": next(iter(found.values())), **found}
-
-
-def _may_be(name: str) -> bool:
-    return end_named(name) is not None or name in BOTH_ENDS

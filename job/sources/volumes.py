@@ -14,22 +14,21 @@ PLAIN: Final = (
 """Usual names of a volume in units of the base, the preferred one first."""
 
 _OTHER: Final = (
-    *("real_volume", "realvol", "realvolume", "base_vol", "base_asset_volume", "total_volume", "trade_volume"),
-    *("traded_volume", "trading_volume", "volume_shares", "shares", "quantity", "size", "vol_traded", "sum_volume"),
+    *("real_volume", "realvol", "realvolume", "base_vol", "base_asset_volume", "total_volume", "totalvolume"),
     *(
-        "volumen",
-        "volumes",
-        "volumi",
-        "volym",
-        "volum",
-        "wolumen",
-        "hacim",
-        "объем",
-        "объём",
-        "成交量",
-        "出来高",
-        "거래량",
+        "trade_volume",
+        "traded_volume",
+        "trading_volume",
+        "volume_shares",
+        "volume_contracts",
+        "shares",
+        "quantity",
+        "size",
     ),
+    *("vol_traded", "sum_volume", "sumvolume", "shares_traded", "no_of_shares", "traded_qty", "traded_quantity"),
+    *("total_traded_quantity", "tottrdqty", "ttl_trd_qnty", "contracts", "lots", "trdvol"),
+    *("volumen", "volumes", "volumi", "volym", "volum", "wolumen", "hacim", "handelsvolumen", "stück", "umsatz_stück"),
+    *("объем", "объём", "成交量", "成交量_股", "成交量_手", "出来高", "거래량"),
 )
 _TICKS: Final = ("tick_volume", "tickvol", "tickvolume", "tick_vol", "tick_count", "ticks")
 _QUOTE: Final = (
