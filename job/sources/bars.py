@@ -63,12 +63,7 @@ def bars_of(frame: pl.DataFrame, indices: Indices, series: Series, settings: Dat
 
 
 def raw_of(  # noqa: PLR0917 - the file, and how to understand it
-    frame: pl.DataFrame,
-    indices: Indices,
-    series: Series,
-    settings: DataSettings,
-    where: str,
-    names: Sequence[str] = (),
+    frame: pl.DataFrame, indices: Indices, series: Series, settings: DataSettings, where: str, names: Sequence[str] = ()
 ) -> Raw:
     """Bars of one series from columns of a file, and the end of a bar that their times mark.
 
