@@ -15,8 +15,8 @@ from typing import Any, Final, Literal
 import numpy as np
 import polars as pl
 
-from job.sources.columns import COLUMN_ALIASES
-from job.sources.folders import HIVE_KEYS
+from job.sources.columns.named import COLUMN_ALIASES
+from job.sources.names.folders import HIVE_KEYS
 from transforms.bars import duration_us
 
 ROWS: Final = 240

@@ -11,8 +11,8 @@ from polars.testing import assert_frame_equal
 
 from job.config.settings import DataSettings
 from job.core.errors import DataError
+from job.sources.columns.unnamed import check_ohlc_order
 from job.sources.reading import read_series
-from job.sources.unnamed import check_ohlc_order
 from tests.vendors import KLINES_HEADER, PRICES, epoch, find, klines, lines, make_bars, pack, put, read, values
 
 HEAD = "time,open,high,low,close,volume\n"

@@ -23,7 +23,7 @@ from job.core.timeframes import timeframe_of
 from job.learning.features import resolve_features
 from job.registry.fingerprints import DEFINITIONS
 from job.sources.finding import find_series
-from job.sources.time_names import end_named
+from job.sources.times.names import end_named
 from job.worker.load_bars import read_clean
 from transforms.bars import TIME, Cleaned, clean
 from transforms.grids import DAY, HOUR, ZONES, Grid, windows_of

@@ -12,7 +12,7 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.finding import find_series
 from job.sources.formats import name_of
-from job.sources.stamps import are_months
+from job.sources.times.stamps import are_months
 from job.worker.load_bars import read_clean
 from tests.vendors import PRICES, epoch, make_bars, put
 from transforms.bars import Cleaned

@@ -20,13 +20,13 @@ from job.core.errors import DataError
 from job.core.timeframes import timeframe_of
 from job.sources.access import display_path, read_all
 from job.sources.bars import Look, Raw, bars_of, by_position
-from job.sources.columns import Indices, resolve
-from job.sources.delimited_text import DelimitedText
+from job.sources.columns.named import Indices, resolve
 from job.sources.estimates import estimate_rows, expected_rows
 from job.sources.finding import find_series
 from job.sources.formats import FORMATS, FileFormat, text_format
 from job.sources.layouts import LAYOUTS, Layout
-from job.sources.names import Name
+from job.sources.names.paths import Name
+from job.sources.readers.delimited_text import DelimitedText
 from job.sources.reading import read_series
 from job.sources.series import Series, SourceFile
 from job.train.plan import make_plan

@@ -15,7 +15,7 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.finding import find_series
 from job.sources.formats import name_of
-from job.sources.zones import from_zone
+from job.sources.times.zones import from_zone
 from job.worker.load_bars import read_clean
 from tests.layouts import BAR, OPTIONS, Layout, alone, bars_of, draw, possible, simplest, write
 from transforms.bars import Cleaned

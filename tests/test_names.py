@@ -7,8 +7,8 @@ import pytest
 from job.core.errors import DataError
 from job.core.timeframes import timeframe_of
 from job.sources.formats import name_in_format, name_of, stem_of
-from job.sources.names import Name
-from job.sources.symbols import normalize_symbol, symbol_named, unknown_symbol
+from job.sources.names.paths import Name
+from job.sources.names.symbols import normalize_symbol, symbol_named, unknown_symbol
 from transforms.bars import duration_us
 
 

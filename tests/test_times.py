@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 from job.core.errors import DataError
-from job.sources.times import UTC_TIME, utc
+from job.sources.times.decoding import UTC_TIME, utc
 
 
 def read(*times: object, zone: str = "UTC") -> list[datetime | None]:

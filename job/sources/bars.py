@@ -9,14 +9,14 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.core.timeframes import timeframe_of
 from job.core.wording import first_of
-from job.sources.columns import BAR, KEYS, PRICES, TWIN, Indices, positions
-from job.sources.notations import numbers
+from job.sources.columns.named import BAR, KEYS, PRICES, TWIN, Indices, positions
+from job.sources.columns.numbers import numbers
+from job.sources.columns.sides import note_on_side
 from job.sources.series import Series
-from job.sources.sides import note_on_side
-from job.sources.time_columns import Edge, Stamps, choose, with_edge_of_writer
-from job.sources.time_names import TIME
-from job.sources.time_values import refuse_zone, zone_of
-from job.sources.times import joined, utc
+from job.sources.times.columns import Edge, Stamps, choose, with_edge_of_writer
+from job.sources.times.decoding import joined, utc
+from job.sources.times.names import TIME
+from job.sources.times.values import refuse_zone, zone_of
 
 
 @dataclass(frozen=True)

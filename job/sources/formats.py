@@ -7,7 +7,10 @@ from typing import Final
 import polars as pl
 
 from job.config.settings import DataSettings
-from job.sources.arrow import (
+from job.sources.bars import Look, Raw
+from job.sources.layouts import LAYOUTS, USUAL, Layout
+from job.sources.names.paths import Name, freqtrade_name, hive_name, plain_name
+from job.sources.readers.arrow import (
     feather_columns,
     look_at_feather,
     look_at_parquet,
@@ -15,12 +18,9 @@ from job.sources.arrow import (
     read_feather,
     read_parquet,
 )
-from job.sources.bars import Look, Raw
-from job.sources.json_rows import json_columns, look_at_json, read_json
-from job.sources.layouts import LAYOUTS, USUAL, Layout
-from job.sources.names import Name, freqtrade_name, hive_name, plain_name
+from job.sources.readers.json_rows import json_columns, look_at_json, read_json
+from job.sources.readers.texts import look_at_text, read_text, text_values
 from job.sources.series import Series, SourceFile
-from job.sources.texts import look_at_text, read_text, text_values
 from job.storage.opening import PACKED
 
 TEXT_SUFFIXES: Final = (".csv", ".txt", ".tsv")

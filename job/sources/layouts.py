@@ -7,13 +7,13 @@ from typing import Final
 
 from job.core.errors import DataError
 from job.core.timeframes import timeframe_of
-from job.sources.columns import BAR, REQUIRED, Indices, given, resolve
-from job.sources.delimited_text import DelimitedText
-from job.sources.names import EXCHANGES, TIMED, Contents, Name, NameReader
-from job.sources.time_columns import Edge
-from job.sources.time_names import TIME
-from job.sources.unnamed import in_order
-from job.sources.volumes import unit_of
+from job.sources.columns.named import BAR, REQUIRED, Indices, given, resolve
+from job.sources.columns.unnamed import in_order
+from job.sources.columns.volumes import unit_of
+from job.sources.names.paths import EXCHANGES, TIMED, Contents, Name, NameReader
+from job.sources.readers.delimited_text import DelimitedText
+from job.sources.times.columns import Edge
+from job.sources.times.names import TIME
 from job.sources.words import normal
 
 _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")

@@ -12,15 +12,15 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import as_data_errors, display_path
 from job.sources.bars import Raw
+from job.sources.columns.volume_choice import choose_volume
+from job.sources.columns.volumes import unit_of
 from job.sources.finished import Written
 from job.sources.formats import FORMATS
-from job.sources.mixtures import refuse_mixture
+from job.sources.grouping.mixtures import refuse_mixture
 from job.sources.series import Series, SourceFile
 from job.sources.splits import adjusted
-from job.sources.stamps import are_months, openings, short_of, usual_step
-from job.sources.times import Dates, NotATimeError, UnclearDaysError
-from job.sources.volume_choice import choose_volume
-from job.sources.volumes import unit_of
+from job.sources.times.decoding import Dates, NotATimeError, UnclearDaysError
+from job.sources.times.stamps import are_months, openings, short_of, usual_step
 from job.sources.words import normal
 from job.storage.listing import list_files
 from job.storage.messages import with_retries

@@ -8,8 +8,8 @@ import polars as pl
 
 from job.config.settings import DataSettings
 from job.core.errors import ConfigError
-from job.sources.columns import PRICES
-from job.sources.symbols import symbol_named, unknown_symbol
+from job.sources.columns.named import PRICES
+from job.sources.names.symbols import symbol_named, unknown_symbol
 
 
 def check_splits(settings: DataSettings, known: Collection[str]) -> None:

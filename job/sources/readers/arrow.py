@@ -14,7 +14,7 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import display_path, open_file, reason
 from job.sources.bars import Look, Raw, by_position, raw_of
-from job.sources.columns import positions, resolve
+from job.sources.columns.named import positions, resolve
 from job.sources.series import Series, SourceFile
 from job.sources.words import quoted
 

@@ -6,9 +6,9 @@ from typing import Final
 
 from job.core.errors import DataError
 from job.core.wording import did_you_mean, first_of
-from job.sources.sides import one_side, sides
-from job.sources.time_names import TIME_WORDS, time_columns
-from job.sources.volumes import ALIASES, volume_columns
+from job.sources.columns.sides import one_side, sides
+from job.sources.columns.volumes import ALIASES, volume_columns
+from job.sources.times.names import TIME_WORDS, time_columns
 from job.sources.words import LONGEST_QUOTE, normal, printable
 
 PRICES: Final = ("open", "high", "low", "close")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from job.core.errors import DataError
-from job.sources.columns import names_prices, resolve
+from job.sources.columns.named import names_prices, resolve
 
 _TIME: Final = re.compile(r"\d{4}[-/.]\d\d?|\d[-/. ][A-Za-z\d]{1,9}[-/. ]\d\d|[A-Za-z]{3} \d|^\d{8,}|:\d\d")
 """What a time has in any notation, and a number or a word has not."""

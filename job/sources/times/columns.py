@@ -10,9 +10,9 @@ import polars as pl
 
 from job.core.errors import DataError
 from job.core.wording import first_of
-from job.sources.time_names import BOTH_ENDS, WRITE_ENDS
-from job.sources.time_values import TimeColumn, decoded, refuse_zone
-from job.sources.times import Dates
+from job.sources.times.decoding import Dates
+from job.sources.times.names import BOTH_ENDS, WRITE_ENDS
+from job.sources.times.values import TimeColumn, decoded, refuse_zone
 from job.sources.words import normal, printable
 from transforms.bars import duration_us
 from transforms.grids import HOUR, Ints

@@ -10,9 +10,9 @@ import polars as pl
 
 from job.config.values import YEARS
 from job.core.errors import DataError
-from job.sources.time_notations import CLOCKS, DATES, READ_AS, REWRITES
+from job.sources.times.notations import CLOCKS, DATES, READ_AS, REWRITES
+from job.sources.times.zones import from_zone
 from job.sources.words import quoted
-from job.sources.zones import from_zone
 
 UTC_TIME: Final = pl.Datetime("us", "UTC")
 NAIVE: Final = pl.Datetime("us")

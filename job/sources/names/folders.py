@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from job.core.timeframes import timeframe_of
-from job.sources.stems import is_date, is_generic, names_nothing, timeframe_within
+from job.sources.names.stems import is_date, is_generic, names_nothing, timeframe_within
 
 HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 """What Hive and Spark call the folder of rows that have no value."""

@@ -5,7 +5,7 @@ from typing import Final
 
 import polars as pl
 
-from job.sources.columns import BAR, PRICES, Indices, mapped
+from job.sources.columns.named import BAR, PRICES, Indices, mapped
 
 _MIN_CONSISTENT: Final = 0.98
 """Share of rows in which the high must be the highest and the low the lowest: a few bad bars are no other layout."""

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Final
 
 from job.config.settings import DataSettings
-from job.sources.evidence import relation
-from job.sources.part import Part
+from job.sources.grouping.evidence import relation
+from job.sources.grouping.part import Part
+from job.sources.names.stems import is_date
 from job.sources.series import Series
-from job.sources.stems import is_date
 
 SHORTEST_TICKER: Final = 3
 LONGEST_TICKER: Final = 6

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from job.sources.columns import COLUMN_ALIASES, names_prices, refuse_side_by_side
+from job.sources.columns.named import COLUMN_ALIASES, names_prices, refuse_side_by_side
 from job.sources.words import normal
 
 Row = Sequence[str]

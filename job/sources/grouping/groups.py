@@ -10,11 +10,11 @@ from job.core.errors import DataError
 from job.core.wording import first_of
 from job.sources.access import display_path
 from job.sources.estimates import expected_rows
-from job.sources.evidence import relation
-from job.sources.folders import read_folders
 from job.sources.formats import stem_of
-from job.sources.names import EXCHANGES
-from job.sources.part import UNKNOWN, Part
+from job.sources.grouping.evidence import relation
+from job.sources.grouping.part import UNKNOWN, Part
+from job.sources.names.folders import read_folders
+from job.sources.names.paths import EXCHANGES
 from job.sources.series import Series
 from transforms.bars import duration_us
 

@@ -8,10 +8,10 @@ from typing import Final
 import polars as pl
 
 from job.core.errors import DataError
-from job.sources.time_names import End, end_named, zone_named
-from job.sources.times import Dates, UnclearDaysError, joined, utc
+from job.sources.times.decoding import Dates, UnclearDaysError, joined, utc
+from job.sources.times.names import End, end_named, zone_named
+from job.sources.times.zones import DoubtfulHourError
 from job.sources.words import normal, printable
-from job.sources.zones import DoubtfulHourError
 
 _HEAD: Final = 50
 

@@ -12,12 +12,12 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import display_path, read_all
 from job.sources.bars import Look, Raw, bars_of, by_position, raw_of
-from job.sources.columns import BAR, REQUIRED, given, names_prices, resolve
-from job.sources.delimited_text import plain_text
-from job.sources.json_shapes import rows_in
+from job.sources.columns.named import BAR, REQUIRED, given, names_prices, resolve
+from job.sources.columns.unnamed import check_ohlc_order, in_order, volume_place
+from job.sources.readers.delimited_text import plain_text
+from job.sources.readers.json_shapes import rows_in
 from job.sources.series import Series, SourceFile
-from job.sources.time_values import is_absolute
-from job.sources.unnamed import check_ohlc_order, in_order, volume_place
+from job.sources.times.values import is_absolute
 from job.storage.opening import content
 
 BINANCE_WIDTH: Final = 12

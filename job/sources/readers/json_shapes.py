@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from job.core.errors import DataError
 from job.core.wording import first_of
-from job.sources.columns import COLUMN_ALIASES, names_prices
-from job.sources.no_bars import NoBarsError
-from job.sources.sides import SIDES
-from job.sources.times import zone_called
+from job.sources.columns.named import COLUMN_ALIASES, names_prices
+from job.sources.columns.sides import SIDES
+from job.sources.grouping.no_bars import NoBarsError
+from job.sources.times.decoding import zone_called
 from job.sources.words import normal, printable, quoted
 
 Rows = list[Any]

@@ -11,11 +11,11 @@ from job.core.timeframes import timeframe_of
 from job.core.wording import first_of
 from job.sources.access import display_path
 from job.sources.bars import Look
-from job.sources.columns import CLOCK, COLUMN_ALIASES, DAY, given, named_columns
-from job.sources.evidence import jumps_between
+from job.sources.columns.named import CLOCK, COLUMN_ALIASES, DAY, given, named_columns
 from job.sources.formats import FORMATS
+from job.sources.grouping.evidence import jumps_between
 from job.sources.series import Series, SourceFile
-from job.sources.time_names import end_named
+from job.sources.times.names import end_named
 from job.sources.words import normal, printable, quoted
 from job.storage.messages import with_retries
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from job.config.settings import DataSettings
 from job.core.errors import DataError
-from job.sources.names import Name
+from job.sources.names.paths import Name
 from job.sources.series import SourceFile
 
 UNKNOWN: Final = "unknown"

@@ -8,7 +8,7 @@ import polars as pl
 
 from job.core.wording import first_of
 from job.sources.bars import Raw
-from job.sources.volumes import PLAIN, Unit, unit_of, volume_columns
+from job.sources.columns.volumes import PLAIN, Unit, unit_of, volume_columns
 from job.sources.words import LONGEST_QUOTE, normal, printable
 
 _COUNTS: Final[Mapping[Unit | None, str]] = {"ticks": ", which counts ticks", "quote": ", in units of the quote"}

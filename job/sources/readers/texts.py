@@ -12,11 +12,11 @@ from job.core.errors import DataError
 from job.core.wording import first_of
 from job.sources.access import display_path, read_all
 from job.sources.bars import Look, Raw, raw_of
-from job.sources.columns import REQUIRED, given, positions
-from job.sources.delimited_text import DelimitedText, read_delimited, text_columns
+from job.sources.columns.named import REQUIRED, given, positions
+from job.sources.columns.unnamed import check_ohlc_order
 from job.sources.layouts import LAYOUTS, USUAL, is_without_volume, layout_of
+from job.sources.readers.delimited_text import DelimitedText, read_delimited, text_columns
 from job.sources.series import Series, SourceFile
-from job.sources.unnamed import check_ohlc_order
 from job.sources.words import printable
 from job.storage.opening import content
 

@@ -11,12 +11,12 @@ from job.core.timeframes import timeframe_of
 from job.core.wording import first_of
 from job.sources.access import display_path
 from job.sources.bars import Look
-from job.sources.columns import COLUMN_ALIASES, KEYS, given
+from job.sources.columns.named import COLUMN_ALIASES, KEYS, given
 from job.sources.formats import FORMATS
-from job.sources.names import Name
-from job.sources.part import Part, part_of
+from job.sources.grouping.part import Part, part_of
+from job.sources.names.paths import Name
+from job.sources.names.symbols import normalize_symbol
 from job.sources.series import SourceFile
-from job.sources.symbols import normalize_symbol
 from job.sources.words import LONGEST_QUOTE, normal, printable
 from job.storage.messages import with_retries
 

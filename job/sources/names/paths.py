@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from job.core.timeframes import TIMEFRAME, is_month, timeframe_of
-from job.sources.folders import MARKETS, read_folders
-from job.sources.stems import DATE, DATES, is_date, names_nothing, timeframe_within
+from job.sources.names.folders import MARKETS, read_folders
+from job.sources.names.stems import DATE, DATES, is_date, names_nothing, timeframe_within
 
 Contents = Literal["bars", "no_bars", "no_fixed_length"]
 """What the rows of a file are: bars, something else, or bars of months, which have no fixed length."""

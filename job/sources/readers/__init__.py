@@ -1,0 +1,1 @@
+"""Readers of the formats: Arrow, delimited text, JSON."""
