@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,22 @@ def test_ray_and_fsspec_have_one_home_each(path: Path) -> None:
     assert "fsspec" not in tops or own == "storage"
     if own == "transforms":
         assert tops <= {"polars", "numpy", "transforms", *sys.stdlib_module_names}
+
+
+def parts_of(package: Path) -> dict[str, set[str]]:
+    """Return what each part of a package, a module or a folder, imports of the other parts."""
+    dotted = ".".join(package.relative_to(ROOT).parts)
+    found: dict[str, set[str]] = {}
+    for path in package.rglob("*.py"):
+        own = path.relative_to(package).with_suffix("").parts[0]
+        others = (module.removeprefix(f"{dotted}.") for module in imports(path) if module.startswith(f"{dotted}."))
+        found.setdefault(own, set()).update(other.partition(".")[0] for other in others)
+    return {own: others - {own} for own, others in found.items()}
+
+
+@pytest.mark.parametrize("package", ["transforms", *(f"job/{name}" for name in sorted(RANKS.keys() - {"transforms"}))])
+def test_the_parts_of_a_package_import_in_no_circle(package: str) -> None:
+    tuple(TopologicalSorter(parts_of(ROOT / package)).static_order())  # which raises CycleError
 
 
 def test_every_package_has_a_layer() -> None:

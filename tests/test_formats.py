@@ -24,9 +24,9 @@ from job.sources.columns.named import Indices, resolve
 from job.sources.estimates import estimate_rows, expected_rows
 from job.sources.finding import find_series
 from job.sources.formats import FORMATS, FileFormat, text_format
-from job.sources.layouts import LAYOUTS, Layout
 from job.sources.names.paths import Name
 from job.sources.readers.delimited_text import DelimitedText
+from job.sources.readers.layouts import LAYOUTS, Layout
 from job.sources.reading import read_series
 from job.sources.series import Series, SourceFile
 from job.train.plan import make_plan

@@ -342,7 +342,10 @@ def test_names_of_columns_need_no_module() -> None:
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        ("chnge_1", r"unknown feature 'chnge_1'; did you mean 'change_1'\? \(known: change_1, .*, default, volatility\)"),
+        (
+            "chnge_1",
+            r"unknown feature 'chnge_1'; did you mean 'change_1'\? \(known: change_1, .*, volatility\)",
+        ),
         (
             "gone.alphas:FEATURES",
             r"gone.alphas:FEATURES: no module 'gone' on node .*put it into the folder",

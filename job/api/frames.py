@@ -13,8 +13,8 @@ from job.core.keys import Key
 from job.core.wording import first_of, on_one_line
 from job.sources.bars import bars_of
 from job.sources.columns.named import resolve
-from job.sources.columns.volume_choice import without_meaning
 from job.sources.series import Series
+from job.sources.volume_choice import without_meaning
 from job.storage.files import Storage
 from job.worker.load_bars import check_rejected, rule_counts
 from job.worker.scorer import load_scorer

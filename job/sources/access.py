@@ -12,7 +12,7 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.core.paths import redact_url
 from job.core.wording import on_one_line
-from job.sources.grouping.no_bars import EmptyFileError, NoBarsError
+from job.sources.no_bars import EmptyFileError, NoBarsError
 from job.sources.series import SourceFile
 from job.sources.words import printable
 from job.storage.opening import content, is_packed, opened

@@ -14,9 +14,9 @@ from job.sources.access import display_path
 from job.sources.columns.named import BAR, KEYS
 from job.sources.formats import FORMATS
 from job.sources.grouping.groups import check_folders, notes_on_timeframes, one_timeframe, split_markets
+from job.sources.grouping.numbered import by_count, by_number
 from job.sources.grouping.part import UNKNOWN, Part, Parts, Unreadable
 from job.sources.grouping.parts import notes_on_doubts, notes_on_empty, parts_of
-from job.sources.names.numbered import by_count, by_number
 from job.sources.names.symbols import symbol_named, unknown_symbol
 from job.sources.series import Found, Series
 from job.sources.splits import check_splits

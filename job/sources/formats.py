@@ -8,7 +8,6 @@ import polars as pl
 
 from job.config.settings import DataSettings
 from job.sources.bars import Look, Raw
-from job.sources.layouts import LAYOUTS, USUAL, Layout
 from job.sources.names.paths import Name, freqtrade_name, hive_name, plain_name
 from job.sources.readers.arrow import (
     feather_columns,
@@ -19,6 +18,7 @@ from job.sources.readers.arrow import (
     read_parquet,
 )
 from job.sources.readers.json_rows import json_columns, look_at_json, read_json
+from job.sources.readers.layouts import LAYOUTS, USUAL, Layout
 from job.sources.readers.texts import look_at_text, read_text, text_values
 from job.sources.series import Series, SourceFile
 from job.storage.opening import PACKED

@@ -12,7 +12,6 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import as_data_errors, display_path
 from job.sources.bars import Raw
-from job.sources.columns.volume_choice import choose_volume
 from job.sources.columns.volumes import unit_of
 from job.sources.finished import Written
 from job.sources.formats import FORMATS
@@ -21,6 +20,7 @@ from job.sources.series import Series, SourceFile
 from job.sources.splits import adjusted
 from job.sources.times.decoding import Dates, NotATimeError, UnclearDaysError
 from job.sources.times.stamps import are_months, openings, short_of, usual_step
+from job.sources.volume_choice import choose_volume
 from job.sources.words import normal
 from job.storage.listing import list_files
 from job.storage.messages import with_retries

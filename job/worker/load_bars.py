@@ -15,8 +15,8 @@ from job.core.keys import encode
 from job.core.paths import redact_url
 from job.registry.fingerprints import bare_digest, listing_fingerprint, mark_sessions
 from job.registry.listings import forget_listing, write_listing
+from job.sources.collisions import colliding_files
 from job.sources.finished import without_unfinished
-from job.sources.grouping.collisions import colliding_files
 from job.sources.reading import as_listed, read_with_notes
 from job.sources.series import Series
 from job.storage.files import ExistingFileError, Storage

@@ -13,11 +13,11 @@ from job.sources.columns.named import given, named_columns, resolve
 from job.sources.formats import FORMATS, format_of, name_in_format, name_of, stem_of
 from job.sources.grouping.keyed import agree, by_columns, key_columns
 from job.sources.grouping.mixtures import unknown_columns
-from job.sources.grouping.no_bars import EmptyFileError, NoBarsError, Stray, check_header
 from job.sources.grouping.part import UNKNOWN, Part, Parts, Unreadable, part_of
-from job.sources.layouts import USUAL
 from job.sources.names.paths import Name
 from job.sources.names.symbols import normalize_symbol
+from job.sources.no_bars import EmptyFileError, NoBarsError, Stray, check_header
+from job.sources.readers.layouts import USUAL
 from job.sources.series import WILL_FAIL, SourceFile
 from job.sources.words import printable, quoted
 from job.storage.listing import ListedFile

@@ -14,7 +14,7 @@ import polars as pl
 from job.core.errors import DataError
 from job.sources.columns.headers import fitted, header_rows, one_header
 from job.sources.columns.named import names_prices
-from job.sources.grouping.no_bars import EmptyFileError, NoBarsError
+from job.sources.no_bars import EmptyFileError, NoBarsError
 
 SEPARATORS: Final = (";", "\t", "|", ",")
 """A comma comes last: it may be the decimal mark of a file that one of the others separates."""

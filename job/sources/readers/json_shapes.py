@@ -10,7 +10,7 @@ from job.core.errors import DataError
 from job.core.wording import first_of
 from job.sources.columns.named import COLUMN_ALIASES, names_prices
 from job.sources.columns.sides import SIDES
-from job.sources.grouping.no_bars import NoBarsError
+from job.sources.no_bars import NoBarsError
 from job.sources.times.decoding import zone_called
 from job.sources.words import normal, printable, quoted
 

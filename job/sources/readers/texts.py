@@ -14,8 +14,8 @@ from job.sources.access import display_path, read_all
 from job.sources.bars import Look, Raw, raw_of
 from job.sources.columns.named import REQUIRED, given, positions
 from job.sources.columns.unnamed import check_ohlc_order
-from job.sources.layouts import LAYOUTS, USUAL, is_without_volume, layout_of
 from job.sources.readers.delimited_text import DelimitedText, read_delimited, text_columns
+from job.sources.readers.layouts import LAYOUTS, USUAL, is_without_volume, layout_of
 from job.sources.series import Series, SourceFile
 from job.sources.words import printable
 from job.storage.opening import content
