@@ -117,6 +117,7 @@ def test_currencies_train_and_are_found_current_and_predicted_by_their_hours(
 
 
 @pytest.mark.usefixtures("local_ray")
+@pytest.mark.slow
 def test_a_model_over_currencies_and_a_market_that_never_closes_keeps_the_gaps_of_each(
     cases: Path, tmp_path: Path
 ) -> None:

@@ -152,6 +152,7 @@ def test_a_ray_of_its_own_has_no_process_that_only_a_cluster_uses() -> None:
     assert not names & {"monitor.py", "log_monitor.py", "dashboard.py"}
 
 
+@pytest.mark.slow
 def test_datasets_of_its_own_ray_have_no_actor_that_only_a_cluster_uses() -> None:
     places = {place: names for spared in (PROCESSES, ACTORS, PREFETCHING) for place, names in spared.items()}
     before = {place: vars(resolve_name(place)).copy() for place in places}

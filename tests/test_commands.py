@@ -124,6 +124,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_training(bars: Path,
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_from_another_folder(bars: Path, tmp_path: Path) -> None:
     done = shell("--input", str(bars), "--timeframes", "15m", "--json", *FAST, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -137,6 +138,7 @@ def test_a_run_from_another_folder(bars: Path, tmp_path: Path) -> None:
     assert json.loads(again.stdout.splitlines()[-1])["counts"]["current"] == 1
 
 
+@pytest.mark.slow
 def test_the_number_of_cpus_changes_no_score(bars: Path, tmp_path: Path) -> None:
     scores = []
     for cpus in (1, 3):

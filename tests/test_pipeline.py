@@ -202,6 +202,7 @@ def test_pooled_models_train_over_all_series(bars: Path, tmp_path: Path) -> None
     assert (tmp_path / "pooled" / "all").is_dir()
 
 
+@pytest.mark.slow
 def test_a_cap_keeps_every_row_of_the_holdout(bars: Path, tmp_path: Path) -> None:
     settings = {"group_by": ["timeframe"], "enable_tactician_models": False}
     read_all = run(config_for(bars, tmp_path / "a", model_trainer=settings))
@@ -215,6 +216,7 @@ def test_a_cap_keeps_every_row_of_the_holdout(bars: Path, tmp_path: Path) -> Non
     assert by_key(read_all)["all", "analyst", "1m"].rows == outcome.rows + two["data"]["samples"]["thinned"]
 
 
+@pytest.mark.slow
 def test_one_bad_series_of_a_pool_is_named(bars: Path, tmp_path: Path) -> None:
     folder = tmp_path / "bars"
     for name, frame in {"A": make_bars(seed=1, days=4), "B": make_bars(seed=2, days=4)[:1]}.items():
@@ -227,6 +229,7 @@ def test_one_bad_series_of_a_pool_is_named(bars: Path, tmp_path: Path) -> None:
     assert any("left out unknown/B" in warning for one in record.outcomes for warning in one.warnings)
 
 
+@pytest.mark.slow
 def test_a_dataset_that_ray_gives_up_runs_again(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rounds = count(1)
 
@@ -254,6 +257,7 @@ def test_a_dataset_that_never_works_fails_its_tasks(
     assert record.status == "finished"
 
 
+@pytest.mark.slow
 def test_a_series_whose_worker_dies_is_not_left_out_of_its_pool(
     bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,6 +329,7 @@ SLOW_TACTICIAN = {"tactician_models": {"n_estimators": 3_000}}
 """A fit of seconds, in which a worker can be found and killed."""
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_its_own_model_an_attempt(bars: Path, tmp_path: Path) -> None:
     key, killed = Key("synthetic", "SYN00USDT", "1m", "tactician"), list[int]()
     config = config_for(bars, tmp_path, model_trainer={**SLOW_TACTICIAN})
@@ -360,6 +365,7 @@ def test_a_model_that_kills_its_worker_each_time_fails_alone(
     assert not torn
 
 
+@pytest.mark.slow
 def test_a_model_that_takes_too_long_fails_alone(bars: Path, tmp_path: Path) -> None:
     key = Key("synthetic", "SYN00USDT", "1m", "tactician")
     slow = {"tactician_models": {"n_estimators": 1_000_000}, "task_timeout_s": 20}
