@@ -153,6 +153,7 @@ def train(cases: Path, output: Path, **more: str) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.slow
 def test_a_long_tmpdir_is_left_alone_for_a_short_one(cases: Path, tmp_path: Path) -> None:
     folder = tmp_path / ("long" * 15)
     folder.mkdir()

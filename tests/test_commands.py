@@ -166,6 +166,7 @@ def test_some_failures_exit_1_and_keep_the_rest(bars: Path, tmp_path: Path) -> N
     assert len(list((tmp_path / "models").rglob("analyst_1m_*.skops"))) == 2
 
 
+@pytest.mark.slow
 def test_a_timeframe_finer_than_the_data_is_named(bars: Path, tmp_path: Path) -> None:
     make_bars(seed=1, days=30, dropout=0).gather_every(15).write_csv(tmp_path / "ETH-15m.csv")
     done = shell("--input", "ETH-15m.csv", "--timeframes", "15m,5m", *FAST, cwd=tmp_path)
@@ -190,7 +191,7 @@ def test_an_interruption_while_modules_are_imported_costs_one_line(
     assert last_line(capsys) == "interrupted"
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_an_interrupted_run_says_so_and_keeps_what_is_committed(
     how: signal.Signals, bars: Path, tmp_path: Path
 ) -> None:

@@ -24,12 +24,10 @@ FAST = (
 TABLES = ("PROCESSES", "ACTORS", "PREFETCHING", "WORKER_LOGS")
 CHANGES = {
     "all off": "".join(f"ray_patches.{table} = {{}}\n" for table in TABLES),
-    "a name is gone": (
+    "names, a module and a class are gone": (
         "ray_patches.PROCESSES = {\n"
         "    place: {**names, 'gone_from_here': None} for place, names in ray_patches.PROCESSES.items()\n"
         "}\n"
-    ),
-    "a module or class is gone": (
         "ray_patches.ACTORS = {**ray_patches.ACTORS, 'ray.data._internal.gone': {'Name': None}}\n"
         "ray_patches.PREFETCHING = {**ray_patches.PREFETCHING, 'ray._private.node:Gone': {'name': None}}\n"
     ),
