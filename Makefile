@@ -20,7 +20,8 @@ test: $(DEV)
 	$(PYTEST)
 
 test-all: $(DEV)
-	$(PYTEST) -m ""
+	$(PYTEST) -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 check: $(DEV)
 	$(BIN)/ruff check .

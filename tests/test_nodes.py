@@ -53,6 +53,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("grouping", "models"), [("exchange,symbol,timeframe", ALIGNED), ("timeframe", POOLED)], ids=["aligned", "pooled"]
@@ -91,6 +92,7 @@ def key_of(outcome: dict[str, str]) -> Key:
     return Key(outcome["exchange"], outcome["symbol"], outcome["timeframe"], outcome["model_type"])
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_predictions_and_comparisons_outlive_a_node(tmp_path: Path) -> None:
     write_world(tmp_path / "bars", symbols=3, days=30, seed=1)
@@ -129,6 +131,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.parquet")}
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_run_waits_for_another_node_where_none_is_left(folder: Path) -> None:
     """Another one of the same kind has less memory to give, since Ray counts what is free when a node starts."""
@@ -159,6 +162,7 @@ OWN_FEATURES = [
 ]
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_nodes_that_cannot_do_their_part_are_named_before_any_training(
     folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -214,6 +218,7 @@ def test_nodes_that_cannot_do_their_part_are_named_before_any_training(
     assert [line for line in [*said, *doctor.lines()] if not LINE.fullmatch(line)] == []
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_cluster_without_a_cpu_is_named_at_once(folder: Path) -> None:
     with started() as cluster:
@@ -224,6 +229,7 @@ def test_a_cluster_without_a_cpu_is_named_at_once(folder: Path) -> None:
     assert run.record()["status"] == "aborted"
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_run_whose_cluster_dies_says_so_and_a_rerun_completes_it(folder: Path) -> None:
     with started(head=2) as cluster:
