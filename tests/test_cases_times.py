@@ -22,9 +22,8 @@ from job.core.errors import ConfigError, DataError
 from job.core.timeframes import timeframe_of
 from job.learning.features import resolve_features
 from job.registry.fingerprints import DEFINITIONS
-from job.sources.finding import find_series
 from job.sources.times.names import end_named
-from job.worker.load_bars import read_clean
+from tests.vendors import loaded
 from transforms.bars import TIME, Cleaned, clean
 from transforms.grids import DAY, HOUR, ZONES, Grid, windows_of
 from transforms.labels import Direction
@@ -38,15 +37,6 @@ NEW_YORK = ZoneInfo("America/New_York")
 
 def utc(*when: int) -> datetime:
     return datetime(*when, tzinfo=UTC)  # type: ignore[arg-type,misc]
-
-
-def loaded(folder: Path, **data: Any) -> dict[str, tuple[Cleaned, tuple[str, ...]]]:
-    """Clean bars and notes of every series below a folder; fails where a file is a problem."""
-    wanted = DataSettings.model_validate({"input": str(folder), **data})
-    found = find_series(wanted)
-    if found.problems:
-        raise found.problems[0]
-    return {series.symbol: read_clean(series, wanted) for series in found.series}
 
 
 def only(folder: Path, **data: Any) -> tuple[Cleaned, tuple[str, ...]]:

@@ -9,7 +9,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from job.config.settings import load_config
-from job.core.errors import ConfigError
+from job.core.errors import ConfigError, DataError
 from job.core.synth import make_bars
 from job.sources.finding import find_series
 from job.worker.load_bars import read_clean
@@ -57,6 +57,17 @@ def test_two_splits_add_up_and_leave_other_symbols_alone(tmp_path: Path) -> None
     ratios = (found["A"]["close"] / ADJUSTED["close"]).round(9)
     assert ratios.gather_every(1440).to_list() == [5.0, 10.0, 1.0, 1.0]
     assert ((found["A"]["volume"] / ADJUSTED["volume"]).round(9) * ratios - 1).abs().max() == pytest.approx(0)
+
+
+def test_a_split_is_of_the_symbol_that_is_meant(tmp_path: Path) -> None:
+    """The exact name means one symbol, though another has the same letters; where neither is exact, none is chosen."""
+    for name in ("AB-C", "ABC"):
+        ADJUSTED.write_parquet(tmp_path / f"{name}-1m.parquet")
+    settings = load_config({"data": {"input": str(tmp_path), "splits": {"ABC": {"2024-01-03": 4}}}}).data
+    first = {series.symbol: read_clean(series, settings)[0].bars["close"][0] for series in find_series(settings).series}
+    assert first == {"AB-C": ADJUSTED["close"][0], "ABC": ADJUSTED["close"][0] / 4}
+    with pytest.raises(DataError, match="symbol 'abc' is ambiguous"):
+        find_series(load_config({"data": {"input": str(tmp_path), "splits": {"abc": {"2024-01-03": 4}}}}).data)
 
 
 @pytest.mark.parametrize(

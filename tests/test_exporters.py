@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 import pytest
@@ -13,22 +13,13 @@ from job.core.errors import DataError
 from job.sources.finding import find_series
 from job.sources.formats import name_of
 from job.sources.times.stamps import are_months
-from job.worker.load_bars import read_clean
-from tests.vendors import PRICES, epoch, make_bars, put
+from tests.vendors import PRICES, epoch, loaded, make_bars, put
 from transforms.bars import Cleaned
 
 BARS: Final = make_bars(300)
 DAYS: Final = make_bars(300, step="1d")
 HOURS: Final = make_bars(300, step="1h")
 Write = Callable[[pl.DataFrame], str]
-
-
-def loaded(folder: Path, **data: Any) -> dict[str, tuple[Cleaned, tuple[str, ...]]]:
-    wanted = DataSettings.model_validate({"input": str(folder), **data})
-    found = find_series(wanted)
-    if found.problems:
-        raise found.problems[0]
-    return {series.symbol: read_clean(series, wanted) for series in found.series}
 
 
 def assert_read(cleaned: Cleaned, bars: pl.DataFrame) -> None:

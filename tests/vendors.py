@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,7 +17,8 @@ from job.config.settings import DataSettings
 from job.sources.finding import find_series
 from job.sources.reading import read_series
 from job.sources.series import Found, Series
-from transforms.bars import duration_us
+from job.worker.load_bars import read_clean
+from transforms.bars import Cleaned, duration_us
 
 START = datetime(2024, 12, 31, 20, 0, tzinfo=UTC)
 PRICES = ("open", "high", "low", "close")
@@ -360,3 +362,12 @@ WRITERS: dict[str, Callable[[pl.DataFrame], bytes]] = {
 
 STEMS: dict[str, tuple[str, str]] = {"histdata": ("DAT_ASCII_BTCX_M1_2024", "BTCX")}
 """Names, without suffixes, of files of a format that only their names tell, and the symbols that they mean."""
+
+
+def loaded(folder: Path, **data: Any) -> dict[str, tuple[Cleaned, tuple[str, ...]]]:
+    """Clean bars and notes of every series below a folder; fails where a file is a problem."""
+    wanted = DataSettings.model_validate({"input": str(folder), **data})
+    found = find_series(wanted)
+    if found.problems:
+        raise found.problems[0]
+    return {series.symbol: read_clean(series, wanted) for series in found.series}

@@ -16,7 +16,7 @@ class Outcome:
     """One task's result. `seconds` are wall, `peak_rss_mb` is the worker's so far, `error` is None on success.
 
     `log_loss_delta` holds log-loss minus base-rate log-loss summed over clusters of the clock: {cluster: [rows, sum]}.
-    A fleet's z is made of it; it is not part of the run record. `counts` are those of `transforms.samples`, and `gaps`
+    A fleet's test rests on it; it is not part of the run record. `counts` are those of `transforms.samples`, and `gaps`
     is how gaps were understood, see `definition.describe_sampling`; both empty where that is not known. `blocks` counts
     the blocks of time that the interval of the skill rests on, 0 where that is not known.
     """

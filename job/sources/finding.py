@@ -19,7 +19,7 @@ from job.sources.grouping.part import UNKNOWN, Part, Parts, Unreadable
 from job.sources.grouping.parts import notes_on_doubts, notes_on_empty, parts_of
 from job.sources.names.symbols import symbol_named, unknown_symbol
 from job.sources.series import Found, Series
-from job.sources.splits import check_splits
+from job.sources.splits import declared
 from job.sources.words import quoted
 from job.storage.listing import list_files
 
@@ -46,8 +46,9 @@ def find_series(settings: DataSettings, *, registry: str | None = None) -> Found
         listed = tuple(file for file in listed if not redact_url(file.url).startswith(models))
     parts = parts_of(listed, settings)
     parts = replace(parts, good=by_count(by_number(parts.good, settings), settings))
-    check_splits(settings, {part.symbol for part in parts.good} | {bad.symbol for bad in parts.bad})
+    splits = declared(settings, {part.symbol for part in parts.good} | {bad.symbol for bad in parts.bad})
     found = _grouped(_asked(_on_exchange(parts, settings), settings), settings)
+    found = replace(found, series=tuple(replace(one, splits=splits.get(one.symbol, ())) for one in found.series))
     if not found.series and not found.problems:
         formats = f"known formats: {', '.join(FORMATS)}"
         raise DataError("; ".join([f"{redact_url(settings.input)}: no bars found", *found.notes, formats]))

@@ -86,7 +86,7 @@ def read_with_notes(series: Series, settings: DataSettings) -> SeriesBars:
     said = dict.fromkeys([*(note for raw in raws for note in raw.notes), *on_times, *notes])
     zones = dict.fromkeys(raw.zone for raw in raws if raw.zone)
     files = tuple(_written(bars["timestamp"], raws, series))
-    return SeriesBars(adjusted(bars, series.symbol, settings), tuple(said), tuple(zones), files)
+    return SeriesBars(adjusted(bars, series.splits, settings.timezone), tuple(said), tuple(zones), files)
 
 
 def _written(times: pl.Series, raws: list[Raw], series: Series) -> Iterator[Written]:
@@ -108,26 +108,25 @@ def _read_files(series: Series, settings: DataSettings) -> list[Raw]:
             raise
         unclear = error
     orders: list[Dates] = ["day_first", "month_first"]
-    possible = [order for order in orders if _can_read(series, settings, order)]
+    possible: list[list[Raw] | DataError] = []
+    for order in orders:
+        try:
+            possible.append(_read_all(series, settings.model_copy(update={"dates": order})))
+        except NotATimeError:
+            continue  # not all dates exist in this order
+        except DataError as error:  # what else may be wrong with the rows says nothing of the dates
+            possible.append(error)
     if len(possible) != 1:
         raise unclear
-    return _read_all(series, settings.model_copy(update={"dates": possible[0]}))
+    (found,) = possible
+    if isinstance(found, DataError):
+        raise found
+    return found
 
 
 def _read_all(series: Series, settings: DataSettings) -> list[Raw]:
     with ThreadPoolExecutor(min(AT_ONCE, len(series.files))) as pool:
         return list(pool.map(lambda file: _read(file, series, settings), series.files))
-
-
-def _can_read(series: Series, settings: DataSettings, dates: Dates) -> bool:
-    """Whether all dates exist with days or months first. What else may be wrong with the rows says nothing of that."""
-    try:
-        _read_all(series, settings.model_copy(update={"dates": dates}))
-    except NotATimeError:
-        return False
-    except DataError:
-        return True
-    return True
 
 
 def _read(file: SourceFile, series: Series, settings: DataSettings) -> Raw:

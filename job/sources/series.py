@@ -1,10 +1,14 @@
 """What a search for bars finds: series, and the files that hold them."""
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
 from job.config.settings import DataSettings
 from job.core.errors import DataError
+
+Split = tuple[date, float]
+"""From which day on there are how many shares for an old one."""
 
 WILL_FAIL: Final = "will fail: "
 """What a note begins with that tells which series will fail, as far as the headers of their files show."""
@@ -47,7 +51,7 @@ class Series:
 
     Where a file holds several series, the columns named here tell them apart: rows belong whose `symbol_column` holds
     `symbol`, whose `exchange_column` holds `exchange` and whose `timeframe_column` means `timeframe`. `timeframe` is
-    what names and columns say, None where they say nothing.
+    what names and columns say, None where they say nothing. `splits` are those that `data.splits` declares.
     """
 
     exchange: str
@@ -57,6 +61,7 @@ class Series:
     symbol_column: str | None = None
     exchange_column: str | None = None
     timeframe_column: str | None = None
+    splits: tuple[Split, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.exchange}/{self.symbol}"

@@ -1,6 +1,6 @@
 """Splits that the settings declare: prices before one are made comparable with those after it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, time
 from zoneinfo import ZoneInfo
 
@@ -10,34 +10,35 @@ from job.config.settings import DataSettings
 from job.core.errors import ConfigError
 from job.sources.columns.named import PRICES
 from job.sources.names.symbols import symbol_named, unknown_symbol
+from job.sources.series import Split
 
 
-def check_splits(settings: DataSettings, known: Collection[str]) -> None:
-    """Refuse splits of a symbol that is not among those of the input.
+def declared(settings: DataSettings, known: Collection[str]) -> dict[str, tuple[Split, ...]]:
+    """Return the splits in `data.splits` by the symbols of the input that are meant, of which there are `known`.
 
     Raises:
-        ConfigError: naming it, and what it may mean.
+        ConfigError: one is of a symbol that is not among them.
+        DataError: a name may mean several of them.
     """
-    for symbol in settings.splits:
-        if symbol_named(symbol, known) is None:
-            raise ConfigError(f"data.splits: {unknown_symbol(symbol, known)}")
+    found: dict[str, tuple[Split, ...]] = {}
+    for named, splits in settings.splits.items():
+        symbol = symbol_named(named, known)
+        if symbol is None:
+            raise ConfigError(f"data.splits: {unknown_symbol(named, known)}")
+        found[symbol] = (*found.get(symbol, ()), *splits.items())
+    return found
 
 
-def adjusted(bars: pl.DataFrame, symbol: str, settings: DataSettings) -> pl.DataFrame:
-    """Divide prices before each split of a symbol by its ratio, and multiply volumes by it.
-
-    A split takes effect at midnight in `data.timezone`; its ratio is the number of new shares for an old one.
+def adjusted(bars: pl.DataFrame, splits: Iterable[Split], zone: str) -> pl.DataFrame:
+    """Divide prices before each split by its ratio, and multiply volumes by it.
 
     Args:
         bars: `timestamp` Datetime("us", "UTC"), prices and perhaps `volume`, Float64.
-        symbol: as it was found in the input.
-        settings: `splits` by symbols as users write them, and `timezone`.
+        splits: each takes effect at midnight in `zone`.
+        zone: `data.timezone`.
     """
-    for named, splits in settings.splits.items():
-        if symbol_named(named, [symbol]) is None:
-            continue
-        for day, ratio in splits.items():
-            since = datetime.combine(day, time(), ZoneInfo(settings.timezone)).astimezone(UTC)
-            factor = pl.when(pl.col("timestamp") < since).then(ratio).otherwise(1.0)
-            bars = bars.with_columns(pl.col(PRICES) / factor, pl.col("^volume$") * factor)
+    for day, ratio in splits:
+        since = datetime.combine(day, time(), ZoneInfo(zone)).astimezone(UTC)
+        factor = pl.when(pl.col("timestamp") < since).then(ratio).otherwise(1.0)
+        bars = bars.with_columns(pl.col(PRICES) / factor, pl.col("^volume$") * factor)
     return bars
