@@ -382,11 +382,11 @@ def test_attempts_do_not_multiply(s3_endpoint: str, proxy: tuple[str, Traffic], 
 
 
 @pytest.mark.slow
-def test_a_dead_endpoint_fails_within_seconds() -> None:
+def test_a_dead_endpoint_fails_within_a_minute() -> None:
     begun = time.monotonic()
     with pytest.raises(DataError) as caught:
         list_files(f"s3://{BUCKET}/bars", s3_options("http://127.0.0.1:1"))
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60
     assert one_line(caught.value).startswith(f"s3://{BUCKET}/bars: cannot be read: Could not connect to the endpoint")
     assert "http://127.0.0.1:1/" in str(caught.value)
 
