@@ -170,7 +170,9 @@ def _closed(span: pl.DataFrame, timeframe: str) -> pl.DataFrame:
 def _state(rows: pl.DataFrame, features: Sequence[Feature], *, warmup: int, unlabeled: pl.Expr) -> pl.Expr:
     """What becomes of each row, one of `_STATES`."""
     cold = pl.Series(positions(rows["segment"]) < warmup)
-    finite = pl.all_horizontal(pl.lit(value=True), *(pl.col(feature.name).is_finite() for feature in features))
+    finite = pl.all_horizontal(
+        pl.lit(value=True), *(pl.col(feature.name).is_finite().fill_null(value=False) for feature in features)
+    )
     state = {name: pl.lit(name, dtype=_STATES) for name in _STATES.categories}
     return (
         pl.when("filled")

@@ -135,12 +135,13 @@ class Definition:
             name: of the series, `exchange/symbol`; for messages, and to know its sessions by.
 
         Raises:
-            DataError: the timeframe cannot be made from these bars, or they have no volume and the model needs it.
+            DataError: the timeframe cannot be made from these bars, or lack a column that the model needs.
         """
         if absent := available(self.features, bars.columns)[1]:
+            missing = sorted({column for one in self.features for column in one.inputs}.difference(bars.columns))
             raise DataError(
                 f"{name} {self.timeframe}: {self.version} was trained on {', '.join(absent)}, and these bars have no "
-                "volume: give bars that have, or retrain the model on these"
+                f"{' and no '.join(missing)}: give bars that have, or retrain the model on these"
             )
         try:
             return make_features(
