@@ -23,6 +23,7 @@ from job.worker.memory import peak_mb, reset_peak
 from job.worker.messages import BarsRow, Job, SeriesInfo, check_versions, pack, recorded_failure, unpack
 from job.worker.timeout import time_limit
 from transforms.bars import Gaps, duration_us
+from transforms.clock import clock_columns
 from transforms.features.compute import available, warmup_bars
 from transforms.samples import Samples, make_samples
 
@@ -132,9 +133,10 @@ def samples_of(
         EntryError: the module of a feature is not to be had here.
     """
     key, label = task.key, task.spec.label
-    features, left_out = available(resolve_features(task.spec.features), bars.columns)
     start = range_start(info.last, info.timeframe, data)
     gaps: Gaps = info.sessions or ("ignore" if data.gaps == "ignore" else "segment")
+    columns = (*bars.columns, *clock_columns(gaps))
+    features, left_out = available(resolve_features(task.spec.features), columns)
     if start is not None and gaps == "segment":  # where bars skip hours, they cannot be counted back by the clock
         warmup = timedelta(microseconds=duration_us(key.timeframe)) * (warmup_bars(features) + 1)
         bars = bars.filter(pl.col("timestamp") >= start - warmup)
