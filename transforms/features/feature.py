@@ -138,12 +138,16 @@ def every_term(terms: tuple[Term, ...], seen: set[int] | None = None) -> Iterato
 def window_total(name: str, bars: int, value: pl.Expr, terms: tuple[Term, ...] = ()) -> Term:
     """Sum of `value`, which reads `terms`, over the last `bars` bars; the column is `<name>_<bars>`.
 
-    An even window is two of half its length, and the half is a term of its own: windows of 5, 10 and 20 share sums.
+    A window is two of half its length, and a bar where that is odd; the half is a term of its own: windows of 5, 10 and
+    20 share sums.
     """
-    if bars % 2:
+    if bars < 4:
         return Term(f"{name}_{bars}", window_sum(value, bars), terms)
     half = window_total(name, bars // 2, value, terms)
-    return Term(f"{name}_{bars}", pl.col(half.name) + pl.col(half.name).shift(bars // 2), (half,))
+    total = pl.col(half.name) + pl.col(half.name).shift(bars // 2)
+    if bars % 2:
+        return Term(f"{name}_{bars}", total + value.shift(bars - 1), (half, *terms))
+    return Term(f"{name}_{bars}", total, (half,))
 
 
 def exponential_average(name: str, weight: float, value: pl.Expr, terms: tuple[Term, ...] = ()) -> Term:
