@@ -105,7 +105,12 @@ class Feature:
         if absent := [name for name in self.inputs if name not in BAR_COLUMNS]:
             raise ValueError(f"feature {self.name}: bars have no {absent[0]}, they have {', '.join(BAR_COLUMNS)}")
 
-    @property
+    @cached_property
+    def column(self) -> pl.Expr:
+        """The feature as a Float32 column, null before its warm-up, of bars with `position` and the terms' columns."""
+        return pl.when(pl.col(POSITION) >= self.warmup).then(self.expr).cast(pl.Float32).alias(self.name)
+
+    @cached_property
     def warmup(self) -> int:
         """Earlier bars in the segment from which on it is used: its averages owe less than 1e-4 to their start."""
         return self.settled_after(WARM)
