@@ -18,6 +18,7 @@ from typing import Final
 
 import polars as pl
 
+from transforms.bars import PRICES
 from transforms.features.feature import Feature, Term, window_total
 from transforms.features.merged import Column, extreme, extreme_age, mean_offset, products, squares, trend
 
@@ -27,20 +28,19 @@ _CANCELLED: Final = 1e-13
 """Share of a sum of squares below which a difference of two such sums is rounding, not deviation."""
 
 _open, _high, _low, _close, _volume = (pl.col(name) for name in ("open", "high", "low", "close", "volume"))
-_OPEN_RANGE: Final = ("open", "high", "low", "close")
 _MOVE: Final = Term("close_move", (_close - _close.shift(1)).abs())
 _RISE: Final = Term("rise", (_close > _close.shift(1)).cast(pl.Int8))
 _FALL: Final = Term("fall", (_close < _close.shift(1)).cast(pl.Int8))
 _VOLUME_MOVE: Final = Term("volume_move", (_volume - _volume.shift(1)).abs())
 _LOG_VOLUME: Final = Term("log_volume", (_volume + 1).log())
 _RETURN: Final = Term("close_return", _close / _close.shift(1) - 1)
-# Pairs of changes of price and of volume; those from a bar without volume have no ratio, and count 0 in every sum. The
-# log is less that of an unchanged volume, since small numbers lose less to rounding where their mean is taken off.
-_PAIRED: Final = Term("paired", (_volume.shift(1) > 0).cast(pl.Int8))
-_PAIR_RETURN: Final = Term("pair_return", pl.when(_volume.shift(1) > 0).then("close_return").otherwise(0.0), (_RETURN,))
+# Pairs of changes of price and of volume; from a bar without volume there is none, and it counts 0 in all sums. The log
+# is less that of an unchanged volume: the nearer to 0 its mean is, the less is lost where that is taken off.
+_traded_before = _volume.shift(1) > 0
+_PAIRED: Final = Term("paired", _traded_before.cast(pl.Int8))
+_PAIR_RETURN: Final = Term("pair_return", pl.when(_traded_before).then("close_return").otherwise(0.0), (_RETURN,))
 _PAIR_VOLUME: Final = Term(
-    "pair_volume",
-    pl.when(_volume.shift(1) > 0).then(((_volume / _volume.shift(1) + 1) / 2).log()).otherwise(0.0),
+    "pair_volume", pl.when(_traded_before).then(((_volume / _volume.shift(1) + 1) / 2).log()).otherwise(0.0)
 )
 _PAIRS: Final = (
     Term("pair_return_squared", pl.col("pair_return") * pl.col("pair_return"), (_PAIR_RETURN,)),
@@ -218,7 +218,7 @@ def volumes(bars: int) -> tuple[Feature, ...]:
 
 def _inputs(part: pl.Expr, *others: str) -> tuple[str, ...]:
     """Return the columns of a bar that a part of it and others need."""
-    return tuple(name for name in _OPEN_RANGE if name in {*part.meta.root_names(), *others})
+    return tuple(name for name in PRICES if name in {*part.meta.root_names(), *others})
 
 
 PACK: Final = (
