@@ -157,7 +157,9 @@ def _samples(batch: pa.Table, job: Job) -> Iterator[tuple[Task, SamplesRow, pl.D
                 yield task, SamplesRow(task, None, series=series, error=row.error), pl.DataFrame()
                 continue
             with recorded_failure("making samples", job) as failure:
-                samples, left_out = samples_of(task, bars, row.info, job.config.data, name=series, market=job.trading)
+                samples, left_out = samples_of(
+                    task, bars, row.info, job.config.data, name=series, market=job.trading, context=job.context
+                )
             if failure.error is not None:
                 yield task, SamplesRow(task, None, series=series, error=failure.error), pl.DataFrame()
                 continue
