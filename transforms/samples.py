@@ -18,6 +18,8 @@ from transforms.segments import positions, segment
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
+UNIQUENESS: Final = "uniqueness"
+"""Column that `make_samples` adds on `unique`."""
 _STATES: Final = pl.Enum(["filled", "warmup", "not_finite", "no_label", "used"])
 _NOTED: Final = ("tie", "timeout", "ambiguous")
 
@@ -80,12 +82,14 @@ def make_samples(
     gaps: Gaps,
     start: datetime | None,
     market: bool = False,
+    unique: bool = False,
     zone: str = "UTC",
 ) -> Samples:
     """Turn clean bars of `source` into samples of `timeframe`.
 
     Bars before `start` warm the features up and give no sample. With `market` the others are there too: prices are what
-    trading is scored by, and no model sees them.
+    trading is scored by, and no model sees them. With `unique` there is a column `uniqueness`, Float64, see below; null
+    where a row has no label. It is counted over all labels of the series, also those after a row's own.
 
     `zone` is that of the grid on which `clean` found the bars.
 
@@ -100,8 +104,13 @@ def make_samples(
     labeled = label.apply(add_features(segmented, features), timeframe)
     state = _state(labeled, features, warmup=warmup_bars(features), unlabeled=pl.col("label").is_null())
     span = _from(labeled.with_columns(state=state), start)
-    counts, label_stats = joined.counts | _counts(span), _label_stats(label, span, timeframe)
+    shares = uniqueness(span, timeframe)
+    counts, label_stats = joined.counts | _counts(span), _label_stats(label, span, shares)
     columns = ("timestamp", "available_at", "label", "label_end", *(feature.name for feature in features))
+    if unique:
+        used = np.full(span.height, np.nan)
+        used[(span["state"] == "used").to_numpy()] = shares
+        span, columns = span.with_columns(pl.Series(UNIQUENESS, used).fill_nan(None)), (*columns, UNIQUENESS)
     if market:
         known = [pl.when(pl.col("state") == "used").then(name).alias(name) for name in ("label", "label_end")]
         span = span.with_columns(*known, complete=pl.col("state").is_in(["no_label", "used"]))
@@ -194,11 +203,10 @@ def _counts(span: pl.DataFrame) -> dict[str, int]:
     return {"bars": span.height - states["filled"], "segments": segments, "jumps": jumps} | states
 
 
-def _label_stats(label: Label, span: pl.DataFrame, timeframe: str) -> dict[str, Any]:
+def _label_stats(label: Label, span: pl.DataFrame, unique: Floats) -> dict[str, Any]:
     judged = span["label_note"].filter(span["state"].is_in(["no_label", "used"]))
     widths = span["barrier"].filter(span["state"] == "used").drop_nulls().to_numpy()
     notes = {note: judged.eq_missing(note).mean() for note in _NOTED}
-    unique = uniqueness(span, timeframe)
     return {
         "definition": label.definition(),
         "entry": label.entry,

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from job.config.sections import AffectsModel, AffectsNothing, Section
 from job.config.values import MAX_BARS, Algorithm, Features, Timeframes
-from job.learning.spec import LabelSetting, Scalar
+from job.learning.spec import LabelSetting, Scalar, WeightsSetting
 from transforms.features import DEFAULT_FEATURES
 from transforms.labels import Direction, Label, TripleBarrier
 
@@ -21,6 +21,7 @@ class ModelSettings(Section):
     algorithm: AffectsModel[Algorithm]
     label: AffectsModel[LabelSetting]
     features: AffectsModel[Features] = DEFAULT_FEATURES
+    weights: AffectsModel[WeightsSetting] = None
     n_estimators: AffectsModel[int] = Field(default=100, ge=1, le=1_000_000)
     max_depth: AffectsModel[int | None] = Field(default=10, ge=1)
     params: AffectsModel[dict[str, Scalar]] = Field(default_factory=dict)

@@ -147,7 +147,9 @@ class Config(Section):
         kind = trainer.all_kinds[model_type]
         own = {name: getattr(kind, name) for name in ModelSpec.model_fields.keys() & type(kind).model_fields.keys()}
         shared = trainer.model_dump(include={*ModelSpec.model_fields.keys() & TrainerSettings.model_fields.keys()})
-        engine = resolve(trainer.engine, kind.algorithm, kind.n_estimators, kind.params)
+        engine = resolve(
+            trainer.engine, kind.algorithm, kind.n_estimators, kind.params, weighted=kind.weights is not None
+        )
         return ModelSpec(**own, **shared | {"engine": engine})
 
     def masked(self) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from job.core.entries import EntryError, import_entry, is_import_path
 from job.core.wording import did_you_mean, first_of
 from transforms.features import FEATURES, PACKS
 from transforms.features.feature import BAR_COLUMNS, POSITION, Feature
-from transforms.samples import MARKET
+from transforms.samples import MARKET, UNIQUENESS
 
 SAMPLE_COLUMNS: Final = frozenset(
-    {*BAR_COLUMNS, *MARKET, POSITION, "available_at", "label", "label_end", "label_note", "filled", "contiguous_run"}
-    | {"head", "pool", "series", "timeframe", "model_type", "state", "p"}
+    {*BAR_COLUMNS, *MARKET, POSITION, UNIQUENESS, "available_at", "label", "label_end", "label_note", "filled"}
+    | {"contiguous_run", "head", "pool", "series", "timeframe", "model_type", "state", "p"}
 )
 """Names of columns that bars and samples have on their way to a model."""
 

@@ -13,6 +13,7 @@ from job.core.keys import Key
 from job.core.paths import redact_url
 from job.learning.estimators import algorithm_named, libraries_of, user_source
 from job.learning.spec import ModelSpec
+from job.learning.weights import DEFINITION as WEIGHTS
 from job.sources.series import Series
 from transforms.bars import duration_us
 from transforms.features import FEATURES
@@ -76,6 +77,7 @@ def fingerprint(
             "max_samples": max_samples,
             "libraries": {name: number for name, number in versions(*libraries_of(spec)).items() if name != "code"},
             **({"trading": {**trading.model_dump(mode="json"), "version": TRADING}} if trading else {}),
+            **({"weights_version": WEIGHTS} if spec.weights else {}),
             **({"sources": sources} if sources else {}),
             **({"algorithm_source": source} if (source := user_source(spec.algorithm)) else {}),
         }

@@ -23,7 +23,7 @@ from job.registry.fingerprints import pooled_content
 from job.train.steps import samples_of, train_task
 from job.train.task import SamplesRow, Task
 from job.worker.messages import Job, recorded_failure, unpack
-from transforms.samples import MARKET
+from transforms.samples import MARKET, UNIQUENESS
 
 GROUP_COLUMNS: Final = ("pool", "timeframe", "model_type")
 Times = npt.NDArray[np.int64]
@@ -78,9 +78,11 @@ def shuffle_schema(job: Job, feature_names: Iterable[str]) -> dict[str, PolarsTy
     """Return the columns of a shuffled row, given those of all models' features.
 
     They are the same for all rows, so features that a model does not use are null. Where models are scored by trading,
-    the columns of `MARKET` are there too.
+    the columns of `MARKET` are there too, and where some are weighted by it, the uniqueness of labels.
     """
-    return SCHEMA | dict.fromkeys(feature_names, pl.Float32) | (MARKET if job.trading else {})
+    weights = [kind.weights for kind in job.config.model_trainer.kinds.values() if kind.weights]
+    unique = {UNIQUENESS: pl.Float64} if any(one.uniqueness for one in weights) else {}
+    return SCHEMA | dict.fromkeys(feature_names, pl.Float32) | (MARKET if job.trading else {}) | unique
 
 
 def sample_times(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:

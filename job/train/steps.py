@@ -151,6 +151,7 @@ def samples_of(
             gaps=gaps,
             start=start,
             market=market,
+            unique=task.spec.weights is not None and task.spec.weights.uniqueness,
             zone=info.zone,
         )
     except ValueError as error:
