@@ -14,7 +14,7 @@ import polars as pl
 from polars.testing import assert_frame_equal
 
 from tests.oracles_transforms import random_bars
-from transforms.bars import PRICES, TIME, duration_us
+from transforms.bars import FLOW, PRICES, TIME, duration_us
 from transforms.features.compute import add_features, warmup_bars
 from transforms.features.feature import Feature
 from transforms.labels import NOTES, Label
@@ -32,7 +32,7 @@ def values_of(bars: pl.DataFrame, feature: Feature) -> pl.Series:
 
 def minutes(seed: int, count: int) -> pl.DataFrame:
     """Return minutes of one segment."""
-    return segment(random_bars(seed, count), timeframe="1m")
+    return segment(random_bars(seed, count, flow=True), timeframe="1m")
 
 
 def closing(timeframe: str) -> pl.Expr:
@@ -54,17 +54,25 @@ def labeled(bars: pl.DataFrame, timeframe: str, label: Label) -> pl.DataFrame:
 
 
 def rewrite_after(bars: pl.DataFrame, time: datetime, seed: int) -> pl.DataFrame:
-    """Give every bar from `time` on other prices and another volume, jumps among them."""
+    """Give every bar from `time` on other prices and another volume and flow, jumps among them."""
     rng = np.random.default_rng(seed)
     later = pl.col("timestamp") >= time
     factor = pl.Series(np.exp(np.cumsum(rng.normal(0, 0.01, bars.height)) + rng.choice([-1, 0, 0, 0, 1], bars.height)))
     wide = pl.Series(rng.uniform(1, 1.05, bars.height))
+    rewritten = {
+        "open": pl.col("open") * factor / wide,
+        "high": pl.col("high") * factor * wide,
+        "low": pl.col("low") * factor / wide,
+        "close": pl.col("close") * factor,
+        "volume": pl.col("volume") * 7 + 1,
+        "quote_volume": (pl.col("quote_volume") * 7 + pl.col("close")) * factor,
+        "trades": pl.col("trades") * 5 + 1,
+        "taker_buy_volume": pl.col("taker_buy_volume") * 6 + 1,
+    }
     return bars.with_columns(
-        pl.when(later).then(pl.col("open") * factor / wide).otherwise("open"),
-        pl.when(later).then(pl.col("high") * factor * wide).otherwise("high"),
-        pl.when(later).then(pl.col("low") * factor / wide).otherwise("low"),
-        pl.when(later).then(pl.col("close") * factor).otherwise("close"),
-        pl.when(later).then(pl.col("volume") * 7 + 1).otherwise("volume"),
+        pl.when(later).then(value).otherwise(name).alias(name)
+        for name, value in rewritten.items()
+        if name in bars.columns
     )
 
 
@@ -94,7 +102,7 @@ def some_time(bars: pl.DataFrame, share: float) -> datetime:
 
 
 def assert_no_leak(make: Make, *, seed: int, share: float, count: int) -> None:
-    bars = random_bars(seed, count, missing=0.02, jumps=2, tick=0.01 * (seed % 2))
+    bars = random_bars(seed, count, missing=0.02, jumps=2, tick=0.01 * (seed % 2), flow=True)
     time = some_time(bars, share)
     assert leaks_when_rewritten(make, bars, time, seed) == []
     assert leaks_when_continued(make, bars, time) == []
@@ -105,7 +113,7 @@ def feature_never_looks_ahead(feature: Feature) -> None:
     make = partial(featured_minutes, feature=feature)
     for seed, share in enumerate((0.5, 0.8, 0.95)):
         assert_no_leak(make, seed=seed, share=share, count=count)
-    bars = random_bars(1, count)
+    bars = random_bars(1, count, flow=True)
     assert make(bars)[feature.name].n_unique() > 10, "there is nothing to compare"
 
 
@@ -114,7 +122,7 @@ def featured_minutes(bars: pl.DataFrame, feature: Feature) -> pl.DataFrame:
 
 
 def feature_is_of_one_segment(feature: Feature) -> None:
-    bars = segment(random_bars(14, 3 * feature.warmup + 900, missing=0.03, jumps=3), timeframe="1m")
+    bars = segment(random_bars(14, 3 * feature.warmup + 900, missing=0.03, jumps=3, flow=True), timeframe="1m")
     parts = bars.partition_by("segment", maintain_order=True)
     assert len(parts) > 3
     alone = [add_features(part, [feature]) for part in parts]
@@ -155,7 +163,7 @@ def feature_forgets_what_came_before_its_warm_up(feature: Feature) -> None:
 
 def feature_reads_its_inputs_and_no_more(feature: Feature) -> None:
     bars = minutes(6, feature.warmup + 175)
-    others = [column for column in (*PRICES, "volume") if column not in feature.inputs]
+    others = [column for column in (*PRICES, "volume", *FLOW) if column not in feature.inputs]
     value = values_of(bars, feature)
     assert value.equals(values_of(bars.with_columns(pl.col(others) * 3 + 1), feature))
     for column in feature.inputs:
@@ -165,17 +173,19 @@ def feature_reads_its_inputs_and_no_more(feature: Feature) -> None:
 
 def feature_is_scale_free(feature: Feature) -> None:
     bars = minutes(7, feature.warmup + 175)
-    scaled = bars.with_columns(pl.col(PRICES) * 1024, pl.col("volume") / 64)
-    assert values_of(bars, feature).equals(values_of(scaled, feature))
+    scaled = bars.with_columns(
+        pl.col(PRICES) * 1024, pl.col("volume", "taker_buy_volume") / 64, pl.col("quote_volume") * (1024 / 64)
+    )
+    assert not feature.scale_free or values_of(bars, feature).equals(values_of(scaled, feature))
 
 
 def feature_is_finite(feature: Feature) -> None:
     """Also where ticks are so wide that prices stand still, and where no bar has volume."""
     for seed, tick in enumerate((0.0, 0.01, 0.5)):
-        bars = random_bars(seed, feature.warmup + 300, tick=tick, missing=0.1, jumps=1)
+        bars = random_bars(seed, feature.warmup + 300, tick=tick, missing=0.1, jumps=1, flow=True)
         for each in (
             bars,
-            bars.with_columns(volume=pl.lit(0.0)),
+            bars.with_columns(pl.col("volume", *FLOW) * 0),
             bars.with_columns(pl.col("close").alias(n) for n in PRICES),
         ):
             assert values_of(segment(each, timeframe="1m"), feature).drop_nulls().is_finite().all()

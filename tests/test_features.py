@@ -218,6 +218,9 @@ def test_volume_features_are_left_out_by_name_without_volume() -> None:
 def test_missing_inputs_are_named() -> None:
     with pytest.raises(ValueError, match="no volume in these bars: leave out the features volume_ma_5, volume_ma_10"):
         add_features(SEGMENTED.drop("volume"), named("macd", "volume_ma_5", "volume_ma_10"))
+    share = Feature("share", ("taker_buy_volume", "volume"), 0, pl.col("taker_buy_volume") / pl.col("volume"))
+    with pytest.raises(ValueError, match="no taker_buy_volume, volume in these bars: leave out the features share"):
+        add_features(SEGMENTED.drop("volume"), [share])
 
 
 def test_warm_up_of_a_set_is_its_longest() -> None:
@@ -271,7 +274,7 @@ def test_two_terms_of_one_name() -> None:
     [
         (lambda: Feature("x", ("close",), -1, _close), "feature x: lookback must be 0 bars or more, got -1"),
         (lambda: Feature("x", ("open",), 0, _close), "feature x reads close: add it to its inputs or terms"),
-        (lambda: Feature("x", ("trades",), 0, pl.col("trades")), "feature x: bars have no trades, they have timestamp"),
+        (lambda: Feature("x", ("bids",), 0, pl.col("bids")), "feature x: bars have no bids, they have timestamp"),
         (lambda: Feature("x", ("close",), 0, _close.ewm_mean(span=3)), "feature x remembers every earlier bar: use"),
         (lambda: Term("x", _close.cum_sum()), "term x remembers every earlier bar: use `exponential_average`"),
         (lambda: Term("close", _close), "term close: a column of bars has this name; rename the term"),

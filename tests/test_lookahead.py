@@ -81,7 +81,7 @@ def test_labels_stand(label: Label, seed: int, share: float, timeframe: str) -> 
 @cache
 def before_and_after(timeframe: str) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Return all features known by some time, and those known later: as they are, and with later bars rewritten."""
-    bars = random_bars(1, BARS[timeframe])
+    bars = random_bars(1, BARS[timeframe], flow=True)
     time = some_time(bars, 0.95)
     made, rewritten = (all_features(each, timeframe) for each in (bars, rewrite_after(bars, time, 1)))
     later = pl.col("known_at") > time

@@ -4,7 +4,7 @@ A frame of bars has the columns
     timestamp  Datetime("us", "UTC")   open time of the bar
     open, high, low, close  Float64
     volume     Float64                 absent where the source has none
-and is sorted by `timestamp`, with at most one bar per time.
+and, where the source has them, the columns of `FLOW`. It is sorted by `timestamp`, with at most one bar per time.
 """
 
 import hashlib
@@ -28,6 +28,9 @@ Duplicates = Literal["reject", "last", "fullest"]
 
 TIME: Final = grids.TIME
 PRICES: Final = ("open", "high", "low", "close")
+FLOW: Final = ("quote_volume", "trades", "taker_buy_volume")
+"""Columns of order flow, Float64: volume in the quote currency, number of trades, and the part of `volume` that takers
+bought."""
 _UNITS: Final = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000}
 
 ABSURD: Final = 8.0

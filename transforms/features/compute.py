@@ -34,7 +34,9 @@ def add_features(bars: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFram
     """
     left_out = available(features, bars.columns)[1]
     if left_out:
-        raise ValueError(f"no volume in these bars: leave out the features {', '.join(left_out)}")
+        inputs = {column: None for feature in features for column in feature.inputs}
+        absent = ", ".join(column for column in inputs if column not in bars.columns)
+        raise ValueError(f"no {absent} in these bars: leave out the features {', '.join(left_out)}")
     several = bars.height > 0 and bars["segment"][0] != bars["segment"][-1]
     position = pl.Series(POSITION, positions(bars["segment"]))
     base = bars.with_columns(pl.col("segment").set_sorted(), position)

@@ -8,10 +8,10 @@ from typing import Final
 
 import polars as pl
 
-from transforms.bars import PRICES
+from transforms.bars import FLOW, PRICES
 from transforms.windows import window_sum
 
-BAR_COLUMNS: Final = ("timestamp", *PRICES, "volume")
+BAR_COLUMNS: Final = ("timestamp", *PRICES, "volume", *FLOW)
 POSITION: Final = "position"
 """Column beside those of a bar: how many bars of its segment come before it."""
 
@@ -58,7 +58,8 @@ class Term:
 class Feature:
     """A column that a model sees.
 
-    It is scale-free: multiplying all prices, or all volumes, by a constant changes nothing.
+    It is scale-free, if it does not say otherwise: multiplying all prices, or all volumes, by a constant changes
+    nothing.
 
     Attributes:
         name: of the column.
@@ -70,6 +71,7 @@ class Feature:
         slowest: weight of an average that it waits for, beside those of its terms, so that the features of a pack begin
             at the same bar.
         version: raised whenever the numbers change.
+        scale_free: False only where a published formula is not, such as one of log(volume + 1).
 
     Raises:
         ValueError: `lookback` is negative, `expr` or a term reads a column that `inputs` does not name, or `expr`
@@ -83,6 +85,7 @@ class Feature:
     terms: tuple[Term, ...] = ()
     slowest: float | None = None
     version: int = 1
+    scale_free: bool = True
 
     def __post_init__(self) -> None:
         if self.lookback < 0:
