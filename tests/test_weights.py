@@ -249,14 +249,13 @@ def test_every_algorithm_follows_the_heavier_rows(algorithm: str, engine: str) -
 def test_constant_weights_give_the_unweighted_model(algorithm: str) -> None:
     """Where rows are drawn, other rows are: then it is as good as the unweighted one."""
     matrix, label = problem(1_500)
-    spec = model_spec(algorithm, n_estimators=60)
-    other = spec.model_copy(update={"random_state": 7})
-    plain, constant, reseeded = (
-        fit_scaled(matrix, label, one, weight=weight, pooled=False, n_jobs=1).predict_proba(matrix)[:, 1]
-        for one, weight in ((spec, None), (spec, np.ones(1_500)), (other, None))
+    spec = model_spec(algorithm, n_estimators=400 if algorithm == "random_forest" else 60)
+    plain, constant = (
+        fit_scaled(matrix, label, spec, weight=weight, pooled=False, n_jobs=1).predict_proba(matrix)[:, 1]
+        for weight in (None, np.ones(1_500))
     )
     if algorithm == "random_forest":
-        assert np.abs(plain - constant).mean() < 1.3 * np.abs(plain - reseeded).mean()
+        assert np.abs(plain - constant).mean() < 0.02  # 400 trees of other seeds differ by 0.007
         assert log_loss(label, constant) == pytest.approx(log_loss(label, plain), abs=0.01)
     else:
         assert constant.tolist() == pytest.approx(plain.tolist(), abs=1e-9)
