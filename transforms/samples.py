@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from transforms.bars import PRICES, TIME, Gaps, duration_us
+from transforms.clock import add_clock
 from transforms.features.compute import add_features, warmup_bars
 from transforms.features.feature import Feature
 from transforms.grids import Grid, windows_of
@@ -101,7 +102,8 @@ def make_samples(
         bars, source=source, timeframe=timeframe, offset_us=offset_us, min_coverage=min_coverage, gaps=gaps, zone=zone
     )
     segmented = _closing(segment(joined.bars, timeframe=timeframe, max_fill=max_fill, gaps=gaps, grid=grid), grid)
-    labeled = label.apply(add_features(segmented, features), timeframe)
+    clocked = add_clock(segmented, _inputs(features), zone=zone, gaps=gaps)
+    labeled = label.apply(add_features(clocked, features), timeframe)
     state = _state(labeled, features, warmup=warmup_bars(features), unlabeled=pl.col("label").is_null())
     span = _from(labeled.with_columns(state=state), start)
     shares = uniqueness(span, timeframe)
@@ -146,11 +148,15 @@ def make_features(
         bars, source=source, timeframe=timeframe, offset_us=offset_us, min_coverage=min_coverage, gaps=gaps, zone=zone
     )
     segmented = _closing(segment(joined.bars, timeframe=timeframe, max_fill=max_fill, gaps=gaps, grid=grid), grid)
-    featured = add_features(segmented, features)
+    featured = add_features(add_clock(segmented, _inputs(features), zone=zone, gaps=gaps), features)
     state = _state(featured, features, warmup=warmup_bars(features, exact=True), unlabeled=pl.lit(value=False))
     span = _from(featured.with_columns(state=state), start)
     frame = _used(span, timeframe, "timestamp", "available_at", *(feature.name for feature in features))
     return UnlabeledSamples(frame, joined.counts | _counts(span))
+
+
+def _inputs(features: Sequence[Feature]) -> set[str]:
+    return {column for feature in features for column in feature.inputs}
 
 
 def _from(judged: pl.DataFrame, start: datetime | None) -> pl.DataFrame:
@@ -179,7 +185,9 @@ def _closed(span: pl.DataFrame, timeframe: str) -> pl.DataFrame:
 def _state(rows: pl.DataFrame, features: Sequence[Feature], *, warmup: int, unlabeled: pl.Expr) -> pl.Expr:
     """What becomes of each row, one of `_STATES`."""
     cold = pl.Series(positions(rows["segment"]) < warmup)
-    finite = pl.all_horizontal(pl.lit(value=True), *(pl.col(feature.name).is_finite() for feature in features))
+    finite = pl.all_horizontal(
+        pl.lit(value=True), *(pl.col(feature.name).is_finite().fill_null(value=False) for feature in features)
+    )
     state = {name: pl.lit(name, dtype=_STATES) for name in _STATES.categories}
     return (
         pl.when("filled")

@@ -82,7 +82,7 @@ def training_data(config: Config, model_type: str, timeframe: str) -> TrainingDa
             f"expected one series with the model {model_type} {timeframe}, got {len(tasks)}: name one of {known}"
         )
     (task,) = tasks
-    bars, info = load_series(task.series[0], _job(config))
+    bars, info = load_series(task.series[0], _job(config), listed={task.flow: None})
     samples, left_out = samples_of(task, bars, info, config.data, name=str(task.series[0]))
     frame = samples.frame.to_pandas().set_index("timestamp")
     kept = [name for name in task.spec.feature_names if name not in left_out]

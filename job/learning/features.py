@@ -12,6 +12,7 @@ from typing import Final
 
 from job.core.entries import EntryError, import_entry, is_import_path
 from job.core.wording import did_you_mean, first_of
+from transforms.bars import FLOW
 from transforms.features import FEATURES, PACKS
 from transforms.features.feature import BAR_COLUMNS, POSITION, Feature
 from transforms.samples import MARKET, UNIQUENESS
@@ -82,6 +83,11 @@ def resolve_features(features: Iterable[str]) -> tuple[Feature, ...]:
         else:
             raise EntryError(f"unknown feature {name!r}{did_you_mean(name, FEATURES)}")
     return tuple(resolved)
+
+
+def reads_flow(features: Iterable[Feature]) -> bool:
+    """Return whether any feature reads one of the columns of `transforms.bars.FLOW`."""
+    return any(not set(FLOW).isdisjoint(feature.inputs) for feature in features)
 
 
 @cache

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer
 
 from job.core.entries import is_import_path, source_digest
-from job.learning.features import split_reference
+from job.learning.features import reads_flow, resolve_features, split_reference
 from job.learning.forests.engines import Engine
 from job.learning.labels import parse_label
 from job.learning.weights import Weights, parse_weights
@@ -47,6 +47,15 @@ class ModelSpec(BaseModel):
     def feature_names(self) -> tuple[str, ...]:
         """The columns of samples that the model sees, in order."""
         return tuple(split_reference(feature)[1] for feature in self.features)
+
+    @property
+    def flow(self) -> bool:
+        """Whether a feature reads one of the columns of `transforms.bars.FLOW`.
+
+        Raises:
+            EntryError: there is no such feature, or its module is not here.
+        """
+        return reads_flow(resolve_features(self.features))
 
     @property
     def import_paths(self) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ class FeaturesRow:
     @property
     def digest(self) -> str:
         """Digest of the bars, empty where they could not be read."""
-        return bare_digest(self.info.digest) if self.info else ""
+        return bare_digest(self.info.content(flow=self.task.flow)) if self.info else ""
 
     @property
     def current(self) -> bool:

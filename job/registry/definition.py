@@ -16,6 +16,7 @@ from job.core.wording import did_you_mean
 from job.learning.features import resolve_features, split_reference
 from job.learning.labels import parse_label
 from transforms.bars import Gaps, duration_us
+from transforms.clock import clock_columns
 from transforms.features import FEATURES
 from transforms.features.compute import available
 from transforms.features.feature import Feature
@@ -135,12 +136,15 @@ class Definition:
             name: of the series, `exchange/symbol`; for messages, and to know its sessions by.
 
         Raises:
-            DataError: the timeframe cannot be made from these bars, or they have no volume and the model needs it.
+            DataError: the timeframe cannot be made from these bars, or lack a column that the model needs.
         """
-        if absent := available(self.features, bars.columns)[1]:
+        gaps = self.gaps_of(name, bars, source, zone)
+        columns = (*bars.columns, *clock_columns(gaps))
+        if absent := available(self.features, columns)[1]:
+            missing = sorted({column for one in self.features for column in one.inputs}.difference(columns))
             raise DataError(
                 f"{name} {self.timeframe}: {self.version} was trained on {', '.join(absent)}, and these bars have no "
-                "volume: give bars that have, or retrain the model on these"
+                f"{' and no '.join(missing)}: give bars that have, or retrain the model on these"
             )
         try:
             return make_features(
@@ -151,7 +155,7 @@ class Definition:
                 features=self.features,
                 max_fill=self.max_fill,
                 min_coverage=self.min_coverage,
-                gaps=self.gaps_of(name, bars, source, zone),
+                gaps=gaps,
                 start=start,
                 zone=zone,
             )

@@ -123,6 +123,12 @@ def mark_sessions(digest: str) -> str:
     return bare_digest(digest) + SESSIONS
 
 
+def with_flow(digest: str, flow: str) -> str:
+    """Return the digest of bars together with that of their columns of `transforms.bars.FLOW`, marked as it was."""
+    both = hashlib.sha256(f"{bare_digest(digest)} {flow}".encode()).hexdigest()
+    return mark_sessions(both) if has_sessions(digest) else both
+
+
 def has_sessions(digest: str) -> bool:
     """Return whether a digest is that of bars which are taken for those of a market with sessions."""
     return digest.endswith(SESSIONS)
@@ -145,8 +151,10 @@ def pooled_content(digests: Iterable[str]) -> str:
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
-def listing_fingerprint(series: Series, data: DataSettings) -> str | None:
+def listing_fingerprint(series: Series, data: DataSettings, *, flow: bool = False) -> str | None:
     """Return the SHA-256 of what the bars of `series` are read from, and how: files, settings, and the reading code.
+
+    With `flow`, of what they and the columns of `transforms.bars.FLOW` are read from.
 
     A file is its address, size and stamp (ETag or time of change). None if the storage gives a file no stamp, since
     nothing else would show a change. A better reader may find other bars in the same files, so its code counts, too.
@@ -164,6 +172,7 @@ def listing_fingerprint(series: Series, data: DataSettings) -> str | None:
                 installed("polars"),
                 installed("pyarrow"),
             ],
+            **({"flow": True} if flow else {}),
         }
     )
 

@@ -22,6 +22,7 @@ from job.sources.series import Found, Series
 from job.sources.splits import declared
 from job.sources.words import quoted
 from job.storage.listing import list_files
+from transforms.bars import FLOW
 
 LONGEST_NAME: Final = 255
 """Bytes that any file system takes for the name of a folder."""
@@ -107,9 +108,9 @@ def check(settings: DataSettings) -> None:
         hint = did_you_mean(settings.format, known)
         raise ConfigError(f"data.format: unknown format {settings.format!r}{hint} (known: {', '.join(known)})")
     for name, column in settings.columns.items():
-        if column is None and name != "volume":
+        if column is None and name in {*BAR, *KEYS} - {"volume"}:
             raise ConfigError(f"data.columns.{name}: null leaves a column out, as only volume may be; name it")
-        if name not in (known := (*BAR, *KEYS)):
+        if name not in (known := (*BAR, *FLOW, *KEYS)):
             raise ConfigError(
                 f"data.columns: unknown column {name!r}{did_you_mean(name, known)}; "
                 f"write {{name here: name in the file}}, names here: {', '.join(known)}"

@@ -91,8 +91,10 @@ def with_digests(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> li
         .map_batches(digests, batch_size=None, **step)
         .iter_rows()
     )
-    found = {pickle.loads(row["series"]): row["digest"] for row in rows}  # noqa: S301 - made by this run
-    return [
-        replace(task, cached_digests=tuple(map(found.get, task.series)), trust_listing=True) if task.to_check else task
-        for task in tasks
-    ]
+    found = {pickle.loads(row["series"]): row["digests"] for row in rows}  # noqa: S301 - made by this run
+
+    def answered(task: Task) -> Task:
+        known = tuple(found[one][task.flow] if one in found else None for one in task.series)
+        return replace(task, cached_digests=known, trust_listing=True)
+
+    return [answered(task) if task.to_check else task for task in tasks]

@@ -94,10 +94,11 @@ def sample_times(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
 
 
 def digests(batch: pa.Table) -> Iterator[pa.Table]:
-    """Yield one row per series that could be read: the series, pickled, and the digest of its bars."""
+    """Yield one row per series that could be read: the series, pickled, and the digests of its bars, by `Task.flow`."""
     for row, _ in unpack(batch):
         if row.info is not None:
-            yield pa.table({"series": [pickle.dumps(row.bundle.series)], "digest": [row.info.digest]})
+            digests = [row.info.content(flow=flow) for flow in (False, True)]
+            yield pa.table({"series": [pickle.dumps(row.bundle.series)], "digests": [digests]})
 
 
 def sampling_caps(
@@ -193,7 +194,8 @@ def merge(headers: list[SamplesRow]) -> SamplesRow:
         first=min(one.first for one in infos),
         last=max(one.last for one in infos),
         counts={name: sum(one.counts.get(name, 0) for one in infos) for name in rules},
-        digest=pooled_content(one.digest for one in infos),
+        digest=pooled_content(one.content(flow=good[0].task.flow) for one in infos),
+        flow="",
         files=tuple(file for one in infos for file in one.files),
         warnings=(*failed, *(warning for one in infos for warning in one.warnings)),
     )

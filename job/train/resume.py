@@ -78,14 +78,14 @@ def with_known(
     known: dict[Key, list[tuple[str, str]]] = {}
     for summary in summaries:
         known.setdefault(key_of(summary), []).append((summary.get("fingerprint", ""), summary["version"]))
-    series = {one for task in tasks for one in task.series} if listings else set()
-    found = {one: listings.get(listing_fingerprint(one, config.data) or "") for one in series}
+    wanted = {(one, task.flow) for task in tasks for one in task.series} if listings else set()
+    found = {(one, flow): listings.get(listing_fingerprint(one, config.data, flow=flow) or "") for one, flow in wanted}
     digests = {one: digest_for(digest, config.data) for one, digest in found.items() if digest is not None}
     return [
         replace(
             task,
             known=tuple(known.get(task.key, ())),
-            cached_digests=tuple(digests.get(one) for one in task.series),
+            cached_digests=tuple(digests.get((one, task.flow)) for one in task.series),
             trust_listing=not verify,
         )
         for task in tasks

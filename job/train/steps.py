@@ -23,6 +23,7 @@ from job.worker.memory import peak_mb, reset_peak
 from job.worker.messages import BarsRow, Job, SeriesInfo, check_versions, pack, recorded_failure, unpack
 from job.worker.timeout import time_limit
 from transforms.bars import Gaps, duration_us
+from transforms.clock import clock_columns
 from transforms.features.compute import available, warmup_bars
 from transforms.samples import Samples, make_samples
 
@@ -31,12 +32,12 @@ def load_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
     """Read and clean each bundle's series; one row of bars per bundle."""
     for bundle, _ in unpack(batch):
         first = bundle.tasks[0]
+        listed = {task.flow: task.cached_digests[0] if task.cached_digests else None for task in bundle.tasks}
         reset_peak()
         with recorded_failure("reading bars", job) as failure:
             check_versions(job)
             with announced(job, first.key, f"reading bars of {bundle.series} and making samples"):
-                cached = first.cached_digests[0] if first.cached_digests else None
-                bars, info = load_series(bundle.series, job, cached_digest=cached)
+                bars, info = load_series(bundle.series, job, listed=listed)
         if failure.error is not None:
             yield pack(BarsRow(bundle, None, failure.error))
         else:
@@ -58,7 +59,7 @@ def prepare(task: Task, row: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[Sam
     info, series = row.info, str(row.bundle.series)
     if info is None:
         return SamplesRow(task, None, error=row.error), None
-    if task.known_version(job.config, info.digest):
+    if task.known_version(job.config, info.content(flow=task.flow)):
         return SamplesRow(task, info), None
     started = time.perf_counter()
     limit = time_limit(job.config.model_trainer.task_timeout_s, on_timeout(job, task.key, "making samples"))
@@ -83,7 +84,7 @@ def train_task(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
         return failed(task.key, row.error, attempts=task.attempt)
     started, cpu_started = time.perf_counter(), time.process_time()
     with recorded_failure("training", job) as failure:
-        if info and (version := task.known_version(job.config, info.digest)):
+        if info and (version := task.known_version(job.config, info.content(flow=task.flow))):
             outcome = current(stored(job, task.key, version), latest=task.known[-1][1])
         else:
             from job.train.commit import commit_version  # noqa: PLC0415 - brings scikit-learn, which the driver needs not
@@ -132,9 +133,10 @@ def samples_of(
         EntryError: the module of a feature is not to be had here.
     """
     key, label = task.key, task.spec.label
-    features, left_out = available(resolve_features(task.spec.features), bars.columns)
     start = range_start(info.last, info.timeframe, data)
     gaps: Gaps = info.sessions or ("ignore" if data.gaps == "ignore" else "segment")
+    columns = (*bars.columns, *clock_columns(gaps))
+    features, left_out = available(resolve_features(task.spec.features), columns)
     if start is not None and gaps == "segment":  # where bars skip hours, they cannot be counted back by the clock
         warmup = timedelta(microseconds=duration_us(key.timeframe)) * (warmup_bars(features) + 1)
         bars = bars.filter(pl.col("timestamp") >= start - warmup)

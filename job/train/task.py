@@ -36,6 +36,11 @@ class Task(Work):
         """Where the features, the label and the algorithm that users bring are."""
         return self.spec.import_paths
 
+    @property
+    def flow(self) -> bool:
+        """Whether its model needs the columns of `transforms.bars.FLOW`."""
+        return self.spec.flow
+
     def of_series(self, series: Series) -> Self:
         """Return the task with one of its series only."""
         digests = dict(zip(self.series, self.cached_digests, strict=False))

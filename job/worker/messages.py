@@ -21,7 +21,7 @@ from job.core.environment import versions
 from job.core.errors import JobError
 from job.core.keys import Key
 from job.core.wording import on_one_line
-from job.registry.fingerprints import bare_digest
+from job.registry.fingerprints import bare_digest, with_flow
 from job.sources.series import Series
 from job.storage.files import Storage
 from transforms.sessions import Sessions
@@ -46,6 +46,11 @@ class Work:
         """Where the entries of users that it needs are; none but training needs any before it reads the registry."""
         return ()
 
+    @property
+    def flow(self) -> bool:
+        """Whether it needs the columns of `transforms.bars.FLOW`, too, as far as there are any."""
+        return False
+
     def of_series(self, series: Series) -> Self:
         """Return the part of it that is about one of its series; a task that knows more of each series overrides it."""
         return replace(self, series=(series,))
@@ -65,6 +70,11 @@ class Bundle(Generic[T]):
     def seconds(self) -> float:
         """Estimated CPU seconds of all its tasks."""
         return sum(task.seconds for task in self.tasks)
+
+    @property
+    def flow(self) -> bool:
+        """Whether any of its tasks needs the columns of `transforms.bars.FLOW`."""
+        return any(task.flow for task in self.tasks)
 
     @property
     def memory(self) -> int:
@@ -105,7 +115,7 @@ class SeriesInfo:
     """What is known of a series' bars once they are read: counts, digest, grid, and the files they came from.
 
     `digest` is marked where the bars are taken for a market with sessions; see `fingerprints.mark_sessions`; then
-    `sessions` are its hours.
+    `sessions` are its hours. `flow` is the digest of the columns of `transforms.bars.FLOW`, empty where there are none.
     """
 
     timeframe: str
@@ -118,6 +128,11 @@ class SeriesInfo:
     warnings: tuple[str, ...] = ()
     zone: str = "UTC"
     sessions: Sessions | None = None
+    flow: str = ""
+
+    def content(self, *, flow: bool) -> str:
+        """Return the digest of the bars, with the columns of `transforms.bars.FLOW` or without."""
+        return with_flow(self.digest, self.flow) if flow and self.flow else self.digest
 
     def record(self) -> dict[str, Any]:
         """Return them as JSON values."""

@@ -7,10 +7,15 @@ entry to `PACKS`. Models that do not name it are not affected.
 from collections.abc import Mapping
 from typing import Final
 
-from transforms.features import default, volatility
+from transforms.features import calendar, default, flow, volatility
 from transforms.features.feature import Feature
 
-PACKS: Final[Mapping[str, tuple[Feature, ...]]] = {"default": default.PACK, "volatility": volatility.PACK}
+PACKS: Final[Mapping[str, tuple[Feature, ...]]] = {
+    "default": default.PACK,
+    "flow": flow.PACK,
+    "volatility": volatility.PACK,
+    "calendar": calendar.PACK,
+}
 """Features by the name that stands for all of them in settings."""
 
 FEATURES: Final[Mapping[str, Feature]] = {feature.name: feature for pack in PACKS.values() for feature in pack}

@@ -9,9 +9,10 @@ from typing import Final
 import polars as pl
 
 from transforms.bars import FLOW, PRICES
+from transforms.clock import CLOCK
 from transforms.windows import window_sum
 
-BAR_COLUMNS: Final = ("timestamp", *PRICES, "volume", *FLOW)
+BAR_COLUMNS: Final = ("timestamp", *PRICES, "volume", *FLOW, *CLOCK)
 POSITION: Final = "position"
 """Column beside those of a bar: how many bars of its segment come before it."""
 
