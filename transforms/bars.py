@@ -30,8 +30,8 @@ Duplicates = Literal["reject", "last", "fullest"]
 TIME: Final = grids.TIME
 PRICES: Final = ("open", "high", "low", "close")
 FLOW: Final = ("quote_volume", "trades", "taker_buy_volume")
-"""How a bar's volume was traded, Float64: what was paid for it, in the quote currency; the number of trades; how much of
-it takers bought. They decide neither which bars are good nor whether bars are the same."""
+"""How a bar's volume was traded, Float64: what was paid for it, in the quote currency; its number of trades; how much
+of it takers bought. They decide neither which bars are good nor whether bars are the same."""
 _UNITS: Final = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000}
 
 ABSURD: Final = 8.0

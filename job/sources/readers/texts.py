@@ -49,7 +49,7 @@ def read_text(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     indices = flow_columns(indices, text.header or (), settings.columns, wanted=series.flow, usual=layout.flow)
     frame = text_columns(text, positions(indices), where)
     raw = raw_of(frame, indices, series, settings, where, text.header or ())
-    order_is_given = given(settings.columns) or chosen not in {None, USUAL}
+    order_is_given = given(settings.columns) or chosen not in (None, USUAL)
     if text.header is None and not order_is_given and (reason := check_ohlc_order(raw.bars)):
         raise DataError(
             f"{where}: no header, and {reason}; set data.format to the vendor's, or data.columns to the numbers of the "
