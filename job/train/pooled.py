@@ -20,6 +20,7 @@ from job.core.errors import LostRowsError
 from job.core.keys import Key
 from job.learning.splits import holdout_start
 from job.registry.fingerprints import pooled_content
+from job.train.audit import AuditError, certify
 from job.train.steps import samples_of, train_task
 from job.train.task import SamplesRow, Task
 from job.worker.messages import Job, recorded_failure, unpack
@@ -159,11 +160,14 @@ def _samples(batch: pa.Table, job: Job) -> Iterator[tuple[Task, SamplesRow, pl.D
                 yield task, SamplesRow(task, None, series=series, error=row.error), pl.DataFrame()
                 continue
             with recorded_failure("making samples", job) as failure:
+                certificates = certify(task, bars, row.info, job.config.data, name=series)
                 samples, left_out = samples_of(task, bars, row.info, job.config.data, name=series, market=job.trading)
             if failure.error is not None:
                 yield task, SamplesRow(task, None, series=series, error=failure.error), pl.DataFrame()
                 continue
-            header = SamplesRow(task, row.info, samples.counts, samples.label_stats, left_out, series=series)
+            header = SamplesRow(
+                task, row.info, samples.counts, samples.label_stats, left_out, series=series, certificates=certificates
+            )
             yield task, header, samples.frame
 
 
@@ -181,8 +185,13 @@ def train_group(group: pa.Table, *, job: Job, members: Mapping[Key, frozenset[st
 
 
 def merge(headers: list[SamplesRow]) -> SamplesRow:
-    """Return the header of a pooled model from those of its series: counts added, digests digested, files listed."""
+    """Return the header of a pooled model from those of its series: counts added, digests digested, files listed.
+
+    A feature that one series' audit refuses is refused: the model is not trained on the others.
+    """
     headers = sorted(headers, key=lambda header: header.series)
+    if refused := [header for header in headers if header.error and header.error["type"] == AuditError.__name__]:
+        return refused[0]
     good = [header for header in headers if header.error is None]
     if not good:
         return headers[0]

@@ -5,6 +5,7 @@ scaled: no value of a sound feature changes. All features are computed at once; 
 farther away from it than the bar before, one cut of the past tells how far back each feature looks.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -25,8 +26,9 @@ Ints = np.ndarray[tuple[int], np.dtype[np.int64]]
 Rule = Literal["future", "past", "segment"]
 
 CUTS: Final = 4
-SPREAD: Final = (5**0.5 - 1) / 2
-"""Multiples of the golden ratio, less their whole part, are spread evenly and keep clear of whole hours and days."""
+UNEVEN: Final = 2 * 3 * 5
+"""Cuts are so many bars apart as has no factor in common with this: of two neighbors, one at least lies inside an hour,
+a day, or any coarser bar of so many bars, whose end a feature may know too early."""
 ROUNDING: Final = 2e-7
 """Relative error of Float32, in which values are given."""
 EQUAL: Final = 1e-7
@@ -241,7 +243,8 @@ def _cuts(position: Ints, warmup: int) -> list[int]:
     """Return rows to cut at, where all features have values if any row is like that, and where a segment starts."""
     longest = int(position.max(initial=0))
     rows = np.flatnonzero(position >= min(warmup, longest // 2) + 1)
-    spread = {int(rows[int(len(rows) * (SPREAD * number % 1))]) for number in range(1, CUTS + 1) if len(rows)}
+    step = next(size for size in range(max(1, len(rows) // (CUTS + 1)), 0, -1) if math.gcd(size, UNEVEN) == 1)
+    spread = {int(row) for row in rows[step::step][:CUTS]}
     starts = np.flatnonzero(position == 0)[1:]
     lengths = np.diff(np.append(starts, len(position)))
     return sorted(spread | {int(starts[lengths.argmax()])} if len(starts) else spread)
