@@ -173,7 +173,7 @@ def clean(
         ValueError: the timeframe is to be inferred, and fewer than two distinct times are there or the step is no
             whole number of seconds; or the fullest rows are asked for, and there is no volume.
     """
-    raw = raw.with_columns(pl.col("timestamp").cast(TIME))
+    raw = raw.with_columns(pl.col("timestamp").cast(TIME), cs.by_name(FLOW, require_all=False).cast(pl.Float64))
     given = raw.select("timestamp", *map(_unsigned_zero, (*PRICES, *({"volume"} & {*raw.columns})))).rechunk()
     distinct = _sorted_distinct(given)
     chosen = distinct if duplicates == "reject" else _sorted_distinct(_one_per_time(given, duplicates))

@@ -64,7 +64,10 @@ def expand_feature(setting: str) -> tuple[str, ...]:
         _check_names(setting, found.values())
         return tuple(f"{setting}[{name}]" for name in found)
     known = [*FEATURES, *PACKS]
-    raise EntryError(f"unknown feature {setting!r}{did_you_mean(setting, known)} (known: {', '.join(known)})")
+    raise EntryError(
+        f"unknown feature {setting!r}{did_you_mean(setting, known)} "
+        f"(packs: {', '.join(PACKS)}; the features of each are in transforms/README.md)"
+    )
 
 
 def resolve_features(features: Iterable[str]) -> tuple[Feature, ...]:
