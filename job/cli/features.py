@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
-from statistics import median
 from typing import Any, Final
 
 from rich import box
@@ -72,9 +71,10 @@ def audit_features(options: argparse.Namespace) -> int:
     found = find_series(config.data)
     problems = [*found.problems]
     audits: list[Row] = []
+    times: dict[str, float] = {}
     for series in found.series:
         try:
-            audits += audit_series(series, config, timeframes_of(options, config), tuple(features.values()))
+            audits += audit_series(series, config, timeframes_of(options, config), tuple(features.values()), times)
         except DataError as error:
             problems.append(error)
     for message in summarize(problems):
@@ -101,13 +101,17 @@ def chosen(options: argparse.Namespace) -> dict[str, Feature]:
 
 
 def timeframes_of(options: argparse.Namespace, config: Config) -> list[str]:
-    """Return the timeframes of --timeframes, or else those of the models that are configured; longest first."""
+    """Return the timeframes of --timeframes, or else of the models that are configured: first that of the most bars."""
     configured = (timeframe for kind in config.model_trainer.kinds.values() for timeframe in kind.timeframes)
-    return sorted({*(timeframe_names(options.timeframes) or configured)}, key=duration_us, reverse=True)
+    return sorted({*(timeframe_names(options.timeframes) or configured)}, key=duration_us)
 
 
-def audit_series(series: Series, config: Config, timeframes: Sequence[str], features: Sequence[Feature]) -> list[Row]:
+def audit_series(
+    series: Series, config: Config, timeframes: Sequence[str], features: Sequence[Feature], times: dict[str, float]
+) -> list[Row]:
     """Return one row per timeframe and feature that the bars of a series can give.
+
+    Features are timed once, on the first bars: `times` are those that are known, by name, and are added to.
 
     Raises:
         DataError: the bars cannot be read, or not one of the timeframes can be made from them.
@@ -120,7 +124,8 @@ def audit_series(series: Series, config: Config, timeframes: Sequence[str], feat
     rows = []
     for timeframe in made:
         sliced = bars_to_audit(bars, info, config.data, features, timeframe=timeframe, name=str(series))
-        examined = examine(features, sliced)
+        examined = examine(features, sliced, times)
+        times |= {one.audited.feature.name: one.ns_per_value for one in examined}
         log.info("%s %s: audited %d features on %d bars", series, timeframe, len(examined), sliced.height)
         for one in examined:
             why = one.audited.violation
@@ -143,7 +148,7 @@ def describe(reference: str, feature: Feature) -> Row:
 
 
 def summed_up(audits: Sequence[Row]) -> Row:
-    """Return what all audits of one feature say: the farthest reach, the median time, and a verdict.
+    """Return what all audits of one feature say: the farthest reach, the time, and a verdict.
 
     It is `refused` with the first reason, `not tried` where nothing came after the warm-up, `slow`, `sound`, or `not
     given by these bars`.
@@ -156,7 +161,7 @@ def summed_up(audits: Sequence[Row]) -> Row:
     }
     told = [one["scale_free"] for one in audits if one["scale_free"] is not None]
     refused = next((one["reason"] for one in audits if one["reason"]), None)
-    speed = median(one["ns_per_value"] for one in audits)
+    speed = audits[0]["ns_per_value"]
     tried = reach["lookback"] is not None
     return {
         "measured": {
