@@ -71,7 +71,7 @@ def test_goldens_are_of_the_pinned_libraries() -> None:
 
 
 def test_goldens_are_small() -> None:
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 200_000
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 300_000
 
 
 def test_the_stored_series_has_what_real_ones_have() -> None:

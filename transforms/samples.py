@@ -19,6 +19,8 @@ from transforms.segments import positions
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
+UNIQUENESS: Final = "uniqueness"
+"""Column that `make_samples` adds on `unique`."""
 _STATES: Final = pl.Enum(["filled", "warmup", "not_finite", "no_label", "used"])
 MOST_LACKING: Final = 0.1
 """Share of bars beyond which a column beside the features is left out: it would cost the model more than it tells."""
@@ -86,13 +88,15 @@ def make_samples(
     gaps: Gaps,
     start: datetime | None,
     market: bool = False,
+    unique: bool = False,
     zone: str = "UTC",
     beside: Sequence[Beside] = (),
 ) -> Samples:
     """Turn clean bars of `source` into samples of `timeframe`.
 
     Bars before `start` warm the features up and give no sample. With `market` the others are there too: prices are what
-    trading is scored by, and no model sees them.
+    trading is scored by, and no model sees them. With `unique` there is a column `uniqueness`, Float64, see below; null
+    where a row has no label. It is counted over all labels of the series, also those after a row's own.
 
     `zone` is that of the grid on which `clean` found the bars. What stands `beside` the features is seen by the model,
     too; a column of it that more than a tenth of the bars lack which could be samples is left out.
@@ -114,8 +118,13 @@ def make_samples(
     left_out = _rarely_known(_from(labeled, start), beside)
     names = [name for name in _names(features, beside) if name not in left_out]
     span = _from(labeled.with_columns(state=_state(names, unlabeled=pl.col("label").is_null())), start)
-    counts, label_stats = counts | _counts(span), _label_stats(label, span, timeframe)
+    shares = uniqueness(span, timeframe)
+    counts, label_stats = counts | _counts(span), _label_stats(label, span, shares)
     columns = ("timestamp", "available_at", "label", "label_end", *names)
+    if unique:
+        used = np.full(span.height, np.nan)
+        used[(span["state"] == "used").to_numpy()] = shares
+        span, columns = span.with_columns(pl.Series(UNIQUENESS, used).fill_nan(None)), (*columns, UNIQUENESS)
     if market:
         known = [pl.when(pl.col("state") == "used").then(name).alias(name) for name in ("label", "label_end")]
         span = span.with_columns(*known, complete=pl.col("state").is_in(["no_label", "used"]))
@@ -224,11 +233,10 @@ def _counts(span: pl.DataFrame) -> dict[str, int]:
     return {"bars": span.height - states["filled"], "segments": segments, "jumps": jumps} | states
 
 
-def _label_stats(label: Label, span: pl.DataFrame, timeframe: str) -> dict[str, Any]:
+def _label_stats(label: Label, span: pl.DataFrame, unique: Floats) -> dict[str, Any]:
     judged = span["label_note"].filter(span["state"].is_in(["no_label", "used"]))
     widths = span["barrier"].filter(span["state"] == "used").drop_nulls().to_numpy()
     notes = {note: judged.eq_missing(note).mean() for note in _NOTED}
-    unique = uniqueness(span, timeframe)
     return {
         "definition": label.definition(),
         "entry": label.entry,

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from job.config.sections import AffectsModel, AffectsNothing, Section
 from job.config.values import MAX_BARS, Algorithm, Features, Names, Timeframes
 from job.learning.features import expand_feature
-from job.learning.spec import LabelSetting, Scalar
+from job.learning.spec import LabelSetting, Scalar, WeightsSetting
 from transforms.context import MARKET_FEATURES
 from transforms.features import DEFAULT_FEATURES
 from transforms.labels import Direction, Label, TripleBarrier
@@ -41,6 +41,7 @@ class ModelSettings(Section):
     label: AffectsModel[LabelSetting]
     features: AffectsModel[Features] = DEFAULT_FEATURES
     context: ContextSettings = ContextSettings()
+    weights: AffectsModel[WeightsSetting] = None
     n_estimators: AffectsModel[int] = Field(default=100, ge=1, le=1_000_000)
     max_depth: AffectsModel[int | None] = Field(default=10, ge=1)
     params: AffectsModel[dict[str, Scalar]] = Field(default_factory=dict)

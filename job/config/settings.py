@@ -149,7 +149,9 @@ class Config(Section):
         own = {name: getattr(kind, name) for name in ModelSpec.model_fields.keys() & type(kind).model_fields.keys()}
         own["features"] = expand_features((*kind.features, *kind.context.named))
         shared = trainer.model_dump(include={*ModelSpec.model_fields.keys() & TrainerSettings.model_fields.keys()})
-        engine = resolve(trainer.engine, kind.algorithm, kind.n_estimators, kind.params)
+        engine = resolve(
+            trainer.engine, kind.algorithm, kind.n_estimators, kind.params, weighted=kind.weights is not None
+        )
         return ModelSpec(**own, **shared | {"engine": engine})
 
     def masked(self) -> dict[str, Any]:

@@ -17,23 +17,16 @@ from transforms.bars import FLOW
 from transforms.context import MARKET_FEATURES
 from transforms.features import FEATURES, PACKS
 from transforms.features.feature import BAR_COLUMNS, POSITION, Feature
-from transforms.samples import MARKET
+from transforms.samples import MARKET, UNIQUENESS
 
 SAMPLE_COLUMNS: Final = frozenset(
-    {*BAR_COLUMNS, *MARKET, POSITION, "available_at", "label", "label_end", "label_note", "filled", "contiguous_run"}
-    | {"head", "pool", "series", "timeframe", "model_type", "state", "cold", "p"}
+    {*BAR_COLUMNS, *MARKET, POSITION, UNIQUENESS, "available_at", "label", "label_end", "label_note", "filled"}
+    | {"contiguous_run", "head", "pool", "series", "timeframe", "model_type", "state", "cold", "p"}
 )
 """Names of columns that bars and samples have on their way to a model."""
 
 MARKET_PACK: Final = "market"
 """Name that stands for all columns of the market."""
-NAMED: Final[Mapping[str, tuple[str, ...]]] = {
-    **{name: (name,) for name in (*FEATURES, *MARKET_FEATURES)},
-    **{name: tuple(feature.name for feature in pack) for name, pack in PACKS.items()},
-    MARKET_PACK: MARKET_FEATURES,
-}
-"""The features that each name of a feature or a pack stands for."""
-
 _REFERENCE: Final = re.compile(r"(?P<path>[^\[\]]+)\[(?P<name>[^\[\]]+)\]")
 
 
@@ -71,8 +64,8 @@ def expand_feature(setting: str) -> tuple[str, ...]:
         if not where.strip() or base == MARKET_PACK or base in MARKET_FEATURES or AT in base:
             raise EntryError(f"{setting!r}: write a feature, @, and a timeframe or a symbol, such as change_1@1h")
         return tuple(f"{feature}{AT}{where}" for feature in expand_feature(base))
-    if setting in NAMED:
-        return NAMED[setting]
+    if named := _named(setting):
+        return named
     path, name = split_reference(setting)
     if path is not None:
         _check_names(path, [_feature_at(path, name)])
@@ -81,7 +74,20 @@ def expand_feature(setting: str) -> tuple[str, ...]:
         found = features_at(setting)
         _check_names(setting, found.values())
         return tuple(f"{setting}[{name}]" for name in found)
-    raise EntryError(f"unknown feature {setting!r}{did_you_mean(setting, NAMED)} (known: {', '.join(NAMED)})")
+    known = [*FEATURES, *PACKS, MARKET_PACK]
+    raise EntryError(
+        f"unknown feature {setting!r}{did_you_mean(setting, known)} "
+        f"(packs: {', '.join((*PACKS, MARKET_PACK))}; the features of each are in transforms/README.md)"
+    )
+
+
+def _named(name: str) -> tuple[str, ...]:
+    """Return the features that the name of a pack or of a feature stands for, none where it is neither."""
+    if name in PACKS:
+        return tuple(feature.name for feature in PACKS[name])
+    if name == MARKET_PACK:
+        return MARKET_FEATURES
+    return (name,) if name in FEATURES or name in MARKET_FEATURES else ()
 
 
 def resolve_features(features: Iterable[str]) -> tuple[Feature, ...]:
@@ -148,7 +154,7 @@ def _check_names(path: str, features: Iterable[Feature]) -> None:
     for name in (feature.name for feature in features):
         if not re.fullmatch(r"[\w.\-]+", name):
             raise EntryError(f"{path}: feature name {name!r}: use letters, digits, _, . and - only")
-        if name in NAMED:
+        if _named(name):
             raise EntryError(f"{path}: a feature of this project is named {name!r} too: rename yours")
         if name in SAMPLE_COLUMNS:
             raise EntryError(f"{path}: a column of bars or samples is named {name!r} too: rename the feature")

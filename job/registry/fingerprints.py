@@ -14,6 +14,7 @@ from job.core.paths import redact_url
 from job.learning.context import AT, split_origin
 from job.learning.estimators import algorithm_named, libraries_of, user_source
 from job.learning.spec import ModelSpec
+from job.learning.weights import DEFINITION as WEIGHTS
 from job.sources.series import Series
 from transforms.bars import duration_us
 from transforms.context import MARKET_FEATURES
@@ -85,6 +86,7 @@ def fingerprint(
             "libraries": {name: number for name, number in versions(*libraries_of(spec)).items() if name != "code"},
             **({"trading": {**trading.model_dump(mode="json"), "version": TRADING}} if trading else {}),
             **({"context": CONTEXT} if any(AT in name or name in MARKET_FEATURES for name in spec.features) else {}),
+            **({"weights_version": WEIGHTS} if spec.weights else {}),
             **({"sources": sources} if sources else {}),
             **({"algorithm_source": source} if (source := user_source(spec.algorithm)) else {}),
         }

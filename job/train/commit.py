@@ -18,6 +18,7 @@ from job.registry.definition import describe_feature, describe_label, describe_s
 from job.registry.ledger import holdout_range, versions_scored
 from job.registry.outcome import Outcome, of_version
 from job.registry.versions import commit, version_name
+from job.train.audit import notes_of
 from job.train.task import SamplesRow
 from job.worker.memory import peak_mb
 from job.worker.messages import Job
@@ -85,7 +86,8 @@ def describe_version(
         "peak_rss_mb": peak_mb(),
         "seconds": {"samples": round(row.seconds, 3), "training": round(seconds, 3)},
         "scores": trained.scores,
-        "warnings": list(info.warnings) if info else [],
+        "warnings": [*(info.warnings if info else ()), *notes_of(row.certificates)],
+        **({"audit": row.certificates} if row.certificates else {}),
         **trained.metadata,
     }
 

@@ -47,13 +47,14 @@ def make_plan(config: Config) -> Plan:
     """List the input and plan every task, whatever the registry holds; files are read as far as their layout needs.
 
     Raises:
-        ConfigError: `data.input` is not set, an estimator does not take its `params`, or the engine is not available.
+        ConfigError: `data.input` is not set, an estimator does not take its `params` or weights, or the engine is not
+            available.
         DataError: nothing there can be read.
     """
     if config.data.input is None:
         raise ConfigError("data.input is not set: name a file, a folder, a glob or a URL of bars")
     for _, _, spec in config.model_specs():
-        if spec.params or is_import_path(spec.algorithm):
+        if spec.params or spec.weights or is_import_path(spec.algorithm):
             build(spec, Window(SOME_ROWS))
     models = config.model_trainer.model_directory
     found = find_series(config.data, registry=models)

@@ -15,6 +15,7 @@ from job.core.keys import POOLED, Key
 from job.learning.features import resolve_features
 from job.registry.outcome import Outcome, current, failed, of_version
 from job.registry.versions import read_metadata
+from job.train.audit import certify
 from job.train.task import SamplesRow, Task
 from job.worker.attempts import Attempt, record_attempt
 from job.worker.context import Context, Sampling, besides, history
@@ -66,13 +67,17 @@ def prepare(task: Task, row: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[Sam
     started = time.perf_counter()
     limit = time_limit(job.config.model_trainer.task_timeout_s, on_timeout(job, task.key, "making samples"))
     with recorded_failure("making samples", job) as failure, limit:
+        certificates = certify(task, bars, info, job.config.data, name=series)
         samples, left_out = samples_of(
             task, bars, info, job.config.data, name=series, market=job.trading, context=job.context
         )
     if failure.error is not None:
         return SamplesRow(task, None, error=failure.error), None
     seconds = time.perf_counter() - started
-    return SamplesRow(task, info, samples.counts, samples.label_stats, left_out, seconds, series), samples.frame
+    header = SamplesRow(
+        task, info, samples.counts, samples.label_stats, left_out, seconds, series, certificates=certificates
+    )
+    return header, samples.frame
 
 
 def train_models(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
@@ -166,6 +171,7 @@ def samples_of(
             gaps=how.gaps,
             start=start,
             market=market,
+            unique=task.spec.weights is not None and task.spec.weights.uniqueness,
             zone=info.zone,
             beside=beside,
         )

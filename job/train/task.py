@@ -118,7 +118,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class SamplesRow:
-    """Header of a row of samples; of a pooled model, `sessions` are those of each of its series."""
+    """Header of a row of samples; of a pooled model, `sessions` are those of each of its series.
+
+    `certificates` are those of features that users bring; see `job.train.audit.certify`.
+    """
 
     task: Task
     info: SeriesInfo | None
@@ -129,4 +132,5 @@ class SamplesRow:
     series: str = ""
     sessions: dict[str, Sessions | None] = field(default_factory=dict)
     holdout_from: int | None = None
+    certificates: dict[str, Any] = field(default_factory=dict)
     error: dict[str, str] | None = None

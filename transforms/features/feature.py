@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 import polars as pl
@@ -54,6 +55,11 @@ class Term:
         elif not 0 < self.weight < 1:
             raise ValueError(f"term {self.name}: weight must lie between 0 and 1, got {self.weight}")
 
+    @cached_property
+    def roots(self) -> frozenset[str]:
+        """Columns that it reads, itself or through its terms."""
+        return frozenset(self.expr.meta.root_names()).union(*(term.roots for term in self.terms))
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -92,9 +98,8 @@ class Feature:
         if self.lookback < 0:
             raise ValueError(f"feature {self.name}: lookback must be 0 bars or more, got {self.lookback}")
         _check_bounded(f"feature {self.name}", self.expr)
-        terms = [*every_term(self.terms)]
-        known = {*self.inputs, POSITION, *(term.name for term in terms)}
-        read = {root for expr in (self.expr, *(term.expr for term in terms)) for root in expr.meta.root_names()}
+        known = {*self.inputs, POSITION, *(term.name for term in every_term(self.terms))}
+        read = set(self.expr.meta.root_names()).union(*(term.roots for term in self.terms))
         if undeclared := sorted(read - known):
             raise ValueError(f"feature {self.name} reads {', '.join(undeclared)}: add it to its inputs or terms")
         if absent := [name for name in self.inputs if name not in BAR_COLUMNS]:
@@ -117,11 +122,17 @@ class Feature:
         return max((self.lookback, *settled))
 
 
-def every_term(terms: tuple[Term, ...]) -> Iterator[Term]:
-    """Yield terms, each after the terms that it reads; some come more than once."""
+def every_term(terms: tuple[Term, ...], seen: set[int] | None = None) -> Iterator[Term]:
+    """Yield terms, each once and after the terms that it reads.
+
+    A term may be held by many others: each is visited once, or a few levels of windows would take millions of visits.
+    """
+    seen = set() if seen is None else seen
     for term in terms:
-        yield from every_term(term.terms)
-        yield term
+        if id(term) not in seen:
+            seen.add(id(term))
+            yield from every_term(term.terms, seen)
+            yield term
 
 
 def window_total(name: str, bars: int, value: pl.Expr, terms: tuple[Term, ...] = ()) -> Term:

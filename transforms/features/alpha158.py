@@ -1,0 +1,227 @@
+"""The pack `alpha158`: the 158 features of qlib's Alpha158, by their names there.
+
+Source: Microsoft's qlib, `Alpha158DL.get_feature_config` for the formulas, `qlib/data/ops.py` for the operators. The
+conventions are qlib's: deviations have ddof 1, quantiles lie linearly between two values, equal values share the mean
+of their ranks, and of equal extremes the oldest counts. What differs:
+
+- qlib gives values from a segment's first bars on; here a feature has none before its window is full.
+- qlib adds 1e-12 to divisors, whatever the unit. Here nothing is added, and what is divided by 0 is 0: so it is in qlib
+  where the dividend is 0, too; VMA and VSTD of a bar without volume are about 1e12 times the volume there.
+- Correlations and R² are 0 where prices or volumes stand still; qlib has NaN, wherever a deviation is below 2e-5.
+- From a bar without volume, volume counts as unchanged; its change is infinite or NaN in qlib.
+- The average price of VWAP0 is quote volume over volume, and the close where there is no volume.
+"""
+
+from functools import cache, reduce
+from operator import add
+from typing import Final
+
+import polars as pl
+
+from transforms.features.feature import Feature, Term, window_total
+from transforms.features.merged import Column, extreme, extreme_age, mean_offset, products, squares, trend
+
+WINDOWS: Final = (5, 10, 20, 30, 60)
+
+_ROUNDING: Final = 1e-13
+"""Standard deviation of ratios of neighbouring bars below which it is that of their rounding."""
+
+_open, _high, _low, _close, _volume = (pl.col(name) for name in ("open", "high", "low", "close", "volume"))
+_OPEN_RANGE: Final = ("open", "high", "low", "close")
+_STEP: Final = Term("close_step", _close - _close.shift(1))
+_VOLUME_STEP: Final = Term("volume_step", _volume - _volume.shift(1))
+_LOG_VOLUME: Final = Term("log_volume", _volume.log1p())
+_RETURN: Final = Term("close_return", _close / _close.shift(1) - 1)
+_VOLUME_RATIO: Final = Term(
+    "log_volume_ratio", pl.when(_volume.shift(1) > 0).then(_volume / _volume.shift(1)).otherwise(1.0).log1p()
+)
+_WEIGHTED_MOVE: Final = Term("weighted_move", pl.col("close_return").abs() * _volume, (_RETURN,))
+CLOSE: Final = Column("close")
+VOLUME: Final = Column("volume")
+LOG_VOLUME: Final = Column(_LOG_VOLUME.name, (_LOG_VOLUME,))
+RETURN: Final = Column(_RETURN.name, (_RETURN,))
+VOLUME_RATIO: Final = Column(_VOLUME_RATIO.name, (_VOLUME_RATIO,))
+WEIGHTED_MOVE: Final = Column(_WEIGHTED_MOVE.name, (_WEIGHTED_MOVE,))
+
+
+def quotient(dividend: pl.Expr, divisor: pl.Expr) -> pl.Expr:
+    """Quotient by what is never negative; 0 where the divisor is 0."""
+    return pl.when(divisor > 0).then(dividend / divisor).otherwise(0.0)
+
+
+def bar_shape() -> tuple[Feature, ...]:
+    """Body, shadows and shift of a bar: KMID, KUP, KLOW and KSFT of the open, and those with a 2 of the range."""
+    parts = {
+        "KMID": _close - _open,
+        "KUP": _high - pl.max_horizontal("open", "close"),
+        "KLOW": pl.min_horizontal("open", "close") - _low,
+        "KSFT": 2 * _close - _high - _low,
+    }
+    return (
+        Feature("KLEN", ("open", "high", "low"), 0, (_high - _low) / _open),
+        *(Feature(name, _inputs(part, "open"), 0, part / _open) for name, part in parts.items()),
+        *(
+            Feature(f"{name}2", _inputs(part, "high", "low"), 0, quotient(part, _high - _low))
+            for name, part in parts.items()
+        ),
+    )
+
+
+def prices() -> tuple[Feature, ...]:
+    """Open, high, low and volume-weighted average price over the close."""
+    vwap = pl.when(_volume > 0).then(pl.col("quote_volume") / _volume / _close).otherwise(1.0)
+    return (
+        *(Feature(f"{name.upper()}0", (name, "close"), 0, pl.col(name) / _close) for name in ("open", "high", "low")),
+        Feature("VWAP0", ("quote_volume", "volume", "close"), 0, vwap),
+    )
+
+
+def regression(bars: int) -> tuple[Feature, ...]:
+    """Mean and deviation of the close; slope, R² and last residual of its regression on time."""
+    offset, square, slope_sum = (make(CLOSE, bars) for make in (mean_offset, squares, trend))
+    mean_less_close, variation, moved = (pl.col(term.name) for term in (offset, square, slope_sum))
+    times = bars * (bars**2 - 1) / 12  # sum of the squared differences of the bars' numbers from their mean
+    residual = -mean_less_close - moved * ((bars - 1) / 2 / times)
+    shares = {
+        "ROC": (_close.shift(bars), bars, ()),
+        "MA": (mean_less_close + _close, bars - 1, (offset,)),
+        "STD": ((variation / (bars - 1)).sqrt(), bars - 1, (square,)),
+        "BETA": (moved / times, bars - 1, (slope_sum,)),
+        "RESI": (residual, bars - 1, (offset, slope_sum)),
+    }
+    fit = quotient(moved * moved, variation * times)
+    return (
+        *(
+            Feature(f"{name}{bars}", ("close",), lookback, value / _close, terms)
+            for name, (value, lookback, terms) in shares.items()
+        ),
+        Feature(f"RSQR{bars}", ("close",), bars - 1, fit, (slope_sum, square)),
+    )
+
+
+def extremes(bars: int) -> tuple[Feature, ...]:
+    """Highest high and lowest low, the close's place between them, and how long ago each was first reached."""
+    high, low = extreme("highest", "high", bars), extreme("lowest", "low", bars)
+    high_age, low_age = extreme_age("highest", "high", bars), extreme_age("lowest", "low", bars)
+    top, bottom = pl.col(high.name), pl.col(low.name)
+    since_top, since_bottom = pl.col(high_age.name), pl.col(low_age.name)
+    place = quotient(_close - bottom, top - bottom)
+    return (
+        Feature(f"MAX{bars}", ("high", "close"), bars - 1, top / _close, (high,)),
+        Feature(f"MIN{bars}", ("low", "close"), bars - 1, bottom / _close, (low,)),
+        Feature(f"RSV{bars}", ("high", "low", "close"), bars - 1, place, (high, low)),
+        Feature(f"IMAX{bars}", ("high",), bars - 1, (bars - since_top) / bars, (high_age,)),
+        Feature(f"IMIN{bars}", ("low",), bars - 1, (bars - since_bottom) / bars, (low_age,)),
+        Feature(f"IMXD{bars}", ("high", "low"), bars - 1, (since_bottom - since_top) / bars, (high_age, low_age)),
+    )
+
+
+def order(bars: int) -> tuple[Feature, ...]:
+    """Upper and lower quantile of closes, and the rank of the last one."""
+    quantiles = {
+        name: _close.rolling_quantile(share, interpolation="linear", window_size=bars) / _close
+        for name, share in (("QTLU", 0.8), ("QTLD", 0.2))
+    }
+    points = rank_points(bars)
+    return (
+        *(Feature(f"{name}{bars}", ("close",), bars - 1, value) for name, value in quantiles.items()),
+        Feature(f"RANK{bars}", ("close",), bars - 1, (pl.col(points.name) + 2) / (2 * bars), (points,)),
+    )
+
+
+@cache
+def rank_points(bars: int) -> Term:
+    """Over the window's earlier closes: 2 for each below the last one, 1 for each that equals it, UInt8."""
+    shorter = max((window for window in WINDOWS if window < bars), default=1)
+    below = (rank_points(shorter),) if shorter > 1 else ()
+    earlier = [_close.shift(back) for back in range(shorter, bars)]
+    points = [(one < _close).cast(pl.UInt8) + (one <= _close).cast(pl.UInt8) for one in earlier]
+    return Term(f"rank_points_{bars}", reduce(add, [*(pl.col(term.name) for term in below), *points]), below)
+
+
+def correlations(bars: int) -> tuple[Feature, ...]:
+    """Correlation of price and log volume, and of their changes; the former is not free of the unit of volume."""
+    return (
+        Feature(
+            f"CORR{bars}",
+            ("close", "volume"),
+            bars - 1,
+            *correlation(CLOSE, LOG_VOLUME, bars, least=0),
+            scale_free=False,
+        ),
+        Feature(
+            f"CORD{bars}",
+            ("close", "volume"),
+            bars,
+            *correlation(RETURN, VOLUME_RATIO, bars, least=bars * _ROUNDING**2),
+        ),
+    )
+
+
+def correlation(one: Column, other: Column, bars: int, *, least: float) -> tuple[pl.Expr, tuple[Term, ...]]:
+    """Correlation over a window, 0 where the squares of either column sum to no more than `least`; and its terms."""
+    terms = (squares(one, bars), squares(other, bars), products(one, other, bars))
+    first, second, both = (pl.col(term.name) for term in terms)
+    value = pl.when((first > least) & (second > least)).then(both / (first * second).sqrt()).otherwise(0.0)
+    return value, terms
+
+
+def steps(bars: int) -> tuple[Feature, ...]:
+    """Shares of rising and falling bars; gains and losses of price and of volume over all moves; D is P less N."""
+    ups = window_total("rises", bars, (pl.col("close_step") > 0).cast(pl.UInt8), (_STEP,))
+    downs = window_total("falls", bars, (pl.col("close_step") < 0).cast(pl.UInt8), (_STEP,))
+    rising, falling = (pl.col(term.name).cast(pl.Int8) for term in (ups, downs))
+    return (
+        Feature(f"CNTP{bars}", ("close",), bars, rising / bars, (ups,)),
+        Feature(f"CNTN{bars}", ("close",), bars, falling / bars, (downs,)),
+        Feature(f"CNTD{bars}", ("close",), bars, (rising - falling) / bars, (ups, downs)),
+        *_gains("SUM", "close", _STEP, bars),
+        *_gains("VSUM", "volume", _VOLUME_STEP, bars),
+    )
+
+
+def _gains(name: str, column: str, step: Term, bars: int) -> tuple[Feature, ...]:
+    """Gains, losses and their difference over the sum of all moves; the difference is the change over the window."""
+    moves = window_total(f"{step.name}s", bars, pl.col(step.name).abs(), (step,))
+    moved = pl.col(moves.name)
+    change = pl.col(column) - pl.col(column).shift(bars)
+    balance = Term(f"{column}_balance_{bars}", quotient(change, moved).clip(-1, 1), (moves,))
+    half = pl.when(moved > 0).then(0.5).otherwise(0.0)
+    values = {
+        "P": half + pl.col(balance.name) / 2,
+        "N": half - pl.col(balance.name) / 2,
+        "D": pl.col(balance.name),
+    }
+    return tuple(
+        Feature(f"{name}{letter}{bars}", (column,), bars, value, (moves, balance)) for letter, value in values.items()
+    )
+
+
+def volumes(bars: int) -> tuple[Feature, ...]:
+    """Mean and deviation of volume over the bar's; deviation over mean of moves weighted by volume."""
+    offset, square = mean_offset(VOLUME, bars), squares(VOLUME, bars)
+    mean, deviation = pl.col(offset.name) + _volume, (pl.col(square.name) / (bars - 1)).sqrt()
+    moves, scatter = (make(WEIGHTED_MOVE, bars) for make in (mean_offset, squares))
+    move, move_deviation = pl.col(moves.name) + pl.col("weighted_move"), (pl.col(scatter.name) / (bars - 1)).sqrt()
+    return (
+        Feature(f"VMA{bars}", ("volume",), bars - 1, quotient(mean, _volume), (offset,)),
+        Feature(f"VSTD{bars}", ("volume",), bars - 1, quotient(deviation, _volume), (square,)),
+        Feature(f"WVMA{bars}", ("close", "volume"), bars, quotient(move_deviation, move), (moves, scatter)),
+    )
+
+
+def _inputs(part: pl.Expr, *others: str) -> tuple[str, ...]:
+    """Return the columns of a bar that a part of it and others need."""
+    return tuple(name for name in _OPEN_RANGE if name in {*part.meta.root_names(), *others})
+
+
+PACK: Final = (
+    *bar_shape(),
+    *prices(),
+    *(
+        feature
+        for group in (regression, extremes, order, correlations, steps, volumes)
+        for bars in WINDOWS
+        for feature in group(bars)
+    ),
+)
