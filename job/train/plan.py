@@ -62,7 +62,10 @@ def make_plan(config: Config) -> Plan:
         raise as_one(found.problems)
     sees_others = any(not spec.origins.alone for _, _, spec in config.model_specs())
     fleet = find_fleet(found, config.data, registry=models) if sees_others else ()
-    tasks = tuple(plan_tasks(found.series, config, fleet))
+    try:
+        tasks = tuple(plan_tasks(found.series, config, fleet))
+    except ConfigError as error:
+        raise ConfigError("; ".join([str(error), *map(str, found.problems[:1])])) from None
     return Plan(tasks, tuple(found.problems), (*found.notes, *too_fine(tasks)), fleet=fleet)
 
 
