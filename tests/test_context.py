@@ -95,7 +95,7 @@ CASES: dict[str, Make] = {
 
 
 @pytest.mark.parametrize("make", CASES.values(), ids=CASES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), share=st.floats(0.3, 1))
 def test_nothing_at_or_before_a_time_changes_with_what_comes_after(make: Make, seed: int, share: float) -> None:
     bars = random_bars(seed, 900, missing=0.02, jumps=2, flow=True)
@@ -104,7 +104,7 @@ def test_nothing_at_or_before_a_time_changes_with_what_comes_after(make: Make, s
     assert leaks_when_continued(make, bars, time) == []
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), share=st.floats(0.3, 1))
 def test_the_market_does_not_look_ahead_at_its_other_series(seed: int, share: float) -> None:
     bars = random_bars(seed, 900)
@@ -150,6 +150,16 @@ def test_longer_bars_are_those_that_closed_last() -> None:
             assert value == (expected and expected[f"{name}@15m"])
             known += value is not None
     assert known > 3000
+
+
+def test_a_longer_bar_that_a_later_one_fills_is_not_known_before() -> None:
+    """Of the bar from 01:00 too little is there, so it is filled, which the bar from 01:15 is needed for."""
+    bars = random_bars(8, 240).filter(~pl.int_range(pl.len()).is_between(60, 70))
+    beside = longer_bars(bars, preparation(), "15m", [FEATURES["change_1"]], tolerance=WARM)
+    at = bars.with_row_index().filter(pl.col("timestamp") >= bars["timestamp"][0] + timedelta(minutes=74))["index"][0]
+    made = beside.at(closes(bars, "1m"))["change_1@15m"]
+    assert made[at : at + 15].null_count() == 15
+    assert made[at + 15] is not None
 
 
 def test_longer_bars_outlast_a_closing_time_and_no_hole() -> None:

@@ -81,7 +81,8 @@ def known_features(
 ) -> pl.DataFrame:
     """Return `available_at` and one Float32 column a feature, of bars as `how` prepares them.
 
-    A value is null where its averages owe more than `tolerance` to their start.
+    A value is null where its averages owe more than `tolerance` to their start. A bar that is filled has no row: it is
+    filled once a later one ends the gap, and when it closed nobody knew that it would be.
 
     Raises:
         ValueError: as `Preparation.of`, or a feature lacks its input.
@@ -89,7 +90,8 @@ def known_features(
     prepared, _ = how.of(bars)
     inputs = {column for feature in features for column in feature.inputs}
     made = add_features(add_clock(prepared, inputs, zone=how.zone, gaps=how.gaps), features)
-    position = pl.lit(pl.Series(POSITION, positions(made["segment"])))
+    made = made.with_columns(pl.Series(POSITION, positions(made["segment"]))).filter(~pl.col("filled"))
+    position = pl.col(POSITION)
     settled = {one.name: pl.when(position >= one.settled_after(tolerance)).then(one.name) for one in features}
     return closed(made, how.timeframe).select("available_at", **settled)
 
