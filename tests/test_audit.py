@@ -122,6 +122,15 @@ def test_the_first_bar_that_differs_is_named() -> None:
     assert changed[row] != centred.value, "five bars on decide"
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_a_leak_of_two_values_is_found_wherever_the_bars_begin(seed: int) -> None:
+    """It stays what it is at half of all cuts."""
+    bars = segment(random_bars(seed, 700 + 10 * seed), timeframe="1m")
+    rises = of_close("rises", 0, (CLOSE.shift(-1) > CLOSE).fill_null(value=False).cast(pl.Float64))
+    (found,) = audited(rises, bars=bars)
+    assert found.violation is not None
+
+
 READS_MORE = {
     "farther": (of_close("farther", 3, CLOSE / CLOSE.shift(7) - 1), 7),
     "wider": (of_close("wider", 9, CLOSE / CLOSE.rolling_mean(30) - 1), 29),
@@ -492,7 +501,8 @@ def test_the_command_fails_where_one_is_refused(alphas: str, capsys: pytest.Capt
     verdicts = {row["name"]: row["verdict"] for row in printed["features"]}
     assert [name for name, verdict in verdicts.items() if verdict == "refused"] == ["centred", "z_score"]
     assert errors.count("looks ahead: at the bar of ") == 2
-    assert main(["features", "audit", *bars, "--features", f"{alphas}:CENTRED"]) == 1
+    setting = f"model_trainer.analyst_models.features=[default, '{alphas}:CENTRED']"
+    assert main(["features", "audit", *bars, "--set", setting]) == 1
     assert "refused" in capsys.readouterr().out
 
 

@@ -38,7 +38,7 @@ ENOUGH_NS: Final = 20_000_000
 SLOW_NS: Final = 500.0
 """A feature that takes longer per value is named: features of this release take about 13."""
 BUDGET_NS: Final = 300_000_000
-EVALUATIONS: Final = 14
+EVALUATIONS: Final = 18
 """How often an audit computes every feature; where that would take longer than the budget, it takes fewer bars."""
 KEPT: Final = 16
 """Audits that a worker remembers: the tasks of a series follow each other."""
