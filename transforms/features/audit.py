@@ -91,8 +91,8 @@ class _Unmasked(Feature):
 class _Whole:
     """The values of all bars at once, which those of changed or fewer bars are compared with.
 
-    `values` is [bars, features], NaN where there is none; `warm` says which are used; `deviation` is theirs. `settled` is
-    after how many bars each feature owes no more than the keys of `OWED` to its start.
+    `values` is [bars, features], NaN where there is none; `warm` says which are used; `deviation` is theirs. `settled`
+    is after how many bars each feature owes no more than the keys of `OWED` to its start.
     """
 
     bars: pl.DataFrame
