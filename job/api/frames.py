@@ -18,9 +18,11 @@ from job.sources.columns.named import resolve
 from job.sources.series import Series
 from job.sources.volume_choice import without_meaning
 from job.storage.files import Storage
+from job.worker.context import beside_version
 from job.worker.load_bars import check_rejected, rule_counts
 from job.worker.scorer import load_scorer
 from transforms.bars import FLOW, Cleaned, clean
+from transforms.features.feature import EXACT
 
 Frame = TypeVar("Frame", pl.DataFrame, pd.DataFrame)
 
@@ -36,8 +38,14 @@ def predict_frame(
     """Predict bars of one series with one model; see `RayModelTrainer.predict`."""
     scorer = load_scorer(registry, key, version, data=data, allow_pickle=allow_pickle)
     cleaned = clean_frame(bars, key, data, flow=reads_flow(scorer.definition.features))
+    beside = beside_version(scorer.definition, cleaned.bars, cleaned, name=WHERE, tolerance=EXACT)
     made = scorer.definition.features_of(
-        cleaned.bars, source=cleaned.timeframe, offset_us=cleaned.offset_us, zone=cleaned.zone, name=WHERE
+        cleaned.bars,
+        source=cleaned.timeframe,
+        offset_us=cleaned.offset_us,
+        zone=cleaned.zone,
+        name=WHERE,
+        beside=beside,
     )
     if made.frame.is_empty():
         counts = ", ".join(f"{what} {count}" for what, count in made.counts.items() if count)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer
 
 from job.core.entries import is_import_path, source_digest
+from job.learning.context import Origins, origins
 from job.learning.features import reads_flow, resolve_features, split_reference
 from job.learning.forests.engines import Engine
 from job.learning.labels import parse_label
@@ -47,6 +48,11 @@ class ModelSpec(BaseModel):
     def feature_names(self) -> tuple[str, ...]:
         """The columns of samples that the model sees, in order."""
         return tuple(split_reference(feature)[1] for feature in self.features)
+
+    @property
+    def origins(self) -> Origins:
+        """The features by the bars that they are made of."""
+        return origins(self.features)
 
     @property
     def flow(self) -> bool:

@@ -56,6 +56,13 @@ def find_series(settings: DataSettings, *, registry: str | None = None) -> Found
     return found
 
 
+def find_fleet(found: Found, settings: DataSettings, *, registry: str | None = None) -> tuple[Series, ...]:
+    """Return all series of an input, given those of the symbols that are asked for; raises as `find_series`."""
+    if not settings.symbols:
+        return found.series
+    return find_series(settings.model_copy(update={"symbols": ()}), registry=registry).series
+
+
 def _grouped(parts: Parts, settings: DataSettings) -> Found:
     """Put the parts of a series together; a file that cannot be understood fails its whole series.
 

@@ -18,17 +18,17 @@ from job.config.settings import DataSettings
 from job.core.entries import source_digest
 from job.core.errors import AuditError, DataError
 from job.core.wording import first_of, on_one_line
+from job.learning.context import split_origin
 from job.learning.features import resolve_features, split_reference
 from job.train.task import Task
+from job.worker.context import Sampling
+from job.worker.gathering import preparation
 from job.worker.messages import SeriesInfo
-from transforms.bars import Gaps, duration_us
+from transforms.bars import duration_us
 from transforms.clock import add_clock, clock_columns
 from transforms.features.audit import Audited, Violation, audit
 from transforms.features.compute import add_features, available, warmup_bars
 from transforms.features.feature import Feature
-from transforms.grids import Grid, windows_of
-from transforms.resampling import resample
-from transforms.segments import segment
 
 AUDITED_BARS: Final = 3_000
 RUNS: Final = (2, 10)
@@ -88,7 +88,9 @@ def certify(task: Task, bars: pl.DataFrame, info: SeriesInfo, data: DataSettings
         DataError: the timeframe cannot be made from these bars.
         EntryError: the module of a feature is not to be had here.
     """
-    own = {column: path for path, column in map(split_reference, task.spec.features) if path is not None}
+    # Of other bars it is the same feature, so it is audited on those of the model.
+    named = (split_reference(split_origin(feature)[0]) for feature in task.spec.features)
+    own = {column: path for path, column in named if path is not None}
     if not own:
         return {}
     sources = {path: source_digest(path) for path in own.values()}
@@ -158,24 +160,14 @@ def bars_to_audit(
     Raises:
         DataError: the timeframe cannot be made from these bars.
     """
-    gaps: Gaps = info.sessions or ("ignore" if data.gaps == "ignore" else "segment")
+    how = preparation(info, timeframe, Sampling.of(data))
     ratio = max(1, duration_us(timeframe) // duration_us(info.timeframe))
     wanted = max(AUDITED_BARS, 3 * warmup_bars(features, exact=True))
     try:
-        joined = resample(
-            bars.tail(wanted * ratio),
-            source=info.timeframe,
-            timeframe=timeframe,
-            offset_us=info.offset_us,
-            min_coverage=data.min_coverage,
-            gaps=gaps,
-            zone=info.zone,
-        )
+        prepared, _ = how.of(bars.tail(wanted * ratio))
     except ValueError as error:
         raise DataError(f"{name} {timeframe}: {error}") from None
-    grid = windows_of(Grid(duration_us(info.timeframe), info.offset_us, info.zone), duration_us(timeframe))
-    segmented = segment(joined.bars, timeframe=timeframe, max_fill=data.max_fill, gaps=gaps, grid=grid)
-    return add_clock(segmented, clock_columns(gaps), zone=info.zone, gaps=gaps)
+    return add_clock(prepared, clock_columns(how.gaps), zone=info.zone, gaps=how.gaps)
 
 
 def examine(

@@ -28,7 +28,7 @@ def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
     """Train one model on its samples and commit it with its metadata; raises what `train` and `commit` raise."""
     task = row.task
     if row.info:
-        content = row.info.content(flow=task.flow)
+        content = job.content_of(task, row.info)
     else:  # samples that were made elsewhere stand for their bars
         columns = (samples[name].to_physical().to_numpy().tobytes() for name in samples.columns)
         content = hashlib.sha256(b"".join([" ".join(samples.columns).encode(), *columns])).hexdigest()
@@ -77,6 +77,7 @@ def describe_version(
             **(info.record() if info else {}),
             "samples": row.counts,
             **describe_sampling(row.sessions or ({row.series: info.sessions} if info else {}), job.config.data),
+            **({"context": job.context.record(row.task.needs[0])} if job.context and row.task.needs else {}),
         },
         "features": [describe_feature(feature) for feature in spec.features],
         "label_end": samples.select(pl.col("label_end").max().dt.to_string("%Y-%m-%dT%H:%M:%S+00:00")).item(),

@@ -161,7 +161,9 @@ def _samples(batch: pa.Table, job: Job) -> Iterator[tuple[Task, SamplesRow, pl.D
                 continue
             with recorded_failure("making samples", job) as failure:
                 certificates = certify(task, bars, row.info, job.config.data, name=series)
-                samples, left_out = samples_of(task, bars, row.info, job.config.data, name=series, market=job.trading)
+                samples, left_out = samples_of(
+                    task, bars, row.info, job.config.data, name=series, market=job.trading, context=job.context
+                )
             if failure.error is not None:
                 yield task, SamplesRow(task, None, series=series, error=failure.error), pl.DataFrame()
                 continue

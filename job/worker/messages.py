@@ -21,9 +21,10 @@ from job.core.environment import versions
 from job.core.errors import JobError
 from job.core.keys import Key
 from job.core.wording import on_one_line
-from job.registry.fingerprints import bare_digest, with_flow
+from job.registry.fingerprints import bare_digest, joined_digest
 from job.sources.series import Series
 from job.storage.files import Storage
+from job.worker.context import Context, Need
 from transforms.sessions import Sessions
 
 
@@ -31,8 +32,8 @@ from transforms.sessions import Sessions
 class Work:
     """A task as far as running it goes; each operation adds what it needs to know.
 
-    `series` are those whose bars it needs. `seconds` (CPU) and `memory` (the most bytes that a worker holds for it)
-    are estimates. `attempt` counts the workers that have begun it.
+    `series` are those whose bars it needs, `needs` what it sees of others beside them. `seconds` (CPU) and `memory`
+    (the most bytes that a worker holds for it) are estimates. `attempt` counts the workers that have begun it.
     """
 
     key: Key
@@ -40,6 +41,7 @@ class Work:
     seconds: float
     memory: int
     attempt: int = 1
+    needs: tuple[Need, ...] = ()
 
     @property
     def import_paths(self) -> tuple[str, ...]:
@@ -93,6 +95,10 @@ class Job:
     round: int = 1
     cpus: int = 1
     """CPUs that a task gets here, which are the threads of its fits."""
+    fleet: tuple[Series, ...] = ()
+    """All series of the input, on the driver: those that models may see beside their own."""
+    context: Context | None = None
+    """What workers know of them."""
 
     @property
     def cpus_per_task(self) -> int | None:
@@ -104,6 +110,14 @@ class Job:
     def trading(self) -> bool:
         """Whether models are scored by trading on their signals, for which samples come with their market."""
         return self.config.model_trainer.trading is not None
+
+    def content_of(self, task: Work, info: "SeriesInfo") -> str:
+        """Return the digest of all bars that a task's model sees."""
+        digest = info.content(flow=task.flow)
+        if self.context is not None:
+            for need in task.needs:
+                digest = joined_digest(digest, self.context.digest(need))
+        return digest
 
     def registry(self) -> Storage:
         """Open what the run writes to: the model registry, or the folder of predictions."""
@@ -132,7 +146,7 @@ class SeriesInfo:
 
     def content(self, *, flow: bool) -> str:
         """Return the digest of the bars, with the columns of `transforms.bars.FLOW` or without."""
-        return with_flow(self.digest, self.flow) if flow and self.flow else self.digest
+        return joined_digest(self.digest, self.flow) if flow and self.flow else self.digest
 
     def record(self) -> dict[str, Any]:
         """Return them as JSON values."""

@@ -28,12 +28,14 @@ _ROUNDING: Final = 1e-13
 
 _open, _high, _low, _close, _volume = (pl.col(name) for name in ("open", "high", "low", "close", "volume"))
 _OPEN_RANGE: Final = ("open", "high", "low", "close")
-_STEP: Final = Term("close_step", _close - _close.shift(1))
-_VOLUME_STEP: Final = Term("volume_step", _volume - _volume.shift(1))
-_LOG_VOLUME: Final = Term("log_volume", _volume.log1p())
+_MOVE: Final = Term("close_move", (_close - _close.shift(1)).abs())
+_RISE: Final = Term("rise", (_close > _close.shift(1)).cast(pl.Int8))
+_FALL: Final = Term("fall", (_close < _close.shift(1)).cast(pl.Int8))
+_VOLUME_MOVE: Final = Term("volume_move", (_volume - _volume.shift(1)).abs())
+_LOG_VOLUME: Final = Term("log_volume", (_volume + 1).log())
 _RETURN: Final = Term("close_return", _close / _close.shift(1) - 1)
 _VOLUME_RATIO: Final = Term(
-    "log_volume_ratio", pl.when(_volume.shift(1) > 0).then(_volume / _volume.shift(1)).otherwise(1.0).log1p()
+    "log_volume_ratio", (pl.when(_volume.shift(1) > 0).then(_volume / _volume.shift(1)).otherwise(1.0) + 1).log()
 )
 _WEIGHTED_MOVE: Final = Term("weighted_move", pl.col("close_return").abs() * _volume, (_RETURN,))
 CLOSE: Final = Column("close")
@@ -168,21 +170,20 @@ def correlation(one: Column, other: Column, bars: int, *, least: float) -> tuple
 
 def steps(bars: int) -> tuple[Feature, ...]:
     """Shares of rising and falling bars; gains and losses of price and of volume over all moves; D is P less N."""
-    ups = window_total("rises", bars, (pl.col("close_step") > 0).cast(pl.UInt8), (_STEP,))
-    downs = window_total("falls", bars, (pl.col("close_step") < 0).cast(pl.UInt8), (_STEP,))
-    rising, falling = (pl.col(term.name).cast(pl.Int8) for term in (ups, downs))
+    ups, downs = (window_total(f"{term.name}s", bars, pl.col(term.name), (term,)) for term in (_RISE, _FALL))
+    rising, falling = (pl.col(term.name) for term in (ups, downs))
     return (
         Feature(f"CNTP{bars}", ("close",), bars, rising / bars, (ups,)),
         Feature(f"CNTN{bars}", ("close",), bars, falling / bars, (downs,)),
         Feature(f"CNTD{bars}", ("close",), bars, (rising - falling) / bars, (ups, downs)),
-        *_gains("SUM", "close", _STEP, bars),
-        *_gains("VSUM", "volume", _VOLUME_STEP, bars),
+        *_gains("SUM", "close", _MOVE, bars),
+        *_gains("VSUM", "volume", _VOLUME_MOVE, bars),
     )
 
 
-def _gains(name: str, column: str, step: Term, bars: int) -> tuple[Feature, ...]:
+def _gains(name: str, column: str, move: Term, bars: int) -> tuple[Feature, ...]:
     """Gains, losses and their difference over the sum of all moves; the difference is the change over the window."""
-    moves = window_total(f"{step.name}s", bars, pl.col(step.name).abs(), (step,))
+    moves = window_total(f"{move.name}s", bars, pl.col(move.name), (move,))
     moved = pl.col(moves.name)
     change = pl.col(column) - pl.col(column).shift(bars)
     balance = Term(f"{column}_balance_{bars}", quotient(change, moved).clip(-1, 1), (moves,))

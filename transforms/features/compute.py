@@ -52,10 +52,7 @@ def add_features(bars: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFram
                 for depth, term in depths
                 if depth == step
             )
-        made |= working.select(
-            pl.when(pl.col(POSITION) >= feature.warmup).then(feature.expr).cast(pl.Float32).alias(feature.name)
-            for feature in family
-        ).to_dict()
+        made |= working.select(feature.column for feature in family).to_dict()
     return bars.hstack([made[feature.name] for feature in features])
 
 

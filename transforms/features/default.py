@@ -31,16 +31,18 @@ def close_ma(bars: int) -> Feature:
     return Feature(f"close_ma_{bars}", ("close",), bars - 1, _close / (pl.col(total.name) / bars) - 1, (total,))
 
 
-def return_deviation(bars: int) -> tuple[pl.Expr, tuple[Term, ...]]:
-    """Standard deviation, ddof 1, of one-bar log returns, and the terms that it reads."""
+def return_deviation(bars: int) -> Term:
+    """Standard deviation, ddof 1, of one-bar log returns."""
     total = window_total("return_sum", bars, pl.col("log_return"), (LOG_RETURN,))
     squares = window_total("square_sum", bars, pl.col("log_return_squared"), (_LOG_RETURN_SQUARED,))
-    return rolling_std(pl.col(total.name), pl.col(squares.name), bars), (total, squares)
+    deviation = rolling_std(pl.col(total.name), pl.col(squares.name), bars)
+    return Term(f"return_deviation_{bars}", deviation, (total, squares))
 
 
 def volatility(bars: int) -> Feature:
     """Standard deviation, ddof 1, of one-bar log returns."""
-    return Feature(f"volatility_{bars}", ("close",), bars, *return_deviation(bars))
+    deviation = return_deviation(bars)
+    return Feature(f"volatility_{bars}", ("close",), bars, pl.col(deviation.name), (deviation,))
 
 
 def volume_total(bars: int) -> Term:

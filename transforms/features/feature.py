@@ -105,7 +105,12 @@ class Feature:
         if absent := [name for name in self.inputs if name not in BAR_COLUMNS]:
             raise ValueError(f"feature {self.name}: bars have no {absent[0]}, they have {', '.join(BAR_COLUMNS)}")
 
-    @property
+    @cached_property
+    def column(self) -> pl.Expr:
+        """The feature as a Float32 column, null before its warm-up, of bars with `position` and the terms' columns."""
+        return pl.when(pl.col(POSITION) >= self.warmup).then(self.expr).cast(pl.Float32).alias(self.name)
+
+    @cached_property
     def warmup(self) -> int:
         """Earlier bars in the segment from which on it is used: its averages owe less than 1e-4 to their start."""
         return self.settled_after(WARM)
@@ -138,12 +143,16 @@ def every_term(terms: tuple[Term, ...], seen: set[int] | None = None) -> Iterato
 def window_total(name: str, bars: int, value: pl.Expr, terms: tuple[Term, ...] = ()) -> Term:
     """Sum of `value`, which reads `terms`, over the last `bars` bars; the column is `<name>_<bars>`.
 
-    An even window is two of half its length, and the half is a term of its own: windows of 5, 10 and 20 share sums.
+    A window is two of half its length, and a bar where that is odd; the half is a term of its own: windows of 5, 10 and
+    20 share sums.
     """
-    if bars % 2:
+    if bars < 4:
         return Term(f"{name}_{bars}", window_sum(value, bars), terms)
     half = window_total(name, bars // 2, value, terms)
-    return Term(f"{name}_{bars}", pl.col(half.name) + pl.col(half.name).shift(bars // 2), (half,))
+    total = pl.col(half.name) + pl.col(half.name).shift(bars // 2)
+    if bars % 2:
+        return Term(f"{name}_{bars}", total + value.shift(bars - 1), (half, *terms))
+    return Term(f"{name}_{bars}", total, (half,))
 
 
 def exponential_average(name: str, weight: float, value: pl.Expr, terms: tuple[Term, ...] = ()) -> Term:

@@ -93,8 +93,8 @@ def _merged(name: str, bars: int, between: pl.Expr, gaps: tuple[Term, ...], sum_
 def extreme(end: str, name: str, bars: int) -> Term:
     """Highest or lowest (`end`) value of a column of bars over a window."""
     near, far, below = _parts(end, name, bars)
-    value = pl.max_horizontal(near, far) if end == "highest" else pl.min_horizontal(near, far)
-    return Term(f"{name}_{end}_{bars}", value, below)
+    is_far = far >= near if end == "highest" else far <= near
+    return Term(f"{name}_{end}_{bars}", pl.when(is_far).then(far).otherwise(near), below)
 
 
 @cache

@@ -79,8 +79,8 @@ def smallest_tick(bars: int) -> Term:
     if bars == 1:
         return _TICK
     half = smallest_tick((bars + 1) // 2)  # the halves of an odd window share a bar
-    value = pl.col(half.name)
-    return Term(f"smallest_tick_{bars}", value.clip(upper_bound=value.shift(bars // 2)), (half,))
+    near, far = pl.col(half.name), pl.col(half.name).shift(bars // 2)
+    return Term(f"smallest_tick_{bars}", pl.when(far < near).then(far).otherwise(near), (half,))
 
 
 def tick(bars: int) -> tuple[Feature, ...]:
@@ -90,11 +90,12 @@ def tick(bars: int) -> tuple[Feature, ...]:
     """
     least = smallest_tick(bars)
     share = pl.when(pl.col(least.name).is_finite()).then(pl.col(least.name)).otherwise(0.0) / _close
-    deviation, terms = return_deviation(bars)
+    term = return_deviation(bars)
+    deviation = pl.col(term.name)
     in_deviations = pl.when(deviation > 0).then(share / deviation).otherwise(0.0)
     return (
         Feature(f"tick_{bars}", ("close",), bars, share, (least,)),
-        Feature(f"tick_volatility_{bars}", ("close",), bars, in_deviations, (least, *terms)),
+        Feature(f"tick_volatility_{bars}", ("close",), bars, in_deviations, (least, term)),
     )
 
 
