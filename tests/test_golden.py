@@ -100,7 +100,7 @@ CHANGES: tuple[tuple[str, str, Any], ...] = (
     ("algorithm hist_gradient_boosting", "job.learning.estimators.BOOSTING_LEAF_SHARE", 0.06),
     ("algorithm logistic_regression", "job.learning.estimators.LOGISTIC_C", 1.1e-3),
     ("samples", "transforms.segments.JUMP", 0.8),
-    ("samples", "transforms.samples.warmup_bars", lambda _features: 8),
+    ("samples", "transforms.samples.warmup_bars", lambda _features, **_: 8),
     ("samples", "transforms.bars.RULES", RULES[:-1]),
     ("samples", "job.train.steps.range_start", lambda *_range: None),
     ("split", "job.learning.splits.holdout_start", lambda times, _test_size: times // 2),
