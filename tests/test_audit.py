@@ -16,12 +16,12 @@ import pytest
 from job.cli import main
 from job.config.settings import Config, load_config
 from job.core.entries import source_digest
-from job.core.errors import TrainingError
+from job.core.errors import AuditError, TrainingError
 from job.learning.features import resolve_features
 from job.registry.outcome import Outcome
 from job.registry.versions import read_metadata
 from job.train import audit as audits
-from job.train.audit import SLOW_NS, AuditError, bars_to_audit, certify, examine, nanoseconds_per_value, notes_of
+from job.train.audit import SLOW_NS, bars_to_audit, certify, examine, nanoseconds_per_value, notes_of
 from job.train.plan import plan_tasks
 from job.train.pooled import flat_samples, train_group
 from job.train.steps import prepare_samples, train_models
@@ -120,6 +120,15 @@ def test_the_first_bar_that_differs_is_named() -> None:
     row = times.index(centred.time)
     changed = add_features(later, [LEAKS["centred"]])["centred"]
     assert changed[row] != centred.value, "five bars on decide"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_leak_of_two_values_is_found_wherever_the_bars_begin(seed: int) -> None:
+    """It stays what it is at half of all cuts."""
+    bars = segment(random_bars(seed, 700 + 10 * seed), timeframe="1m")
+    rises = of_close("rises", 0, (CLOSE.shift(-1) > CLOSE).fill_null(value=False).cast(pl.Float64))
+    (found,) = audited(rises, bars=bars)
+    assert found.violation is not None
 
 
 READS_MORE = {
@@ -222,6 +231,35 @@ def test_a_slow_feature_is_timed() -> None:
     assert slow > SLOW_NS
     (found,) = audited(PYTHON_LOOP)
     assert (found.violation, found.lookback) == (None, 9)
+
+
+def _only_many(values: pl.Series) -> pl.Series:
+    if len(values) < 2_000:
+        raise ValueError("too few\nvalues")
+    return values
+
+
+@pytest.mark.parametrize(
+    ("expr", "message"),
+    [
+        (CLOSE.str.to_uppercase(), r"^feature odd cannot be computed on 3\d+ bars \(.*\): mend it, or leave it out$"),
+        (
+            CLOSE.map_batches(_only_many, return_dtype=pl.Float64),
+            r"^feature odd cannot be computed on 3\d+ bars \(.*too few values.*\): mend it, or leave it out$",
+        ),
+    ],
+)
+def test_a_feature_that_cannot_be_computed_is_named(expr: pl.Expr, message: str) -> None:
+    with pytest.raises(AuditError, match=message):
+        examine([of_close("odd", 0, expr)], audited_bars())
+
+
+def test_a_feature_that_cannot_be_computed_on_other_bars_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audits, "nanoseconds_per_value", lambda *_: 1.0)
+    features = [of_close("odd", 0, CLOSE.map_batches(_only_many, return_dtype=pl.Float64)), FEATURES["change_1"]]
+    message = r"^one of the features odd, change_1 cannot be computed on some or on other bars \(.*\): mend it"
+    with pytest.raises(AuditError, match=message):
+        examine(features, audited_bars())
 
 
 def test_fewer_bars_are_taken_for_what_would_take_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -463,7 +501,8 @@ def test_the_command_fails_where_one_is_refused(alphas: str, capsys: pytest.Capt
     verdicts = {row["name"]: row["verdict"] for row in printed["features"]}
     assert [name for name, verdict in verdicts.items() if verdict == "refused"] == ["centred", "z_score"]
     assert errors.count("looks ahead: at the bar of ") == 2
-    assert main(["features", "audit", *bars, "--features", f"{alphas}:CENTRED"]) == 1
+    setting = f"model_trainer.analyst_models.features=[default, '{alphas}:CENTRED']"
+    assert main(["features", "audit", *bars, "--set", setting]) == 1
     assert "refused" in capsys.readouterr().out
 
 

@@ -51,7 +51,7 @@ Row = dict[str, Any]
 
 def list_features(options: argparse.Namespace) -> int:
     """Print every feature of the packs, and those that --features names, with what each declares."""
-    rows = [describe(reference, feature) for reference, feature in chosen(options).items()]
+    rows = [describe(*one) for one in chosen(split_names(options.features)).items()]
     cells = [
         (
             row["name"], ", ".join(row["packs"]), ", ".join(row["inputs"]), str(row["lookback"]), str(row["warmup"]),
@@ -66,8 +66,10 @@ def list_features(options: argparse.Namespace) -> int:
 
 
 def audit_features(options: argparse.Namespace) -> int:
-    """Audit every feature on the bars of every series and timeframe; 1 where one is refused."""
-    config, features = settings(options), chosen(options)
+    """Audit all features of packs, settings and --features on all series and timeframes; 1 where one is refused."""
+    config = settings(options)
+    configured = [feature for kind in config.model_trainer.kinds.values() for feature in kind.features]
+    features = chosen([*configured, *split_names(options.features)])
     found = find_series(config.data)
     problems = [*found.problems]
     audits: list[Row] = []
@@ -94,9 +96,9 @@ def audit_features(options: argparse.Namespace) -> int:
     return 1 if refused or problems else 0
 
 
-def chosen(options: argparse.Namespace) -> dict[str, Feature]:
-    """Return the features of all packs, and those of --features, by the reference that settings name them with."""
-    references = expand_features([*FEATURES, *split_names(options.features)])
+def chosen(more: Iterable[str]) -> dict[str, Feature]:
+    """Return the features of all packs, and `more`, by the reference that settings name them with."""
+    references = expand_features([*FEATURES, *more])
     return dict(zip(references, resolve_features(references), strict=True))
 
 

@@ -16,7 +16,8 @@ import polars as pl
 
 from job.config.settings import DataSettings
 from job.core.entries import source_digest
-from job.core.errors import DataError, TrainingError
+from job.core.errors import AuditError, DataError
+from job.core.wording import first_of, on_one_line
 from job.learning.context import split_origin
 from job.learning.features import resolve_features, split_reference
 from job.train.task import Task
@@ -37,7 +38,7 @@ ENOUGH_NS: Final = 20_000_000
 SLOW_NS: Final = 500.0
 """A feature that takes longer per value is named: features of this release take about 13."""
 BUDGET_NS: Final = 300_000_000
-EVALUATIONS: Final = 14
+EVALUATIONS: Final = 18
 """How often an audit computes every feature; where that would take longer than the budget, it takes fewer bars."""
 KEPT: Final = 16
 """Audits that a worker remembers: the tasks of a series follow each other."""
@@ -54,10 +55,6 @@ LOOKS_WHERE: Final = {
     ),
 }
 """Of each rule of `transforms.features.audit`, where a value differs, and what to do about it."""
-
-
-class AuditError(TrainingError):
-    """A feature whose values depend on what a model must not see."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +173,11 @@ def bars_to_audit(
 def examine(
     features: Sequence[Feature], bars: pl.DataFrame, known_times: Mapping[str, float] = MappingProxyType({})
 ) -> tuple[Examined, ...]:
-    """Audit the features that these bars can give, all at once, and time those whose time is not known yet."""
+    """Audit the features that these bars can give, all at once, and time those whose time is not known yet.
+
+    Raises:
+        AuditError: a feature cannot be computed.
+    """
     features, _ = available(features, bars.columns)
     times = [
         known_times[feature.name]
@@ -189,11 +190,23 @@ def examine(
     if sliced.is_empty():
         return ()
     ends = sliced["timestamp"][0].isoformat(), sliced["timestamp"][-1].isoformat()
-    return tuple(Examined(one, ns, *ends) for one, ns in zip(audit(sliced, features), times, strict=True))
+    try:
+        audited = audit(sliced, features)
+    except Exception as error:  # noqa: BLE001 - users' features may raise anything
+        names = first_of(feature.name for feature in features)
+        raise AuditError(
+            f"one of the features {names} cannot be computed on some or on other bars ({on_one_line(error)}): mend it, "
+            "or leave it out"
+        ) from None
+    return tuple(Examined(one, ns, *ends) for one, ns in zip(audited, times, strict=True))
 
 
 def nanoseconds_per_value(feature: Feature, bars: pl.DataFrame) -> float:
-    """Return the CPU time that one more bar takes, so that what a call costs by itself does not count."""
+    """Return the CPU time that one more bar takes, so that what a call costs by itself does not count.
+
+    Raises:
+        AuditError: the feature cannot be computed.
+    """
     few = bars.head(bars.height // 8)
     if bars.height == few.height:
         return 0.0
@@ -212,6 +225,10 @@ def _cpu_times(feature: Feature, bars: pl.DataFrame, runs: int) -> list[int]:
     taken: list[int] = []
     while len(taken) < runs and sum(taken) < ENOUGH_NS:
         started = time.process_time_ns()  # unlike the clock, it does not count what other processes do
-        add_features(bars, [feature])
+        try:
+            add_features(bars, [feature])
+        except Exception as error:  # noqa: BLE001 - users' features may raise anything
+            why = f"cannot be computed on {bars.height} bars ({on_one_line(error)})"
+            raise AuditError(f"feature {feature.name} {why}: mend it, or leave it out") from None
         taken.append(time.process_time_ns() - started)
     return taken

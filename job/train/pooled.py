@@ -16,11 +16,11 @@ import polars as pl
 import pyarrow as pa
 
 from job.config.trainer import TrainerSettings
-from job.core.errors import LostRowsError
+from job.core.errors import AuditError, LostRowsError
 from job.core.keys import Key
 from job.learning.splits import holdout_start
 from job.registry.fingerprints import pooled_content
-from job.train.audit import AuditError, certify
+from job.train.audit import certify
 from job.train.steps import samples_of, train_task
 from job.train.task import SamplesRow, Task
 from job.worker.messages import Job, recorded_failure, unpack

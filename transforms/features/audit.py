@@ -6,9 +6,10 @@ farther away from it than the bar before, one cut of the past tells how far back
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from itertools import pairwise
 from typing import Final, Literal, get_args
 
 import numpy as np
@@ -90,7 +91,8 @@ class _Unmasked(Feature):
 class _Whole:
     """The values of all bars at once, which those of changed or fewer bars are compared with.
 
-    `values` is [bars, features], NaN where there is none; `warm` says which are used; `deviation` is theirs.
+    `values` is [bars, features], NaN where there is none; `warm` says which are used; `deviation` is theirs. `settled`
+    is after how many bars each feature owes no more than the keys of `OWED` to its start.
     """
 
     bars: pl.DataFrame
@@ -99,18 +101,20 @@ class _Whole:
     values: Matrix
     warm: Bools
     deviation: Matrix
+    settled: Mapping[float, Ints]
 
     @classmethod
     def of(cls, bars: pl.DataFrame, features: Sequence[Feature]) -> "_Whole":
         own = [field.name for field in fields(Feature)]
         unmasked = tuple(_Unmasked(**{name: getattr(feature, name) for name in own}) for feature in features)
         position, values = positions(bars["segment"]), _values(bars, unmasked)
-        warm = position[:, None] >= np.array([feature.warmup for feature in features])
+        settled = {owed: np.array([one.settled_after(owed) for one in features], np.int64) for owed in OWED}
+        warm = position[:, None] >= settled[WARM]
         used = np.where(warm & np.isfinite(values), values, np.nan)
         counts = np.maximum((~np.isnan(used)).sum(axis=0), 1)
         mean = np.nansum(used, axis=0) / counts
         deviation = np.sqrt(np.nansum((used - mean) ** 2, axis=0) / counts)
-        return cls(bars, unmasked, position, values, warm, deviation)
+        return cls(bars, unmasked, position, values, warm, deviation, settled)
 
     def compute(self, bars: pl.DataFrame) -> Matrix:
         """Return the values of other bars."""
@@ -152,7 +156,7 @@ def audit(bars: pl.DataFrame, features: Sequence[Feature]) -> tuple[Audited, ...
         ValueError: as `add_features`.
     """
     whole = _Whole.of(bars, features)
-    cuts = _cuts(whole.position, max((feature.warmup for feature in features), default=0))
+    cuts = _cuts(whole.position, int(whole.settled[WARM].max(initial=0)))
     found = [*_changes_of_the_future(whole, cuts), _changes_between_segments(whole, cuts)]
     reach = np.full((2, len(features)), -1)
     for cut in cuts:
@@ -175,8 +179,12 @@ def audit(bars: pl.DataFrame, features: Sequence[Feature]) -> tuple[Audited, ...
 
 
 def _changes_of_the_future(whole: _Whole, cuts: Sequence[int]) -> Iterator[_Found]:
-    """Yield what changes before each cut if the bars from the cut on are other ones, and before the last if absent."""
-    others = [(cut, _rewritten(whole.bars, cut)) for cut in cuts] + [(cut, whole.bars.head(cut)) for cut in cuts[-1:]]
+    """Yield what changes before a row if the bars from there on are other ones, and before the last cut if absent.
+
+    The rows are the cuts and those halfway between: a feature of few values may stay what it is by chance.
+    """
+    rows = sorted({*cuts, *((one + other) // 2 for one, other in pairwise([0, *cuts]))})
+    others = [(row, _rewritten(whole.bars, row)) for row in rows] + [(row, whole.bars.head(row)) for row in cuts[-1:]]
     for cut, bars in others:
         known = whole.compute(bars)[:cut]
         yield _Found.of("future", known, whole.differs(known, EQUAL) & whole.warm[:cut], rows=whole.bars.height)
@@ -216,8 +224,7 @@ def _late(whole: _Whole, other: Matrix, before: Ints, *, start: int = 0) -> Bool
     """Return where values change by more than is owed, given how many bars of their segment come `before` each."""
     late: Bools = np.zeros(other.shape, np.bool_)
     for owed, share in OWED.items():
-        settled = before[:, None] >= [feature.settled_after(owed) for feature in whole.features]
-        late |= settled & whole.differs(other, share, start=start)
+        late |= (before[:, None] >= whole.settled[owed]) & whole.differs(other, share, start=start)
     return late & whole.warm[start:]
 
 
