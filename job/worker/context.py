@@ -62,7 +62,7 @@ class Need:
     market: bool = False
 
 
-def needs(seen: Origins, fleet: Iterable[Series], exchange: str, sampling: Sampling) -> tuple[Need, ...]:
+def needs(seen: Origins, fleet: Sequence[Series], exchange: str, sampling: Sampling) -> tuple[Need, ...]:
     """Return what a model needs of other series, if it needs any.
 
     Args:
@@ -74,19 +74,18 @@ def needs(seen: Origins, fleet: Iterable[Series], exchange: str, sampling: Sampl
     Raises:
         ConfigError: the input does not hold a symbol, or holds it twice.
     """
-    if seen.alone:
-        return ()
     others = tuple((symbol, _series_of(symbol, fleet, exchange), names) for symbol, names in seen.others.items())
-    return (Need(sampling, others, bool(seen.market)),)
+    is_market = bool(seen.market) and len(fleet) > FEWEST
+    return (Need(sampling, others, is_market),) if others or is_market else ()
 
 
-def needs_of(definition: Definition, fleet: Iterable[Series], exchange: str) -> tuple[Need, ...]:
+def needs_of(definition: Definition, fleet: Sequence[Series], exchange: str) -> tuple[Need, ...]:
     """Return what a version needs of other series; arguments and errors are those of `needs`."""
     sampling = Sampling(definition.max_fill, definition.min_coverage, definition.gaps_beside)
     return needs(definition.origins, fleet, exchange, sampling)
 
 
-def _series_of(symbol: str, fleet: Iterable[Series], exchange: str) -> Series:
+def _series_of(symbol: str, fleet: Sequence[Series], exchange: str) -> Series:
     known = {one.symbol for one in fleet}
     name = symbol_named(symbol, known)
     if name is None:
@@ -198,8 +197,10 @@ def besides(
     found = [_longer(seen, bars, how, tolerance)]
     if needs and context is not None:
         found.append(_others(how, itself, needs[0], context))
-        if needs[0].market:
-            found.append(_market(seen.market, bars, how, needs[0], context))
+    if needs and context is not None and needs[0].market:
+        found.append(_market(seen.market, bars, how, needs[0], context))
+    else:
+        found.append(([], [*seen.market]))
     return [one for columns, _ in found for one in columns], tuple(name for _, absent in found for name in absent)
 
 
