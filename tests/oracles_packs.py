@@ -70,9 +70,11 @@ def column(past: Sequence[Row], name: str, bars: int) -> Floats:
     return np.array([row[name] for row in past[-bars:]], np.float64)
 
 
-def correlation(one: Floats, other: Floats) -> float:
-    """Pearson's r, 0 where one of both stands still."""
-    return float(np.corrcoef(one, other)[0, 1]) if np.ptp(one) and np.ptp(other) else 0.0
+def correlation(one: Floats, other: Floats, *, still: float = 0.0) -> float:
+    """Pearson's r, 0 where one of both stands still: its range is no more than a share of its largest value."""
+    if any(values.size < 2 or np.ptp(values) <= still * abs(values).max() for values in (one, other)):
+        return 0.0
+    return float(np.corrcoef(one, other)[0, 1])
 
 
 def bar_shape(past: Sequence[Row]) -> dict[str, float]:
@@ -145,11 +147,12 @@ def of_steps(past: Sequence[Row], bars: int) -> dict[str, float]:
     """Qlib's features of changes from bar to bar."""
     closes, volumes = column(past, "close", bars + 1), column(past, "volume", bars + 1)
     step, change, volume = np.diff(closes), closes[1:] / closes[:-1] - 1, volumes[1:]
-    ratio = np.array([after / before if before else 1.0 for before, after in itertools.pairwise(volumes)])
+    traded = volumes[:-1] > 0
+    ratio = volumes[1:][traded] / volumes[:-1][traded]
     weighted = abs(change) * volume
     rising, falling = float((step > 0).mean()), float((step < 0).mean())
     return {
-        "CORD": correlation(change, np.log(ratio + 1)),
+        "CORD": correlation(change[traded], np.log(ratio + 1), still=1e-6),  # what is infinite or NaN is left out
         "CNTP": rising,
         "CNTN": falling,
         "CNTD": rising - falling,

@@ -7,8 +7,8 @@ of their ranks, and of equal extremes the oldest counts. What differs:
 - qlib gives values from a segment's first bars on; here a feature has none before its window is full.
 - qlib adds 1e-12 to divisors, whatever the unit. Here nothing is added, and what is divided by 0 is 0: so it is in qlib
   where the dividend is 0, too; VMA and VSTD of a bar without volume are about 1e12 times the volume there.
-- Correlations and R² are 0 where prices or volumes stand still; qlib has NaN, wherever a deviation is below 2e-5.
-- From a bar without volume, volume counts as unchanged; its change is infinite or NaN in qlib.
+- Correlations and R² are 0 where prices or volumes stand still; qlib has NaN, wherever a deviation is below 2e-5. Both
+  leave changes of volume from a bar without any out of CORD.
 - The average price of VWAP0 is quote volume over volume, and the close where there is no volume.
 """
 
@@ -18,31 +18,39 @@ from typing import Final
 
 import polars as pl
 
+from transforms.bars import PRICES
 from transforms.features.feature import Feature, Term, window_total
 from transforms.features.merged import Column, extreme, extreme_age, mean_offset, products, squares, trend
 
 WINDOWS: Final = (5, 10, 20, 30, 60)
 
-_ROUNDING: Final = 1e-13
-"""Standard deviation of ratios of neighbouring bars below which it is that of their rounding."""
+_CANCELLED: Final = 1e-13
+"""Share of a sum of squares below which a difference of two such sums is rounding, not deviation."""
 
 _open, _high, _low, _close, _volume = (pl.col(name) for name in ("open", "high", "low", "close", "volume"))
-_OPEN_RANGE: Final = ("open", "high", "low", "close")
 _MOVE: Final = Term("close_move", (_close - _close.shift(1)).abs())
 _RISE: Final = Term("rise", (_close > _close.shift(1)).cast(pl.Int8))
 _FALL: Final = Term("fall", (_close < _close.shift(1)).cast(pl.Int8))
 _VOLUME_MOVE: Final = Term("volume_move", (_volume - _volume.shift(1)).abs())
 _LOG_VOLUME: Final = Term("log_volume", (_volume + 1).log())
 _RETURN: Final = Term("close_return", _close / _close.shift(1) - 1)
-_VOLUME_RATIO: Final = Term(
-    "log_volume_ratio", (pl.when(_volume.shift(1) > 0).then(_volume / _volume.shift(1)).otherwise(1.0) + 1).log()
+# Pairs of changes of price and of volume; from a bar without volume there is none, and it counts 0 in all sums. The log
+# is less that of an unchanged volume: the nearer to 0 its mean is, the less is lost where that is taken off.
+_traded_before = _volume.shift(1) > 0
+_PAIRED: Final = Term("paired", _traded_before.cast(pl.Int8))
+_PAIR_RETURN: Final = Term("pair_return", pl.when(_traded_before).then("close_return").otherwise(0.0), (_RETURN,))
+_PAIR_VOLUME: Final = Term(
+    "pair_volume", pl.when(_traded_before).then(((_volume / _volume.shift(1) + 1) / 2).log()).otherwise(0.0)
+)
+_PAIRS: Final = (
+    Term("pair_return_squared", pl.col("pair_return") * pl.col("pair_return"), (_PAIR_RETURN,)),
+    Term("pair_volume_squared", pl.col("pair_volume") * pl.col("pair_volume"), (_PAIR_VOLUME,)),
+    Term("pair_product", pl.col("pair_return") * pl.col("pair_volume"), (_PAIR_RETURN, _PAIR_VOLUME)),
 )
 _WEIGHTED_MOVE: Final = Term("weighted_move", pl.col("close_return").abs() * _volume, (_RETURN,))
 CLOSE: Final = Column("close")
 VOLUME: Final = Column("volume")
 LOG_VOLUME: Final = Column(_LOG_VOLUME.name, (_LOG_VOLUME,))
-RETURN: Final = Column(_RETURN.name, (_RETURN,))
-VOLUME_RATIO: Final = Column(_VOLUME_RATIO.name, (_VOLUME_RATIO,))
 WEIGHTED_MOVE: Final = Column(_WEIGHTED_MOVE.name, (_WEIGHTED_MOVE,))
 
 
@@ -141,31 +149,28 @@ def rank_points(bars: int) -> Term:
     return Term(f"rank_points_{bars}", reduce(add, [*(pl.col(term.name) for term in below), *points]), below)
 
 
-def correlations(bars: int) -> tuple[Feature, ...]:
-    """Correlation of price and log volume, and of their changes; the former is not free of the unit of volume."""
-    return (
-        Feature(
-            f"CORR{bars}",
-            ("close", "volume"),
-            bars - 1,
-            *correlation(CLOSE, LOG_VOLUME, bars, least=0),
-            scale_free=False,
-        ),
-        Feature(
-            f"CORD{bars}",
-            ("close", "volume"),
-            bars,
-            *correlation(RETURN, VOLUME_RATIO, bars, least=bars * _ROUNDING**2),
-        ),
-    )
-
-
-def correlation(one: Column, other: Column, bars: int, *, least: float) -> tuple[pl.Expr, tuple[Term, ...]]:
-    """Correlation over a window, 0 where the squares of either column sum to no more than `least`; and its terms."""
-    terms = (squares(one, bars), squares(other, bars), products(one, other, bars))
+def price_and_volume(bars: int) -> Feature:
+    """Correlation of price and log volume, which is not free of the unit of volume."""
+    terms = (squares(CLOSE, bars), squares(LOG_VOLUME, bars), products(CLOSE, LOG_VOLUME, bars))
     first, second, both = (pl.col(term.name) for term in terms)
-    value = pl.when((first > least) & (second > least)).then(both / (first * second).sqrt()).otherwise(0.0)
-    return value, terms
+    value = quotient(both, (first * second).sqrt())
+    return Feature(f"CORR{bars}", ("close", "volume"), bars - 1, value, terms, scale_free=False)
+
+
+def changes_together(bars: int) -> Feature:
+    """Correlation of the changes of price and of volume, over the bars that follow one with volume.
+
+    It is 0 where either is the same all over the window but for rounding, such as one tick a bar of a high price.
+    """
+    own = (_PAIRED, _PAIR_RETURN, _PAIR_VOLUME, *_PAIRS)
+    terms = tuple(window_total(f"{term.name}s", bars, pl.col(term.name), (term,)) for term in own)
+    count, first, second, first_squares, second_squares, both = (pl.col(term.name) for term in terms)
+    first_deviations = first_squares - first * first / count
+    second_deviations = second_squares - second * second / count
+    is_known = (count > 1) & (first_deviations > first_squares * _CANCELLED)
+    is_known &= second_deviations > second_squares * _CANCELLED
+    together = (both - first * second / count) / (first_deviations * second_deviations).sqrt()
+    return Feature(f"CORD{bars}", ("close", "volume"), bars, pl.when(is_known).then(together).otherwise(0.0), terms)
 
 
 def steps(bars: int) -> tuple[Feature, ...]:
@@ -213,7 +218,7 @@ def volumes(bars: int) -> tuple[Feature, ...]:
 
 def _inputs(part: pl.Expr, *others: str) -> tuple[str, ...]:
     """Return the columns of a bar that a part of it and others need."""
-    return tuple(name for name in _OPEN_RANGE if name in {*part.meta.root_names(), *others})
+    return tuple(name for name in PRICES if name in {*part.meta.root_names(), *others})
 
 
 PACK: Final = (
@@ -221,8 +226,10 @@ PACK: Final = (
     *prices(),
     *(
         feature
-        for group in (regression, extremes, order, correlations, steps, volumes)
+        for group in (regression, extremes, order, steps, volumes)
         for bars in WINDOWS
         for feature in group(bars)
     ),
+    *map(price_and_volume, WINDOWS),
+    *map(changes_together, WINDOWS),
 )

@@ -44,7 +44,7 @@ class Term:
 
     name: str
     expr: pl.Expr = field(compare=False, repr=False)
-    terms: tuple["Term", ...] = ()
+    terms: tuple["Term", ...] = field(default=(), repr=False)
     weight: float | None = None
 
     def __post_init__(self) -> None:
