@@ -35,12 +35,15 @@ from job.core.synth import make_bars
 from job.learning.algorithms import Algorithm, Window
 from job.learning.estimators import ALGORITHMS
 from job.learning.fitting import Rows, fit_scaled, probability_of_up, read_rows
+from job.learning.forests.trees import weighted_draws
 from job.learning.labels import parse_label
 from job.learning.metrics import SCORES, Score
 from job.learning.spec import ModelSpec
 from job.learning.splits import walk_forward
 from job.learning.trading import trading_scores
 from job.learning.training import Trained, predict_proba, train
+from job.learning.weights import DEFINITION as WEIGHTS
+from job.learning.weights import Weights, describe_weights, training_weights
 from job.registry.fingerprints import DEFINITIONS, TRADING
 from job.train.pooled import downsample, sampling_caps
 from job.train.steps import samples_of
@@ -117,6 +120,7 @@ def definitions() -> dict[str, Definition]:
         ),
         *(Definition(f"score {name}", each.version, partial(of_score, name)) for name, each in SCORES.items()),
         *(Definition(name, number, *PARTS[name]) for name, number in DEFINITIONS.items() if name in PARTS),
+        Definition("weights", WEIGHTS, of_weights),
         Definition("trading", TRADING, of_trading),
     )
     return {each.name: each for each in found}
@@ -629,6 +633,22 @@ def of_trading() -> Values:
         market = made.frame.with_columns(p=p, p_base=pl.lit(0.45))
         scores = trading_scores(market, label=label, timeframe="1h", cost_bps=0.5, versions_scored=4)
         found[name] = [*leaves(scores)]
+    return found
+
+
+def of_weights() -> Values:
+    """Return weights of every second stored bar, and how often a tree draws each."""
+    rows = read_rows(learnable(), LEARNT)
+    known = slice(0, 1_500)
+    unique = 0.1 + np.arange(len(rows.label)) % 7 / 8
+    found: Values = {}
+    for case, weights in {"unique": Weights(True), "aged": Weights(False, 0.5), "both": Weights(True, 2.0)}.items():
+        weight = training_weights(weights, label_end=rows.label_end[known], uniqueness=unique[known])
+        assert weight is not None
+        drawn = weighted_draws(weight, np.random.default_rng(7))
+        found[case] = numbers_of(pl.Series(weight))
+        found[f"{case}: drawn"] = numbers_of(pl.Series(drawn))
+        found[f"{case}: metadata"] = [*leaves(describe_weights(weights, weight, rows=1_500))]
     return found
 
 

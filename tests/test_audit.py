@@ -88,6 +88,7 @@ LEAKS = {
     "taker": Feature(
         "taker", ("volume", "taker_buy_volume"), 0, (pl.col("taker_buy_volume") / pl.col("volume")).shift(-2)
     ),
+    "infinite": of_close("infinite", 0, CLOSE / (CLOSE.shift(-1) > CLOSE).cast(pl.Float64)),
     "filled_backward": of_close("filled_backward", 1, (CLOSE / CLOSE.shift(1) - 1).shift(-1).fill_null(0.0)),
 }
 

@@ -32,16 +32,7 @@ from job.learning.fitting import (
 )
 from job.learning.fleet import log_loss_delta_by_cluster
 from job.learning.importances import importances
-from job.learning.metrics import (
-    SCORES,
-    accuracy,
-    base_rate,
-    fit_shrink,
-    log_loss,
-    row_log_loss,
-    score_all,
-    shrink,
-)
+from job.learning.metrics import SCORES, accuracy, base_rate, fit_shrink, log_loss, row_log_loss, score_all, shrink
 from job.learning.seeds import second_seed
 from job.learning.spec import ModelSpec
 from job.learning.splits import walk_forward

@@ -124,7 +124,7 @@ class _Whole:
         """Return where `other`, the values of the bars from `start` on, is not what it is here."""
         here = self.values[start : start + len(other)]
         with np.errstate(invalid="ignore"):
-            close = np.abs(here - other) <= share * self.deviation + ROUNDING * np.abs(here)
+            close = np.isfinite(here) & (np.abs(here - other) <= share * self.deviation + ROUNDING * np.abs(here))
         same: Bools = (here == other) | close | (np.isnan(here) & np.isnan(other))
         return ~same
 
