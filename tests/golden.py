@@ -35,18 +35,22 @@ from job.core.synth import make_bars
 from job.learning.algorithms import Algorithm, Window
 from job.learning.estimators import ALGORITHMS
 from job.learning.fitting import Rows, fit_scaled, probability_of_up, read_rows
+from job.learning.forests.trees import weighted_draws
 from job.learning.labels import parse_label
 from job.learning.metrics import SCORES, Score
 from job.learning.spec import ModelSpec
 from job.learning.splits import walk_forward
 from job.learning.trading import trading_scores
 from job.learning.training import Trained, predict_proba, train
+from job.learning.weights import DEFINITION as WEIGHTS
+from job.learning.weights import Weights, describe_weights, training_weights
 from job.registry.fingerprints import DEFINITIONS, TRADING
 from job.train.pooled import downsample, sampling_caps
 from job.train.steps import samples_of
 from job.train.task import Task
 from job.worker.messages import SeriesInfo
 from transforms.bars import PRICES, clean
+from transforms.clock import CLOCK, add_clock
 from transforms.features import DEFAULT_FEATURES, FEATURES
 from transforms.features.compute import add_features
 from transforms.features.feature import Feature
@@ -54,6 +58,7 @@ from transforms.labels import LABELS, NOTES, Direction, Entry, Label, TripleBarr
 from transforms.resampling import resample
 from transforms.samples import Samples, make_samples
 from transforms.segments import segment
+from transforms.sessions import Sessions
 
 Leaf = float | str | None
 Values = dict[str, list[Leaf]]
@@ -115,6 +120,7 @@ def definitions() -> dict[str, Definition]:
         ),
         *(Definition(f"score {name}", each.version, partial(of_score, name)) for name, each in SCORES.items()),
         *(Definition(name, number, *PARTS[name]) for name, number in DEFINITIONS.items() if name in PARTS),
+        Definition("weights", WEIGHTS, of_weights),
         Definition("trading", TRADING, of_trading),
     )
     return {each.name: each for each in found}
@@ -242,6 +248,18 @@ def segmented_bars() -> pl.DataFrame:
     return pl.read_parquet(SERIES).rename({"stretch": "contiguous_run"})
 
 
+@cache
+def bars_with_flow_and_clock() -> pl.DataFrame:
+    """Return the stored bars with made-up flow and the clock, which the stored ones have not."""
+    number = pl.int_range(pl.len())
+    flow = segmented_bars().with_columns(
+        quote_volume=pl.col("volume") * (pl.col("high") + pl.col("low") + pl.col("close")) / 3,
+        trades=pl.when(pl.col("volume") > 0).then(1.0 + number * 7919 % 23).otherwise(0.0),
+        taker_buy_volume=pl.col("volume") * (number * 31 % 17) / 16,
+    )
+    return add_clock(flow, CLOCK, zone="UTC", gaps=Sessions("UTC", ((60, 750), (800, 1435))))
+
+
 def stored_bars() -> pl.DataFrame:
     """Return the stored bars as they came."""
     return segmented_bars().filter(~pl.col("filled")).select("timestamp", *PRICES, "volume")
@@ -299,7 +317,7 @@ def of_feature(name: str) -> Values:
 
     The three sums see every value; packs are large, so only the default one keeps many values beside them.
     """
-    values = add_features(segmented_bars(), [FEATURES[name]])[name]
+    values = add_features(bars_with_flow_and_clock(), [FEATURES[name]])[name]
     return {
         "inputs": [*FEATURES[name].inputs],
         "values": numbers_of(values, kept=60 if name in DEFAULT_FEATURES else 8),
@@ -615,6 +633,22 @@ def of_trading() -> Values:
         market = made.frame.with_columns(p=p, p_base=pl.lit(0.45))
         scores = trading_scores(market, label=label, timeframe="1h", cost_bps=0.5, versions_scored=4)
         found[name] = [*leaves(scores)]
+    return found
+
+
+def of_weights() -> Values:
+    """Return weights of every second stored bar, and how often a tree draws each."""
+    rows = read_rows(learnable(), LEARNT)
+    known = slice(0, 1_500)
+    unique = 0.1 + np.arange(len(rows.label)) % 7 / 8
+    found: Values = {}
+    for case, weights in {"unique": Weights(True), "aged": Weights(False, 0.5), "both": Weights(True, 2.0)}.items():
+        weight = training_weights(weights, label_end=rows.label_end[known], uniqueness=unique[known])
+        assert weight is not None
+        drawn = weighted_draws(weight, np.random.default_rng(7))
+        found[case] = numbers_of(pl.Series(weight))
+        found[f"{case}: drawn"] = numbers_of(pl.Series(drawn))
+        found[f"{case}: metadata"] = [*leaves(describe_weights(weights, weight, rows=1_500))]
     return found
 
 

@@ -24,7 +24,9 @@ from job.train.record import TrainingRecord
 from job.train.run import run
 from job.train.steps import load_bars, prepare_samples, train_models
 from job.train.task import Task
+from job.worker.gathering import with_context_here
 from job.worker.messages import Job, pack
+from transforms.features.feature import WARM
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 MODELS: Final = 8
@@ -262,6 +264,7 @@ def _run_tasks_here(
 
 
 def _steps_here(tasks: Sequence[Task], job: Job) -> Iterator[Outcome]:
+    job = with_context_here(tasks, job, tolerance=WARM)
     for bundle in singles(tasks):
         for bars in load_bars(pack(bundle), job=job):
             for samples in prepare_samples(bars, job=job):

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from transforms.labels import Direction, TripleBarrier
 
 MINUTE = 60_000_000
 Row = dict[str, Any]
+Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 def bars_frame(rows: Sequence[Row]) -> pl.DataFrame:
@@ -37,8 +38,9 @@ def random_bars(
     jumps: int = 0,
     tick: float = 0.0,
     volume: bool = True,
+    flow: bool = False,
 ) -> pl.DataFrame:
-    """Random-walk bars.
+    """Random-walk bars; the columns of `FLOW` are there where `flow` asks for them, and change no other.
 
     A share `missing` of them is left out, half of it in runs of ten; `jumps` doublings or halvings are put in; prices
     are whole multiples of `tick` where that is above 0, which makes ties and flat bars common.
@@ -52,11 +54,26 @@ def random_bars(
     price = np.round(price / tick) * tick if tick else price
     columns = {"open": price[:, 0], "high": price.max(axis=1), "low": price.min(axis=1), "close": price[:, 3]}
     columns |= {"volume": np.where(rng.random(count) < 0.1, 0.0, rng.lognormal(3, 1, count))} if volume else {}
+    columns |= random_flow(seed, columns) if flow else {}
     frame = pl.DataFrame({"timestamp": 1_699_999_200_000_000 // step * step + step * np.arange(count), **columns})
     lost = rng.random(count) < missing / 2
     for start in np.flatnonzero(rng.random(count) < missing / 20):
         lost[start : start + 10] = True
     return frame.with_columns(pl.col("timestamp").cast(TIME)).filter(~lost)
+
+
+def random_flow(seed: int, columns: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Return the columns of `FLOW` for bars: a mean price within the range, some trades wherever there is volume.
+
+    They have a generator of their own, so that bars with and without them are the same bars.
+    """
+    rng = np.random.default_rng([seed, 1])
+    low, high, volume = columns["low"], columns["high"], columns["volume"]
+    return {
+        "quote_volume": volume * (low + (high - low) * rng.random(volume.size)),
+        "trades": np.where(volume > 0, 1.0 + rng.poisson(volume / 5), 0.0),
+        "taker_buy_volume": volume * rng.beta(4, 4, volume.size),
+    }
 
 
 def golden_bars() -> pl.DataFrame:

@@ -116,7 +116,7 @@ def test_volume_may_be_absent() -> None:
 
 
 def test_other_columns_are_left_behind() -> None:
-    assert clean(bars_frame(series()).with_columns(trades=pl.lit(1))).bars.columns == ["timestamp", *GOOD]
+    assert clean(bars_frame(series()).with_columns(funding=pl.lit(1))).bars.columns == ["timestamp", *GOOD]
 
 
 def test_timeframe_is_the_most_common_step_and_the_grid_the_most_common_residue() -> None:

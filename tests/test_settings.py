@@ -20,13 +20,14 @@ from job.registry.fingerprints import fingerprint, listing_fingerprint
 from job.sources.series import Series, SourceFile
 from job.train.plan import plan_tasks
 
-SCALPER = {"timeframes": ["1m"], "algorithm": "extra_trees", "label": "direction(5)"}
+CONTEXT = {"timeframes": ["4h"]}
+SCALPER = {"timeframes": ["1m"], "algorithm": "extra_trees", "label": "direction(5)", "context": CONTEXT}
 KINDS = ("analyst_models", "tactician_models", "models.scalper")
 VALUES = (
-    *(True, False, 3, 7, 0.25, 0.05, "2024-01-01", "1h", ["1h"], ["change_1"], {"a": "b"}),
+    *(["A"], True, False, 3, 7, 0.25, 0.05, "2024-01-01", "1h", ["1h"], ["change_1"], {"a": "b"}),
     {"A": {"2024-01-01": 2}},
     *("random_forest", "logistic_regression", "direction(3)", "sklearn", "timeframe", "exchange,timeframe"),
-    *("close", "ignore", "none", "debug", "pkl", "fresher", "day_first", "last", "comma", "other"),
+    *("close", "ignore", "none", "uniqueness", "debug", "pkl", "fresher", "day_first", "last", "comma", "other"),
 )
 """Other values for settings: of these, the first that a setting takes and that is another one than its own."""
 
@@ -72,7 +73,10 @@ def test_a_setting_without_a_mark_is_found() -> None:
 
 
 def settings(group_by: str, changes: Mapping[str, Any]) -> Config:
-    values: dict[str, Any] = {"model_trainer": {"models": {"scalper": SCALPER}, "group_by": group_by}}
+    kinds = {key: {"context": CONTEXT} for key in ("analyst_models", "tactician_models")}
+    values: dict[str, Any] = {
+        "model_trainer": {"models": {"scalper": SCALPER}, "group_by": group_by, **kinds},
+    }
     for key, value in changes.items():
         values = merge(values, key, value)
     return load_config(values)
@@ -99,7 +103,7 @@ SERIES = tuple(
 
 def digests(config: Config) -> tuple[dict[Key, str], list[str | None]]:
     """Return the fingerprints of all models, and those of the files that they are made from."""
-    models = {task.key: task.fingerprint(config, "bars") for task in plan_tasks(SERIES, config)}
+    models = {task.key: task.fingerprint(config, "bars") for task in plan_tasks(SERIES, config, SERIES)}
     return models, [listing_fingerprint(one, config.data) for one in SERIES]
 
 

@@ -344,7 +344,7 @@ def test_names_of_columns_need_no_module() -> None:
     [
         (
             "chnge_1",
-            r"unknown feature 'chnge_1'; did you mean 'change_1'\? \(known: change_1, .*, volatility\)",
+            r"unknown feature 'chnge_1'; did you mean 'change_1'\? \(packs: default, .*, market; .*README.md\)",
         ),
         (
             "gone.alphas:FEATURES",

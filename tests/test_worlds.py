@@ -12,7 +12,7 @@ from scipy.stats import binom
 from job.learning import training
 from job.learning.splits import Fold, Splits
 from tests.oracles_worlds import best_rate
-from tests.worlds import DETECTOR, in_two_processes, model_of, rule_for, samples_for, specs, world
+from tests.worlds import DETECTOR, everything_for, in_two_processes, model_of, rule_for, samples_for, specs, world
 from transforms.labels import Direction
 
 SYMBOLS = 12
@@ -36,6 +36,40 @@ def test_noise_shows_no_skill() -> None:
     assert len(models) >= 60
     above = [name for name, low, _ in models if low is not None and low > 0]
     assert len(above) <= binom.ppf(0.99, len(models), 0.025), above
+
+
+def models_that_see_all(symbol: int) -> list[tuple[str, float | None]]:
+    """Return kind and lower end of the skill's interval of models with all packs and every kind of context."""
+    found = []
+    for kind, timeframe, spec in specs():
+        if timeframe == "1m":  # as good at 5m, and in a tenth of the time
+            continue
+        samples, seeing = everything_for(symbol, timeframe, spec, days=30)
+        assert len(seeing.features) > 250
+        scores = model_of(samples, symbol, kind, timeframe, seeing).scores
+        found.append((f"{kind} {timeframe}", scores["skill_low"]))
+    return found
+
+
+@pytest.mark.slow
+def test_noise_shows_no_skill_to_models_that_see_all() -> None:
+    models = [model for symbol in in_two_processes(models_that_see_all, range(SYMBOLS)) for model in symbol]
+    above = [name for name, low in models if low is not None and low > 0]
+    assert len(models) == 3 * SYMBOLS
+    assert len(above) <= binom.ppf(0.99, len(models), 0.025), above
+
+
+def detector_auc_of_all(symbol: int) -> float:
+    """Return the same as `detector_auc` of a forest that sees all packs and every kind of context."""
+    _, timeframe, default = next(one for one in specs() if one[1] == "5m")
+    samples, spec = everything_for(FIRST_LEAK_SYMBOL + symbol, timeframe, default, days=10)
+    auc = model_of(samples, symbol, "analyst", timeframe, spec.model_copy(update=DETECTOR)).scores["roc_auc"]
+    assert auc is not None
+    return auc
+
+
+def test_a_forest_that_remembers_every_row_finds_nothing_in_all_packs_and_contexts() -> None:
+    assert not leaks(in_two_processes(detector_auc_of_all, range(LEAK_SYMBOLS // 2)))
 
 
 def detector_auc(symbol: int, leak: str = "") -> float:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from multiprocessing import get_context
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import polars as pl
 
 from job.config.settings import Config
@@ -16,6 +17,20 @@ from job.learning.spec import ModelSpec
 from job.learning.training import Trained, train
 from tests.oracles_worlds import last_return_rule
 from transforms.bars import clean, duration_us
+from transforms.clock import CLOCK
+from transforms.context import (
+    MARKET_FEATURES,
+    Beside,
+    known_features,
+    longer_bars,
+    market,
+    market_sums,
+    moves,
+)
+from transforms.features import PACKS
+from transforms.features.compute import available
+from transforms.features.feature import WARM
+from transforms.preparing import Preparation
 from transforms.resampling import resample
 from transforms.samples import make_samples
 
@@ -48,6 +63,36 @@ def samples_for(bars: pl.DataFrame, timeframe: str, spec: ModelSpec) -> pl.DataF
         bars, source="1m", timeframe=timeframe, offset_us=0, features=resolve_features(spec.features), label=spec.label,
         max_fill=5, min_coverage=0.8, gaps="segment", start=None,
     ).frame  # fmt: skip
+
+
+def everything_for(symbol: int, timeframe: str, spec: ModelSpec, *, days: int) -> tuple[pl.DataFrame, ModelSpec]:
+    """Return samples of noise with all packs and every kind of context, and the spec of a model that sees them all."""
+    worlds = [world(other, days=days, kind="noise") for other in range(symbol, symbol + 4)]
+    rng = np.random.default_rng(symbol)
+    volume = pl.col("volume")
+    own = worlds[0].with_columns(
+        quote_volume=volume * (pl.col("high") + pl.col("low")) / 2,
+        trades=volume.round(),
+        taker_buy_volume=volume * pl.Series(rng.random(worlds[0].height)),
+    )
+    how = Preparation(
+        source="1m", timeframe=timeframe, offset_us=0, zone="UTC", max_fill=5, min_coverage=0.8, gaps="segment"
+    )
+    longer = f"{4 * duration_us(timeframe) // 60_000_000}m"
+    other = known_features(worlds[1], how, PACKS["default"], tolerance=WARM)
+    parts = [moves(one, how) for one in (own, *worlds[1:])]
+    beside = [
+        longer_bars(own, how, longer, PACKS["default"][:10], tolerance=WARM),
+        Beside(other.select("available_at", pl.exclude("available_at").name.suffix("@OTHER"))),
+        market(parts[0], market_sums(parts), len(parts), MARKET_FEATURES),
+    ]
+    features, _ = available(PACKS["all"], (*own.columns, *CLOCK[:2]))
+    made = make_samples(
+        own, source="1m", timeframe=timeframe, offset_us=0, features=features, label=spec.label, max_fill=5,
+        min_coverage=0.8, gaps="segment", start=None, beside=beside,
+    ).frame  # fmt: skip
+    names = tuple(name for name in made.columns if name not in {"timestamp", "available_at", "label", "label_end"})
+    return made, spec.model_copy(update={"features": names})
 
 
 def model_of(samples: pl.DataFrame, symbol: int, kind: str, timeframe: str, spec: ModelSpec) -> Trained:

@@ -4,6 +4,7 @@ A frame of bars has the columns
     timestamp  Datetime("us", "UTC")   open time of the bar
     open, high, low, close  Float64
     volume     Float64                 absent where the source has none
+    quote_volume, trades, taker_buy_volume  Float64  absent unless asked for; null where a bar has none
 and is sorted by `timestamp`, with at most one bar per time.
 """
 
@@ -28,6 +29,9 @@ Duplicates = Literal["reject", "last", "fullest"]
 
 TIME: Final = grids.TIME
 PRICES: Final = ("open", "high", "low", "close")
+FLOW: Final = ("quote_volume", "trades", "taker_buy_volume")
+"""How a bar's volume was traded, Float64: what was paid for it, in the quote currency; its number of trades; how much
+of it takers bought. They decide neither which bars are good nor whether bars are the same."""
 _UNITS: Final = {"d": 86_400_000_000, "h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000}
 
 ABSURD: Final = 8.0
@@ -169,8 +173,8 @@ def clean(
         ValueError: the timeframe is to be inferred, and fewer than two distinct times are there or the step is no
             whole number of seconds; or the fullest rows are asked for, and there is no volume.
     """
-    columns = ["timestamp", *PRICES, *(["volume"] if "volume" in raw.columns else [])]
-    given = raw.select(pl.col("timestamp").cast(TIME), *map(_unsigned_zero, columns[1:])).rechunk()
+    raw = raw.with_columns(pl.col("timestamp").cast(TIME), cs.by_name(FLOW, require_all=False).cast(pl.Float64))
+    given = raw.select("timestamp", *map(_unsigned_zero, (*PRICES, *({"volume"} & {*raw.columns})))).rechunk()
     distinct = _sorted_distinct(given)
     chosen = distinct if duplicates == "reject" else _sorted_distinct(_one_per_time(given, duplicates))
     superseded, duplicate = distinct.height - chosen.height, given.height - distinct.height
@@ -180,7 +184,7 @@ def clean(
     timeframe = timeframe or infer_timeframe(times)
     grid = grid_of(times, duration_us(timeframe), zones=zones)
     judged = _judge(distinct, grid.off(distinct["timestamp"]))
-    bars = judged.filter(pl.col("rule").is_null()).drop("rule")
+    bars = _with_flow(judged.filter(pl.col("rule").is_null()).drop("rule"), raw)
     rejected = judged.filter(pl.col("rule").is_not_null()).with_columns(pl.col("rule").cast(pl.String))
     counts = {"rows_read": given.height, "duplicate": duplicate}
     counts |= {rule.name: int((rejected["rule"] == rule.name).sum()) for rule in RULES}
@@ -188,6 +192,23 @@ def clean(
         counts["superseded"] = superseded
     counts |= {"rows_kept": bars.height, "out_of_order": int((given["timestamp"].to_physical().diff() < 0).sum())}
     return Cleaned(bars, rejected, timeframe, grid.offset_us, counts, grid.zone)
+
+
+def _with_flow(bars: pl.DataFrame, raw: pl.DataFrame) -> pl.DataFrame:
+    """Add the columns of `FLOW` that the rows have.
+
+    One is null where it is not finite or negative, or differs among the rows that collapsed into the bar.
+    """
+    flow = [name for name in FLOW if name in raw.columns]
+    if not flow:
+        return bars
+    usable = [pl.when(pl.col(name).is_finite() & (pl.col(name) >= 0)).then(name).alias(name) for name in flow]
+    if raw["timestamp"].equals(bars["timestamp"]):
+        return bars.hstack(raw.select(usable))
+    agreed = [pl.when(pl.col(name).n_unique() == 1).then(pl.col(name).first()).alias(name) for name in flow]
+    rows = raw.select("timestamp", *map(_unsigned_zero, bars.columns[1:]), *flow)
+    own = rows.join(bars, on=bars.columns, how="semi").group_by(bars.columns).agg(agreed)
+    return bars.join(own, on=bars.columns, how="left", maintain_order="left").with_columns(usable)
 
 
 def infer_timeframe(times: pl.Series) -> str:
@@ -271,7 +292,10 @@ def _off_scale(closes: pl.Series) -> pl.Series:
 
 
 def content_digest(bars: pl.DataFrame, *, timeframe: str = "") -> str:
-    """SHA-256, in hex, of the timeframe if given, the columns' names, and their values as little-endian buffers."""
+    """SHA-256, in hex, of the timeframe if given, the columns' names, and their values as little-endian buffers.
+
+    Null counts as NaN.
+    """
     digest = hashlib.sha256(timeframe.encode())
     for column in bars.iter_columns():
         values = column.to_physical().rechunk().to_numpy()

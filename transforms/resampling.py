@@ -5,8 +5,9 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 
-from transforms.bars import Gaps, duration_us
+from transforms.bars import FLOW, Gaps, duration_us
 from transforms.grids import Grid, Ints, windows_of
 from transforms.sessions import Sessions
 
@@ -90,7 +91,8 @@ def _covers_sessions(
 def _aggregate(bars: pl.DataFrame, windows: Grid) -> pl.DataFrame:
     """Return one row per window that holds any bar, with `rows`, the number of bars in it.
 
-    NumPy adds the volumes of a window one after the other, so their sum has the same bits on any number of threads.
+    NumPy adds the volumes of a window one after the other, so their sum has the same bits on any number of threads. A
+    window has none where one of its bars has none.
     """
     window = windows.index(bars["timestamp"])
     first = np.flatnonzero(np.diff(window, prepend=window[0] - 1))
@@ -102,6 +104,8 @@ def _aggregate(bars: pl.DataFrame, windows: Grid) -> pl.DataFrame:
         "low": np.minimum.reduceat(values["low"], first),
         "close": values["close"][last],
     }
-    if "volume" in values:
-        columns["volume"] = np.add.reduceat(values["volume"], first)
-    return pl.DataFrame({"timestamp": windows.starts(window[first]), **columns, "rows": last - first + 1})
+    for name in ("volume", *FLOW):
+        if name in values:
+            columns[name] = np.add.reduceat(values[name], first)
+    joined = pl.DataFrame({"timestamp": windows.starts(window[first]), **columns, "rows": last - first + 1})
+    return joined.with_columns(cs.by_name(FLOW, require_all=False).fill_nan(None))

@@ -8,17 +8,22 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from transforms.bars import PRICES, TIME, Gaps, duration_us
+from transforms.bars import PRICES, TIME, Gaps
+from transforms.clock import add_clock
+from transforms.context import Beside
 from transforms.features.compute import add_features, warmup_bars
 from transforms.features.feature import Feature
-from transforms.grids import Grid, windows_of
 from transforms.labels import Label
-from transforms.resampling import resample
-from transforms.segments import positions, segment
+from transforms.preparing import Preparation, closed
+from transforms.segments import positions
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
+UNIQUENESS: Final = "uniqueness"
+"""Column that `make_samples` adds on `unique`."""
 _STATES: Final = pl.Enum(["filled", "warmup", "not_finite", "no_label", "used"])
+MOST_LACKING: Final = 0.1
+"""Share of bars beyond which a column beside the features is left out: it would cost the model more than it tells."""
 _NOTED: Final = ("tie", "timeout", "ambiguous")
 
 MARKET: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
@@ -49,11 +54,14 @@ class Samples:
     share of all bars at or after `start`; `before_jump`: how many rows with features have no label because of a jump,
     so that log-loss knows nothing of it; `barrier_bps`: median width of the triple barrier; `uniqueness`: mean of the
     labels' uniqueness; `effective`: its sum. A number for which there are no rows is None.
+
+    `left_out`: columns beside the features that are not in `frame`, since too many bars lack them.
     """
 
     frame: pl.DataFrame
     counts: dict[str, int]
     label_stats: dict[str, Any]
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -80,35 +88,50 @@ def make_samples(
     gaps: Gaps,
     start: datetime | None,
     market: bool = False,
+    unique: bool = False,
     zone: str = "UTC",
+    beside: Sequence[Beside] = (),
 ) -> Samples:
     """Turn clean bars of `source` into samples of `timeframe`.
 
     Bars before `start` warm the features up and give no sample. With `market` the others are there too: prices are what
-    trading is scored by, and no model sees them.
+    trading is scored by, and no model sees them. With `unique` there is a column `uniqueness`, Float64, see below; null
+    where a row has no label. It is counted over all labels of the series, also those after a row's own.
 
-    `zone` is that of the grid on which `clean` found the bars.
+    `zone` is that of the grid on which `clean` found the bars. What stands `beside` the features is seen by the model,
+    too; a column of it that more than a tenth of the bars lack which could be samples is left out.
 
     Raises:
         ValueError: `timeframe` is finer than `source`, or no multiple of it; or a feature lacks its input.
     """
-    grid = windows_of(Grid(duration_us(source), offset_us, zone), duration_us(timeframe))
-    joined = resample(
-        bars, source=source, timeframe=timeframe, offset_us=offset_us, min_coverage=min_coverage, gaps=gaps, zone=zone
+    how = Preparation(
+        source=source,
+        timeframe=timeframe,
+        offset_us=offset_us,
+        zone=zone,
+        max_fill=max_fill,
+        min_coverage=min_coverage,
+        gaps=gaps,
     )
-    segmented = _closing(segment(joined.bars, timeframe=timeframe, max_fill=max_fill, gaps=gaps, grid=grid), grid)
-    labeled = label.apply(add_features(segmented, features), timeframe)
-    state = _state(labeled, features, warmup=warmup_bars(features), unlabeled=pl.col("label").is_null())
-    span = _from(labeled.with_columns(state=state), start)
-    counts, label_stats = joined.counts | _counts(span), _label_stats(label, span, timeframe)
-    columns = ("timestamp", "available_at", "label", "label_end", *(feature.name for feature in features))
+    prepared, counts = how.of(bars)
+    labeled = label.apply(_featured(prepared, how, features, beside, exact=False), timeframe)
+    left_out = _rarely_known(_from(labeled, start), beside)
+    names = [name for name in _names(features, beside) if name not in left_out]
+    span = _from(labeled.with_columns(state=_state(names, unlabeled=pl.col("label").is_null())), start)
+    shares = uniqueness(span, timeframe)
+    counts, label_stats = counts | _counts(span), _label_stats(label, span, shares)
+    columns = ("timestamp", "available_at", "label", "label_end", *names)
+    if unique:
+        used = np.full(span.height, np.nan)
+        used[(span["state"] == "used").to_numpy()] = shares
+        span, columns = span.with_columns(pl.Series(UNIQUENESS, used).fill_nan(None)), (*columns, UNIQUENESS)
     if market:
         known = [pl.when(pl.col("state") == "used").then(name).alias(name) for name in ("label", "label_end")]
         span = span.with_columns(*known, complete=pl.col("state").is_in(["no_label", "used"]))
-        frame = _closed(span, timeframe).select(*columns, *MARKET)
+        frame = closed(span, timeframe).select(*columns, *MARKET)
     else:
         frame = _used(span, timeframe, *columns)
-    return Samples(frame, counts, label_stats)
+    return Samples(frame, counts, label_stats, left_out)
 
 
 def make_features(
@@ -123,6 +146,7 @@ def make_features(
     gaps: Gaps,
     start: datetime | None,
     zone: str = "UTC",
+    beside: Sequence[Beside] = (),
 ) -> UnlabeledSamples:
     """Turn clean bars of `source` into the features of every bar of `timeframe` that can be predicted.
 
@@ -132,16 +156,44 @@ def make_features(
     Raises:
         ValueError: as `make_samples`.
     """
-    grid = windows_of(Grid(duration_us(source), offset_us, zone), duration_us(timeframe))
-    joined = resample(
-        bars, source=source, timeframe=timeframe, offset_us=offset_us, min_coverage=min_coverage, gaps=gaps, zone=zone
+    how = Preparation(
+        source=source,
+        timeframe=timeframe,
+        offset_us=offset_us,
+        zone=zone,
+        max_fill=max_fill,
+        min_coverage=min_coverage,
+        gaps=gaps,
     )
-    segmented = _closing(segment(joined.bars, timeframe=timeframe, max_fill=max_fill, gaps=gaps, grid=grid), grid)
-    featured = add_features(segmented, features)
-    state = _state(featured, features, warmup=warmup_bars(features, exact=True), unlabeled=pl.lit(value=False))
-    span = _from(featured.with_columns(state=state), start)
-    frame = _used(span, timeframe, "timestamp", "available_at", *(feature.name for feature in features))
-    return UnlabeledSamples(frame, joined.counts | _counts(span))
+    prepared, counts = how.of(bars)
+    featured = _featured(prepared, how, features, beside, exact=True)
+    names = _names(features, beside)
+    span = _from(featured.with_columns(state=_state(names, unlabeled=pl.lit(value=False))), start)
+    return UnlabeledSamples(_used(span, timeframe, "timestamp", "available_at", *names), counts | _counts(span))
+
+
+def _featured(
+    prepared: pl.DataFrame, how: Preparation, features: Sequence[Feature], beside: Sequence[Beside], *, exact: bool
+) -> pl.DataFrame:
+    """Add features, the columns beside them, and `cold`: whether a bar comes before the warm-up's end."""
+    inputs = {column for feature in features for column in feature.inputs}
+    made = add_features(add_clock(prepared, inputs, zone=how.zone, gaps=how.gaps), features)
+    cold = pl.Series("cold", positions(made["segment"]) < warmup_bars(features, exact=exact))
+    if not beside:
+        return made.with_columns(cold)
+    times = closed(prepared, how.timeframe)["available_at"]
+    return made.with_columns(cold, *(column for one in beside for column in one.at(times).iter_columns()))
+
+
+def _names(features: Sequence[Feature], beside: Sequence[Beside]) -> list[str]:
+    return [*(feature.name for feature in features), *(name for one in beside for name in one.names)]
+
+
+def _rarely_known(rows: pl.DataFrame, beside: Sequence[Beside]) -> tuple[str, ...]:
+    """Return the columns beside the features that too many bars lack which could be samples."""
+    names = [name for one in beside for name in one.names]
+    lacking = rows.filter(~pl.col("filled") & ~pl.col("cold")).select(pl.col(names).is_null().mean())
+    return tuple(name for name in names if (lacking[name][0] or 0) > MOST_LACKING)
 
 
 def _from(judged: pl.DataFrame, start: datetime | None) -> pl.DataFrame:
@@ -152,30 +204,17 @@ def _from(judged: pl.DataFrame, start: datetime | None) -> pl.DataFrame:
 
 def _used(span: pl.DataFrame, timeframe: str, *columns: str) -> pl.DataFrame:
     """Return these columns of the rows that are used; the others are not copied."""
-    return _closed(span, timeframe).select(*columns).filter(span["state"] == "used")
+    return closed(span, timeframe).select(*columns).filter(span["state"] == "used")
 
 
-def _closing(bars: pl.DataFrame, grid: Grid) -> pl.DataFrame:
-    """Add `available_at`, when each bar closes, where bars are not all equally long: on the clocks of a zone."""
-    return bars if grid.zone == "UTC" else bars.with_columns(available_at=grid.closes(bars["timestamp"]))
-
-
-def _closed(span: pl.DataFrame, timeframe: str) -> pl.DataFrame:
-    """Add the time at which a row's bar closed."""
-    if "available_at" in span.columns:
-        return span
-    return span.with_columns(available_at=pl.col("timestamp") + pl.duration(microseconds=duration_us(timeframe)))
-
-
-def _state(rows: pl.DataFrame, features: Sequence[Feature], *, warmup: int, unlabeled: pl.Expr) -> pl.Expr:
-    """What becomes of each row, one of `_STATES`."""
-    cold = pl.Series(positions(rows["segment"]) < warmup)
-    finite = pl.all_horizontal(pl.lit(value=True), *(pl.col(feature.name).is_finite() for feature in features))
+def _state(names: Sequence[str], *, unlabeled: pl.Expr) -> pl.Expr:
+    """What becomes of each row, one of `_STATES`, given the columns that the model sees."""
+    finite = pl.all_horizontal(pl.lit(value=True), *(pl.col(name).is_finite().fill_null(value=False) for name in names))
     state = {name: pl.lit(name, dtype=_STATES) for name in _STATES.categories}
     return (
         pl.when("filled")
         .then(state["filled"])
-        .when(pl.lit(cold))
+        .when("cold")
         .then(state["warmup"])
         .when(~finite)
         .then(state["not_finite"])
@@ -194,11 +233,10 @@ def _counts(span: pl.DataFrame) -> dict[str, int]:
     return {"bars": span.height - states["filled"], "segments": segments, "jumps": jumps} | states
 
 
-def _label_stats(label: Label, span: pl.DataFrame, timeframe: str) -> dict[str, Any]:
+def _label_stats(label: Label, span: pl.DataFrame, unique: Floats) -> dict[str, Any]:
     judged = span["label_note"].filter(span["state"].is_in(["no_label", "used"]))
     widths = span["barrier"].filter(span["state"] == "used").drop_nulls().to_numpy()
     notes = {note: judged.eq_missing(note).mean() for note in _NOTED}
-    unique = uniqueness(span, timeframe)
     return {
         "definition": label.definition(),
         "entry": label.entry,
@@ -219,7 +257,7 @@ def uniqueness(span: pl.DataFrame, timeframe: str) -> Floats:
     """
     times = span["timestamp"].to_physical().to_numpy()
     first = np.flatnonzero((span["state"] == "used").to_numpy())
-    closes = _closed(span, timeframe)["available_at"].to_physical().to_numpy()
+    closes = closed(span, timeframe)["available_at"].to_physical().to_numpy()
     last = np.searchsorted(closes, span["label_end"].to_physical().gather(first).to_numpy())
     began, ended = (np.bincount(rows + 1, minlength=times.size + 1) for rows in (first, last))
     waiting = np.cumsum(began - ended)

@@ -4,9 +4,8 @@ from typing import Final
 
 import numpy as np
 import polars as pl
-import polars.selectors as cs
 
-from transforms.bars import Gaps, duration_us
+from transforms.bars import FLOW, Gaps, duration_us
 from transforms.grids import Grid, Ints
 from transforms.sessions import Sessions
 
@@ -51,10 +50,11 @@ def _fill(bars: pl.DataFrame, missing: Ints, grid: Grid) -> pl.DataFrame:
     source = np.repeat(np.arange(bars.height), copies)
     after = np.arange(source.size) - np.repeat(np.cumsum(copies) - copies, copies)
     repeated = bars[source].with_columns(filled=pl.Series(after > 0))
+    volumes = [name for name in ("volume", *FLOW) if name in bars.columns]
     return repeated.with_columns(
         grid.moved(repeated["timestamp"], after),
         *(pl.when("filled").then("close").otherwise(name).alias(name) for name in ("open", "high", "low")),
-        cs.by_name("volume", require_all=False) * ~pl.col("filled"),
+        *(pl.when("filled").then(0.0).otherwise(name).alias(name) for name in volumes),
         gap=pl.col("gap") & ~pl.col("filled"),
     )
 

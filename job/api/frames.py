@@ -11,14 +11,18 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.core.keys import Key
 from job.core.wording import first_of, on_one_line
+from job.learning.features import reads_flow
 from job.sources.bars import bars_of
+from job.sources.columns.flow import contradiction, flow_columns
 from job.sources.columns.named import resolve
 from job.sources.series import Series
 from job.sources.volume_choice import without_meaning
 from job.storage.files import Storage
+from job.worker.context import beside_version
 from job.worker.load_bars import check_rejected, rule_counts
 from job.worker.scorer import load_scorer
-from transforms.bars import Cleaned, clean
+from transforms.bars import FLOW, Cleaned, clean
+from transforms.features.feature import EXACT
 
 Frame = TypeVar("Frame", pl.DataFrame, pd.DataFrame)
 
@@ -33,9 +37,15 @@ def predict_frame(
 ) -> Frame:
     """Predict bars of one series with one model; see `RayModelTrainer.predict`."""
     scorer = load_scorer(registry, key, version, data=data, allow_pickle=allow_pickle)
-    cleaned = clean_frame(bars, key, data)
+    cleaned = clean_frame(bars, key, data, flow=reads_flow(scorer.definition.features))
+    beside = beside_version(scorer.definition, cleaned.bars, cleaned, name=WHERE, tolerance=EXACT)
     made = scorer.definition.features_of(
-        cleaned.bars, source=cleaned.timeframe, offset_us=cleaned.offset_us, zone=cleaned.zone, name=WHERE
+        cleaned.bars,
+        source=cleaned.timeframe,
+        offset_us=cleaned.offset_us,
+        zone=cleaned.zone,
+        name=WHERE,
+        beside=beside,
     )
     if made.frame.is_empty():
         counts = ", ".join(f"{what} {count}" for what, count in made.counts.items() if count)
@@ -44,19 +54,19 @@ def predict_frame(
     return predictions if isinstance(bars, pl.DataFrame) else predictions.to_pandas()
 
 
-def clean_frame(bars: pl.DataFrame | pd.DataFrame, key: Key, data: DataSettings) -> Cleaned:
-    """Return the clean bars of a frame, read as a file with these columns would be.
+def clean_frame(bars: pl.DataFrame | pd.DataFrame, key: Key, data: DataSettings, *, flow: bool = False) -> Cleaned:
+    """Return the clean bars of a frame, read as a file with these columns would be, with those of flow if asked for.
 
     Raises:
         DataError: it is no frame, a column is absent, repeated or holds something else, too many rows break a rule, or
             no timeframe can be told.
     """
     frame = _polars(bars)
-    indices = resolve(frame.columns, data.columns, WHERE)
+    indices = flow_columns(resolve(frame.columns, data.columns, WHERE), frame.columns, data.columns, wanted=flow)
     numbered = frame.rename({name: str(position) for position, name in enumerate(frame.columns)})
     series = Series(key.exchange, key.symbol, data.timeframe, ())
     try:
-        raw = _with_meaning(bars_of(numbered, indices, series, data, WHERE))
+        raw = _with_flow(_with_meaning(bars_of(numbered, indices, series, data, WHERE)))
         cleaned = clean(raw, timeframe=data.timeframe, zones=(data.timezone,), duplicates=data.duplicates)
     except ValueError as error:
         raise DataError(f"{WHERE}: {error}") from None
@@ -72,6 +82,15 @@ def _with_meaning(bars: pl.DataFrame) -> pl.DataFrame:
         return bars
     log.warning("%s: volume counts as none, since it is %s", WHERE, without_meaning([bars]))
     return bars.drop("volume")
+
+
+def _with_flow(bars: pl.DataFrame) -> pl.DataFrame:
+    """Return bars without columns of flow that the others contradict."""
+    wrong = {name: contradiction(name, [bars]) for name in FLOW if name in bars.columns}
+    for name, reason in wrong.items():
+        if reason is not None:
+            log.warning("%s: %s is left out: %s", WHERE, name, reason)
+    return bars.drop(name for name, reason in wrong.items() if reason is not None)
 
 
 def _polars(frame: object) -> pl.DataFrame:

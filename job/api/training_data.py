@@ -1,7 +1,7 @@
 """Samples of one's own: what the Python API trains on when the features and labels are made elsewhere."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,10 +23,12 @@ from job.train.commit import commit_version
 from job.train.plan import make_plan
 from job.train.steps import samples_of
 from job.train.task import SamplesRow, Task
+from job.worker.gathering import with_context_here
 from job.worker.load_bars import load_series
 from job.worker.messages import Job
 from transforms.bars import duration_us
 from transforms.features import DEFAULT_FEATURES
+from transforms.features.feature import WARM
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def training_data(config: Config, model_type: str, timeframe: str) -> TrainingDa
         ConfigError: more than one series is meant, or no such model is configured.
         DataError: the bars cannot be used.
     """
-    planned = make_plan(config).tasks
+    plan = make_plan(config)
+    planned = plan.tasks
     tasks = [task for task in planned if (task.key.model_type, task.key.timeframe) == (model_type, timeframe)]
     if len(tasks) != 1 or len(tasks[0].series) != 1:
         known = first_of(sorted({str(task.key) for task in planned}))
@@ -82,8 +85,9 @@ def training_data(config: Config, model_type: str, timeframe: str) -> TrainingDa
             f"expected one series with the model {model_type} {timeframe}, got {len(tasks)}: name one of {known}"
         )
     (task,) = tasks
-    bars, info = load_series(task.series[0], _job(config))
-    samples, left_out = samples_of(task, bars, info, config.data, name=str(task.series[0]))
+    job = with_context_here([task], replace(_job(config), fleet=plan.fleet), tolerance=WARM)
+    bars, info = load_series(task.series[0], job, listed={task.flow: None})
+    samples, left_out = samples_of(task, bars, info, config.data, name=str(task.series[0]), context=job.context)
     frame = samples.frame.to_pandas().set_index("timestamp")
     kept = [name for name in task.spec.feature_names if name not in left_out]
     about = {

@@ -148,6 +148,9 @@ def version_facts(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "holdout", f"{holdout['test_from']} to {holdout['test_to']}, {holdout['test_rows']} samples"
     yield "label", str(metadata.get("label", {}).get("definition"))
     yield "algorithm", f"{metadata.get('algorithm', {}).get('name')}, by {metadata.get('engine', {}).get('name')}"
+    if weights := metadata.get("weights"):
+        told = {name: weights[name] for name in ("uniqueness", "half_life_days")}
+        yield "weights", f"{told}, worth {weights['effective_rows']:,.0f} equal training rows"
     yield "features", ", ".join(feature["name"] for feature in metadata.get("features", []))
     ordered = dict.fromkeys([*SKILL_SCORES, *(score.name for score in scores_shown("details"))])
     yield "scores", ", ".join(f"{name} {scores[name]:.4g}" for name in ordered if scores.get(name) is not None)

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from job.cluster.bundles import Capacity, by_series
+from job.cluster.context import with_context
 from job.cluster.datasets import loaded_bars, outcomes_of, remote_options
 from job.compare.steps import GROUP, compare_group, compare_rows, pair_samples
 from job.compare.task import Compared, ComparisonTask
 from job.core.keys import POOLED
 from job.worker.load_bars import read_bars
 from job.worker.messages import Job
+from transforms.features.feature import WARM
 
 
 def runs(tasks: Sequence[ComparisonTask], job: Job, *, capacity: Capacity) -> Iterator[Iterator[Compared]]:
@@ -21,6 +23,7 @@ def runs(tasks: Sequence[ComparisonTask], job: Job, *, capacity: Capacity) -> It
     Models of one series need no shuffle; those over many series need one that joins the rows of their series.
     """
     step = remote_options(job, capacity)
+    job = with_context(tasks, job, step, tolerance=WARM)
     for pooled in (False, True):
         own = [task for task in tasks if (task.key.exchange == POOLED) == pooled]
         for part in [own] if job.round == 1 else [[task] for task in own]:

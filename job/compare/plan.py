@@ -1,8 +1,9 @@
 """Which versions to compare, on which bars, from when on: everything that is known before any bar is read."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 from typing import Any, Final
 
 from job.compare.task import ComparisonTask
@@ -14,9 +15,10 @@ from job.registry.comparisons import last_evidence, overlapping
 from job.registry.definition import Definition
 from job.registry.versions import LATEST, list_versions, read_metadata, resolve_version
 from job.sources.estimates import estimate_rows
-from job.sources.finding import find_series
+from job.sources.finding import find_fleet, find_series
 from job.sources.series import Series
 from job.storage.files import Storage
+from job.worker.context import Need, Sampling, needs_of
 from job.worker.memory import estimate_memory
 from transforms.bars import duration_us
 
@@ -38,6 +40,8 @@ class ComparisonPlan:
     """Models whose version b was trained on later bars than a."""
     held: frozenset[Key] = frozenset()
     """Models whose version b is the challenger, which is undecided, instead of the latest version."""
+    fleet: tuple[Series, ...] = ()
+    """All series of the input, where versions see others beside their own."""
 
 
 def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: str) -> ComparisonPlan:
@@ -50,7 +54,9 @@ def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: s
         ConfigError: `data.input` is not set.
         DataError: nothing in the input can be read.
     """
-    found = find_series(config.data, registry=config.model_trainer.model_directory)
+    models = config.model_trainer.model_directory
+    found = find_series(config.data, registry=models)
+    fleet = cache(partial(find_fleet, found, config.data, registry=models))
     tasks: list[ComparisonTask] = []
     same: list[Key] = []
     failures: dict[Key, JobError] = {}
@@ -66,14 +72,15 @@ def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: s
                 same.append(key)
                 continue
             metadata = [read_metadata(registry, key, version) for version in versions]
-            task = _task(key, metadata, found.series, config)
+            task = _with_needs(_task(key, metadata, found.series, config), metadata, fleet, config)
             tasks.append(_with_history(registry, task, only_input=config.data.start is not None))
             if _known_until(metadata[1], key) > _known_until(metadata[0], key):
                 fresher.add(key)
         except JobError as error:
             failures[key] = error
     notes = (*found.notes, *map(str, found.problems))
-    return ComparisonPlan(tuple(tasks), tuple(same), failures, notes, frozenset(fresher), frozenset(held))
+    others = fleet() if any(task.needs for task in tasks) else ()
+    return ComparisonPlan(tuple(tasks), tuple(same), failures, notes, frozenset(fresher), frozenset(held), others)
 
 
 def _challenger(registry: Storage, key: Key) -> str | None:
@@ -122,6 +129,17 @@ def _task(key: Key, metadata: Sequence[Mapping[str, Any]], series: Sequence[Seri
         seconds=SECONDS_PER_TASK + SECONDS_PER_ROW * rows,
         memory=estimate_memory(rows, len({*first.names, *second.names})),
     )
+
+
+def _with_needs(
+    task: ComparisonTask, metadata: Sequence[Mapping[str, Any]], fleet: Callable[[], Sequence[Series]], config: Config
+) -> ComparisonTask:
+    """Return a task with what its versions see of other series, a first; `fleet` gives all series of the input."""
+    versions = [Definition.of(one, config.data, where=f"{task.key}: {one['version']}") for one in metadata]
+    if all(one.origins.alone for one in versions):
+        return task
+    needed = [needs_of(one, fleet(), task.key.exchange) or (Need(Sampling.of(config.data)),) for one in versions]
+    return replace(task, needs=tuple(one for several in needed for one in several))
 
 
 def _usable_from(key: Key, metadata: Sequence[Mapping[str, Any]], since: datetime | None) -> datetime:

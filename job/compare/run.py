@@ -113,7 +113,7 @@ def run(
     if plan.tasks:
         from job.cluster.session import run_tasks  # noqa: PLC0415 - Ray takes seconds to import
 
-        job = Job(run_id=run_id, config=config, output=registry.url, versions=versions())
+        job = Job(run_id=run_id, config=config, output=registry.url, versions=versions(), fleet=plan.fleet)
         run_tasks(plan.tasks, job, COMPARING, record, watch=watch)
         if record.status != "running":
             return record, []

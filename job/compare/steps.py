@@ -19,9 +19,10 @@ from job.learning.fleet import log_loss_delta_by_cluster
 from job.learning.metrics import FloatArray, row_log_loss
 from job.learning.trading import trading_scores
 from job.registry.definition import Definition
+from job.worker.context import Need, beside_version, history
 from job.worker.messages import BarsRow, Job, SeriesInfo, pack, recorded_failure, unpack
 from transforms.bars import duration_us
-from transforms.features.compute import warmup_bars
+from transforms.features.feature import WARM
 from transforms.labels import Label
 from transforms.samples import MARKET, make_samples
 
@@ -84,9 +85,10 @@ def score_both(header: PairRow, bars: pl.DataFrame, info: SeriesInfo, job: Job) 
     task, registry = header.task, job.registry()
     scores: list[pl.DataFrame] = []
     scorers: list[Scorer] = []
-    for version in (task.a, task.b):
+    for place, version in enumerate((task.a, task.b)):
         scorer = load_scorer(registry, task.key, version, data=job.config.data, allow_pickle=task.allow_pickle)
-        samples = samples_of(scorer.definition, task, bars, info, name=header.series, market=job.trading)
+        needs = task.needs[place : place + 1]
+        samples = samples_of(scorer.definition, task, bars, info, job, name=header.series, needs=needs)
         # The probability of up is null where the features are not all there, which only samples with a market have.
         complete = samples["complete"].to_numpy() if job.trading else np.ones(samples.height, np.bool_)
         p = np.full(samples.height, np.nan)
@@ -145,7 +147,14 @@ def seeds_of(headers: Sequence[PairRow], rows: int) -> list[SeedVariance] | None
 
 
 def samples_of(
-    definition: Definition, task: ComparisonTask, bars: pl.DataFrame, info: SeriesInfo, *, name: str, market: bool
+    definition: Definition,
+    task: ComparisonTask,
+    bars: pl.DataFrame,
+    info: SeriesInfo,
+    job: Job,
+    *,
+    name: str,
+    needs: Sequence[Need] = (),
 ) -> pl.DataFrame:
     """Return the samples of one version that are available when the task's rows begin, or later, or all such bars.
 
@@ -153,25 +162,27 @@ def samples_of(
         DataError: the timeframe cannot be made from these bars, or they lack what a feature needs.
     """
     timeframe = task.key.timeframe
-    bar = timedelta(microseconds=duration_us(timeframe))
-    start = task.usable_from - bar
+    start = task.usable_from - timedelta(microseconds=duration_us(timeframe))
     gaps = definition.gaps_of(name, bars, info.timeframe, info.zone)
     if gaps == "segment":
-        bars = bars.filter(pl.col("timestamp") >= start - bar * (warmup_bars(definition.features, exact=True) + 1))
+        before = history(definition.origins, definition.features, timeframe, exact=True)
+        bars = bars.filter(pl.col("timestamp") >= start - before)
+    beside = beside_version(definition, bars, info, name=name, needs=needs, context=job.context, tolerance=WARM)
     try:
         return make_samples(
             bars,
             source=info.timeframe,
             timeframe=timeframe,
             offset_us=info.offset_us,
+            zone=info.zone,
             features=definition.features,
             label=definition.label,
             max_fill=definition.max_fill,
             min_coverage=definition.min_coverage,
             gaps=gaps,
             start=start,
-            market=market,
-            zone=info.zone,
+            market=job.trading,
+            beside=beside,
         ).frame
     except ValueError as error:
         raise DataError(f"{name} {timeframe}: {error}") from None

@@ -26,6 +26,11 @@ class ComparisonTask(Work):
     evidence: Evidence | None = None
     allow_pickle: bool = False
 
+    @property
+    def flow(self) -> bool:
+        """Whether it needs the columns of `transforms.bars.FLOW`: which features its versions have is seen later."""
+        return True
+
 
 @dataclass(frozen=True)
 class Compared(Outcome):

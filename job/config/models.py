@@ -1,17 +1,36 @@
 """Kinds of model: what a kind is made of, and the two that come with defaults."""
 
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import Field, field_validator
 
 from job.config.sections import AffectsModel, AffectsNothing, Section
-from job.config.values import MAX_BARS, Algorithm, Features, Timeframes
-from job.learning.spec import LabelSetting, Scalar
+from job.config.values import MAX_BARS, Algorithm, Features, Names, Timeframes
+from job.learning.features import expand_feature
+from job.learning.spec import LabelSetting, Scalar, WeightsSetting
+from transforms.context import MARKET_FEATURES
 from transforms.features import DEFAULT_FEATURES
 from transforms.labels import Direction, Label, TripleBarrier
 
 ANALYST: Final = "analyst"
 TACTICIAN: Final = "tactician"
+
+
+class ContextSettings(Section):
+    """What a kind of model sees of other bars: `features` of longer ones and of other series, and the market."""
+
+    timeframes: AffectsModel[Timeframes] = ()
+    symbols: AffectsModel[Annotated[tuple[str, ...], Names]] = ()
+    market: AffectsModel[bool] = False
+    features: AffectsModel[Features] = DEFAULT_FEATURES
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The features that it stands for, as `features` names them."""
+        origins = (*self.timeframes, *self.symbols)
+        named = (f"{feature}@{where}" for where in origins for feature in self.features)
+        beside = (name for one in named for name in expand_feature(one))
+        return (*beside, *(MARKET_FEATURES if self.market else ()))
 
 
 class ModelSettings(Section):
@@ -21,6 +40,8 @@ class ModelSettings(Section):
     algorithm: AffectsModel[Algorithm]
     label: AffectsModel[LabelSetting]
     features: AffectsModel[Features] = DEFAULT_FEATURES
+    context: ContextSettings = ContextSettings()
+    weights: AffectsModel[WeightsSetting] = None
     n_estimators: AffectsModel[int] = Field(default=100, ge=1, le=1_000_000)
     max_depth: AffectsModel[int | None] = Field(default=10, ge=1)
     params: AffectsModel[dict[str, Scalar]] = Field(default_factory=dict)

@@ -17,6 +17,7 @@ from job.config.values import MAX_BARS, Names, Time, Timeframe
 from job.config.yaml_text import read_yaml
 from job.core.errors import ConfigError
 from job.core.paths import redact_url, resolve_input, resolve_output
+from job.learning.features import expand_features
 from job.learning.forests.engines import resolve
 from job.learning.spec import ModelSpec
 
@@ -146,8 +147,11 @@ class Config(Section):
         trainer = self.model_trainer
         kind = trainer.all_kinds[model_type]
         own = {name: getattr(kind, name) for name in ModelSpec.model_fields.keys() & type(kind).model_fields.keys()}
+        own["features"] = expand_features((*kind.features, *kind.context.named))
         shared = trainer.model_dump(include={*ModelSpec.model_fields.keys() & TrainerSettings.model_fields.keys()})
-        engine = resolve(trainer.engine, kind.algorithm, kind.n_estimators, kind.params)
+        engine = resolve(
+            trainer.engine, kind.algorithm, kind.n_estimators, kind.params, weighted=kind.weights is not None
+        )
         return ModelSpec(**own, **shared | {"engine": engine})
 
     def masked(self) -> dict[str, Any]:

@@ -35,5 +35,9 @@ class TrainingError(JobError):
     """Samples from which no model can be trained or scored."""
 
 
+class AuditError(TrainingError):
+    """A feature whose values depend on what a model must not see, or which cannot be computed."""
+
+
 class LostRowsError(JobError):
     """A worker died and its rows are missing, without which what is left of a Dataset means nothing."""

@@ -48,8 +48,8 @@ class StoredType:
 class Fitter:
     """A function that fits an estimator in place of the estimator's own `fit`.
 
-    `path` is its `module:function`, which takes (estimator, matrix, label); `library` is the optional distribution that
-    it needs, if any.
+    `path` is its `module:function`, which takes (estimator, matrix, label) and, where rows are weighted,
+    `sample_weight`; `library` is the optional distribution that it needs, if any.
     """
 
     path: str

@@ -1,6 +1,7 @@
 """Algorithms by name: each is one entry of `ALGORITHMS`, or a value in a user's module that an import path names."""
 
 from importlib.metadata import version
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -99,9 +100,15 @@ def build(spec: ModelSpec, window: Window, *, n_jobs: int = 1) -> "ClassifierMix
     """Return the unfitted estimator that `spec` asks for; `spec.params` win over the defaults.
 
     Raises:
-        ConfigError: a parameter is unknown to the algorithm, reserved, or has a value that it does not take.
+        ConfigError: a parameter is unknown to the algorithm, reserved, or has a value that it does not take; or samples
+            are weighted, and its `fit` takes no weights.
     """
     algorithm = algorithm_named(spec.algorithm)
+    if spec.weights is not None and "sample_weight" not in signature(algorithm.estimator.fit).parameters:
+        raise ConfigError(
+            f"algorithm {algorithm.name} cannot weight samples, its `fit` ({algorithm.path}) takes no sample_weight: "
+            f"set weights to none, or use an algorithm that can, such as {', '.join(ALGORITHMS)}"
+        )
     known = sorted(set(algorithm.estimator().get_params()) - set(RESERVED)) if spec.params else []
     for name in spec.params:
         if name in RESERVED:

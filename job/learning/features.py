@@ -12,25 +12,31 @@ from typing import Final
 
 from job.core.entries import EntryError, import_entry, is_import_path
 from job.core.wording import did_you_mean, first_of
+from job.learning.context import AT, split_origin
+from transforms.bars import FLOW
+from transforms.context import MARKET_FEATURES
 from transforms.features import FEATURES, PACKS
 from transforms.features.feature import BAR_COLUMNS, POSITION, Feature
-from transforms.samples import MARKET
+from transforms.samples import MARKET, UNIQUENESS
 
 SAMPLE_COLUMNS: Final = frozenset(
-    {*BAR_COLUMNS, *MARKET, POSITION, "available_at", "label", "label_end", "label_note", "filled", "contiguous_run"}
-    | {"head", "pool", "series", "timeframe", "model_type", "state", "p"}
+    {*BAR_COLUMNS, *MARKET, POSITION, UNIQUENESS, "available_at", "label", "label_end", "label_note", "filled"}
+    | {"contiguous_run", "head", "pool", "series", "timeframe", "model_type", "state", "cold", "p"}
 )
 """Names of columns that bars and samples have on their way to a model."""
 
+MARKET_PACK: Final = "market"
+"""Name that stands for all columns of the market."""
 _REFERENCE: Final = re.compile(r"(?P<path>[^\[\]]+)\[(?P<name>[^\[\]]+)\]")
 
 
 def split_reference(feature: str) -> tuple[str | None, str]:
     """Return the import path and the column of a model's feature; the path is None for one of this project."""
-    match = _REFERENCE.fullmatch(feature)
+    base, where = split_origin(feature)
+    match = _REFERENCE.fullmatch(base)
     if match is None or not is_import_path(match["path"]):
         return None, feature
-    return match["path"], match["name"]
+    return match["path"], match["name"] if where is None else f"{match['name']}{AT}{where}"
 
 
 def expand_features(settings: Sequence[str]) -> tuple[str, ...]:
@@ -49,11 +55,17 @@ def expand_features(settings: Sequence[str]) -> tuple[str, ...]:
 
 
 def expand_feature(setting: str) -> tuple[str, ...]:
-    """Return the features that one name, import path or reference stands for; raises as `expand_features`."""
-    if setting in PACKS:
-        return tuple(feature.name for feature in PACKS[setting])
-    if setting in FEATURES:
-        return (setting,)
+    """Return the features that one name, import path or reference stands for; raises as `expand_features`.
+
+    `name@1h` and `name@BTCUSDT` stand for the same features of longer bars, and of those of another series.
+    """
+    base, where = split_origin(setting)
+    if where is not None:
+        if not where.strip() or base == MARKET_PACK or base in MARKET_FEATURES or AT in base:
+            raise EntryError(f"{setting!r}: write a feature, @, and a timeframe or a symbol, such as change_1@1h")
+        return tuple(f"{feature}{AT}{where}" for feature in expand_feature(base))
+    if named := _named(setting):
+        return named
     path, name = split_reference(setting)
     if path is not None:
         _check_names(path, [_feature_at(path, name)])
@@ -62,19 +74,35 @@ def expand_feature(setting: str) -> tuple[str, ...]:
         found = features_at(setting)
         _check_names(setting, found.values())
         return tuple(f"{setting}[{name}]" for name in found)
-    known = [*FEATURES, *PACKS]
-    raise EntryError(f"unknown feature {setting!r}{did_you_mean(setting, known)} (known: {', '.join(known)})")
+    known = [*FEATURES, *PACKS, MARKET_PACK]
+    raise EntryError(
+        f"unknown feature {setting!r}{did_you_mean(setting, known)} "
+        f"(packs: {', '.join((*PACKS, MARKET_PACK))}; the features of each are in transforms/README.md)"
+    )
+
+
+def _named(name: str) -> tuple[str, ...]:
+    """Return the features that the name of a pack or of a feature stands for, none where it is neither."""
+    if name in PACKS:
+        return tuple(feature.name for feature in PACKS[name])
+    if name == MARKET_PACK:
+        return MARKET_FEATURES
+    return (name,) if name in FEATURES or name in MARKET_FEATURES else ()
 
 
 def resolve_features(features: Iterable[str]) -> tuple[Feature, ...]:
-    """Return the features that a model's names and references stand for.
+    """Return the features that a model's names and references stand for, of whatever bars they are made.
+
+    Those of the market are made of none.
 
     Raises:
         EntryError: there is no such feature, or the module of a reference is not here.
     """
     resolved = []
     for feature in features:
-        path, name = split_reference(feature)
+        path, name = split_reference(split_origin(feature)[0])
+        if name in MARKET_FEATURES:
+            continue
         if path is not None:
             resolved.append(_feature_at(path, name))
         elif name in FEATURES:
@@ -82,6 +110,11 @@ def resolve_features(features: Iterable[str]) -> tuple[Feature, ...]:
         else:
             raise EntryError(f"unknown feature {name!r}{did_you_mean(name, FEATURES)}")
     return tuple(resolved)
+
+
+def reads_flow(features: Iterable[Feature]) -> bool:
+    """Return whether any feature reads one of the columns of `transforms.bars.FLOW`."""
+    return any(not set(FLOW).isdisjoint(feature.inputs) for feature in features)
 
 
 @cache
@@ -121,7 +154,7 @@ def _check_names(path: str, features: Iterable[Feature]) -> None:
     for name in (feature.name for feature in features):
         if not re.fullmatch(r"[\w.\-]+", name):
             raise EntryError(f"{path}: feature name {name!r}: use letters, digits, _, . and - only")
-        if name in FEATURES or name in PACKS:
+        if _named(name):
             raise EntryError(f"{path}: a feature of this project is named {name!r} too: rename yours")
         if name in SAMPLE_COLUMNS:
             raise EntryError(f"{path}: a column of bars or samples is named {name!r} too: rename the feature")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pkgutil import resolve_name
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ from job.learning.estimators import LOGISTIC_C, LOGISTIC_SOLVER, algorithm_named
 from job.learning.metrics import FloatArray, Skill, base_rate, row_log_loss, skill
 from job.learning.spec import ModelSpec
 from job.learning.splits import Fold, IntArray
+from job.learning.weights import training_weights
+from transforms.samples import UNIQUENESS
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int8]
@@ -37,13 +40,17 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Rows:
-    """Samples as arrays, sorted by time: features float32, contiguous by column; times in µs since the epoch."""
+    """Samples as arrays, sorted by time: features float32, contiguous by column; times in µs since the epoch.
+
+    `uniqueness` is that of the labels, None where samples come without.
+    """
 
     matrix: Matrix
     label: Labels
     available_at: IntArray
     label_end: IntArray
     pooled: bool
+    uniqueness: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,7 @@ def read_rows(samples: pl.DataFrame, features: Sequence[str]) -> Rows:
         available_at=samples["available_at"].to_physical().to_numpy(),
         label_end=samples["label_end"].to_physical().to_numpy(),
         pooled="series" in samples.columns and samples["series"].n_unique() > 1,
+        uniqueness=samples[UNIQUENESS].to_numpy() if UNIQUENESS in samples.columns else None,
     )
 
 
@@ -127,11 +135,14 @@ def evaluate(rows: Rows, fold: Fold, spec: ModelSpec, *, n_jobs: int) -> Evaluat
         TrainingError: the training labels are all of one class.
     """
     scaler, training, label = window(rows, fold.train)
-    precision = algorithm_named(spec.algorithm).precision
-    model = fit_scaled(scaled(scaler, training, precision), label, spec, pooled=rows.pooled, n_jobs=n_jobs)
+    precision, weight = algorithm_named(spec.algorithm).precision, weights_of(rows, fold.train, spec)
+    ready = scaled(scaler, training, precision)
+    model = fit_scaled(ready, label, spec, weight=weight, pooled=rows.pooled, n_jobs=n_jobs)
+    del ready
     # What any model should beat: a logistic regression with a strong penalty.
     solver = {"solver": LOGISTIC_SOLVER} if len(label) < MANY_ROWS else {"solver": "lbfgs", "tol": LBFGS_TOLERANCE}
-    benchmark = LogisticRegression(C=LOGISTIC_C, **solver).fit(scaled(scaler, training, np.float64), label)
+    benchmark = LogisticRegression(C=LOGISTIC_C, **solver)
+    benchmark.fit(scaled(scaler, training, np.float64), label, weight)
     test = scaled(scaler, take(rows.matrix, fold.test))
     p = probability_of_up(model, test)
     return Evaluated(
@@ -178,18 +189,42 @@ def scaled(scaler: StandardScaler, matrix: Matrix, dtype: type[np.floating[Any]]
     return result
 
 
+def weights_of(rows: Rows, index: IntArray, spec: ModelSpec) -> FloatArray | None:
+    """Return the weights of the training rows at `index`; see `learning.weights.training_weights`.
+
+    Raises:
+        TrainingError: they depend on the labels' uniqueness, and the samples came without.
+    """
+    if spec.weights is not None and spec.weights.uniqueness and rows.uniqueness is None:
+        raise TrainingError(
+            f"weights by uniqueness need the column {UNIQUENESS}, which these samples lack: set weights to none or to "
+            "{half_life_days: 30}"
+        )
+    unique = None if rows.uniqueness is None else rows.uniqueness[index]
+    return training_weights(spec.weights, label_end=rows.label_end[index], uniqueness=unique)
+
+
 def fit_scaled(
-    matrix: npt.NDArray[Any], label: Labels, spec: ModelSpec, *, pooled: bool, n_jobs: int
+    matrix: npt.NDArray[Any],
+    label: Labels,
+    spec: ModelSpec,
+    *,
+    weight: FloatArray | None = None,
+    pooled: bool,
+    n_jobs: int,
 ) -> ClassifierMixin:
-    """Return the model of `spec`, fitted by its engine on scaled rows, and set to one thread for storage and use."""
+    """Return the model of `spec`, fitted by its engine on scaled rows, and set to one thread for storage and use.
+
+    `weight` says how much each row counts, on average 1; None for equally.
+    """
     algorithm = algorithm_named(spec.algorithm)
     model = build(spec, Window(len(label), pooled=pooled), n_jobs=n_jobs)
     matrix = matrix.astype(algorithm.precision, copy=False)
     engine = algorithm.engine_for(model, len(label), spec.engine)
-    if engine == "sklearn":
-        model.fit(matrix, label)
-    else:
-        resolve_name(algorithm.fitters[engine].path)(model, matrix, label)
+    fit = model.fit if engine == "sklearn" else partial(resolve_name(algorithm.fitters[engine].path), model)
+    fit(matrix, label, **({} if weight is None else {"sample_weight": weight}))
+    if vars(model).get("_sample_weight") is not None:  # forests keep it: a number per row, which nothing reads again
+        model._sample_weight = None
     return model.set_params(n_jobs=1) if algorithm.parallel else model
 
 

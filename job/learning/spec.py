@@ -2,16 +2,23 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, InstanceOf, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer
 
 from job.core.entries import is_import_path, source_digest
-from job.learning.features import split_reference
+from job.learning.context import Origins, origins
+from job.learning.features import reads_flow, resolve_features, split_reference
 from job.learning.forests.engines import Engine
 from job.learning.labels import parse_label
+from job.learning.weights import Weights, parse_weights
 from transforms.labels import Label
 
 Scalar = bool | int | float | str | None
 LabelSetting = Annotated[InstanceOf[Label], BeforeValidator(parse_label), PlainSerializer(Label.definition)]
+WeightsSetting = Annotated[
+    InstanceOf[Weights] | None,
+    BeforeValidator(parse_weights),
+    PlainSerializer(lambda weights: weights and weights.definition()),
+]
 
 
 class ModelSpec(BaseModel):
@@ -29,6 +36,7 @@ class ModelSpec(BaseModel):
     engine: Engine
     label: LabelSetting
     features: tuple[str, ...]
+    weights: WeightsSetting = Field(default=None, exclude_if=lambda weights: weights is None)
     test_size: float
     cv_folds: int
     embargo: int
@@ -40,6 +48,20 @@ class ModelSpec(BaseModel):
     def feature_names(self) -> tuple[str, ...]:
         """The columns of samples that the model sees, in order."""
         return tuple(split_reference(feature)[1] for feature in self.features)
+
+    @property
+    def origins(self) -> Origins:
+        """The features by the bars that they are made of."""
+        return origins(self.features)
+
+    @property
+    def flow(self) -> bool:
+        """Whether a feature reads one of the columns of `transforms.bars.FLOW`.
+
+        Raises:
+            EntryError: there is no such feature, or its module is not here.
+        """
+        return reads_flow(resolve_features(self.features))
 
     @property
     def import_paths(self) -> tuple[str, ...]:

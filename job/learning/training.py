@@ -27,23 +27,16 @@ from job.learning.fitting import (
     sort_samples,
     take,
     time_of,
+    weights_of,
     window,
 )
 from job.learning.fleet import log_loss_delta_by_cluster
 from job.learning.importances import importances
-from job.learning.metrics import (
-    SCORES,
-    accuracy,
-    base_rate,
-    fit_shrink,
-    log_loss,
-    row_log_loss,
-    score_all,
-    shrink,
-)
+from job.learning.metrics import SCORES, accuracy, base_rate, fit_shrink, log_loss, row_log_loss, score_all, shrink
 from job.learning.seeds import second_seed
 from job.learning.spec import ModelSpec
 from job.learning.splits import walk_forward
+from job.learning.weights import describe_weights
 from transforms.bars import duration_us
 from transforms.samples import MARKET
 
@@ -101,7 +94,8 @@ def train(
     The result is the same bit for bit, whatever `n_jobs` and the order of the rows.
 
     Raises:
-        TrainingError: too few samples for the split, or a training window whose labels are all of one class.
+        TrainingError: too few samples for the split, a training window whose labels are all of one class, or labels
+            without the uniqueness that `spec.weights` asks for.
         ConfigError: `spec.params` does not suit the algorithm.
     """
     samples = sort_samples(samples)
@@ -131,8 +125,10 @@ def train(
         seeds = second_seed(rows, holdout, spec, weight=shrinkage.model, n_jobs=n_jobs)
         if spec.refit:
             scaler, training, label = window(rows, np.arange(len(rows.label)))
-            precision = algorithm_named(spec.algorithm).precision
-            model = fit_scaled(scaled(scaler, training, precision), label, spec, pooled=rows.pooled, n_jobs=n_jobs)
+            precision, weight = algorithm_named(spec.algorithm).precision, weights_of(rows, np.arange(len(label)), spec)
+            model = fit_scaled(
+                scaled(scaler, training, precision), label, spec, weight=weight, pooled=rows.pooled, n_jobs=n_jobs
+            )
         return Trained(
             model=model,
             scaler=scaler,
@@ -210,7 +206,7 @@ def describe(
 
     `model` is the one to be stored, `label` holds the labels that it was fitted on.
     """
-    method = algorithm_named(spec.algorithm).importance
+    method, known = algorithm_named(spec.algorithm).importance, holdout.fold.train
     test = scaled(holdout.scaler, take(rows.matrix, holdout.fold.test))
     values = importances(holdout.model, method, test, holdout.label, seed=f"{key} {spec.random_state}")
     return {
@@ -225,13 +221,14 @@ def describe(
             "holdout": describe_fold(rows, holdout),
         },
         "class_shares": {
-            "training": class_shares(rows.label[holdout.fold.train]),
+            "training": class_shares(rows.label[known]),
             "holdout": class_shares(holdout.label),
         },
         **describe_skill(rows, folds, holdout, spec.label.horizon),
         "score_versions": {name: score.version for name, score in SCORES.items()},
         "importances": {"method": method, "values": dict(zip(spec.feature_names, values, strict=True))},
         "refit": spec.refit,
+        **describe_weights(spec.weights, weights_of(rows, known, spec), rows=len(known)),
         "excess_log_loss": log_loss_delta_by_cluster(
             rows.available_at[holdout.fold.test],
             row_log_loss(holdout.label, holdout.p) - row_log_loss(holdout.label, holdout.p_base),

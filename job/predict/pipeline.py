@@ -8,15 +8,18 @@ from dataclasses import replace
 from functools import partial
 
 from job.cluster.bundles import Capacity, bundle, singles, sized
+from job.cluster.context import with_context
 from job.cluster.datasets import loaded_bars, outcomes_of, remote_options
 from job.predict.steps import predict_models, prepare_features
 from job.predict.task import Predicted, PredictionTask
 from job.worker.load_bars import read_bars
 from job.worker.messages import Job
+from transforms.features.feature import EXACT
 
 
 def runs(tasks: Sequence[PredictionTask], job: Job, *, capacity: Capacity) -> Iterator[Iterator[Predicted]]:
     """Start every task once; after the first round each task runs by itself."""
+    job = with_context(tasks, job, remote_options(job, capacity), tolerance=EXACT)
     bundles = bundle(tasks, cpus=capacity.cpus) if job.round == 1 else singles(tasks)
     chains = []
     for cpus, own in sized(bundles, capacity, cpus_per_task=job.cpus_per_task or 1).items():

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Final, TypeVar
 
 from job.config.settings import Config
-from job.core.errors import DataError, RegistryError
+from job.core.errors import DataError, JobError, RegistryError
 from job.core.keys import POOLED, Key, kind_order, model_owner
 from job.core.wording import did_you_mean, first_of
 from job.predict.task import Predicted, PredictionTask, path_of
@@ -17,10 +18,11 @@ from job.registry.listings import read_listings
 from job.registry.predictions import Footer, read_footers
 from job.registry.versions import LATEST, read_metadata, resolve_version
 from job.sources.estimates import estimate_rows
-from job.sources.finding import find_series
+from job.sources.finding import find_fleet, find_series
 from job.sources.problems import as_one
 from job.sources.series import Series
 from job.storage.files import Storage
+from job.worker.context import needs_of
 from job.worker.memory import estimate_memory
 
 AT_ONCE: Final = 16
@@ -44,12 +46,16 @@ class Request:
 
 @dataclass(frozen=True)
 class PredictionPlan:
-    """The files to make, the outcomes of those that are current or cannot be made, and notes for the user."""
+    """The files to make, the outcomes of those that are current or cannot be made, and notes for the user.
+
+    `fleet` are all series of the input where a model sees others beside its own.
+    """
 
     tasks: tuple[PredictionTask, ...]
     settled: tuple[Predicted, ...] = ()
     problems: tuple[DataError, ...] = ()
     notes: tuple[str, ...] = ()
+    fleet: tuple[Series, ...] = ()
 
     @property
     def total(self) -> int:
@@ -104,13 +110,15 @@ def plan(config: Config, request: Request) -> PredictionPlan:
         held, listing = one.held, one.listing
         if held and listing and (held.listing == listing or bare_digest(listings.get(listing, "")) == held.content):
             current[one.key] = held
-    tasks, refused = _tasks([one for one in wanted if one.key not in current], config, request, models)
+    fleet = cache(partial(find_fleet, found, config.data, registry=models.url))
+    tasks, refused = _tasks([one for one in wanted if one.key not in current], config, request, models, fleet)
     failures += refused
     if failures and not tasks and not current:
         others = f" ({len(failures) - 1} other models fail likewise)" if len(failures) > 1 else ""
         raise RegistryError(f"{failures[0].error_message}{others}")
     stand = [Predicted.of(key, footer, status="current") for key, footer in current.items()]
-    return PredictionPlan(tuple(tasks), (*stand, *failures), tuple(found.problems), tuple(found.notes))
+    beside = fleet() if any(task.needs for task in tasks) else ()
+    return PredictionPlan(tuple(tasks), (*stand, *failures), tuple(found.problems), tuple(found.notes), beside)
 
 
 def _asked(
@@ -179,9 +187,16 @@ def _with_footers(wanted: Sequence[_Wanted], config: Config, request: Request) -
 
 
 def _tasks(
-    wanted: Sequence[_Wanted], config: Config, request: Request, models: Storage
+    wanted: Sequence[_Wanted],
+    config: Config,
+    request: Request,
+    models: Storage,
+    fleet: Callable[[], Sequence[Series]],
 ) -> tuple[list[PredictionTask], list[Predicted]]:
-    """Return the tasks, and the failures of those whose models cannot be given their features."""
+    """Return the tasks, and the failures of those whose models cannot be given their features.
+
+    `fleet` gives all series of the input.
+    """
     versions = {one.model: one.version for one in wanted}
     found = _at_once(
         lambda model: Definition.of(
@@ -194,6 +209,11 @@ def _tasks(
         definition = found[one.model]
         if isinstance(definition, RegistryError):
             failures.append(Predicted.refused(one.key, definition))
+            continue
+        try:
+            needed = () if definition.origins.alone else needs_of(definition, fleet(), one.series.exchange)
+        except JobError as error:
+            failures.append(Predicted.refused(one.key, error))
             continue
         rows = estimate_rows(one.series, one.key.timeframe, config.data)
         task = PredictionTask(
@@ -208,6 +228,7 @@ def _tasks(
             seconds=SECONDS_PER_TASK + SECONDS_PER_ROW * rows,
             memory=estimate_memory(rows, len(definition.names)),
             allow_pickle=request.allow_pickle,
+            needs=needed,
         )
         tasks.append(task)
     return tasks, failures

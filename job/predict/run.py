@@ -49,7 +49,7 @@ def run(
         from job.cluster.session import run_tasks  # noqa: PLC0415 - Ray takes seconds to import
 
         Storage(request.output, options=config.storage.options, writer=run_id).check_writable()
-        job = Job(run_id=run_id, config=config, output=request.output, versions=versions())
+        job = Job(run_id=run_id, config=config, output=request.output, versions=versions(), fleet=plan.fleet)
         run_tasks(plan.tasks, job, PREDICTING, record, watch=watch)
     if record.status == "running":
         record.finish("finished")

@@ -15,9 +15,11 @@ from job.registry.fingerprints import bare_digest
 from job.registry.predictions import Footer, write_predictions
 from job.registry.versions import load
 from job.sources.reading import as_listed
+from job.worker.context import beside_version
 from job.worker.load_bars import range_start
 from job.worker.memory import peak_mb, reset_peak
 from job.worker.messages import BarsRow, Job, SeriesInfo, pack, recorded_failure, unpack
+from transforms.features.feature import EXACT
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,8 @@ class FeaturesRow:
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     error: dict[str, str] | None = None
-
-    @property
-    def digest(self) -> str:
-        """Digest of the bars, empty where they could not be read."""
-        return bare_digest(self.info.digest) if self.info else ""
+    digest: str = ""
+    """Digest of the bars, empty where they could not be read."""
 
     @property
     def current(self) -> bool:
@@ -53,14 +52,25 @@ def prepare(
 ) -> tuple[FeaturesRow, pl.DataFrame | None]:
     """Return the header and the features of one task."""
     info, series = row.info, str(row.bundle.series)
-    header = FeaturesRow(task, info, error=row.error)
-    if info is None or header.current:
+    if info is None:
+        return FeaturesRow(task, None, error=row.error), None
+    header = FeaturesRow(task, info, digest=bare_digest(job.content_of(task, info)))
+    if header.current:
         return header, None
     started = time.perf_counter()
     with recorded_failure("making features", job) as failure:
         start = range_start(info.last, info.timeframe, job.config.data)
+        beside = beside_version(
+            task.definition, bars, info, name=series, needs=task.needs, context=job.context, tolerance=EXACT
+        )
         made = task.definition.features_of(
-            bars, source=info.timeframe, offset_us=info.offset_us, zone=info.zone, start=start, name=series
+            bars,
+            source=info.timeframe,
+            offset_us=info.offset_us,
+            zone=info.zone,
+            start=start,
+            name=series,
+            beside=beside,
         )
         if made.frame.is_empty():
             counts = ", ".join(f"{what} {count}" for what, count in made.counts.items() if count) or "no bars"
@@ -96,7 +106,8 @@ def predict_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predi
         footer = Footer(
             fingerprint=task.fingerprint,
             content=header.digest,
-            listing=task.listing if as_listed(task.series[0], data) else None,
+            # A listing of its own files says nothing of the other series that the model sees.
+            listing=task.listing if not task.needs and as_listed(task.series[0], data) else None,
             version=task.version,
             rows=predictions.height,
             last=predictions["available_at"][-1].isoformat(),

@@ -6,6 +6,7 @@ from typing import Any, Final, Self
 
 from job.core.errors import JobError
 from job.core.keys import Key, encode
+from job.learning.features import reads_flow
 from job.registry.definition import Definition
 from job.registry.outcome import Outcome, Status
 from job.registry.predictions import Footer
@@ -31,6 +32,11 @@ class PredictionTask(Work):
     held: Footer | None
     """What the file in place says of itself, if it was made in the same way, of whatever bars."""
     allow_pickle: bool = False
+
+    @property
+    def flow(self) -> bool:
+        """Whether its model needs the columns of `transforms.bars.FLOW`."""
+        return reads_flow(self.definition.features)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,12 @@ from job.config.settings import DataSettings, GapsSetting
 from job.core.entries import EntryError, is_import_path, source_digest, sources
 from job.core.errors import DataError, RegistryError
 from job.core.wording import did_you_mean
+from job.learning.context import AT, Origins, origins, split_origin
 from job.learning.features import resolve_features, split_reference
 from job.learning.labels import parse_label
 from transforms.bars import Gaps, duration_us
+from transforms.clock import clock_columns
+from transforms.context import MARKET_FEATURES, Beside
 from transforms.features import FEATURES
 from transforms.features.compute import available
 from transforms.features.feature import Feature
@@ -40,7 +43,8 @@ class Definition:
     `model_features` are names and references (see `job.learning.features`), in the order of the model's columns;
     `version` is for messages. `gaps` is how the gaps of the bars were understood that it was trained on, and `sessions`
     holds the hours that were found in them by series, None where one has none; `auto` stands for a model over several
-    series of which some have.
+    series of which some have. `gaps_beside` is how those of other series were to be understood, `members` how many
+    series there were in the market that it saw.
     """
 
     version: str
@@ -51,11 +55,18 @@ class Definition:
     min_coverage: float
     gaps: GapsSetting
     sessions: Mapping[str, Sessions | None] = field(default_factory=dict)
+    gaps_beside: GapsSetting = "auto"
+    members: int = 0
 
     @property
     def features(self) -> tuple[Feature, ...]:
-        """The features, which are those of the model's training."""
-        return resolve_features(self.model_features)
+        """The features of its own bars, which are those of the model's training."""
+        return resolve_features(self.origins.own)
+
+    @property
+    def origins(self) -> Origins:
+        """The features by the bars that they are made of."""
+        return origins(self.model_features)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -87,8 +98,16 @@ class Definition:
                 series: None if hours is None else Sessions.of_record(hours)
                 for series, hours in metadata["data"].get("sessions", {}).items()
             }
+            beside = metadata["data"].get("context", {})
             return cls(
-                metadata["version"], metadata["key"]["timeframe"], features, label, **settings, sessions=sessions
+                metadata["version"],
+                metadata["key"]["timeframe"],
+                features,
+                label,
+                **settings,
+                sessions=sessions,
+                gaps_beside=beside.get("gaps", "auto"),
+                members=int(beside.get("members", 0)),
             )
         except EntryError as error:
             raise RegistryError(f"{where}: {error}; {REMEDY}") from None
@@ -123,6 +142,7 @@ class Definition:
         zone: str = "UTC",
         start: datetime | None = None,
         name: str = "bars",
+        beside: Sequence[Beside] = (),
     ) -> UnlabeledSamples:
         """Make the features of every bar from `start` on that can be scored; see `transforms.samples.make_features`.
 
@@ -133,14 +153,18 @@ class Definition:
             zone: as `transforms.bars.clean` found it.
             start: open time of the first bar to be scored, None for all.
             name: of the series, `exchange/symbol`; for messages, and to know its sessions by.
+            beside: the columns of other bars that the model sees.
 
         Raises:
-            DataError: the timeframe cannot be made from these bars, or they have no volume and the model needs it.
+            DataError: the timeframe cannot be made from these bars, or lack a column that the model needs.
         """
-        if absent := available(self.features, bars.columns)[1]:
+        gaps = self.gaps_of(name, bars, source, zone)
+        columns = (*bars.columns, *clock_columns(gaps))
+        if absent := available(self.features, columns)[1]:
+            missing = sorted({column for one in self.features for column in one.inputs}.difference(columns))
             raise DataError(
                 f"{name} {self.timeframe}: {self.version} was trained on {', '.join(absent)}, and these bars have no "
-                "volume: give bars that have, or retrain the model on these"
+                f"{' and no '.join(missing)}: give bars that have, or retrain the model on these"
             )
         try:
             return make_features(
@@ -151,9 +175,10 @@ class Definition:
                 features=self.features,
                 max_fill=self.max_fill,
                 min_coverage=self.min_coverage,
-                gaps=self.gaps_of(name, bars, source, zone),
+                gaps=gaps,
                 start=start,
                 zone=zone,
+                beside=beside,
             )
         except ValueError as error:
             raise DataError(f"{name} {self.timeframe}: {error}") from None
@@ -178,7 +203,7 @@ def describe_feature(feature: str) -> dict[str, Any]:
     A feature of a user's module has its `import_path` and the `source_digest` of the module, too.
     """
     path, name = split_reference(feature)
-    if path is None and name not in FEATURES:
+    if path is None and split_origin(name)[0] not in FEATURES:
         return {"name": name}
     (known,) = resolve_features([feature])
     origin = {} if path is None else {"import_path": path, "source_digest": source_digest(path)}
@@ -197,10 +222,11 @@ def describe_label(label: Label, stats: Mapping[str, Any]) -> dict[str, Any]:
 def _feature(entry: Mapping[str, Any], where: str) -> str:
     """Return the feature that an entry of the metadata names, which must be defined here as at training."""
     name = str(entry["name"])
+    base, where_from = split_origin(name)
     if "import_path" in entry:
-        feature = f"{entry['import_path']}[{name}]"
+        feature = f"{entry['import_path']}[{base}]" + (f"{AT}{where_from}" if where_from else "")
         _check_source(f"the feature {name}", str(entry["import_path"]), str(entry["source_digest"]), where)
-    elif name in FEATURES:
+    elif base in FEATURES or name in MARKET_FEATURES:
         feature = name
     else:
         raise RegistryError(

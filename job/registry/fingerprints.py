@@ -11,10 +11,13 @@ from job.config.trainer import TradingSettings
 from job.core.environment import code_digest, installed, versions
 from job.core.keys import Key
 from job.core.paths import redact_url
+from job.learning.context import AT, split_origin
 from job.learning.estimators import algorithm_named, libraries_of, user_source
 from job.learning.spec import ModelSpec
+from job.learning.weights import DEFINITION as WEIGHTS
 from job.sources.series import Series
 from transforms.bars import duration_us
+from transforms.context import MARKET_FEATURES
 from transforms.features import FEATURES
 from transforms.grids import WEEK
 
@@ -29,6 +32,10 @@ have versions of their own, which enter no fingerprint: a model is the same howe
 TRADING: Final = 2
 """Version of trading scores, raised whenever the same bars and probabilities give others; it enters the fingerprints of
 models that are scored by trading."""
+
+CONTEXT: Final = 1
+"""Version of how other bars stand beside a model's own, and of the market; it enters the fingerprints of models that
+see any."""
 
 SESSIONS: Final = "-sessions"
 """Mark on the digest of bars that are taken for those of a market with sessions; to be changed whenever the same bars
@@ -66,7 +73,9 @@ def fingerprint(
     return _digest(
         {
             "spec": spec.model_dump(mode="json"),
-            "features": {name: FEATURES[name].version for name in spec.features if name in FEATURES},
+            "features": {
+                name: FEATURES[base].version for name in spec.features if (base := split_origin(name)[0]) in FEATURES
+            },
             "label_version": spec.label.version,
             "algorithm_version": algorithm_named(spec.algorithm).version,
             "definitions": DEFINITIONS | _of_weeks(timeframe),
@@ -76,6 +85,8 @@ def fingerprint(
             "max_samples": max_samples,
             "libraries": {name: number for name, number in versions(*libraries_of(spec)).items() if name != "code"},
             **({"trading": {**trading.model_dump(mode="json"), "version": TRADING}} if trading else {}),
+            **({"context": CONTEXT} if any(AT in name or name in MARKET_FEATURES for name in spec.features) else {}),
+            **({"weights_version": WEIGHTS} if spec.weights else {}),
             **({"sources": sources} if sources else {}),
             **({"algorithm_source": source} if (source := user_source(spec.algorithm)) else {}),
         }
@@ -121,6 +132,12 @@ def mark_sessions(digest: str) -> str:
     return bare_digest(digest) + SESSIONS
 
 
+def joined_digest(digest: str, other: str) -> str:
+    """Return the digest of bars together with that of what a model sees beside them, marked as it was."""
+    both = hashlib.sha256(f"{bare_digest(digest)} {other}".encode()).hexdigest()
+    return mark_sessions(both) if has_sessions(digest) else both
+
+
 def has_sessions(digest: str) -> bool:
     """Return whether a digest is that of bars which are taken for those of a market with sessions."""
     return digest.endswith(SESSIONS)
@@ -143,8 +160,10 @@ def pooled_content(digests: Iterable[str]) -> str:
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
-def listing_fingerprint(series: Series, data: DataSettings) -> str | None:
+def listing_fingerprint(series: Series, data: DataSettings, *, flow: bool = False) -> str | None:
     """Return the SHA-256 of what the bars of `series` are read from, and how: files, settings, and the reading code.
+
+    With `flow`, of what they and the columns of `transforms.bars.FLOW` are read from.
 
     A file is its address, size and stamp (ETag or time of change). None if the storage gives a file no stamp, since
     nothing else would show a change. A better reader may find other bars in the same files, so its code counts, too.
@@ -162,6 +181,7 @@ def listing_fingerprint(series: Series, data: DataSettings) -> str | None:
                 installed("polars"),
                 installed("pyarrow"),
             ],
+            **({"flow": True} if flow else {}),
         }
     )
 

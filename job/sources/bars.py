@@ -1,7 +1,7 @@
 """What formats make of a file: a look at its beginning, and bars from its columns."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -17,6 +17,7 @@ from job.sources.times.columns import Edge, Stamps, choose, with_edge_of_writer
 from job.sources.times.decoding import joined, utc
 from job.sources.times.names import TIME
 from job.sources.times.values import refuse_zone, zone_of
+from transforms.bars import FLOW
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Raw:
     `edge` is the end of a bar that `timestamp` marks, `proven` if the file shows it, so that `data.bar_time` cannot say
     otherwise. `notes` say what was read how, where this is worth a warning. Where columns have names, `names` are all
     of them, `unused` those that were not read, `volume` that of the volume. `zone` is the one in which a typed column
-    of times shows them, if it says one.
+    of times shows them, if it says one. `flow` says what the file calls those columns of `FLOW` that were read.
     """
 
     bars: pl.DataFrame
@@ -37,6 +38,7 @@ class Raw:
     unused: tuple[str, ...] = ()
     volume: str | None = None
     zone: str | None = None
+    flow: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,16 +91,32 @@ def raw_of(  # noqa: PLR0917 - the file, and how to understand it
     bars = pl.DataFrame([stamps.times.alias("timestamp"), *numbers(given, where, decimal=settings.decimal)])
     if twins := {name: own[str(indices[f"{TWIN}{name}"][0])] for name in BAR if f"{TWIN}{name}" in indices}:
         bars = _of_twins(bars, twins, settings, where)
+    flow, on_flow = _flow(own, indices, settings, where)
     used = {*positions(indices)}
     return Raw(
-        bars,
+        bars.hstack(flow),
         stamps.edge,
         stamps.proven,
-        (*stamps.notes, *(note_on_side(names[indices["open"][0]]) if names else ())),
+        (*stamps.notes, *(note_on_side(names[indices["open"][0]]) if names else ()), *on_flow),
         names=tuple(names),
         unused=tuple(name for index, name in enumerate(names) if index not in used),
         volume=names[indices["volume"][0]] if names and "volume" in indices else None,
+        flow={one.name: names[indices[one.name][0]] if names else f"{indices[one.name][0] + 1}" for one in flow},
     )
+
+
+def _flow(
+    own: pl.DataFrame, indices: Indices, settings: DataSettings, where: str
+) -> tuple[list[pl.Series], tuple[str, ...]]:
+    """Columns of `FLOW`, and a note on what is no number among them.
+
+    They are read apart from the bars, so that these are the same with them and without.
+    """
+    given = [own[str(indices[name][0])].alias(name) for name in FLOW if name in indices]
+    try:
+        return numbers(given, where, decimal=settings.decimal), ()
+    except DataError as error:
+        return [], (f"{', '.join(one.name for one in given)} left out: {error}",)
 
 
 def _stamps(  # noqa: PLR0917 - as `raw_of`

@@ -22,6 +22,7 @@ from job.sources.series import Found, Series
 from job.sources.splits import declared
 from job.sources.words import quoted
 from job.storage.listing import list_files
+from transforms.bars import FLOW
 
 LONGEST_NAME: Final = 255
 """Bytes that any file system takes for the name of a folder."""
@@ -53,6 +54,13 @@ def find_series(settings: DataSettings, *, registry: str | None = None) -> Found
         formats = f"known formats: {', '.join(FORMATS)}"
         raise DataError("; ".join([f"{redact_url(settings.input)}: no bars found", *found.notes, formats]))
     return found
+
+
+def find_fleet(found: Found, settings: DataSettings, *, registry: str | None = None) -> tuple[Series, ...]:
+    """Return all series of an input, given those of the symbols that are asked for; raises as `find_series`."""
+    if not settings.symbols:
+        return found.series
+    return find_series(settings.model_copy(update={"symbols": ()}), registry=registry).series
 
 
 def _grouped(parts: Parts, settings: DataSettings) -> Found:
@@ -107,9 +115,9 @@ def check(settings: DataSettings) -> None:
         hint = did_you_mean(settings.format, known)
         raise ConfigError(f"data.format: unknown format {settings.format!r}{hint} (known: {', '.join(known)})")
     for name, column in settings.columns.items():
-        if column is None and name != "volume":
+        if column is None and name in {*BAR, *KEYS} - {"volume"}:
             raise ConfigError(f"data.columns.{name}: null leaves a column out, as only volume may be; name it")
-        if name not in (known := (*BAR, *KEYS)):
+        if name not in (known := (*BAR, *FLOW, *KEYS)):
             raise ConfigError(
                 f"data.columns: unknown column {name!r}{did_you_mean(name, known)}; "
                 f"write {{name here: name in the file}}, names here: {', '.join(known)}"

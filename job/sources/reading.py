@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -14,6 +14,7 @@ from job.sources.access import as_data_errors, display_path
 from job.sources.bars import Raw
 from job.sources.columns.volumes import unit_of
 from job.sources.finished import Written
+from job.sources.flow_choice import choose_flow
 from job.sources.formats import FORMATS
 from job.sources.grouping.mixtures import refuse_mixture
 from job.sources.series import Series, SourceFile
@@ -53,28 +54,33 @@ class SeriesBars:
 
 
 def read_series(series: Series, settings: DataSettings) -> pl.DataFrame:
-    """Read all rows of a series, as `read_with_notes` does, without the notes."""
+    """Read all rows of a series, as `read_with_notes` does, without flow and notes."""
     return read_with_notes(series, settings).bars
 
 
-def read_with_notes(series: Series, settings: DataSettings) -> SeriesBars:
+def read_with_notes(series: Series, settings: DataSettings, *, flow: bool = False) -> SeriesBars:
     """Read all rows of a series, as they stand in its files, in the order of these.
+
+    With `flow`, the columns of `transforms.bars.FLOW` are read, too, as far as the files have them.
 
     Returns:
         `bars` with the columns
         timestamp  Datetime("us", "UTC")  open time of the bar
         open, high, low, close  Float64   null where the file has none
         volume     Float64                absent where no file has it, or where it means nothing
+        quote_volume, trades, taker_buy_volume  Float64  absent where not all files have it, or it means something else
 
     Raises:
         DataError: a file cannot be read; the message names it and what to do.
     """
+    series = replace(series, flow=flow)
 
     def with_volume(name: str) -> list[Raw]:
         return _read_files(series, settings.model_copy(update={"columns": {**settings.columns, "volume": name}}))
 
     raws, notes = choose_volume(_read_files(series, settings), settings.columns, with_volume)
     _same_columns(series, raws, settings)
+    raws, on_flow = choose_flow(raws, series.files, settings.columns)
     bars = pl.concat([raw.bars for raw in raws])
     if bars.is_empty():
         raise DataError(f"{display_path(series.files[0])}: no rows of {series.symbol}; check that the file is whole")
@@ -83,7 +89,7 @@ def read_with_notes(series: Series, settings: DataSettings) -> SeriesBars:
     _check_timeframe(bars["timestamp"], distinct, series, settings)
     _refuse_two_timeframes(raws, series)
     bars, on_times = _at_open(bars, distinct, raws, series, settings)
-    said = dict.fromkeys([*(note for raw in raws for note in raw.notes), *on_times, *notes])
+    said = dict.fromkeys([*(note for raw in raws for note in raw.notes), *on_times, *notes, *on_flow])
     zones = dict.fromkeys(raw.zone for raw in raws if raw.zone)
     files = tuple(_written(bars["timestamp"], raws, series))
     return SeriesBars(adjusted(bars, series.splits, settings.timezone), tuple(said), tuple(zones), files)

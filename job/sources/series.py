@@ -51,7 +51,8 @@ class Series:
 
     Where a file holds several series, the columns named here tell them apart: rows belong whose `symbol_column` holds
     `symbol`, whose `exchange_column` holds `exchange` and whose `timeframe_column` means `timeframe`. `timeframe` is
-    what names and columns say, None where they say nothing. `splits` are those that `data.splits` declares.
+    what names and columns say, None where they say nothing. `splits` are those that `data.splits` declares. `flow` says
+    that the columns of `transforms.bars.FLOW` are to be read, too.
     """
 
     exchange: str
@@ -62,6 +63,7 @@ class Series:
     exchange_column: str | None = None
     timeframe_column: str | None = None
     splits: tuple[Split, ...] = ()
+    flow: bool = False
 
     def __str__(self) -> str:
         return f"{self.exchange}/{self.symbol}"

@@ -18,6 +18,7 @@ from job.registry.definition import describe_feature, describe_label, describe_s
 from job.registry.ledger import holdout_range, versions_scored
 from job.registry.outcome import Outcome, of_version
 from job.registry.versions import commit, version_name
+from job.train.audit import notes_of
 from job.train.task import SamplesRow
 from job.worker.memory import peak_mb
 from job.worker.messages import Job
@@ -27,7 +28,7 @@ def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
     """Train one model on its samples and commit it with its metadata; raises what `train` and `commit` raise."""
     task = row.task
     if row.info:
-        content = row.info.digest
+        content = job.content_of(task, row.info)
     else:  # samples that were made elsewhere stand for their bars
         columns = (samples[name].to_physical().to_numpy().tobytes() for name in samples.columns)
         content = hashlib.sha256(b"".join([" ".join(samples.columns).encode(), *columns])).hexdigest()
@@ -76,6 +77,7 @@ def describe_version(
             **(info.record() if info else {}),
             "samples": row.counts,
             **describe_sampling(row.sessions or ({row.series: info.sessions} if info else {}), job.config.data),
+            **({"context": job.context.record(row.task.needs[0])} if job.context and row.task.needs else {}),
         },
         "features": [describe_feature(feature) for feature in spec.features],
         "label_end": samples.select(pl.col("label_end").max().dt.to_string("%Y-%m-%dT%H:%M:%S+00:00")).item(),
@@ -84,7 +86,8 @@ def describe_version(
         "peak_rss_mb": peak_mb(),
         "seconds": {"samples": round(row.seconds, 3), "training": round(seconds, 3)},
         "scores": trained.scores,
-        "warnings": list(info.warnings) if info else [],
+        "warnings": [*(info.warnings if info else ()), *notes_of(row.certificates)],
+        **({"audit": row.certificates} if row.certificates else {}),
         **trained.metadata,
     }
 

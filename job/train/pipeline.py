@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from job.cluster.bundles import Capacity, bundle, by_series, singles, sized
+from job.cluster.context import with_context
 from job.cluster.datasets import loaded_bars, outcomes_of, remote_options
 from job.core.keys import Key
 from job.registry.outcome import Outcome, current
@@ -24,11 +25,13 @@ from job.train.pooled import GROUP_COLUMNS, SamplingCap, digests, flat_samples, 
 from job.train.steps import load_bars, prepare_samples, stored, train_models
 from job.train.task import Task
 from job.worker.messages import Job
+from transforms.features.feature import WARM
 
 
 def runs(tasks: Sequence[Task], job: Job, *, capacity: Capacity) -> Iterator[Iterator[Outcome]]:
     """Start every task once; after the first round each task runs by itself, so that a death costs one model only."""
     first = job.round == 1
+    job = with_context(tasks, job, remote_options(job, capacity), tolerance=WARM)
     if "symbol" not in job.config.model_trainer.group_by:
         for part in [tasks] if first else [[task] for task in tasks]:
             yield train_pooled(part, job, capacity)
@@ -91,8 +94,11 @@ def with_digests(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> li
         .map_batches(digests, batch_size=None, **step)
         .iter_rows()
     )
-    found = {pickle.loads(row["series"]): row["digest"] for row in rows}  # noqa: S301 - made by this run
-    return [
-        replace(task, cached_digests=tuple(map(found.get, task.series)), trust_listing=True) if task.to_check else task
-        for task in tasks
-    ]
+    found = {pickle.loads(row["series"]): row["digests"] for row in rows}  # noqa: S301 - made by this run
+
+    def answered(task: Task) -> Task:
+        known = tuple(found[one][task.flow] if one in found else None for one in task.series)
+        beside = job.context.digest(task.needs[0]) if job.context and task.needs else None
+        return replace(task, cached_digests=known, context_digest=beside, trust_listing=True)
+
+    return [answered(task) if task.to_check else task for task in tasks]

@@ -11,11 +11,12 @@ from job.core.wording import first_of
 from job.learning.algorithms import Window
 from job.learning.estimators import algorithm_named, build
 from job.sources.estimates import estimate_rows
-from job.sources.finding import find_series
+from job.sources.finding import find_fleet, find_series
 from job.sources.problems import as_one
 from job.sources.series import Series
 from job.train.resume import skip_completed
 from job.train.task import Plan, Task
+from job.worker.context import Sampling, needs
 from job.worker.memory import estimate_memory
 from transforms.bars import duration_us
 
@@ -46,19 +47,26 @@ def make_plan(config: Config) -> Plan:
     """List the input and plan every task, whatever the registry holds; files are read as far as their layout needs.
 
     Raises:
-        ConfigError: `data.input` is not set, an estimator does not take its `params`, or the engine is not available.
+        ConfigError: `data.input` is not set, an estimator does not take its `params` or weights, or the engine is not
+            available.
         DataError: nothing there can be read.
     """
     if config.data.input is None:
         raise ConfigError("data.input is not set: name a file, a folder, a glob or a URL of bars")
     for _, _, spec in config.model_specs():
-        if spec.params or is_import_path(spec.algorithm):
+        if spec.params or spec.weights or is_import_path(spec.algorithm):
             build(spec, Window(SOME_ROWS))
-    found = find_series(config.data, registry=config.model_trainer.model_directory)
+    models = config.model_trainer.model_directory
+    found = find_series(config.data, registry=models)
     if not found.series and found.problems:
         raise as_one(found.problems)
-    tasks = tuple(plan_tasks(found.series, config))
-    return Plan(tasks, tuple(found.problems), (*found.notes, *too_fine(tasks)))
+    sees_others = any(not spec.origins.alone for _, _, spec in config.model_specs())
+    fleet = find_fleet(found, config.data, registry=models) if sees_others else ()
+    try:
+        tasks = tuple(plan_tasks(found.series, config, fleet))
+    except ConfigError as error:
+        raise ConfigError("; ".join([str(error), *map(str, found.problems[:1])])) from None
+    return Plan(tasks, tuple(found.problems), (*found.notes, *too_fine(tasks)), fleet=fleet)
 
 
 def too_fine(tasks: Iterable[Task]) -> Iterator[str]:
@@ -76,8 +84,12 @@ def too_fine(tasks: Iterable[Task]) -> Iterator[str]:
         yield f"{some}: bars of {source} do not make {names}; those models will fail: choose with --timeframes"
 
 
-def plan_tasks(series: Sequence[Series], config: Config) -> list[Task]:
-    """Return every task of a run, in the order of their keys."""
+def plan_tasks(series: Sequence[Series], config: Config, fleet: Sequence[Series] = ()) -> list[Task]:
+    """Return every task of a run, in the order of their keys; `fleet` are the series that models may see beside theirs.
+
+    Raises:
+        ConfigError: the fleet does not hold a symbol that a model sees, or holds it twice.
+    """
     trainer = config.model_trainer
     groups: dict[tuple[str, str], list[Series]] = {}
     for one in series:
@@ -97,6 +109,7 @@ def plan_tasks(series: Sequence[Series], config: Config) -> list[Task]:
                 seconds=(spec.cv_folds + 1) * (SECONDS_PER_FIT + rate * rows * spec.n_estimators / 100),
                 memory=estimate_memory(rows, len(spec.features)),
                 capped=pooled and available * ESTIMATE_ERROR > trainer.max_samples,
+                needs=needs(spec.origins, fleet, exchange, Sampling.of(config.data)),
             )
             tasks.append(task)
     return sorted(tasks, key=lambda task: task.key)

@@ -16,14 +16,15 @@ import polars as pl
 import pyarrow as pa
 
 from job.config.trainer import TrainerSettings
-from job.core.errors import LostRowsError
+from job.core.errors import AuditError, LostRowsError
 from job.core.keys import Key
 from job.learning.splits import holdout_start
 from job.registry.fingerprints import pooled_content
+from job.train.audit import certify
 from job.train.steps import samples_of, train_task
 from job.train.task import SamplesRow, Task
 from job.worker.messages import Job, recorded_failure, unpack
-from transforms.samples import MARKET
+from transforms.samples import MARKET, UNIQUENESS
 
 GROUP_COLUMNS: Final = ("pool", "timeframe", "model_type")
 Times = npt.NDArray[np.int64]
@@ -78,9 +79,11 @@ def shuffle_schema(job: Job, feature_names: Iterable[str]) -> dict[str, PolarsTy
     """Return the columns of a shuffled row, given those of all models' features.
 
     They are the same for all rows, so features that a model does not use are null. Where models are scored by trading,
-    the columns of `MARKET` are there too.
+    the columns of `MARKET` are there too, and where some are weighted by it, the uniqueness of labels.
     """
-    return SCHEMA | dict.fromkeys(feature_names, pl.Float32) | (MARKET if job.trading else {})
+    weights = [kind.weights for kind in job.config.model_trainer.kinds.values() if kind.weights]
+    unique = {UNIQUENESS: pl.Float64} if any(one.uniqueness for one in weights) else {}
+    return SCHEMA | dict.fromkeys(feature_names, pl.Float32) | (MARKET if job.trading else {}) | unique
 
 
 def sample_times(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
@@ -92,10 +95,11 @@ def sample_times(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
 
 
 def digests(batch: pa.Table) -> Iterator[pa.Table]:
-    """Yield one row per series that could be read: the series, pickled, and the digest of its bars."""
+    """Yield one row per series that could be read: the series, pickled, and the digests of its bars, by `Task.flow`."""
     for row, _ in unpack(batch):
         if row.info is not None:
-            yield pa.table({"series": [pickle.dumps(row.bundle.series)], "digest": [row.info.digest]})
+            digests = [row.info.content(flow=flow) for flow in (False, True)]
+            yield pa.table({"series": [pickle.dumps(row.bundle.series)], "digests": [digests]})
 
 
 def sampling_caps(
@@ -156,11 +160,16 @@ def _samples(batch: pa.Table, job: Job) -> Iterator[tuple[Task, SamplesRow, pl.D
                 yield task, SamplesRow(task, None, series=series, error=row.error), pl.DataFrame()
                 continue
             with recorded_failure("making samples", job) as failure:
-                samples, left_out = samples_of(task, bars, row.info, job.config.data, name=series, market=job.trading)
+                certificates = certify(task, bars, row.info, job.config.data, name=series)
+                samples, left_out = samples_of(
+                    task, bars, row.info, job.config.data, name=series, market=job.trading, context=job.context
+                )
             if failure.error is not None:
                 yield task, SamplesRow(task, None, series=series, error=failure.error), pl.DataFrame()
                 continue
-            header = SamplesRow(task, row.info, samples.counts, samples.label_stats, left_out, series=series)
+            header = SamplesRow(
+                task, row.info, samples.counts, samples.label_stats, left_out, series=series, certificates=certificates
+            )
             yield task, header, samples.frame
 
 
@@ -178,8 +187,13 @@ def train_group(group: pa.Table, *, job: Job, members: Mapping[Key, frozenset[st
 
 
 def merge(headers: list[SamplesRow]) -> SamplesRow:
-    """Return the header of a pooled model from those of its series: counts added, digests digested, files listed."""
+    """Return the header of a pooled model from those of its series: counts added, digests digested, files listed.
+
+    A feature that one series' audit refuses is refused: the model is not trained on the others.
+    """
     headers = sorted(headers, key=lambda header: header.series)
+    if refused := [header for header in headers if header.error and header.error["type"] == AuditError.__name__]:
+        return refused[0]
     good = [header for header in headers if header.error is None]
     if not good:
         return headers[0]
@@ -191,7 +205,8 @@ def merge(headers: list[SamplesRow]) -> SamplesRow:
         first=min(one.first for one in infos),
         last=max(one.last for one in infos),
         counts={name: sum(one.counts.get(name, 0) for one in infos) for name in rules},
-        digest=pooled_content(one.digest for one in infos),
+        digest=pooled_content(one.content(flow=good[0].task.flow) for one in infos),
+        flow="",
         files=tuple(file for one in infos for file in one.files),
         warnings=(*failed, *(warning for one in infos for warning in one.warnings)),
     )

@@ -14,8 +14,10 @@ from job.registry.fingerprints import digest_for, has_sessions, listing_fingerpr
 from job.registry.listings import read_listings
 from job.registry.outcome import Outcome, current, of_summary, of_version
 from job.registry.versions import DamagedMetadataError, read_metadata
+from job.sources.series import Series
 from job.storage.files import MissingFileError
 from job.train.task import Plan, Task
+from job.worker.context import context_digest
 
 FEW: Final = 200
 """As many models as a person looks at: so many are shown with all their scores, more with those of the catalog."""
@@ -33,7 +35,8 @@ def skip_completed(plan: Plan, config: Config, *, force: bool = False, verify: b
     registry = open_registry(config)
     summaries = tuple(list_summaries(registry, *sorted({task.key.folder for task in plan.tasks})))
     listings = read_listings(registry) if summaries else {}
-    tasks = [*with_costs(with_known(plan.tasks, summaries, listings, config, verify=verify), summaries)]
+    known = with_known(plan.tasks, summaries, listings, config, verify=verify, fleet=plan.fleet)
+    tasks = [*with_costs(known, summaries)]
     notes = (*plan.notes, *with_sessions(tasks))
     if force:
         fresh = tuple(replace(task, known=()) for task in tasks)
@@ -64,7 +67,13 @@ def skip_completed(plan: Plan, config: Config, *, force: bool = False, verify: b
 
 
 def with_known(
-    tasks: Sequence[Task], summaries: Iterable[Summary], listings: Mapping[str, str], config: Config, *, verify: bool
+    tasks: Sequence[Task],
+    summaries: Iterable[Summary],
+    listings: Mapping[str, str],
+    config: Config,
+    *,
+    verify: bool,
+    fleet: Sequence[Series] = (),
 ) -> list[Task]:
     """Return the tasks with what the registry says of them: their versions, and the digests of their bars.
 
@@ -74,18 +83,21 @@ def with_known(
         listings: digests of bars by the fingerprint of the files that hold them.
         config: settings; those of them that decide how files are read enter a listing's fingerprint.
         verify: trust no listing.
+        fleet: series that models may see beside their own.
     """
     known: dict[Key, list[tuple[str, str]]] = {}
     for summary in summaries:
         known.setdefault(key_of(summary), []).append((summary.get("fingerprint", ""), summary["version"]))
-    series = {one for task in tasks for one in task.series} if listings else set()
-    found = {one: listings.get(listing_fingerprint(one, config.data) or "") for one in series}
+    wanted = {(one, task.flow) for task in tasks for one in task.series} if listings else set()
+    wanted |= {(one, flow) for one in fleet for flow in (False, True)} if listings else set()
+    found = {(one, flow): listings.get(listing_fingerprint(one, config.data, flow=flow) or "") for one, flow in wanted}
     digests = {one: digest_for(digest, config.data) for one, digest in found.items() if digest is not None}
     return [
         replace(
             task,
             known=tuple(known.get(task.key, ())),
-            cached_digests=tuple(digests.get(one) for one in task.series),
+            cached_digests=tuple(digests.get((one, task.flow)) for one in task.series),
+            context_digest=context_digest(task.needs[0], fleet, digests) if task.needs else None,
             trust_listing=not verify,
         )
         for task in tasks

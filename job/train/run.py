@@ -57,7 +57,7 @@ def run(
     record = TrainingRecord(run_id, config, registry, planned=plan.total)
     record.problems += plan.problems
     record.notes = plan.notes
-    job = Job(run_id=run_id, config=config, output=registry.url, versions=versions(*plan.libraries))
+    job = Job(run_id=run_id, config=config, output=registry.url, versions=versions(*plan.libraries), fleet=plan.fleet)
     record.open()
     status: RunStatus = "aborted"
     reason: str | None = None

@@ -5,25 +5,29 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
 
 import polars as pl
 import pyarrow as pa
 
 from job.config.settings import DataSettings
 from job.core.errors import DataError
-from job.core.keys import Key
+from job.core.keys import POOLED, Key
 from job.learning.features import resolve_features
 from job.registry.outcome import Outcome, current, failed, of_version
 from job.registry.versions import read_metadata
+from job.train.audit import certify
 from job.train.task import SamplesRow, Task
 from job.worker.attempts import Attempt, record_attempt
+from job.worker.context import Context, Sampling, besides, history
+from job.worker.gathering import preparation
 from job.worker.load_bars import load_series, range_start
 from job.worker.memory import peak_mb, reset_peak
 from job.worker.messages import BarsRow, Job, SeriesInfo, check_versions, pack, recorded_failure, unpack
 from job.worker.timeout import time_limit
-from transforms.bars import Gaps, duration_us
-from transforms.features.compute import available, warmup_bars
+from transforms.bars import Gaps
+from transforms.clock import clock_columns
+from transforms.features.compute import available
+from transforms.features.feature import WARM
 from transforms.samples import Samples, make_samples
 
 
@@ -31,12 +35,12 @@ def load_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
     """Read and clean each bundle's series; one row of bars per bundle."""
     for bundle, _ in unpack(batch):
         first = bundle.tasks[0]
+        listed = {task.flow: task.cached_digests[0] if task.cached_digests else None for task in bundle.tasks}
         reset_peak()
         with recorded_failure("reading bars", job) as failure:
             check_versions(job)
             with announced(job, first.key, f"reading bars of {bundle.series} and making samples"):
-                cached = first.cached_digests[0] if first.cached_digests else None
-                bars, info = load_series(bundle.series, job, cached_digest=cached)
+                bars, info = load_series(bundle.series, job, listed=listed)
         if failure.error is not None:
             yield pack(BarsRow(bundle, None, failure.error))
         else:
@@ -58,16 +62,22 @@ def prepare(task: Task, row: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[Sam
     info, series = row.info, str(row.bundle.series)
     if info is None:
         return SamplesRow(task, None, error=row.error), None
-    if task.known_version(job.config, info.digest):
+    if task.known_version(job.config, job.content_of(task, info)):
         return SamplesRow(task, info), None
     started = time.perf_counter()
     limit = time_limit(job.config.model_trainer.task_timeout_s, on_timeout(job, task.key, "making samples"))
     with recorded_failure("making samples", job) as failure, limit:
-        samples, left_out = samples_of(task, bars, info, job.config.data, name=series, market=job.trading)
+        certificates = certify(task, bars, info, job.config.data, name=series)
+        samples, left_out = samples_of(
+            task, bars, info, job.config.data, name=series, market=job.trading, context=job.context
+        )
     if failure.error is not None:
         return SamplesRow(task, None, error=failure.error), None
     seconds = time.perf_counter() - started
-    return SamplesRow(task, info, samples.counts, samples.label_stats, left_out, seconds, series), samples.frame
+    header = SamplesRow(
+        task, info, samples.counts, samples.label_stats, left_out, seconds, series, certificates=certificates
+    )
+    return header, samples.frame
 
 
 def train_models(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
@@ -83,7 +93,7 @@ def train_task(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
         return failed(task.key, row.error, attempts=task.attempt)
     started, cpu_started = time.perf_counter(), time.process_time()
     with recorded_failure("training", job) as failure:
-        if info and (version := task.known_version(job.config, info.digest)):
+        if info and (version := task.known_version(job.config, job.content_of(task, info))):
             outcome = current(stored(job, task.key, version), latest=task.known[-1][1])
         else:
             from job.train.commit import commit_version  # noqa: PLC0415 - brings scikit-learn, which the driver needs not
@@ -123,43 +133,55 @@ def on_timeout(job: Job, key: Key, step: str) -> Callable[[str], None]:
 
 
 def samples_of(
-    task: Task, bars: pl.DataFrame, info: SeriesInfo, data: DataSettings, *, name: str, market: bool = False
+    task: Task,
+    bars: pl.DataFrame,
+    info: SeriesInfo,
+    data: DataSettings,
+    *,
+    name: str,
+    market: bool = False,
+    context: Context | None = None,
 ) -> tuple[Samples, tuple[str, ...]]:
     """Return a task's samples, with the `market` that they come from if asked for, and the features it cannot give.
+
+    `name` is the series', `context` what is known of others.
 
     Raises:
         DataError: the timeframe cannot be made from these bars, or nothing usable is left.
         EntryError: the module of a feature is not to be had here.
     """
-    key, label = task.key, task.spec.label
-    features, left_out = available(resolve_features(task.spec.features), bars.columns)
+    key, seen = task.key, task.spec.origins
     start = range_start(info.last, info.timeframe, data)
-    gaps: Gaps = info.sessions or ("ignore" if data.gaps == "ignore" else "segment")
-    if start is not None and gaps == "segment":  # where bars skip hours, they cannot be counted back by the clock
-        warmup = timedelta(microseconds=duration_us(key.timeframe)) * (warmup_bars(features) + 1)
-        bars = bars.filter(pl.col("timestamp") >= start - warmup)
+    how = preparation(info, key.timeframe, Sampling.of(data))
+    features, absent = available(resolve_features(seen.own), (*bars.columns, *clock_columns(how.gaps)))
+    if start is not None and how.gaps == "segment":  # where bars skip hours, they cannot be counted back by the clock
+        bars = bars.filter(pl.col("timestamp") >= start - history(seen, features, key.timeframe))
+    itself = None if key.exchange == POOLED else name
     try:
+        beside, without = besides(seen, bars, how, task.needs, context, tolerance=WARM, itself=itself)
         samples = make_samples(
             bars,
             source=info.timeframe,
             timeframe=key.timeframe,
             offset_us=info.offset_us,
             features=features,
-            label=label,
+            label=task.spec.label,
             max_fill=data.max_fill,
             min_coverage=data.min_coverage,
-            gaps=gaps,
+            gaps=how.gaps,
             start=start,
             market=market,
+            unique=task.spec.weights is not None and task.spec.weights.uniqueness,
             zone=info.zone,
+            beside=beside,
         )
     except ValueError as error:
         raise DataError(f"{name} {key.timeframe}: {error}") from None
     if not samples.counts["used"]:
         counts = ", ".join(f"{what} {count}" for what, count in samples.counts.items() if count) or "no bars"
-        remedy = remedy_for(samples.counts, gaps)
+        remedy = remedy_for(samples.counts, how.gaps)
         raise DataError(f"{name} {key.timeframe}: no usable sample ({counts}): {remedy}")
-    return samples, left_out
+    return samples, (*absent, *without, *samples.left_out)
 
 
 def remedy_for(counts: Mapping[str, int], gaps: Gaps) -> str:

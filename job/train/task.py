@@ -9,7 +9,7 @@ from job.core.keys import POOLED, Key
 from job.learning.estimators import libraries_of
 from job.learning.spec import ModelSpec
 from job.registry.catalog import Summary, short_fingerprint
-from job.registry.fingerprints import fingerprint, pooled_content
+from job.registry.fingerprints import fingerprint, joined_digest, pooled_content
 from job.registry.outcome import Outcome
 from job.sources.series import Series
 from job.worker.messages import SeriesInfo, Work
@@ -28,6 +28,8 @@ class Task(Work):
     """(short fingerprint, version) of every version in the registry, latest last."""
     cached_digests: tuple[str | None, ...] = ()
     """Digest of the bars of each series according to listings, None where they do not say."""
+    context_digest: str | None = None
+    """Digest of the bars of other series that its model sees, None where listings do not say."""
     trust_listing: bool = True
     """Whether listings are relied on; otherwise the bars are read."""
 
@@ -35,6 +37,11 @@ class Task(Work):
     def import_paths(self) -> tuple[str, ...]:
         """Where the features, the label and the algorithm that users bring are."""
         return self.spec.import_paths
+
+    @property
+    def flow(self) -> bool:
+        """Whether its model needs the columns of `transforms.bars.FLOW`."""
+        return self.spec.flow
 
     def of_series(self, series: Series) -> Self:
         """Return the task with one of its series only."""
@@ -47,9 +54,12 @@ class Task(Work):
         digests = [digest for digest in self.cached_digests if digest is not None]
         if not self.trust_listing or not digests or len(digests) < len(self.series):
             return None
-        if self.key.exchange != POOLED:
-            return digests[0]
-        return pooled_content(digest for _, digest in sorted(zip(map(str, self.series), digests, strict=True)))
+        own = digests[0]
+        if self.key.exchange == POOLED:
+            own = pooled_content(digest for _, digest in sorted(zip(map(str, self.series), digests, strict=True)))
+        if not self.needs:
+            return own
+        return None if self.context_digest is None else joined_digest(own, self.context_digest)
 
     @property
     def to_check(self) -> bool:
@@ -79,7 +89,8 @@ class Plan:
     """The tasks of a run, the files that no task can be made of, and notes for the user.
 
     Once compared with a registry, `tasks` are those left to train or to check, `current` are the outcomes of the
-    others, and `summaries` describe all versions that the registry has in their folders.
+    others, and `summaries` describe all versions that the registry has in their folders. `fleet` are all series of the
+    input where models see others beside their own.
     """
 
     tasks: tuple[Task, ...]
@@ -87,6 +98,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     current: tuple[Outcome, ...] = ()
     summaries: tuple[Summary, ...] = ()
+    fleet: tuple[Series, ...] = ()
 
     @property
     def keys(self) -> list[Key]:
@@ -106,7 +118,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class SamplesRow:
-    """Header of a row of samples; of a pooled model, `sessions` are those of each of its series."""
+    """Header of a row of samples; of a pooled model, `sessions` are those of each of its series.
+
+    `certificates` are those of features that users bring; see `job.train.audit.certify`.
+    """
 
     task: Task
     info: SeriesInfo | None
@@ -117,4 +132,5 @@ class SamplesRow:
     series: str = ""
     sessions: dict[str, Sessions | None] = field(default_factory=dict)
     holdout_from: int | None = None
+    certificates: dict[str, Any] = field(default_factory=dict)
     error: dict[str, str] | None = None

@@ -1,10 +1,11 @@
 """Read one series: clean its bars, keep those that break a rule, and note what its files hold."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Final
 
 import polars as pl
 import pyarrow as pa
@@ -22,8 +23,10 @@ from job.sources.series import Series
 from job.storage.files import ExistingFileError, Storage
 from job.worker.memory import reset_peak
 from job.worker.messages import BarsRow, Job, SeriesInfo, check_versions, pack, recorded_failure, unpack
-from transforms.bars import Cleaned, clean, content_digest, duration_us
+from transforms.bars import FLOW, Cleaned, clean, content_digest, duration_us
 from transforms.sessions import Sessions, find_sessions, opening_hours
+
+BARS_ALONE: Final[Mapping[bool, str | None]] = {False: None}
 
 
 def read_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
@@ -32,7 +35,7 @@ def read_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
         reset_peak()
         with recorded_failure("reading bars", job) as failure:
             check_versions(job)
-            cleaned, notes = read_clean(bundle.series, job.config.data)
+            cleaned, notes = read_clean(bundle.series, job.config.data, flow=bundle.flow)
             bars, info = in_range(bundle.series, cleaned, job.config.data)
         if failure.error is not None:
             yield pack(BarsRow(bundle, None, failure.error))
@@ -42,28 +45,31 @@ def read_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
             yield pack(BarsRow(bundle, replace(info, warnings=(*notes, *warnings))), bars)
 
 
-def load_series(series: Series, job: Job, *, cached_digest: str | None = None) -> tuple[pl.DataFrame, SeriesInfo]:
+def load_series(
+    series: Series, job: Job, *, listed: Mapping[bool, str | None] = BARS_ALONE
+) -> tuple[pl.DataFrame, SeriesInfo]:
     """Read, clean and date-limit one series; rejected bars go to the registry, and so does what the files hold.
 
-    `cached_digest` is what a listing says of its files, if one does.
+    `listed` is what listings say of its bars, None where none does: under False of the bars alone, under True of bars
+    with the columns of `transforms.bars.FLOW`, which then come with them.
 
     Raises:
         DataError: no usable bar is left, or more than `data.max_rejected` of them break a rule.
     """
-    cleaned, notes = read_clean(series, job.config.data)
+    cleaned, notes = read_clean(series, job.config.data, flow=True in listed)
     bars, info = in_range(series, cleaned, job.config.data)
     kept = keep_rejected(series, cleaned, bare_digest(info.digest), job.registry())
-    listed = keep_listing(series, bars, info, cached_digest, job)
-    return bars, replace(info, warnings=(*notes, *kept, *listed, *note_sessions(series, info)))
+    changed = [note for flow in listed for note in keep_listing(series, bars, info, listed[flow], job, flow=flow)]
+    return bars, replace(info, warnings=(*notes, *kept, *dict.fromkeys(changed), *note_sessions(series, info)))
 
 
-def read_clean(series: Series, data: DataSettings) -> tuple[Cleaned, tuple[str, ...]]:
+def read_clean(series: Series, data: DataSettings, *, flow: bool = False) -> tuple[Cleaned, tuple[str, ...]]:
     """Read and clean one series, without a last bar that may not be finished, and say what was read how.
 
     Raises:
         DataError: no usable bar is left, or more than `data.max_rejected` of them break a rule.
     """
-    reading = read_with_notes(series, data)
+    reading = read_with_notes(series, data, flow=flow)
     notes, written, zones = reading.notes, reading.files, (data.timezone, *reading.zones)
     try:
         cleaned = clean(
@@ -103,7 +109,8 @@ def in_range(series: Series, cleaned: Cleaned, data: DataSettings) -> tuple[pl.D
     bars = cleaned.bars if data.end is None else cleaned.bars.filter(pl.col("timestamp") < data.end)
     sessions = sessions_of(bars, cleaned.timeframe, data.gaps, cleaned.zone)
     grid = cleaned.timeframe if cleaned.zone == "UTC" else f"{cleaned.timeframe} {cleaned.zone}"
-    digest = content_digest(bars, timeframe=grid)
+    flow = [name for name in FLOW if name in bars.columns]
+    digest = content_digest(bars.drop(flow), timeframe=grid)
     return bars, SeriesInfo(
         timeframe=cleaned.timeframe,
         offset_us=cleaned.offset_us,
@@ -114,6 +121,7 @@ def in_range(series: Series, cleaned: Cleaned, data: DataSettings) -> tuple[pl.D
         digest=mark_sessions(digest) if sessions else digest,
         files=tuple({"url": redact_url(file.url), "bytes": file.size} for file in series.files),
         sessions=sessions,
+        flow=content_digest(bars.select(flow)) if flow else "",
     )
 
 
@@ -188,20 +196,20 @@ def keep_rejected(series: Series, cleaned: Cleaned, digest: str, registry: Stora
 
 
 def keep_listing(
-    series: Series, bars: pl.DataFrame, info: SeriesInfo, cached_digest: str | None, job: Job
+    series: Series, bars: pl.DataFrame, info: SeriesInfo, listed: str | None, job: Job, *, flow: bool
 ) -> Iterator[str]:
     """Note in the registry what the files of a series hold; yield a warning where this is not what was noted before.
 
     Files that changed while they were read are not noted: which state of them was read cannot be told.
     """
-    listing = listing_fingerprint(series, job.config.data)
-    if listing is None or info.digest == cached_digest or not as_listed(series, job.config.data):
+    listing, content = listing_fingerprint(series, job.config.data, flow=flow), info.content(flow=flow)
+    if listing is None or content == listed or not as_listed(series, job.config.data):
         return
     registry = job.registry()
-    if cached_digest is not None:
-        forget_listing(registry, listing, cached_digest)
+    if listed is not None:
+        forget_listing(registry, listing, listed)
         yield f"{series}: the files hold other bars than before, although names, sizes and times of change are the same"
-    digest = bare_digest(info.digest)
+    digest = bare_digest(content)
     about = {
         "exchange": series.exchange,
         "symbol": series.symbol,

@@ -21,9 +21,10 @@ from job.core.environment import versions
 from job.core.errors import JobError
 from job.core.keys import Key
 from job.core.wording import on_one_line
-from job.registry.fingerprints import bare_digest
+from job.registry.fingerprints import bare_digest, joined_digest
 from job.sources.series import Series
 from job.storage.files import Storage
+from job.worker.context import Context, Need
 from transforms.sessions import Sessions
 
 
@@ -31,8 +32,8 @@ from transforms.sessions import Sessions
 class Work:
     """A task as far as running it goes; each operation adds what it needs to know.
 
-    `series` are those whose bars it needs. `seconds` (CPU) and `memory` (the most bytes that a worker holds for it)
-    are estimates. `attempt` counts the workers that have begun it.
+    `series` are those whose bars it needs, `needs` what it sees of others beside them. `seconds` (CPU) and `memory`
+    (the most bytes that a worker holds for it) are estimates. `attempt` counts the workers that have begun it.
     """
 
     key: Key
@@ -40,11 +41,17 @@ class Work:
     seconds: float
     memory: int
     attempt: int = 1
+    needs: tuple[Need, ...] = ()
 
     @property
     def import_paths(self) -> tuple[str, ...]:
         """Where the entries of users that it needs are; none but training needs any before it reads the registry."""
         return ()
+
+    @property
+    def flow(self) -> bool:
+        """Whether it needs the columns of `transforms.bars.FLOW`, too, as far as there are any."""
+        return False
 
     def of_series(self, series: Series) -> Self:
         """Return the part of it that is about one of its series; a task that knows more of each series overrides it."""
@@ -67,6 +74,11 @@ class Bundle(Generic[T]):
         return sum(task.seconds for task in self.tasks)
 
     @property
+    def flow(self) -> bool:
+        """Whether any of its tasks needs the columns of `transforms.bars.FLOW`."""
+        return any(task.flow for task in self.tasks)
+
+    @property
     def memory(self) -> int:
         """Estimated bytes that its worker holds at most."""
         return max(task.memory for task in self.tasks)
@@ -83,6 +95,10 @@ class Job:
     round: int = 1
     cpus: int = 1
     """CPUs that a task gets here, which are the threads of its fits."""
+    fleet: tuple[Series, ...] = ()
+    """All series of the input, on the driver: those that models may see beside their own."""
+    context: Context | None = None
+    """What workers know of them."""
 
     @property
     def cpus_per_task(self) -> int | None:
@@ -95,6 +111,14 @@ class Job:
         """Whether models are scored by trading on their signals, for which samples come with their market."""
         return self.config.model_trainer.trading is not None
 
+    def content_of(self, task: Work, info: "SeriesInfo") -> str:
+        """Return the digest of all bars that a task's model sees."""
+        digest = info.content(flow=task.flow)
+        if self.context is not None:
+            for need in task.needs:
+                digest = joined_digest(digest, self.context.digest(need))
+        return digest
+
     def registry(self) -> Storage:
         """Open what the run writes to: the model registry, or the folder of predictions."""
         return Storage(self.output, options=self.config.storage.options, writer=self.run_id)
@@ -105,7 +129,7 @@ class SeriesInfo:
     """What is known of a series' bars once they are read: counts, digest, grid, and the files they came from.
 
     `digest` is marked where the bars are taken for a market with sessions; see `fingerprints.mark_sessions`; then
-    `sessions` are its hours.
+    `sessions` are its hours. `flow` is the digest of the columns of `transforms.bars.FLOW`, empty where there are none.
     """
 
     timeframe: str
@@ -118,6 +142,11 @@ class SeriesInfo:
     warnings: tuple[str, ...] = ()
     zone: str = "UTC"
     sessions: Sessions | None = None
+    flow: str = ""
+
+    def content(self, *, flow: bool) -> str:
+        """Return the digest of the bars, with the columns of `transforms.bars.FLOW` or without."""
+        return joined_digest(self.digest, self.flow) if flow and self.flow else self.digest
 
     def record(self) -> dict[str, Any]:
         """Return them as JSON values."""

@@ -1,7 +1,8 @@
-"""[features] The 20 features alone, one thread: `add_features` on segmented bars, pandas (`plain`), and TA-Lib.
+"""[features] Features alone, one thread: `add_features` on segmented bars, pandas (`pandas_packs`), and TA-Lib.
 
-Nanoseconds a value, that is a bar and feature. TA-Lib has 18 of the 20; its functions are called on NumPy arrays and
-joined by NumPy to the same numbers. Ours also numbers the bars of segments, masks warm-ups, and casts to float32.
+Nanoseconds of CPU time a value, that is a bar and feature: of the 20 default features, and of all packs. TA-Lib has 18
+of the 20; its functions are called on NumPy arrays and joined by NumPy to the same numbers. Ours also numbers the bars
+of segments, masks warm-ups, defines what pandas leaves NaN or infinite, and casts to float32.
 """
 
 import os
@@ -13,13 +14,17 @@ from multiprocessing import get_context
 from typing import Final
 
 import numpy as np
+import polars as pl
 
 from job.cluster.connect import THREAD_LIMITS
 from job.core.synth import make_bars
 from tests.bench.table import Table, line
+from tests.oracles_transforms import random_flow
+from transforms.clock import CLOCK, add_clock
 from transforms.features import DEFAULT_FEATURES, PACKS
 from transforms.features.compute import add_features
 from transforms.segments import segment
+from transforms.sessions import Sessions
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
@@ -42,41 +47,60 @@ def measure(*, quick: bool) -> Table:
     os.environ |= dict.fromkeys(THREAD_LIMITS, "1")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         nanoseconds = pool.submit(compare, sizes).result()
-    polars, pandas, talib = nanoseconds
+    polars, pandas, talib, all_polars, all_pandas, usual = nanoseconds
     return Table(
         "features",
-        f"20 features of {sizes.days * 1440:,} bars, one thread",
+        f"{sizes.days * 1440:,} bars, one thread, CPU time a value",
         (
-            line("transforms.features, Polars", polars, "ns"),
-            line("pandas", pandas, "ns"),
-            line("TA-Lib and NumPy, 18 of the features", talib, "ns"),
-            line("pandas / ours", [one / other for one, other in zip(pandas, polars, strict=True)], "x"),
-            line("ours / TA-Lib", [one / other for one, other in zip(polars, talib, strict=True)], "x"),
+            line("20 default features, Polars", polars, "ns"),
+            line("  pandas", pandas, "ns"),
+            line("  TA-Lib and NumPy, 18 of them", talib, "ns"),
+            line("  pandas / ours", [one / other for one, other in zip(pandas, polars, strict=True)], "x"),
+            line("  ours / TA-Lib", [one / other for one, other in zip(polars, talib, strict=True)], "x"),
+            line(f"all {len(PACKS['all'])} features, Polars", all_polars, "ns", at_most=45),
+            line("  pandas", all_pandas, "ns"),
+            line(
+                "  pandas / ours",
+                [one / other for one, other in zip(all_pandas, all_polars, strict=True)],
+                "x",
+                at_least=15,
+            ),
+            line("  pandas, regressions by polyfit", usual, "ns"),
+            line("  that / ours", [one / other for one, other in zip(usual, all_polars, strict=True)], "x"),
         ),
     )
 
 
 def compare(sizes: Sizes) -> list[list[float]]:
     """Return nanoseconds a value of each way, run in turn."""
-    from tests.bench.plain import make_features  # brings Ray
+    from tests.bench.pandas_packs import PANDAS, alpha158, by_polyfit  # brings Ray
 
     bars = make_bars(seed=1, days=sizes.days)
-    segmented, frame = segment(bars, timeframe="1m"), bars.to_pandas()
+    flow = random_flow(1, {name: bars[name].to_numpy() for name in ("high", "low", "volume")})
+    segmented = segment(bars.with_columns(pl.Series(name, values) for name, values in flow.items()), timeframe="1m")
+    opened = Sessions("UTC", ((60, 1380),))
+    segmented = add_clock(segmented, CLOCK, zone="UTC", gaps=opened)
+    frame = segmented.to_pandas()
     close, volume = bars["close"].to_numpy(), bars["volume"].to_numpy()
-    ways: list[tuple[int, Callable[[], object]]] = [
+    short, others = frame[: bars.height // 10], [make for name, make in PANDAS.items() if name != "alpha158"]
+    ways: list[tuple[float, Callable[[], object]]] = [
         (len(DEFAULT_FEATURES), lambda: add_features(segmented, PACKS["default"])),
-        (len(DEFAULT_FEATURES), lambda: make_features(frame)),
+        (len(DEFAULT_FEATURES), lambda: PANDAS["default"](frame)),
         (len(talib_features(close, volume)), lambda: talib_features(close, volume)),
+        (len(PACKS["all"]), lambda: add_features(segmented, PACKS["all"])),
+        (len(PACKS["all"]), lambda: [make(frame) for make in PANDAS.values()]),
+        (len(PACKS["all"]) / 10, lambda: [alpha158(short, by_polyfit), *(make(short) for make in others)]),
     ]
-    rounds = [[seconds(way) / (values * bars.height) * 1e9 for values, way in ways] for _ in range(sizes.runs)]
+    with np.errstate(all="ignore"):
+        rounds = [[seconds(way) / (values * bars.height) * 1e9 for values, way in ways] for _ in range(sizes.runs)]
     return [list(way) for way in zip(*rounds, strict=True)]
 
 
 def seconds(way: Callable[[], object]) -> float:
-    """Return the wall time of a call."""
-    started = time.perf_counter()
+    """Return the CPU time of a call."""
+    started = time.process_time()
     way()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def talib_features(close: Floats, volume: Floats) -> dict[str, Floats]:

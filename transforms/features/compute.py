@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import polars as pl
 
-from transforms.features.feature import EXACT, POSITION, WARM, Feature, Term
+from transforms.features.feature import EXACT, POSITION, WARM, Feature, Term, every_term
 from transforms.segments import positions
 
 
@@ -12,7 +12,7 @@ def available(features: Iterable[Feature], columns: Iterable[str]) -> tuple[tupl
     """Return the features that bars with `columns` can give, and the names of the others."""
     present, features = set(columns), tuple(features)
     kept = tuple(feature for feature in features if present.issuperset(feature.inputs))
-    return kept, tuple(feature.name for feature in features if feature not in kept)
+    return kept, tuple(feature.name for feature in features if not present.issuperset(feature.inputs))
 
 
 def warmup_bars(features: Iterable[Feature], *, exact: bool = False) -> int:
@@ -34,7 +34,9 @@ def add_features(bars: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFram
     """
     left_out = available(features, bars.columns)[1]
     if left_out:
-        raise ValueError(f"no volume in these bars: leave out the features {', '.join(left_out)}")
+        inputs = {column: None for feature in features for column in feature.inputs}
+        absent = ", ".join(column for column in inputs if column not in bars.columns)
+        raise ValueError(f"no {absent} in these bars: leave out the features {', '.join(left_out)}")
     several = bars.height > 0 and bars["segment"][0] != bars["segment"][-1]
     position = pl.Series(POSITION, positions(bars["segment"]))
     base = bars.with_columns(pl.col("segment").set_sorted(), position)
@@ -50,19 +52,16 @@ def add_features(bars: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFram
                 for depth, term in depths
                 if depth == step
             )
-        made |= working.select(
-            pl.when(pl.col(POSITION) >= feature.warmup).then(feature.expr).cast(pl.Float32).alias(feature.name)
-            for feature in family
-        ).to_dict()
+        made |= working.select(feature.column for feature in family).to_dict()
     return bars.hstack([made[feature.name] for feature in features])
 
 
 def _families(features: Iterable[Feature]) -> list[list[Feature]]:
-    """Split features into groups that share no term."""
+    """Split features into groups that share no term; those without terms are one."""
     groups: list[tuple[list[Feature], set[str]]] = []
     for feature in features:
-        family, terms = [feature], set(_depths([feature]))
-        for group in [group for group in groups if group[1] & terms]:
+        family, terms = [feature], {term.name for term in every_term(feature.terms)}
+        for group in [group for group in groups if group[1] & terms or not (group[1] or terms)]:
             groups.remove(group)
             family, terms = group[0] + family, group[1] | terms
         groups.append((family, terms))
@@ -76,7 +75,9 @@ def _depths(features: Iterable[Feature]) -> dict[str, tuple[int, Term]]:
     def visit(terms: Iterable[Term]) -> int:
         depths = []
         for term in terms:
-            depth, known = found.setdefault(term.name, (visit(term.terms), term))
+            if term.name not in found or found[term.name][1] is not term:
+                found.setdefault(term.name, (visit(term.terms), term))
+            depth, known = found[term.name]
             if known is not term and not (known == term and known.expr.meta.eq(term.expr)):
                 raise ValueError(f"two terms are named {term.name} and differ: rename one")
             depths.append(depth)

@@ -16,8 +16,8 @@ _WILDER: Final = 1 / RSI_BARS
 """Weight of the slowest average of the pack; all features from exponential averages wait until it has settled."""
 
 _close = pl.col("close")
-_LOG_RETURN: Final = Term("log_return", (_close / _close.shift(1)).log())
-_LOG_RETURN_SQUARED: Final = Term("log_return_squared", pl.col("log_return") ** 2, (_LOG_RETURN,))
+LOG_RETURN: Final = Term("log_return", (_close / _close.shift(1)).log())
+_LOG_RETURN_SQUARED: Final = Term("log_return_squared", pl.col("log_return") ** 2, (LOG_RETURN,))
 
 
 def change(bars: int) -> Feature:
@@ -31,21 +31,28 @@ def close_ma(bars: int) -> Feature:
     return Feature(f"close_ma_{bars}", ("close",), bars - 1, _close / (pl.col(total.name) / bars) - 1, (total,))
 
 
-def return_deviation(bars: int) -> tuple[pl.Expr, tuple[Term, ...]]:
-    """Standard deviation, ddof 1, of one-bar log returns, and the terms that it reads."""
-    total = window_total("return_sum", bars, pl.col("log_return"), (_LOG_RETURN,))
+def return_deviation(bars: int) -> Term:
+    """Standard deviation, ddof 1, of one-bar log returns."""
+    total = window_total("return_sum", bars, pl.col("log_return"), (LOG_RETURN,))
     squares = window_total("square_sum", bars, pl.col("log_return_squared"), (_LOG_RETURN_SQUARED,))
-    return rolling_std(pl.col(total.name), pl.col(squares.name), bars), (total, squares)
+    deviation = rolling_std(pl.col(total.name), pl.col(squares.name), bars)
+    return Term(f"return_deviation_{bars}", deviation, (total, squares))
 
 
 def volatility(bars: int) -> Feature:
     """Standard deviation, ddof 1, of one-bar log returns."""
-    return Feature(f"volatility_{bars}", ("close",), bars, *return_deviation(bars))
+    deviation = return_deviation(bars)
+    return Feature(f"volatility_{bars}", ("close",), bars, pl.col(deviation.name), (deviation,))
+
+
+def volume_total(bars: int) -> Term:
+    """Volume of the last bars."""
+    return window_total("volume_sum", bars, pl.col("volume"))
 
 
 def volume_ma(bars: int) -> Feature:
     """Volume over its moving average, less 1; 0 for a window without any volume."""
-    total = window_total("volume_sum", bars, pl.col("volume"))
+    total = volume_total(bars)
     traded = pl.col(total.name)
     ratio = pl.when(traded > 0).then(pl.col("volume") / (traded / bars)).otherwise(1.0)
     return Feature(f"volume_ma_{bars}", ("volume",), bars - 1, ratio - 1, (total,))

@@ -4,14 +4,16 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 import polars as pl
 
-from transforms.bars import PRICES
+from transforms.bars import FLOW, PRICES
+from transforms.clock import CLOCK
 from transforms.windows import window_sum
 
-BAR_COLUMNS: Final = ("timestamp", *PRICES, "volume")
+BAR_COLUMNS: Final = ("timestamp", *PRICES, "volume", *FLOW, *CLOCK)
 POSITION: Final = "position"
 """Column beside those of a bar: how many bars of its segment come before it."""
 
@@ -42,7 +44,7 @@ class Term:
 
     name: str
     expr: pl.Expr = field(compare=False, repr=False)
-    terms: tuple["Term", ...] = ()
+    terms: tuple["Term", ...] = field(default=(), repr=False)
     weight: float | None = None
 
     def __post_init__(self) -> None:
@@ -53,12 +55,18 @@ class Term:
         elif not 0 < self.weight < 1:
             raise ValueError(f"term {self.name}: weight must lie between 0 and 1, got {self.weight}")
 
+    @cached_property
+    def roots(self) -> frozenset[str]:
+        """Columns that it reads, itself or through its terms."""
+        return frozenset(self.expr.meta.root_names()).union(*(term.roots for term in self.terms))
+
 
 @dataclass(frozen=True)
 class Feature:
     """A column that a model sees.
 
-    It is scale-free: multiplying all prices, or all volumes, by a constant changes nothing.
+    It is scale-free, if it does not say otherwise: multiplying all prices, or all volumes, by a constant changes
+    nothing.
 
     Attributes:
         name: of the column.
@@ -70,6 +78,7 @@ class Feature:
         slowest: weight of an average that it waits for, beside those of its terms, so that the features of a pack begin
             at the same bar.
         version: raised whenever the numbers change.
+        scale_free: False only where a published formula is not, such as one of log(volume + 1).
 
     Raises:
         ValueError: `lookback` is negative, `expr` or a term reads a column that `inputs` does not name, or `expr`
@@ -83,20 +92,25 @@ class Feature:
     terms: tuple[Term, ...] = ()
     slowest: float | None = None
     version: int = 1
+    scale_free: bool = True
 
     def __post_init__(self) -> None:
         if self.lookback < 0:
             raise ValueError(f"feature {self.name}: lookback must be 0 bars or more, got {self.lookback}")
         _check_bounded(f"feature {self.name}", self.expr)
-        terms = [*every_term(self.terms)]
-        known = {*self.inputs, POSITION, *(term.name for term in terms)}
-        read = {root for expr in (self.expr, *(term.expr for term in terms)) for root in expr.meta.root_names()}
+        known = {*self.inputs, POSITION, *(term.name for term in every_term(self.terms))}
+        read = set(self.expr.meta.root_names()).union(*(term.roots for term in self.terms))
         if undeclared := sorted(read - known):
             raise ValueError(f"feature {self.name} reads {', '.join(undeclared)}: add it to its inputs or terms")
         if absent := [name for name in self.inputs if name not in BAR_COLUMNS]:
             raise ValueError(f"feature {self.name}: bars have no {absent[0]}, they have {', '.join(BAR_COLUMNS)}")
 
-    @property
+    @cached_property
+    def column(self) -> pl.Expr:
+        """The feature as a Float32 column, null before its warm-up, of bars with `position` and the terms' columns."""
+        return pl.when(pl.col(POSITION) >= self.warmup).then(self.expr).cast(pl.Float32).alias(self.name)
+
+    @cached_property
     def warmup(self) -> int:
         """Earlier bars in the segment from which on it is used: its averages owe less than 1e-4 to their start."""
         return self.settled_after(WARM)
@@ -113,22 +127,32 @@ class Feature:
         return max((self.lookback, *settled))
 
 
-def every_term(terms: tuple[Term, ...]) -> Iterator[Term]:
-    """Yield terms, each after the terms that it reads; some come more than once."""
+def every_term(terms: tuple[Term, ...], seen: set[int] | None = None) -> Iterator[Term]:
+    """Yield terms, each once and after the terms that it reads.
+
+    A term may be held by many others: each is visited once, or a few levels of windows would take millions of visits.
+    """
+    seen = set() if seen is None else seen
     for term in terms:
-        yield from every_term(term.terms)
-        yield term
+        if id(term) not in seen:
+            seen.add(id(term))
+            yield from every_term(term.terms, seen)
+            yield term
 
 
 def window_total(name: str, bars: int, value: pl.Expr, terms: tuple[Term, ...] = ()) -> Term:
     """Sum of `value`, which reads `terms`, over the last `bars` bars; the column is `<name>_<bars>`.
 
-    An even window is two of half its length, and the half is a term of its own: windows of 5, 10 and 20 share sums.
+    A window is two of half its length, and a bar where that is odd; the half is a term of its own: windows of 5, 10 and
+    20 share sums.
     """
-    if bars % 2:
+    if bars < 4:
         return Term(f"{name}_{bars}", window_sum(value, bars), terms)
     half = window_total(name, bars // 2, value, terms)
-    return Term(f"{name}_{bars}", pl.col(half.name) + pl.col(half.name).shift(bars // 2), (half,))
+    total = pl.col(half.name) + pl.col(half.name).shift(bars // 2)
+    if bars % 2:
+        return Term(f"{name}_{bars}", total + value.shift(bars - 1), (half, *terms))
+    return Term(f"{name}_{bars}", total, (half,))
 
 
 def exponential_average(name: str, weight: float, value: pl.Expr, terms: tuple[Term, ...] = ()) -> Term:

@@ -50,17 +50,19 @@ def atr(bars: int) -> Feature:
 
 def normal_return(bars: int) -> Feature:
     """Log return over some bars, in standard deviations of such a return; 0 where prices stood still."""
-    deviation, terms = return_deviation(NORMAL_BARS)
+    term = return_deviation(NORMAL_BARS)
+    deviation = pl.col(term.name)
     moved = (_close / _close.shift(bars)).log() / (deviation * math.sqrt(bars))
     value = pl.when(deviation > 0).then(moved).otherwise(0.0)
-    return Feature(f"normal_return_{bars}", ("close",), NORMAL_BARS, value, terms)
+    return Feature(f"normal_return_{bars}", ("close",), NORMAL_BARS, value, (term,))
 
 
 def volatility_ratio(short: int, long: int) -> Feature:
     """Standard deviation of log returns over a short window against a long one; 1 where prices stood still."""
-    (near, near_terms), (far, far_terms) = return_deviation(short), return_deviation(long)
+    terms = (return_deviation(short), return_deviation(long))
+    near, far = (pl.col(term.name) for term in terms)
     ratio = pl.when(far > 0).then(near / far).otherwise(1.0)
-    return Feature(f"volatility_ratio_{short}_{long}", ("close",), long, ratio, (*near_terms, *far_terms))
+    return Feature(f"volatility_ratio_{short}_{long}", ("close",), long, ratio, terms)
 
 
 PACK: Final = (

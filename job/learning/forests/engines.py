@@ -26,12 +26,15 @@ MAX_TREES: Final = 6_024
 """The number of independent random streams that oneDAL has."""
 
 
-def resolve(setting: EngineSetting, algorithm: str, n_estimators: int, params: Mapping[str, Any]) -> Engine:
+def resolve(
+    setting: EngineSetting, algorithm: str, n_estimators: int, params: Mapping[str, Any], *, weighted: bool = False
+) -> Engine:
     """Return the engine that fits a model, given what is installed on the driver.
 
     `auto` chooses the engine that needs the least CPU for scikit-learn's forest: histograms, which need no further
     library, where leaves are known to hold a good share of the rows; otherwise oneDAL if it is installed, which was the
-    fastest from 100 to 34,000 rows and from 5 to 100 trees.
+    fastest from 100 to 34,000 rows and from 5 to 100 trees. oneDAL does not draw rows by their weights, so it is not
+    chosen where rows are `weighted`.
 
     Raises:
         ConfigError: oneDAL is asked for, but is not installed or cannot grow this forest.
@@ -45,6 +48,8 @@ def resolve(setting: EngineSetting, algorithm: str, n_estimators: int, params: M
         refusal = f"does not follow params.{unsupported[0]} of {FOREST}: leave that out"
     elif isinstance(trees, int) and trees > MAX_TREES:
         refusal = f"grows at most {MAX_TREES} trees, got {trees}: lower n_estimators"
+    elif weighted:
+        refusal = "does not draw rows by weights: set weights to none"
     elif installed(ONEDAL_LIBRARY) is None:
         remedy = "pip install '.[onedal]' (Linux or Windows on x86-64)"
         refusal = f"needs {ONEDAL_LIBRARY}, which is not installed: {remedy}"

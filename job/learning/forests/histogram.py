@@ -15,7 +15,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.tree._tree import Tree
 
 from job.learning.forests.engines import leaf_rows
-from job.learning.forests.trees import Matrix, TreeParams, bin_rows, grow_batch
+from job.learning.forests.trees import Floats, Matrix, TreeParams, bin_rows, grow_batch
 
 BATCH_ENTRIES: Final = 200_000
 """Rows times trees that grow at a time: few enough for the CPU's caches, many enough that calls cost little."""
@@ -23,12 +23,15 @@ BATCH_CELLS: Final = 2_000_000
 """Nodes times bins of a level at a time."""
 
 
-def grow(forest: RandomForestClassifier, matrix: Matrix, label: npt.NDArray[Any]) -> None:
+def grow(
+    forest: RandomForestClassifier, matrix: Matrix, label: npt.NDArray[Any], sample_weight: Floats | None = None
+) -> None:
     """Fit `forest` on `matrix` (float32, finite) and labels 0 and 1; the same bits whatever the number of threads.
 
-    It follows the parameters in `engines.SUPPORTED_PARAMS`.
+    It follows the parameters in `engines.SUPPORTED_PARAMS`. As scikit-learn's forest does since 1.9, trees draw rows
+    with chances in proportion to `sample_weight`, float64 above 0; leaves are limited by the number of distinct rows.
     """
-    binned = bin_rows(matrix, label)
+    binned = bin_rows(matrix, label, sample_weight)
     leaf = leaf_rows(forest.min_samples_leaf, len(label))
     params = TreeParams(forest.max_depth, leaf, candidates(forest.max_features, matrix.shape[1]))
     random = np.random.default_rng(forest.random_state)

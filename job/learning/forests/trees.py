@@ -35,11 +35,15 @@ class TreeParams:
 
 @dataclass(frozen=True)
 class Binned:
-    """Training rows as bin numbers: `code <= k` iff `value <= edges[feature][k]`."""
+    """Training rows as bin numbers: `code <= k` iff `value <= edges[feature][k]`.
+
+    Trees draw rows with chances in proportion to `weight`, with equal ones where it is None.
+    """
 
     codes: Codes
     edges: list[Floats]
     label: Ints
+    weight: Floats | None = None
 
     @property
     def bins(self) -> int:
@@ -87,7 +91,7 @@ class Splits:
         return is_inner
 
 
-def bin_rows(matrix: Matrix, label: npt.NDArray[Any]) -> Binned:
+def bin_rows(matrix: Matrix, label: npt.NDArray[Any], weight: Floats | None = None) -> Binned:
     """Bin every column by edges halfway between distinct values: all of them if few, else those near 255 quantiles."""
     edges: list[Floats] = []
     codes = np.empty(matrix.shape, dtype=np.uint8)
@@ -99,17 +103,34 @@ def bin_rows(matrix: Matrix, label: npt.NDArray[Any]) -> Binned:
             rises = rises[np.unique(np.minimum(np.searchsorted(rises, quantiles), len(rises) - 1))]
         edges.append((ordered[rises] + ordered[rises + 1]) / 2)
         codes[:, feature] = np.searchsorted(edges[-1], column)
-    return Binned(codes, edges, label.astype(np.intp))
+    return Binned(codes, edges, label.astype(np.intp), weight)
 
 
 def bootstrap(binned: Binned, trees: int, random: np.random.Generator) -> BootstrapRows:
     """Draw as many rows as there are, with replacement, for each tree's root."""
     rows = len(binned.codes)
-    drawn = random.integers(rows, size=(trees, rows)) + rows * np.arange(trees)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=trees * rows)
+    if binned.weight is None:
+        drawn = random.integers(rows, size=(trees, rows)) + rows * np.arange(trees)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=trees * rows)
+    else:
+        counts = np.concatenate([weighted_draws(binned.weight, random) for _ in range(trees)])
     chosen = np.flatnonzero(counts)
     tree, row = np.divmod(chosen, rows)
     return BootstrapRows(row, tree, binned.label[row], counts[chosen].astype(np.float64))
+
+
+def weighted_draws(weight: Floats, random: np.random.Generator) -> Ints:
+    """Return how often each row is drawn, out of as many draws as rows, with chances in proportion to `weight`.
+
+    A draw is a uniform number that falls into the row's part of [0, 1). Sums of exponential gaps are uniform numbers in
+    ascending order (Devroye 1986, ch. V), which are several times faster to place than unordered ones.
+    """
+    gaps = random.exponential(size=len(weight) + 1).cumsum()
+    ends = weight.cumsum()
+    below = np.searchsorted(gaps[:-1] / gaps[-1], ends / ends[-1])
+    below[-1] = len(weight)
+    counts: Ints = np.diff(below, prepend=0)
+    return counts
 
 
 def grow_batch(binned: Binned, trees: int, params: TreeParams, random: np.random.Generator) -> list[Tree]:

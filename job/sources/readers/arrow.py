@@ -14,6 +14,7 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import display_path, open_file, reason
 from job.sources.bars import Look, Raw, by_position, raw_of
+from job.sources.columns.flow import flow_columns
 from job.sources.columns.named import positions, resolve
 from job.sources.series import Series, SourceFile
 from job.sources.words import quoted
@@ -110,6 +111,7 @@ def read_parquet(file: SourceFile, series: Series, settings: DataSettings) -> Ra
     with _arrow_file(file, settings, "Parquet") as handle:
         schema = pq.read_schema(handle)
         indices = resolve(schema.names, settings.columns, where)
+        indices = flow_columns(indices, schema.names, settings.columns, wanted=series.flow)
         names = [schema.names[index] for index in positions(indices)]
         by_symbol = series.symbol_column if series.symbol_column in names else None
         if by_symbol is None or not _is_text(schema.field(by_symbol).type):
@@ -144,6 +146,7 @@ def read_feather(file: SourceFile, series: Series, settings: DataSettings) -> Ra
         schema = pa.ipc.open_file(handle).schema
     names = schema.names
     indices = resolve(names, settings.columns, display_path(file))
+    indices = flow_columns(indices, names, settings.columns, wanted=series.flow)
     frame = feather_columns(file, [names[index] for index in positions(indices)], settings)
     raw = raw_of(by_position(frame, positions(indices)), indices, series, settings, display_path(file), names)
     return replace(raw, zone=_zone(schema.field(indices["timestamp"][0])))

@@ -11,7 +11,8 @@ import polars as pl
 from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import display_path, read_all
-from job.sources.bars import Look, Raw, bars_of, by_position, raw_of
+from job.sources.bars import Look, Raw, by_position, raw_of
+from job.sources.columns.flow import KLINES, flow_columns
 from job.sources.columns.named import BAR, REQUIRED, given, names_prices, resolve
 from job.sources.columns.unnamed import check_ohlc_order, in_order, volume_place
 from job.sources.readers.delimited_text import plain_text
@@ -43,7 +44,7 @@ def read_json(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     frame, names = table.frame, table.names
     if not names:
         return _of_arrays(frame, series, settings, where)
-    indices = resolve(names, settings.columns, where)
+    indices = flow_columns(resolve(names, settings.columns, where), names, settings.columns, wanted=series.flow)
     absolute = is_absolute(frame[str(indices["timestamp"][0])])
     if absolute or table.zone is None or settings.timezone != "UTC":
         return raw_of(frame, indices, series, settings, where, names)
@@ -62,10 +63,17 @@ def _of_arrays(frame: pl.DataFrame, series: Series, settings: DataSettings, wher
         place = volume_place(frame)
         indices["volume"] = (place,)
         notes = [f"arrays of {frame.width} values without names: value {place + 1} is taken for the volume"]
-    bars = bars_of(frame, indices, series, settings, where)
-    if not given(settings.columns) and (reason := check_ohlc_order(bars)):
+    usual = KLINES if frame.width == BINANCE_WIDTH else {}
+    raw = raw_of(
+        frame,
+        flow_columns(indices, (), settings.columns, wanted=series.flow, usual=usual),
+        series,
+        settings,
+        where,
+    )
+    if not given(settings.columns) and (reason := check_ohlc_order(raw.bars)):
         raise DataError(f"{where}: {reason}; set data.columns to their numbers, such as {{open: '2', close: '3'}}")
-    return Raw(bars, "open", notes=tuple(notes))
+    return Raw(raw.bars, "open", notes=(*notes, *raw.notes), flow=raw.flow)
 
 
 def json_columns(file: SourceFile, names: Sequence[str], settings: DataSettings) -> pl.DataFrame:

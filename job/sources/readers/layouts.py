@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from job.core.errors import DataError
 from job.core.timeframes import timeframe_of
+from job.sources.columns.flow import KLINES
 from job.sources.columns.named import BAR, REQUIRED, Indices, given, resolve
 from job.sources.columns.unnamed import in_order
 from job.sources.columns.volumes import unit_of
@@ -50,7 +51,8 @@ class Layout:
     `claims` says whether a text is in it; `columns` gives the positions of the columns, a mapping (`data.columns`)
     winning over what the layout says; `edge` says which end of a bar its time marks. `read_name` reads the names of the
     vendor's files: those that are `certain` before a file is opened, the others once the layout claims what is in it.
-    `zone` is that of its times, where the vendor writes them in one and `data.timezone` is not set.
+    `zone` is that of its times, where the vendor writes them in one and `data.timezone` is not set. `flow` says where
+    the columns of `transforms.bars.FLOW` stand in files without a header.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Layout:
     edge: Callable[[DelimitedText], Edge] = _opens
     read_name: NameReader = _no_name
     zone: str | None = None
+    flow: Indices = field(default_factory=dict)
 
 
 def _in_order(text: DelimitedText, mapping: Mapping[str, str | None], where: str) -> Indices:
@@ -204,7 +207,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
     layout.name: layout
     for layout in (
         USUAL,
-        Layout("binance", 130, _is_klines, _in_order, read_name=_binance_name),
+        Layout("binance", 130, _is_klines, _in_order, read_name=_binance_name, flow=KLINES),
         Layout(
             "cryptodatadownload",
             80,
@@ -212,7 +215,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
             _crypto_data_download,
             read_name=_crypto_data_download_name,
         ),
-        Layout("kraken", 60, _is_kraken, _in_order, read_name=_kraken_name),
+        Layout("kraken", 60, _is_kraken, _in_order, read_name=_kraken_name, flow={"trades": (6,)}),
         Layout("metatrader", 45, _is_meta_trader, _usual, read_name=_meta_trader_name),
         Layout("histdata", 45, lambda _: False, _hist_data, read_name=_hist_data_name, zone="Etc/GMT+5"),
         Layout("ninjatrader", 45, _is_ninja_trader, _in_order, _ninja_trader_edge),

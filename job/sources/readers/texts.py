@@ -12,6 +12,7 @@ from job.core.errors import DataError
 from job.core.wording import first_of
 from job.sources.access import display_path, read_all
 from job.sources.bars import Look, Raw, raw_of
+from job.sources.columns.flow import flow_columns
 from job.sources.columns.named import REQUIRED, given, positions
 from job.sources.columns.unnamed import check_ohlc_order
 from job.sources.readers.delimited_text import DelimitedText, read_delimited, text_columns
@@ -45,9 +46,10 @@ def read_text(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     if layout.zone and settings.timezone == "UTC":
         settings = settings.model_copy(update={"timezone": layout.zone})
     indices = layout.columns(text, settings.columns, where)
+    indices = flow_columns(indices, text.header or (), settings.columns, wanted=series.flow, usual=layout.flow)
     frame = text_columns(text, positions(indices), where)
     raw = raw_of(frame, indices, series, settings, where, text.header or ())
-    order_is_given = given(settings.columns) or chosen not in {None, USUAL}
+    order_is_given = given(settings.columns) or chosen not in (None, USUAL)
     if text.header is None and not order_is_given and (reason := check_ohlc_order(raw.bars)):
         raise DataError(
             f"{where}: no header, and {reason}; set data.format to the vendor's, or data.columns to the numbers of the "

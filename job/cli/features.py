@@ -1,0 +1,230 @@
+"""Commands on features: features list, features audit."""
+
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from rich import box
+from rich.table import Table
+
+from job.cli.arguments import (
+    CONFIG,
+    END,
+    INPUT,
+    JSON,
+    LOOKBACK_DAYS,
+    SET,
+    SYMBOLS,
+    TIMEFRAMES,
+    Argument,
+    Command,
+    CommandGroup,
+)
+from job.cli.logs import log
+from job.cli.options import settings, split_names, timeframe_names
+from job.cli.report import print_json
+from job.cli.tables import console
+from job.config.settings import Config
+from job.core.entries import source_digest
+from job.core.errors import DataError
+from job.learning.features import expand_features, resolve_features, split_reference
+from job.sources.finding import find_series
+from job.sources.problems import as_one, summarize
+from job.sources.series import Series
+from job.train.audit import SLOW_NS, bars_to_audit, examine, in_words
+from job.worker.load_bars import in_range, read_clean
+from transforms.bars import duration_us
+from transforms.features import FEATURES, PACKS
+from transforms.features.feature import Feature
+
+TEXT: Final = """List the features that models may see, and audit them on bars: no value may change with later bars, nor
+with bars before its warm-up or in another segment."""
+
+NUMERIC_COLUMNS: Final = {"lookback", "warm-up", "measured", "ns a value"}
+MEASURED: Final = (
+    "measured: how many bars back the farthest one is that moves a value by more than 1e-7 (lookback) or 1e-2 "
+    "(warm-up) of its deviation"
+)
+
+Row = dict[str, Any]
+
+
+def list_features(options: argparse.Namespace) -> int:
+    """Print every feature of the packs, and those that --features names, with what each declares."""
+    rows = [describe(*one) for one in chosen(split_names(options.features)).items()]
+    cells = [
+        (
+            row["name"], ", ".join(row["packs"]), ", ".join(row["inputs"]), str(row["lookback"]), str(row["warmup"]),
+            "yes" if row["scale_free"] else "no", row["source"],
+        )
+        for row in rows
+    ]  # fmt: skip
+    if not options.json:
+        console().print(_table(("feature", "packs", "inputs", "lookback", "warm-up", "scale-free", "source"), cells))
+    print_json(options, {"features": rows})
+    return 0
+
+
+def audit_features(options: argparse.Namespace) -> int:
+    """Audit all features of packs, settings and --features on all series and timeframes; 1 where one is refused."""
+    config = settings(options)
+    configured = [feature for kind in config.model_trainer.kinds.values() for feature in kind.features]
+    features = chosen([*configured, *split_names(options.features)])
+    found = find_series(config.data)
+    problems = [*found.problems]
+    audits: list[Row] = []
+    times: dict[str, float] = {}
+    for series in found.series:
+        try:
+            audits += audit_series(series, config, timeframes_of(options, config), tuple(features.values()), times)
+        except DataError as error:
+            problems.append(error)
+    for message in summarize(problems):
+        log.error("%s", message)
+    if not audits:
+        raise as_one(problems) if problems else DataError("no bars to audit features on: choose with --timeframes")
+    rows = [
+        describe(reference, feature) | summed_up([one for one in audits if one["name"] == feature.name])
+        for reference, feature in features.items()
+    ]
+    if not options.json:
+        show_audit(rows)
+    refused = [row for row in rows if row["verdict"] == "refused"]
+    for row in refused:
+        log.error("%s", row["reason"])
+    print_json(options, {"features": rows, "audits": audits})
+    return 1 if refused or problems else 0
+
+
+def chosen(more: Iterable[str]) -> dict[str, Feature]:
+    """Return the features of all packs, and `more`, by the reference that settings name them with."""
+    references = expand_features([*FEATURES, *more])
+    return dict(zip(references, resolve_features(references), strict=True))
+
+
+def timeframes_of(options: argparse.Namespace, config: Config) -> list[str]:
+    """Return the timeframes of --timeframes, or else of the models that are configured: first that of the most bars."""
+    configured = (timeframe for kind in config.model_trainer.kinds.values() for timeframe in kind.timeframes)
+    return sorted({*(timeframe_names(options.timeframes) or configured)}, key=duration_us)
+
+
+def audit_series(
+    series: Series, config: Config, timeframes: Sequence[str], features: Sequence[Feature], times: dict[str, float]
+) -> list[Row]:
+    """Return one row per timeframe and feature that the bars of a series can give.
+
+    Features are timed once, on the first bars: `times` are those that are known, by name, and are added to.
+
+    Raises:
+        DataError: the bars cannot be read, or not one of the timeframes can be made from them.
+    """
+    cleaned, _ = read_clean(series, config.data, flow=True)
+    bars, info = in_range(series, cleaned, config.data)
+    made = [one for one in timeframes if duration_us(one) % duration_us(info.timeframe) == 0]
+    if not made:
+        raise DataError(f"{series}: bars of {info.timeframe} do not make {', '.join(timeframes)}: use --timeframes")
+    rows = []
+    for timeframe in made:
+        sliced = bars_to_audit(bars, info, config.data, features, timeframe=timeframe, name=str(series))
+        examined = examine(features, sliced, times)
+        times |= {one.audited.feature.name: one.ns_per_value for one in examined}
+        log.info("%s %s: audited %d features on %d bars", series, timeframe, len(examined), sliced.height)
+        for one in examined:
+            why = one.audited.violation
+            row = {"series": str(series), "timeframe": timeframe, "name": one.audited.feature.name, **one.record()}
+            row["first_bar"] = why and why.time.isoformat()
+            row["reason"] = why and f"{series} {timeframe}: {in_words(one.audited.feature, why)}"
+            rows.append(row)
+    return rows
+
+
+def describe(reference: str, feature: Feature) -> Row:
+    """Return what a feature declares, and where it comes from."""
+    path, name = split_reference(reference)
+    packs = [] if path else [pack for pack, features in PACKS.items() if feature in features]
+    source = f"{path} ({source_digest(path)})" if path else f"transforms.features.{packs[0]}"
+    return {
+        "name": name, "packs": packs, "inputs": [*feature.inputs], "lookback": feature.lookback,
+        "warmup": feature.warmup, "scale_free": feature.scale_free, "source": source,
+    }  # fmt: skip
+
+
+def summed_up(audits: Sequence[Row]) -> Row:
+    """Return what all audits of one feature say: the farthest reach, the time, and a verdict.
+
+    It is `refused` with the first reason, `not tried` where nothing came after the warm-up, `slow`, `sound`, or `not
+    given by these bars`.
+    """
+    if not audits:
+        return {"measured": None, "verdict": "not given by these bars", "reason": None}
+    reach = {
+        name: max((one[name]["measured"] for one in audits if one[name]["measured"] is not None), default=None)
+        for name in ("lookback", "warmup")
+    }
+    told = [one["scale_free"] for one in audits if one["scale_free"] is not None]
+    refused = next((one["reason"] for one in audits if one["reason"]), None)
+    speed = audits[0]["ns_per_value"]
+    tried = reach["lookback"] is not None
+    return {
+        "measured": {
+            **reach,
+            "scale_free": all(told) if told else None,
+            "ns_per_value": speed,
+            "values": sum(one["bars"]["values"] for one in audits),
+        },
+        "verdict": "refused" if refused else "not tried" if not tried else "slow" if speed > SLOW_NS else "sound",
+        "reason": refused,
+    }
+
+
+def show_audit(rows: Sequence[Row]) -> None:
+    """Print what is measured beside what is declared."""
+    columns = (
+        "feature", "lookback", "measured", "warm-up", "measured", "scale-free", "measured", "ns a value", "verdict"
+    )  # fmt: skip
+    table = _table(columns, map(_cells, rows))
+    table.caption, table.caption_justify = MEASURED, "left"
+    console().print(table)
+
+
+def _table(columns: Sequence[str], rows: Iterable[Iterable[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in columns:
+        table.add_column(name, justify="right" if name in NUMERIC_COLUMNS else "left", overflow="fold")
+    for cells in rows:
+        table.add_row(*cells)
+    return table
+
+
+def _cells(row: Row) -> Iterator[str]:
+    measured = row["measured"] or {}
+    words = {True: "yes", False: "no", None: ""}
+    yield row["name"]
+    for name in ("lookback", "warmup"):
+        yield str(row[name])
+        yield "" if measured.get(name) is None else str(measured[name])
+    yield words[row["scale_free"]]
+    yield words[measured.get("scale_free")]
+    yield f"{measured['ns_per_value']:.0f}" if measured else ""
+    yield row["verdict"]
+
+
+NAMED: Final = Argument(
+    ("--features",), "features of your own beside those of the packs, by import path", "mypackage.alphas:FEATURES"
+)
+
+COMMANDS: Final = CommandGroup(
+    "features",
+    "list the features that models may see, or audit them on bars",
+    (
+        Command("list", list_features, "what each feature reads, and where it comes from", (NAMED, JSON)),
+        Command(
+            "audit",
+            audit_features,
+            "look for features that see the future, or more than they declare",
+            (INPUT, NAMED, SYMBOLS, TIMEFRAMES, LOOKBACK_DAYS, END, CONFIG, SET, JSON),
+            TEXT,
+        ),
+    ),
+    TEXT,
+)
