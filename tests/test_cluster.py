@@ -18,6 +18,7 @@ import pytest
 import ray
 import ray.data
 
+from job.cluster import late_agent, ray_patches
 from job.cluster.connect import running
 from job.cluster.ray_patches import ACTORS, PREFETCHING, PROCESSES
 from job.config.settings import RaySettings, load_config
@@ -150,6 +151,17 @@ def test_a_ray_of_its_own_has_no_process_that_only_a_cluster_uses() -> None:
     names = {Path(part).name for command in commands for part in command}
     assert "raylet" in names
     assert not names & {"monitor.py", "log_monitor.py", "dashboard.py"}
+    agents = [command for command in commands if any(part.endswith(("agent.py", "agent/main.py")) for part in command)]
+    assert len(agents) == 2
+    assert all(late_agent.__file__ in command for command in agents), "none has begun to import Ray"
+
+
+@pytest.mark.slow
+def test_a_task_of_a_user_has_its_environment_though_its_agent_starts_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_patches, "RUNTIME_ENV_S", 3.0)
+    with running(RaySettings(num_cpus=1)):
+        value = ray.remote(lambda: os.environ["OF_A_TASK"]).options(runtime_env={"env_vars": {"OF_A_TASK": "set"}})
+        assert ray.get(value.remote(), timeout=90) == "set"
 
 
 @pytest.mark.slow

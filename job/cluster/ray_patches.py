@@ -6,6 +6,7 @@ patch is optional: where a release of Ray has no such name any more, it is skipp
 """
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pkgutil import resolve_name
@@ -14,7 +15,13 @@ from uuid import uuid4
 
 import ray
 
+from job.cluster import late_agent
+
 log = logging.getLogger("job")
+
+RUNTIME_ENV_S: Final = 10.0
+"""When the agent that makes environments for tasks starts. Tasks of this job have none; those of a user's module may,
+and Ray asks for the agent every second for 30 s."""
 
 Resources = dict[str, dict[str, float]]
 
@@ -45,13 +52,23 @@ def _nothing(*_: object, **__: object) -> None:
     """Take the place of what starts a process or sends it figures."""
 
 
+def _late_agent(component: str, *_: object, **__: object) -> list[str]:
+    """Return how Ray starts an agent, to which it adds the agent's file and arguments."""
+    wait_s = {"runtime_env_agent": RUNTIME_ENV_S}.get(component, -1.0)
+    return [sys.executable, "-I", "-S", late_agent.__file__, str(wait_s)]
+
+
 Patches = Mapping[str, Mapping[str, Any]]
 """Replacements by name, by the module or class that holds the name (`module:class` of `pkgutil.resolve_name`)."""
 
 PROCESSES: Final[Patches] = {
-    "ray._private.node:Node": dict.fromkeys(("start_monitor", "start_log_monitor", "start_api_server"), _nothing)
+    "ray._private.node:Node": dict.fromkeys(("start_monitor", "start_log_monitor", "start_api_server"), _nothing),
+    "ray._private.services": (
+        {} if sys.platform == "win32" else {"_build_python_executable_command_memory_profileable": _late_agent}
+    ),
 }
-"""Autoscaler, the driver's view of workers' logs, dashboard. Ray's end waits a second for the first."""
+"""Autoscaler, the driver's view of workers' logs, dashboard. Ray's end waits a second for the first. And what starts a
+node's agents, for which Ray's start waits; on Windows no process can become another."""
 
 ACTORS: Final[Patches] = {
     "ray.data._internal.cluster_autoscaler.rate_based_cluster_autoscaler": {
