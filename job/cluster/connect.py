@@ -119,7 +119,7 @@ def _handle_stop(handler: Any) -> None:
 @ray.remote(num_cpus=1, max_retries=0)
 def _warm() -> None:
     """Import what training needs, in a worker that waits for the driver to get ready."""
-    for module in ("job.train.steps", "job.train.commit", "skops.io"):
+    for module in ("job.train.steps", "job.train.commit"):
         import_module(module)
 
 
