@@ -20,7 +20,7 @@ import ray.data
 
 from job.cluster import late_agent, ray_patches
 from job.cluster.connect import running
-from job.cluster.ray_patches import ACTORS, PREFETCHING, PROCESSES
+from job.cluster.ray_patches import ACTORS, AGENTS, PREFETCHING, PROCESSES
 from job.config.settings import RaySettings, load_config
 from job.core.errors import ConfigError
 from job.core.paths import resolve_input, resolve_output
@@ -166,7 +166,7 @@ def test_a_task_of_a_user_has_its_environment_though_its_agent_starts_late(monke
 
 @pytest.mark.slow
 def test_datasets_of_its_own_ray_have_no_actor_that_only_a_cluster_uses() -> None:
-    places = {place: names for spared in (PROCESSES, ACTORS, PREFETCHING) for place, names in spared.items()}
+    places = {place: names for spared in (PROCESSES, AGENTS, ACTORS, PREFETCHING) for place, names in spared.items()}
     before = {place: vars(resolve_name(place)).copy() for place in places}
     with running(RaySettings(num_cpus=1)):
         assert ray.data.range(3).map(lambda row: {"id": row["id"] + 1}).sum("id") == 6

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -17,7 +18,7 @@ from ray.exceptions import AuthenticationError, RayError, RpcError
 from job.cluster.bundles import Capacity
 from job.cluster.heartbeat import HealthCheck, OnDeath, connection_error, is_reachable, monitored
 from job.cluster.machine import cannot_start, check_machine, ray_folder
-from job.cluster.ray_patches import ACTORS, PREFETCHING, PROCESSES, WORKER_LOGS, ask_head, head_address, patched
+from job.cluster.ray_patches import ACTORS, AGENTS, PREFETCHING, PROCESSES, WORKER_LOGS, ask_head, head_address, patched
 from job.config.settings import RaySettings
 from job.core.environment import INSTALLED, ROOT
 from job.core.errors import ConfigError
@@ -96,16 +97,22 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
             _join(address, environment, level)
         else:
             stack.enter_context(patched(PROCESSES))
+            if sys.platform != "win32":  # where no process can become another
+                stack.enter_context(patched(AGENTS))
             _start(settings, environment, level)
         stack.callback(_handle_stop, on_stop)
         stack.callback(ray.shutdown)
         # Ray's own handler ends the process on the spot; a stopped job must still close its run record.
         _handle_stop(signal.default_int_handler)
         size = _size(joined=joined)
-        warming = [] if joined else [_warm.remote() for _ in range(size.cpus)]
+        warming = [] if joined else [_warm.remote() for _ in range(max(1, size.cpus - 1))]
         stack.callback(warming.clear)
         for patches in [PREFETCHING] if joined else [PREFETCHING, ACTORS]:  # imports Ray Data, while workers start
             stack.enter_context(patched(patches))
+        if len(warming) < size.cpus and not joined:
+            warming.append(
+                _warm.remote()
+            )  # for the worker that Ray starts ahead: asked for at once, it would be a spare
         monitoring.enter_context(_monitored(size, on_death))
         yield size
 

@@ -62,13 +62,15 @@ Patches = Mapping[str, Mapping[str, Any]]
 """Replacements by name, by the module or class that holds the name (`module:class` of `pkgutil.resolve_name`)."""
 
 PROCESSES: Final[Patches] = {
-    "ray._private.node:Node": dict.fromkeys(("start_monitor", "start_log_monitor", "start_api_server"), _nothing),
-    "ray._private.services": (
-        {} if sys.platform == "win32" else {"_build_python_executable_command_memory_profileable": _late_agent}
-    ),
+    "ray._private.node:Node": dict.fromkeys(("start_monitor", "start_log_monitor", "start_api_server"), _nothing)
 }
-"""Autoscaler, the driver's view of workers' logs, dashboard. Ray's end waits a second for the first. And what starts a
-node's agents, for which Ray's start waits; on Windows no process can become another."""
+"""Autoscaler, the driver's view of workers' logs, dashboard. Ray's end waits a second for the first."""
+
+AGENTS: Final[Patches] = {
+    "ray._private.services": {"_build_python_executable_command_memory_profileable": _late_agent},
+    "ray._private.utils": {"get_dashboard_dependency_error": _nothing},
+}
+"""What starts the agents of a node, and what imports a web server to see whether the dashboard's could start."""
 
 ACTORS: Final[Patches] = {
     "ray.data._internal.cluster_autoscaler.rate_based_cluster_autoscaler": {
