@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from typing import Any, Final
 
 import ray
@@ -27,6 +26,8 @@ DRIVER_SETTINGS: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # By default the driver waits for the first workers, and for ever if one of them dies (ray-project/ray#40131).
     "RAY_prestart_worker_first_driver": "0",
+    # What each worker imports when it starts, not in its first task, whose time it would take.
+    "RAY_preload_python_modules": "job.train.steps,job.train.commit",
 }
 """What Ray takes from the environment of this process, unless it says otherwise."""
 
@@ -105,14 +106,11 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
         # Ray's own handler ends the process on the spot; a stopped job must still close its run record.
         _handle_stop(signal.default_int_handler)
         size = _size(joined=joined)
-        warming = [] if joined else [_warm.remote() for _ in range(max(1, size.cpus - 1))]
-        stack.callback(warming.clear)
+        # Ray starts one worker ahead of those that tasks ask for; were there a task for each CPU, it would be a spare.
+        starting = [] if joined else [_start_worker.remote() for _ in range(max(1, size.cpus - 1))]
+        stack.callback(starting.clear)
         for patches in [PREFETCHING] if joined else [PREFETCHING, ACTORS]:  # imports Ray Data, while workers start
             stack.enter_context(patched(patches))
-        if len(warming) < size.cpus and not joined:
-            warming.append(
-                _warm.remote()
-            )  # for the worker that Ray starts ahead: asked for at once, it would be a spare
         monitoring.enter_context(_monitored(size, on_death))
         yield size
 
@@ -124,10 +122,8 @@ def _handle_stop(handler: Any) -> None:
 
 
 @ray.remote(num_cpus=1, max_retries=0)
-def _warm() -> None:
-    """Import what training needs, in a worker that waits for the driver to get ready."""
-    for module in ("job.train.steps", "job.train.commit"):
-        import_module(module)
+def _start_worker() -> None:
+    """Have Ray start a worker, which imports what training needs while the driver gets ready."""
 
 
 def _start(settings: RaySettings, environment: Mapping[str, str], level: int) -> None:

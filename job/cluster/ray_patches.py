@@ -19,7 +19,7 @@ from job.cluster import late_agent
 
 log = logging.getLogger("job")
 
-RUNTIME_ENV_S: Final = 10.0
+RUNTIME_ENV_S: Final = 15.0
 """When the agent that makes environments for tasks starts. Tasks of this job have none; those of a user's module may,
 and Ray asks for the agent every second for 30 s."""
 
