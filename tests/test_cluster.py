@@ -19,7 +19,7 @@ import ray
 import ray.data
 
 from job.cluster import late_agent, ray_patches
-from job.cluster.connect import running
+from job.cluster.connect import PRELOAD, running
 from job.cluster.ray_patches import ACTORS, AGENTS, PREFETCHING, PROCESSES
 from job.config.settings import RaySettings, load_config
 from job.core.errors import ConfigError
@@ -154,6 +154,13 @@ def test_a_ray_of_its_own_has_no_process_that_only_a_cluster_uses() -> None:
     agents = [command for command in commands if any(part.endswith(("agent.py", "agent/main.py")) for part in command)]
     assert len(agents) == 2
     assert all(late_agent.__file__ in command for command in agents), "none has begun to import Ray"
+
+
+def test_a_worker_holds_what_training_needs_before_its_first_task() -> None:
+    with running(RaySettings(num_cpus=1)):
+        imported = ray.remote(lambda: "job.train.commit" in sys.modules)
+        assert ray.get(imported.remote(), timeout=90)
+    assert PRELOAD not in os.environ, "a Ray that the caller starts later has nothing of it"
 
 
 @pytest.mark.slow

@@ -26,10 +26,12 @@ DRIVER_SETTINGS: Final = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # By default the driver waits for the first workers, and for ever if one of them dies (ray-project/ray#40131).
     "RAY_prestart_worker_first_driver": "0",
-    # What each worker imports when it starts, not in its first task, whose time it would take.
-    "RAY_preload_python_modules": "job.train.steps,job.train.commit",
 }
 """What Ray takes from the environment of this process, unless it says otherwise."""
+
+PRELOAD: Final = "RAY_preload_python_modules"
+WORKER_MODULES: Final = "job.train.steps,job.train.commit"
+"""What each worker of a local Ray imports when it starts, and not in its first task, whose time it would take."""
 
 THREAD_LIMITS: Final = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -90,9 +92,7 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
     os.environ.update({name: os.environ.get(name, value) for name, value in DRIVER_SETTINGS.items()})
     with ExitStack() as monitoring, ExitStack() as stack:  # the cluster is watched until Ray is shut down, too
         if settings.logging_level != "debug":
-            os.environ.setdefault(
-                "RAY_IGNORE_UNHANDLED_ERRORS", "1"
-            )  # of objects lost with a node; they are made again
+            os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of objects lost with a node, made again
             stack.enter_context(patched(WORKER_LOGS))
         if address and joined:
             _join(address, environment, level)
@@ -100,6 +100,8 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
             stack.enter_context(patched(PROCESSES))
             if sys.platform != "win32":  # where no process can become another
                 stack.enter_context(patched(AGENTS))
+            if os.environ.setdefault(PRELOAD, WORKER_MODULES) == WORKER_MODULES:
+                stack.callback(os.environ.pop, PRELOAD)  # a Ray that the caller starts later imports none of it
             _start(settings, environment, level)
         stack.callback(_handle_stop, on_stop)
         stack.callback(ray.shutdown)
