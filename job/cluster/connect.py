@@ -97,11 +97,6 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
         if address and joined:
             _join(address, environment, level)
         else:
-            stack.enter_context(patched(PROCESSES))
-            if sys.platform != "win32":  # where no process can become another
-                stack.enter_context(patched(AGENTS))
-            if os.environ.setdefault(PRELOAD, WORKER_MODULES) == WORKER_MODULES:
-                stack.callback(os.environ.pop, PRELOAD)  # a Ray that the caller starts later imports none of it
             _start(settings, environment, level)
         stack.callback(_handle_stop, on_stop)
         stack.callback(ray.shutdown)
@@ -141,18 +136,24 @@ def _start(settings: RaySettings, environment: Mapping[str, str], level: int) ->
         paths = dict.fromkeys([str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
         os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that its local token is on is no news
+    agents = {} if sys.platform == "win32" else AGENTS  # there, no process can become another
+    preloaded = os.environ.setdefault(PRELOAD, WORKER_MODULES)
     try:
-        ray.init(
-            address="local",
-            num_cpus=settings.num_cpus,
-            num_gpus=settings.num_gpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=level,
-            _temp_dir=folder,
-        )
+        with patched(PROCESSES), patched(agents):
+            ray.init(
+                address="local",
+                num_cpus=settings.num_cpus,
+                num_gpus=settings.num_gpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=level,
+                _temp_dir=folder,
+            )
     except (OSError, ValueError, RuntimeError, RayError) as error:  # all that Ray raises where a process does not start
         raise cannot_start(error) from error
+    finally:
+        if preloaded == WORKER_MODULES:
+            os.environ.pop(PRELOAD)  # a Ray that the caller starts later imports none of it
 
 
 def _join(address: str, environment: Mapping[str, str], level: int) -> None:
