@@ -19,10 +19,6 @@ from job.cluster import late_agent
 
 log = logging.getLogger("job")
 
-RUNTIME_ENV_S: Final = 15.0
-"""When the agent that makes environments for tasks starts. Tasks of this job have none; those of a user's module may,
-and Ray asks for the agent every second for 30 s."""
-
 Resources = dict[str, dict[str, float]]
 
 
@@ -52,10 +48,9 @@ def _nothing(*_: object, **__: object) -> None:
     """Take the place of what starts a process or sends it figures."""
 
 
-def _late_agent(component: str, *_: object, **__: object) -> list[str]:
+def _late_agent(*_: object, **__: object) -> list[str]:
     """Return how Ray starts an agent, to which it adds the agent's file and arguments."""
-    wait_s = {"runtime_env_agent": RUNTIME_ENV_S}.get(component, -1.0)
-    return [sys.executable, "-I", "-S", late_agent.__file__, str(wait_s)]
+    return [sys.executable, "-I", "-S", late_agent.__file__]
 
 
 Patches = Mapping[str, Mapping[str, Any]]
