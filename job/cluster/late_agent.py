@@ -72,9 +72,10 @@ def pass_on(client: socket.socket, address: tuple[str, int]) -> None:
 
 
 def copy(source: socket.socket, target: socket.socket) -> None:
-    """Pass on what comes from one end until either hangs up."""
+    """Pass on what comes from one end until either hangs up, and that this one has."""
     with suppress(OSError), source.makefile("rb", 0) as coming, target.makefile("wb", 0) as going:
         shutil.copyfileobj(coming, going)
+        target.shutdown(socket.SHUT_WR)
 
 
 if __name__ == "__main__":
