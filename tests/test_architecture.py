@@ -118,8 +118,12 @@ def test_files_stay_short() -> None:
             "job.cli, job.cluster.session, job.train.pipeline",
             {"sklearn", "scipy.stats", "scipy.optimize", "skops"},
         ),
+        (  # skops imports all of scikit-learn, with its examples and tests
+            "job.train.steps, job.train.commit, sklearn.ensemble, job.learning.forests.histogram",
+            {"ray", "skops", "pytest", "sklearn.datasets", "sklearn.inspection", "pyarrow.dataset", "requests"},
+        ),
     ],
-    ids=["what every command imports", "what the driver imports"],
+    ids=["what every command imports", "what the driver imports", "what a worker imports"],
 )
 def test_imports_that_take_long_wait_until_they_are_needed(modules: str, absent: set[str]) -> None:
     script = f"import sys; import {modules}; print(sorted({absent!r} & set(sys.modules)))"

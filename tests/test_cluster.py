@@ -18,8 +18,9 @@ import pytest
 import ray
 import ray.data
 
-from job.cluster.connect import running
-from job.cluster.ray_patches import ACTORS, PREFETCHING, PROCESSES
+from job.cluster import late_agent
+from job.cluster.connect import PRELOAD, running
+from job.cluster.ray_patches import ACTORS, AGENTS, PREFETCHING, PROCESSES
 from job.config.settings import RaySettings, load_config
 from job.core.errors import ConfigError
 from job.core.paths import resolve_input, resolve_output
@@ -145,21 +146,40 @@ def test_a_run_by_address_ships_its_code(head: Head, tmp_path: Path) -> None:
 
 
 def test_a_ray_of_its_own_has_no_process_that_only_a_cluster_uses() -> None:
+    before = set(psutil.Process().children(recursive=True))  # the head node of other tests
     with running(RaySettings(num_cpus=1)):
-        commands = [one.cmdline() for one in psutil.Process().children(recursive=True)]
+        commands = [one.cmdline() for one in set(psutil.Process().children(recursive=True)) - before]
     names = {Path(part).name for command in commands for part in command}
     assert "raylet" in names
     assert not names & {"monitor.py", "log_monitor.py", "dashboard.py"}
+    agents = [command for command in commands if any(part.endswith(("agent.py", "agent/main.py")) for part in command)]
+    assert len(agents) == 2
+    assert all(late_agent.__file__ in command for command in agents), "none has begun to import Ray"
+
+
+def test_a_worker_holds_what_training_needs_before_its_first_task() -> None:
+    with running(RaySettings(num_cpus=1)):
+        imported = ray.remote(lambda: "job.train.commit" in sys.modules)
+        assert ray.get(imported.remote(), timeout=90)
+    assert PRELOAD not in os.environ, "a Ray that the caller starts later has nothing of it"
+
+
+@pytest.mark.slow
+def test_a_task_of_a_user_has_its_environment_though_its_agent_starts_late() -> None:
+    with running(RaySettings(num_cpus=1)):
+        value = ray.remote(lambda: os.environ["OF_A_TASK"]).options(runtime_env={"env_vars": {"OF_A_TASK": "set"}})
+        assert ray.get(value.remote(), timeout=90) == "set"
 
 
 @pytest.mark.slow
 def test_datasets_of_its_own_ray_have_no_actor_that_only_a_cluster_uses() -> None:
-    places = {place: names for spared in (PROCESSES, ACTORS, PREFETCHING) for place, names in spared.items()}
-    before = {place: vars(resolve_name(place)).copy() for place in places}
+    places = {place: names for spared in (PROCESSES, AGENTS, ACTORS, PREFETCHING) for place, names in spared.items()}
+    before = {place: {name: vars(resolve_name(place))[name] for name in names} for place, names in places.items()}
     with running(RaySettings(num_cpus=1)):
         assert ray.data.range(3).map(lambda row: {"id": row["id"] + 1}).sum("id") == 6
         assert not ray.util.list_named_actors(all_namespaces=True)
-    assert {place: vars(resolve_name(place)) for place in places} == before
+    for place, names in before.items():
+        assert {name: vars(resolve_name(place))[name] for name in names} == names
 
 
 def test_no_cluster_at_an_address_is_one_line() -> None:

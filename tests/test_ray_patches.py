@@ -21,13 +21,14 @@ FAST = (
     "--set",
     "model_trainer.analyst_models.n_estimators=5",
 )
-TABLES = ("PROCESSES", "ACTORS", "PREFETCHING", "WORKER_LOGS")
+TABLES = ("PROCESSES", "AGENTS", "ACTORS", "PREFETCHING", "WORKER_LOGS")
 CHANGES = {
     "all off": "".join(f"ray_patches.{table} = {{}}\n" for table in TABLES),
     "names, a module and a class are gone": (
         "ray_patches.PROCESSES = {\n"
         "    place: {**names, 'gone_from_here': None} for place, names in ray_patches.PROCESSES.items()\n"
         "}\n"
+        "ray_patches.AGENTS = {'ray._private.gone': {'name': None}}\n"
         "ray_patches.ACTORS = {**ray_patches.ACTORS, 'ray.data._internal.gone': {'Name': None}}\n"
         "ray_patches.PREFETCHING = {**ray_patches.PREFETCHING, 'ray._private.node:Gone': {'name': None}}\n"
     ),

@@ -22,7 +22,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from job.core.errors import RegistryError
 from job.learning.estimators import ALGORITHMS
-from job.registry import artifacts
+from job.registry import artifacts, skops_schema
 from job.registry.artifacts import dump, parse
 from tests.registries import ESTIMATORS, fitted, samples
 
@@ -88,6 +88,36 @@ def test_equal_models_give_equal_bytes_in_another_process() -> None:
     )
     here = [hashlib.sha256(dump(fitted(name), format="skops")).hexdigest() for name in ESTIMATORS]
     assert done.stdout.split() == here
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_models_are_written_without_skops_as_skops_would_write_them(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_skops = artifacts._state_of
+    monkeypatch.setattr(artifacts, "_state_of", lambda _: pytest.fail("skops was asked"))
+    own = dump(fitted(name), format="skops")
+    monkeypatch.setattr(artifacts, "_state_of", by_skops)
+    monkeypatch.setattr(skops_schema, "RELEASE", "0.0.")
+    assert dump(fitted(name), format="skops") == own
+    assert schema_of(own)["_skops_version"] == skops.__version__
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.arange(6, dtype=np.int32).reshape(2, 3),
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.arange(12.0)[::2],
+        np.array(3.5),
+        np.float32(0.1),
+        np.zeros(0, np.uint8),
+        np.array(["a", "bc"]),
+    ],
+    ids=lambda values: f"{values.dtype} {values.shape}",
+)
+def test_arrays_are_written_as_numpy_writes_them(values: NDArray[Any]) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    assert skops_schema.npy_bytes(values) == buffer.getvalue()
 
 
 def test_what_was_never_written_does_not_reach_the_artefact() -> None:

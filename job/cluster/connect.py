@@ -3,12 +3,12 @@
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from typing import Any, Final
 
 import ray
@@ -17,7 +17,7 @@ from ray.exceptions import AuthenticationError, RayError, RpcError
 from job.cluster.bundles import Capacity
 from job.cluster.heartbeat import HealthCheck, OnDeath, connection_error, is_reachable, monitored
 from job.cluster.machine import cannot_start, check_machine, ray_folder
-from job.cluster.ray_patches import ACTORS, PREFETCHING, PROCESSES, WORKER_LOGS, ask_head, head_address, patched
+from job.cluster.ray_patches import ACTORS, AGENTS, PREFETCHING, PROCESSES, WORKER_LOGS, ask_head, head_address, patched
 from job.config.settings import RaySettings
 from job.core.environment import INSTALLED, ROOT
 from job.core.errors import ConfigError
@@ -28,6 +28,10 @@ DRIVER_SETTINGS: Final = {
     "RAY_prestart_worker_first_driver": "0",
 }
 """What Ray takes from the environment of this process, unless it says otherwise."""
+
+PRELOAD: Final = "RAY_preload_python_modules"
+WORKER_MODULES: Final = "job.train.steps,job.train.commit"
+"""What each worker of a local Ray imports when it starts, and not in its first task, whose time it would take."""
 
 THREAD_LIMITS: Final = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -88,22 +92,20 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
     os.environ.update({name: os.environ.get(name, value) for name, value in DRIVER_SETTINGS.items()})
     with ExitStack() as monitoring, ExitStack() as stack:  # the cluster is watched until Ray is shut down, too
         if settings.logging_level != "debug":
-            os.environ.setdefault(
-                "RAY_IGNORE_UNHANDLED_ERRORS", "1"
-            )  # of objects lost with a node; they are made again
+            os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of objects lost with a node, made again
             stack.enter_context(patched(WORKER_LOGS))
         if address and joined:
             _join(address, environment, level)
         else:
-            stack.enter_context(patched(PROCESSES))
             _start(settings, environment, level)
         stack.callback(_handle_stop, on_stop)
         stack.callback(ray.shutdown)
         # Ray's own handler ends the process on the spot; a stopped job must still close its run record.
         _handle_stop(signal.default_int_handler)
         size = _size(joined=joined)
-        warming = [] if joined else [_warm.remote() for _ in range(size.cpus)]
-        stack.callback(warming.clear)
+        # Ray starts one worker ahead of those that tasks ask for; were there a task for each CPU, it would be a spare.
+        starting = [] if joined else [_start_worker.remote() for _ in range(max(1, size.cpus - 1))]
+        stack.callback(starting.clear)
         for patches in [PREFETCHING] if joined else [PREFETCHING, ACTORS]:  # imports Ray Data, while workers start
             stack.enter_context(patched(patches))
         monitoring.enter_context(_monitored(size, on_death))
@@ -117,10 +119,8 @@ def _handle_stop(handler: Any) -> None:
 
 
 @ray.remote(num_cpus=1, max_retries=0)
-def _warm() -> None:
-    """Import what training needs, in a worker that waits for the driver to get ready."""
-    for module in ("job.train.steps", "job.train.commit", "skops.io"):
-        import_module(module)
+def _start_worker() -> None:
+    """Have Ray start a worker, which imports what training needs while the driver gets ready."""
 
 
 def _start(settings: RaySettings, environment: Mapping[str, str], level: int) -> None:
@@ -136,18 +136,24 @@ def _start(settings: RaySettings, environment: Mapping[str, str], level: int) ->
         paths = dict.fromkeys([str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
         os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that its local token is on is no news
+    agents = {} if sys.platform == "win32" else AGENTS  # there, no process can become another
+    preloaded = os.environ.setdefault(PRELOAD, WORKER_MODULES)
     try:
-        ray.init(
-            address="local",
-            num_cpus=settings.num_cpus,
-            num_gpus=settings.num_gpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=level,
-            _temp_dir=folder,
-        )
+        with patched(PROCESSES), patched(agents):
+            ray.init(
+                address="local",
+                num_cpus=settings.num_cpus,
+                num_gpus=settings.num_gpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=level,
+                _temp_dir=folder,
+            )
     except (OSError, ValueError, RuntimeError, RayError) as error:  # all that Ray raises where a process does not start
         raise cannot_start(error) from error
+    finally:
+        if preloaded == WORKER_MODULES:
+            os.environ.pop(PRELOAD)  # a Ray that the caller starts later imports none of it
 
 
 def _join(address: str, environment: Mapping[str, str], level: int) -> None:

@@ -6,6 +6,7 @@ patch is optional: where a release of Ray has no such name any more, it is skipp
 """
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pkgutil import resolve_name
@@ -13,6 +14,8 @@ from typing import Any, Final
 from uuid import uuid4
 
 import ray
+
+from job.cluster import late_agent
 
 log = logging.getLogger("job")
 
@@ -45,6 +48,11 @@ def _nothing(*_: object, **__: object) -> None:
     """Take the place of what starts a process or sends it figures."""
 
 
+def _late_agent(*_: object, **__: object) -> list[str]:
+    """Return how Ray starts an agent, to which it adds the agent's file and arguments."""
+    return [sys.executable, "-I", "-S", late_agent.__file__]
+
+
 Patches = Mapping[str, Mapping[str, Any]]
 """Replacements by name, by the module or class that holds the name (`module:class` of `pkgutil.resolve_name`)."""
 
@@ -52,6 +60,12 @@ PROCESSES: Final[Patches] = {
     "ray._private.node:Node": dict.fromkeys(("start_monitor", "start_log_monitor", "start_api_server"), _nothing)
 }
 """Autoscaler, the driver's view of workers' logs, dashboard. Ray's end waits a second for the first."""
+
+AGENTS: Final[Patches] = {
+    "ray._private.services": {"_build_python_executable_command_memory_profileable": _late_agent},
+    "ray._private.utils": {"get_dashboard_dependency_error": _nothing},
+}
+"""What starts the agents of a node, and what imports a web server to see whether the dashboard's could start."""
 
 ACTORS: Final[Patches] = {
     "ray.data._internal.cluster_autoscaler.rate_based_cluster_autoscaler": {

@@ -5,17 +5,17 @@ import json
 import pickle
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from job.core.errors import RegistryError
 from job.core.wording import first_of, on_one_line
 from job.learning.algorithms import Algorithm
 from job.registry.parts import algorithms_with, allowed_types, check_parts
+from job.registry.skops_schema import Schema, UnknownTypeError, npy_bytes
 
 Format = Literal["skops", "pkl"]
 FORMATS: Final[tuple[Format, ...]] = ("skops", "pkl")
@@ -36,10 +36,6 @@ END_BYTES: Final = 22
 MAX_NAMED: Final = 5
 LONGEST_CAUSE: Final = 300
 
-STRUCT: Final = b"'descr': ["
-"""Stands in the header of a .npy file whose elements have fields (NumPy's NEP 1)."""
-LONGEST_HEADER: Final = 128
-
 ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
 
@@ -56,13 +52,23 @@ def dump(estimator: object, *, format: Format, own: Algorithm | None = None) -> 
     """
     if format == "pkl":
         return pickle.dumps(estimator, protocol=5)
-    schema, arrays = _state_of(estimator)
-    if foreign := _foreign(_nodes(schema), allowed_types(own)):
+    try:
+        made = Schema(estimator)
+        schema, arrays, types = made.root, made.arrays, made.types
+    except UnknownTypeError:
+        schema, arrays = _canonical(*_state_of(estimator))
+        types = _types(schema)
+    if foreign := _foreign(types, allowed_types(own)):
         remedy = "" if own is None else f", or declare it in stored_types of the algorithm {own.name}"
         raise RegistryError(
             f"{', '.join(foreign)}: no type that may be stored as skops; set storage.format: pkl{remedy}"
         )
-    return _canonical(schema, arrays)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in arrays.items():
+            _write(archive, name, data)
+        _write(archive, "schema.json", json.dumps(schema, separators=(",", ":")).encode())
+    return buffer.getvalue()
 
 
 def parse(
@@ -130,7 +136,7 @@ def _parse_skops(data: bytes, where: str, own: Algorithm | None) -> object:
             raise ValueError("there is something before or behind the archive")
         schema = json.loads(archive.read("schema.json"))
     allowed = allowed_types(own)
-    if foreign := _foreign(_nodes(schema), allowed):
+    if foreign := _foreign(_types(schema), allowed):
         named = first_of([f"{name:.100}" for name in foreign], MAX_NAMED)
         raise RegistryError(f"{where} holds types outside the allow-list ({named}); it was not loaded")
     if not isinstance(schema, dict) or schema.get("__loader__") != "ObjectNode":
@@ -190,9 +196,15 @@ def _nodes(schema: object) -> Iterator[dict[str, Any]]:
             pending.extend(reversed(value))
 
 
-def _foreign(nodes: Iterable[dict[str, Any]], allowed: frozenset[tuple[str, str]]) -> list[str]:
+def _types(schema: object) -> set[tuple[str, str]]:
+    """Return (loader, type) of every object that a skops schema describes."""
+    return {
+        (str(node.get("__loader__")), f"{node.get('__module__')}.{node.get('__class__')}") for node in _nodes(schema)
+    }
+
+
+def _foreign(types: set[tuple[str, str]], allowed: frozenset[tuple[str, str]]) -> list[str]:
     """Return the types that skops would build although they are not `allowed`, each once."""
-    types = {(str(node.get("__loader__")), f"{node.get('__module__')}.{node.get('__class__')}") for node in nodes}
     return sorted({name for _, name in types - allowed})
 
 
@@ -206,11 +218,7 @@ class _Arrays(dict[str, bytes]):
 
 
 def _state_of(estimator: object) -> tuple[dict[str, Any], _Arrays]:
-    """Return the schema and the arrays that `skops.io.dumps` would write.
-
-    It indents its JSON, which takes Python's slow encoder, and its archive would only be taken apart again: together
-    half the time of storing a forest.
-    """
+    """Return the schema and the arrays that `skops.io.dumps` would write, of objects that `Schema` does not know."""
     import skops.io  # noqa: PLC0415 - takes a second, and most processes never touch an artifact
     from skops.io._utils import SaveContext, get_state  # noqa: PLC0415
 
@@ -221,11 +229,10 @@ def _state_of(estimator: object) -> tuple[dict[str, Any], _Arrays]:
     return schema, arrays
 
 
-def _canonical(schema: dict[str, Any], arrays: Mapping[str, bytes]) -> bytes:
-    """Return a skops archive whose bytes depend on the estimator alone, deflated.
+def _canonical(schema: dict[str, Any], arrays: Mapping[str, bytes]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return a schema and its arrays so that they depend on the estimator alone.
 
-    skops names objects by their address and dates the archive; struct arrays have padding that was never written.
-    A worker that repeats a lost attempt then writes the same bytes, and not half of another version.
+    skops names objects by their address; struct arrays have padding that was never written.
     """
     numbers: dict[int, int] = {}
     names: dict[str, str] = {}
@@ -234,27 +241,10 @@ def _canonical(schema: dict[str, Any], arrays: Mapping[str, bytes]) -> bytes:
             node["__id__"] = numbers.setdefault(node["__id__"], len(numbers) + 1)
         if "file" in node:
             node["file"] = names.setdefault(node["file"], f"{len(names) + 1}.npy")
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for old, new in names.items():
-            _write(archive, new, _without_padding(arrays[old]))
-        _write(archive, "schema.json", json.dumps(schema, separators=(",", ":")).encode())
-    return buffer.getvalue()
-
-
-def _without_padding(npy: bytes) -> bytes:
-    """Return a .npy file with the bytes between the fields of a struct array set to zero."""
-    if STRUCT not in npy[:LONGEST_HEADER]:  # most are not, and reading a header takes NumPy longer than the array
-        return npy
-    array: NDArray[Any] = np.load(io.BytesIO(npy), allow_pickle=False)
-    clean = np.zeros(array.shape, array.dtype)
-    for name in array.dtype.names or ():
-        clean[name] = array[name]
-    buffer = io.BytesIO()
-    np.save(buffer, clean, allow_pickle=False)
-    return buffer.getvalue()
+    return schema, {new: npy_bytes(np.load(io.BytesIO(arrays[old]), allow_pickle=False)) for old, new in names.items()}
 
 
 def _write(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    """Add a file without the date of its writing: a worker that repeats a lost attempt writes the same bytes again."""
     member = zipfile.ZipInfo(name, ZIP_TIME)
     archive.writestr(member, data, zipfile.ZIP_DEFLATED, COMPRESSION_LEVEL)
