@@ -1,4 +1,4 @@
-"""Run benchmark cases by name, all of them by default."""
+"""Run benchmark cases by name, by default all that have targets or say what the bars hold."""
 
 import argparse
 import os
@@ -12,7 +12,7 @@ from typing import Final
 import psutil
 
 from job.core.environment import ROOT, cpu_model
-from tests.bench import features, fleet, history, orchestration, pooled, predict, rerun, skill, small, symbols
+from tests.bench import choices, features, fleet, history, orchestration, pooled, predict, rerun, skill, small, symbols
 from tests.bench.bars import AbsentBarsError
 from tests.bench.readme import check, with_sections
 from tests.bench.table import Case, Table
@@ -32,20 +32,25 @@ CASES: Final[dict[str, Case]] = {
     "orchestration": orchestration.measure,
     "small": small.measure,
     "fleet": fleet.measure,
+    "choices": choices.measure,
 }
 """Quick ones first."""
+BY_NAME: Final = ("choices",)
+"""Those that run only where they are named: they take long, and have no target."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the cases and print their tables; with --write, put each into tests/README.md as soon as it is there."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("cases", nargs="*", metavar="case", help=f"any of {', '.join(CASES)} (default: all)")
+    parser.add_argument(
+        "cases", nargs="*", metavar="case", help=f"any of {', '.join(CASES)} (default: all but {', '.join(BY_NAME)})"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="see that it works: so little that the figures say nothing"
     )
     parser.add_argument("--write", action="store_true", help="put the figures into tests/README.md")
     options = parser.parse_args(arguments)
-    chosen = options.cases or list(CASES)
+    chosen = options.cases or [name for name in CASES if name not in BY_NAME]
     if unknown := [name for name in chosen if name not in CASES]:
         parser.error(f"unknown case {unknown[0]}: known are {', '.join(CASES)}")
     if options.quick and options.write:

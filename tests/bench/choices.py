@@ -76,14 +76,15 @@ SETTINGS: Final[Mapping[str, Setting]] = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured: symbols, and the last bars of each."""
+    """How much is measured: symbols, the last bars of each, and kinds of models."""
 
     symbols: int
     bars: int | None
+    models: int = len(MODELS)
 
 
 FULL: Final = Sizes(symbols=16, bars=None)
-QUICK: Final = Sizes(symbols=3, bars=20_000)
+QUICK: Final = Sizes(symbols=3, bars=20_000, models=1)
 
 
 def bars_of(file: Path, *, last: int | None) -> pl.DataFrame:
@@ -175,7 +176,7 @@ def measure(*, quick: bool) -> Table:
 def lines(sizes: Sizes) -> Iterator[str]:
     files = real_files(sizes.symbols)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        for model, timeframe, _, _ in MODELS:
+        for model, timeframe, _, _ in MODELS[: sizes.models]:
             sums = market_sums([*pool.map(partial(moves_of, timeframe=timeframe, last=sizes.bars), files)])
             symbols = [*pool.map(partial(compared, model=model, sums=sums, members=len(files), last=sizes.bars), files)]
             for name in SETTINGS:
@@ -184,11 +185,8 @@ def lines(sizes: Sizes) -> Iterator[str]:
 
 def cell(deltas: list[Losses]) -> str:
     """Return symbols on which a setting is better, mean change and z."""
+    if all(change == 0 for one in deltas for _, change in one.values()):
+        return "the same"
     won = sum(sum(change for _, change in one.values()) < 0 for one in deltas)
     fleet = fleet_test(deltas)
     return f"{won:2d}/{len(deltas):<2d} {fleet.mean:+.5f} {fleet.z:+5.1f}"
-
-
-if __name__ == "__main__":
-    for each in lines(FULL):
-        print(each, flush=True)
