@@ -1010,7 +1010,7 @@ SETTINGS: Final = (
     BadSetting("no features", ("analyst_models.features: name at least one feature",), kind("features", "''")),
     BadSetting(
         "feature of no letters",
-        ("analyst_models.features.0: unknown feature '' (known: change_1",),
+        ("analyst_models.features.0: unknown feature '' (packs: default",),
         kind("features", "['']"),
     ),
     BadSetting(
