@@ -103,7 +103,7 @@ def test_an_unknown_command_is_named_with_the_known_ones(capsys: pytest.CaptureF
         ("BTC-1m.csv", b"", "empty"),
         ("BTC-1m.csv", b"<!DOCTYPE html><html><body>503</body></html>", "web page"),
         ("BTC-1m.zip", b"PK\x03\x04 and then nothing", "zip"),
-        ("BTC-1m.csv.gz", gzip.compress(b"time,open,high,low,close\n" * 99)[:40], "BTC-1m.csv.gz"),
+        ("BTC-1m.csv.gz", gzip.compress(b"time,open,high,low,close\n" * 99, mtime=0)[:40], "BTC-1m.csv.gz"),
         ("BTC-1m.csv", b"time,open,high,low\n2024-01-01,1,1,1\n", "close"),
         ("BTC-1m.parquet", b"not parquet", "BTC-1m.parquet"),
     ],
