@@ -44,17 +44,19 @@ from job.learning.trading import trading_scores
 from job.learning.training import Trained, predict_proba, train
 from job.learning.weights import DEFINITION as WEIGHTS
 from job.learning.weights import Weights, describe_weights, training_weights
-from job.registry.fingerprints import DEFINITIONS, TRADING
+from job.registry.fingerprints import CONTEXT, DEFINITIONS, TRADING
 from job.train.pooled import downsample, sampling_caps
 from job.train.steps import samples_of
 from job.train.task import Task
 from job.worker.messages import SeriesInfo
 from transforms.bars import PRICES, clean
 from transforms.clock import CLOCK, add_clock
+from transforms.context import MARKET_FEATURES, Beside, known_features, longer_bars, market, market_sums, moves
 from transforms.features import DEFAULT_FEATURES, FEATURES
 from transforms.features.compute import add_features
-from transforms.features.feature import Feature
+from transforms.features.feature import WARM, Feature
 from transforms.labels import LABELS, NOTES, Direction, Entry, Label, TripleBarrier
+from transforms.preparing import Preparation, closed
 from transforms.resampling import resample
 from transforms.samples import Samples, make_samples
 from transforms.segments import segment
@@ -122,6 +124,7 @@ def definitions() -> dict[str, Definition]:
         *(Definition(name, number, *PARTS[name]) for name, number in DEFINITIONS.items() if name in PARTS),
         Definition("weights", WEIGHTS, of_weights),
         Definition("trading", TRADING, of_trading),
+        Definition("context", CONTEXT, of_context),
     )
     return {each.name: each for each in found}
 
@@ -650,6 +653,24 @@ def of_weights() -> Values:
         found[f"{case}: drawn"] = numbers_of(pl.Series(drawn))
         found[f"{case}: metadata"] = [*leaves(describe_weights(weights, weight, rows=1_500))]
     return found
+
+
+def of_context() -> Values:
+    """Return what the stored bars know of longer ones, of others and of a market that is made of their parts."""
+    bars = segmented_bars().filter(~pl.col("filled")).select("timestamp", *PRICES, "volume")
+    how = Preparation(
+        source="1m", timeframe="1m", offset_us=0, zone="UTC", max_fill=5, min_coverage=0.8, gaps="segment"
+    )
+    seen = [FEATURES[name] for name in ("change_1", "close_ma_5", "volatility_10")]
+    others = [bars.with_columns(pl.col(PRICES) ** power) for power in (0.5, 1.5, -1.0)]
+    parts = [moves(one, how) for one in (bars, *others)]
+    columns = (
+        longer_bars(bars, how, "15m", seen, tolerance=WARM),
+        Beside(known_features(others[0], how, seen, tolerance=WARM)),
+        market(parts[0], market_sums(parts), len(parts), MARKET_FEATURES),
+    )
+    times = closed(bars, "1m")["available_at"]
+    return {name: numbers_of(one.at(times)[name], kept=8) for one in columns for name in one.names}
 
 
 PARTS: Final[Mapping[str, tuple[Callable[[], Values], float]]] = {

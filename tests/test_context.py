@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from job.api.trainer import RayModelTrainer
 from job.config.settings import Config, load_config
-from job.core.errors import ConfigError, DataError
+from job.core.errors import ConfigError, DataError, RegistryError
 from job.learning.context import origins
 from job.learning.features import expand_features
 from job.registry.catalog import key_of, list_summaries
+from job.registry.definition import Definition
 from job.registry.versions import read_metadata
 from job.storage.files import Storage
 from job.train.plan import make_plan
@@ -353,6 +354,21 @@ def test_models_see_other_bars_and_say_which(folder: Path) -> None:
     assert about["members"] == 4
     assert about["series"] == {"BTC": "unknown/BTC"}
     assert json.dumps(described["ETH", "1m"])
+
+
+def test_a_release_that_makes_context_otherwise_refuses_the_model(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(folder)
+    statuses(config)
+    monkeypatch.setattr("job.registry.definition.CONTEXT", 2)
+    registry = Storage(config.model_trainer.model_directory)
+    for name in ("change_1@5m", "market_change_1"):
+        described = metadata(config)["ETH", "1m"]
+        kept = [one for one in described["features"] if one["name"] == name]
+        with pytest.raises(RegistryError, match=rf"the feature {name} of context 1, this release makes context 2"):
+            Definition.of({**described, "features": kept}, config.data, where="a version")
+    assert list_summaries(registry)
 
 
 def test_a_model_is_trained_again_when_a_series_changes_that_it_sees(folder: Path) -> None:

@@ -112,6 +112,8 @@ CHANGES: tuple[tuple[str, str, Any], ...] = (
     ("training", "job.learning.metrics.QUADRATURE_NODES", 4),
     ("training", "job.learning.metrics.CONFIDENCE", 0.9),
     ("weights", "job.learning.weights.DAY_US", 86_000_000_000),
+    ("context", "transforms.context.LIMIT", 1.0),
+    ("context", "transforms.context.QUANTUM", 2.0**-6),
     ("trading", "job.learning.trading.ROUNDING", 0.3),
     ("trading", "job.learning.sharpe.LONG_HELD_DAYS", 2.0),
     ("trading", "job.learning.sharpe_difference.BLOCK_DAYS", 6),

@@ -16,6 +16,7 @@ from job.core.wording import did_you_mean
 from job.learning.context import AT, Origins, origins, split_origin
 from job.learning.features import resolve_features, split_reference
 from job.learning.labels import parse_label
+from job.registry.fingerprints import CONTEXT
 from transforms.bars import Gaps, duration_us
 from transforms.clock import clock_columns
 from transforms.context import MARKET_FEATURES, Beside
@@ -30,8 +31,8 @@ SAMPLING: Final = fields_that_affect(DataSettings, Affects.SAMPLING)
 """Settings of the data that a model's bars must be made with, whatever the range."""
 CALLER: Final = "caller"
 """`source` of a label that the caller of `RayModelTrainer.train_model` gave, together with the features."""
-DEFINING: Final = ("version", "inputs", "lookback", "warmup")
-"""What must be equal for two features of one name to be the same."""
+DEFINING: Final = ("version", "inputs", "lookback", "warmup", "context")
+"""What must be equal for two features of one name to be the same; `context` is only said of those of other bars."""
 REMEDY: Final = "retrain the model, or restore the module"
 """What to do where the source of a user's feature or label is gone or has changed."""
 
@@ -203,11 +204,13 @@ def describe_feature(feature: str) -> dict[str, Any]:
     A feature of a user's module has its `import_path` and the `source_digest` of the module, too.
     """
     path, name = split_reference(feature)
-    if path is None and split_origin(name)[0] not in FEATURES:
-        return {"name": name}
+    base, where = split_origin(name)
+    context = {"context": CONTEXT} if where is not None or name in MARKET_FEATURES else {}
+    if path is None and base not in FEATURES:
+        return {"name": name, **context}
     (known,) = resolve_features([feature])
     origin = {} if path is None else {"import_path": path, "source_digest": source_digest(path)}
-    defining = {what: getattr(known, what) for what in DEFINING}
+    defining = {what: getattr(known, what) for what in DEFINING if what != "context"} | context
     lists = {what: list(value) for what, value in defining.items() if isinstance(value, tuple)}  # as JSON has them
     return {"name": name, **origin, **defining, **lists}
 
