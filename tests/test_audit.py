@@ -477,6 +477,8 @@ def test_the_list_has_every_feature_of_the_packs_and_those_that_are_named(
     assert rows["rsi_14"]["source"] == "transforms.features.default"
     assert main(["features", "list"]) == 0
     assert "rsi_14" in capsys.readouterr().out
+    _, of_other_bars, _ = ran(capsys, "list", "--features", f"market,{alphas}:SOUND@1h,default@BTC")
+    assert of_other_bars == printed, "those of other bars are the same features"
 
 
 def test_the_command_audits_all_on_the_bars_of_the_input(alphas: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,6 +27,7 @@ from job.cli.tables import console
 from job.config.settings import Config
 from job.core.entries import source_digest
 from job.core.errors import DataError
+from job.learning.context import split_origin
 from job.learning.features import expand_features, resolve_features, split_reference
 from job.sources.finding import find_series
 from job.sources.problems import as_one, summarize
@@ -34,6 +35,7 @@ from job.sources.series import Series
 from job.train.audit import SLOW_NS, bars_to_audit, examine, in_words
 from job.worker.load_bars import in_range, read_clean
 from transforms.bars import duration_us
+from transforms.context import MARKET_FEATURES
 from transforms.features import FEATURES, PACKS
 from transforms.features.feature import Feature
 
@@ -97,8 +99,12 @@ def audit_features(options: argparse.Namespace) -> int:
 
 
 def chosen(more: Iterable[str]) -> dict[str, Feature]:
-    """Return the features of all packs, and `more`, by the reference that settings name them with."""
-    references = expand_features([*FEATURES, *more])
+    """Return the features of all packs, and `more`, by the reference that settings name them with.
+
+    Those of other bars are the same features; columns of the market are none.
+    """
+    named = (split_origin(name)[0] for name in expand_features([*FEATURES, *more]))
+    references = [*dict.fromkeys(name for name in named if name not in MARKET_FEATURES)]
     return dict(zip(references, resolve_features(references), strict=True))
 
 
