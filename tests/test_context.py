@@ -397,6 +397,18 @@ def test_a_market_of_two_is_none(folder: Path) -> None:
     assert set(metadata(config)["ETH", "1m"]["features_left_out"]) == set(MARKET_FEATURES)
 
 
+def test_coarse_series_are_members_of_the_market_that_they_can_make(folder: Path) -> None:
+    for seed, symbol in ((7, "LTC"), (8, "ADA")):
+        slow = random_bars(seed, 2000, step=300_000_000)
+        slow.write_parquet(folder / "bars" / f"{symbol}-5m.parquet")
+    config = config_of(folder, {"market": True, "symbols": ["LTC"], "features": ["change_1"]})
+    record = run_here(config)
+    failed = {(one.key.symbol, one.key.timeframe): one.error_message for one in record.outcomes if one.error}
+    assert {place[1] for place in failed} == {"1m"}, "of LTC there is none at 1m"
+    assert "context of LTC: timeframe 1m is finer than the data's 5m" in failed["ETH", "1m"]
+    assert metadata(config)["ETH", "5m"]["data"]["context"]["members"] == 6
+
+
 def test_an_unknown_symbol_is_refused_with_a_hint(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"context of BTCC: .*BTC"):
         make_plan(config_of(folder, {"symbols": ["BTCC"]}))

@@ -19,7 +19,7 @@ from job.registry.ledger import holdout_range, versions_scored
 from job.registry.outcome import Outcome, of_version
 from job.registry.versions import commit, version_name
 from job.train.audit import notes_of
-from job.train.task import SamplesRow
+from job.train.task import SamplesRow, Task
 from job.worker.memory import peak_mb
 from job.worker.messages import Job
 
@@ -55,6 +55,13 @@ def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
     return of_version(task.key, written)
 
 
+def describe_context(task: Task, job: Job) -> dict[str, Any]:
+    """Return what the metadata of the data keeps of the other series that a model sees, nothing where it sees none."""
+    if job.context is None or not task.needs:
+        return {}
+    return {"context": job.context.record(task.needs[0], task.key.timeframe)}
+
+
 def describe_version(
     row: SamplesRow,
     samples: pl.DataFrame,
@@ -77,7 +84,7 @@ def describe_version(
             **(info.record() if info else {}),
             "samples": row.counts,
             **describe_sampling(row.sessions or ({row.series: info.sessions} if info else {}), job.config.data),
-            **({"context": job.context.record(row.task.needs[0])} if job.context and row.task.needs else {}),
+            **describe_context(row.task, job),
         },
         "features": [describe_feature(feature) for feature in spec.features],
         "label_end": samples.select(pl.col("label_end").max().dt.to_string("%Y-%m-%dT%H:%M:%S+00:00")).item(),

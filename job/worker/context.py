@@ -53,6 +53,10 @@ class Sampling:
         return cls(data.max_fill, data.min_coverage, data.gaps)
 
 
+Place = tuple[str, Sampling]
+"""The timeframe of a model, and how bars of other series are made for it."""
+
+
 @dataclass(frozen=True)
 class Need:
     """What a task needs of other series: the market, and features of `others` by the symbol that its model names."""
@@ -104,40 +108,42 @@ class Context:
     """Tables of other series.
 
     `others` are features, with the time at which each bar closed, by series, timeframe and sampling; `markets` are sums
-    of moves by timeframe and sampling. `members` are the series of the market; `digests` are of the bars of every
-    series that was read, alone and with flow; `errors` are of those that could not be.
+    of moves by timeframe and sampling, and `members` is how many series are in each. `fleet` are the series that were
+    read for a market, `digests` those of the bars of every series that was read, alone and with flow. `errors` say why
+    a series could not be read, or a table of features not be made of it.
     """
 
-    others: Mapping[tuple[Series, str, Sampling], Table] = field(default_factory=dict)
-    markets: Mapping[tuple[str, Sampling], Table] = field(default_factory=dict)
-    members: frozenset[Series] = frozenset()
+    others: Mapping[tuple[Series, Place], Table] = field(default_factory=dict)
+    markets: Mapping[Place, Table] = field(default_factory=dict)
+    members: Mapping[Place, int] = field(default_factory=dict)
+    fleet: frozenset[Series] = frozenset()
     digests: Digests = field(default_factory=dict)
-    errors: Mapping[Series, str] = field(default_factory=dict)
+    errors: Mapping[tuple[Series, Place | None], str] = field(default_factory=dict)
 
     def digest(self, need: Need) -> str:
         """Return the digest of all bars that a task sees of other series."""
-        return context_digest(need, self.members, self.digests) or ""
+        return context_digest(need, self.fleet, self.digests) or ""
 
-    def record(self, need: Need) -> dict[str, Any]:
+    def record(self, need: Need, timeframe: str) -> dict[str, Any]:
         """Return what a version's metadata keeps of it, as JSON values."""
         return {
             "gaps": need.sampling.gaps,
             "series": {symbol: str(series) for symbol, series, _ in need.others},
-            "members": len(self.members) if need.market else 0,
+            "members": self.members.get((timeframe, need.sampling), 0) if need.market else 0,
             "content_digest": self.digest(need),
         }
 
 
-def context_digest(need: Need, members: Iterable[Series], digests: Digests) -> str | None:
+def context_digest(need: Need, fleet: Iterable[Series], digests: Digests) -> str | None:
     """Return the digest of the bars that a task sees of other series; None where that of one of them is not known.
 
     Args:
         need: of the task.
-        members: of the market.
+        fleet: series that a market is made of.
         digests: of bars, by series and whether flow is one of the columns.
     """
     seen = [(f"{symbol} {other}", (other, reads_flow(resolve_features(names)))) for symbol, other, names in need.others]
-    seen += [(f"market {one}", (one, False)) for one in members if need.market]
+    seen += [(f"market {one}", (one, False)) for one in fleet if need.market]
     known = [(name, digests.get(place)) for name, place in seen]
     if any(digest is None for _, digest in known):
         return None
@@ -246,7 +252,7 @@ def beside_version(
         raise DataError(f"{name} {definition.timeframe}: {error}") from None
     if without:
         raise DataError(f"{where} was trained on {first_of(without)}, which cannot be made of these bars: {_GIVE}")
-    members = len(context.members) if context is not None else 0
+    members = context.members.get((definition.timeframe, needs[0].sampling), 0) if context is not None and needs else 0
     if seen.market and members < MEMBERS * definition.members:
         raise DataError(f"{where} was trained on a market of {definition.members} series, here are {members}: {_GIVE}")
     return found
@@ -267,11 +273,12 @@ def _longer(seen: Origins, bars: pl.DataFrame, how: Preparation, tolerance: floa
 
 def _others(how: Preparation, itself: str | None, need: Need, context: Context) -> Found:
     found, absent = list[Beside](), list[str]()
+    place = (how.timeframe, need.sampling)
     for symbol, other, names in need.others:
-        if other in context.errors:
-            raise DataError(f"context of {symbol}: {context.errors[other]}")
+        if error := context.errors.get((other, None)) or context.errors.get((other, place)):
+            raise DataError(f"context of {symbol}: {error}")
         wanted = [feature.name for feature in resolve_features(names)]
-        table = context.others[other, how.timeframe, need.sampling]()
+        table = context.others[other, place]()
         present = [name for name in wanted if name in table.columns and str(other) != itself]
         found.append(Beside(table.select("available_at", pl.col(present).name.suffix(f"{AT}{symbol}"))))
         absent += [f"{name}{AT}{symbol}" for name in wanted if name not in present]
@@ -279,7 +286,8 @@ def _others(how: Preparation, itself: str | None, need: Need, context: Context) 
 
 
 def _market(names: tuple[str, ...], bars: pl.DataFrame, how: Preparation, need: Need, context: Context) -> Found:
-    if len(context.members) <= FEWEST:
+    place = (how.timeframe, need.sampling)
+    members = context.members.get(place, 0)
+    if members <= FEWEST:
         return [], [*names]
-    sums = context.markets[how.timeframe, need.sampling]()
-    return [market(moves(bars, how), sums, len(context.members), names)], []
+    return [market(moves(bars, how), context.markets[place](), members, names)], []

@@ -1,7 +1,9 @@
 """The pass before the others: what tasks of a run need of other series, read once, series by series."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import polars as pl
 import pyarrow as pa
@@ -9,7 +11,7 @@ import pyarrow as pa
 from job.core.keys import Key
 from job.learning.features import reads_flow, resolve_features
 from job.sources.series import Series
-from job.worker.context import Context, Sampling, Table
+from job.worker.context import Context, Place, Sampling, Table
 from job.worker.load_bars import read_bars
 from job.worker.messages import BarsRow, Bundle, Job, SeriesInfo, Work, pack, recorded_failure, unpack
 from transforms.bars import Gaps
@@ -24,31 +26,34 @@ from transforms.sessions import Sessions
 class Gathering(Work):
     """What a run needs of one series: `features` by timeframe and sampling, and its `moves` at some of these."""
 
-    features: tuple[tuple[str, Sampling, tuple[str, ...]], ...] = ()
-    moves: tuple[tuple[str, Sampling], ...] = ()
+    features: tuple[tuple[Place, tuple[str, ...]], ...] = ()
+    moves: tuple[Place, ...] = ()
     tolerance: float
 
     @property
     def flow(self) -> bool:
         """Whether a feature reads a column of `transforms.bars.FLOW`."""
-        return any(reads_flow(resolve_features(names)) for _, _, names in self.features)
+        return any(reads_flow(resolve_features(names)) for _, names in self.features)
 
 
 @dataclass(frozen=True)
 class GatheredRow:
-    """Header of a row: first, for every series, its digests, alone and with flow, or an error; then its tables."""
+    """Header of a row: first the digests of a series, alone and with flow, or an error; then its tables.
+
+    `table` is None in the first; where there is an `error` in another, it says why this table cannot be made.
+    """
 
     series: Series
     digests: tuple[str, str] = ("", "")
-    table: tuple[str, Sampling] | None = None
+    table: Place | None = None
     moves: bool = False
     error: str | None = None
 
 
 def gatherings(tasks: Iterable[Work], fleet: Sequence[Series], *, tolerance: float) -> list[Gathering]:
     """Return what must be read of other series, in the order of their names; nothing where no task needs any."""
-    features: dict[Series, dict[tuple[str, Sampling], dict[str, None]]] = {}
-    markets: dict[tuple[str, Sampling], None] = {}
+    features: dict[Series, dict[Place, dict[str, None]]] = {}
+    markets: dict[Place, None] = {}
     for task in tasks:
         for need in task.needs:
             place = (task.key.timeframe, need.sampling)
@@ -63,7 +68,7 @@ def gatherings(tasks: Iterable[Work], fleet: Sequence[Series], *, tolerance: flo
             series=(one,),
             seconds=0.0,
             memory=0,
-            features=tuple((*place, tuple(names)) for place, names in features.get(one, {}).items()),
+            features=tuple((place, tuple(names)) for place, names in features.get(one, {}).items()),
             moves=tuple(markets) if one in fleet else (),
             tolerance=tolerance,
         )
@@ -78,27 +83,40 @@ def gather(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
 
 
 def gathered(row: BarsRow, bars: pl.DataFrame, job: Job) -> Iterator[pa.Table]:
-    """Yield one row that says what was read, and one a table; where one cannot be made, the series fails."""
+    """Yield one row that says what was read, and one a table."""
     (work,), series, info = row.bundle.tasks, row.bundle.series, row.info
     if info is None:
         yield pack(GatheredRow(series, error=(row.error or {}).get("message", "")))
         return
-    tables = []
-    with recorded_failure("making context", job) as failure:
-        for timeframe, sampling, names in work.features:
-            how = preparation(info, timeframe, sampling)
-            kept, _ = available(resolve_features(names), (*bars.columns, *clock_columns(how.gaps)))
-            made = known_features(bars, how, kept, tolerance=work.tolerance)
-            tables.append((GatheredRow(series, table=(timeframe, sampling)), made))
-        for timeframe, sampling in work.moves:
-            made = moves(bars, preparation(info, timeframe, sampling))
-            tables.append((GatheredRow(series, table=(timeframe, sampling), moves=True), made))
-    if failure.error is not None:
-        yield pack(GatheredRow(series, error=failure.error["message"]))
-        return
     yield pack(GatheredRow(series, digests=(info.content(flow=False), info.content(flow=True))))
-    for header, table in tables:
-        yield pack(header, table)
+    wanted: list[tuple[GatheredRow, Callable[[], pl.DataFrame]]] = [
+        *(
+            (GatheredRow(series, table=place), partial(features_at, place, bars, info, names, work.tolerance))
+            for place, names in work.features
+        ),
+        *((GatheredRow(series, table=place, moves=True), partial(moves_at, place, bars, info)) for place in work.moves),
+    ]
+    for header, make in wanted:
+        with recorded_failure("making context", job) as failure:
+            table = make()
+        if failure.error is not None:
+            yield pack(replace(header, error=failure.error["message"]))
+        else:
+            yield pack(header, table)
+
+
+def features_at(
+    place: Place, bars: pl.DataFrame, info: SeriesInfo, names: Sequence[str], tolerance: float
+) -> pl.DataFrame:
+    """Return features of a series' bars at some timeframe; see `transforms.context.known_features`."""
+    how = preparation(info, *place)
+    kept, _ = available(resolve_features(names), (*bars.columns, *clock_columns(how.gaps)))
+    return known_features(bars, how, kept, tolerance=tolerance)
+
+
+def moves_at(place: Place, bars: pl.DataFrame, info: SeriesInfo) -> pl.DataFrame:
+    """Return the part of a series in the market at some timeframe."""
+    return moves(bars, preparation(info, *place))
 
 
 def preparation(info: SeriesInfo, timeframe: str, sampling: Sampling) -> Preparation:
@@ -124,21 +142,25 @@ def collect(rows: Iterable[tuple[GatheredRow, pl.DataFrame]], put: Callable[[pl.
 
     `put` keeps a table for tasks to get. Memory grows with the number of times, not of series.
     """
-    others: dict[tuple[Series, str, Sampling], Table] = {}
-    sums: dict[tuple[str, Sampling], pl.DataFrame] = {}
-    members, digests, errors = set[Series](), dict[tuple[Series, bool], str](), dict[Series, str]()
+    others: dict[tuple[Series, Place], Table] = {}
+    sums: dict[Place, pl.DataFrame] = {}
+    members: Counter[Place] = Counter()
+    fleet, digests = set[Series](), dict[tuple[Series, bool], str]()
+    errors: dict[tuple[Series, Place | None], str] = {}
     for header, frame in rows:
+        series, place = header.series, header.table
+        fleet |= {series} if header.moves else set()
         if header.error is not None:
-            errors[header.series] = header.error
-        elif header.table is None:
-            digests |= {(header.series, flow): header.digests[flow] for flow in (False, True)}
+            errors |= {} if header.moves else {(series, place): header.error}  # it is no member
+        elif place is None:
+            digests |= {(series, flow): header.digests[flow] for flow in (False, True)}
         elif header.moves:
-            members.add(header.series)
-            sums[header.table] = market_sums([frame, *([sums[header.table]] if header.table in sums else [])])
+            members[place] += 1
+            sums[place] = market_sums([frame, *([sums[place]] if place in sums else [])])
         else:
-            others[header.series, *header.table] = put(frame)
+            others[series, place] = put(frame)
     markets = {place: put(table) for place, table in sums.items()}
-    return Context(others, markets, frozenset(members), digests, errors)
+    return Context(others, markets, members, frozenset(fleet), digests, errors)
 
 
 def with_context_here(tasks: Iterable[Work], job: Job, *, tolerance: float) -> Job:
