@@ -19,12 +19,16 @@ from job.config.settings import Config, load_config
 from job.core.errors import ConfigError, DataError, RegistryError
 from job.learning.context import origins
 from job.learning.features import expand_features
+from job.predict.plan import Request
+from job.predict.plan import plan as plan_predictions
+from job.predict.run import run as predict
 from job.registry.catalog import key_of, list_summaries
 from job.registry.definition import Definition
 from job.registry.versions import read_metadata
 from job.storage.files import Storage
 from job.train.plan import make_plan
 from job.train.resume import skip_completed
+from job.train.run import run
 from tests.conformance import Make, leaks_when_continued, leaks_when_rewritten, rewrite_after, some_time
 from tests.kills import run_here
 from tests.oracles_transforms import random_bars
@@ -453,3 +457,25 @@ def test_training_data_has_the_columns_of_other_bars(folder: Path) -> None:
     with RayModelTrainer(config) as trainer:
         data = trainer.training_data("analyst", "1m")
     assert {"change_1@5m", "change_1@BTC", "market_change_1"} <= set(data.features.columns)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+@pytest.mark.parametrize("group_by", ["exchange,symbol,timeframe", "timeframe"])
+def test_ray_gives_the_models_and_predictions_of_one_process(folder: Path, tmp_path: Path, group_by: str) -> None:
+    trainer = config_of(folder).model_trainer.model_copy(update={"group_by": tuple(group_by.split(","))})
+    config = config_of(folder).model_copy(
+        update={"model_trainer": trainer.model_copy(update={"model_directory": str(tmp_path / "on Ray")})}
+    )
+    record = run(config)
+    assert not [one.error for one in record.outcomes if one.error]
+    assert not skip_completed(make_plan(config), config).tasks
+    described = metadata(config)
+    if "symbol" in group_by:
+        statuses(config_of(folder))
+        for pair, one in metadata(config_of(folder)).items():
+            assert one["scores"] == described[pair]["scores"]
+            assert one["data"]["context"] == described[pair]["data"]["context"]
+    request = Request(output=str(tmp_path / "predictions"))
+    counts = [predict(config, request, plan_predictions(config, request)).counts for _ in range(2)]
+    assert [(one["predicted"], one["current"]) for one in counts] == [(8, 0), (0, 8)]
