@@ -31,8 +31,8 @@ SAMPLING: Final = fields_that_affect(DataSettings, Affects.SAMPLING)
 """Settings of the data that a model's bars must be made with, whatever the range."""
 CALLER: Final = "caller"
 """`source` of a label that the caller of `RayModelTrainer.train_model` gave, together with the features."""
-DEFINING: Final = ("version", "inputs", "lookback", "warmup", "context")
-"""What must be equal for two features of one name to be the same; `context` is only said of those of other bars."""
+DEFINING: Final = ("version", "inputs", "lookback", "warmup")
+"""What must be equal for two features of one name to be the same, and `context` for two of other bars."""
 REMEDY: Final = "retrain the model, or restore the module"
 """What to do where the source of a user's feature or label is gone or has changed."""
 
@@ -210,7 +210,7 @@ def describe_feature(feature: str) -> dict[str, Any]:
         return {"name": name, **context}
     (known,) = resolve_features([feature])
     origin = {} if path is None else {"import_path": path, "source_digest": source_digest(path)}
-    defining = {what: getattr(known, what) for what in DEFINING if what != "context"} | context
+    defining = {what: getattr(known, what) for what in DEFINING} | context
     lists = {what: list(value) for what, value in defining.items() if isinstance(value, tuple)}  # as JSON has them
     return {"name": name, **origin, **defining, **lists}
 
@@ -237,7 +237,7 @@ def _feature(entry: Mapping[str, Any], where: str) -> str:
             f"{did_you_mean(name, FEATURES)}; retrain the model"
         )
     here = describe_feature(feature)
-    for what in DEFINING:
+    for what in (*DEFINING, "context"):
         if what in entry and entry[what] != here[what]:
             raise RegistryError(
                 f"{where} was trained on the feature {name} of {what} {_words(entry[what])}, this release makes "
