@@ -80,3 +80,4 @@ def test_it_ends_when_ray_is_gone(tmp_path: Path, more: tuple[str, ...]) -> None
     ray = subprocess.Popen([sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     wait_for(tmp_path / f"{'runtime_env_agent' if more else 'metrics_agent'}_port_abc")
     ray.communicate(b"\n", timeout=30)  # returns when nobody holds the pipe any more, the agent neither
+    assert ray.returncode == 0

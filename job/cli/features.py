@@ -70,7 +70,8 @@ def list_features(options: argparse.Namespace) -> int:
 def audit_features(options: argparse.Namespace) -> int:
     """Audit all features of packs, settings and --features on all series and timeframes; 1 where one is refused."""
     config = settings(options)
-    configured = [feature for kind in config.model_trainer.kinds.values() for feature in kind.features]
+    kinds = config.model_trainer.kinds.values()
+    configured = [feature for kind in kinds for feature in (*kind.features, *kind.context.named)]
     features = chosen([*configured, *split_names(options.features)])
     found = find_series(config.data)
     problems = [*found.problems]

@@ -35,17 +35,18 @@ def with_context(tasks: Sequence[Work], job: Job, step: Mapping[str, Any], *, to
 
 def _rows(works: Sequence[Gathering], job: Job, step: Mapping[str, Any]) -> Iterator[tuple[GatheredRow, pl.DataFrame]]:
     bundles = [Bundle(work.series[0], (work,)) for work in works]
-    answered = 0
+    owed = {work.series[0]: work.rows for work in works}
     dataset = loaded_bars(bundles, job, step, whole_groups=True, load=read_bars).map_batches(
         partial(gather, job=job), batch_size=None, **step
     )
     for blocks in dataset.iter_internal_ref_bundles():
         for table in ray.get(blocks.block_refs):
             for header, frame in unpack(table) if table.num_rows else ():
-                answered += header.table is None
+                is_unread = header.table is None and header.error is not None
+                owed[header.series] -= owed[header.series] if is_unread else 1
                 yield header, frame
-    if answered < len(works):
-        raise LostRowsError(f"workers died while context was read: {answered} of {len(works)} answers arrived")
+    if lost := sum(owed.values()):
+        raise LostRowsError(f"workers died while context was read: {lost} tables did not arrive")
 
 
 def _put(frame: pl.DataFrame) -> Table:

@@ -7,7 +7,8 @@ bars of its own model, whatever else its worker has trained.
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -190,15 +191,19 @@ def examine(
     if sliced.is_empty():
         return ()
     ends = sliced["timestamp"][0].isoformat(), sliced["timestamp"][-1].isoformat()
-    try:
+    names = first_of(feature.name for feature in features)
+    with _refused(f"one of the features {names} cannot be computed on some or on other bars"):
         audited = audit(sliced, features)
-    except Exception as error:  # noqa: BLE001 - users' features may raise anything
-        names = first_of(feature.name for feature in features)
-        raise AuditError(
-            f"one of the features {names} cannot be computed on some or on other bars ({on_one_line(error)}): mend it, "
-            "or leave it out"
-        ) from None
     return tuple(Examined(one, ns, *ends) for one, ns in zip(audited, times, strict=True))
+
+
+@contextmanager
+def _refused(claim: str) -> Iterator[None]:
+    """Turn whatever features of users raise into an AuditError: the claim, the cause and the remedy."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - users' features may raise anything
+        raise AuditError(f"{claim} ({on_one_line(error)}): mend it, or leave it out") from None
 
 
 def nanoseconds_per_value(feature: Feature, bars: pl.DataFrame) -> float:
@@ -225,10 +230,7 @@ def _cpu_times(feature: Feature, bars: pl.DataFrame, runs: int) -> list[int]:
     taken: list[int] = []
     while len(taken) < runs and sum(taken) < ENOUGH_NS:
         started = time.process_time_ns()  # unlike the clock, it does not count what other processes do
-        try:
+        with _refused(f"feature {feature.name} cannot be computed on {bars.height} bars"):
             add_features(bars, [feature])
-        except Exception as error:  # noqa: BLE001 - users' features may raise anything
-            why = f"cannot be computed on {bars.height} bars ({on_one_line(error)})"
-            raise AuditError(f"feature {feature.name} {why}: mend it, or leave it out") from None
         taken.append(time.process_time_ns() - started)
     return taken

@@ -31,6 +31,11 @@ class Gathering(Work):
     tolerance: float
 
     @property
+    def rows(self) -> int:
+        """How many rows `gathered` yields of a series that can be read."""
+        return 1 + len(self.features) + len(self.moves)
+
+    @property
     def flow(self) -> bool:
         """Whether a feature reads a column of `transforms.bars.FLOW`."""
         return any(reads_flow(resolve_features(names)) for _, names in self.features)

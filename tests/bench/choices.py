@@ -21,11 +21,12 @@ from job.config.settings import Config
 from job.learning.context import origins
 from job.learning.features import expand_features, resolve_features
 from job.learning.fitting import evaluate, read_rows, sort_samples
-from job.learning.fleet import fleet_test, log_loss_delta_by_cluster
+from job.learning.fleet import log_loss_delta_by_cluster
 from job.learning.metrics import row_log_loss
 from job.learning.spec import ModelSpec
 from job.learning.splits import walk_forward
 from job.learning.training import shrink_all
+from tests.bench import skill
 from tests.bench.bars import real_files
 from tests.bench.table import Table
 from transforms.bars import clean, duration_us
@@ -155,8 +156,7 @@ def out_of_fold(samples: pl.DataFrame, spec: ModelSpec, timeframe: str) -> tuple
     )  # fmt: skip
     with threadpool_limits(limits=1):
         made = [evaluate(rows, fold, spec, n_jobs=1) for fold in splits.folds]
-    _, folds, last = shrink_all([*made, made[-1]], fitted=True)
-    del last
+    _, folds, _ = shrink_all([*made, made[-1]], fitted=True)  # it takes a holdout, which there is none of here
     return (
         np.concatenate([rows.available_at[one.fold.test] for one in folds]),
         np.concatenate([row_log_loss(one.label, one.p) for one in folds]),
@@ -184,9 +184,6 @@ def lines(sizes: Sizes) -> Iterator[str]:
 
 
 def cell(deltas: list[Losses]) -> str:
-    """Return symbols on which a setting is better, mean change and z."""
-    if all(change == 0 for one in deltas for _, change in one.values()):
-        return "the same"
-    won = sum(sum(change for _, change in one.values()) < 0 for one in deltas)
-    fleet = fleet_test(deltas)
-    return f"{won:2d}/{len(deltas):<2d} {fleet.mean:+.5f} {fleet.z:+5.1f}"
+    """Return on how many symbols a setting is better, mean change and z."""
+    same = all(change == 0 for one in deltas for _, change in one.values())
+    return "the same" if same else skill.cell(deltas)
