@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from job.api.trainer import RayModelTrainer
 from job.config.settings import Config, load_config
+from job.core.environment import versions
 from job.core.errors import ConfigError, DataError, RegistryError
 from job.learning.context import origins
 from job.learning.features import expand_features
@@ -29,6 +30,9 @@ from job.storage.files import Storage
 from job.train.plan import make_plan
 from job.train.resume import skip_completed
 from job.train.run import run
+from job.worker.gathering import gather, gatherings
+from job.worker.load_bars import read_bars
+from job.worker.messages import Bundle, Job, pack
 from tests.conformance import Make, leaks_when_continued, leaks_when_rewritten, rewrite_after, some_time
 from tests.kills import run_here
 from tests.oracles_transforms import random_bars
@@ -411,6 +415,18 @@ def test_coarse_series_are_members_of_the_market_that_they_can_make(folder: Path
     assert {place[1] for place in failed} == {"1m"}, "of LTC there is none at 1m"
     assert "context of LTC: timeframe 1m is finer than the data's 5m" in failed["ETH", "1m"]
     assert metadata(config)["ETH", "5m"]["data"]["context"]["members"] == 6
+
+
+def test_every_row_that_a_series_owes_is_counted(folder: Path) -> None:
+    """By that number the driver sees that a worker died before it had sent all of its tables."""
+    config = config_of(folder)
+    plan = make_plan(config)
+    job = Job("20240101_000000_abcdef", config, str(folder / "models"), versions(), fleet=plan.fleet)
+    works = gatherings(plan.tasks, plan.fleet, tolerance=WARM)
+    assert [work.rows for work in works] == [5, 3, 3, 3], "BTC has features and moves at two timeframes"
+    for work in works:
+        (bars,) = read_bars(pack(Bundle(work.series[0], (work,))), job=job)
+        assert sum(1 for _ in gather(bars, job=job)) == work.rows
 
 
 def test_an_unknown_symbol_is_refused_with_a_hint(folder: Path) -> None:
