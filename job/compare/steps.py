@@ -268,6 +268,7 @@ def compared(headers: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compar
             evidence=evidence,
             seeds=seeds_of(headers, rows.height),
             alpha=job.config.promotion.alpha,
+            test=job.config.promotion.test,
         ),
         evidence=evidence,
         log_loss_delta=log_loss_delta_by_cluster(
