@@ -2,7 +2,7 @@
 
 Bootstrap, candidate features, Gini gain and stopping rules are scikit-learn's. Splits are searched in histograms of at
 most 256 bins (Ke et al. 2017) instead of sorted rows; all sums are of whole numbers, so their order changes no bit.
-Nearly all time goes into histograms, a few passes over the rows for every candidate: those of both classes are one.
+Nearly all time goes into them, a few passes over the rows for every candidate, so that what is counted is one number.
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from sklearn.tree._tree import NODE_DTYPE, Tree
 
 Bools = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.uint8]
+Complexes = npt.NDArray[np.complex128]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 Matrix = npt.NDArray[np.float32]
@@ -67,11 +68,12 @@ class BootstrapRows:
     """One entry for each row that a tree has drawn and whose node may still be split.
 
     `node` is the node's position in its level, `weight` how often the tree drew the row, times `UP` if its class is 1.
+    Its imaginary part is 1, so that sums of it count the distinct rows.
     """
 
     row: Ints
     node: Ints
-    weight: Floats
+    weight: Complexes
 
     def keep(self, chosen: Ints, node: Ints) -> "BootstrapRows":
         """Return the entries at `chosen`, moved to `node`."""
@@ -141,7 +143,9 @@ def bootstrap(binned: Binned, trees: int, random: np.random.Generator) -> Bootst
         counts = np.concatenate([weighted_draws(binned.weight, random) for _ in range(trees)])
     chosen = np.flatnonzero(counts)
     tree, row = np.divmod(chosen, rows)
-    return BootstrapRows(row, tree, counts[chosen].astype(np.float64) * np.where(binned.label, UP, 1.0)[row])
+    weight = np.full(len(chosen), 1j)
+    weight.real = counts[chosen] * np.where(binned.label, UP, 1.0)[row]
+    return BootstrapRows(row, tree, weight)
 
 
 def weighted_draws(weight: Floats, random: np.random.Generator) -> Ints:
@@ -177,14 +181,15 @@ def grow_batch(binned: Binned, trees: int, params: TreeParams, random: np.random
 
 def make_level(tree: Ints, entries: BootstrapRows) -> Level:
     """Count what the nodes of a level hold."""
-    weight = np.bincount(entries.node, weights=entries.weight, minlength=len(tree)).astype(np.float64)
-    return Level(tree, np.bincount(entries.node, minlength=len(tree)), np.stack(by_class(weight), axis=1))
+    weight = np.zeros(len(tree), dtype=np.complex128)
+    np.add.at(weight, entries.node, entries.weight)
+    return Level(tree, weight.imag.astype(np.intp), np.stack(by_class(weight), axis=1))
 
 
-def by_class(weight: Floats) -> tuple[Floats, Floats]:
+def by_class(weight: Complexes) -> tuple[Floats, Floats]:
     """Return how much of sums of `BootstrapRows.weight` is of class 0, and how much of class 1."""
-    up = np.floor(weight / UP)
-    return weight - up * UP, up
+    up = np.floor(weight.real / UP)
+    return weight.real - up * UP, up
 
 
 def descend(binned: Binned, entries: BootstrapRows, splits: Splits) -> BootstrapRows:
@@ -220,37 +225,38 @@ def find_splits(
     # Histograms have a row per node, so open nodes are numbered without the closed ones, and their entries with them.
     chosen = np.flatnonzero(open_nodes.take(entries.node))
     inside = entries.keep(chosen, (np.cumsum(open_nodes) - 1).take(entries.node.take(chosen)))
-    best = np.full(len(nodes), -np.inf)
+    first_cell, best = inside.node * binned.bins, np.full(len(nodes), -np.inf)
     # One round per rank of candidate, for all nodes at once, each by a feature of its own. The first of equal splits
     # stays, as in scikit-learn, which also looks at candidates in the order of their draw.
     for feature in features.T:
-        codes = codes_of(binned, inside, feature)
-        purity, position = best_bins(codes, inside, (len(nodes), binned.bins), params.min_samples_leaf)
+        cell = codes_of(binned, inside, feature) + first_cell
+        purity, position = best_bins(cell, inside.weight, (len(nodes), binned.bins), params.min_samples_leaf)
         better = purity > best
         best[better] = purity[better]
         splits.feature[nodes[better]], splits.bin[nodes[better]] = feature[better], position[better]
     return splits
 
 
-def best_bins(codes: Codes, entries: BootstrapRows, shape: tuple[int, int], leaf: int) -> tuple[Floats, Ints]:
+def best_bins(cell: Ints, weight: Complexes, shape: tuple[int, int], leaf: int) -> tuple[Floats, Ints]:
     """Return each node's highest purity over the splits of one feature, and the bin; -inf where none is allowed.
 
-    A split is allowed that leaves `leaf` distinct rows on each side.
+    `cell` and `weight` are of the entries, `shape` is that of the cells: nodes and bins. A split is allowed that leaves
+    `leaf` distinct rows on each side.
 
     Purity is the sum of squared class weights over the weight, of both sides: Gini impurity up to sign and constants.
     """
-    nodes, bins = shape
-    cell = entries.node * bins + codes
-    rows = np.bincount(cell, minlength=nodes * bins).reshape(shape).cumsum(axis=1)
-    left = np.bincount(cell, weights=entries.weight, minlength=nodes * bins).reshape(shape).cumsum(axis=1)
-    allowed = (rows >= leaf) & (rows[:, -1:] - rows >= leaf)
+    histogram = np.zeros(shape, dtype=np.complex128)
+    np.add.at(histogram.ravel(), cell, weight)
+    left = histogram.cumsum(axis=1)
+    right = left[:, -1:] - left
+    allowed = (left.imag >= leaf) & (right.imag >= leaf)
     purity = np.full(shape, -np.inf)
-    purity[allowed] = _purity(left[allowed]) + _purity((left[:, -1:] - left)[allowed])
+    purity[allowed] = _purity(left[allowed]) + _purity(right[allowed])
     best = purity.argmax(axis=1)
-    return purity[np.arange(nodes), best], best
+    return purity[np.arange(len(best)), best], best
 
 
-def _purity(weight: Floats) -> Floats:
+def _purity(weight: Complexes) -> Floats:
     down, up = by_class(weight)
     return (down * down + up * up) / (down + up)
 
