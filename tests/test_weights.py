@@ -36,6 +36,7 @@ from tests.test_forest import problem
 from tests.test_planning import series
 from tests.test_scoring import small_bars
 from transforms.labels import TripleBarrier
+from transforms.preparing import Preparation
 from transforms.samples import Samples, make_samples
 
 Floats = npt.NDArray[np.float64]
@@ -131,12 +132,10 @@ def test_no_row_weighs_nothing_and_equal_weights_are_none() -> None:
     assert training_weights(Weights(True), label_end=ends, uniqueness=np.full(2, 0.25)) is None
 
 
-def samples_with(label: Any, seed: int = 0, **changed: Any) -> Samples:
-    usual: dict[str, Any] = {
-        "source": "1m", "timeframe": "1m", "offset_us": 0, "features": [], "label": label, "max_fill": 2,
-        "min_coverage": 0.8, "gaps": "segment", "start": None, "unique": True,
-    }  # fmt: skip
-    return make_samples(random_bars(seed, 600, missing=0.05, jumps=1, tick=0.05), **(usual | changed))
+def samples_with(label: Any, seed: int = 0, *, market: bool = False, unique: bool = True) -> Samples:
+    bars = random_bars(seed, 600, missing=0.05, jumps=1, tick=0.05)
+    how = Preparation(source="1m", timeframe="1m", max_fill=2)
+    return make_samples(bars, how, features=[], label=label, market=market, unique=unique)
 
 
 @pytest.mark.parametrize("seed", range(3))
