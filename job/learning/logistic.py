@@ -40,7 +40,7 @@ def fit_logistic(
         solution -= scipy.linalg.cho_solve(bound, slope)
     model = LogisticRegression(C=c)
     model.classes_, model.n_features_in_ = np.array([0, 1], dtype=label.dtype), matrix.shape[1]
-    model.coef_, model.intercept_ = solution[None, :-1], solution[-1:]
+    model.coef_, model.intercept_ = solution[None, :-1].astype(np.float32), solution[-1:]  # no row is made float64
     return model
 
 
