@@ -12,7 +12,20 @@ from typing import Final
 import psutil
 
 from job.core.environment import ROOT, cpu_model
-from tests.bench import choices, features, fleet, history, orchestration, pooled, predict, rerun, skill, small, symbols
+from tests.bench import (
+    choices,
+    features,
+    fleet,
+    history,
+    orchestration,
+    packs,
+    pooled,
+    predict,
+    rerun,
+    skill,
+    small,
+    symbols,
+)
 from tests.bench.bars import AbsentBarsError
 from tests.bench.readme import check, with_sections
 from tests.bench.table import Case, Table
@@ -23,6 +36,7 @@ workers as urgent as what they are compared to."""
 README: Final = ROOT / "tests" / "README.md"
 CASES: Final[dict[str, Case]] = {
     "features": features.measure,
+    "packs": packs.measure,
     "rerun": rerun.measure,
     "predict": predict.measure,
     "skill": skill.measure,
