@@ -17,6 +17,7 @@ from tests.bench import (
     features,
     fleet,
     history,
+    learners,
     orchestration,
     packs,
     pooled,
@@ -46,10 +47,11 @@ CASES: Final[dict[str, Case]] = {
     "orchestration": orchestration.measure,
     "small": small.measure,
     "fleet": fleet.measure,
+    "learners": learners.measure,
     "choices": choices.measure,
 }
 """Quick ones first."""
-BY_NAME: Final = ("choices",)
+BY_NAME: Final = ("learners", "choices")
 """Those that run only where they are named: they take long, and have no target."""
 
 
