@@ -39,9 +39,15 @@ def pooled(frame: pl.DataFrame, names: str = "AB") -> pl.DataFrame:
     return pl.concat([frame.with_columns(series=pl.lit(name)) for name in names])
 
 
-@pytest.mark.parametrize("algorithm", ["random_forest", "extra_trees", "hist_gradient_boosting", "logistic_regression"])
-def test_training_holds_few_copies_of_its_matrix(algorithm: str) -> None:
-    features = [f"feature_{number}" for number in range(20)]
+@pytest.mark.parametrize(
+    ("algorithm", "columns"),
+    [
+        *((name, 20) for name in ("random_forest", "extra_trees", "hist_gradient_boosting", "logistic_regression")),
+        ("random_forest", fitting.MANY_COLUMNS),
+    ],
+)
+def test_training_holds_few_copies_of_its_matrix(algorithm: str, columns: int) -> None:
+    features = [f"feature_{number}" for number in range(columns)]
     made = made_samples(fitting.MANY_ROWS * 3 // 2)
     values = np.random.default_rng(0).standard_normal((made.height, len(features))).astype(np.float32)
     samples = made.drop(FEATURES).with_columns(pl.DataFrame(values, schema=features))

@@ -12,7 +12,8 @@ Floats = npt.NDArray[np.float64]
 
 BLOCK_ROWS: Final = 2**11
 """Rows that are multiplied at a time: few enough to stay in the CPU's caches from one product to the next."""
-MAX_STEPS: Final = 500
+MAX_STEPS: Final = 1_000
+"""Market bars take a handful; labels that one column tells for certain, hundreds."""
 TOLERANCE: Final = 1e-6
 """Largest slope of the mean log-loss, penalty included, at which steps end."""
 

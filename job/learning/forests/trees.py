@@ -2,7 +2,7 @@
 
 Bootstrap, candidate features, Gini gain and stopping rules are scikit-learn's. Splits are searched in histograms of at
 most 256 bins (Ke et al. 2017) instead of sorted rows; all sums are of whole numbers, so their order changes no bit.
-Nearly all time goes into them, a few passes over the rows for every candidate, so that what is counted is one number.
+Filling them takes nearly all the time, so all that is counted of a row, for whatever candidate, is one number.
 """
 
 from dataclasses import dataclass
@@ -105,9 +105,8 @@ class Splits:
 
 def bin_rows(matrix: Matrix, label: npt.NDArray[Any], weight: Floats | None = None) -> Binned:
     """Bin every column by edges halfway between distinct values: all of them if few, else those near 255 quantiles."""
-    rows, features = matrix.shape
-    edges: list[Floats] = []
-    codes = np.empty((features, rows), dtype=np.uint8)
+    rows, edges = len(matrix), list[Floats]()
+    codes = np.empty(matrix.T.shape, dtype=np.uint8)
     for code, column in zip(codes, matrix.T, strict=True):
         order = sorted_rows(column)
         ordered = column.take(order)
