@@ -11,7 +11,7 @@ from job.core.errors import ConfigError
 from job.core.wording import did_you_mean, on_one_line
 from job.learning.algorithms import Algorithm, Fitter, StoredType, Window
 from job.learning.forests.engines import ONEDAL_LIBRARY
-from job.learning.spec import ModelSpec
+from job.learning.spec import BLEND, ModelSpec
 
 if TYPE_CHECKING:
     from sklearn.base import ClassifierMixin
@@ -21,6 +21,7 @@ POOLED_LEAF_SHARE: Final = 0.05
 BOOSTING_LEAF_SHARE: Final = 0.05
 BOOSTING_LEAF_ROWS: Final = 20
 BOOSTING_MAX_DEPTH: Final = 2
+LOGISTIC: Final = "logistic_regression"
 LOGISTIC_C: Final = 1e-3
 LOGISTIC_SOLVER: Final = "newton-cholesky"
 """Exact in a handful of steps where columns are few."""
@@ -55,7 +56,8 @@ def algorithm_named(name: str) -> Algorithm:
 
 def libraries_of(spec: ModelSpec) -> tuple[str, ...]:
     """Return the optional libraries that a model depends on."""
-    return algorithm_named(spec.algorithm).libraries(spec.engine)
+    found = (library for one in spec.fits for library in algorithm_named(one.algorithm).libraries(one.engine))
+    return tuple(dict.fromkeys(found))
 
 
 def user_source(name: str) -> str | None:
@@ -247,7 +249,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             draws=lambda model: model.max_features < 1,
         ),
         Algorithm(
-            "logistic_regression",
+            LOGISTIC,
             "sklearn.linear_model:LogisticRegression",
             lambda spec, _window: {"C": LOGISTIC_C, "solver": LOGISTIC_SOLVER, "random_state": spec.random_state},
             "absolute_coefficient",
@@ -255,6 +257,15 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             seconds_per_row=5.0e-6,
             precision=np.float64,
             draws=lambda model: model.solver in {"liblinear", "sag", "saga"},
+        ),
+        Algorithm(
+            BLEND,
+            "job.learning.blend:Blend",
+            lambda _spec, _window: {},
+            "permutation",
+            version=1,
+            seconds_per_row=1e-6,
+            draws=lambda blend: any(algorithm_named(name).draws(model) for name, model in blend.members.items()),
         ),
     )
 }
