@@ -24,7 +24,7 @@ from job.learning.training import Trained, predict_proba, train
 from job.registry.artifacts import check_pair, dump, parse
 from job.registry.fingerprints import fingerprint
 from job.registry.names import listed_versions
-from job.registry.parts import own_algorithm
+from job.registry.parts import own_algorithms
 from job.storage.files import Storage
 from job.train.plan import make_plan, plan_tasks
 from tests.oracles_training import FEATURES, KEY, made_samples, model_spec
@@ -70,9 +70,10 @@ def test_its_name_cost_and_importance_are_known(case: Case) -> None:
 @pytest.mark.parametrize("pooled", [False, True])
 @pytest.mark.parametrize("rows", [1, 30, 1_000])
 def test_its_defaults_suit_the_estimator(case: Case, rows: int, *, pooled: bool) -> None:
-    estimator = build(case.spec, Window(rows, pooled=pooled))
-    assert type(estimator) is case.algorithm.estimator
-    assert estimator.get_params()["random_state"] == case.spec.random_state
+    for one in case.spec.fits:
+        estimator = build(one, Window(rows, pooled=pooled))
+        assert type(estimator) is algorithm_named(one.algorithm).estimator
+        assert estimator.get_params()["random_state"] == case.spec.random_state
 
 
 def test_it_finds_a_planted_signal(case: Case) -> None:
@@ -110,24 +111,26 @@ def test_the_number_of_jobs_changes_no_bit(case: Case) -> None:
 def test_pooled_windows_are_trained_and_stored_too(case: Case) -> None:
     samples = pl.concat([made_samples(300, seed=seed).with_columns(series=pl.lit(str(seed))) for seed in (1, 2)])
     trained = train(samples, case.spec, key=KEY)
-    loaded = parse(dump(trained.model, format="skops"), format="skops", where="here")
+    kind = case.algorithm.format
+    loaded = parse(dump(trained.model, format=kind), format=kind, where="here")
     assert np.array_equal(
         predict_proba(loaded, trained.scaler, samples, FEATURES),
         predict_proba(trained.model, trained.scaler, samples, FEATURES),
     )
 
 
-@pytest.mark.parametrize("format_", ["skops", "pkl"])
-def test_its_artifacts_load_as_they_were(case: Case, format_: Any) -> None:
+@pytest.mark.parametrize("pickled", [False, True])
+def test_its_artifacts_load_as_they_were(case: Case, *, pickled: bool) -> None:
+    kind, of_scaler = ("pkl", "pkl") if pickled else (case.algorithm.format, "skops")
     model, scaler = (
-        parse(dump(one, format=format_), format=format_, where="here", allow_pickle=format_ == "pkl")
-        for one in (case.trained.model, case.trained.scaler)
+        parse(dump(one, format=each), format=each, where="here", allow_pickle=pickled)
+        for one, each in ((case.trained.model, kind), (case.trained.scaler, of_scaler))
     )
     check_pair(model, scaler, features=len(FEATURES), where="here")
     before = predict_proba(case.trained.model, case.trained.scaler, case.samples, FEATURES)
     assert predict_proba(model, scaler, case.samples, FEATURES).tobytes() == before.tobytes()
-    if format_ == "skops":
-        assert dump(model, format="skops") == dump(case.trained.model, format="skops")
+    if not pickled:
+        assert dump(model, format=kind) == dump(case.trained.model, format=kind)
 
 
 MODELS = '''
@@ -346,8 +349,8 @@ def test_types_that_a_user_does_not_declare_are_not_stored(lab: Lab, tmp_path: P
 def test_declared_types_are_loaded_for_their_own_algorithm_only(lab: Lab) -> None:
     algorithm = algorithm_named(lab.path)
     trained = trained_by(lab.path).trained
-    data = dump(trained.model, format="skops", own=algorithm)
-    assert type(parse(data, format="skops", where="here", own=algorithm)) is algorithm.estimator
+    data = dump(trained.model, format="skops", own={lab.path: algorithm})
+    assert type(parse(data, format="skops", where="here", own={lab.path: algorithm})) is algorithm.estimator
     with pytest.raises(RegistryError, match="holds types outside the allow-list"):
         parse(data, format="skops", where="here")
     with pytest.raises(RegistryError, match="the model is of type NearestMean"):
@@ -360,7 +363,7 @@ def test_checks_that_a_user_declares_are_added_to_ours() -> None:
     own = replace(ALGORITHMS["random_forest"], stored_types=(tree,))
     data = dump(trained_by("random_forest").trained.model, format="skops")
     with pytest.raises(RegistryError, match="here is no skops artifact of this job: refused; train"):
-        parse(data, format="skops", where="here", own=own)
+        parse(data, format="skops", where="here", own={"own": own})
 
 
 def refuse(_part: object, _features: int) -> None:
@@ -435,13 +438,13 @@ def test_metadata_makes_nothing_run_by_naming_it(path: object) -> None:
     """Whoever can write to a registry can name any module: importing one would run it."""
     before = {*sys.modules}
     with pytest.raises(RegistryError, match=r"^v was trained by the algorithm .*, or train the model again$"):
-        own_algorithm({"algorithm": {"path": path, "source": "0" * 12}}, where="v")
+        own_algorithms({"algorithm": {"path": path, "source": "0" * 12}}, where="v")
     assert not {"antigravity", "this"} & ({*sys.modules} - before)
 
 
 @pytest.mark.parametrize("metadata", [{}, {"algorithm": None}, {"algorithm": {"name": "x"}}, {"algorithm": [1]}])
 def test_versions_of_this_releases_algorithms_need_no_module(metadata: dict[str, Any]) -> None:
-    assert own_algorithm(metadata, where="v") is None
+    assert own_algorithms(metadata, where="v") == {}
 
 
 def test_an_entry_is_all_that_an_algorithm_takes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from job.core.entries import EntryError, import_entry, is_import_path, source_digest
 from job.core.errors import ConfigError
 from job.core.wording import did_you_mean, on_one_line
-from job.learning.algorithms import Algorithm, Fitter, StoredType, Window
+from job.learning.algorithms import Algorithm, ArtifactFormat, Fitter, StoredType, Window
 from job.learning.forests.engines import ONEDAL_LIBRARY
 from job.learning.spec import BLEND, ModelSpec
 
@@ -58,6 +58,13 @@ def libraries_of(spec: ModelSpec) -> tuple[str, ...]:
     """Return the optional libraries that a model depends on."""
     found = (library for one in spec.fits for library in algorithm_named(one.algorithm).libraries(one.engine))
     return tuple(dict.fromkeys(found))
+
+
+def stored_as(spec: ModelSpec) -> str:
+    """Return the format that a model is stored in, unless the registry stores pickles; a pickled member pickles all."""
+    if any(algorithm_named(one.algorithm).format == "pkl" for one in spec.fits):
+        return "pkl"
+    return algorithm_named(spec.algorithm).format
 
 
 def user_source(name: str) -> str | None:
@@ -265,6 +272,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             "permutation",
             version=1,
             seconds_per_row=1e-6,
+            artifact=ArtifactFormat(BLEND, "job.registry.blends:dump", "job.registry.blends:parse"),
             draws=lambda blend: any(algorithm_named(name).draws(model) for name, model in blend.members.items()),
         ),
     )
