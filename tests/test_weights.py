@@ -245,16 +245,20 @@ def test_every_algorithm_follows_the_heavier_rows(algorithm: str, engine: str) -
     assert second[up].mean() < second[down].mean() - 0.02
 
 
+RESAMPLING = {"random_forest", "blend"}
+"""Algorithms that draw rows: a blend does, as a forest is one of its members."""
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_constant_weights_give_the_unweighted_model(algorithm: str) -> None:
     """Where rows are drawn, other rows are: then it is as good as the unweighted one."""
     matrix, label = problem(1_500)
-    spec = model_spec(algorithm, n_estimators=400 if algorithm == "random_forest" else 60)
+    spec = model_spec(algorithm, n_estimators=400 if algorithm in RESAMPLING else 60)
     plain, constant = (
         fit_scaled(matrix, label, spec, weight=weight, pooled=False, n_jobs=1).predict_proba(matrix)[:, 1]
         for weight in (None, np.ones(1_500))
     )
-    if algorithm == "random_forest":
+    if algorithm in RESAMPLING:
         assert np.abs(plain - constant).mean() < 0.02  # 400 trees of other seeds differ by 0.007
         assert log_loss(label, constant) == pytest.approx(log_loss(label, plain), abs=0.01)
     else:
@@ -268,8 +272,8 @@ def test_weighted_models_are_stored_without_their_weights(algorithm: str) -> Non
         matrix, label, weight = two_truths(rows)
         spec = model_spec(algorithm, n_estimators=5, engine="sklearn", max_depth=1)
         model = fit_scaled(matrix, label, spec, weight=weight, pooled=False, n_jobs=1)
-        data = dump(model, format="skops")
-        again = parse(data, format="skops", where="here")
+        data = dump(model, format=ALGORITHMS[algorithm].format)
+        again = parse(data, format=ALGORITHMS[algorithm].format, where="here")
         assert np.array_equal(again.predict_proba(matrix), model.predict_proba(matrix))
         sizes.append(len(data))
     assert abs(sizes[1] - sizes[0]) < 800, "a number of 8 bytes for each row would be 1,600"

@@ -235,17 +235,13 @@ def fit_window(
     pooled: bool,
     n_jobs: int,
 ) -> ClassifierMixin:
-    """Return the model of `spec`, fitted on unscaled rows as `fit_scaled` does; of a blend, all members weigh the same.
+    """Return the model of `spec`, fitted on unscaled rows as `fit_scaled` does.
 
     Each fit gets scaled rows of its own, of the dtype that it would convert them to, and frees them when it is done.
     """
     if spec.members:
-        return Blend.of(
-            {
-                one.algorithm: fit_window(scaler, training, label, one, weight=weight, pooled=pooled, n_jobs=n_jobs)
-                for one in spec.members
-            }
-        )
+        fit_member = partial(fit_window, scaler, training, label, weight=weight, pooled=pooled, n_jobs=n_jobs)
+        return Blend.of({one.algorithm: fit_member(one) for one in spec.members})
     ready = scaled(scaler, training, algorithm_named(spec.algorithm).precision)
     return fit_scaled(ready, label, spec, weight=weight, pooled=pooled, n_jobs=n_jobs)
 
@@ -261,8 +257,11 @@ def fit_scaled(
 ) -> ClassifierMixin:
     """Return the model of `spec`, fitted by its engine on scaled rows, and set to one thread for storage and use.
 
-    `weight` says how much each row counts, on average 1; None for equally.
+    `weight` says how much each row counts, on average 1; None for equally. All members of a blend weigh the same.
     """
+    if spec.members:
+        fit_member = partial(fit_scaled, matrix, label, weight=weight, pooled=pooled, n_jobs=n_jobs)
+        return Blend.of({one.algorithm: fit_member(one) for one in spec.members})
     algorithm = algorithm_named(spec.algorithm)
     model = build(spec, Window(len(label), pooled=pooled), n_jobs=n_jobs)
     matrix = matrix.astype(algorithm.precision, copy=False)
