@@ -12,7 +12,20 @@ from typing import Final
 import psutil
 
 from job.core.environment import ROOT, cpu_model
-from tests.bench import choices, features, fleet, history, orchestration, pooled, predict, rerun, skill, small, symbols
+from tests.bench import (
+    blends,
+    choices,
+    features,
+    fleet,
+    history,
+    orchestration,
+    pooled,
+    predict,
+    rerun,
+    skill,
+    small,
+    symbols,
+)
 from tests.bench.bars import AbsentBarsError
 from tests.bench.readme import check, with_sections
 from tests.bench.table import Case, Table
@@ -33,9 +46,10 @@ CASES: Final[dict[str, Case]] = {
     "small": small.measure,
     "fleet": fleet.measure,
     "choices": choices.measure,
+    "blends": blends.measure,
 }
 """Quick ones first."""
-BY_NAME: Final = ("choices",)
+BY_NAME: Final = ("choices", "blends")
 """Those that run only where they are named: they take long, and have no target."""
 
 
