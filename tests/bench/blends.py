@@ -46,7 +46,7 @@ MODELS: Final = (("1m", 1), ("1m", 10), ("5m", 10), ("15m", 10), ("1h", 10))
 
 @dataclass(frozen=True)
 class Windows:
-    """Folds of a symbol in which all of `MEMBERS` were fitted, the times of their test rows, and the horizon in bars."""
+    """Folds of a symbol for which all of `MEMBERS` were fitted, times of their test rows, and the horizon in bars."""
 
     evaluated: Sequence[Evaluated]
     times: Any
