@@ -120,7 +120,7 @@ def test_members_are_what_they_are_alone() -> None:
     blend = train(samples, model_spec("blend", params=params), key=KEY)
     described = blend.metadata["blend"]["members"]
     for name in THREE:
-        alone = train(samples, model_spec(name, params=params.get(name, {})), key=KEY)  # type: ignore[arg-type]
+        alone = train(samples, model_spec(name, params=params.get(name, {})), key=KEY)
         p = predict_proba(blend.model.members[name], blend.scaler, samples, FEATURES)
         assert np.array_equal(p, predict_proba(alone.model, alone.scaler, samples, FEATURES))
         told = described[name]
@@ -169,7 +169,8 @@ def test_a_refitted_blend_keeps_its_weights() -> None:
     scored, refitted = (train(samples, model_spec("blend", refit=refit), key=KEY) for refit in (False, True))
     assert refitted.model.weights == scored.model.weights
     assert refitted.scores == scored.scores
-    assert not np.array_equal(*(predict_proba(one.model, one.scaler, samples, FEATURES) for one in (scored, refitted)))
+    one, other = (predict_proba(each.model, each.scaler, samples, FEATURES) for each in (scored, refitted))
+    assert not np.array_equal(one, other)
 
 
 def test_weighted_rows_reach_every_member() -> None:
@@ -179,8 +180,8 @@ def test_weighted_rows_reach_every_member() -> None:
         for weights in ("none", {"half_life_days": 0.05})
     )
     for name in THREE:
-        p = [predict_proba(one.model.members[name], one.scaler, samples, FEATURES) for one in (plain, aged)]
-        assert not np.array_equal(*p), name
+        one, other = (predict_proba(each.model.members[name], each.scaler, samples, FEATURES) for each in (plain, aged))
+        assert not np.array_equal(one, other), name
 
 
 def test_rows_of_a_blend_are_pooled_alike_whatever_stands_beside_them() -> None:
@@ -191,7 +192,7 @@ def test_rows_of_a_blend_are_pooled_alike_whatever_stands_beside_them() -> None:
     assert blend.pool(p[:0]).tolist() == []
 
 
-REFUSED = (
+REFUSED: tuple[tuple[dict[str, Any], str], ...] = (
     ({"of": ["random_forest"]}, r"of: a blend is of two algorithms or more, got \[random_forest\]: name another"),
     ({"of": []}, r"of: a blend is of two algorithms or more, got \[\]: name another"),
     ({"of": ["random_forest", "blend"]}, "of: a blend is no member of a blend: name its members instead"),
@@ -222,7 +223,7 @@ def test_blends_that_are_none_are_refused_by_the_settings(params: dict[str, Any]
     [
         (
             {"random_forest": {"max_dept": 3}},
-            "unknown parameter params.max_dept of random_forest; did you mean 'max_de",
+            "unknown parameter params.max_dept of random_forest; did you mean 'm",
         ),
         ({"random_forest": {"n_jobs": 3}}, "params.n_jobs of random_forest cannot be set: it follows from the CPUs"),
         ({"logistic_regression": {"C": -1.0}}, "params of logistic_regression: The 'C' parameter"),
