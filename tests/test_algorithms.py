@@ -19,6 +19,7 @@ from job.config.settings import Config, StorageSettings, load_config
 from job.core.errors import ConfigError, RegistryError
 from job.learning.algorithms import Algorithm, ArtifactFormat, StoredType, Window
 from job.learning.estimators import ALGORITHMS, algorithm_named, build
+from job.learning.fitting import probability_of_up
 from job.learning.spec import ModelSpec
 from job.learning.training import Trained, predict_proba, train
 from job.registry.artifacts import check_pair, dump, parse
@@ -273,6 +274,43 @@ def test_an_algorithm_of_a_users_module_goes_all_the_way(lab: Lab, tmp_path: Pat
 
     done = in_a_fresh_process(lab, registry)
     assert done.stdout.strip() == predicted_here(trained, len(trained.features)), done.stderr
+
+
+def test_a_users_algorithm_is_a_member_of_a_blend_like_any_other(lab: Lab, tmp_path: Path) -> None:
+    settings = config(algorithm="blend", params={"of": ["logistic_regression", lab.path], lab.path: {"scale": 0.5}})
+    registry, trained, _ = commit(tmp_path, settings)
+    described = trained.metadata["blend"]["members"][lab.path]
+    assert described["algorithm"]["path"] == lab.path
+    assert described["parameters"]["scale"] == 0.5
+    expected = predict_proba_of_blend(trained)
+    done = in_a_fresh_process(lab, registry)
+    assert done.stdout.strip() == expected, done.stderr
+    lab.file("models").write_text(f"{lab.file('models').read_text()}#")
+    changed = in_a_fresh_process(lab, registry)
+    assert "whose source has changed since; restore the module" in changed.stderr
+
+
+def predict_proba_of_blend(trained: Trained) -> str:
+    """Return what `in_a_fresh_process` prints, by the function that every command predicts by."""
+    matrix = np.random.default_rng(3).normal(size=(50, len(trained.features))).astype(np.float32)
+    return probability_of_up(trained.model, trained.scaler.transform(matrix)).tobytes().hex()
+
+
+def test_a_pickled_member_pickles_its_blend(lab: Lab, tmp_path: Path) -> None:
+    members = ["logistic_regression", lab.named("PICKLED")]
+    registry, trained, _ = commit(tmp_path, config(algorithm="blend", params={"of": members}))
+    assert "is a pickle, which can run any code" in in_a_fresh_process(lab, registry).stderr
+    loaded = in_a_fresh_process(lab, registry, allow_pickle=True)
+    assert loaded.stdout.strip() == predict_proba_of_blend(trained), loaded.stderr
+
+
+def test_a_source_of_a_member_enters_the_fingerprint(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = config(algorithm="blend", params={"of": ["logistic_regression", lab.path]})
+    ((_, timeframe, spec),) = settings.model_specs()
+    assert lab.path in spec.import_paths
+    before = fingerprint(spec, timeframe=timeframe, data=settings.data, content="abc")
+    monkeypatch.setattr("job.learning.estimators.source_digest", lambda *_: "another")
+    assert fingerprint(spec, timeframe=timeframe, data=settings.data, content="abc") != before
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from scipy.special import expit, logit
+from scipy.optimize import minimize
+from scipy.special import expit, logit, rel_entr
 from scipy.stats import binom
 from sklearn.linear_model import LogisticRegression
 
@@ -19,7 +20,7 @@ from job.learning.blend import Blend, fit_weights
 from job.learning.blending import weigh_members
 from job.learning.estimators import ALGORITHMS
 from job.learning.fitting import Evaluated, evaluate, predict_proba, read_rows
-from job.learning.metrics import log_loss, shrink
+from job.learning.metrics import fit_shrink, log_loss, shrink
 from job.learning.splits import walk_forward
 from job.learning.training import train
 from job.registry.fingerprints import fingerprint
@@ -68,6 +69,40 @@ def test_weights_are_shares_and_follow_the_better_member() -> None:
         assert sum(weights) == pytest.approx(1, abs=1e-12)
     label, p = told_by(np.random.default_rng(1), 20_000, (0.1, 2.0, 2.0))
     assert fit_weights(label, p, horizon_bars=1)[0] > 0.9
+
+
+def free_pool(label: Any, p: Any, *, intercept: bool) -> Any:
+    """Return weights of 0 or more that may add up to anything, and an intercept, by greatest likelihood."""
+    odds = np.column_stack([logit(p), np.full(len(p), float(intercept))])
+    sign = np.where(label == 1, -1.0, 1.0)
+    bounds = [(0, None)] * p.shape[1] + [(None, None)]
+    start = np.append(np.full(p.shape[1], 1 / p.shape[1]), 0.0)
+
+    def loss(free: Any) -> float:
+        return float(np.logaddexp(0, sign * (odds @ free)).sum())
+
+    return minimize(loss, start, bounds=bounds).x
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.05, 0.1])
+def test_where_bars_tell_little_every_further_number_costs_more_than_it_wins(strength: float) -> None:
+    """Divergence from the truth, for which nothing but the members' probabilities is known, in 2,500 rows."""
+    excess = []
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        truth = strength * random.normal(size=5_000)
+        label = (random.uniform(size=5_000) < expit(truth)).astype(np.int8)
+        p = np.column_stack([expit(truth + noise * random.normal(size=5_000)) for noise in (0.05, 0.1)])
+        known, fresh = slice(0, 2_500), slice(2_500, None)
+        weights = np.array(fit_weights(label[known], p[known], horizon_bars=1))
+        blended = expit(logit(p) @ weights)
+        shrunk = shrink(blended[fresh], 0.5, fit_shrink(label[known], blended[known], np.full(2_500, 0.5)))
+        free, most = (free_pool(label[known], p[known], intercept=intercept) for intercept in (False, True))
+        tried = [shrunk, expit(logit(p[fresh]) @ free[:2]), expit(logit(p[fresh]) @ most[:2] + most[2])]
+        chance = expit(truth[fresh])
+        excess.append([float((rel_entr(chance, each) + rel_entr(1 - chance, 1 - each)).mean()) for each in tried])
+    ours, without_bounds, with_intercept = np.mean(excess, axis=0)
+    assert ours < without_bounds < with_intercept
 
 
 def test_members_of_which_nothing_is_known_weigh_the_same() -> None:
