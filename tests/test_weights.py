@@ -30,6 +30,7 @@ from job.train.plan import make_plan, plan_tasks
 from job.train.pooled import flat_samples, train_group
 from job.train.steps import prepare, train_task
 from job.worker.messages import BarsRow, Bundle, Job, SeriesInfo, pack
+from tests.algorithms import each
 from tests.oracles_training import FEATURES, KEY, MINUTE_US, made_samples, model_spec
 from tests.oracles_transforms import oracle_uniqueness, random_bars
 from tests.test_forest import problem
@@ -231,7 +232,7 @@ def two_truths(rows: int) -> tuple[Any, Any, Floats]:
     return matrix, label, weight
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", each())
 @pytest.mark.parametrize("engine", ["histogram", "sklearn"])
 def test_every_algorithm_follows_the_heavier_rows(algorithm: str, engine: str) -> None:
     matrix, label, weight = two_truths(2_000)
@@ -249,7 +250,7 @@ RESAMPLING = {"random_forest", "blend"}
 """Algorithms that draw rows: a blend does, as a forest is one of its members."""
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", each())
 def test_constant_weights_give_the_unweighted_model(algorithm: str) -> None:
     """Where rows are drawn, other rows are: then it is as good as the unweighted one."""
     matrix, label = problem(1_500)
@@ -265,7 +266,7 @@ def test_constant_weights_give_the_unweighted_model(algorithm: str) -> None:
         assert constant.tolist() == pytest.approx(plain.tolist(), abs=1e-9)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", each())
 def test_weighted_models_are_stored_without_their_weights(algorithm: str) -> None:
     sizes = []
     for rows in (1_000, 1_200):

@@ -18,6 +18,7 @@ from tests.bench import (
     features,
     fleet,
     history,
+    learners,
     orchestration,
     pooled,
     predict,
@@ -45,11 +46,12 @@ CASES: Final[dict[str, Case]] = {
     "orchestration": orchestration.measure,
     "small": small.measure,
     "fleet": fleet.measure,
+    "learners": learners.measure,
     "choices": choices.measure,
     "blends": blends.measure,
 }
 """Quick ones first."""
-BY_NAME: Final = ("choices", "blends")
+BY_NAME: Final = ("learners", "choices", "blends")
 """Those that run only where they are named: they take long, and have no target."""
 
 

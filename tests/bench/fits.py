@@ -52,8 +52,9 @@ class Stopwatch:
 def stopwatch() -> Stopwatch:
     """Time, from now on and for good, what this process fits and predicts, whether by an engine or the estimator."""
     watch = Stopwatch()
-    # The benchmark's is one of them, and so are those of a blend's members.
-    classes = {algorithm.estimator for algorithm in ALGORITHMS.values() if algorithm.name != BLEND}
+    # All that is timed: the benchmark's class is one of them, and so are those of a blend's members.
+    timed = [algorithm for algorithm in ALGORITHMS.values() if algorithm.library is None and algorithm.name != BLEND]
+    classes = {algorithm.estimator for algorithm in timed}
     own = ((one, name) for one in classes for name in ("fit", "predict_proba"))
     for owner, name in ((fitting, "fit_scaled"), *own):
         patch.object(owner, name, watch.timed(getattr(owner, name))).start()
