@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import polars as pl
@@ -14,20 +16,24 @@ from scipy.stats import binom
 from sklearn.linear_model import LogisticRegression
 
 from job.config.settings import load_config
-from job.core.errors import ConfigError
+from job.core.errors import ConfigError, RegistryError
 from job.learning import estimators
 from job.learning.blend import Blend, fit_weights
 from job.learning.blending import weigh_members
 from job.learning.estimators import ALGORITHMS
-from job.learning.fitting import Evaluated, evaluate, predict_proba, read_rows
+from job.learning.fitting import Evaluated, evaluate, predict_proba, probability_of_up, read_rows
 from job.learning.metrics import fit_shrink, log_loss, shrink
 from job.learning.splits import walk_forward
 from job.learning.training import train
+from job.registry.blends import dump, parse
 from job.registry.fingerprints import fingerprint
 from job.train.plan import make_plan, plan_tasks
+from job.worker.scorer import load_scorer
+from tests.algorithms import each
 from tests.oracles_training import FEATURES, KEY, made_samples, model_spec
 from tests.test_planning import series
-from tests.test_scoring import config
+from tests.test_scoring import KEY as SCORED_KEY
+from tests.test_scoring import commit, config
 from tests.worlds import in_two_processes, model_of, samples_for, specs, world
 
 THREE = ["random_forest", "hist_gradient_boosting", "logistic_regression"]
@@ -167,6 +173,30 @@ def test_members_are_what_they_are_alone() -> None:
     assert [told["weight"] for told in described.values()] == list(blend.model.weights)
     assert described["random_forest"]["parameters"]["max_features"] == 1
     assert blend.metadata["parameters"] == params
+
+
+@pytest.mark.parametrize("name", each("lightgbm", "xgboost"))
+def test_members_keep_formats_of_their_own(name: str, tmp_path: Path) -> None:
+    registry, trained, _ = commit(tmp_path, config(algorithm="blend", params={"of": [name, "logistic_regression"]}))
+    data = dump(trained.model)
+    with ZipFile(BytesIO(data)) as archive:
+        assert archive.namelist() == ["blend.json", f"0.{ALGORITHMS[name].format}", "1.skops"]
+    assert dump(parse(data)) == data
+    matrix = np.random.default_rng(3).normal(size=(200, len(trained.features))).astype(np.float32)
+    raw = probability_of_up(trained.model, trained.scaler.transform(matrix))
+    assert load_scorer(registry, SCORED_KEY).raw_probabilities(matrix).tolist() == raw.tolist()
+    assert name in trained.metadata["blend"]["members"]
+
+
+@pytest.mark.parametrize("name", each("lightgbm", "xgboost"))
+def test_a_blend_whose_member_lacks_its_library_names_the_extra(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, _, _ = commit(tmp_path, config(algorithm="blend", params={"of": [name, "logistic_regression"]}))
+    absent = replace(ALGORITHMS[name], path="no_such_library:Model")
+    monkeypatch.setitem(ALGORITHMS, name, absent)
+    with pytest.raises(RegistryError, match=rf"\.blend, member {name}: algorithm {name}: cannot import .*\[{name}\]"):
+        load_scorer(registry, SCORED_KEY)
 
 
 def test_scores_of_the_folds_are_of_their_own_weights() -> None:
