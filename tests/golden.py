@@ -38,7 +38,7 @@ from job.learning.fitting import Rows, fit_scaled, probability_of_up, read_rows
 from job.learning.forests.trees import weighted_draws
 from job.learning.labels import parse_label
 from job.learning.metrics import SCORES, Score
-from job.learning.spec import ModelSpec
+from job.learning.spec import BLEND, ModelSpec
 from job.learning.splits import walk_forward
 from job.learning.trading import trading_scores
 from job.learning.training import Trained, predict_proba, train
@@ -537,6 +537,8 @@ def of_algorithm(name: str) -> Values:
             up = probability_of_up(model, rows.matrix[1_500:])
         defaults = ALGORITHMS[name].defaults(asked, Window(known, pooled=pooled))
         found[f"{case}, {known} rows{', pooled' * pooled}"] = [*leaves(defaults), *numbers_of(pl.Series(up))]
+    if name == BLEND:  # weights are fitted where a model is trained
+        found |= trained("trained", train(learnable(), spec(name), key=KEY), learnable())
     return found
 
 

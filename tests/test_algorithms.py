@@ -19,12 +19,13 @@ from job.config.settings import Config, StorageSettings, load_config
 from job.core.errors import ConfigError, RegistryError
 from job.learning.algorithms import Algorithm, ArtifactFormat, StoredType, Window
 from job.learning.estimators import ALGORITHMS, algorithm_named, build
+from job.learning.fitting import probability_of_up
 from job.learning.spec import ModelSpec
 from job.learning.training import Trained, predict_proba, train
 from job.registry.artifacts import check_pair, dump, parse
 from job.registry.fingerprints import fingerprint
 from job.registry.names import listed_versions
-from job.registry.parts import own_algorithm
+from job.registry.parts import own_algorithms
 from job.storage.files import Storage
 from job.train.plan import make_plan, plan_tasks
 from tests.algorithms import each
@@ -71,9 +72,10 @@ def test_its_name_cost_and_importance_are_known(case: Case) -> None:
 @pytest.mark.parametrize("pooled", [False, True])
 @pytest.mark.parametrize("rows", [1, 30, 1_000])
 def test_its_defaults_suit_the_estimator(case: Case, rows: int, *, pooled: bool) -> None:
-    estimator = build(case.spec, Window(rows, pooled=pooled))
-    assert type(estimator) is case.algorithm.estimator
-    assert estimator.get_params()["random_state"] == case.spec.random_state
+    for one in case.spec.fits:
+        estimator = build(one, Window(rows, pooled=pooled))
+        assert type(estimator) is algorithm_named(one.algorithm).estimator
+        assert estimator.get_params()["random_state"] == case.spec.random_state
 
 
 def test_it_finds_a_planted_signal(case: Case) -> None:
@@ -275,6 +277,43 @@ def test_an_algorithm_of_a_users_module_goes_all_the_way(lab: Lab, tmp_path: Pat
     assert done.stdout.strip() == predicted_here(trained, len(trained.features)), done.stderr
 
 
+def test_a_users_algorithm_is_a_member_of_a_blend_like_any_other(lab: Lab, tmp_path: Path) -> None:
+    settings = config(algorithm="blend", params={"of": ["logistic_regression", lab.path], lab.path: {"scale": 0.5}})
+    registry, trained, _ = commit(tmp_path, settings)
+    described = trained.metadata["blend"]["members"][lab.path]
+    assert described["algorithm"]["path"] == lab.path
+    assert described["parameters"]["scale"] == 0.5
+    expected = predict_proba_of_blend(trained)
+    done = in_a_fresh_process(lab, registry)
+    assert done.stdout.strip() == expected, done.stderr
+    lab.file("models").write_text(f"{lab.file('models').read_text()}#")
+    changed = in_a_fresh_process(lab, registry)
+    assert "whose source has changed since; restore the module" in changed.stderr
+
+
+def predict_proba_of_blend(trained: Trained) -> str:
+    """Return what `in_a_fresh_process` prints, by the function that every command predicts by."""
+    matrix = np.random.default_rng(3).normal(size=(50, len(trained.features))).astype(np.float32)
+    return probability_of_up(trained.model, trained.scaler.transform(matrix)).tobytes().hex()
+
+
+def test_a_pickled_member_pickles_its_blend(lab: Lab, tmp_path: Path) -> None:
+    members = ["logistic_regression", lab.named("PICKLED")]
+    registry, trained, _ = commit(tmp_path, config(algorithm="blend", params={"of": members}))
+    assert "is a pickle, which can run any code" in in_a_fresh_process(lab, registry).stderr
+    loaded = in_a_fresh_process(lab, registry, allow_pickle=True)
+    assert loaded.stdout.strip() == predict_proba_of_blend(trained), loaded.stderr
+
+
+def test_a_source_of_a_member_enters_the_fingerprint(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = config(algorithm="blend", params={"of": ["logistic_regression", lab.path]})
+    ((_, timeframe, spec),) = settings.model_specs()
+    assert lab.path in spec.import_paths
+    before = fingerprint(spec, timeframe=timeframe, data=settings.data, content="abc")
+    monkeypatch.setattr("job.learning.estimators.source_digest", lambda *_: "another")
+    assert fingerprint(spec, timeframe=timeframe, data=settings.data, content="abc") != before
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -349,8 +388,8 @@ def test_types_that_a_user_does_not_declare_are_not_stored(lab: Lab, tmp_path: P
 def test_declared_types_are_loaded_for_their_own_algorithm_only(lab: Lab) -> None:
     algorithm = algorithm_named(lab.path)
     trained = trained_by(lab.path).trained
-    data = dump(trained.model, format="skops", own=algorithm)
-    assert type(parse(data, format="skops", where="here", own=algorithm)) is algorithm.estimator
+    data = dump(trained.model, format="skops", own={lab.path: algorithm})
+    assert type(parse(data, format="skops", where="here", own={lab.path: algorithm})) is algorithm.estimator
     with pytest.raises(RegistryError, match="holds types outside the allow-list"):
         parse(data, format="skops", where="here")
     with pytest.raises(RegistryError, match="the model is of type NearestMean"):
@@ -363,7 +402,7 @@ def test_checks_that_a_user_declares_are_added_to_ours() -> None:
     own = replace(ALGORITHMS["random_forest"], stored_types=(tree,))
     data = dump(trained_by("random_forest").trained.model, format="skops")
     with pytest.raises(RegistryError, match="here is no skops artifact of this job: refused; train"):
-        parse(data, format="skops", where="here", own=own)
+        parse(data, format="skops", where="here", own={"own": own})
 
 
 def refuse(_part: object, _features: int) -> None:
@@ -438,13 +477,13 @@ def test_metadata_makes_nothing_run_by_naming_it(path: object) -> None:
     """Whoever can write to a registry can name any module: importing one would run it."""
     before = {*sys.modules}
     with pytest.raises(RegistryError, match=r"^v was trained by the algorithm .*, or train the model again$"):
-        own_algorithm({"algorithm": {"path": path, "source": "0" * 12}}, where="v")
+        own_algorithms({"algorithm": {"path": path, "source": "0" * 12}}, where="v")
     assert not {"antigravity", "this"} & ({*sys.modules} - before)
 
 
 @pytest.mark.parametrize("metadata", [{}, {"algorithm": None}, {"algorithm": {"name": "x"}}, {"algorithm": [1]}])
 def test_versions_of_this_releases_algorithms_need_no_module(metadata: dict[str, Any]) -> None:
-    assert own_algorithm(metadata, where="v") is None
+    assert own_algorithms(metadata, where="v") == {}
 
 
 def test_an_entry_is_all_that_an_algorithm_takes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

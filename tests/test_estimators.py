@@ -26,7 +26,10 @@ def test_leaves_hold_a_share_of_the_training_rows(algorithm: str, rows: int, *, 
     assert build(model_spec(algorithm), Window(rows, pooled=pooled)).min_samples_leaf == leaf
 
 
-@pytest.mark.parametrize("name", each(*(name for name in ALGORITHMS if name != "logistic_regression")))
+OF_TREES = [name for name in ALGORITHMS if name not in {"logistic_regression", "blend"}]
+
+
+@pytest.mark.parametrize("name", each(*OF_TREES))
 def test_tree_count_and_depth_follow_the_settings(name: str) -> None:
     parameters = build(model_spec(name, n_estimators=7, max_depth=1), Window(1_000)).get_params()
     assert parameters.get("n_estimators", parameters.get("max_iter")) == 7

@@ -252,13 +252,14 @@ def check_what_was_cut_off(config: Config, models: Mapping[Key, tuple[Any, ...]]
 
 
 def small(bars: Path, registry: Path) -> Config:
-    """Return the settings of a run of two small models."""
-    models = {"timeframes": ["15m", "5m"], "n_estimators": 3}
+    """Return the settings of a run of two small models, of which one is a blend."""
+    models = {"timeframes": ["5m"], "n_estimators": 3}
     trainer = {
         "model_directory": str(registry),
         "enable_tactician_models": False,
         "cv_folds": 1,
         "analyst_models": models,
+        "models": {"pool": {**models, "timeframes": ["15m"], "algorithm": "blend", "label": "direction(10)"}},
     }
     return load_config({"data": {"input": str(bars)}, "model_trainer": trainer}).with_absolute_paths()
 

@@ -74,7 +74,7 @@ def test_versions_that_differ_by_seed_only_are_rarely_called_different(algorithm
     assert sum(told) / 5 <= binom.ppf(0.99, independent, 0.05), f"{sum(told)} of {len(told)}"
 
 
-@pytest.mark.parametrize("algorithm", ["random_forest", "extra_trees", "gradient_boosting"])
+@pytest.mark.parametrize("algorithm", ["random_forest", "extra_trees", "gradient_boosting", "blend"])
 def test_one_fit_tells_how_much_many_seeds_vary(algorithm: str) -> None:
     early, later = halves(1, days=10, kind="signal")
     fits = [
@@ -117,6 +117,25 @@ def test_parameters_can_make_a_fit_draw_numbers(algorithm: str, params: dict[str
     _, variance = scored(trained, later)
     assert variance is not None
     assert variance.variance > 0
+
+
+def test_members_tell_of_their_seeds_together_or_by_a_second_fit() -> None:
+    early, later = halves(1, days=5, kind="signal")
+
+    def told(*members: str, **params: Any) -> tuple[dict[str, Any], SeedVariance | None]:
+        trained = train(early, spec_of("blend", params={"of": [*members], **params}), key=KEY)
+        return trained.metadata["seeds"], scored(trained, later)[1]
+
+    seeds, together = told("random_forest", "gradient_boosting", "logistic_regression", random_forest={"max_depth": 3})
+    assert seeds == {"drawn": True, "influence": {"random_forest": "trees", "gradient_boosting": "stages"}}
+    assert together is not None
+    assert together.freedom == 48, "50 trees, and the 49 differences of 50 stages"
+    drawn = {"max_features": 0.5}
+    seeds, _ = told("random_forest", "hist_gradient_boosting", hist_gradient_boosting=drawn)
+    assert seeds["log_loss_change"] != 0
+    seeds, without = told("hist_gradient_boosting", "logistic_regression")
+    assert seeds == {"drawn": False}
+    assert without == SeedVariance(0.0, 1.0)
 
 
 def test_without_a_cheaper_way_a_second_seed_tells() -> None:

@@ -27,7 +27,20 @@ VALUES = (
     *(["A"], True, False, 3, 7, 0.25, 0.05, "2024-01-01", "1h", ["1h"], ["change_1"], {"a": "b"}),
     {"A": {"2024-01-01": 2}},
     *("random_forest", "logistic_regression", "direction(3)", "sklearn", "timeframe", "exchange,timeframe"),
-    *("close", "ignore", "none", "uniqueness", "debug", "pkl", "fresher", "day_first", "last", "comma", "other"),
+    *(
+        "close",
+        "ignore",
+        "none",
+        "uniqueness",
+        "debug",
+        "pkl",
+        "fresher",
+        "sequential",
+        "day_first",
+        "last",
+        "comma",
+        "other",
+    ),
 )
 """Other values for settings: of these, the first that a setting takes and that is another one than its own."""
 

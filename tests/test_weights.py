@@ -245,16 +245,20 @@ def test_every_algorithm_follows_the_heavier_rows(algorithm: str, engine: str) -
     assert second[up].mean() < second[down].mean() - 0.02
 
 
+RESAMPLING = {"random_forest", "blend"}
+"""Algorithms that draw rows: a blend does, as a forest is one of its members."""
+
+
 @pytest.mark.parametrize("algorithm", each())
 def test_constant_weights_give_the_unweighted_model(algorithm: str) -> None:
     """Where rows are drawn, other rows are: then it is as good as the unweighted one."""
     matrix, label = problem(1_500)
-    spec = model_spec(algorithm, n_estimators=400 if algorithm == "random_forest" else 60)
+    spec = model_spec(algorithm, n_estimators=400 if algorithm in RESAMPLING else 60)
     plain, constant = (
         fit_scaled(matrix, label, spec, weight=weight, pooled=False, n_jobs=1).predict_proba(matrix)[:, 1]
         for weight in (None, np.ones(1_500))
     )
-    if algorithm == "random_forest":
+    if algorithm in RESAMPLING:
         assert np.abs(plain - constant).mean() < 0.02  # 400 trees of other seeds differ by 0.007
         assert log_loss(label, constant) == pytest.approx(log_loss(label, plain), abs=0.01)
     else:

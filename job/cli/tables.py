@@ -148,9 +148,14 @@ def version_facts(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "holdout", f"{holdout['test_from']} to {holdout['test_to']}, {holdout['test_rows']} samples"
     yield "label", str(metadata.get("label", {}).get("definition"))
     yield "algorithm", f"{metadata.get('algorithm', {}).get('name')}, by {metadata.get('engine', {}).get('name')}"
+    if members := metadata.get("blend", {}).get("members"):
+        told = [
+            f"{name} {one['weight']:.2f} (log_loss {one['scores']['log_loss']:.4g})" for name, one in members.items()
+        ]
+        yield "blend of", ", ".join(told)
     if weights := metadata.get("weights"):
-        told = {name: weights[name] for name in ("uniqueness", "half_life_days")}
-        yield "weights", f"{told}, worth {weights['effective_rows']:,.0f} equal training rows"
+        counted = {name: weights[name] for name in ("uniqueness", "half_life_days")}
+        yield "weights", f"{counted}, worth {weights['effective_rows']:,.0f} equal training rows"
     yield "features", ", ".join(feature["name"] for feature in metadata.get("features", []))
     ordered = dict.fromkeys([*SKILL_SCORES, *(score.name for score in scores_shown("details"))])
     yield "scores", ", ".join(f"{name} {scores[name]:.4g}" for name in ordered if scores.get(name) is not None)

@@ -18,9 +18,6 @@ EXPECTED: Final = {
 }
 """What to write in a settings file, where the validator's own message names types of Python."""
 
-SCALARS: Final = frozenset({"bool", "int", "float", "str"})
-"""What the validator adds to the key of a value that may be any of them."""
-
 MAX_CLAUSE: Final = 500
 MAX_VALUE: Final = 80
 
@@ -33,8 +30,6 @@ def mistakes(error: ValidationError, section: type[BaseModel]) -> list[str]:
         key = ".".join(path)
         if problem["type"] == "extra_forbidden":
             clauses.append(f"unknown key {key}{did_you_mean(path[-1], _fields_at(section, path[:-1]))}")
-        elif "params" in path and path[-1] in SCALARS:
-            clauses.append(f"{'.'.join(path[:-1])}: expected a number, text, true, false or null")
         else:
             message = EXPECTED.get(problem["type"], problem["msg"].removeprefix("Value error, "))
             value = repr(problem["input"]) if isinstance(problem["input"], Scalar) else ""

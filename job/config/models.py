@@ -2,12 +2,13 @@
 
 from typing import Annotated, Final
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from job.config.sections import AffectsModel, AffectsNothing, Section
 from job.config.values import MAX_BARS, Algorithm, Features, Names, Timeframes
 from job.learning.features import expand_feature
-from job.learning.spec import LabelSetting, Scalar, WeightsSetting
+from job.learning.params import check_params
+from job.learning.spec import LabelSetting, Params, WeightsSetting
 from transforms.context import MARKET_FEATURES
 from transforms.features import DEFAULT_FEATURES
 from transforms.labels import Direction, Label, TripleBarrier
@@ -34,7 +35,7 @@ class ContextSettings(Section):
 
 
 class ModelSettings(Section):
-    """One kind of model. `params` are passed to the estimator and win over its defaults."""
+    """One kind of model. `params` are passed to the estimator, or to a blend's members, and win over defaults."""
 
     timeframes: AffectsNothing[Timeframes]
     algorithm: AffectsModel[Algorithm]
@@ -44,7 +45,7 @@ class ModelSettings(Section):
     weights: AffectsModel[WeightsSetting] = None
     n_estimators: AffectsModel[int] = Field(default=100, ge=1, le=1_000_000)
     max_depth: AffectsModel[int | None] = Field(default=10, ge=1)
-    params: AffectsModel[dict[str, Scalar]] = Field(default_factory=dict)
+    params: AffectsModel[Params] = Field(default_factory=dict)
 
     @field_validator("label", mode="before")
     @classmethod
@@ -59,6 +60,13 @@ class ModelSettings(Section):
         for name, bars in vars(value).items():
             if isinstance(bars, int) and bars > MAX_BARS:
                 raise ValueError(f"label {value.kind}: {name} must be at most {MAX_BARS} bars, got {bars}")
+        return value
+
+    @field_validator("params")
+    @classmethod
+    def _of_its_algorithm(cls, value: Params, info: ValidationInfo) -> Params:
+        if "algorithm" in info.data:  # otherwise it was refused itself
+            check_params(info.data["algorithm"], value)
         return value
 
     @field_validator("features")

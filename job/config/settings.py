@@ -151,10 +151,13 @@ class Config(Section):
         own = {name: getattr(kind, name) for name in ModelSpec.model_fields.keys() & type(kind).model_fields.keys()}
         own["features"] = expand_features((*kind.features, *kind.context.named))
         shared = trainer.model_dump(include={*ModelSpec.model_fields.keys() & TrainerSettings.model_fields.keys()})
-        engine = resolve(
-            trainer.engine, kind.algorithm, kind.n_estimators, kind.params, weighted=kind.weights is not None
-        )
-        return ModelSpec(**own, **shared | {"engine": engine})
+        spec = ModelSpec(**own, **shared | {"engine": "sklearn"})
+        engines = {
+            resolve(trainer.engine, one.algorithm, one.n_estimators, one.params, weighted=one.weights is not None)
+            for one in spec.fits
+        }
+        # Only one algorithm has a choice of engines, and no member is there twice.
+        return spec.model_copy(update={"engine": next(iter(engines - {"sklearn"}), "sklearn")})
 
     def masked(self) -> dict[str, Any]:
         """Return the settings as JSON values with every secret replaced."""

@@ -9,10 +9,10 @@ import numpy as np
 from job.core.entries import EntryError, import_entry, is_import_path, source_digest
 from job.core.errors import ConfigError
 from job.core.wording import did_you_mean, on_one_line
-from job.learning.algorithms import Algorithm, Fitter, StoredType, Window
+from job.learning.algorithms import Algorithm, ArtifactFormat, Fitter, StoredType, Window
 from job.learning.boosters.entries import NATIVE
 from job.learning.forests.engines import ONEDAL_LIBRARY
-from job.learning.spec import ModelSpec
+from job.learning.spec import BLEND, ModelSpec
 
 if TYPE_CHECKING:
     from sklearn.base import ClassifierMixin
@@ -22,6 +22,7 @@ POOLED_LEAF_SHARE: Final = 0.05
 BOOSTING_LEAF_SHARE: Final = 0.05
 BOOSTING_LEAF_ROWS: Final = 20
 BOOSTING_MAX_DEPTH: Final = 2
+LOGISTIC: Final = "logistic_regression"
 LOGISTIC_C: Final = 1e-3
 LOGISTIC_SOLVER: Final = "newton-cholesky"
 """Exact in a handful of steps where columns are few."""
@@ -57,7 +58,15 @@ def algorithm_named(name: str) -> Algorithm:
 
 def libraries_of(spec: ModelSpec) -> tuple[str, ...]:
     """Return the optional libraries that a model depends on."""
-    return algorithm_named(spec.algorithm).libraries(spec.engine)
+    found = (library for one in spec.fits for library in algorithm_named(one.algorithm).libraries(one.engine))
+    return tuple(dict.fromkeys(found))
+
+
+def stored_as(spec: ModelSpec) -> str:
+    """Return the format that a model is stored in, unless the registry stores pickles; a pickled member pickles all."""
+    if any(algorithm_named(one.algorithm).format == "pkl" for one in spec.fits):
+        return "pkl"
+    return algorithm_named(spec.algorithm).format
 
 
 def user_source(name: str) -> str | None:
@@ -249,7 +258,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             draws=lambda model: model.max_features < 1,
         ),
         Algorithm(
-            "logistic_regression",
+            LOGISTIC,
             "sklearn.linear_model:LogisticRegression",
             lambda spec, _window: {"C": LOGISTIC_C, "solver": LOGISTIC_SOLVER, "random_state": spec.random_state},
             "absolute_coefficient",
@@ -259,6 +268,16 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             draws=lambda model: model.solver in {"liblinear", "sag", "saga"},
         ),
         *NATIVE,
+        Algorithm(
+            BLEND,
+            "job.learning.blend:Blend",
+            lambda _spec, _window: {},
+            "permutation",
+            version=1,
+            seconds_per_row=1e-6,
+            artifact=ArtifactFormat(BLEND, "job.registry.blends:dump", "job.registry.blends:parse"),
+            draws=lambda blend: any(algorithm_named(name).draws(model) for name, model in blend.members.items()),
+        ),
     )
 }
 

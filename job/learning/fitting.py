@@ -1,7 +1,7 @@
 """Fit one model on one training window, and turn features into probabilities. No scores here."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pkgutil import resolve_name
@@ -17,7 +17,8 @@ from threadpoolctl import threadpool_limits
 
 from job.core.errors import TrainingError
 from job.learning.algorithms import Window
-from job.learning.estimators import LOGISTIC_C, LOGISTIC_SOLVER, algorithm_named, build
+from job.learning.blend import Blend
+from job.learning.estimators import LOGISTIC, LOGISTIC_C, LOGISTIC_SOLVER, algorithm_named, build
 from job.learning.logistic import fit_logistic
 from job.learning.metrics import FloatArray, Skill, base_rate, row_log_loss, skill
 from job.learning.spec import ModelSpec
@@ -61,7 +62,8 @@ class Evaluated:
     """A model fitted on a fold's training rows, and probabilities of up on the fold's test rows.
 
     `p_raw` are the model's own; `p` and `p_benchmark` are raw, too, until `training.shrink_all` shrinks them to `base`,
-    the base rate of the training rows.
+    the base rate of the training rows. `p_members` are those of a blend's members [rows, members]; until
+    `blending.weigh_members` fits weights, all members weigh the same.
     """
 
     fold: Fold
@@ -72,6 +74,7 @@ class Evaluated:
     p_raw: FloatArray
     p: FloatArray
     p_benchmark: FloatArray
+    p_members: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
 
     @property
     def p_base(self) -> FloatArray:
@@ -123,34 +126,38 @@ def probability_of_up(model: ClassifierMixin, matrix: Matrix) -> FloatArray:
     BLAS multiplies rows in blocks, and the remainder at the end by instructions that round differently: linear models
     get rows of zeros as that remainder, in column order like all matrices here.
     """
+    if isinstance(model, Blend):
+        return model.pool(probabilities_of_members(model, matrix))
     rows = len(matrix)
     if isinstance(model, LogisticRegression):
         matrix = np.asfortranarray(np.pad(matrix, ((0, BLAS_ROWS), (0, 0))))
     return np.ascontiguousarray(model.predict_proba(matrix)[:rows, 1], dtype=np.float64)
 
 
+def probabilities_of_members(blend: Blend, matrix: Matrix) -> FloatArray:
+    """Return the probabilities of up of a blend's members, [rows, members], as `probability_of_up` gives them."""
+    return np.column_stack([probability_of_up(model, matrix) for model in blend.members.values()])
+
+
 def evaluate(rows: Rows, fold: Fold, spec: ModelSpec, *, n_jobs: int) -> Evaluated:
     """Fit scaler, model and logistic benchmark on the fold's training rows, and predict its test rows.
 
-    Each fit gets scaled rows of its own, of the dtype that it would convert them to, and frees them when it is done.
+    A blend that has the benchmark among its members brings it along.
 
     Raises:
         TrainingError: the training labels are all of one class.
     """
     scaler, training, label = window(rows, fold.train)
-    precision, weight = algorithm_named(spec.algorithm).precision, weights_of(rows, fold.train, spec)
-    ready = scaled(scaler, training, precision)
-    model = fit_scaled(ready, label, spec, weight=weight, pooled=rows.pooled, n_jobs=n_jobs)
-    del ready
-    # What any model should beat: a logistic regression with a strong penalty.
-    if training.shape[1] >= MANY_COLUMNS:
-        benchmark = fit_logistic(scaled(scaler, training), label, weight, c=LOGISTIC_C)
-    else:
-        solver = {"solver": LOGISTIC_SOLVER} if len(label) < MANY_ROWS else {"solver": "lbfgs", "tol": LBFGS_TOLERANCE}
-        benchmark = LogisticRegression(C=LOGISTIC_C, **solver)
-        benchmark.fit(scaled(scaler, training, np.float64), label, weight)
+    weight = weights_of(rows, fold.train, spec)
+    model = fit_window(scaler, training, label, spec, weight=weight, pooled=rows.pooled, n_jobs=n_jobs)
     test = scaled(scaler, take(rows.matrix, fold.test))
-    p = probability_of_up(model, test)
+    members = probabilities_of_members(model, test) if isinstance(model, Blend) else np.empty((0, 0))
+    p = model.pool(members) if isinstance(model, Blend) else probability_of_up(model, test)
+    named = [one.algorithm for one in spec.members if not one.params]
+    if LOGISTIC in named:
+        p_benchmark = members[:, [one.algorithm for one in spec.members].index(LOGISTIC)]
+    else:
+        p_benchmark = probability_of_up(fit_benchmark(scaler, training, label, weight), test)
     return Evaluated(
         fold=fold,
         model=model,
@@ -159,8 +166,21 @@ def evaluate(rows: Rows, fold: Fold, spec: ModelSpec, *, n_jobs: int) -> Evaluat
         base=base_rate(label),
         p_raw=p,
         p=p,
-        p_benchmark=probability_of_up(benchmark, test),
+        p_benchmark=p_benchmark,
+        p_members=members,
     )
+
+
+def fit_benchmark(
+    scaler: StandardScaler, training: Matrix, label: Labels, weight: FloatArray | None
+) -> LogisticRegression:
+    """Return what any model should beat: a logistic regression with a strong penalty."""
+    if training.shape[1] >= MANY_COLUMNS:
+        return fit_logistic(scaled(scaler, training), label, weight, c=LOGISTIC_C)
+    solver = {"solver": LOGISTIC_SOLVER} if len(label) < MANY_ROWS else {"solver": "lbfgs", "tol": LBFGS_TOLERANCE}
+    benchmark = LogisticRegression(C=LOGISTIC_C, **solver)
+    benchmark.fit(scaled(scaler, training, np.float64), label, weight)
+    return benchmark
 
 
 def skill_of(rows: Rows, evaluated: Evaluated, horizon_bars: int) -> Skill:
@@ -210,6 +230,27 @@ def weights_of(rows: Rows, index: IntArray, spec: ModelSpec) -> FloatArray | Non
     return training_weights(spec.weights, label_end=rows.label_end[index], uniqueness=unique)
 
 
+def fit_window(
+    scaler: StandardScaler,
+    training: Matrix,
+    label: Labels,
+    spec: ModelSpec,
+    *,
+    weight: FloatArray | None,
+    pooled: bool,
+    n_jobs: int,
+) -> ClassifierMixin:
+    """Return the model of `spec`, fitted on unscaled rows as `fit_scaled` does.
+
+    Each fit gets scaled rows of its own, of the dtype that it would convert them to, and frees them when it is done.
+    """
+    if spec.members:
+        fit_member = partial(fit_window, scaler, training, label, weight=weight, pooled=pooled, n_jobs=n_jobs)
+        return Blend.of({one.algorithm: fit_member(one) for one in spec.members})
+    ready = scaled(scaler, training, algorithm_named(spec.algorithm).precision)
+    return fit_scaled(ready, label, spec, weight=weight, pooled=pooled, n_jobs=n_jobs)
+
+
 def fit_scaled(
     matrix: npt.NDArray[Any],
     label: Labels,
@@ -221,8 +262,11 @@ def fit_scaled(
 ) -> ClassifierMixin:
     """Return the model of `spec`, fitted by its engine on scaled rows, and set to one thread for storage and use.
 
-    `weight` says how much each row counts, on average 1; None for equally.
+    `weight` says how much each row counts, on average 1; None for equally. All members of a blend weigh the same.
     """
+    if spec.members:
+        fit_member = partial(fit_scaled, matrix, label, weight=weight, pooled=pooled, n_jobs=n_jobs)
+        return Blend.of({one.algorithm: fit_member(one) for one in spec.members})
     algorithm = algorithm_named(spec.algorithm)
     model = build(spec, Window(len(label), pooled=pooled), n_jobs=n_jobs)
     matrix = matrix.astype(algorithm.precision, copy=False)

@@ -6,39 +6,67 @@ adds up over sets of rows. A single 0 says that the fit draws no random numbers,
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
-from job.learning.algorithms import takes_a_seed
+from job.learning.algorithms import SeedInfluence, takes_a_seed
+from job.learning.blend import Blend
 from job.learning.comparison import SeedVariance
 from job.learning.estimators import ALGORITHMS, algorithm_named
-from job.learning.fitting import Evaluated, Matrix, Rows, fit_scaled, probability_of_up, scaled, take, weights_of
+from job.learning.fitting import Evaluated, Matrix, Rows, fit_window, probability_of_up, scaled, take, weights_of
 from job.learning.metrics import FloatArray, LabelArray, clip, log_loss, shrink
-from job.learning.spec import ModelSpec
+from job.learning.spec import MEMBERS, ModelSpec
 
 
 def second_seed(rows: Rows, holdout: Evaluated, spec: ModelSpec, *, weight: float, n_jobs: int) -> dict[str, Any]:
     """Return, as JSON values, what another seed would change: what `influence_of` needs to know of a version.
 
-    `drawn` says whether the fit draws random numbers at all, `influence` what tells the rest from the fitted model.
+    `drawn` says whether the fit draws random numbers at all, `influence` what tells the rest from the fitted model, of
+    a blend by member.
     Where there is none, the holdout's model is fitted again by another seed, and `log_loss_change` is what that changes
     on the holdout, with probabilities shrunk by `weight`.
     """
-    algorithm = algorithm_named(spec.algorithm)
-    if not algorithm.draws(holdout.model):
+    drawn = drawing(spec, holdout.model)
+    if not drawn:
         return {"drawn": False}
-    if algorithm.seed_influence is not None:
-        return {"drawn": True, "influence": algorithm.seed_influence}
-    seed = {"random_state": spec.random_state + 1} if takes_a_seed(holdout.model) else {}
-    other = spec.model_copy(update={"params": spec.params | seed})
-    training = scaled(holdout.scaler, take(rows.matrix, holdout.fold.train), algorithm.precision)
+    if all(influence is not None for influence in drawn.values()):
+        return {"drawn": True, "influence": drawn if spec.members else drawn[spec.algorithm]}
     known = holdout.fold.train
-    weights = weights_of(rows, known, spec)
-    model = fit_scaled(training, rows.label[known], other, weight=weights, pooled=rows.pooled, n_jobs=n_jobs)
+    model = fit_window(
+        holdout.scaler,
+        take(rows.matrix, known),
+        rows.label[known],
+        reseeded(spec, holdout.model),
+        weight=weights_of(rows, known, spec),
+        pooled=rows.pooled,
+        n_jobs=n_jobs,
+    )
+    if isinstance(model, Blend):
+        model = replace(model, weights=holdout.model.weights)
     raw = probability_of_up(model, scaled(holdout.scaler, take(rows.matrix, holdout.fold.test)))
     change = log_loss(holdout.label, shrink(raw, holdout.base, weight)) - log_loss(holdout.label, holdout.p)
     return {"drawn": True, "log_loss_change": change}
+
+
+def drawing(spec: ModelSpec, model: Any) -> dict[str, SeedInfluence | None]:
+    """Return the algorithms that drew random numbers to fit `model`, which a blend may have several of.
+
+    With each comes what tells from the fitted model what its seed did.
+    """
+    fitted = model.members if isinstance(model, Blend) else {spec.algorithm: model}
+    known = {name: algorithm_named(name) for name in fitted}
+    return {name: known[name].seed_influence for name, one in fitted.items() if known[name].draws(one)}
+
+
+def reseeded(spec: ModelSpec, model: Any) -> ModelSpec:
+    """Return the spec of the same fit by another seed, as far as the estimators take one."""
+    if isinstance(model, Blend):
+        members = {one.algorithm: reseeded(one, model.members[one.algorithm]).params for one in spec.members}
+        return spec.model_copy(update={"params": {MEMBERS: [*members], **members}})
+    seed = {"random_state": spec.random_state + 1} if takes_a_seed(model) else {}
+    return spec.model_copy(update={"params": spec.params | seed})
 
 
 def influence_of(
@@ -60,37 +88,58 @@ def influence_of(
     if seeds.get("drawn") is False or (algorithm is not None and not algorithm.draws(model)):
         return np.zeros(1)
     told_by = seeds.get("influence") or (algorithm.seed_influence if algorithm is not None else None)
-    if told_by is not None and told_by in INFLUENCES:
-        return INFLUENCES[told_by](model, matrix, up, base_rate=base_rate, weight=weight)
+    slope = (shrink(probability_of_up(model, matrix), base_rate, weight) - (up == 1)) * weight
+    if isinstance(model, Blend) and isinstance(told_by, dict):
+        return influence_of_members(told_by, model, matrix, slope)
+    if isinstance(told_by, str) and told_by in INFLUENCES:
+        return INFLUENCES[told_by](model, matrix, slope)
     change = seeds.get("log_loss_change")
     # Two seeds are two draws; the factor makes `seed_variance`, which is about a mean of draws, that of one of them.
     return None if change is None else np.array([math.sqrt(2) * change * len(up), 0.0])
 
 
-def loss_by_tree(model: Any, matrix: Matrix, up: LabelArray, *, base_rate: float, weight: float) -> FloatArray:
+def influence_of_members(
+    told_by: Mapping[str, str], blend: Blend, matrix: Matrix, slope: FloatArray
+) -> FloatArray | None:
+    """Return the influence of a blend: the sum of its members', which draw independently, each by its weight.
+
+    Influences of different lengths are brought to that of the shortest by means of neighbors, which have the same
+    spread over their number. None where a member's is not known.
+    """
+    weights = dict(zip(blend.members, blend.weights, strict=True))
+    if not all(name in weights and influence in INFLUENCES for name, influence in told_by.items()):
+        return None
+    found = [
+        INFLUENCES[influence](blend.members[name], matrix, slope * weights[name]) for name, influence in told_by.items()
+    ]
+    shortest = min(map(len, found))
+    shortened = [np.array([part.mean() for part in np.array_split(one, shortest)]) for one in found]
+    return sum(shortened, np.zeros(shortest))
+
+
+def loss_by_tree(model: Any, matrix: Matrix, slope: FloatArray) -> FloatArray:
     """Return the influence of a forest: each tree's on the summed log-loss of the rows. They add up to 0.
 
     To first order it is the derivative of a row's log-loss by the forest's probability p, times the tree's difference
-    from p. With p' = `metrics.shrink`(p) the derivative is (p' - y) · weight / (p · (1 - p)). Trees are drawn
+    from p. The derivative by p is `slope`, that by the forest's log-odds, over p · (1 - p). Trees are drawn
     independently, so the spread of their influences is that of forests of other seeds (the infinitesimal jackknife of
     Efron 2014, over trees in place of rows).
     """
     p = clip(model.predict_proba(matrix)[:, 1])
-    slope = (shrink(p, base_rate, weight) - (up == 1)) * weight / (p * (1 - p))
+    slope = slope / (p * (1 - p))
     return np.array([slope @ (tree.predict_proba(matrix)[:, 1] - p) for tree in model.estimators_])
 
 
-def loss_by_stage(model: Any, matrix: Matrix, up: LabelArray, *, base_rate: float, weight: float) -> FloatArray:
+def loss_by_stage(model: Any, matrix: Matrix, slope: FloatArray) -> FloatArray:
     """Return the influence of scikit-learn's gradient boosting: differences of neighboring stages', times n/sqrt(2).
 
-    A stage adds its tree to the log-odds f, of which a row's log-loss has the derivative (p' - y) · weight. Two
+    A stage adds its tree to the log-odds f, of which a row's log-loss has the derivative `slope`. Two
     neighbors are fitted to nearly the same residuals, each on rows and features of its own, so half the square of
     their difference is the variance of one (von Neumann 1941), and n stages have n times as much. Later stages mend
     some of what earlier ones did by chance, so this is rather too much.
     """
-    p = clip(model.predict_proba(matrix)[:, 1])
     odds_per_score = 2.0 if model.loss == "exponential" else 1.0  # scikit-learn's p is expit(2 · score) there
-    slope = (shrink(p, base_rate, weight) - (up == 1)) * (weight * odds_per_score * model.learning_rate)
+    slope = slope * odds_per_score * model.learning_rate
     stages = np.array([slope @ tree.predict(matrix) for tree in model.estimators_[:, 0]])
     return np.diff(stages) * len(stages) / math.sqrt(2) if len(stages) > 2 else np.array([stages.sum(), -stages.sum()])
 

@@ -1,8 +1,8 @@
 """Everything that determines a model, given its bars."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, PlainValidator
 
 from job.core.entries import is_import_path, source_digest
 from job.learning.context import Origins, origins
@@ -13,6 +13,28 @@ from job.learning.weights import Weights, parse_weights
 from transforms.labels import Label
 
 Scalar = bool | int | float | str | None
+Scalars = dict[str, Scalar]
+
+BLEND: Final = "blend"
+"""The algorithm whose models pool the probabilities of several others'."""
+MEMBERS: Final = "of"
+"""The parameter of a blend that names its members."""
+DEFAULT_MEMBERS: Final = ("random_forest", "logistic_regression")
+NO_SCALAR: Final = "expected a number, text, true, false or null"
+
+
+def _parameter(value: object) -> object:
+    """Check one of `params`: a scalar, or what a blend takes, a list of names and a mapping of a member's own."""
+    names = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+    own = isinstance(value, dict) and all(isinstance(name, str) for name in value)
+    if own and isinstance(value, dict) and not all(isinstance(one, Scalar) for one in value.values()):
+        raise ValueError(f"of its values: {NO_SCALAR}")
+    if not isinstance(value, Scalar) and not names and not own:
+        raise ValueError(NO_SCALAR)
+    return list(value) if isinstance(value, tuple) else value
+
+
+Params = dict[str, Annotated[Scalar | list[str] | Scalars, PlainValidator(_parameter)]]
 LabelSetting = Annotated[InstanceOf[Label], BeforeValidator(parse_label), PlainSerializer(Label.definition)]
 WeightsSetting = Annotated[
     InstanceOf[Weights] | None,
@@ -32,7 +54,7 @@ class ModelSpec(BaseModel):
     algorithm: str
     n_estimators: int
     max_depth: int | None
-    params: dict[str, Scalar]
+    params: Params
     engine: Engine
     label: LabelSetting
     features: tuple[str, ...]
@@ -64,10 +86,27 @@ class ModelSpec(BaseModel):
         return reads_flow(resolve_features(self.features))
 
     @property
+    def members(self) -> tuple[Self, ...]:
+        """The specs of a blend's members, in order, each as if it were a model of its own; none of other models."""
+        if self.algorithm != BLEND:
+            return ()
+        named = self.params.get(MEMBERS, DEFAULT_MEMBERS)
+        return tuple(
+            self.model_copy(update={"algorithm": name, "params": self.params.get(name, {})})
+            for name in (named if isinstance(named, list | tuple) else ())
+        )
+
+    @property
+    def fits(self) -> tuple[Self, ...]:
+        """The specs of the estimators that are fitted for it: of a blend its members, otherwise itself."""
+        return self.members or (self,)
+
+    @property
     def import_paths(self) -> tuple[str, ...]:
-        """Where the features, the label and the algorithm that users bring are, in order."""
+        """Where the features, the label and the algorithms that users bring are, in order."""
         of_features = {path for path, _ in map(split_reference, self.features) if path is not None}
-        return tuple(sorted(of_features | {*filter(is_import_path, (self.label.kind, self.algorithm))}))
+        algorithms = (one.algorithm for one in self.fits)
+        return tuple(sorted(of_features | {*filter(is_import_path, (self.label.kind, *algorithms))}))
 
     def sources(self) -> dict[str, str]:
         """Return, by import path, the digests of the users' modules that the model's samples depend on.
@@ -75,4 +114,5 @@ class ModelSpec(BaseModel):
         Raises:
             EntryError: a module is not here.
         """
-        return {path: source_digest(path) for path in self.import_paths if path != self.algorithm}
+        algorithms = {one.algorithm for one in self.fits}
+        return {path: source_digest(path) for path in self.import_paths if path not in algorithms}

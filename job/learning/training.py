@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from job.core.keys import Key
+from job.learning.blending import describe_blend, weigh_members
 from job.learning.calibration import calibration
 from job.learning.estimators import algorithm_named, describe_algorithm
 from job.learning.fitting import (
@@ -19,7 +20,7 @@ from job.learning.fitting import (
     Labels,
     Rows,
     evaluate,
-    fit_scaled,
+    fit_window,
     predict_proba,
     read_rows,
     scaled,
@@ -120,15 +121,18 @@ def train(
                 # The last window is the longest, so it goes first.
                 running = [pool.submit(evaluate, rows, fold, spec, n_jobs=threads) for fold in reversed(windows)]
             evaluated = [one.result() for one in reversed(running)]
+        if spec.members:
+            evaluated = weigh_members(evaluated, horizon_bars=spec.label.horizon)
         shrinkage, folds, holdout = shrink_all(evaluated, fitted=spec.calibrate == "shrink")
         model, scaler, label = holdout.model, holdout.scaler, rows.label[holdout.fold.train]
         seeds = second_seed(rows, holdout, spec, weight=shrinkage.model, n_jobs=n_jobs)
         if spec.refit:
-            scaler, training, label = window(rows, np.arange(len(rows.label)))
-            precision, weight = algorithm_named(spec.algorithm).precision, weights_of(rows, np.arange(len(label)), spec)
-            model = fit_scaled(
-                scaled(scaler, training, precision), label, spec, weight=weight, pooled=rows.pooled, n_jobs=n_jobs
-            )
+            every = np.arange(len(rows.label))
+            scaler, training, label = window(rows, every)
+            weight = weights_of(rows, every, spec)
+            model = fit_window(scaler, training, label, spec, weight=weight, pooled=rows.pooled, n_jobs=n_jobs)
+            if spec.members:
+                model = replace(model, weights=holdout.model.weights)
         return Trained(
             model=model,
             scaler=scaler,
@@ -210,7 +214,11 @@ def describe(
     test = scaled(holdout.scaler, take(rows.matrix, holdout.fold.test))
     values = importances(holdout.model, method, test, holdout.label, seed=f"{key} {spec.random_state}")
     return {
-        **describe_algorithm(spec, model, len(label)),
+        **(
+            describe_blend(spec, model, [*folds, holdout], len(label))
+            if spec.members
+            else describe_algorithm(spec, model, len(label))
+        ),
         "classes": [int(value) for value in holdout.model.classes_],
         "base_rate": base_rate(label),
         "shrink": {"model": shrinkage.model, "benchmark": shrinkage.benchmark, "fitted": spec.calibrate == "shrink"},

@@ -14,8 +14,10 @@ import numpy as np
 
 from job.core.errors import ConfigError, RegistryError
 from job.core.wording import first_of, on_one_line
-from job.learning.algorithms import GENERAL_FORMATS, Algorithm
-from job.registry.parts import algorithms_by_format, allowed_types, check_parts, is_model
+from job.learning.algorithms import GENERAL_FORMATS
+from job.learning.estimators import ALGORITHMS
+from job.learning.spec import BLEND
+from job.registry.parts import NO_OWN, Own, algorithms_by_format, allowed_types, check_parts, is_model
 from job.registry.skops_schema import Schema, UnknownTypeError, npy_bytes
 
 COMPRESSION_LEVEL: Final = 6
@@ -37,18 +39,18 @@ LONGEST_CAUSE: Final = 300
 ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
 
-def formats(own: Algorithm | None = None) -> list[str]:
-    """Return the names of all formats: those of the registry, and those of algorithms, also of a user's own one."""
+def formats(own: Own = NO_OWN) -> list[str]:
+    """Return the names of all formats: those of the registry, and those of algorithms, also of users' own ones."""
     return [*GENERAL_FORMATS, *algorithms_by_format(own)]
 
 
-def dump(estimator: object, *, format: str, own: Algorithm | None = None) -> bytes:  # noqa: A002 - the setting's name
+def dump(estimator: object, *, format: str, own: Own = NO_OWN) -> bytes:  # noqa: A002 - the setting's name
     """Return an estimator as bytes; unless pickled, equal estimators give equal bytes in any process.
 
     Args:
         estimator: a fitted model or scaler.
         format: one of `formats`.
-        own: the algorithm that a user's module brought, None for one of this release; so for `parse` and `check_pair`.
+        own: the algorithms that users' modules brought; so for `parse` and `check_pair`.
 
     Raises:
         RegistryError: the estimator holds a type that `parse` would refuse.
@@ -57,11 +59,14 @@ def dump(estimator: object, *, format: str, own: Algorithm | None = None) -> byt
         return pickle.dumps(estimator, protocol=5)
     if format == "skops":
         return _dump_skops(estimator, own)
-    data: bytes = resolve_name(algorithms_by_format(own)[format][1].dump)(estimator)
+    artifact = algorithms_by_format(own)[format][1]
+    # A blend's members may be of users' own algorithms.
+    more = {"own": own} if artifact is ALGORITHMS[BLEND].artifact else {}
+    data: bytes = resolve_name(artifact.dump)(estimator, **more)
     return data
 
 
-def _dump_skops(estimator: object, own: Algorithm | None) -> bytes:
+def _dump_skops(estimator: object, own: Own) -> bytes:
     try:
         made = Schema(estimator)
         schema, arrays, types = made.root, made.arrays, made.types
@@ -69,7 +74,8 @@ def _dump_skops(estimator: object, own: Algorithm | None) -> bytes:
         schema, arrays = _canonical(*_state_of(estimator))
         types = _types(schema)
     if foreign := _foreign(types, allowed_types(own)):
-        remedy = "" if own is None else f", or declare it in stored_types of the algorithm {own.name}"
+        names = " or ".join(algorithm.name for algorithm in own.values())
+        remedy = f", or declare it in stored_types of the algorithm {names}" if own else ""
         raise RegistryError(
             f"{', '.join(foreign)}: no type that may be stored as skops; set storage.format: pkl{remedy}"
         )
@@ -87,7 +93,7 @@ def parse(
     format: str,  # noqa: A002 - the setting's name
     where: str,
     allow_pickle: bool = False,
-    own: Algorithm | None = None,
+    own: Own = NO_OWN,
 ) -> Any:
     """Return the estimator in `data`, whose digest was checked before; `where` names it in messages.
 
@@ -109,15 +115,16 @@ def parse(
     return estimator
 
 
-def _parse_own(data: bytes, name: str, where: str, own: Algorithm | None) -> Any:
+def _parse_own(data: bytes, name: str, where: str, own: Own) -> Any:
     """Build the model of an artifact in a format of an algorithm's own, whose library is imported only now."""
     algorithm, artifact = algorithms_by_format(own)[name]
     try:
         _ = algorithm.estimator
     except ConfigError as error:
         raise RegistryError(f"{where}: {error}") from None
+    more = {"own": own, "where": where} if artifact is ALGORITHMS[BLEND].artifact else {}
     with _malformed_refused(f"{where} is no {name} artifact of this job"):
-        return resolve_name(artifact.parse)(data)
+        return resolve_name(artifact.parse)(data, **more)
 
 
 @contextmanager
@@ -138,7 +145,7 @@ def _malformed_refused(claim: str) -> Iterator[None]:
         raise RegistryError(f"{claim}: {cause}; train the model again") from error
 
 
-def _parse_skops(data: bytes, where: str, own: Algorithm | None) -> object:
+def _parse_skops(data: bytes, where: str, own: Own) -> object:
     """Build the estimator of an archive that is as `dump` writes it, from the first byte to the last.
 
     Raises:
@@ -170,7 +177,7 @@ def _parse_skops(data: bytes, where: str, own: Algorithm | None) -> object:
     return skops.io.loads(data, trusted=sorted({name for _, name in allowed}))
 
 
-def check_pair(model: Any, scaler: Any, *, features: int | None, where: str, own: Algorithm | None = None) -> None:
+def check_pair(model: Any, scaler: Any, *, features: int | None, where: str, own: Own = NO_OWN) -> None:
     """Check that a model and a scaler are what they are called, have the same features, and predict together.
 
     Args:
@@ -178,7 +185,7 @@ def check_pair(model: Any, scaler: Any, *, features: int | None, where: str, own
         scaler: what was parsed as its scaler.
         features: how many the metadata names, None if it names none.
         where: the version, for messages.
-        own: the algorithm that a user's module brought to the version, None for one of this release.
+        own: the algorithms that users' modules brought to the version.
 
     Raises:
         RegistryError: they are not what a run of this job commits.

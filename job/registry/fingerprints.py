@@ -89,8 +89,14 @@ def fingerprint(
             **({"weights_version": WEIGHTS} if spec.weights else {}),
             **({"sources": sources} if sources else {}),
             **({"algorithm_source": source} if (source := user_source(spec.algorithm)) else {}),
+            **({"members": {one.algorithm: _of_member(one) for one in spec.members}} if spec.members else {}),
         }
     )
+
+
+def _of_member(spec: ModelSpec) -> dict[str, Any]:
+    """Return what decides a blend's member, beside what its blend's fingerprint has anyway."""
+    return {"version": algorithm_named(spec.algorithm).version, "source": user_source(spec.algorithm)}
 
 
 def prediction_fingerprint(model: Key, version: str, data: DataSettings) -> str:

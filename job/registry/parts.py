@@ -4,6 +4,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from pkgutil import resolve_name
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -28,18 +29,33 @@ COMMON: Final = (
 """What any model may contain, and the scaler."""
 
 
-def own_algorithm(metadata: Mapping[str, Any], *, where: str) -> Algorithm | None:
-    """Return the algorithm that a user's module brought to a version, None for one of this release.
+Own = Mapping[str, Algorithm]
+"""Algorithms that users' modules brought to a version, by import path; a blend may have several."""
+NO_OWN: Final[Own] = MappingProxyType({})
+
+
+def own_algorithms(metadata: Mapping[str, Any], *, where: str) -> Own:
+    """Return the algorithms that users' modules brought to a version; those of this release are not among them.
 
     Anyone who can write to the registry writes what metadata says. So no module is imported because metadata names it,
     but for those whose source names `job.learning.algorithms`, as modules of algorithms do.
 
     Raises:
-        RegistryError: the module is not here, or is not what it was at training.
+        RegistryError: a module is not here, or is not what it was at training.
     """
-    described = metadata.get("algorithm")
-    if not isinstance(described, dict) or (path := described.get("path")) is None:
-        return None
+    blend = _mapping(metadata.get("blend"))
+    described = [metadata, *map(_mapping, _mapping(blend.get("members")).values())]
+    named = [_mapping(one.get("algorithm")) for one in described]
+    return {str(one["path"]): _own_algorithm(one, where) for one in named if one.get("path") is not None}
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    """Return what metadata holds where a mapping is expected; nothing where it holds something else."""
+    return value if isinstance(value, dict) else {}
+
+
+def _own_algorithm(described: Mapping[str, Any], where: str) -> Algorithm:
+    path = described["path"]
     remedy = f"restore the module {str(path).partition(':')[0]!r:.80} as it was at training, or train the model again"
     claim = f"{where} was trained by the algorithm {path!r:.100}"
     if not isinstance(path, str) or not is_import_path(path):
@@ -58,12 +74,12 @@ def own_algorithm(metadata: Mapping[str, Any], *, where: str) -> Algorithm | Non
     return algorithm
 
 
-def algorithms_with(own: Algorithm | None) -> list[Algorithm]:
-    """Return the algorithms of this release, and one that a user's module brought."""
-    return [*ALGORITHMS.values(), *([] if own is None else [own])]
+def algorithms_with(own: Own) -> list[Algorithm]:
+    """Return the algorithms of this release, and those that users' modules brought."""
+    return [*ALGORITHMS.values(), *own.values()]
 
 
-def algorithms_by_format(own: Algorithm | None) -> dict[str, tuple[Algorithm, ArtifactFormat]]:
+def algorithms_by_format(own: Own) -> dict[str, tuple[Algorithm, ArtifactFormat]]:
     """Return the formats of algorithms' own by name, each with an algorithm that is stored in it."""
     return {
         algorithm.artifact.name: (algorithm, algorithm.artifact)
@@ -72,7 +88,7 @@ def algorithms_by_format(own: Algorithm | None) -> dict[str, tuple[Algorithm, Ar
     }
 
 
-def is_model(estimator: object, own: Algorithm | None) -> bool:
+def is_model(estimator: object, own: Own) -> bool:
     """Return whether an estimator is of the class of an algorithm.
 
     No optional library is imported to compare: an estimator's class has been imported already.
@@ -80,15 +96,15 @@ def is_model(estimator: object, own: Algorithm | None) -> bool:
     return any(
         type(estimator) is algorithm.estimator
         for algorithm in algorithms_with(own)
-        if algorithm is own or algorithm.library is None or algorithm.path.partition(":")[0] in sys.modules
+        if algorithm in own.values() or algorithm.library is None or algorithm.path.partition(":")[0] in sys.modules
     )
 
 
-def allowed_types(own: Algorithm | None) -> frozenset[tuple[str, str]]:
+def allowed_types(own: Own) -> frozenset[tuple[str, str]]:
     """Return (skops node, type) of all that skops may store or load: pinned, so that nothing else is ever built.
 
     Args:
-        own: the algorithm that a user's module brought to this version, None if it is one of this release.
+        own: the algorithms that users' modules brought to this version.
     """
     declared = [*COMMON]
     for algorithm in algorithms_with(own):
@@ -99,7 +115,7 @@ def allowed_types(own: Algorithm | None) -> frozenset[tuple[str, str]]:
     return frozenset((stored.loader, stored.name) for stored in declared)
 
 
-def check_parts(estimator: object, own: Algorithm | None) -> None:
+def check_parts(estimator: object, own: Own) -> None:
     """Check every part of an estimator by the checks that algorithms declare for parts of its type.
 
     All checks see all parts, whichever algorithm the estimator is of: a hostile artifact can put a part anywhere.

@@ -15,7 +15,7 @@ from job.learning.algorithms import FORMAT_NAME
 from job.registry.aliases import ALIASES, read_aliases
 from job.registry.artifacts import check_pair, dump, formats, parse
 from job.registry.names import ROLES, RUN_ID, file_name, format_of, is_version, listed_versions, version_name
-from job.registry.parts import own_algorithm
+from job.registry.parts import own_algorithms
 from job.storage.files import ExistingFileError, MissingFileError, Storage
 
 SCHEMA_VERSION: Final = 1
@@ -67,7 +67,7 @@ def commit(
     """
     if not is_version(key, version):
         raise ValueError(f"{version!r} is no version of {key}")
-    own = own_algorithm(metadata, where=f"{key} {version}")
+    own = own_algorithms(metadata, where=f"{key} {version}")
     estimators = {"model": model, "scaler": scaler}
     data = {role: dump(estimators[role], format=format_of(role, format), own=own) for role in ROLES}
     artifacts = {role: _describe(version, role, format, data[role]) for role in ROLES}
@@ -103,7 +103,7 @@ def load(
     folder = f"{registry.url}/{key.folder}"
     metadata = read_metadata(registry, key, name)
     format_ = _format_in(metadata, where=f"{folder}/{name}.json")
-    own = own_algorithm(metadata, where=f"{folder}/{name}")
+    own = own_algorithms(metadata, where=f"{folder}/{name}")
     if format_ not in formats(own):
         raise _unknown_format(format_, f"{folder}/{name}.json", formats(own))
     data = _read_artifacts(registry, key, name, metadata)

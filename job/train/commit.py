@@ -9,7 +9,7 @@ import polars as pl
 
 from job.core.environment import cpu_model, versions
 from job.core.keys import Key
-from job.learning.estimators import algorithm_named, libraries_of
+from job.learning.estimators import libraries_of, stored_as
 from job.learning.features import split_reference
 from job.learning.spec import ModelSpec
 from job.learning.trading import trading_scores
@@ -51,7 +51,7 @@ def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
         model=trained.model,
         scaler=trained.scaler,
         metadata=metadata,
-        format="pkl" if job.config.storage.format == "pkl" else algorithm_named(spec.algorithm).format,
+        format="pkl" if job.config.storage.format == "pkl" else stored_as(spec),
     )
     return of_version(task.key, written)
 

@@ -55,10 +55,11 @@ def make_plan(config: Config) -> Plan:
     if config.data.input is None:
         raise ConfigError("data.input is not set: name a file, a folder, a glob or a URL of bars")
     for _, _, spec in config.model_specs():
-        library = algorithm_named(spec.algorithm).library
-        missing = library is not None and installed(library) is None
-        if spec.params or spec.weights or is_import_path(spec.algorithm) or missing:
-            build(spec, Window(SOME_ROWS))
+        for one in spec.fits:
+            library = algorithm_named(one.algorithm).library
+            missing = library is not None and installed(library) is None
+            if one.params or one.weights or is_import_path(one.algorithm) or missing:
+                build(one, Window(SOME_ROWS))
     models = config.model_trainer.model_directory
     found = find_series(config.data, registry=models)
     if not found.series and found.problems:
@@ -103,13 +104,15 @@ def plan_tasks(series: Sequence[Series], config: Config, fleet: Sequence[Series]
             available = sum(estimate_rows(one, timeframe, config.data) for one in members)
             pooled = exchange == POOLED
             rows = min(available, trainer.max_samples) if pooled else available
-            rate = algorithm_named(spec.algorithm).seconds_per_row / 6  # of six fits: five folds and the holdout
+            # seconds_per_row is of six fits: five folds and the holdout
+            rates = [algorithm_named(one.algorithm).seconds_per_row / 6 for one in spec.fits]
             task = Task(
                 key=Key(exchange, symbol, timeframe, model_type),
                 spec=spec,
                 series=tuple(members),
                 rows=rows,
-                seconds=(spec.cv_folds + 1) * (SECONDS_PER_FIT + rate * rows * spec.n_estimators / 100),
+                seconds=(spec.cv_folds + 1)
+                * sum(SECONDS_PER_FIT + rate * rows * spec.n_estimators / 100 for rate in rates),
                 memory=estimate_memory(rows, len(spec.features)),
                 capped=pooled and available * ESTIMATE_ERROR > trainer.max_samples,
                 needs=needs(spec.origins, fleet, exchange, Sampling.of(config.data)),

@@ -13,6 +13,7 @@ import psutil
 
 from job.core.environment import ROOT, cpu_model
 from tests.bench import (
+    blends,
     choices,
     features,
     fleet,
@@ -49,9 +50,10 @@ CASES: Final[dict[str, Case]] = {
     "fleet": fleet.measure,
     "learners": learners.measure,
     "choices": choices.measure,
+    "blends": blends.measure,
 }
 """Quick ones first."""
-BY_NAME: Final = ("learners", "choices")
+BY_NAME: Final = ("learners", "choices", "blends")
 """Those that run only where they are named: they take long, and have no target."""
 
 

@@ -1,0 +1,45 @@
+"""Which params an algorithm takes at all: scalars, and a blend the names of its members and the params of each."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from job.core.entries import EntryError
+from job.core.wording import did_you_mean
+from job.learning.estimators import algorithm_named
+from job.learning.spec import BLEND, DEFAULT_MEMBERS, MEMBERS, NO_SCALAR, Scalar
+
+
+def check_params(algorithm: str, params: Mapping[str, Any]) -> None:
+    """Check the kinds of an algorithm's params, and that a blend is one of several known algorithms.
+
+    Whether an estimator knows a param of that name and value is found when it is built.
+
+    Raises:
+        EntryError: they are not, a member is unknown, or there is no blend of these members.
+    """
+    if algorithm == BLEND:
+        _check_blend(params)
+    elif strange := [name for name, value in params.items() if not isinstance(value, Scalar)]:
+        raise EntryError(f"{strange[0]}: {NO_SCALAR}")
+
+
+def _check_blend(params: Mapping[str, Any]) -> None:
+    members = params.get(MEMBERS, [*DEFAULT_MEMBERS])
+    if not isinstance(members, list):
+        raise EntryError(f"{MEMBERS}: expected a list of algorithms, such as [{', '.join(DEFAULT_MEMBERS)}]")
+    if BLEND in members:
+        raise EntryError(f"{MEMBERS}: a {BLEND} is no member of a {BLEND}: name its members instead")
+    if twice := [name for name in members if members.count(name) > 1]:
+        raise EntryError(f"{MEMBERS}: {twice[0]} is named twice: leave one out")
+    if len(members) < 2:
+        raise EntryError(f"{MEMBERS}: a {BLEND} is of two algorithms or more, got [{''.join(members)}]: name another")
+    for name in members:
+        algorithm_named(name)
+    for name, value in params.items():
+        if name not in {MEMBERS, *members}:
+            raise EntryError(
+                f"{name} is no member of this {BLEND}{did_you_mean(name, [MEMBERS, *members])} "
+                f"(members: {', '.join(members)})"
+            )
+        if name != MEMBERS and not isinstance(value, dict):
+            raise EntryError(f"{name}: expected a mapping of parameters, such as {{max_depth: 6}}")

@@ -1,0 +1,129 @@
+"""A blend as one artifact: an archive of its members, each in the format of its own algorithm, and their weights.
+
+`blend.json` holds the weights, and each member's algorithm and format; `0.skops`, `1.skops`, … are the members, in its
+order. Nothing is compressed, as members are themselves, and no time is kept, so equal blends have equal bytes.
+"""
+
+import io
+import json
+import math
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from job.learning.algorithms import Algorithm
+from job.learning.blend import Blend
+from job.learning.estimators import ALGORITHMS, algorithm_named
+from job.learning.spec import BLEND
+from job.registry import artifacts
+from job.registry.parts import NO_OWN, Own
+
+HEADER: Final = "blend.json"
+MAX_HEADER: Final = 2**16
+TOLERANCE: Final = 1e-9
+"""How far weights may be from adding up to 1."""
+
+
+def dump(blend: Blend, *, own: Own = NO_OWN) -> bytes:
+    """Return a blend as bytes, the same ones for equal blends in any process.
+
+    Raises:
+        RegistryError: a member holds a type that `parse` would refuse.
+    """
+    named = [(name, algorithm_named(name).format) for name in blend.members]
+    header = {
+        "weights": list(blend.weights),
+        "members": [{"algorithm": name, "format": kind} for name, kind in named],
+    }
+    return _archive(
+        header,
+        [artifacts.dump(blend.members[name], format=kind, own=_own_of(name, own)) for name, kind in named],
+    )
+
+
+def parse(data: bytes, *, own: Own = NO_OWN, where: str = "the blend") -> Blend:
+    """Return the blend in an archive that is as `dump` writes it, from the first byte to the last.
+
+    Every member passes what it would have to pass as a model of its own, and is of the algorithm that it is named by.
+
+    Raises:
+        RegistryError: a member is refused, or a library is missing that it needs.
+        ValueError: saying what else is wrong.
+    """
+    header, files = _read(data)
+    weights, members = header["weights"], {}
+    for described, file in zip(header["members"], files, strict=True):
+        name = described["algorithm"]
+        algorithm = _algorithm(name, own)
+        if described["format"] != algorithm.format or algorithm.format == "pkl":
+            raise ValueError(f"its member {name} is stored as {described['format']!r:.40}, not as {algorithm.format}")
+        model = artifacts.parse(file, format=algorithm.format, where=f"{where}, member {name}", own=_own_of(name, own))
+        if type(model) is not algorithm.estimator:
+            raise ValueError(f"its member {name} is of type {type(model).__name__}")
+        members[name] = model
+    _check_members(members)
+    return Blend(members, tuple(weights))
+
+
+def _read(data: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """Return the header and the members' bytes of an archive, once it is found to be one that `dump` could write."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        listed = archive.infolist()
+        if any(one.compress_type != zipfile.ZIP_STORED for one in listed):
+            raise ValueError("it holds compressed files")
+        if sum(one.file_size for one in listed) > len(data) or not listed or listed[0].file_size > MAX_HEADER:
+            raise ValueError("its files are larger than it is")
+        header, *files = (archive.read(one) for one in listed)
+    described = json.loads(header)
+    _check_header(described)
+    if len(files) != len(described["members"]) or _archive(described, files) != data:
+        raise ValueError("it is not written as this job writes it")
+    return described, files
+
+
+def _archive(header: Mapping[str, Any], members: Sequence[bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo(HEADER, artifacts.ZIP_TIME), json.dumps(header, separators=(",", ":")))
+        for position, (described, data) in enumerate(zip(header["members"], members, strict=True)):
+            archive.writestr(zipfile.ZipInfo(f"{position}.{described['format']}", artifacts.ZIP_TIME), data)
+    return buffer.getvalue()
+
+
+def _check_header(header: Any) -> None:
+    """Check that a header has members of distinct names, and a weight for each; raises ValueError."""
+    if not isinstance(header, dict) or list(header) != ["weights", "members"]:
+        raise ValueError("its header has other keys than weights and members")
+    weights, members = header["weights"], header["members"]
+    if not isinstance(weights, list) or not isinstance(members, list) or not len(weights) == len(members) >= 2:
+        raise ValueError("its header has no list of two members or more with as many weights")
+    for one in members:
+        if not isinstance(one, dict) or list(one) != ["algorithm", "format"] or {str} != {*map(type, one.values())}:
+            raise ValueError("its header has a member without the names of its algorithm and format")
+    if len({one["algorithm"] for one in members}) < len(members):
+        raise ValueError("its header names a member twice")
+    if not all(type(one) is float and 0 <= one <= 1 for one in weights) or abs(math.fsum(weights) - 1) > TOLERANCE:
+        raise ValueError("its weights are no shares of 1")
+
+
+def _check_members(members: Mapping[str, Any]) -> None:
+    """Check that members see the same features and tell the same classes; raises ValueError."""
+    features = {name: model.n_features_in_ for name, model in members.items()}
+    if len({*features.values()}) != 1:
+        raise ValueError(f"its members are of different numbers of features: {features!r:.100}")
+    for name, model in members.items():
+        if list(model.classes_) != [0, 1]:
+            raise ValueError(f"the classes of its member {name} are not down and up")
+
+
+def _algorithm(name: str, own: Own) -> Algorithm:
+    """Return the algorithm of a member; nothing is imported because an artifact names it; raises ValueError."""
+    known = {**ALGORITHMS, **own}
+    if name == BLEND or name not in known:
+        raise ValueError(f"its member {name!r:.100} is of no algorithm of this release, nor of one that came with it")
+    return known[name]
+
+
+def _own_of(name: str, own: Own) -> Own:
+    """Return what a user's module brought to a member: types that it declares are of no other member."""
+    return {name: own[name]} if name in own else NO_OWN
