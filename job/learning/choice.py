@@ -7,8 +7,8 @@ from typing import Any, Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+import scipy  # not its parts, which load on first use: the driver imports this
 
-from job.learning.sharpe import expected_best_sharpe
 
 SHRINK_WEIGHTS: Final = tuple(step / 10 for step in range(11))
 """Weights of shrinking at which losses are known; around the best one, a tenth makes next to no difference."""
@@ -16,6 +16,9 @@ FIRST_FOLDS_SHARE: Final = 0.2
 """Share of the cost of all folds after which settings may be given up."""
 ERRORS: Final = 1.0
 """Standard errors by which settings must win, or lose to be given up."""
+
+CHANCE: Final = 0.1
+"""Probability that settings without any merit replace the default."""
 
 Losses = Mapping[str, Mapping[str, Sequence[float]]]
 """Log-loss by series and block of days: {series: {block's number since the epoch: [rows, sum in nats]}}."""
@@ -35,7 +38,7 @@ class FoldLoss:
 class Trial:
     """One setting of a study and what became of it.
 
-    `first` are the losses on the first folds, each series shrunk by the weight that suits it best there; it is all that
+    `first` are the losses on the first folds, each series shrunk by what they say; it is all that
     is known of a `pruned` trial. `losses` are those of all folds but the last, on which `shrink`, the weight of each
     series, was found. A `failed` trial has an `error` instead.
     """
@@ -58,7 +61,7 @@ class Trial:
         cls, number: int, params: Mapping[str, Any], first: Losses, folds: Mapping[str, Sequence[FoldLoss]]
     ) -> Self:
         """Return a trial from the losses of all its folds, by series: the last fold shrinks the others."""
-        weights = {series: best_weight(own[-1:]) for series, own in folds.items()}
+        weights = {series: shrink_weight(own[-1:]) for series, own in folds.items()}
         return cls(
             number,
             dict(params),
@@ -99,11 +102,15 @@ def first_folds(folds: int) -> int:
     return max(affordable, default=1)
 
 
-def best_weight(folds: Sequence[FoldLoss]) -> int:
-    """Return the position in `SHRINK_WEIGHTS` of the weight with the least loss on folds; of equal ones, the least."""
-    return int(
-        np.argmin([sum(math.fsum(fold.sums[weight]) for fold in folds) for weight in range(len(SHRINK_WEIGHTS))])
-    )
+def shrink_weight(folds: Sequence[FoldLoss]) -> int:
+    """Return the position in `SHRINK_WEIGHTS` nearest to the posterior mean of the weight, given the rows of folds.
+
+    The prior is flat. The mean, as in `metrics.fit_shrink`: where rows say little, the mode jumps between 0 and 1.
+    """
+    losses = np.array([sum(math.fsum(fold.sums[weight]) for fold in folds) for weight in range(len(SHRINK_WEIGHTS))])
+    # Relative to the least loss, since exp(-loss) of many rows underflows.
+    mean = np.average(SHRINK_WEIGHTS, weights=np.exp(losses.min() - losses))
+    return round(float(mean) * (len(SHRINK_WEIGHTS) - 1))
 
 
 def by_block(folds: Iterable[FoldLoss], weight: int) -> dict[str, list[float]]:
@@ -117,8 +124,8 @@ def by_block(folds: Iterable[FoldLoss], weight: int) -> dict[str, list[float]]:
 
 
 def first_losses(folds: Mapping[str, Sequence[FoldLoss]]) -> dict[str, dict[str, list[float]]]:
-    """Return losses by series, each shrunk by what suits it best, so that none is given up for what shrinking mends."""
-    return {series: by_block(own, best_weight(own)) for series, own in folds.items()}
+    """Return losses by series, each shrunk by what these folds say, so that none is given up for what shrinking mends."""
+    return {series: by_block(own, shrink_weight(own)) for series, own in folds.items()}
 
 
 def mean_loss(losses: Losses) -> float:
@@ -169,9 +176,9 @@ def is_hopeless(first: Losses, best: Losses) -> bool:
 def choose(trials: Sequence[Trial]) -> Choice:
     """Return which settings to use: the best ones where their gain over the default, trial 0, is no accident.
 
-    The best of many equal settings wins by more than one standard error nearly always. So its gain must exceed one
-    standard error beyond what the best of so many would show by chance, which is what deflates a Sharpe ratio, too
-    (`sharpe.expected_best_sharpe`). Settings that were given up count: they were tried.
+    Of many settings without any merit, the best wins by more than one standard error nearly always. So its gain must
+    exceed one standard error, and so many that the best of as many independent ones without merit would not be as good
+    in nine of ten studies (Šidák 1967). Settings that were given up count: they were tried.
     """
     default = trials[0]
     best = min((one for one in trials if one.state == "complete"), key=lambda one: (one.mean, one.number))
@@ -179,5 +186,5 @@ def choose(trials: Sequence[Trial]) -> Choice:
     if found.error is None or best is default:
         return Choice(0, best.number, found, None)
     tried = sum(one.state != "failed" for one in trials) - 1
-    required = ERRORS * found.error + expected_best_sharpe(max(tried, 1), variance=found.error**2)
+    required = max(ERRORS, float(scipy.special.ndtri((1 - CHANCE) ** (1 / tried)))) * found.error
     return Choice(best.number if found.mean > required else 0, best.number, found, required)
