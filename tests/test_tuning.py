@@ -312,7 +312,8 @@ def test_noise_keeps_the_default() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [pytest.param(one, marks=[pytest.mark.slow] * (name == "random_forest"), id=name) for name, one in BAD.items()]
+    "bad",
+    [pytest.param(one, marks=[pytest.mark.slow] * (name == "random_forest"), id=name) for name, one in BAD.items()],
 )
 def test_a_bad_default_is_replaced_where_there_is_something_to_learn(bad: dict[str, Any], memory: Storage) -> None:
     config = tuned_config(memory.url, timeframe="5m", label="direction(5)", **bad)
