@@ -52,7 +52,7 @@ def tune(options: argparse.Namespace) -> int:
         log.info(note)
     source, models = redact_url(config.data.input or ""), config.model_trainer.model_directory
     total, finished = len(plan.studies) + len(plan.finished), len(plan.finished)
-    log.info("%s into %s: %d studies, %d of them finished", source, models, total, finished)
+    log.info("%s into %s: %d to tune, %d of them finished", source, models, total, finished)
     if options.dry_run:
         for study in plan.studies:
             log.info("%s: %d trials on %d series, of %s", study, study.trials, len(study.tasks), ", ".join(study.space))

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import scipy  # not its parts, which load on first use: the driver imports this
 
-
 SHRINK_WEIGHTS: Final = tuple(step / 10 for step in range(11))
 """Weights of shrinking at which losses are known; around the best one, a tenth makes next to no difference."""
 FIRST_FOLDS_SHARE: Final = 0.2
@@ -124,7 +123,7 @@ def by_block(folds: Iterable[FoldLoss], weight: int) -> dict[str, list[float]]:
 
 
 def first_losses(folds: Mapping[str, Sequence[FoldLoss]]) -> dict[str, dict[str, list[float]]]:
-    """Return losses by series, each shrunk by what these folds say, so that none is given up for what shrinking mends."""
+    """Return losses by series, each shrunk by what its folds say: none is given up for what shrinking mends."""
     return {series: by_block(own, shrink_weight(own)) for series, own in folds.items()}
 
 

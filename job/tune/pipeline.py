@@ -7,11 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from ray.data import Dataset
-
 from job.cluster.bundles import Capacity, bundle, singles, sized
 from job.cluster.context import with_context
-from job.cluster.datasets import loaded_bars, outcomes_of, remote_options
+from job.cluster.datasets import Dataset, loaded_bars, outcomes_of, remote_options
 from job.train.steps import load_bars
 from job.tune.steps import prepare_samples, try_settings
 from job.tune.task import Tuned, TuningTask

@@ -12,7 +12,20 @@ from typing import Final
 import psutil
 
 from job.core.environment import ROOT, cpu_model
-from tests.bench import choices, features, fleet, history, orchestration, pooled, predict, rerun, skill, small, symbols
+from tests.bench import (
+    choices,
+    features,
+    fleet,
+    history,
+    orchestration,
+    pooled,
+    predict,
+    rerun,
+    skill,
+    small,
+    symbols,
+    tune,
+)
 from tests.bench.bars import AbsentBarsError
 from tests.bench.readme import check, with_sections
 from tests.bench.table import Case, Table
@@ -29,6 +42,7 @@ CASES: Final[dict[str, Case]] = {
     "history": history.measure,
     "symbols": symbols.measure,
     "pooled": pooled.measure,
+    "tune": tune.measure,
     "orchestration": orchestration.measure,
     "small": small.measure,
     "fleet": fleet.measure,
