@@ -359,6 +359,10 @@ def test_settings_of_the_space_replace_the_algorithms(undisturbed: tuple[Config,
     assert load_config(config.masked()).tune == config.tune
     with pytest.raises(ConfigError, match=r"unknown parameter params\.depth"):
         space_of(spec, {"random_forest": {"depth": Range(1, 2)}})
+    with pytest.raises(
+        ConfigError, match=r"algorithm random_forest has no space to search: name ranges .* in tune\.space"
+    ):
+        space_of(spec, {"random_forest": {}})
     with pytest.raises(ConfigError, match="unknown algorithm"):
         load_config({"tune": {"space": {"forest": {"max_depth": [1, 2]}}}})
 

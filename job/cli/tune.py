@@ -100,7 +100,7 @@ def show(record: TuningRecord) -> None:
         console().print(totals_table("nats per row out of fold against the default", columns, cells))
     if record.reason:
         log.error("%s: %s", record.status, record.reason)
-    log.info("run %s %s; train with what was chosen: --tuned", record.run_id, record.status)
+    log.info("run %s %s: %d studies in %s", record.run_id, record.status, len(winners), record.about["output"])
 
 
 def name_of(winner: Winner) -> str:
