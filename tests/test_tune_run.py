@@ -170,13 +170,18 @@ def started(bars: Path, tmp_path: Path) -> Iterator[Any]:
     file, begun = settings(tmp_path, bars), list[Launched]()
 
     def start() -> Launched:
-        command = [sys.executable, str(ROOT / "job" / "main.py"), "tune", "--config", str(file), "--trials", "22"]
+        options = ["--trials", "22", "--set", "tune.batch=2", "--set", "ray.num_cpus=1"]
+        command = [sys.executable, str(ROOT / "job" / "main.py"), "tune", "--config", str(file), *options]
         log = tmp_path / f"{len(begun)}.log"
         with log.open("w") as errors:
             process = subprocess.Popen(
-                [*command, "--set", "tune.batch=2", "--set", "ray.num_cpus=1"], stdout=subprocess.DEVNULL, stderr=errors,
-                start_new_session=True, text=True,                env={**os.environ, "RAY_AUTH_MODE": "disabled"},
-            )  # fmt: skip
+                command,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,
+                text=True,
+                env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+            )
         begun.append(Launched(process, tmp_path / "models", log))
         return begun[-1]
 

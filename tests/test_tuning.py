@@ -39,6 +39,15 @@ BAD: dict[str, dict[str, Any]] = {
 }
 
 
+SEARCHED = [name for name, one in ALGORITHMS.items() if one.space and one.library is None]
+"""Algorithms with a search space, of libraries that are always there."""
+
+
+def test_the_algorithms_of_scikit_learn_can_be_searched() -> None:
+    forests = {"random_forest", "extra_trees", "gradient_boosting", "hist_gradient_boosting"}
+    assert {*SEARCHED} >= {*forests, "logistic_regression"}
+
+
 @pytest.fixture(scope="module")
 def samples() -> pl.DataFrame:
     """Fifteen days of a symbol with something to learn."""
@@ -52,7 +61,7 @@ def tuning_rows(samples: pl.DataFrame, config: Config) -> TuningRows:
     return TuningRows.of(early, spec, timeframe="15m", holdout_from=start)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", SEARCHED)
 def test_what_is_fitted_is_what_training_fits(algorithm: str, samples: pl.DataFrame) -> None:
     config = tuned_config("memory://x", algorithm=algorithm)
     spec, tuned = config.spec_of("analyst"), tuning_rows(samples, config)
@@ -70,7 +79,7 @@ def test_what_is_fitted_is_what_training_fits(algorithm: str, samples: pl.DataFr
         assert sum(loss.rows) == len(p)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", SEARCHED)
 def test_every_algorithm_has_a_space_that_its_estimator_takes(algorithm: str) -> None:
     config = tuned_config("memory://x", algorithm=algorithm)
     spec = config.spec_of("analyst")

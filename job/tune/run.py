@@ -8,7 +8,7 @@ from typing import Any, Final
 from job.cluster.operation import Operation
 from job.config.settings import Config
 from job.core.environment import versions
-from job.core.errors import JobError
+from job.core.errors import DataError, JobError
 from job.core.keys import Key
 from job.learning.estimators import libraries_of
 from job.registry.catalog import open_registry
@@ -41,7 +41,9 @@ class TuningRecord(KeptRecord[Tuned]):
 
     @property
     def exit_status(self) -> int:
-        """As of any run; a series of bad bars that its study does without is no failure."""
+        """As of any run; a series of bad bars that its study does without is no failure. 3 where none can be used."""
+        if self.status == "finished" and not self.winners and {type(one) for one in self.problems} == {DataError}:
+            return DataError.exit_status
         left_out = [one for one in self.failures if one.error and one.error.get("type") in OF_ITS_BARS]
         if self.status == "finished" and not self.problems and len(left_out) == len(self.failures):
             return 0

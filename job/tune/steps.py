@@ -4,6 +4,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Final
 
 import polars as pl
 import pyarrow as pa
@@ -12,11 +13,15 @@ from job.core.keys import Key
 from job.learning.choice import FoldLoss
 from job.learning.features import split_reference
 from job.learning.spec import ModelSpec
-from job.train.steps import announced, prepare
+from job.train.steps import on_timeout, prepare
 from job.train.task import SamplesRow
 from job.tune.task import Request, Tuned, TuningTask
+from job.worker.attempts import Attempt, record_attempt
 from job.worker.memory import peak_mb, reset_peak
 from job.worker.messages import Job, pack, recorded_failure, unpack
+from job.worker.timeout import time_limit
+
+FITTING: Final = "fitting settings"
 
 
 def prepare_samples(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
@@ -64,7 +69,8 @@ def tune_task(row: SamplesRow, samples: pl.DataFrame, request: Request, job: Job
         return Tuned.failed(task, row.error or {})
     started, cpu_started = time.perf_counter(), time.process_time()
     made = replace(Tuned.of_task(task), content=job.content_of(task, row.info), rows=samples.height)
-    with recorded_failure("tuning", job) as failure, announced(job, task.key, "fitting settings"):
+    with recorded_failure("tuning", job) as failure:
+        record_attempt(job.registry(), job.run_id, job.round, Attempt.of_this_process(task.key, FITTING))
         made = fit_all(made, row, samples, request, job)
     if failure.error is not None:
         return Tuned.failed(task, failure.error)
@@ -96,7 +102,8 @@ def fit_all(made: Tuned, row: SamplesRow, samples: pl.DataFrame, request: Reques
         for number, spec in request.specs.items():
             if number in errors:
                 continue
-            with recorded_failure("tuning", job) as failure:
+            limit = time_limit(job.config.model_trainer.task_timeout_s, on_timeout(job, made.key, FITTING))
+            with recorded_failure("tuning", job) as failure, limit:
                 p = tuning.probabilities(windows, spec.model_copy(update=features), n_jobs=job.cpus)
                 losses[number].append(tuning.fold_loss(tuned, windows, p))
             if failure.error is not None:
