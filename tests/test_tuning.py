@@ -308,16 +308,16 @@ def noise_study(number: int) -> tuple[int, float]:
     url = f"memory://noise{number}"
     config = tuned_config(url, algorithm=("random_forest", "logistic_regression")[number % 2])
     study = study_of(config, 3)
-    rows = rows_of(study, config, days=15, kind="noise", first=1_000 + 3 * number)
+    rows = rows_of(study, config, days=12, kind="noise", first=1_000 + 3 * number)
     winner = winner_of(study, rows, config, Storage(url))
     return winner.winner, winner.gain / (winner.error or 1.0)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_200)
 def test_noise_keeps_the_default() -> None:
-    found = in_two_processes(noise_study, range(40))
-    assert sum(winner == 0 for winner, _ in found) >= 36, found
+    found = in_two_processes(noise_study, range(30))
+    assert sum(winner == 0 for winner, _ in found) >= 27, found
 
 
 @pytest.mark.parametrize(
