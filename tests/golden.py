@@ -378,15 +378,15 @@ MADE_UP_FEATURES: Final = {
     "last_change": Feature("last_change", ("close",), 7, pl.col("close") / pl.col("close").shift(2) - 1),
     "volume_ratio": Feature("volume_ratio", ("volume",), 1, pl.col("volume") / pl.col("volume").shift(1)),
 }
-SAMPLE_CASES: Final[dict[str, dict[str, Any]]] = {
-    "1m": {},
-    "1m, no filling": {"max_fill": 0},
-    "1m, gaps ignored": {"gaps": "ignore"},
-    "5m": {"timeframe": "5m"},
-    "5m, gaps ignored": {"timeframe": "5m", "gaps": "ignore"},
-    "5m, all minutes there": {"timeframe": "5m", "min_coverage": 1.0},
-    "15m, off the hour": {"timeframe": "15m", "offset_us": 2 * MINUTE_US},
-    "1h, few minutes there": {"timeframe": "1h", "min_coverage": 0.3},
+SAMPLE_CASES: Final = {
+    "1m": Preparation(source="1m", timeframe="1m"),
+    "1m, no filling": Preparation(source="1m", timeframe="1m", max_fill=0),
+    "1m, gaps ignored": Preparation(source="1m", timeframe="1m", gaps="ignore"),
+    "5m": Preparation(source="1m", timeframe="5m"),
+    "5m, gaps ignored": Preparation(source="1m", timeframe="5m", gaps="ignore"),
+    "5m, all minutes there": Preparation(source="1m", timeframe="5m", min_coverage=1.0),
+    "15m, off the hour": Preparation(source="1m", timeframe="15m", offset_us=2 * MINUTE_US),
+    "1h, few minutes there": Preparation(source="1m", timeframe="1h", min_coverage=0.3),
 }
 RANGES: Final = {
     "from a start": DataSettings(start=datetime.fromisoformat("2024-01-02T06:00Z")),
@@ -398,15 +398,13 @@ RANGES: Final = {
 def of_samples() -> Values:
     """Return what cleaning, joining, filling, segments and warm-up make of the stored bars."""
     bars, label, features = stored_bars(), Rise(), (*MADE_UP_FEATURES.values(),)
-    usual: dict[str, Any] = {"source": "1m", "timeframe": "1m", "offset_us": 0, "features": features, "label": label}
-    usual |= {"max_fill": 5, "min_coverage": 0.8, "gaps": "segment", "start": None}
     first, last = (datetime.fromisoformat(time) for time in ("2024-01-01T00:00Z", "2024-01-03T23:59Z"))
     info = SeriesInfo(timeframe="1m", offset_us=0, first=first, last=last, counts={}, digest="", files=())
     task = Task(
         key=KEY, spec=spec("any", label=label, features=(*MADE_UP_FEATURES,)), series=(), rows=0, seconds=0, memory=0
     )
     with patch.dict(FEATURES, MADE_UP_FEATURES):
-        made = {case: make_samples(bars, **(usual | changed)) for case, changed in SAMPLE_CASES.items()}
+        made = {case: make_samples(bars, how, features=features, label=label) for case, how in SAMPLE_CASES.items()}
         made |= {case: samples_of(task, bars, info, data, name="X")[0] for case, data in RANGES.items()}
     sampled = (under(case, sample_values(samples)) for case, samples in made.items())
     return {part: each for values in (cleaned(), joined(), *sampled) for part, each in values.items()}
@@ -628,10 +626,8 @@ def of_trading() -> Values:
         "barriers from the open": TripleBarrier(k=0.5, entry="next_open"),
     }
     for name, label in labels.items():
-        made = make_samples(
-            hours, source="1h", timeframe="1h", offset_us=0, features=(), label=label, max_fill=5, min_coverage=0.8,
-            gaps="segment", start=None, market=True,
-        )  # fmt: skip
+        how = Preparation(source="1h", timeframe="1h")
+        made = make_samples(hours, how, features=(), label=label, market=True)
         p = pl.when("complete").then((7 * pl.int_range(pl.len()) + pl.int_range(pl.len()) // 50) % 11 / 10)
         market = made.frame.with_columns(p=p, p_base=pl.lit(0.45))
         scores = trading_scores(market, label=label, timeframe="1h", cost_bps=0.5, versions_scored=4)
@@ -658,9 +654,7 @@ def of_weights() -> Values:
 def of_context() -> Values:
     """Return what the stored bars know of longer ones, of others and of a market that is made of their parts."""
     bars = segmented_bars().filter(~pl.col("filled")).select("timestamp", *PRICES, "volume")
-    how = Preparation(
-        source="1m", timeframe="1m", offset_us=0, zone="UTC", max_fill=5, min_coverage=0.8, gaps="segment"
-    )
+    how = Preparation(source="1m", timeframe="1m")
     seen = [FEATURES[name] for name in ("change_1", "close_ma_5", "volatility_10")]
     others = [bars.with_columns(pl.col(PRICES) ** power) for power in (0.5, 1.5, -1.0)]
     parts = [moves(one, how) for one in (bars, *others)]

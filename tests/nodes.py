@@ -30,6 +30,8 @@ MEMORY: Final = 4 * 2**30
 """Bytes of memory that a node says it has."""
 LONGEST_S: Final = 180.0
 """How long anything here may take, on a machine with much else to do."""
+STARTS: Final = 3
+"""How often the start of a node is tried."""
 
 
 @contextmanager
@@ -58,17 +60,26 @@ class View:
 
 @contextmanager
 def joined(cluster: Cluster, folder: Path, *views: View) -> Iterator[None]:
-    """Join a node of one CPU to the cluster for each of `views`, in a process of its own; their logs go to `folder`."""
-    wanted = len(alive(cluster)) + len(views)
+    """Join a node of one CPU to the cluster for each of `views`, in a process of its own; their logs go to `folder`.
+
+    One after the other: nodes that start at once give up on each other where the machine has much else to do. One that
+    gives up all the same is started anew.
+    """
     with ExitStack() as stack:
         for view in views:
-            stack.enter_context(_process(cluster.address, view, folder / f"node-{view.ip}.log"))
-        wait_for(lambda: len(alive(cluster)) == wanted)
+            before, log = len(alive(cluster)), folder / f"node-{view.ip}.log"
+            for _ in range(STARTS):
+                process = stack.enter_context(_process(cluster.address, view, log))
+                wait_for(lambda: process.poll() is not None or len(alive(cluster)) > before, log)  # noqa: B023
+                if process.poll() is None:
+                    break
+            else:
+                pytest.fail(f"node {view.ip} does not start: {log.read_text()}")
         yield
 
 
 @contextmanager
-def _process(address: str, view: View, log: Path) -> Iterator[None]:
+def _process(address: str, view: View, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     # Nodes that start at once must not share a folder; one with a long name has no room for Unix sockets.
     own = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     command = [str(RAY), "start", "--block", "--disable-usage-stats", f"--address={address}", "--num-cpus=1"]
@@ -77,11 +88,11 @@ def _process(address: str, view: View, log: Path) -> Iterator[None]:
         command = [*HIDING, str(view.hidden), *command]
     packages = {"PYTHONPATH": str(view.packages)} if view.packages else {}
     with (
-        log.open("w") as said,
+        log.open("a") as said,
         subprocess.Popen(command, env=os.environ | packages, stdout=said, stderr=said) as process,
     ):
         try:
-            yield
+            yield process
         finally:
             process.terminate()
             process.wait(60)
@@ -177,9 +188,9 @@ def running_job(folder: Path, *arguments: str, command: str = "train") -> Iterat
             process.kill()
 
 
-def wait_for(there: Callable[[], Any]) -> None:
-    """Wait until `there` returns something true."""
+def wait_for(there: Callable[[], Any], log: Path | None = None) -> None:
+    """Wait until `there` returns something true; `log` is what to show if it never does."""
     deadline = time.monotonic() + LONGEST_S
     while not there():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"waited in vain: {log.read_text() if log else there}"
         time.sleep(0.05)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from tests.oracles_transforms import MINUTE, bar_rows, bars_frame, oracle_resample, random_bars
-from transforms.bars import RULES, TIME, clean, content_digest, duration_us, timeframe_name
+from transforms.bars import RULES, TIME, clean, duration_us, timeframe_name
+from transforms.digest import content_digest
 from transforms.resampling import resample
 
 NAN = float("nan")

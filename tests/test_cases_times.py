@@ -20,13 +20,14 @@ from job.cli.options import timeframe_names
 from job.config.settings import DataSettings
 from job.core.errors import ConfigError, DataError
 from job.core.timeframes import timeframe_of
-from job.learning.features import resolve_features
 from job.registry.fingerprints import DEFINITIONS
 from job.sources.times.names import end_named
 from tests.vendors import loaded
 from transforms.bars import TIME, Cleaned, clean
+from transforms.features import FEATURES
 from transforms.grids import DAY, HOUR, ZONES, Grid, windows_of
 from transforms.labels import Direction
+from transforms.preparing import Preparation
 from transforms.resampling import resample
 from transforms.samples import make_features, make_samples
 from transforms.segments import segment
@@ -385,16 +386,13 @@ def test_the_right_zone_is_never_worse_than_none(hour: int, tmp_path: Path) -> N
 def test_available_at_is_right_over_the_shift() -> None:
     times = local("America/New_York", 24, 800)
     cleaned = clean(utc_bars(times), timeframe="1d")
-    usual: dict[str, Any] = {
-        "source": "1d", "timeframe": "1d", "offset_us": cleaned.offset_us, "zone": cleaned.zone, "max_fill": 5,
-        "features": resolve_features(["change_1"]), "min_coverage": 0.8, "gaps": "segment", "start": None,
-    }  # fmt: skip
-    samples = make_samples(cleaned.bars, label=Direction(2), **usual).frame
+    how = Preparation(source="1d", timeframe="1d", offset_us=cleaned.offset_us, zone=cleaned.zone)
+    samples = make_samples(cleaned.bars, how, features=[FEATURES["change_1"]], label=Direction(2)).frame
     after = dict(itertools.pairwise(times))
     samples = samples.filter(pl.col("timestamp") < times[-3])
     assert [after[time] for time in samples["timestamp"]] == samples["available_at"].to_list()
     assert [after[after[after[time]]] for time in samples["timestamp"]] == samples["label_end"].to_list()
-    features = make_features(cleaned.bars, **usual).frame
+    features = make_features(cleaned.bars, how, features=[FEATURES["change_1"]]).frame
     assert [after.get(time) for time in features["timestamp"]][:-1] == features["available_at"].to_list()[:-1]
     lengths = {available - opened for opened, available in features.select("timestamp", "available_at").iter_rows()}
     assert {timedelta(hours=hours) for hours in (24,)} <= lengths <= {timedelta(hours=hours) for hours in (23, 24, 25)}

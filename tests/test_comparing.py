@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from job.cli import main
+from job.cli.compare import warnings_of
 from job.compare.decisions import decide
 from job.compare.plan import plan as plan_comparisons
 from job.compare.run import _conclude, judge
@@ -22,7 +23,7 @@ from job.config.settings import Config, load_config
 from job.core.environment import versions
 from job.core.errors import ConfigError, DataError, RegistryError
 from job.core.keys import Key
-from job.learning.comparison import Comparison, SeedVariance, verdict
+from job.learning.comparison import MARGIN, Comparison, SeedVariance, verdict
 from job.learning.comparison import compare as compare_rows_of
 from job.learning.evidence import Evidence
 from job.learning.fitting import feature_matrix, predict_proba
@@ -182,6 +183,9 @@ def test_bars_that_are_gone_still_count(registry: Storage, folder: Path) -> None
     assert together.evidence is not None
     assert np.allclose(added.evidence.blocks, together.evidence.blocks)
     assert (added.evidence.looks, together.evidence.looks) == (2, 1)
+    assert added.evidence.running is not None
+    assert together.evidence.running is not None
+    assert astuple(added.evidence.running) == pytest.approx(astuple(together.evidence.running))
     assert added.comparison is not None
     assert together.comparison is not None
     assert alone.comparison is not None
@@ -433,6 +437,18 @@ def test_a_champion_that_moved_meanwhile_stays(registry: Storage, folder: Path) 
     assert f"the champion was moved from {A} to {B} meanwhile" in str(done.error)
 
 
+def test_a_second_look_by_the_fixed_test_is_told(registry: Storage, folder: Path) -> None:
+    (task,) = plan_of(registry, folder).tasks
+    first = compare_here(registry, folder, task)
+    second = compare_here(registry, folder, replace(task, evidence=first.evidence))
+    said = [[*warnings_of(judge([one], margin=MARGIN)[0])] for one in (first, second)]
+    assert said[0] == []
+    assert "look 2 at these two versions, and the fixed test is right at one" in said[1][0]
+    assert second.comparison is not None
+    sequential = replace(second, comparison=replace(second.comparison, test="sequential"))
+    assert [*warnings_of(judge([sequential], margin=MARGIN)[0])] == []
+
+
 def test_many_comparisons_share_their_false_discoveries() -> None:
     keys = [replace(KEY, symbol=f"S{number}") for number in range(20)]
     outcomes = [made_up(difference=-0.01, p=0.04 if number else 0.001, key=key) for number, key in enumerate(keys)]
@@ -493,13 +509,14 @@ def test_without_a_champion_the_remedy_is_named(
 
 def test_the_command_compares_and_promotes(registry: Storage, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["compare", "--models", registry.url, "--input", str(folder / "bars"), "--json", "--promote"]
-    assert main([*arguments, "--set", "promotion.policy=fresher", "--set", "ray.num_cpus=1"]) == 0
+    settings = ["promotion.policy=fresher", "promotion.test=sequential", "ray.num_cpus=1"]
+    assert main([*arguments, *(part for one in settings for part in ("--set", one))]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     (one,) = found["comparisons"]
     assert (one["a"], one["b"]) == (A, B)
     assert one["rows"] > 800
     assert one["promoted"] == (one["verdict"] in {"better", "not worse"})
-    assert one["looks"] == 1
+    assert (one["looks"], one["test"]) == (1, "sequential")
     assert read_aliases(registry, KEY).champion == (B if one["promoted"] else A)
     assert found["fleet"][0]["models"] == 1
     assert found["fleet"][0]["p"] == pytest.approx(one["p"])

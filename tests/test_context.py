@@ -63,10 +63,7 @@ COARSE = tuple(FEATURES[name] for name in NAMES)
 Row = dict[str, Any]
 
 
-def preparation(timeframe: str = "1m", *, gaps: Gaps = "segment", zone: str = "UTC") -> Preparation:
-    return Preparation(
-        source="1m", timeframe=timeframe, offset_us=0, zone=zone, max_fill=5, min_coverage=0.8, gaps=gaps
-    )
+MINUTES = Preparation(source="1m", timeframe="1m")
 
 
 def closes(bars: pl.DataFrame, timeframe: str) -> pl.Series:
@@ -80,18 +77,18 @@ def beside_bars(bars: pl.DataFrame, beside: Beside, timeframe: str = "1m") -> pl
 
 
 def of_longer(bars: pl.DataFrame) -> pl.DataFrame:
-    return beside_bars(bars, longer_bars(bars, preparation(), "15m", COARSE, tolerance=WARM))
+    return beside_bars(bars, longer_bars(bars, MINUTES, "15m", COARSE, tolerance=WARM))
 
 
 def of_another(bars: pl.DataFrame, *, own: pl.DataFrame) -> pl.DataFrame:
-    known = known_features(bars, preparation(), COARSE, tolerance=WARM)
+    known = known_features(bars, MINUTES, COARSE, tolerance=WARM)
     return beside_bars(own.filter(pl.col("timestamp") <= bars["timestamp"].max()), Beside(known))
 
 
 def of_market(bars: pl.DataFrame, *, others: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Return the market beside the first of some series, whose others end when it does."""
     last = pl.col("timestamp") <= bars["timestamp"].max()
-    parts = [moves(one, preparation()) for one in (bars, *(other.filter(last) for other in others))]
+    parts = [moves(one, MINUTES) for one in (bars, *(other.filter(last) for other in others))]
     return beside_bars(bars, market(parts[0], market_sums(parts), len(parts), MARKET_FEATURES))
 
 
@@ -134,8 +131,7 @@ def test_each_case_is_tried_on_values() -> None:
 
 def test_a_longer_bar_joined_by_its_opening_time_would_be_found() -> None:
     def leaking(bars: pl.DataFrame) -> pl.DataFrame:
-        how = preparation()
-        known = known_features(bars, replace(how, timeframe="15m"), COARSE, tolerance=WARM)
+        known = known_features(bars, replace(MINUTES, timeframe="15m"), COARSE, tolerance=WARM)
         early = known.with_columns(pl.col("available_at") - timedelta(minutes=15))
         return beside_bars(bars, Beside(early, timedelta(minutes=15)))
 
@@ -146,7 +142,7 @@ def test_a_longer_bar_joined_by_its_opening_time_would_be_found() -> None:
 def test_longer_bars_are_those_that_closed_last() -> None:
     """The oracle goes back from each bar to the last whole quarter of an hour."""
     bars = random_bars(5, 2000, missing=0.05)
-    beside = longer_bars(bars, preparation(), "15m", COARSE, tolerance=WARM)
+    beside = longer_bars(bars, MINUTES, "15m", COARSE, tolerance=WARM)
     rows = {row["available_at"]: row for row in beside.frame.iter_rows(named=True)}
     times = closes(bars, "1m")
     made = beside.at(times)
@@ -164,7 +160,7 @@ def test_longer_bars_are_those_that_closed_last() -> None:
 def test_a_longer_bar_that_a_later_one_fills_is_not_known_before() -> None:
     """Of the bar from 01:00 too little is there, so it is filled, which the bar from 01:15 is needed for."""
     bars = random_bars(8, 240).filter(~pl.int_range(pl.len()).is_between(60, 70))
-    beside = longer_bars(bars, preparation(), "15m", [FEATURES["change_1"]], tolerance=WARM)
+    beside = longer_bars(bars, MINUTES, "15m", [FEATURES["change_1"]], tolerance=WARM)
     at = bars.with_row_index().filter(pl.col("timestamp") >= bars["timestamp"][0] + timedelta(minutes=74))["index"][0]
     made = beside.at(closes(bars, "1m"))["change_1@15m"]
     assert made[at : at + 15].null_count() == 15
@@ -180,7 +176,7 @@ def test_longer_bars_outlast_a_closing_time_and_no_hole() -> None:
     change = FEATURES["change_1"]
     cases: list[tuple[Gaps, bool]] = [(Sessions("UTC", ((540, 1020),)), True), ("segment", False)]
     for gaps, known in cases:
-        beside = longer_bars(bars, preparation(gaps=gaps), "1h", [change], tolerance=WARM)
+        beside = longer_bars(bars, replace(MINUTES, gaps=gaps), "1h", [change], tolerance=WARM)
         assert (beside.at(times)["change_1@1h"][first] is not None) == known
 
 
@@ -189,9 +185,7 @@ def test_days_on_the_clocks_of_a_zone_are_known_when_they_end_there() -> None:
     start = int(datetime.fromisoformat("2023-03-08T05:00+00:00").timestamp() * 1e6)
     bars = random_bars(4, 24 * 6, step=3_600_000_000)
     bars = bars.with_columns((start + pl.int_range(pl.len()) * 3_600_000_000).cast(TIME).alias("timestamp"))
-    how = Preparation(
-        source="1h", timeframe="1h", offset_us=0, zone="America/New_York", max_fill=5, min_coverage=0.8, gaps="segment"
-    )
+    how = Preparation(source="1h", timeframe="1h", zone="America/New_York")
     beside = longer_bars(bars, how, "1d", [FEATURES["high_low"]], tolerance=WARM)
     ends = beside.frame["available_at"].dt.strftime("%d %H:%M").to_list()
     assert ends == ["09 05:00", "10 05:00", "11 05:00", "12 05:00", "13 04:00", "14 04:00"]
@@ -203,7 +197,7 @@ def test_bars_cut_into_two_files_are_the_same_context(tmp_path: Path) -> None:
     bars = random_bars(6, 900)
     whole = clean(bars).bars
     parts = clean(pl.concat([bars[:407], bars[407:]])).bars
-    one, other = (longer_bars(each, preparation(), "15m", COARSE, tolerance=WARM).frame for each in (whole, parts))
+    one, other = (longer_bars(each, MINUTES, "15m", COARSE, tolerance=WARM).frame for each in (whole, parts))
     assert one.equals(other)
 
 
@@ -221,7 +215,7 @@ def moves_of(bars: pl.DataFrame) -> dict[datetime, list[float]]:
 
 def test_the_market_is_the_mean_of_the_others() -> None:
     series = [random_bars(seed, 200 + 40 * (seed % 2)) for seed in range(5)]
-    made = [moves(one, preparation()) for one in series]
+    made = [moves(one, MINUTES) for one in series]
     beside = market(made[0], market_sums(made), 5, MARKET_FEATURES)
     oracle = [moves_of(one) for one in series]
     for row in beside.frame.iter_rows(named=True):
@@ -237,14 +231,14 @@ def test_the_market_is_the_mean_of_the_others() -> None:
 
 
 def test_no_order_of_the_series_changes_a_bit() -> None:
-    made = [moves(random_bars(seed, 300, missing=0.05), preparation()) for seed in range(6)]
+    made = [moves(random_bars(seed, 300, missing=0.05), MINUTES) for seed in range(6)]
     straight = market_sums(made)
     pairwise = market_sums([made[5], market_sums(made[3:5]), market_sums([made[1], made[0], made[2]])])
     assert straight.equals(pairwise)
 
 
 def test_a_market_needs_several_others_and_half_of_them() -> None:
-    made = [moves(random_bars(seed, 200), preparation()) for seed in range(3)]
+    made = [moves(random_bars(seed, 200), MINUTES) for seed in range(3)]
     two = market(made[0], market_sums(made[:FEWEST]), 2, ("market_change_1",))
     assert two.frame["market_change_1"].null_count() == two.frame.height
     most_absent = market(made[0], market_sums(made), 8, ("market_change_1",))
@@ -253,16 +247,13 @@ def test_a_market_needs_several_others_and_half_of_them() -> None:
 
 
 def test_a_bad_print_is_not_the_market() -> None:
-    assert (moves(random_bars(1, 300, jumps=4), preparation())["normal_return_1"].abs() <= LIMIT / QUANTUM).all()
+    assert (moves(random_bars(1, 300, jumps=4), MINUTES)["normal_return_1"].abs() <= LIMIT / QUANTUM).all()
     assert len(MOVES) == len(CHANGES)
 
 
 def samples(bars: pl.DataFrame, beside: Sequence[Beside], start: datetime | None = None) -> Any:
-    how = preparation()
-    return make_samples(
-        bars, source="1m", timeframe="1m", offset_us=0, features=[FEATURES["change_1"]], label=Direction(horizon=3),
-        max_fill=how.max_fill, min_coverage=how.min_coverage, gaps=how.gaps, start=start, beside=beside,
-    )  # fmt: skip
+    seen, label = [FEATURES["change_1"]], Direction(horizon=3)
+    return make_samples(bars, MINUTES, features=seen, label=label, start=start, beside=beside)
 
 
 def test_a_row_without_its_context_is_no_sample_and_counted() -> None:
@@ -282,7 +273,7 @@ def test_a_row_without_its_context_is_no_sample_and_counted() -> None:
 
 def test_the_warm_up_of_longer_bars_eats_no_short_history() -> None:
     bars = random_bars(1, 3 * 1440)
-    beside = longer_bars(bars, preparation(), "1h", [FEATURES["change_1"], FEATURES["macd"]], tolerance=WARM)
+    beside = longer_bars(bars, MINUTES, "1h", [FEATURES["change_1"], FEATURES["macd"]], tolerance=WARM)
     made = samples(bars, [beside])
     assert made.left_out == ("macd@1h",)
     assert made.counts["used"] > 0.9 * bars.height

@@ -25,7 +25,8 @@ from job.train.resume import skip_completed
 from job.worker.load_bars import read_clean
 from tests.kills import run_here
 from tests.oracles_transforms import random_bars
-from transforms.bars import FLOW, PRICES, clean, content_digest
+from transforms.bars import FLOW, PRICES, clean
+from transforms.digest import content_digest
 from transforms.resampling import resample
 from transforms.segments import segment
 

@@ -431,7 +431,7 @@ def test_a_file_says_what_it_was_made_from(predicted: tuple[RunRecord[Predicted]
 
 @pytest.mark.slow
 def test_a_second_run_from_a_shell_leaves_every_byte(tmp_path: Path) -> None:
-    """All default models of four symbols, as a user would."""
+    """All default models of two symbols, as a user would."""
 
     def shell(*arguments: str) -> dict[str, Any]:
         command = [sys.executable, str(ROOT / "job" / "main.py"), *arguments, "--json"]
@@ -439,12 +439,12 @@ def test_a_second_run_from_a_shell_leaves_every_byte(tmp_path: Path) -> None:
         record: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return record
 
-    write_world(tmp_path / "bars", symbols=4, days=30, seed=3)
+    write_world(tmp_path / "bars", symbols=2, days=15, seed=3)
     source = ("--input", str(tmp_path / "bars"))
     shell("train", *source, "--output", str(tmp_path / "models"), "--set", "model_trainer.cv_folds=2")
     predict = ("predict", *source, "--models", str(tmp_path / "models"), "--output", str(tmp_path / "out"))
-    assert shell(*predict)["counts"]["predicted"] == 20
+    assert shell(*predict)["counts"]["predicted"] == 10
     before = contents(tmp_path / "out") | contents(tmp_path / "models")
     again = shell(*predict)
-    assert (again["counts"]["current"], again["cluster"]["nodes"]) == (20, 0)
+    assert (again["counts"]["current"], again["cluster"]["nodes"]) == (10, 0)
     assert contents(tmp_path / "out") | contents(tmp_path / "models") == before

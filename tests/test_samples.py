@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,28 +18,28 @@ from polars.testing import assert_frame_equal
 from tests.oracles_transforms import MINUTE, oracle_uniqueness, random_bars
 from transforms.bars import TIME, clean
 from transforms.features import FEATURES, PACKS
+from transforms.features.feature import Feature
 from transforms.labels import Direction, Label, TripleBarrier
+from transforms.preparing import Preparation
 from transforms.samples import Samples, make_samples
 from transforms.segments import segment
 
 SHORT = ("change_1", "volatility_5", "volume_ma_5")
+SEEN = tuple(FEATURES[name] for name in SHORT)
 LABELS = [Direction(horizon=3), Direction(horizon=1), TripleBarrier(window=5, horizon=4)]
 
 
-def samples(bars: pl.DataFrame, **changed: Any) -> Samples:
+def samples(
+    bars: pl.DataFrame,
+    *,
+    features: Sequence[Feature] = SEEN,
+    label: Label = LABELS[0],
+    start: datetime | None = None,
+    **prepared: Any,
+) -> Samples:
     """Samples of 1m bars with a short warm-up, unless told otherwise."""
-    settings_: dict[str, Any] = {
-        "source": "1m",
-        "timeframe": "1m",
-        "offset_us": 0,
-        "features": [FEATURES[name] for name in SHORT],
-        "label": Direction(horizon=3),
-        "max_fill": 5,
-        "min_coverage": 0.8,
-        "gaps": "segment",
-        "start": None,
-    }
-    return make_samples(bars, **(settings_ | changed))
+    how = Preparation(**({"source": "1m", "timeframe": "1m"} | prepared))
+    return make_samples(bars, how, features=features, label=label, start=start)
 
 
 def at(bars: pl.DataFrame, row: int) -> datetime:
@@ -235,15 +236,17 @@ def test_a_series_of_real_bars_gives_nearly_every_row(shared_data: Path) -> None
 PROGRAM = """
 import polars as pl
 from tests.oracles_transforms import random_bars
-from transforms.bars import clean, content_digest
+from transforms.bars import clean
+from transforms.digest import content_digest
 from transforms.features import PACKS
 from transforms.labels import TripleBarrier
+from transforms.preparing import Preparation
 from transforms.samples import make_samples
 cleaned = clean(random_bars(1, 40_000, missing=0.01, jumps=3).sample(fraction=1, shuffle=True, seed=1))
 print(pl.thread_pool_size(), content_digest(cleaned.bars))
 for timeframe in ("1m", "5m", "1h"):
-    made = make_samples(cleaned.bars, source="1m", timeframe=timeframe, offset_us=0, features=PACKS["default"],
-        label=TripleBarrier(), max_fill=5, min_coverage=0.8, gaps="segment", start=None)
+    how = Preparation(source="1m", timeframe=timeframe)
+    made = make_samples(cleaned.bars, how, features=PACKS["default"], label=TripleBarrier())
     print(content_digest(made.frame), made.counts, made.label_stats)
 """
 

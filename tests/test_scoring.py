@@ -30,6 +30,7 @@ from job.worker.messages import Job, SeriesInfo
 from job.worker.scorer import Scorer, load_scorer
 from transforms.bars import clean
 from transforms.features import FEATURES
+from transforms.preparing import Preparation
 from transforms.samples import make_samples
 
 KEY = Key("synthetic", "SYN00USDT", "5m", "analyst")
@@ -50,10 +51,8 @@ def commit(folder: Path, config: Config, *, run_id: str = RUN) -> tuple[Storage,
     """Train on small bars and commit, as a worker does; return the registry, what was trained, and the samples."""
     ((_, _, spec),) = config.model_specs()
     bars = small_bars()
-    made = make_samples(
-        bars, source="1m", timeframe="5m", offset_us=0, features=resolve_features(spec.features), label=spec.label,
-        max_fill=config.data.max_fill, min_coverage=0.8, gaps="segment", start=None,
-    )  # fmt: skip
+    how = Preparation(source="1m", timeframe="5m", max_fill=config.data.max_fill)
+    made = make_samples(bars, how, features=resolve_features(spec.features), label=spec.label)
     task = Task(key=KEY, spec=spec, series=(), rows=made.frame.height, seconds=0.0, memory=0)
     info = SeriesInfo("1m", 0, bars["timestamp"][0], bars["timestamp"][-1], {}, "0" * 64, ())
     job = Job(run_id=run_id, config=config, output=str(folder), versions={})
@@ -70,7 +69,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Storage:
 def test_the_holdout_is_scored_as_at_training_bit_for_bit(algorithm: str, tmp_path: Path) -> None:
     registry, trained, samples = commit(tmp_path, config(algorithm=algorithm))
     scorer = load_scorer(registry, KEY)
-    frame = scorer.definition.features_of(small_bars(), source="1m").frame
+    frame = scorer.definition.features_of(small_bars(), clean(small_bars())).frame
     scored = frame.select("available_at", p=pl.Series(scorer.score(frame)))
     both = trained.holdout.join(scored, on="available_at", how="left", suffix="_here")
     assert both["p_here"].to_list() == trained.holdout["p"].to_list()
@@ -100,7 +99,7 @@ def test_rows_are_scored_alike_whatever_stands_beside_them(algorithm: str, tmp_p
 def test_the_newest_bars_have_features_although_no_label(registry: Storage) -> None:
     scorer = load_scorer(registry, KEY)
     bars = small_bars()
-    made = scorer.definition.features_of(bars, source="1m")
+    made = scorer.definition.features_of(bars, clean(bars))
     assert made.frame["available_at"][-1] == bars["timestamp"][-1] + timedelta(minutes=1)
     assert made.counts["warmup"] == 280
     assert made.frame.height == made.counts["bars"] - 280
@@ -110,9 +109,9 @@ def test_the_newest_bars_have_features_although_no_label(registry: Storage) -> N
 def test_the_last_500_bars_need_no_more_than_the_long_warm_up_before_them(algorithm: str, tmp_path: Path) -> None:
     scorer = load_scorer(commit(tmp_path, config(algorithm=algorithm))[0], KEY)
     bars = small_bars()
-    read_all = scorer.definition.features_of(bars, source="1m").frame.tail(500)
+    read_all = scorer.definition.features_of(bars, clean(bars)).frame.tail(500)
     first = read_all["timestamp"][0] - 280 * timedelta(minutes=5)
-    late = scorer.definition.features_of(bars.filter(pl.col("timestamp") >= first), source="1m").frame
+    late = scorer.definition.features_of(bars.filter(pl.col("timestamp") >= first), clean(bars)).frame
     assert late["timestamp"].to_list() == read_all["timestamp"].to_list()
     for name in scorer.definition.names:
         ours, theirs = late[name].to_numpy(), read_all[name].to_numpy()
@@ -126,8 +125,8 @@ def test_no_later_bar_changes_a_prediction(cut: int, registry: Storage) -> None:
     """Neither that it is made nor its bits; only the last, whose bar is not known to be closed, may be absent."""
     scorer = load_scorer(registry, KEY)
     bars = small_bars()
-    read_all = scorer.definition.features_of(bars, source="1m").frame
-    early = scorer.definition.features_of(bars[:cut], source="1m").frame
+    read_all = scorer.definition.features_of(bars, clean(bars)).frame
+    early = scorer.definition.features_of(bars[:cut], clean(bars)).frame
     closed = read_all.filter(pl.col("available_at") <= bars["timestamp"][cut - 1] + timedelta(minutes=1))
     assert early["timestamp"].to_list() == closed["timestamp"].to_list()
     assert scorer.score(early).tolist() == scorer.score(read_all)[: early.height].tolist()
@@ -196,9 +195,9 @@ def test_bars_that_a_model_cannot_use(registry: Storage) -> None:
     scorer = load_scorer(registry, KEY)
     bars = small_bars(days=1)
     with pytest.raises(DataError, match=r"x 5m: .*volume_ma_10, volume_ma_20, and these bars have no volume"):
-        scorer.definition.features_of(bars.drop("volume"), source="1m", name="x")
+        scorer.definition.features_of(bars.drop("volume"), clean(bars), name="x")
     with pytest.raises(DataError, match=r"x 5m: timeframe 5m is finer than the data's 15m"):
-        scorer.definition.features_of(bars, source="15m", name="x")
+        scorer.definition.features_of(bars, clean(bars, timeframe="15m"), name="x")
 
 
 def test_what_a_name_of_a_version_stands_for(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from job.worker.load_bars import in_range, sessions_of
 from transforms.bars import TIME, clean, duration_us
 from transforms.grids import DAY, HOUR, Grid, grid_of
 from transforms.labels import Direction
+from transforms.preparing import Preparation
 from transforms.resampling import resample
 from transforms.samples import make_samples
 from transforms.segments import segment
@@ -337,10 +338,8 @@ def test_the_last_day_is_finished_when_the_market_has_closed(minutes: int, finis
 
 def test_labels_count_bars_over_a_night_and_are_known_when_their_bar_closes() -> None:
     bars = bars_at(opened("UTC", [("14:30", "21:00")], step="30m", days=28))
-    made = make_samples(
-        bars, source="30m", timeframe="30m", offset_us=0, features=(), label=Direction(horizon=4), max_fill=5,
-        min_coverage=0.8, gaps=NASDAQ, start=None,
-    )  # fmt: skip
+    how = Preparation(source="30m", timeframe="30m", gaps=NASDAQ)
+    made = make_samples(bars, how, features=(), label=Direction(horizon=4))
     assert made.counts | {"no_label": 4, "used": bars.height - 4, "segments": 1, "filled": 0} == made.counts
     for at in (0, 10, 12, 60):
         row = made.frame.row(at, named=True)

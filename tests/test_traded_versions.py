@@ -35,6 +35,7 @@ from tests.registries import find_version
 from transforms.bars import PRICES
 from transforms.features import DEFAULT_FEATURES, PACKS
 from transforms.labels import Direction, Label, TripleBarrier
+from transforms.preparing import Preparation
 from transforms.samples import MARKET, Samples, make_samples
 
 COST = "model_trainer.trading.cost_bps=5"
@@ -52,19 +53,8 @@ def series_of_bars(seed: int = 1, days: int = 6) -> pl.DataFrame:
 
 
 def samples_with(*, market: bool, label: Label = LABEL) -> Samples:
-    return make_samples(
-        series_of_bars(),
-        source="1m",
-        timeframe="5m",
-        offset_us=0,
-        features=PACKS["default"],
-        label=label,
-        max_fill=5,
-        min_coverage=0.8,
-        gaps="segment",
-        start=None,
-        market=market,
-    )
+    how = Preparation(source="1m", timeframe="5m")
+    return make_samples(series_of_bars(), how, features=PACKS["default"], label=label, market=market)
 
 
 def spec_of(**trainer: Any) -> ModelSpec:

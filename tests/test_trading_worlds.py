@@ -15,6 +15,7 @@ from job.learning.spec import ModelSpec
 from job.learning.trading import trading_scores
 from job.learning.training import train
 from transforms.labels import Direction
+from transforms.preparing import Preparation
 from transforms.samples import make_samples
 
 Scores = dict[str, float | int | None]
@@ -39,10 +40,8 @@ def bars_of(price: FloatArray, *, step_us: int = MINUTE_US) -> pl.DataFrame:
 
 def scores_of(bars: pl.DataFrame, timeframe: str, spec: ModelSpec) -> Scores:
     """Return the trading scores, before costs, of a model trained on bars."""
-    samples = make_samples(
-        bars, source=timeframe, timeframe=timeframe, offset_us=0, features=resolve_features(spec.features),
-        label=spec.label, max_fill=5, min_coverage=0.8, gaps="segment", start=None, market=True,
-    )  # fmt: skip
+    how, features = Preparation(source=timeframe, timeframe=timeframe), resolve_features(spec.features)
+    samples = make_samples(bars, how, features=features, label=spec.label, market=True)
     trained = train(samples.frame, spec, key=Key("synthetic", "X", timeframe, "analyst"))
     assert trained.market is not None
     return trading_scores(trained.market, label=spec.label, timeframe=timeframe, cost_bps=0.0)
@@ -59,10 +58,8 @@ def test_a_crash_and_an_outage_cost_what_a_holder_loses(horizon: int, up: float,
     bars = bars_of(path)
     bars = bars.filter(~pl.int_range(pl.len()).is_between(outage, outage + 59))
     label = Direction(horizon=horizon)
-    market = make_samples(
-        bars, source="1m", timeframe="1m", offset_us=0, features=resolve_features(("change_1",)), label=label,
-        max_fill=5, min_coverage=0.8, gaps="segment", start=None, market=True,
-    )  # fmt: skip
+    how, features = Preparation(source="1m", timeframe="1m"), resolve_features(("change_1",))
+    market = make_samples(bars, how, features=features, label=label, market=True)
     assert (market.counts["jumps"], market.label_stats["before_jump"]) == (1, horizon)
     signals = market.frame.with_columns(p=pl.when("complete").then(up), p_base=pl.lit(0.5))
     scores = trading_scores(signals, label=label, timeframe="1m", cost_bps=0.0)

@@ -12,12 +12,14 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from job.cli.report import models_table
 from job.config.settings import Config
 from job.core.errors import ConfigError, TrainingError
 from job.learning import fitting
+from job.learning.logistic import fit_logistic
 from job.learning.metrics import SCORES, Place, Score, fit_shrink, log_loss, scores_shown, shrink
 from job.learning.splits import Fold, Splits, walk_forward
 from job.learning.training import Trained, predict_proba, train
@@ -60,6 +62,24 @@ def test_the_benchmark_is_the_same_by_either_solver(monkeypatch: pytest.MonkeyPa
     lbfgs = train(samples, spec, key=KEY).holdout["p_benchmark"].to_numpy()
     assert not np.array_equal(lbfgs, newton)
     np.testing.assert_allclose(lbfgs, newton, atol=1e-4)
+    monkeypatch.setattr(fitting, "MANY_COLUMNS", 0)
+    fixed = train(samples, spec, key=KEY).holdout["p_benchmark"].to_numpy()
+    assert not np.array_equal(fixed, newton)
+    np.testing.assert_allclose(fixed, newton, atol=1e-5)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("signal", "atol"), [(0.1, 1e-4), (30.0, 1e-2)])
+def test_many_columns_have_scikit_learns_logistic_regression(*, signal: float, atol: float, weighted: bool) -> None:
+    random = np.random.default_rng(1)
+    common, own = random.standard_normal((5_000, 1)), random.standard_normal((5_000, 80))
+    matrix = np.asfortranarray(StandardScaler().fit_transform(common + own), dtype=np.float32)
+    label = (signal * own[:, 0] + random.logistic(0.3, size=5_000) > 0).astype(np.int8)
+    weight = random.exponential(size=5_000) if weighted else None
+    fixed = fit_logistic(matrix, label, weight, c=1e-3)
+    newton = LogisticRegression(C=1e-3, solver="newton-cholesky", tol=1e-9).fit(matrix.astype(float), label, weight)
+    assert set(vars(fixed)) == set(vars(newton)) - {"n_iter_"}
+    np.testing.assert_allclose(fixed.predict_proba(matrix), newton.predict_proba(matrix), atol=atol)
 
 
 def test_rows_are_scaled_the_same_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,12 +186,13 @@ from job.core.keys import Key
 from job.storage.files import Storage
 from job.worker.scorer import load_scorer
 from tests.test_user_entries import KEY, small_bars
+from transforms.bars import clean
 try:
     scorer = load_scorer(Storage(sys.argv[1]), KEY)
 except RegistryError as error:
     print(error)
 else:
-    frame = scorer.definition.features_of(small_bars(), source="1m").frame
+    frame = scorer.definition.features_of(small_bars(), clean(small_bars())).frame
     print(scorer.definition.label.definition(), scorer.score(frame).tolist())
 """
 
@@ -217,7 +218,7 @@ def test_a_user_s_features_and_label_go_all_the_way(package: Path, tmp_path: Pat
     added = ("over_7", "over_50", "over_slow", "true_range")
     assert scorer.definition.names == (*DEFAULT_FEATURES, *added)
     assert scorer.definition.label == parse_label(f"{package.name}.labels:Rise(5, least=1e-5)")
-    frame = scorer.definition.features_of(small_bars(), source="1m").frame
+    frame = scorer.definition.features_of(small_bars(), clean(small_bars())).frame
     scored = frame.select("available_at", p_here=pl.Series(scorer.score(frame)))
     both = holdout.join(scored, on="available_at", how="left").drop_nulls("p_here")
     assert both.height > 200

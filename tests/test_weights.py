@@ -17,7 +17,7 @@ from job.learning import fitting
 from job.learning.algorithms import Algorithm
 from job.learning.estimators import ALGORITHMS
 from job.learning.fitting import fit_scaled, read_rows
-from job.learning.forests.trees import bin_rows, bootstrap, weighted_draws
+from job.learning.forests.trees import bin_rows, bootstrap, by_class, weighted_draws
 from job.learning.spec import ModelSpec
 from job.learning.splits import walk_forward
 from job.learning.training import train
@@ -36,6 +36,7 @@ from tests.test_forest import problem
 from tests.test_planning import series
 from tests.test_scoring import small_bars
 from transforms.labels import TripleBarrier
+from transforms.preparing import Preparation
 from transforms.samples import Samples, make_samples
 
 Floats = npt.NDArray[np.float64]
@@ -131,12 +132,10 @@ def test_no_row_weighs_nothing_and_equal_weights_are_none() -> None:
     assert training_weights(Weights(True), label_end=ends, uniqueness=np.full(2, 0.25)) is None
 
 
-def samples_with(label: Any, seed: int = 0, **changed: Any) -> Samples:
-    usual: dict[str, Any] = {
-        "source": "1m", "timeframe": "1m", "offset_us": 0, "features": [], "label": label, "max_fill": 2,
-        "min_coverage": 0.8, "gaps": "segment", "start": None, "unique": True,
-    }  # fmt: skip
-    return make_samples(random_bars(seed, 600, missing=0.05, jumps=1, tick=0.05), **(usual | changed))
+def samples_with(label: Any, seed: int = 0, *, market: bool = False, unique: bool = True) -> Samples:
+    bars = random_bars(seed, 600, missing=0.05, jumps=1, tick=0.05)
+    how = Preparation(source="1m", timeframe="1m", max_fill=2)
+    return make_samples(bars, how, features=[], label=label, market=market, unique=unique)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -297,7 +296,8 @@ def test_unweighted_draws_are_what_they_were() -> None:
     binned = bin_rows(matrix, label)
     drawn = bootstrap(binned, 2, np.random.default_rng(3))
     rows = np.random.default_rng(3).integers(50, size=(2, 50))
-    assert drawn.weight[drawn.node == 1].tolist() == np.unique(rows[1], return_counts=True)[1].tolist()
+    times = np.add(*by_class(drawn.weight[drawn.node == 1]))
+    assert times.tolist() == np.unique(rows[1], return_counts=True)[1].tolist()
 
 
 def test_a_weighted_forest_is_as_good_as_scikit_learns() -> None:

@@ -59,10 +59,8 @@ def specs() -> Iterator[tuple[str, str, ModelSpec]]:
 
 def samples_for(bars: pl.DataFrame, timeframe: str, spec: ModelSpec) -> pl.DataFrame:
     """Return the samples of one model."""
-    return make_samples(
-        bars, source="1m", timeframe=timeframe, offset_us=0, features=resolve_features(spec.features), label=spec.label,
-        max_fill=5, min_coverage=0.8, gaps="segment", start=None,
-    ).frame  # fmt: skip
+    how = Preparation(source="1m", timeframe=timeframe)
+    return make_samples(bars, how, features=resolve_features(spec.features), label=spec.label).frame
 
 
 def everything_for(symbol: int, timeframe: str, spec: ModelSpec, *, days: int) -> tuple[pl.DataFrame, ModelSpec]:
@@ -75,9 +73,7 @@ def everything_for(symbol: int, timeframe: str, spec: ModelSpec, *, days: int) -
         trades=volume.round(),
         taker_buy_volume=volume * pl.Series(rng.random(worlds[0].height)),
     )
-    how = Preparation(
-        source="1m", timeframe=timeframe, offset_us=0, zone="UTC", max_fill=5, min_coverage=0.8, gaps="segment"
-    )
+    how = Preparation(source="1m", timeframe=timeframe)
     longer = f"{4 * duration_us(timeframe) // 60_000_000}m"
     other = known_features(worlds[1], how, PACKS["default"], tolerance=WARM)
     parts = [moves(one, how) for one in (own, *worlds[1:])]
@@ -87,10 +83,7 @@ def everything_for(symbol: int, timeframe: str, spec: ModelSpec, *, days: int) -
         market(parts[0], market_sums(parts), len(parts), MARKET_FEATURES),
     ]
     features, _ = available(PACKS["all"], (*own.columns, *CLOCK[:2]))
-    made = make_samples(
-        own, source="1m", timeframe=timeframe, offset_us=0, features=features, label=spec.label, max_fill=5,
-        min_coverage=0.8, gaps="segment", start=None, beside=beside,
-    ).frame  # fmt: skip
+    made = make_samples(own, how, features=features, label=spec.label, beside=beside).frame
     names = tuple(name for name in made.columns if name not in {"timestamp", "available_at", "label", "label_end"})
     return made, spec.model_copy(update={"features": names})
 

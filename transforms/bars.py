@@ -8,7 +8,6 @@ A frame of bars has the columns
 and is sorted by `timestamp`, with at most one bar per time.
 """
 
-import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -289,16 +288,3 @@ def _off_scale(closes: pl.Series) -> pl.Series:
             number += 1
         number += 1
     return pl.Series(marked)
-
-
-def content_digest(bars: pl.DataFrame, *, timeframe: str = "") -> str:
-    """SHA-256, in hex, of the timeframe if given, the columns' names, and their values as little-endian buffers.
-
-    Null counts as NaN.
-    """
-    digest = hashlib.sha256(timeframe.encode())
-    for column in bars.iter_columns():
-        values = column.to_physical().rechunk().to_numpy()
-        digest.update(f"{column.name}:{values.dtype.name}:{values.size};".encode())
-        digest.update(values.astype(values.dtype.newbyteorder("<"), copy=False).data)
-    return digest.hexdigest()

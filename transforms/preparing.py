@@ -1,6 +1,7 @@
 """Bars of a series on their way to samples: resampled, filled, cut into segments."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import polars as pl
 
@@ -10,17 +11,31 @@ from transforms.resampling import resample
 from transforms.segments import segment
 
 
+class OnGrid(Protocol):
+    """What is known of bars, once they are read: their timeframe, and the grid that they are on."""
+
+    @property
+    def timeframe(self) -> str: ...  # noqa: D102 - as `transforms.bars.Cleaned` has them
+    @property
+    def offset_us(self) -> int: ...  # noqa: D102
+    @property
+    def zone(self) -> str: ...  # noqa: D102
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """How clean bars of `source`, on the grid that `offset_us` and `zone` describe, become bars of `timeframe`."""
+    """How clean bars of `source`, on the grid that `offset_us` and `zone` describe, become bars of `timeframe`.
+
+    `transforms.bars.clean` finds the grid; `resample` and `segment` say what the rest means.
+    """
 
     source: str
     timeframe: str
-    offset_us: int
-    zone: str
-    max_fill: int
-    min_coverage: float
-    gaps: Gaps
+    offset_us: int = 0
+    zone: str = "UTC"
+    max_fill: int = 5
+    min_coverage: float = 0.8
+    gaps: Gaps = "segment"
 
     def of(self, bars: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
         """Return the bars as `segment` gives them, and the counts of `resample`.

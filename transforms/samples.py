@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from transforms.bars import PRICES, TIME, Gaps
+from transforms.bars import PRICES, TIME
 from transforms.clock import add_clock
 from transforms.context import Beside
 from transforms.features.compute import add_features, warmup_bars
@@ -77,48 +77,33 @@ class UnlabeledSamples:
 
 def make_samples(
     bars: pl.DataFrame,
+    how: Preparation,
     *,
-    source: str,
-    timeframe: str,
-    offset_us: int,
     features: Sequence[Feature],
     label: Label,
-    max_fill: int,
-    min_coverage: float,
-    gaps: Gaps,
-    start: datetime | None,
+    start: datetime | None = None,
     market: bool = False,
     unique: bool = False,
-    zone: str = "UTC",
     beside: Sequence[Beside] = (),
 ) -> Samples:
-    """Turn clean bars of `source` into samples of `timeframe`.
+    """Turn clean bars into samples of a model's timeframe.
 
     Bars before `start` warm the features up and give no sample. With `market` the others are there too: prices are what
     trading is scored by, and no model sees them. With `unique` there is a column `uniqueness`, Float64, see below; null
     where a row has no label. It is counted over all labels of the series, also those after a row's own.
 
-    `zone` is that of the grid on which `clean` found the bars. What stands `beside` the features is seen by the model,
-    too; a column of it that more than a tenth of the bars lack which could be samples is left out.
+    What stands `beside` the features is seen by the model, too; a column of it that more than a tenth of the bars lack
+    which could be samples is left out.
 
     Raises:
-        ValueError: `timeframe` is finer than `source`, or no multiple of it; or a feature lacks its input.
+        ValueError: the bars cannot become bars of that timeframe, or a feature lacks its input.
     """
-    how = Preparation(
-        source=source,
-        timeframe=timeframe,
-        offset_us=offset_us,
-        zone=zone,
-        max_fill=max_fill,
-        min_coverage=min_coverage,
-        gaps=gaps,
-    )
     prepared, counts = how.of(bars)
-    labeled = label.apply(_featured(prepared, how, features, beside, exact=False), timeframe)
+    labeled = label.apply(_featured(prepared, how, features, beside, exact=False), how.timeframe)
     left_out = _rarely_known(_from(labeled, start), beside)
     names = [name for name in _names(features, beside) if name not in left_out]
     span = _from(labeled.with_columns(state=_state(names, unlabeled=pl.col("label").is_null())), start)
-    shares = uniqueness(span, timeframe)
+    shares = uniqueness(span, how.timeframe)
     counts, label_stats = counts | _counts(span), _label_stats(label, span, shares)
     columns = ("timestamp", "available_at", "label", "label_end", *names)
     if unique:
@@ -128,27 +113,21 @@ def make_samples(
     if market:
         known = [pl.when(pl.col("state") == "used").then(name).alias(name) for name in ("label", "label_end")]
         span = span.with_columns(*known, complete=pl.col("state").is_in(["no_label", "used"]))
-        frame = closed(span, timeframe).select(*columns, *MARKET)
+        frame = closed(span, how.timeframe).select(*columns, *MARKET)
     else:
-        frame = _used(span, timeframe, *columns)
+        frame = _used(span, how.timeframe, *columns)
     return Samples(frame, counts, label_stats, left_out)
 
 
 def make_features(
     bars: pl.DataFrame,
+    how: Preparation,
     *,
-    source: str,
-    timeframe: str,
-    offset_us: int,
     features: Sequence[Feature],
-    max_fill: int,
-    min_coverage: float,
-    gaps: Gaps,
-    start: datetime | None,
-    zone: str = "UTC",
+    start: datetime | None = None,
     beside: Sequence[Beside] = (),
 ) -> UnlabeledSamples:
-    """Turn clean bars of `source` into the features of every bar of `timeframe` that can be predicted.
+    """Turn clean bars into the features of every bar of a model's timeframe that can be predicted.
 
     These are the finished, valid bars past the long warm-up, so that where the bars begin makes no difference above
     1e-9; whether a label is known, or ever will be, does not matter. Bars before `start` warm the features up.
@@ -156,20 +135,12 @@ def make_features(
     Raises:
         ValueError: as `make_samples`.
     """
-    how = Preparation(
-        source=source,
-        timeframe=timeframe,
-        offset_us=offset_us,
-        zone=zone,
-        max_fill=max_fill,
-        min_coverage=min_coverage,
-        gaps=gaps,
-    )
     prepared, counts = how.of(bars)
     featured = _featured(prepared, how, features, beside, exact=True)
     names = _names(features, beside)
     span = _from(featured.with_columns(state=_state(names, unlabeled=pl.lit(value=False))), start)
-    return UnlabeledSamples(_used(span, timeframe, "timestamp", "available_at", *names), counts | _counts(span))
+    frame = _used(span, how.timeframe, "timestamp", "available_at", *names)
+    return UnlabeledSamples(frame, counts | _counts(span))
 
 
 def _featured(

@@ -39,14 +39,7 @@ def predict_frame(
     scorer = load_scorer(registry, key, version, data=data, allow_pickle=allow_pickle)
     cleaned = clean_frame(bars, key, data, flow=reads_flow(scorer.definition.features))
     beside = beside_version(scorer.definition, cleaned.bars, cleaned, name=WHERE, tolerance=EXACT)
-    made = scorer.definition.features_of(
-        cleaned.bars,
-        source=cleaned.timeframe,
-        offset_us=cleaned.offset_us,
-        zone=cleaned.zone,
-        name=WHERE,
-        beside=beside,
-    )
+    made = scorer.definition.features_of(cleaned.bars, cleaned, name=WHERE, beside=beside)
     if made.frame.is_empty():
         counts = ", ".join(f"{what} {count}" for what, count in made.counts.items() if count)
         raise DataError(f"{WHERE}: none of {key.timeframe} to predict ({counts}): give more bars")

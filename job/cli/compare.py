@@ -1,7 +1,7 @@
 """The command that compares two versions of models on bars that neither has seen."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -22,12 +22,12 @@ from job.core.wording import once_per_kind
 from job.registry.catalog import keys, open_registry
 from job.registry.versions import LATEST, new_run_id
 
-TEXT: Final = """Compare two versions of each model on bars that neither was trained or chosen on. Difference in
-log-loss with an interval over blocks of time, accuracy, for each model and over all of a kind, with false discoveries
-held at promotion.alpha. Every comparison is kept in the registry, and the next one of the same versions adds to it.
---promote moves the champion where version b is significantly better (promotion.policy: better), or fresher and not
-worse by promotion.margin (promotion.policy: fresher). A version that is undecided becomes the challenger, which stands
-for the latest version in later comparisons until it is decided."""
+TEXT: Final = """Compare two versions of each model on bars that neither was trained or chosen on. Difference in log-
+loss with an interval over blocks of time, accuracy, for each model and over all of a kind, with false discoveries
+held at promotion.alpha. promotion.test: sequential may be looked at daily. Every comparison is kept in the registry,
+and the next one of the same versions adds to it. --promote moves the champion where version b is significantly better
+(promotion.policy: better), or fresher and not worse by promotion.margin (promotion.policy: fresher). A version that
+is undecided becomes the challenger, which stands for the latest version in later comparisons until it is decided."""
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -91,10 +91,22 @@ def show(plan: ComparisonPlan, results: Sequence[ComparisonResult], options: arg
             log.info("%s: moved champion from %s to %s", one.key, one.compared.a, one.compared.b)
         if one.action == "given up":
             log.info("%s: gave up the challenger %s", one.key, one.compared.b)
-        if (others := one.earlier - one.looks + 1) > 0:
-            log.warning("%s: %d earlier comparisons of other versions used some of these rows", one.key, others)
+        for warning in warnings_of(one):
+            log.warning("%s: %s", one.key, warning)
     for error in (*plan.failures.values(), *(one.error for one in results if one.error is not None)):
         log.error("%s", error)
+
+
+def warnings_of(one: ComparisonResult) -> Iterator[str]:
+    """Yield what makes a verdict less sure than it says: how often its bars were looked at before."""
+    found = one.compared.comparison
+    if found is not None and found.test == "fixed" and one.looks > 1:
+        yield (
+            f"look {one.looks} at these two versions, and the fixed test is right at one: "
+            "set promotion.test: sequential to look as often as you like"
+        )
+    if (others := one.earlier - one.looks + 1) > 0:
+        yield f"{others} earlier comparisons of other versions used some of these rows"
 
 
 COMMAND: Final = Command(

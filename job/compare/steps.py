@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
@@ -89,12 +89,7 @@ def score_both(header: PairRow, bars: pl.DataFrame, info: SeriesInfo, job: Job) 
         scorer = load_scorer(registry, task.key, version, data=job.config.data, allow_pickle=task.allow_pickle)
         needs = task.needs[place : place + 1]
         samples = samples_of(scorer.definition, task, bars, info, job, name=header.series, needs=needs)
-        # The probability of up is null where the features are not all there, which only samples with a market have.
-        complete = samples["complete"].to_numpy() if job.trading else np.ones(samples.height, np.bool_)
-        p = np.full(samples.height, np.nan)
-        if complete.any():
-            p[complete] = scorer.score(samples.filter(pl.Series(complete)))
-        scores.append(samples.with_columns(p=pl.Series(p).fill_nan(None), p_base=pl.lit(scorer.base_rate)))
+        scores.append(with_probability(scorer, samples))
         scorers.append(scorer)
     a, b = scores
     kept = ["available_at", "label", *(MARKET_COLUMNS if job.trading else ())]
@@ -121,6 +116,19 @@ def score_both(header: PairRow, bars: pl.DataFrame, info: SeriesInfo, job: Job) 
         warnings=info.warnings,
     )
     return found, both
+
+
+def with_probability(scorer: "Scorer", samples: pl.DataFrame) -> pl.DataFrame:
+    """Add `p`, a version's probability of up, and `p_base`, its base rate.
+
+    `p` is null where the features are not all there, which only samples with a market have.
+    """
+    has_market = set(MARKET) <= set(samples.columns)
+    complete = samples["complete"].to_numpy() if has_market else np.ones(samples.height, np.bool_)
+    p = np.full(samples.height, np.nan)
+    if complete.any():
+        p[complete] = scorer.score(samples.filter(pl.Series(complete)))
+    return samples.with_columns(p=pl.Series(p).fill_nan(None), p_base=pl.lit(scorer.base_rate))
 
 
 def seed_influence(scorer: "Scorer", samples: pl.DataFrame) -> FloatArray | None:
@@ -163,23 +171,17 @@ def samples_of(
     """
     timeframe = task.key.timeframe
     start = task.usable_from - timedelta(microseconds=duration_us(timeframe))
-    gaps = definition.gaps_of(name, bars, info.timeframe, info.zone)
-    if gaps == "segment":
+    how = definition.preparation(bars, info, name=name)
+    if how.gaps == "segment":
         before = history(definition.origins, definition.features, timeframe, exact=True)
         bars = bars.filter(pl.col("timestamp") >= start - before)
     beside = beside_version(definition, bars, info, name=name, needs=needs, context=job.context, tolerance=WARM)
     try:
         return make_samples(
             bars,
-            source=info.timeframe,
-            timeframe=timeframe,
-            offset_us=info.offset_us,
-            zone=info.zone,
+            how,
             features=definition.features,
             label=definition.label,
-            max_fill=definition.max_fill,
-            min_coverage=definition.min_coverage,
-            gaps=gaps,
             start=start,
             market=job.trading,
             beside=beside,
@@ -242,16 +244,6 @@ def compared(headers: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compar
         first=pl.col("available_at").min().dt.to_string("iso:strict"),
         last=pl.col("available_at").max().dt.to_string("iso:strict"),
     ).row(0)
-    trading = {}
-    if settings := job.config.model_trainer.trading:
-        for name in ("a", "b"):
-            trading[name] = trading_scores(
-                bars.select("series", *MARKET_COLUMNS, p=f"p_{name}", p_base=f"p_base_{name}"),
-                label=label,
-                timeframe=task.key.timeframe,
-                cost_bps=settings.cost_bps,
-                versions_scored=2 * (task.earlier + 1),  # each comparison before this one may have scored two others
-            )
     return replace(
         Compared.of_task(task),
         rows=rows.height,
@@ -268,6 +260,7 @@ def compared(headers: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compar
             evidence=evidence,
             seeds=seeds_of(headers, rows.height),
             alpha=job.config.promotion.alpha,
+            test=job.config.promotion.test,
         ),
         evidence=evidence,
         log_loss_delta=log_loss_delta_by_cluster(
@@ -276,6 +269,23 @@ def compared(headers: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compar
             horizon_bars=label.horizon,
             timeframe_us=duration_us(task.key.timeframe),
         ),
-        trading=trading,
+        trading=traded(task, bars, label, job),
         seconds=round(sum(header.seconds for header in headers), 3),
     )
+
+
+def traded(task: ComparisonTask, bars: pl.DataFrame, label: Label, job: Job) -> dict[str, dict[str, Any]]:
+    """Return what trading on each version would have earned, nothing where models are not scored by trading."""
+    settings = job.config.model_trainer.trading
+    if not settings:
+        return {}
+    return {
+        name: trading_scores(
+            bars.select("series", *MARKET_COLUMNS, p=f"p_{name}", p_base=f"p_base_{name}"),
+            label=label,
+            timeframe=task.key.timeframe,
+            cost_bps=settings.cost_bps,
+            versions_scored=2 * (task.earlier + 1),  # each comparison before this one may have scored two others
+        )
+        for name in ("a", "b")
+    }

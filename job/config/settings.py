@@ -110,11 +110,13 @@ class StorageSettings(Section):
 class PromotionSettings(Section):
     """When `compare --promote` moves the champion: `better` significantly, or `fresher` and not worse by the `margin`.
 
-    The margin is in nats per row. A challenger that is undecided after `patience_days` of bars is given up.
+    The margin is in nats per row. A challenger that is undecided after `patience_days` of bars is given up. The `test`
+    of the difference is right at one look (fixed), or at any number of looks at more and more bars (sequential).
     """
 
     policy: AffectsNothing[Literal["better", "fresher"]] = "better"
     alpha: AffectsNothing[float] = Field(default=0.05, gt=0, lt=1)
+    test: AffectsNothing[Literal["fixed", "sequential"]] = "fixed"
     margin: AffectsNothing[float] = Field(default=0.001, gt=0, le=1)
     patience_days: AffectsNothing[float] = Field(default=90.0, gt=0, le=MAX_LOOKBACK_DAYS)
 

@@ -3,6 +3,7 @@
 `a` is the version that stands, `b` the one that would take its place; a difference is b - a.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, get_args
@@ -17,9 +18,12 @@ from job.learning.splits import IntArray
 
 Verdict = Literal["better", "not worse", "undecided", "worse", "cannot tell"]
 VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)
+Test = Literal["fixed", "sequential"]
 
 ALPHA: Final = 0.05
 MARGIN: Final = 0.001
+LEVELS: Final[list[float]] = np.linspace(-15, 0, 1501).tolist()
+"""Decimal logarithms of the levels among which p of the sequential test is found: the next one above it."""
 ROUNDING: Final = 1e-12
 """A result smaller than this share of the numbers that it was computed from is rounding."""
 
@@ -35,6 +39,8 @@ class SeedVariance:
 @dataclass(frozen=True)
 class Comparison:
     """Version b against version a on the same rows; log-losses in nats per row, intervals of 1 - `alpha`.
+
+    `low`, `high` and `p` of the difference are by `test`: fixed is right at one look, sequential at any number of them.
 
     A `difference` below 0 favors b, as does an `accuracy_difference` above 0. `p` is two-sided and agrees with the
     interval of the difference. `seed_error` is the standard error that the luck of both versions' seeds adds, part of
@@ -61,6 +67,7 @@ class Comparison:
     blocks: int
     alpha: float = ALPHA
     seed_error: float | None = 0.0
+    test: Test = "fixed"
 
     @property
     def underpowered(self) -> bool:
@@ -89,6 +96,7 @@ def compare(
     evidence: Evidence | None = None,
     seeds: Sequence[SeedVariance] | None = (),
     alpha: float = ALPHA,
+    test: Test = "fixed",
 ) -> Comparison:
     """Compare two versions by their probabilities of up on the same rows, which are in time order.
 
@@ -101,6 +109,7 @@ def compare(
         evidence: of these rows and earlier ones; by default of these rows.
         seeds: of each version whose fit draws random numbers; None if one of them is not known.
         alpha: level of the intervals.
+        test: of the difference in log-loss.
 
     All but two tests are about the rows of `evidence`: `diebold_mariano`, of the log-loss, and `mcnemar`, of the
     predicted classes, are about the rows that are given.
@@ -109,7 +118,10 @@ def compare(
     sums = row_sums(up, p_a, p_b)
     found = gather(rows, sums, horizon=horizon) if evidence is None else evidence
     difference, gained = found.mean("difference"), found.mean("gained")
-    low, high, p_value = interval_and_p(found, "difference", seeds or (), alpha=alpha)
+    if test == "sequential":
+        low, high, p_value = sequence_and_p(found, seeds or (), alpha=alpha)
+    else:
+        low, high, p_value = interval_and_p(found, "difference", seeds or (), alpha=alpha)
     accuracy_low, accuracy_high, _ = interval_and_p(found, "gained", (), alpha=alpha)
     statistic, dm_p = diebold_mariano(sums[:, 2], horizon=horizon, times=rows)
     right_a, right_b = sums[:, 3] == 1, sums[:, 3] + sums[:, 4] == 1
@@ -132,6 +144,7 @@ def compare(
         blocks=found.complete_blocks,
         alpha=alpha,
         seed_error=None if seeds is None else float(np.sqrt(sum(one.variance for one in seeds))),
+        test=test,
     )
 
 
@@ -155,6 +168,38 @@ def interval_and_p(
     total = float(np.sqrt(variance))
     half_width = float(scipy.stats.t.ppf(1 - alpha / 2, freedom)) * total
     return mean - half_width, mean + half_width, float(2 * scipy.stats.t.sf(abs(mean) / total, freedom))
+
+
+def sequence_and_p(
+    evidence: Evidence, seeds: Sequence[SeedVariance], *, alpha: float
+) -> tuple[float | None, float | None, float | None]:
+    """Return what `interval_and_p` does of the difference, but right however often it is looked at.
+
+    Where the luck of seeds is part of the difference, half of alpha is for that, which no further row changes. The
+    plain mean is always in the interval: the sequence is of clipped differences, and a rare large loss is no gain.
+    """
+    running, mean = evidence.running, evidence.mean("difference")
+    if running is None or not running.blocks:
+        return None, None, None
+    variance = sum(one.variance for one in seeds)
+    freedom = variance**2 / sum(one.variance**2 / one.freedom for one in seeds) if variance else 1.0
+
+    def parts(level: float) -> tuple[float, float]:
+        """Return the level that is left for the rows, and what the luck of seeds adds at either end."""
+        if not variance:
+            return level, 0.0
+        return level / 2, float(scipy.stats.t.ppf(1 - level / 4, freedom) * np.sqrt(variance))
+
+    def differs(exponent: float) -> bool:
+        """Whether zero is outside of the interval at the level 10**exponent."""
+        of_rows, luck = parts(10**exponent)
+        wealth = running.log_wealth(-luck if mean < 0 else luck, below=mean < 0)
+        return wealth >= float(np.log(2 / of_rows))
+
+    of_rows, luck = parts(alpha)
+    low, high = running.interval(of_rows)
+    p = 10 ** LEVELS[bisect_left(LEVELS, True, key=differs)] if differs(LEVELS[-1]) else 1.0  # noqa: FBT003
+    return min(low - luck, mean), max(high + luck, mean), p
 
 
 def diebold_mariano(

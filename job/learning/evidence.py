@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 import numpy as np
 
 from job.learning.metrics import FloatArray
+from job.learning.sequential import Running
 from job.learning.splits import IntArray
 
 SUMS: Final = ("rows", "loss_a", "difference", "right_a", "gained")
@@ -28,6 +29,7 @@ class Evidence:
 
     `blocks` has the numbers of `SUMS` per block. `times` counts the distinct times of all, which began at `first` and
     ended at `last` (µs since the epoch). `looks` counts the comparisons that were based on it, the last one included.
+    `running` is what the sequential test knows of the same rows; records of early releases have none.
     """
 
     length: int
@@ -36,6 +38,7 @@ class Evidence:
     last: int
     looks: int
     blocks: tuple[tuple[float, ...], ...]
+    running: Running | None = None
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Self:
@@ -44,7 +47,14 @@ class Evidence:
         Raises:
             TypeError, ValueError: it is something else.
         """
-        found = cls(**{**record, "blocks": tuple(map(tuple, record["blocks"]))})
+        running = record.get("running")
+        found = cls(
+            **{
+                **record,
+                "blocks": tuple(map(tuple, record["blocks"])),
+                "running": None if running is None else Running(**running),
+            }
+        )
         if any(len(block) != len(SUMS) for block in found.blocks):
             raise ValueError(f"a block of evidence has {len(SUMS)} sums")
         return found
@@ -113,6 +123,7 @@ def gather(times: IntArray, sums: FloatArray, *, horizon: int, before: Evidence 
     if before is not None:
         np.add.at(blocks, np.arange(len(before.blocks)) * before.length // length, np.array(before.blocks))
     np.add.at(blocks, (known + position) // length, sums)
+    running = (before and before.running) or Running(HORIZONS * horizon)
     return Evidence(
         length=length,
         times=count,
@@ -120,4 +131,5 @@ def gather(times: IntArray, sums: FloatArray, *, horizon: int, before: Evidence 
         last=int(times[-1]),
         looks=1 if before is None else before.looks + 1,
         blocks=tuple(map(tuple, blocks.tolist())),
+        running=running.add(position, sums[:, SUMS.index("difference")]),
     )

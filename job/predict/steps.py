@@ -63,15 +63,7 @@ def prepare(
         beside = beside_version(
             task.definition, bars, info, name=series, needs=task.needs, context=job.context, tolerance=EXACT
         )
-        made = task.definition.features_of(
-            bars,
-            source=info.timeframe,
-            offset_us=info.offset_us,
-            zone=info.zone,
-            start=start,
-            name=series,
-            beside=beside,
-        )
+        made = task.definition.features_of(bars, info, start=start, name=series, beside=beside)
         if made.frame.is_empty():
             counts = ", ".join(f"{what} {count}" for what, count in made.counts.items() if count) or "no bars"
             raise DataError(f"{series} {task.key.timeframe}: no bar to predict ({counts}): give more bars")

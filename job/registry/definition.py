@@ -24,6 +24,7 @@ from transforms.features import FEATURES
 from transforms.features.compute import available
 from transforms.features.feature import Feature
 from transforms.labels import Label
+from transforms.preparing import OnGrid, Preparation
 from transforms.samples import UnlabeledSamples, make_features
 from transforms.sessions import Sessions, find_sessions
 
@@ -134,13 +135,23 @@ class Definition:
         times = bars["timestamp"].to_physical().to_numpy()
         return find_sessions(times, duration_us(source), zone) or known or "segment"
 
+    def preparation(self, bars: pl.DataFrame, grid: OnGrid, *, name: str = "bars") -> Preparation:
+        """Return how the bars of a series become those of the model's timeframe; the arguments as in `features_of`."""
+        return Preparation(
+            source=grid.timeframe,
+            timeframe=self.timeframe,
+            offset_us=grid.offset_us,
+            zone=grid.zone,
+            max_fill=self.max_fill,
+            min_coverage=self.min_coverage,
+            gaps=self.gaps_of(name, bars, grid.timeframe, grid.zone),
+        )
+
     def features_of(
         self,
         bars: pl.DataFrame,
+        grid: OnGrid,
         *,
-        source: str,
-        offset_us: int = 0,
-        zone: str = "UTC",
         start: datetime | None = None,
         name: str = "bars",
         beside: Sequence[Beside] = (),
@@ -148,10 +159,8 @@ class Definition:
         """Make the features of every bar from `start` on that can be scored; see `transforms.samples.make_features`.
 
         Args:
-            bars: clean, of one series, of timeframe `source`; earlier ones warm up.
-            source: timeframe of the bars.
-            offset_us: as `transforms.bars.clean` found it.
-            zone: as `transforms.bars.clean` found it.
+            bars: clean, of one series; earlier ones warm up.
+            grid: of the bars, as `transforms.bars.clean` found it.
             start: open time of the first bar to be scored, None for all.
             name: of the series, `exchange/symbol`; for messages, and to know its sessions by.
             beside: the columns of other bars that the model sees.
@@ -159,8 +168,8 @@ class Definition:
         Raises:
             DataError: the timeframe cannot be made from these bars, or lack a column that the model needs.
         """
-        gaps = self.gaps_of(name, bars, source, zone)
-        columns = (*bars.columns, *clock_columns(gaps))
+        how = self.preparation(bars, grid, name=name)
+        columns = (*bars.columns, *clock_columns(how.gaps))
         if absent := available(self.features, columns)[1]:
             missing = sorted({column for one in self.features for column in one.inputs}.difference(columns))
             raise DataError(
@@ -168,19 +177,7 @@ class Definition:
                 f"{' and no '.join(missing)}: give bars that have, or retrain the model on these"
             )
         try:
-            return make_features(
-                bars,
-                source=source,
-                timeframe=self.timeframe,
-                offset_us=offset_us,
-                features=self.features,
-                max_fill=self.max_fill,
-                min_coverage=self.min_coverage,
-                gaps=gaps,
-                start=start,
-                zone=zone,
-                beside=beside,
-            )
+            return make_features(bars, how, features=self.features, start=start, beside=beside)
         except ValueError as error:
             raise DataError(f"{name} {self.timeframe}: {error}") from None
 

@@ -161,18 +161,12 @@ def samples_of(
         beside, without = besides(seen, bars, how, task.needs, context, tolerance=WARM, itself=itself)
         samples = make_samples(
             bars,
-            source=info.timeframe,
-            timeframe=key.timeframe,
-            offset_us=info.offset_us,
+            how,
             features=features,
             label=task.spec.label,
-            max_fill=data.max_fill,
-            min_coverage=data.min_coverage,
-            gaps=how.gaps,
             start=start,
             market=market,
             unique=task.spec.weights is not None and task.spec.weights.uniqueness,
-            zone=info.zone,
             beside=beside,
         )
     except ValueError as error:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import polars as pl
 
@@ -21,22 +21,11 @@ from transforms.clock import clock_columns
 from transforms.context import FEWEST, MOVES, Beside, longer_bars, market, moves
 from transforms.features.compute import available, warmup_bars
 from transforms.features.feature import Feature
-from transforms.preparing import Preparation
+from transforms.preparing import OnGrid, Preparation
 
 Digests = Mapping[tuple[Series, bool], str]
 Table = Callable[[], pl.DataFrame]
 """Gives a table where it is needed: it may have to come from another node."""
-
-
-class OnGrid(Protocol):
-    """What is known of bars, once they are read: their timeframe, and the grid that they are on."""
-
-    @property
-    def timeframe(self) -> str: ...  # noqa: D102 - as `transforms.bars.Cleaned` has them
-    @property
-    def offset_us(self) -> int: ...  # noqa: D102
-    @property
-    def zone(self) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -237,15 +226,7 @@ def beside_version(
     seen, where = definition.origins, f"{name} {definition.timeframe}: {definition.version}"
     if not seen.alone and context is None:
         raise DataError(f"{where} sees other series than its own: predict files that hold them all, not a frame of one")
-    how = Preparation(
-        source=grid.timeframe,
-        timeframe=definition.timeframe,
-        offset_us=grid.offset_us,
-        zone=grid.zone,
-        max_fill=definition.max_fill,
-        min_coverage=definition.min_coverage,
-        gaps=definition.gaps_of(name, bars, grid.timeframe, grid.zone),
-    )
+    how = definition.preparation(bars, grid, name=name)
     try:
         found, without = besides(seen, bars, how, needs, context, tolerance=tolerance, itself=None)
     except ValueError as error:

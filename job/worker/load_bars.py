@@ -23,7 +23,8 @@ from job.sources.series import Series
 from job.storage.files import ExistingFileError, Storage
 from job.worker.memory import reset_peak
 from job.worker.messages import BarsRow, Job, SeriesInfo, check_versions, pack, recorded_failure, unpack
-from transforms.bars import FLOW, Cleaned, clean, content_digest, duration_us
+from transforms.bars import FLOW, Cleaned, clean, duration_us
+from transforms.digest import content_digest
 from transforms.sessions import Sessions, find_sessions, opening_hours
 
 BARS_ALONE: Final[Mapping[bool, str | None]] = {False: None}

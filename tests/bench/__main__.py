@@ -18,6 +18,7 @@ from tests.bench import (
     fleet,
     history,
     orchestration,
+    packs,
     pooled,
     predict,
     rerun,
@@ -36,6 +37,7 @@ workers as urgent as what they are compared to."""
 README: Final = ROOT / "tests" / "README.md"
 CASES: Final[dict[str, Case]] = {
     "features": features.measure,
+    "packs": packs.measure,
     "rerun": rerun.measure,
     "predict": predict.measure,
     "skill": skill.measure,

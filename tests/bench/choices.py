@@ -93,21 +93,16 @@ def bars_of(file: Path, *, last: int | None) -> pl.DataFrame:
     return clean(raw.drop("date").tail(last or raw.height)).bars
 
 
-def preparation(timeframe: str) -> Preparation:
-    return Preparation(
-        source="1m", timeframe=timeframe, offset_us=0, zone="UTC", max_fill=5, min_coverage=0.8, gaps="segment"
-    )
-
-
 def moves_of(file: Path, timeframe: str, *, last: int | None) -> pl.DataFrame:
-    return moves(bars_of(file, last=last), preparation(timeframe))
+    return moves(bars_of(file, last=last), Preparation(source="1m", timeframe=timeframe))
 
 
 def samples_of(
     file: Path, names: Sequence[str], timeframe: str, label: Any, sums: pl.DataFrame, *, members: int, last: int | None
 ) -> tuple[pl.DataFrame, list[str]]:
     """Return a symbol's samples with all features that any setting sees, and their names."""
-    bars, how, seen = bars_of(file, last=last), preparation(timeframe), origins(names)
+    bars, seen = bars_of(file, last=last), origins(names)
+    how = Preparation(source="1m", timeframe=timeframe)
     own, _ = available(resolve_features(seen.own), (*bars.columns, *CLOCK[:2]))
     beside: list[Beside] = []
     for longer, of_longer in seen.longer.items():
@@ -119,10 +114,7 @@ def samples_of(
             known = known_features(other, how, resolve_features(of_other), tolerance=WARM)
             beside.append(Beside(known.select("available_at", pl.exclude("available_at").name.suffix(f"@{symbol}"))))
     beside.append(market(moves(bars, how), sums, members, seen.market))
-    made = make_samples(
-        bars, source="1m", timeframe=timeframe, offset_us=0, features=own, label=label, max_fill=5, min_coverage=0.8,
-        gaps="segment", start=None, beside=beside,
-    )  # fmt: skip
+    made = make_samples(bars, how, features=own, label=label, beside=beside)
     return made.frame, [name for name in made.frame.columns if name not in {"timestamp", "available_at"}]
 
 

@@ -47,7 +47,7 @@ def measure(*, quick: bool) -> Table:
     os.environ |= dict.fromkeys(THREAD_LIMITS, "1")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         nanoseconds = pool.submit(compare, sizes).result()
-    polars, pandas, talib, all_polars, all_pandas, usual = nanoseconds
+    polars, pandas, talib, all_polars, all_pandas, quick_pandas = nanoseconds
     return Table(
         "features",
         f"{sizes.days * 1440:,} bars, one thread, CPU time a value",
@@ -65,15 +65,15 @@ def measure(*, quick: bool) -> Table:
                 "x",
                 at_least=15,
             ),
-            line("  pandas, regressions by polyfit", usual, "ns"),
-            line("  that / ours", [one / other for one, other in zip(usual, all_polars, strict=True)], "x"),
+            line("  pandas, regressions by cov and corr", quick_pandas, "ns"),
+            line("  that / ours", [one / other for one, other in zip(quick_pandas, all_polars, strict=True)], "x"),
         ),
     )
 
 
 def compare(sizes: Sizes) -> list[list[float]]:
     """Return nanoseconds a value of each way, run in turn."""
-    from tests.bench.pandas_packs import PANDAS, alpha158, by_polyfit  # brings Ray
+    from tests.bench.pandas_packs import PANDAS, alpha158, by_covariance  # brings Ray
 
     bars = make_bars(seed=1, days=sizes.days)
     flow = random_flow(1, {name: bars[name].to_numpy() for name in ("high", "low", "volume")})
@@ -82,14 +82,14 @@ def compare(sizes: Sizes) -> list[list[float]]:
     segmented = add_clock(segmented, CLOCK, zone="UTC", gaps=opened)
     frame = segmented.to_pandas()
     close, volume = bars["close"].to_numpy(), bars["volume"].to_numpy()
-    short, others = frame[: bars.height // 10], [make for name, make in PANDAS.items() if name != "alpha158"]
+    others = [make for name, make in PANDAS.items() if name != "alpha158"]
     ways: list[tuple[float, Callable[[], object]]] = [
         (len(DEFAULT_FEATURES), lambda: add_features(segmented, PACKS["default"])),
         (len(DEFAULT_FEATURES), lambda: PANDAS["default"](frame)),
         (len(talib_features(close, volume)), lambda: talib_features(close, volume)),
         (len(PACKS["all"]), lambda: add_features(segmented, PACKS["all"])),
         (len(PACKS["all"]), lambda: [make(frame) for make in PANDAS.values()]),
-        (len(PACKS["all"]) / 10, lambda: [alpha158(short, by_polyfit), *(make(short) for make in others)]),
+        (len(PACKS["all"]), lambda: [alpha158(frame, by_covariance), *(make(frame) for make in others)]),
     ]
     with np.errstate(all="ignore"):
         rounds = [[seconds(way) / (values * bars.height) * 1e9 for values, way in ways] for _ in range(sizes.runs)]

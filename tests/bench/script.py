@@ -42,6 +42,7 @@ def train_part(file: Path, models: Sequence[Model], output: Path, *, pickle: boo
     from job.learning.features import resolve_features
     from job.learning.training import train
     from transforms.bars import clean
+    from transforms.preparing import Preparation
     from transforms.samples import make_samples
 
     raw = pl.read_ipc(file)
@@ -51,10 +52,8 @@ def train_part(file: Path, models: Sequence[Model], output: Path, *, pickle: boo
     for kind, timeframe, spec in Config().model_specs():
         if (kind, timeframe) not in models:
             continue
-        samples = make_samples(
-            bars, source="1m", timeframe=timeframe, offset_us=0, features=resolve_features(spec.features),
-            label=spec.label, max_fill=5, min_coverage=0.8, gaps="segment", start=None,
-        ).frame  # fmt: skip
+        how = Preparation(source="1m", timeframe=timeframe)
+        samples = make_samples(bars, how, features=resolve_features(spec.features), label=spec.label).frame
         trained = train(samples, spec, key=Key("binance", symbol, timeframe, kind))
         path = output / f"{symbol}_{kind}_{timeframe}"
         if pickle:

@@ -22,6 +22,7 @@ from tests.bench.bars import real_files
 from tests.bench.table import Table
 from transforms.bars import clean, duration_us
 from transforms.labels import Direction
+from transforms.preparing import Preparation
 from transforms.samples import make_samples
 
 COLUMNS: Final = {"raw": "p_raw", "shrunk": "p", "logistic": "p_benchmark"}
@@ -63,22 +64,20 @@ def holdouts(file: Path, *, last: int | None) -> dict[str, LogLossDelta]:
     bars = clean(raw.drop("date").tail(last or raw.height)).bars
     found: dict[str, LogLossDelta] = {}
     for name, timeframe, spec in cases():
-        samples = make_samples(
-            bars, source="1m", timeframe=timeframe, offset_us=0, features=resolve_features(spec.features),
-            label=spec.label, max_fill=5, min_coverage=0.8, gaps="segment", start=None,
-        ).frame  # fmt: skip
+        how = Preparation(source="1m", timeframe=timeframe)
+        samples = make_samples(bars, how, features=resolve_features(spec.features), label=spec.label).frame
         key = Key("binance", file.name.split("-")[0], timeframe, name.split()[0])
         rows = train(samples, spec, key=key).holdout
         label = rows["label"].to_numpy()
         base = row_log_loss(label, rows["p_base"].to_numpy())
         found[name] = {
-            how: log_loss_delta_by_cluster(
+            probability: log_loss_delta_by_cluster(
                 rows["available_at"].to_physical().to_numpy(),
                 row_log_loss(label, np.asarray(rows[column])) - base,
                 horizon_bars=spec.label.horizon,
                 timeframe_us=duration_us(timeframe),
             )
-            for how, column in COLUMNS.items()
+            for probability, column in COLUMNS.items()
         }
     return found
 

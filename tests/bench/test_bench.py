@@ -2,9 +2,12 @@
 
 from importlib import import_module
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from tests.bench.__main__ import CASES, main
+from tests.bench.pandas_packs import by_covariance, by_window
 from tests.bench.readme import END, START, check, sections, with_sections
 from tests.bench.table import Table, line
 
@@ -78,3 +81,10 @@ def test_arguments_that_make_no_sense_are_refused(
 @pytest.mark.parametrize("name", CASES)
 def test_every_case_says_what_it_measures(name: str) -> None:
     assert (import_module(CASES[name].__module__).__doc__ or "").startswith(f"[{name}] ")
+
+
+@pytest.mark.parametrize("window", [5, 60])
+def test_both_ways_of_regression_in_pandas_agree(window: int) -> None:
+    close = pd.Series(100 * np.exp(0.01 * np.random.default_rng(0).standard_normal(500).cumsum()))
+    for one, other in zip(by_window(close, window), by_covariance(close, window), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-9)
