@@ -26,6 +26,8 @@ KINDS = ("analyst_models", "tactician_models", "models.scalper")
 VALUES = (
     *(["A"], True, False, 3, 7, 0.25, 0.05, "2024-01-01", "1h", ["1h"], ["change_1"], {"a": "b"}),
     {"A": {"2024-01-01": 2}},
+    {"random_forest": {"max_depth": [2, 3]}},
+    "latest",
     *("random_forest", "logistic_regression", "direction(3)", "sklearn", "timeframe", "exchange,timeframe"),
     *(
         "close",

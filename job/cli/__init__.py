@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from job.cli import compare, doctor, features, models, plan, predict, reindex, synth, train
+from job.cli import compare, doctor, features, models, plan, predict, reindex, synth, train, tune
 from job.cli.arguments import Command, CommandGroup
 from job.cli.logs import configure_logging, log
 from job.core.errors import ConfigError, JobError
@@ -13,6 +13,7 @@ from job.core.errors import ConfigError, JobError
 COMMANDS: Final = (
     train.COMMAND,
     plan.COMMAND,
+    tune.COMMAND,
     doctor.COMMAND,
     predict.COMMAND,
     models.COMMANDS,

@@ -111,11 +111,17 @@ VERSION: Final = Argument(
 )
 FORCE: Final = flag("--force", "train models that are current, too")
 VERIFY: Final = flag("--verify", "read all bars to see what is current, instead of trusting the times of files")
+TUNED: Final = Argument(
+    ("--tuned",),
+    "train with what `tune` chose last",
+    setting="model_trainer.tuned",
+    more={"action": "store_const", "const": "latest"},
+)
 DRY_RUN: Final = flag("--dry-run", "say what would be done, and do nothing")
 JSON: Final = flag("--json", "print the result as JSON, the last line of stdout")
 
 RUN: Final = (
     INPUT, OUTPUT, CONFIG, SYMBOLS, TIMEFRAMES, MODEL_TYPES, LOOKBACK_DAYS, START, END, GROUP_BY, MAX_FAILURES, SET,
-    FORCE, VERIFY, JSON,
+    TUNED, FORCE, VERIFY, JSON,
 )  # fmt: skip
 """What `train`, and the commands that say what it would do, take."""

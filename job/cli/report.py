@@ -47,6 +47,8 @@ def outcome_line(outcome: Outcome) -> tuple[int, str]:
     if outcome.error is not None:
         return logging.ERROR, f"failed {outcome.key}: {outcome.error_message}"
     rows, seconds, scores = f"{outcome.rows} rows", f"{outcome.seconds:.1f} s", outcome.scores
+    if outcome.status == "tuned":
+        return logging.INFO, f"tuned on {outcome.key}: {rows}, {seconds}"
     if not scores:
         return logging.INFO, f"{outcome.status} {outcome.key}: {rows} by {outcome.version}, {seconds}"
     underpowered = " underpowered" if scores["underpowered"] else ""

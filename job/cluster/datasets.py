@@ -15,6 +15,8 @@ from job.cluster.bundles import Capacity
 from job.cluster.operation import OutcomeT
 from job.worker.messages import Bundle, Job
 
+__all__ = ["Dataset", "loaded_bars", "outcomes_of", "remote_options"]
+
 ROUNDING: Final = 0.999
 """Keeps the shares of all CPUs from adding up to more than their node has."""
 

@@ -13,13 +13,14 @@ from job.config.mistakes import mistakes
 from job.config.overrides import overlay, parse_override
 from job.config.sections import AffectsModel, AffectsNothing, AffectsReading, AffectsSampling, Section
 from job.config.trainer import TrainerSettings
+from job.config.tuning import TuneSettings
 from job.config.values import MAX_BARS, Names, Time, Timeframe
 from job.config.yaml_text import read_yaml
 from job.core.errors import ConfigError
 from job.core.paths import redact_url, resolve_input, resolve_output
 from job.learning.features import expand_features
 from job.learning.forests.engines import resolve
-from job.learning.spec import ModelSpec
+from job.learning.spec import ModelSpec, Scalar
 
 SECRET_WORDS: Final = ("key", "secret", "token", "pass", "auth", "credential", "cookie", "sas", "sig", "connection_str")
 MASK: Final = "***"
@@ -128,6 +129,7 @@ class Config(Section):
     model_trainer: TrainerSettings = TrainerSettings()
     storage: StorageSettings = StorageSettings()
     promotion: PromotionSettings = PromotionSettings()
+    tune: TuneSettings = TuneSettings()
 
     def model_specs(self) -> Iterator[tuple[str, str, ModelSpec]]:
         """Yield (model type, timeframe, spec) of every model that a series gets; on the driver only.
@@ -140,15 +142,19 @@ class Config(Section):
             for timeframe in kind.timeframes:
                 yield model_type, timeframe, spec
 
-    def spec_of(self, model_type: str) -> ModelSpec:
+    def spec_of(self, model_type: str, params: Mapping[str, Scalar] | None = None) -> ModelSpec:
         """Return the spec of a kind of model, enabled or not: its own settings, and those that all kinds share.
+
+        `params` win over those of its settings; the engine follows from both.
 
         Raises:
             ConfigError: the engine asked for is not installed, or does not follow a parameter.
         """
         trainer = self.model_trainer
         kind = trainer.all_kinds[model_type]
+        chosen = {**kind.params, **(params or {})}
         own = {name: getattr(kind, name) for name in ModelSpec.model_fields.keys() & type(kind).model_fields.keys()}
+        own["params"] = chosen
         own["features"] = expand_features((*kind.features, *kind.context.named))
         shared = trainer.model_dump(include={*ModelSpec.model_fields.keys() & TrainerSettings.model_fields.keys()})
         spec = ModelSpec(**own, **shared | {"engine": "sklearn"})

@@ -40,6 +40,7 @@ class TrainerSettings(Section):
     max_samples: AffectsModel[int] = Field(default=2_000_000, ge=1)
     calibrate: AffectsModel[Literal["shrink", "none"]] = "shrink"
     refit: AffectsModel[bool] = False
+    tuned: AffectsNothing[Literal["latest"] | None] = None  # what was chosen becomes a model's params, which count
     trading: TradingSettings | None = None
     task_timeout_s: AffectsNothing[float | None] = Field(default=None, gt=0)
     max_failures: AffectsNothing[CountOrShare | None] = None

@@ -10,7 +10,9 @@ from transforms.bars import duration_us
 
 POOLED: Final = "pooled"
 ALL: Final = "all"
-RESERVED: Final = frozenset({"aliases", "comparisons", "listings", "model_metadata.json", "pruned", "rejected", "runs"})
+RESERVED: Final = frozenset(
+    {"aliases", "comparisons", "listings", "model_metadata.json", "pruned", "rejected", "runs", "tuning"}
+)
 """Top-level names of a registry that are no exchanges."""
 
 DEVICES: Final = frozenset({"CON", "PRN", "AUX", "NUL", *(f"{port}{n}" for port in ("COM", "LPT") for n in range(10))})

@@ -14,6 +14,7 @@ import numpy as np
 from job.core.errors import ConfigError
 from job.core.wording import on_one_line
 from job.learning.forests.engines import Engine, are_large
+from job.learning.spaces import Space
 from job.learning.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ class Algorithm:
         seed_influence: what tells from a fitted model what its seed did: its `trees`, which are drawn independently, or
             its `stages`, as those of scikit-learn's gradient boosting. Without it, each model whose fit `draws` is
             fitted a second time by another seed.
+        space: which values of which of the estimator's parameters `tune` tries, unless settings say otherwise. Where a
+            parameter depends on the rows, as the size of leaves, give a share of them, if the estimator takes one.
     """
 
     name: str
@@ -137,6 +140,7 @@ class Algorithm:
     stored_types: tuple[StoredType, ...] = ()
     draws: Callable[[Any], bool] = takes_a_seed
     seed_influence: SeedInfluence | None = None
+    space: Space = field(default_factory=dict)
 
     @property
     def estimator(self) -> type["ClassifierMixin"]:

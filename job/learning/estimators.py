@@ -11,7 +11,8 @@ from job.core.errors import ConfigError
 from job.core.wording import did_you_mean, on_one_line
 from job.learning.algorithms import Algorithm, ArtifactFormat, Fitter, StoredType, Window
 from job.learning.boosters.entries import NATIVE
-from job.learning.forests.engines import ONEDAL_LIBRARY
+from job.learning.forests.engines import ONEDAL_LIBRARY, SMALLEST_LEAF_SHARE
+from job.learning.spaces import Range, Space
 from job.learning.spec import BLEND, ModelSpec
 
 if TYPE_CHECKING:
@@ -177,6 +178,12 @@ def _hist_gradient_boosting(spec: ModelSpec, window: Window) -> dict[str, Any]:
     }
 
 
+FOREST_SPACE: Final[Space] = {
+    "max_depth": Range(2, 12),
+    "max_features": Range(0.1, 1.0),
+    "min_samples_leaf": Range(SMALLEST_LEAF_SHARE, 0.3, log=True),  # smaller leaves overfit bars, and take longer
+}
+
 TREE: Final = StoredType("sklearn.tree._tree.Tree", loader="TreeNode", check="job.learning.forests.checks:check_tree")
 BOOSTING_LOSS: Final = (
     StoredType("sklearn._loss._loss.CyHalfBinomialLoss", loader="LossNode"),
@@ -202,6 +209,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             },
             stored_types=(TREE, StoredType("sklearn.tree._classes.DecisionTreeClassifier")),
             seed_influence="trees",
+            space=FOREST_SPACE,
         ),
         Algorithm(
             "extra_trees",
@@ -213,6 +221,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             parallel=True,
             stored_types=(TREE, StoredType("sklearn.tree._classes.ExtraTreeClassifier")),
             seed_influence="trees",
+            space=FOREST_SPACE,
         ),
         Algorithm(
             "gradient_boosting",
@@ -235,6 +244,13 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             ),
             draws=lambda model: model.subsample < 1 or model.max_features is not None,
             seed_influence="stages",
+            space={
+                "learning_rate": Range(0.005, 0.1, log=True),
+                "max_depth": Range(1, 4),
+                "max_features": Range(0.1, 1.0),
+                "min_samples_leaf": Range(0.01, 0.3, log=True),
+                "subsample": Range(0.2, 0.9),
+            },
         ),
         Algorithm(
             "hist_gradient_boosting",
@@ -256,6 +272,11 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             # Beyond 200,000 rows it bins by a random sample of them. That moves log-loss by 4e-6 nats (its deviation
             # over seeds, at 215,000 rows), which is not worth a second fit.
             draws=lambda model: model.max_features < 1,
+            space={
+                "l2_regularization": Range(0.1, 1000.0, log=True),
+                "learning_rate": Range(0.005, 0.2, log=True),
+                "max_leaf_nodes": Range(2, 16),
+            },
         ),
         Algorithm(
             LOGISTIC,
@@ -266,6 +287,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             seconds_per_row=5.0e-6,
             precision=np.float64,
             draws=lambda model: model.solver in {"liblinear", "sag", "saga"},
+            space={"C": Range(1e-6, 1.0, log=True)},
         ),
         *NATIVE,
         Algorithm(

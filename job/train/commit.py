@@ -8,7 +8,6 @@ from typing import Any
 import polars as pl
 
 from job.core.environment import cpu_model, versions
-from job.core.keys import Key
 from job.learning.estimators import libraries_of, stored_as
 from job.learning.features import split_reference
 from job.learning.spec import ModelSpec
@@ -43,7 +42,7 @@ def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
     )
     version = version_name(task.key, job.run_id)
     if job.trading:
-        metadata["trading"] = describe_trading(trained, spec, job, task.key, version)
+        metadata["trading"] = describe_trading(trained, spec, job, task, version)
     written = commit(
         job.registry(),
         task.key,
@@ -96,25 +95,26 @@ def describe_version(
         "scores": trained.scores,
         "warnings": [*(info.warnings if info else ()), *notes_of(row.certificates)],
         **({"audit": row.certificates} if row.certificates else {}),
+        **({"tuning": dict(row.task.tuning)} if row.task.tuning else {}),
         **trained.metadata,
     }
 
 
-def describe_trading(trained: Trained, spec: ModelSpec, job: Job, key: Key, version: str) -> dict[str, Any] | None:
+def describe_trading(trained: Trained, spec: ModelSpec, job: Job, task: Task, version: str) -> dict[str, Any] | None:
     """Return a version's trading scores; None for samples that were made elsewhere, which come without prices.
 
     The deflated Sharpe allows for all versions of the key, pruned ones included, whose holdouts share some time with
-    this one's.
+    this one's, and for the settings that were tried before some were chosen.
     """
     settings = job.config.model_trainer.trading
     if settings is None or trained.market is None:
         return None
     tested = holdout_range(trained.metadata)
-    others = versions_scored(job.registry(), [key], tested, besides=version)
+    tried = versions_scored(job.registry(), [task.key], tested, besides=version, tuning=task.tuning)
     return trading_scores(
         trained.market,
         label=spec.label,
-        timeframe=key.timeframe,
+        timeframe=task.key.timeframe,
         cost_bps=settings.cost_bps,
-        versions_scored=others + 1,
+        versions_scored=tried + 1,
     )

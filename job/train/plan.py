@@ -17,6 +17,7 @@ from job.sources.problems import as_one
 from job.sources.series import Series
 from job.train.resume import skip_completed
 from job.train.task import Plan, Task
+from job.train.tuned import with_winners
 from job.worker.context import Sampling, needs
 from job.worker.memory import estimate_memory
 from transforms.bars import duration_us
@@ -49,8 +50,9 @@ def make_plan(config: Config) -> Plan:
 
     Raises:
         ConfigError: `data.input` is not set, an estimator does not take its `params` or weights, or its library or the
-            engine is not available.
+            engine is not available; or `model_trainer.tuned` is set, and models are pooled.
         DataError: nothing there can be read.
+        RegistryError: what was tuned cannot be read.
     """
     if config.data.input is None:
         raise ConfigError("data.input is not set: name a file, a folder, a glob or a URL of bars")
@@ -70,7 +72,11 @@ def make_plan(config: Config) -> Plan:
         tasks = tuple(plan_tasks(found.series, config, fleet))
     except ConfigError as error:
         raise ConfigError("; ".join([str(error), *map(str, found.problems[:1])])) from None
-    return Plan(tasks, tuple(found.problems), (*found.notes, *too_fine(tasks)), fleet=fleet)
+    notes = (*found.notes, *too_fine(tasks))
+    if config.model_trainer.tuned is not None:
+        tasks, untuned = with_winners(tasks, config)
+        notes = (*notes, *untuned)
+    return Plan(tasks, tuple(found.problems), notes, fleet=fleet)
 
 
 def too_fine(tasks: Iterable[Task]) -> Iterator[str]:

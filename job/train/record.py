@@ -1,27 +1,15 @@
 """The run record: what a run was asked, what became of every task, kept in the registry while it runs."""
 
-import json
-import logging
 import math
-import threading
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 from job.config.settings import Config
-from job.core.errors import RegistryError
 from job.core.keys import kind_order
 from job.learning.fleet import LogLossDelta, add_log_loss_delta, fleet_of_one, fleet_test, p_of_interval
-from job.registry.catalog import write_catalog
-from job.registry.leases import Lease
+from job.registry.kept_record import KeptRecord
 from job.registry.outcome import Outcome
-from job.registry.record import RunRecord, RunStatus
-from job.registry.runs import open_marker, record_path
 from job.storage.files import Storage
-
-SAVE_EVERY_S: Final = 30.0
-OUTCOMES_PER_FILE: Final = 1_000
-
-log = logging.getLogger("job")
 
 
 @dataclass
@@ -64,44 +52,12 @@ class Fleet:
         }
 
 
-class TrainingRecord(RunRecord[Outcome]):
-    """The record of one training run, kept in the registry.
-
-    Between `open` and `finish` a thread keeps it, its lease and the catalog up to date.
-    """
+class TrainingRecord(KeptRecord[Outcome]):
+    """The record of one training run."""
 
     def __init__(self, run_id: str, config: Config, registry: Storage, *, planned: int) -> None:
-        super().__init__(
-            run_id,
-            config,
-            planned=planned,
-            statuses=("trained", "current", "failed"),
-            about={"output": registry.url},
-        )
-        self._registry = registry
+        super().__init__(run_id, config, registry, planned=planned, statuses=("trained", "current", "failed"))
         self._fleets: dict[tuple[str, str], Fleet] = {}
-        self._files: list[str] = []
-        self._listed = 0
-        self._lock = threading.RLock()
-        self._closing = threading.Event()
-        self._keeper = threading.Thread(target=self._keep, name="run record", daemon=True)
-
-    def open(self) -> None:
-        """Write the record for the first time, with its lease, and keep it up to date from now on.
-
-        The marker comes before all else, so that whatever a killed run leaves behind is known to be its own.
-
-        Raises:
-            RegistryError: the registry cannot be written, or not by two runs.
-        """
-        self._registry.create(open_marker(self.run_id), b"")
-        try:
-            self._registry.check_writable()
-        except RegistryError:
-            self.close()
-            raise
-        self.save()
-        self._keeper.start()
 
     def add(self, outcome: Outcome) -> Outcome:
         """Take an outcome and return it as it is kept.
@@ -114,43 +70,6 @@ class TrainingRecord(RunRecord[Outcome]):
                 self._fleets.setdefault(kind, Fleet(*kind)).add(outcome)
             return super().add(replace(outcome, log_loss_delta={}))
 
-    def finish(self, status: RunStatus, reason: str | None = None) -> None:
-        """Write the record for the last time; once more, where something was added since."""
-        self._closing.set()
-        with self._lock:
-            super().finish(status, reason)
-            self.save()
-
-    def close(self) -> None:
-        """Remove the run's marker: it has left nothing that another run would have to sweep."""
-        self._registry.remove(open_marker(self.run_id))
-
-    def _keep(self) -> None:
-        """Save until the record is closed, so often that its lease never expires; a registry that fails may recover."""
-        while not self._closing.wait(min(SAVE_EVERY_S, self.config.storage.lease_s / 3)):
-            try:
-                with self._lock:
-                    if not self._closing.is_set():
-                        self.save()
-            except RegistryError as error:
-                log.warning("the run record could not be saved, and is tried again: %s", error)
-
-    def save(self) -> None:
-        """Write record and catalog; outcomes past the first thousand go to numbered files, written once."""
-        full = (len(self.outcomes) - 1) // OUTCOMES_PER_FILE
-        for number in range(len(self._files), max(full, 0)):
-            path = f"runs/{self.run_id}/outcomes-{number}.jsonl"
-            part = self.outcomes[number * OUTCOMES_PER_FILE : (number + 1) * OUTCOMES_PER_FILE]
-            self._registry.create(path, "".join(json.dumps(one.record()) + "\n" for one in part).encode())
-            self._files.append(path)
-        record = self.as_dict(first=len(self._files) * OUTCOMES_PER_FILE)
-        if self.status == "running":
-            record["lease"] = Lease.of_this_process(self.config.storage.lease_s).record()
-        self._registry.replace(record_path(self.run_id), json.dumps(record, indent=1).encode())
-        if new := [one.summary for one in self.outcomes[self._listed :] if one.summary]:
-            write_catalog(self._registry, new)
-        self._listed = len(self.outcomes)
-
     @property
     def counts(self) -> dict[str, int]:
         """Outcomes by status; `current_not_latest` are current ones that a later version hides."""
@@ -160,4 +79,4 @@ class TrainingRecord(RunRecord[Outcome]):
     def as_dict(self, *, first: int = 0) -> dict[str, Any]:
         """Return the record as JSON values, with what the fleet of each kind scores."""
         fleet = [fleet.scores() for fleet in sorted(self._fleets.values(), key=kind_order)]
-        return {**super().as_dict(first=first), "fleet": fleet, "outcome_files": self._files}
+        return {**super().as_dict(first=first), "fleet": fleet}

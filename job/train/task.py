@@ -1,5 +1,6 @@
 """One model to train, what becomes of its bars on the way, and how a version that the registry holds is recognized."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -30,6 +31,8 @@ class Task(Work):
     """Digest of the bars of each series according to listings, None where they do not say."""
     context_digest: str | None = None
     """Digest of the bars of other series that its model sees, None where listings do not say."""
+    tuning: Mapping[str, Any] | None = None
+    """What its metadata say of the study that chose its parameters; None where none did."""
     trust_listing: bool = True
     """Whether listings are relied on; otherwise the bars are read."""
 

@@ -27,6 +27,7 @@ from tests.bench import (
     skill,
     small,
     symbols,
+    tune,
 )
 from tests.bench.bars import AbsentBarsError
 from tests.bench.readme import check, with_sections
@@ -45,6 +46,7 @@ CASES: Final[dict[str, Case]] = {
     "history": history.measure,
     "symbols": symbols.measure,
     "pooled": pooled.measure,
+    "tune": tune.measure,
     "orchestration": orchestration.measure,
     "small": small.measure,
     "fleet": fleet.measure,

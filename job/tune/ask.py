@@ -1,0 +1,98 @@
+"""Which settings to try next: Optuna's sampler, made again for every trial from what is known, so that it has no state.
+
+What a trial is depends on the study's seed, its number, and the trials of finished batches. A study that was killed and
+resumed therefore tries the same settings as one that was not.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from job.core.environment import installed
+from job.core.errors import ConfigError
+from job.learning.choice import Trial
+from job.learning.spaces import Range, Space
+from job.learning.spec import Scalar
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+LIBRARY: Final = "optuna"
+RANDOM_TRIALS: Final = 8
+"""Trials at random before the sampler goes by what the others came to."""
+REDRAWS: Final = 10
+"""How often settings are drawn again that were tried already; small spaces run out of others."""
+
+
+def require_library() -> None:
+    """Raise ConfigError where Optuna is not installed."""
+    if installed(LIBRARY) is None:
+        raise ConfigError(f"tune needs {LIBRARY}, which is not installed: pip install -c constraints.txt '.[tune]'")
+
+
+def ask(numbers: Iterable[int], known: Iterable[Trial], space: Space, *, seed: int) -> dict[int, dict[str, Scalar]]:
+    """Return the parameters of the trials `numbers`, given those of all batches before; 0 is the default: none.
+
+    Args:
+        numbers: of the trials of one batch.
+        known: all trials of the batches before.
+        space: what to search.
+        seed: of the study.
+    """
+    known = [trial for trial in known if trial.number]
+    seen = [trial.params for trial in known]
+    return {number: _params(number, known, seen, space, seed) if number else {} for number in numbers}
+
+
+def _params(number: int, known: list[Trial], seen: list[dict[str, Any]], space: Space, seed: int) -> dict[str, Scalar]:
+    params: dict[str, Scalar] = {}
+    for draw in range(REDRAWS):
+        params = _draw(known, space, seed=_seed(seed, number, draw))
+        if params not in seen:
+            break
+    return params
+
+
+def _draw(known: Iterable[Trial], space: Space, *, seed: int) -> dict[str, Scalar]:
+    import optuna  # noqa: PLC0415 - an optional library, which takes a second to import
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    distributions = _distributions(space)
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
+    study = optuna.create_study(sampler=sampler)
+    study.add_trials([_frozen(trial, distributions) for trial in known if trial.state != "failed"])
+    drawn = study.ask(distributions).params
+    return {name: drawn[name] for name in sorted(drawn)}
+
+
+def _distributions(space: Space) -> dict[str, "BaseDistribution"]:
+    from optuna import distributions as kinds  # noqa: PLC0415 - as above
+
+    found: dict[str, BaseDistribution] = {}
+    for name, one in sorted(space.items()):
+        if not isinstance(one, Range):
+            found[name] = kinds.CategoricalDistribution(one)
+        elif one.whole:
+            found[name] = kinds.IntDistribution(int(one.low), int(one.high), log=one.log)
+        else:
+            found[name] = kinds.FloatDistribution(one.low, one.high, log=one.log)
+    return found
+
+
+def _frozen(trial: Trial, distributions: Mapping[str, "BaseDistribution"]) -> "FrozenTrial":
+    """Return a finished trial as Optuna knows it; one that was pruned counts as worse than all complete ones."""
+    from optuna.trial import TrialState, create_trial  # noqa: PLC0415 - as above
+
+    if trial.state == "pruned":
+        return create_trial(
+            state=TrialState.PRUNED, params=trial.params, distributions=dict(distributions),
+            intermediate_values={1: trial.mean},
+        )  # fmt: skip
+    return create_trial(value=trial.mean, params=trial.params, distributions=dict(distributions))
+
+
+def _seed(seed: int, number: int, draw: int) -> int:
+    digest = hashlib.sha256(json.dumps([seed, number, draw]).encode()).digest()
+    return int.from_bytes(digest[:4], "big")
