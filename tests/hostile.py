@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 import resource
+import time
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -74,13 +75,17 @@ class Forgery:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a load: the error, None if there was none; whether anything was parsed; and what else was done."""
+    """What became of a load: the error, None if there was none; whether anything was parsed; and what else was done.
+
+    `seconds` is the CPU time of a load that was refused.
+    """
 
     error: str | None
     parsed: bool
     heard: list[str]
     risen_mb: float
     predictions: bytes = b""
+    seconds: float = 0.0
 
 
 def limit() -> None:
@@ -101,14 +106,15 @@ def attempt(url: str) -> Answer:
         return parse(data, **arguments)
 
     module.parse = spy
-    before = peak_mb()
+    before, started = peak_mb(), time.process_time()
     os.chdir(Path(url).parent)
     try:
         with traces(Path(url)) as heard:
             model, scaler, _ = load(Storage(url), KEY)
             predictions = _predictions(model, scaler)
     except RegistryError as error:
-        return Answer(str(error), bool(parsed), heard, peak_mb() - before)
+        seconds = time.process_time() - started
+        return Answer(str(error), bool(parsed), heard, peak_mb() - before, seconds=seconds)
     finally:
         module.parse = parse
     return Answer(None, bool(parsed), heard, peak_mb() - before, predictions)

@@ -41,12 +41,14 @@ def _before(train: IntArray, folds: Sequence[Evaluated]) -> tuple[LabelArray, Fl
     return label, np.concatenate([fold.p_members[kept] for fold, kept in zip(folds, known, strict=True)])
 
 
-def describe_blend(spec: ModelSpec, model: Blend, evaluated: Sequence[Evaluated], rows: int) -> dict[str, Any]:
-    """Return, as JSON values, what fitted `model` on so many rows: algorithm, engine, parameters, and its members.
+def describe_fit(spec: ModelSpec, model: Any, evaluated: Sequence[Evaluated], rows: int) -> dict[str, Any]:
+    """Return, as JSON values, what fitted `model` on so many rows, given folds and holdout; of a blend, by member.
 
     Each member's scores are of its probabilities on the holdout, shrunk by a weight of its own, and `cv_log_loss` of
     those on all folds' test rows: as they would be of a version that is this member alone.
     """
+    if not isinstance(model, Blend):
+        return describe_algorithm(spec, model, rows)
     *folds, holdout = evaluated
     label = np.concatenate([fold.label for fold in folds])
     base = np.concatenate([fold.p_base for fold in folds])

@@ -12,9 +12,9 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from job.core.keys import Key
-from job.learning.blending import describe_blend, weigh_members
+from job.learning.blending import describe_fit, weigh_members
 from job.learning.calibration import calibration
-from job.learning.estimators import algorithm_named, describe_algorithm
+from job.learning.estimators import algorithm_named
 from job.learning.fitting import (
     Evaluated,
     Labels,
@@ -214,11 +214,7 @@ def describe(
     test = scaled(holdout.scaler, take(rows.matrix, holdout.fold.test))
     values = importances(holdout.model, method, test, holdout.label, seed=f"{key} {spec.random_state}")
     return {
-        **(
-            describe_blend(spec, model, [*folds, holdout], len(label))
-            if spec.members
-            else describe_algorithm(spec, model, len(label))
-        ),
+        **describe_fit(spec, model, [*folds, holdout], len(label)),
         "classes": [int(value) for value in holdout.model.classes_],
         "base_rate": base_rate(label),
         "shrink": {"model": shrinkage.model, "benchmark": shrinkage.benchmark, "fitted": spec.calibrate == "shrink"},
