@@ -1,7 +1,7 @@
 """Fit one model on one training window, and turn features into probabilities. No scores here."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pkgutil import resolve_name
@@ -16,15 +16,17 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from job.core.errors import TrainingError
-from job.learning.algorithms import Window
+from job.learning.algorithms import Window, bars_seen
 from job.learning.estimators import LOGISTIC_C, LOGISTIC_SOLVER, algorithm_named, build
 from job.learning.metrics import FloatArray, Skill, base_rate, row_log_loss, skill
+from job.learning.sequences import Sequences, sequences_of
 from job.learning.spec import ModelSpec
-from job.learning.splits import Fold, IntArray
+from job.learning.splits import Fold, IntArray, last_part
 from job.learning.weights import training_weights
 from transforms.samples import UNIQUENESS
 
 Matrix = npt.NDArray[np.float32]
+Inputs = npt.NDArray[Any] | Sequences
 Labels = npt.NDArray[np.int8]
 
 BLOCK_ROWS: Final = 2**16
@@ -42,7 +44,8 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 class Rows:
     """Samples as arrays, sorted by time: features float32, contiguous by column; times in µs since the epoch.
 
-    `uniqueness` is that of the labels, None where samples come without.
+    `uniqueness` is that of the labels, None where samples come without; `sequences` are the rows with the bars before
+    them, None for models that see rows alone.
     """
 
     matrix: Matrix
@@ -51,6 +54,7 @@ class Rows:
     label_end: IntArray
     pooled: bool
     uniqueness: FloatArray | None = None
+    sequences: Sequences | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def sort_samples(samples: pl.DataFrame) -> pl.DataFrame:
     return samples if samples["available_at"].is_sorted() else samples.sort("available_at")
 
 
-def read_rows(samples: pl.DataFrame, features: Sequence[str]) -> Rows:
+def read_rows(samples: pl.DataFrame, features: Sequence[str], sequences: Sequences | None = None) -> Rows:
     """Return sorted `samples` as arrays; pooled means that `series` names more than one."""
     return Rows(
         matrix=feature_matrix(samples, features),
@@ -95,6 +99,7 @@ def read_rows(samples: pl.DataFrame, features: Sequence[str]) -> Rows:
         label_end=samples["label_end"].to_physical().to_numpy(),
         pooled="series" in samples.columns and samples["series"].n_unique() > 1,
         uniqueness=samples[UNIQUENESS].to_numpy() if UNIQUENESS in samples.columns else None,
+        sequences=sequences,
     )
 
 
@@ -104,17 +109,30 @@ def feature_matrix(frame: pl.DataFrame, features: Sequence[str]) -> Matrix:
 
 
 def predict_proba(
-    model: ClassifierMixin, scaler: StandardScaler, frame: pl.DataFrame, features: Sequence[str]
+    model: ClassifierMixin,
+    scaler: StandardScaler,
+    frame: pl.DataFrame,
+    features: Sequence[str],
+    chosen: pl.Series | None = None,
 ) -> FloatArray:
-    """Return the raw probability of up for every row of `frame`, whose `features` must be finite.
+    """Return the raw probability of up for every row of `frame`, or those `chosen`, whose `features` must be finite.
 
     It runs on one thread, so that sums have one order and the same model gives the same bits anywhere.
     """
     with threadpool_limits(limits=1):
-        return probability_of_up(model, scaled(scaler, feature_matrix(frame, features)))
+        return probability_of_up(model, scaled(scaler, inputs_of(frame, features, bars_seen(model), chosen)))
 
 
-def probability_of_up(model: ClassifierMixin, matrix: Matrix) -> FloatArray:
+def inputs_of(
+    frame: pl.DataFrame, features: Sequence[str], sequence_bars: int, chosen: pl.Series | None = None
+) -> Matrix | Sequences:
+    """Return what a model that sees so many bars takes of every row, or those `chosen`, unscaled."""
+    if sequence_bars > 1:
+        return sequences_of(frame, features, sequence_bars, chosen)
+    return feature_matrix(frame if chosen is None else frame.filter(chosen), features)
+
+
+def probability_of_up(model: ClassifierMixin, matrix: Matrix | Sequences) -> FloatArray:
     """Return the probability of class 1 of scaled rows as float64, with the same bits whatever other rows there are.
 
     BLAS multiplies rows in blocks, and the remainder at the end by instructions that round differently: linear models
@@ -135,16 +153,13 @@ def evaluate(rows: Rows, fold: Fold, spec: ModelSpec, *, n_jobs: int) -> Evaluat
         TrainingError: the training labels are all of one class.
     """
     scaler, training, label = window(rows, fold.train)
-    precision, weight = algorithm_named(spec.algorithm).precision, weights_of(rows, fold.train, spec)
-    ready = scaled(scaler, training, precision)
-    model = fit_scaled(ready, label, spec, weight=weight, pooled=rows.pooled, n_jobs=n_jobs)
-    del ready
+    model = fit_window(rows, fold.train, scaler, spec, n_jobs=n_jobs, matrix=training)
     # What any model should beat: a logistic regression with a strong penalty.
     solver = {"solver": LOGISTIC_SOLVER} if len(label) < MANY_ROWS else {"solver": "lbfgs", "tol": LBFGS_TOLERANCE}
     benchmark = LogisticRegression(C=LOGISTIC_C, **solver)
-    benchmark.fit(scaled(scaler, training, np.float64), label, weight)
+    benchmark.fit(scaled(scaler, training, np.float64), label, weights_of(rows, fold.train, spec))
     test = scaled(scaler, take(rows.matrix, fold.test))
-    p = probability_of_up(model, test)
+    p = probability_of_up(model, test if rows.sequences is None else inputs(rows, fold.test, scaler))
     return Evaluated(
         fold=fold,
         model=model,
@@ -180,13 +195,18 @@ def window(rows: Rows, index: IntArray) -> tuple[StandardScaler, Matrix, Labels]
     return StandardScaler().fit(training), training, label
 
 
-def scaled(scaler: StandardScaler, matrix: Matrix, dtype: type[np.floating[Any]] = np.float32) -> npt.NDArray[Any]:
-    """Return rows as `scaler` transforms them: float32 by column, or float64 by row, which no estimator here copies."""
-    result = np.empty(matrix.shape, dtype, order="C" if dtype is np.float64 else "F")
+def scaled(scaler: StandardScaler, rows: Inputs, dtype: type[np.floating[Any]] = np.float32) -> Inputs:
+    """Return rows as `scaler` transforms them: float32 by column, or float64 by row, which no estimator here copies.
+
+    The bars of sequences stay float32 by row.
+    """
+    sequences = rows if isinstance(rows, Sequences) else None
+    matrix = rows if sequences is None else sequences.bars
+    result = np.empty(matrix.shape, dtype, order="C" if dtype is np.float64 or sequences is not None else "F")
     for start in range(0, len(matrix), BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)
         result[block] = scaler.transform(matrix[block])
-    return result
+    return result if sequences is None else replace(sequences, bars=result)
 
 
 def weights_of(rows: Rows, index: IntArray, spec: ModelSpec) -> FloatArray | None:
@@ -204,25 +224,59 @@ def weights_of(rows: Rows, index: IntArray, spec: ModelSpec) -> FloatArray | Non
     return training_weights(spec.weights, label_end=rows.label_end[index], uniqueness=unique)
 
 
+def inputs(
+    rows: Rows,
+    index: IntArray,
+    scaler: StandardScaler,
+    dtype: type[np.floating[Any]] = np.float32,
+    matrix: Matrix | None = None,
+) -> Inputs:
+    """Return what a model takes of the rows at `index`, scaled; `matrix` are these rows, if they were taken before."""
+    if rows.sequences is not None:
+        return scaled(scaler, rows.sequences.at(index))
+    return scaled(scaler, take(rows.matrix, index) if matrix is None else matrix, dtype)
+
+
+def fit_window(
+    rows: Rows, index: IntArray, scaler: StandardScaler, spec: ModelSpec, *, n_jobs: int, matrix: Matrix | None = None
+) -> ClassifierMixin:
+    """Return the model of `spec`, fitted on the rows at `index`; `matrix` are these rows, if they were taken before."""
+    algorithm = algorithm_named(spec.algorithm)
+    return fit_scaled(
+        inputs(rows, index, scaler, algorithm.precision, matrix),
+        rows.label[index],
+        spec,
+        weight=weights_of(rows, index, spec),
+        validation=algorithm.validation
+        and last_part(rows.available_at[index], rows.label_end[index], share=algorithm.validation),
+        pooled=rows.pooled,
+        n_jobs=n_jobs,
+    )
+
+
 def fit_scaled(
-    matrix: npt.NDArray[Any],
+    matrix: Inputs,
     label: Labels,
     spec: ModelSpec,
     *,
     weight: FloatArray | None = None,
+    validation: Fold | None = None,
     pooled: bool,
     n_jobs: int,
 ) -> ClassifierMixin:
     """Return the model of `spec`, fitted by its engine on scaled rows, and set to one thread for storage and use.
 
-    `weight` says how much each row counts, on average 1; None for equally.
+    `weight` says how much each row counts, on average 1; None for equally. `validation` are positions of rows for
+    algorithms that ask for them.
     """
     algorithm = algorithm_named(spec.algorithm)
     model = build(spec, Window(len(label), pooled=pooled), n_jobs=n_jobs)
-    matrix = matrix.astype(algorithm.precision, copy=False)
+    if not isinstance(matrix, Sequences):
+        matrix = matrix.astype(algorithm.precision, copy=False)
     engine = algorithm.engine_for(model, len(label), spec.engine)
     fit = model.fit if engine == "sklearn" else partial(resolve_name(algorithm.fitters[engine].path), model)
-    fit(matrix, label, **({} if weight is None else {"sample_weight": weight}))
+    given = {"sample_weight": weight, "validation": validation}
+    fit(matrix, label, **{name: value for name, value in given.items() if value is not None})
     if vars(model).get("_sample_weight") is not None:  # forests keep it: a number per row, which nothing reads again
         model._sample_weight = None
     return model.set_params(n_jobs=1) if algorithm.parallel else model

@@ -1,10 +1,12 @@
 """Rows that a model sees together with the bars before them: a view of the bars, which are stored once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 Matrix = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -48,3 +50,36 @@ class Sequences:
         offsets = np.arange(1 - self.length, 1)
         bars = self.bars[(self.ends[index][:, None] + offsets).ravel()]
         return replace(self, bars=bars, ends=self.length * np.arange(1, len(index) + 1) - 1)
+
+
+def sequences_of(
+    frame: pl.DataFrame, features: Sequence[str], length: int, chosen: pl.Series | None = None
+) -> Sequences:
+    """Return the `chosen` rows of a frame that `with_complete` made, all that are complete by default.
+
+    They stand in the frame's order. Rows that no sequence reaches may lack features.
+    """
+    ends = np.flatnonzero((frame["complete"] if chosen is None else chosen & frame["complete"]).to_numpy())
+    bars = np.ascontiguousarray(frame.select(pl.col(list(features)).cast(pl.Float32)).to_numpy())
+    if "series" in frame.columns:
+        order = frame.select(pl.arg_sort_by("series", "available_at")).to_series().to_numpy()
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        bars, ends = bars[order], place[ends]
+    return Sequences(np.nan_to_num(bars, nan=0.0, posinf=0.0, neginf=0.0), ends, length)
+
+
+def with_complete(samples: pl.DataFrame, length: int, step_us: int) -> pl.DataFrame:
+    """Return sorted samples with `complete`: whether the bars before a row are there for a sequence of this length.
+
+    Samples that were made of bars say so themselves. In others, rows are neighbors if one bar closes `step_us` after
+    the other. Rows that are not complete lose their label.
+    """
+    if "complete" in samples.columns:
+        return samples
+    group = ["series"] if "series" in samples.columns else []
+    near = pl.col("available_at").diff().dt.total_microseconds() == step_us
+    before = (~near).fill_null(value=True).cum_sum()
+    run = samples.with_columns(run=before.over(group) if group else before)
+    complete = pl.int_range(pl.len()).over([*group, "run"]) >= length - 1
+    return run.with_columns(complete=complete).with_columns(label=pl.when("complete").then("label")).drop("run")
