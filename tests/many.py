@@ -10,7 +10,7 @@ from job.core.synth import make_bars
 from job.registry.catalog import rebuild
 from job.registry.fingerprints import listing_fingerprint
 from job.registry.listings import write_listing
-from job.registry.versions import version_name
+from job.registry.names import version_name
 from job.sources.series import Series
 from job.storage.files import Storage
 from job.train.plan import make_plan

@@ -18,7 +18,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from job.core.keys import Key
-from job.registry.versions import listed_versions
+from job.registry.names import listed_versions
 from job.storage.files import Storage
 from job.worker.attempts import Attempt
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,15 @@ import polars as pl
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from job.config.settings import Config, load_config
+from job.config.settings import Config, StorageSettings, load_config
 from job.core.errors import ConfigError, RegistryError
-from job.learning.algorithms import Algorithm, StoredType, Window
+from job.learning.algorithms import Algorithm, ArtifactFormat, StoredType, Window
 from job.learning.estimators import ALGORITHMS, algorithm_named, build
 from job.learning.spec import ModelSpec
 from job.learning.training import Trained, predict_proba, train
 from job.registry.artifacts import check_pair, dump, parse
 from job.registry.fingerprints import fingerprint
+from job.registry.names import listed_versions
 from job.registry.parts import own_algorithm
 from job.storage.files import Storage
 from job.train.plan import make_plan, plan_tasks
@@ -131,7 +133,7 @@ def test_its_artifacts_load_as_they_were(case: Case, format_: Any) -> None:
 MODELS = '''
 """An algorithm that says how near a row is to the mean of each class."""
 
-from job.learning.algorithms import Algorithm, StoredType
+from job.learning.algorithms import Algorithm, ArtifactFormat, StoredType
 
 def defaults(spec, window):
     return {"scale": 1.0, "random_state": spec.random_state}
@@ -143,6 +145,10 @@ ALGORITHM = Algorithm(
 PICKLED = Algorithm(
     "pickled_mean", "PACKAGE.estimators:NearestMean", defaults, "permutation", version=1, seconds_per_row=1e-6,
     artifact="pkl",
+)
+OWN_FORMAT = Algorithm(
+    "mean_lines", "PACKAGE.estimators:NearestMean", defaults, "permutation", version=1, seconds_per_row=1e-6,
+    artifact=ArtifactFormat("mean_lines", dump="PACKAGE.estimators:dump", parse="PACKAGE.estimators:parse"),
 )
 UNDECLARED = Algorithm(
     "undeclared", "PACKAGE.estimators:NearestMean", defaults, "permutation", version=1, seconds_per_row=1e-6,
@@ -176,6 +182,17 @@ class NearestMean(ClassifierMixin, BaseEstimator):
         down, up = (np.square(matrix - mean.values).sum(axis=1) for mean in self.means_)
         p = 1 / (1 + np.exp(np.clip(self.scale * (up - down), -30, 30)))
         return np.column_stack([1 - p, p])
+
+def dump(model):
+    return "\\n".join(" ".join(value.hex() for value in mean.values.tolist()) for mean in model.means_).encode()
+
+def parse(data):
+    means = [np.array([float.fromhex(value) for value in line.split()]) for line in data.decode().split("\\n")]
+    if len(means) != 2:
+        raise ValueError(f"{len(means)} means, not 2")
+    model = NearestMean()
+    model.classes_, model.n_features_in_, model.means_ = np.array([0, 1]), len(means[0]), [*map(Mean, means)]
+    return model
 """
 
 
@@ -286,6 +303,39 @@ def test_a_users_pickles_load_only_where_the_caller_opts_in(lab: Lab, tmp_path: 
     assert "is a pickle, which can run any code" in refused.stderr
     loaded = in_a_fresh_process(lab, registry, allow_pickle=True)
     assert loaded.stdout.strip() == predicted_here(trained, len(trained.features)), loaded.stderr
+
+
+def test_models_are_stored_in_a_format_of_a_users_own(lab: Lab, tmp_path: Path) -> None:
+    registry, trained, _ = commit(tmp_path, config(algorithm=lab.named("OWN_FORMAT")))
+    (one,) = listed_versions(registry.list())
+    assert one.committed
+    assert sorted(one.files) == [".json", ".mean_lines", "_scaler.skops"]
+    done = in_a_fresh_process(lab, registry)
+    assert done.stdout.strip() == predicted_here(trained, len(trained.features)), done.stderr
+
+    metadata = json.loads(registry.read(one.files[".json"]))
+    assert metadata["artefacts"]["format"] == "mean_lines"
+    damaged = b"0x1p+0"
+    metadata["artefacts"]["model"] |= {"bytes": len(damaged), "sha256": sha256(damaged).hexdigest()}
+    registry.replace(one.files[".mean_lines"], damaged)
+    registry.replace(one.files[".json"], json.dumps(metadata).encode())
+    refused = in_a_fresh_process(lab, registry)
+    assert "is no mean_lines artifact of this job: 1 means, not 2; train the model again" in refused.stderr
+
+
+def test_pickles_win_over_a_format_of_an_algorithms_own(lab: Lab, tmp_path: Path) -> None:
+    settings = config(algorithm=lab.named("OWN_FORMAT"))
+    registry, trained, _ = commit(tmp_path, settings.model_copy(update={"storage": StorageSettings(format="pkl")}))
+    (one,) = listed_versions(registry.list())
+    assert sorted(one.files) == [".json", ".pkl", "_scaler.pkl"]
+    loaded = in_a_fresh_process(lab, registry, allow_pickle=True)
+    assert loaded.stdout.strip() == predicted_here(trained, len(trained.features)), loaded.stderr
+
+
+@pytest.mark.parametrize("name", ["json", "skops", "pkl", "", "Tree", "a/b", "x" * 33])
+def test_a_format_needs_a_name_that_suits_files(name: str) -> None:
+    with pytest.raises(ValueError, match=r"artifact format .*: expected up to 32 lower-case letters, digits or"):
+        ArtifactFormat(name, dump="a:b", parse="a:b")
 
 
 def test_types_that_a_user_does_not_declare_are_not_stored(lab: Lab, tmp_path: Path) -> None:

@@ -29,10 +29,11 @@ from job.registry.aliases import (
 from job.registry.catalog import list_summaries, read_catalog, rebuild, write_catalog
 from job.registry.cleanup import open_runs, sweep
 from job.registry.leases import Lease
+from job.registry.names import version_name
 from job.registry.promote import promote, restore_champion
 from job.registry.prune import Prunable, prunable, prune
 from job.registry.runs import open_marker, record_path
-from job.registry.versions import commit, list_versions, load, resolve_version, version_name
+from job.registry.versions import commit, list_versions, load, resolve_version
 from job.storage.files import Storage
 from tests.registries import KEY, fitted, open_registry
 

@@ -10,8 +10,9 @@ import pytest
 
 from job.registry.cleanup import other_runs, sweep
 from job.registry.leases import Lease
+from job.registry.names import version_name
 from job.registry.runs import open_marker, record_path
-from job.registry.versions import commit, version_name
+from job.registry.versions import commit
 from job.storage.files import Storage
 from job.storage.local import temporary_name
 from job.worker.attempts import Attempt, record_attempt

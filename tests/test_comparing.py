@@ -31,8 +31,9 @@ from job.learning.seeds import influence_of, seed_variance
 from job.learning.training import Trained, train
 from job.registry.aliases import history, read_aliases
 from job.registry.comparisons import last_evidence, overlapping
+from job.registry.names import version_name
 from job.registry.promote import promote
-from job.registry.versions import list_versions, version_name
+from job.registry.versions import list_versions
 from job.sources.finding import find_series
 from job.storage.files import Storage
 from job.train.plan import plan_tasks

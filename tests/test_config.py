@@ -9,7 +9,7 @@ from job.config.overrides import parse_override
 from job.config.settings import Config, load_config, mask
 from job.core.errors import ConfigError
 from job.core.keys import Key
-from job.registry.versions import listed_versions, version_name
+from job.registry.names import listed_versions, version_name
 from transforms.labels import Direction, TripleBarrier
 
 

@@ -28,8 +28,9 @@ from job.core.synth import write_world
 from job.registry.catalog import CATALOG, key_of, list_summaries, read_catalog
 from job.registry.cleanup import other_runs, sweep
 from job.registry.leases import Lease
+from job.registry.names import listed_versions, version_name
 from job.registry.runs import open_marker, record_path
-from job.registry.versions import listed_versions, load, version_name
+from job.registry.versions import load
 from job.storage.files import Storage
 from job.storage.local import temporary_name
 from job.train.record import TrainingRecord

@@ -12,7 +12,8 @@ from job.core.errors import RegistryError
 from job.core.keys import Key
 from job.registry.aliases import history, read_aliases
 from job.registry.catalog import CATALOG, read_catalog, rebuild
-from job.registry.versions import commit, list_versions, version_name
+from job.registry.names import version_name
+from job.registry.versions import commit, list_versions
 from job.storage.files import Storage
 from tests.registries import fitted
 

@@ -17,11 +17,12 @@ from job.cluster.connect import running
 from job.config.settings import Config, load_config
 from job.core.environment import installed, versions
 from job.core.synth import write_world
+from job.learning.algorithms import GENERAL_FORMATS
 from job.learning.estimators import ALGORITHMS
 from job.learning.fitting import fit_scaled, probability_of_up, read_rows, scaled, take, window
 from job.learning.splits import walk_forward
 from job.learning.training import Trained, predict_proba, train
-from job.registry.artifacts import FORMATS, Format, dump, parse
+from job.registry.artifacts import dump, parse
 from job.registry.versions import load, read_metadata
 from job.storage.files import Storage
 from job.train.run import run
@@ -157,8 +158,8 @@ thread = threading.Thread(target=work)
     assert int(done.stdout) <= threads - 1
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_a_forest_loads_where_onedal_is_absent(form: Format, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", GENERAL_FORMATS)
+def test_a_forest_loads_where_onedal_is_absent(form: str, tmp_path: Path) -> None:
     matrix, label = problem(800)
     model = grown(matrix, label, max_depth=None)
     data = dump(model, format=form)

@@ -27,8 +27,9 @@ from job.config.settings import Config, load_config
 from job.core.keys import Key
 from job.core.synth import make_bars, write_world
 from job.registry.catalog import keys, list_summaries, read_catalog
+from job.registry.names import listed_versions
 from job.registry.outcome import Outcome
-from job.registry.versions import listed_versions, load
+from job.registry.versions import load
 from job.storage.files import Storage
 from job.train import pipeline
 from job.train.record import TrainingRecord

@@ -58,7 +58,7 @@ def with_schema(data: bytes, change: Callable[[Any], object]) -> bytes:
 
 @pytest.mark.parametrize("name", [name for name in ESTIMATORS if name != "scaler"])
 @pytest.mark.parametrize("format_", ["skops", "pkl"])
-def test_a_model_predicts_the_same_bits_after_loading(name: str, format_: artifacts.Format) -> None:
+def test_a_model_predicts_the_same_bits_after_loading(name: str, format_: str) -> None:
     features, _ = samples()
     loaded = parse(dump(fitted(name), format=format_), format=format_, where=WHERE, allow_pickle=True)
     assert loaded.predict_proba(features).tobytes() == fitted(name).predict_proba(features).tobytes()

@@ -15,8 +15,8 @@ import pytest
 
 from job.core.errors import RegistryError
 from job.core.keys import Key
-from job.registry.artifacts import Format
-from job.registry.versions import commit, list_versions, load, new_run_id, version_name
+from job.registry.names import version_name
+from job.registry.versions import commit, list_versions, load, new_run_id
 from job.storage.files import ExistingFileError, Storage
 from tests.registries import KEY, VERSION, find_version, fitted, samples
 from tests.test_registry_artifacts import Payload
@@ -34,7 +34,7 @@ def commit_one(
     *,
     key: Key = KEY,
     model: str = "logistic_regression",
-    format_: Format = "skops",
+    format_: str = "skops",
 ) -> dict[str, Any]:
     return commit(
         registry,

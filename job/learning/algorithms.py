@@ -3,10 +3,11 @@
 The class is named, not imported: settings and plans need the name only, and scikit-learn takes seconds to import.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 
@@ -19,8 +20,13 @@ if TYPE_CHECKING:
     from sklearn.base import ClassifierMixin
 
 Importance = Literal["impurity", "permutation", "absolute_coefficient"]
-Artifact = Literal["skops", "pkl"]
 SeedInfluence = Literal["trees", "stages"]
+GeneralFormat = Literal["skops", "pkl"]
+"""Formats of the registry that any model can have: skops, of declared types only, and pickle, which can run code."""
+
+GENERAL_FORMATS: Final[tuple[GeneralFormat, ...]] = get_args(GeneralFormat)
+FORMAT_NAME: Final = r"(?!json\b)[a-z0-9_]{1,32}"
+"""What a format may be called: its name is the suffix of files, and `json` is the metadata's."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,33 @@ class StoredType:
     name: str
     loader: str = "ObjectNode"
     check: str | None = None
+
+
+@dataclass(frozen=True)
+class ArtifactFormat:
+    """A format of an algorithm's own that its fitted models are stored in; `storage.format: pkl` wins over it.
+
+    Args:
+        name: in metadata and messages, and the suffix of the model's file: lower-case letters, digits, underscores.
+        dump: `module:function` of (model), which returns its bytes: the same ones each time and in any process.
+        parse: `module:function` of (data), which returns the model. The digest was checked, but whoever can write to
+            the registry can write that, too. So it checks the structure itself before any native loader sees the bytes,
+            runs nothing that they hold, and raises ValueError, saying what is unsound.
+
+    Raises:
+        ValueError: the name is none, or is that of a format of the registry.
+    """
+
+    name: str
+    dump: str
+    parse: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(FORMAT_NAME, self.name) or self.name in GENERAL_FORMATS:
+            raise ValueError(
+                f"artifact format {self.name!r}: expected up to 32 lower-case letters, digits or underscores, and not "
+                f"json, {' or '.join(GENERAL_FORMATS)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -77,9 +110,10 @@ class Algorithm:
         precision: dtype of the features that it is fitted on: the one it computes in, so that nothing is converted.
         fitters: functions that can fit it instead of its own `fit`, by engine.
         library: optional distribution that the class comes from; its version then enters the fingerprint.
-        artifact: how models are stored; `pkl`, which loads only with `allow_pickle`, for what skops cannot store.
+        artifact: how models are stored: a format of its own; or `pkl`, which loads only with `allow_pickle`, for what
+            skops cannot store.
         stored_types: what its models contain besides the estimator's class and the types common to all models
-            (`registry.parts.COMMON`). Only declared types are ever loaded.
+            (`registry.parts.COMMON`), in skops. Only declared types are ever loaded.
         draws: whether the fit of an estimator draws random numbers, so that another seed makes another model. By
             scikit-learn's convention it does if it takes `random_state`.
         seed_influence: what tells from a fitted model what its seed did: its `trees`, which are drawn independently, or
@@ -97,7 +131,7 @@ class Algorithm:
     precision: type[np.floating[Any]] = np.float32
     fitters: Mapping[Engine, Fitter] = field(default_factory=dict)
     library: str | None = None
-    artifact: Artifact = "skops"
+    artifact: GeneralFormat | ArtifactFormat = "skops"
     stored_types: tuple[StoredType, ...] = ()
     draws: Callable[[Any], bool] = takes_a_seed
     seed_influence: SeedInfluence | None = None
@@ -117,6 +151,11 @@ class Algorithm:
                 f"algorithm {self.name}: cannot import {self.path} ({on_one_line(error)}){remedy}"
             ) from None
         return found
+
+    @property
+    def format(self) -> str:
+        """Name of the format that its models are stored in, unless the registry stores pickles."""
+        return self.artifact.name if isinstance(self.artifact, ArtifactFormat) else self.artifact
 
     def libraries(self, engine: Engine) -> tuple[str, ...]:
         """Return the optional distributions that its models depend on when fitted by `engine`."""

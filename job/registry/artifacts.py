@@ -1,4 +1,4 @@
-"""Fitted estimators as bytes and back: skops with pinned types, or pickle where the caller opts in."""
+"""Fitted estimators as bytes and back: skops with pinned types, algorithms' own formats, or pickle by opting in."""
 
 import io
 import json
@@ -7,18 +7,16 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, Literal
+from pkgutil import resolve_name
+from typing import Any, Final
 
 import numpy as np
 
-from job.core.errors import RegistryError
+from job.core.errors import ConfigError, RegistryError
 from job.core.wording import first_of, on_one_line
-from job.learning.algorithms import Algorithm
-from job.registry.parts import algorithms_with, allowed_types, check_parts
+from job.learning.algorithms import GENERAL_FORMATS, Algorithm
+from job.registry.parts import algorithms_by_format, allowed_types, check_parts, is_model
 from job.registry.skops_schema import Schema, UnknownTypeError, npy_bytes
-
-Format = Literal["skops", "pkl"]
-FORMATS: Final[tuple[Format, ...]] = ("skops", "pkl")
 
 COMPRESSION_LEVEL: Final = 6
 """A 100-tree forest of depth 10: 4.8 MB become 1.1 MB at level 1, 0.95 at 6, 0.92 at 9, in 0.12, 0.17 and 0.97 s."""
@@ -39,12 +37,17 @@ LONGEST_CAUSE: Final = 300
 ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
 
 
-def dump(estimator: object, *, format: Format, own: Algorithm | None = None) -> bytes:  # noqa: A002 - the setting's name
-    """Return an estimator as bytes; with skops, equal estimators give equal bytes in any process.
+def formats(own: Algorithm | None = None) -> list[str]:
+    """Return the names of all formats: those of the registry, and those of algorithms, also of a user's own one."""
+    return [*GENERAL_FORMATS, *algorithms_by_format(own)]
+
+
+def dump(estimator: object, *, format: str, own: Algorithm | None = None) -> bytes:  # noqa: A002 - the setting's name
+    """Return an estimator as bytes; unless pickled, equal estimators give equal bytes in any process.
 
     Args:
         estimator: a fitted model or scaler.
-        format: `skops`, or `pkl`.
+        format: one of `formats`.
         own: the algorithm that a user's module brought, None for one of this release; so for `parse` and `check_pair`.
 
     Raises:
@@ -52,6 +55,13 @@ def dump(estimator: object, *, format: Format, own: Algorithm | None = None) -> 
     """
     if format == "pkl":
         return pickle.dumps(estimator, protocol=5)
+    if format == "skops":
+        return _dump_skops(estimator, own)
+    data: bytes = resolve_name(algorithms_by_format(own)[format][1].dump)(estimator)
+    return data
+
+
+def _dump_skops(estimator: object, own: Algorithm | None) -> bytes:
     try:
         made = Schema(estimator)
         schema, arrays, types = made.root, made.arrays, made.types
@@ -74,7 +84,7 @@ def dump(estimator: object, *, format: Format, own: Algorithm | None = None) -> 
 def parse(
     data: bytes,
     *,
-    format: Format,  # noqa: A002 - the setting's name
+    format: str,  # noqa: A002 - the setting's name
     where: str,
     allow_pickle: bool = False,
     own: Algorithm | None = None,
@@ -83,17 +93,31 @@ def parse(
 
     Raises:
         RegistryError: `data` is a pickle and the caller did not opt in, holds a type outside `parts.allowed_types`, is
-            malformed, or has parts that are unsound, such as trees that lead out of their own arrays.
+            malformed, or has parts that are unsound, such as trees that lead out of their own arrays; or the library is
+            missing that its format needs.
     """
     if format == "pkl" and not allow_pickle:
         raise RegistryError(
             f"{where} is a pickle, which can run any code when it is loaded; "
             "if you trust whoever can write to this store, load it with allow_pickle=True"
         )
+    if format not in GENERAL_FORMATS:
+        return _parse_own(data, format, where, own)
     with _malformed_refused(f"{where} is no {format} artifact of this job"):
         estimator = pickle.loads(data) if format == "pkl" else _parse_skops(data, where, own)  # noqa: S301 - opted in
         check_parts(estimator, own)
     return estimator
+
+
+def _parse_own(data: bytes, name: str, where: str, own: Algorithm | None) -> Any:
+    """Build the model of an artifact in a format of an algorithm's own, whose library is imported only now."""
+    algorithm, artifact = algorithms_by_format(own)[name]
+    try:
+        _ = algorithm.estimator
+    except ConfigError as error:
+        raise RegistryError(f"{where}: {error}") from None
+    with _malformed_refused(f"{where} is no {name} artifact of this job"):
+        return resolve_name(artifact.parse)(data)
 
 
 @contextmanager
@@ -163,7 +187,7 @@ def check_pair(model: Any, scaler: Any, *, features: int | None, where: str, own
 
     claim, reason = f"{where} holds no model and scaler of this job", ""
     with _malformed_refused(f"{claim}: they do not predict"):
-        if type(model) not in {algorithm.estimator for algorithm in algorithms_with(own)}:
+        if not is_model(model, own):
             reason = f"the model is of type {type(model).__name__}"
         elif type(scaler) is not StandardScaler:
             reason = f"the scaler is of type {type(scaler).__name__}"

@@ -11,7 +11,8 @@ from job.config.settings import Config
 from job.core.errors import RegistryError
 from job.core.keys import Key
 from job.learning.metrics import scores_shown
-from job.registry.versions import DamagedMetadataError, ListedVersion, listed_versions, parse_metadata
+from job.registry.names import ListedVersion, listed_versions
+from job.registry.versions import DamagedMetadataError, parse_metadata
 from job.storage.files import MissingFileError, Storage
 
 CATALOG: Final = "model_metadata.json"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from job.registry.leases import Lease
+from job.registry.names import listed_versions
 from job.registry.runs import attempts_folder, open_marker, record_path
-from job.registry.versions import listed_versions
 from job.storage.files import MissingFileError, Storage
 
 log = logging.getLogger("job")

@@ -1,6 +1,7 @@
 """What an artifact may be made of: the types that algorithms declare, by the skops loader that may build each."""
 
 import platform
+import sys
 from collections.abc import Mapping
 from pkgutil import resolve_name
 from typing import Any, Final
@@ -9,7 +10,7 @@ import numpy as np
 
 from job.core.entries import is_import_path, sources
 from job.core.errors import ConfigError, RegistryError
-from job.learning.algorithms import Algorithm, StoredType
+from job.learning.algorithms import Algorithm, ArtifactFormat, StoredType
 from job.learning.estimators import ALGORITHMS, algorithm_named, user_source
 
 COMMON: Final = (
@@ -62,14 +63,37 @@ def algorithms_with(own: Algorithm | None) -> list[Algorithm]:
     return [*ALGORITHMS.values(), *([] if own is None else [own])]
 
 
+def algorithms_by_format(own: Algorithm | None) -> dict[str, tuple[Algorithm, ArtifactFormat]]:
+    """Return the formats of algorithms' own by name, each with an algorithm that is stored in it."""
+    return {
+        algorithm.artifact.name: (algorithm, algorithm.artifact)
+        for algorithm in algorithms_with(own)
+        if isinstance(algorithm.artifact, ArtifactFormat)
+    }
+
+
+def is_model(estimator: object, own: Algorithm | None) -> bool:
+    """Return whether an estimator is of the class of an algorithm.
+
+    No optional library is imported to compare: an estimator's class has been imported already.
+    """
+    return any(
+        type(estimator) is algorithm.estimator
+        for algorithm in algorithms_with(own)
+        if algorithm is own or algorithm.library is None or algorithm.path.partition(":")[0] in sys.modules
+    )
+
+
 def allowed_types(own: Algorithm | None) -> frozenset[tuple[str, str]]:
-    """Return (skops node, type) of all that may be stored or loaded: pinned, so that nothing else is ever built.
+    """Return (skops node, type) of all that skops may store or load: pinned, so that nothing else is ever built.
 
     Args:
         own: the algorithm that a user's module brought to this version, None if it is one of this release.
     """
     declared = [*COMMON]
     for algorithm in algorithms_with(own):
+        if isinstance(algorithm.artifact, ArtifactFormat):
+            continue
         kind = algorithm.estimator
         declared += [StoredType(f"{kind.__module__}.{kind.__qualname__}"), *algorithm.stored_types]
     return frozenset((stored.loader, stored.name) for stored in declared)

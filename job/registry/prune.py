@@ -9,7 +9,7 @@ from job.registry.aliases import Aliases, read_aliases, read_all_aliases
 from job.registry.catalog import key_of, list_summaries, replace_catalog
 from job.registry.cleanup import open_runs
 from job.registry.ledger import remember
-from job.registry.versions import listed_versions
+from job.registry.names import listed_versions
 from job.storage.files import MissingFileError, Storage
 
 

@@ -5,67 +5,27 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from job.core.errors import RegistryError
-from job.core.keys import Key, decode
+from job.core.keys import Key
+from job.learning.algorithms import FORMAT_NAME
 from job.registry.aliases import ALIASES, read_aliases
-from job.registry.artifacts import FORMATS, Format, check_pair, dump, parse
+from job.registry.artifacts import check_pair, dump, formats, parse
+from job.registry.names import ROLES, RUN_ID, file_name, format_of, is_version, listed_versions, version_name
 from job.registry.parts import own_algorithm
 from job.storage.files import ExistingFileError, MissingFileError, Storage
 
 SCHEMA_VERSION: Final = 1
 """Version of the metadata's layout; a reader refuses newer ones."""
 
-ROLES: Final = {"model": "", "scaler": "_scaler"}
-"""Artifacts of a version, and what their names add to it."""
-
 LATEST: Final = "latest"
-RUN_ID: Final = r"\d{8}_\d{6}_[0-9a-f]{6}"
-PART_NAME: Final = re.compile(
-    rf"(?P<version>(?P<model_type>[A-Za-z0-9_]+)_(?P<timeframe>[1-9]\d*[smhd])_(?P<run_id>{RUN_ID}))"
-    rf"(?P<part>\.json|(?:_scaler)?\.(?:{'|'.join(FORMATS)}))"
-)
-"""Name of a file that is part of a version: its metadata or one of its artifacts."""
 
 
 class DamagedMetadataError(RegistryError):
     """Metadata that does not describe its version, or describes another one."""
-
-
-@dataclass(frozen=True)
-class ListedVersion:
-    """A version as a listing shows it: its key, its run, and its files' paths by what they add to its name."""
-
-    key: Key
-    version: str
-    run_id: str
-    files: Mapping[str, str]
-
-    @property
-    def committed(self) -> bool:
-        """Whether all of it is there: a version without its artifacts cannot be loaded, and is none."""
-        whole = any({f"{suffix}.{kind}" for suffix in ROLES.values()} <= self.files.keys() for kind in FORMATS)
-        return whole and ".json" in self.files
-
-
-def listed_versions(paths: Iterable[str]) -> list[ListedVersion]:
-    """Return the versions that files of a registry belong to, committed or not, in order; other files are ignored."""
-    found: dict[tuple[Key, str], ListedVersion] = {}
-    for path in paths:
-        place, _, name = path.rpartition("/")
-        exchange, _, symbol = place.partition("/")
-        part = PART_NAME.fullmatch(name)
-        if part is None:
-            continue
-        key = Key(decode(exchange), decode(symbol), part["timeframe"], part["model_type"])
-        if not exchange or not symbol or key.folder != place:
-            continue
-        one = found.setdefault((key, part["version"]), ListedVersion(key, part["version"], part["run_id"], {}))
-        found[key, part["version"]] = replace(one, files={**one.files, part["part"]: path})
-    return [found[name] for name in sorted(found)]
 
 
 def new_run_id(now: datetime) -> str:
@@ -76,11 +36,6 @@ def new_run_id(now: datetime) -> str:
     return f"{now.astimezone(UTC):%Y%m%d_%H%M%S}_{16 * now.microsecond + secrets.randbelow(16):06x}"
 
 
-def version_name(key: Key, run_id: str) -> str:
-    """Return the version that a run gives to a model: `analyst_1h_20231201_120000_a1b2c3`."""
-    return f"{key.stem}_{run_id}"
-
-
 def commit(
     registry: Storage,
     key: Key,
@@ -89,7 +44,7 @@ def commit(
     model: object,
     scaler: object,
     metadata: Mapping[str, Any],
-    format: Format = "skops",  # noqa: A002 - the setting's name
+    format: str = "skops",  # noqa: A002 - the setting's name
 ) -> dict[str, Any]:
     """Write the artifacts, then the metadata, and return the metadata as the registry holds it.
 
@@ -102,19 +57,19 @@ def commit(
         model: a fitted estimator of `ALGORITHMS`, or of a user's own algorithm.
         scaler: its fitted StandardScaler.
         metadata: JSON values without NaN. Added are `schema_version`, `key`, `version`, `created_at` (unless given)
-            and `artefacts`: the format, and each artifact's file, bytes and sha256.
-        format: `skops`, or `pkl`.
+            and `artefacts`: the model's format, and each artifact's file, bytes and sha256.
+        format: of the model, one of `artifacts.formats`; the scaler is pickled with it, and stored as skops otherwise.
 
     Raises:
         ExistingFileError: the version exists with other artifacts.
         RegistryError: the registry cannot be written.
         ValueError: the metadata is no JSON, or `version` is not one of `key`.
     """
-    if not _is_version(key, version):
+    if not is_version(key, version):
         raise ValueError(f"{version!r} is no version of {key}")
     own = own_algorithm(metadata, where=f"{key} {version}")
     estimators = {"model": model, "scaler": scaler}
-    data = {role: dump(estimators[role], format=format, own=own) for role in ROLES}
+    data = {role: dump(estimators[role], format=format_of(role, format), own=own) for role in ROLES}
     artifacts = {role: _describe(version, role, format, data[role]) for role in ROLES}
     document = {
         "schema_version": SCHEMA_VERSION,
@@ -146,13 +101,17 @@ def load(
     """
     name = resolve_version(registry, key, version)
     folder = f"{registry.url}/{key.folder}"
-    metadata, format_, data = _read_committed(registry, key, name)
+    metadata = read_metadata(registry, key, name)
+    format_ = _format_in(metadata, where=f"{folder}/{name}.json")
     own = own_algorithm(metadata, where=f"{folder}/{name}")
+    if format_ not in formats(own):
+        raise _unknown_format(format_, f"{folder}/{name}.json", formats(own))
+    data = _read_artifacts(registry, key, name, metadata)
     model, scaler = (
         parse(
             data[role],
-            format=format_,
-            where=f"{folder}/{_file_name(name, role, format_)}",
+            format=format_of(role, format_),
+            where=f"{folder}/{file_name(name, role, format_)}",
             allow_pickle=allow_pickle,
             own=own,
         )
@@ -170,7 +129,7 @@ def verify(registry: Storage, key: Key, version: str) -> None:
     Raises:
         RegistryError: they are not, or the metadata must not be read.
     """
-    _read_committed(registry, key, version)
+    _read_artifacts(registry, key, version, read_metadata(registry, key, version))
 
 
 def resolve_version(registry: Storage, key: Key, name: str = LATEST) -> str:
@@ -193,7 +152,7 @@ def resolve_version(registry: Storage, key: Key, name: str = LATEST) -> str:
             version = read_aliases(registry, key).named(alias) or ""
             gone = f"the {alias} of {key} is {version}, which {registry.url} does not hold any more"
             unknown = gone if version else f"{key} has no {alias} in {registry.url}: name one with `models promote`"
-    if _is_version(key, version) and registry.exists(f"{key.folder}/{version}.json"):
+    if is_version(key, version) and registry.exists(f"{key.folder}/{version}.json"):
         return version
     known = list_versions(registry, key)
     latest = f"; the latest are {', '.join(known[:-4:-1])}"
@@ -239,17 +198,13 @@ def parse_metadata(data: bytes, key: Key, version: str, *, where: str) -> dict[s
     return metadata
 
 
-def _is_version(key: Key, version: str) -> bool:
-    return re.fullmatch(rf"{re.escape(key.stem)}_{RUN_ID}", version) is not None
+def _unknown_format(named: object, where: str, known: Iterable[str]) -> RegistryError:
+    return RegistryError(f"{where}: unknown artifact format {named!r:.80} (known: {', '.join(known)})")
 
 
-def _file_name(version: str, role: str, format_: Format) -> str:
-    return f"{version}{ROLES[role]}.{format_}"
-
-
-def _describe(version: str, role: str, format_: Format, data: bytes) -> dict[str, Any]:
+def _describe(version: str, role: str, format_: str, data: bytes) -> dict[str, Any]:
     digest = hashlib.sha256(data).hexdigest()
-    return {"file": _file_name(version, role, format_), "bytes": len(data), "sha256": digest}
+    return {"file": file_name(version, role, format_), "bytes": len(data), "sha256": digest}
 
 
 def _commit_metadata(registry: Storage, key: Key, version: str, text: str) -> dict[str, Any]:
@@ -265,27 +220,30 @@ def _commit_metadata(registry: Storage, key: Key, version: str, text: str) -> di
     return document
 
 
-def _read_committed(registry: Storage, key: Key, version: str) -> tuple[dict[str, Any], Format, dict[str, bytes]]:
-    """Return a version's metadata, the format of its artifacts, and their bytes, which are the ones committed."""
-    metadata = read_metadata(registry, key, version)
+def _format_in(metadata: Mapping[str, Any], *, where: str) -> str:
+    """Return the format of the model that metadata is about, which need not be a known one."""
     artifacts = metadata.get("artefacts")
     named = artifacts.get("format") if isinstance(artifacts, dict) else None
-    format_ = next((known for known in FORMATS if known == named), None)
-    if not isinstance(artifacts, dict) or format_ is None:
-        where = f"{registry.url}/{key.folder}/{version}.json"
-        raise RegistryError(f"{where}: unknown artifact format {named!r:.80} (known: {', '.join(FORMATS)})")
+    if not isinstance(named, str) or not re.fullmatch(FORMAT_NAME, named):
+        raise _unknown_format(named, where, formats())
+    return named
+
+
+def _read_artifacts(registry: Storage, key: Key, version: str, metadata: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the bytes of a version's artifacts, which are the ones committed."""
+    format_ = _format_in(metadata, where=f"{registry.url}/{key.folder}/{version}.json")
     data: dict[str, bytes] = {}
     for role in ROLES:
-        path = f"{key.folder}/{_file_name(version, role, format_)}"
+        path = f"{key.folder}/{file_name(version, role, format_)}"
         try:
             data[role] = registry.read(path)
         except MissingFileError:
             raise RegistryError(
                 f"{registry.url}/{path} is missing although its version is committed; train the model again"
             ) from None
-        if artifacts.get(role) != _describe(version, role, format_, data[role]):
+        if metadata["artefacts"].get(role) != _describe(version, role, format_, data[role]):
             raise RegistryError(
                 f"{registry.url}/{path} is not the {role} that was committed (its SHA-256 differs from the "
                 "metadata's); restore it from a backup or train the model again"
             )
-    return metadata, format_, data
+    return data

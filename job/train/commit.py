@@ -16,8 +16,9 @@ from job.learning.trading import trading_scores
 from job.learning.training import Trained, train
 from job.registry.definition import describe_feature, describe_label, describe_sampling
 from job.registry.ledger import holdout_range, versions_scored
+from job.registry.names import version_name
 from job.registry.outcome import Outcome, of_version
-from job.registry.versions import commit, version_name
+from job.registry.versions import commit
 from job.train.audit import notes_of
 from job.train.task import SamplesRow, Task
 from job.worker.memory import peak_mb
@@ -50,7 +51,7 @@ def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
         model=trained.model,
         scaler=trained.scaler,
         metadata=metadata,
-        format="pkl" if algorithm_named(spec.algorithm).artifact == "pkl" else job.config.storage.format,
+        format="pkl" if job.config.storage.format == "pkl" else algorithm_named(spec.algorithm).format,
     )
     return of_version(task.key, written)
 

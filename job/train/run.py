@@ -13,10 +13,11 @@ from job.core.errors import JobError, RegistryError
 from job.core.keys import Key
 from job.registry.catalog import key_of, list_summaries, open_registry, write_catalog
 from job.registry.cleanup import OtherRun, other_runs, sweep
+from job.registry.names import listed_versions, version_name
 from job.registry.outcome import Outcome, failed, of_version
 from job.registry.record import RunStatus
 from job.registry.runs import attempts_folder
-from job.registry.versions import listed_versions, new_run_id, read_metadata, version_name
+from job.registry.versions import new_run_id, read_metadata
 from job.train.plan import plan as plan_training
 from job.train.record import TrainingRecord
 from job.train.task import Plan, Task
