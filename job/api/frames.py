@@ -47,7 +47,7 @@ def predict_frame(
         name=WHERE,
         beside=beside,
     )
-    if made.frame.is_empty():
+    if not made.counts["used"]:
         counts = ", ".join(f"{what} {count}" for what, count in made.counts.items() if count)
         raise DataError(f"{WHERE}: none of {key.timeframe} to predict ({counts}): give more bars")
     predictions = scorer.predict(made.frame, key)

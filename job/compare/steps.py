@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -90,11 +90,15 @@ def score_both(header: PairRow, bars: pl.DataFrame, info: SeriesInfo, job: Job) 
         needs = task.needs[place : place + 1]
         samples = samples_of(scorer.definition, task, bars, info, job, name=header.series, needs=needs)
         # The probability of up is null where the features are not all there, which only samples with a market have.
-        complete = samples["complete"].to_numpy() if job.trading else np.ones(samples.height, np.bool_)
+        known = "complete" in samples.columns
+        complete = samples["complete"].to_numpy() if known else np.ones(samples.height, np.bool_)
         p = np.full(samples.height, np.nan)
         if complete.any():
-            p[complete] = scorer.score(samples.filter(pl.Series(complete)))
-        scores.append(samples.with_columns(p=pl.Series(p).fill_nan(None), p_base=pl.lit(scorer.base_rate)))
+            p[complete] = scorer.score(samples)
+        scored = samples.with_columns(p=pl.Series(p).fill_nan(None), p_base=pl.lit(scorer.base_rate))
+        if scorer.definition.sequence_bars > 1:  # the bars before stand in sequences only
+            scored = scored.filter(pl.col("timestamp") >= start_of(task))
+        scores.append(scored)
         scorers.append(scorer)
     a, b = scores
     kept = ["available_at", "label", *(MARKET_COLUMNS if job.trading else ())]
@@ -162,10 +166,16 @@ def samples_of(
         DataError: the timeframe cannot be made from these bars, or they lack what a feature needs.
     """
     timeframe = task.key.timeframe
-    start = task.usable_from - timedelta(microseconds=duration_us(timeframe))
+    start = start_of(task)
     gaps = definition.gaps_of(name, bars, info.timeframe, info.zone)
     if gaps == "segment":
-        before = history(definition.origins, definition.features, timeframe, exact=True)
+        before = history(
+            definition.origins,
+            definition.features,
+            timeframe,
+            sequence_bars=definition.sequence_bars,
+            exact=True,
+        )
         bars = bars.filter(pl.col("timestamp") >= start - before)
     beside = beside_version(definition, bars, info, name=name, needs=needs, context=job.context, tolerance=WARM)
     try:
@@ -183,9 +193,15 @@ def samples_of(
             start=start,
             market=job.trading,
             beside=beside,
+            sequence_bars=definition.sequence_bars,
         ).frame
     except ValueError as error:
         raise DataError(f"{name} {timeframe}: {error}") from None
+
+
+def start_of(task: ComparisonTask) -> datetime:
+    """Return the open time of the first bar that is available when the task's rows begin."""
+    return task.usable_from - timedelta(microseconds=duration_us(task.key.timeframe))
 
 
 def compare_rows(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:

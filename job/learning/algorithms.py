@@ -94,6 +94,11 @@ def takes_a_seed(estimator: Any) -> bool:
     return "random_state" in estimator.get_params(deep=False)
 
 
+def bars_seen(estimator: Any) -> int:
+    """Return how many bars an estimator sees at once: its parameter `sequence_bars`, 1 without one."""
+    return int(estimator.get_params(deep=False).get("sequence_bars", 1))
+
+
 @dataclass(frozen=True)
 class Algorithm:
     """Everything that is known about an algorithm.
@@ -101,6 +106,8 @@ class Algorithm:
     Args:
         name: for settings, messages and metadata.
         path: `module:name` of the estimator's class, which follows scikit-learn's conventions for binary classifiers.
+            If `sequence_bars` is one of its parameters it sees as many bars at once, and takes `learning.sequences.
+            Sequences` in place of a matrix.
         defaults: parameters of the estimator, given a model's settings and its training window.
         importance: how much each feature matters; see `learning.importances`.
         version: raise it whenever defaults change, so that models are trained again.
@@ -110,6 +117,7 @@ class Algorithm:
         precision: dtype of the features that it is fitted on: the one it computes in, so that nothing is converted.
         fitters: functions that can fit it instead of its own `fit`, by engine.
         library: optional distribution that the class comes from; its version then enters the fingerprint.
+        also: further optional distributions that decide its numbers.
         artifact: how models are stored: a format of its own; or `pkl`, which loads only with `allow_pickle`, for what
             skops cannot store.
         stored_types: what its models contain besides the estimator's class and the types common to all models
@@ -119,6 +127,12 @@ class Algorithm:
         seed_influence: what tells from a fitted model what its seed did: its `trees`, which are drawn independently, or
             its `stages`, as those of scikit-learn's gradient boosting. Without it, each model whose fit `draws` is
             fitted a second time by another seed.
+        validation: share of the training window, its last part, by which a fit knows when to stop. Then `fit` takes
+            `validation`: a `splits.Fold` of positions among its rows, or nothing where they are too few.
+        fit_record: the fitted estimator's attribute with what its fit went through, as JSON values, for the metadata.
+        gpu: whether a fit uses a GPU where its process has one.
+        import_seconds: what importing its library costs a worker, in CPU seconds.
+        import_bytes: what its library takes of a worker's memory.
     """
 
     name: str
@@ -131,10 +145,16 @@ class Algorithm:
     precision: type[np.floating[Any]] = np.float32
     fitters: Mapping[Engine, Fitter] = field(default_factory=dict)
     library: str | None = None
+    also: tuple[str, ...] = ()
     artifact: GeneralFormat | ArtifactFormat = "skops"
     stored_types: tuple[StoredType, ...] = ()
     draws: Callable[[Any], bool] = takes_a_seed
     seed_influence: SeedInfluence | None = None
+    validation: float | None = None
+    fit_record: str | None = None
+    gpu: bool = False
+    import_seconds: float = 0.0
+    import_bytes: int = 0
 
     @property
     def estimator(self) -> type["ClassifierMixin"]:
@@ -160,7 +180,7 @@ class Algorithm:
     def libraries(self, engine: Engine) -> tuple[str, ...]:
         """Return the optional distributions that its models depend on when fitted by `engine`."""
         fitter = self.fitters.get(engine)
-        return tuple(library for library in (self.library, fitter and fitter.library) if library)
+        return tuple(library for library in (self.library, *self.also, fitter and fitter.library) if library)
 
     def engine_for(self, estimator: Any, rows: int, engine: Engine) -> Engine:
         """Return the engine that fits `estimator` on a window of `rows`, given the one chosen for the model."""

@@ -11,6 +11,7 @@ from job.core.errors import ConfigError
 from job.core.wording import did_you_mean, on_one_line
 from job.learning.algorithms import Algorithm, Fitter, StoredType, Window
 from job.learning.forests.engines import ONEDAL_LIBRARY
+from job.learning.networks.entries import NETWORKS
 from job.learning.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -58,6 +59,12 @@ def libraries_of(spec: ModelSpec) -> tuple[str, ...]:
     return algorithm_named(spec.algorithm).libraries(spec.engine)
 
 
+def sequence_bars(spec: ModelSpec) -> int:
+    """Return how many bars a model sees at once, without importing its estimator; see `algorithms.bars_seen`."""
+    known = algorithm_named(spec.algorithm).defaults(spec, Window(1)) | spec.params
+    return int(known.get("sequence_bars", 1))
+
+
 def user_source(name: str) -> str | None:
     """Return the digest of the source of a user's algorithm and of its class, None for an entry of `ALGORITHMS`.
 
@@ -93,6 +100,7 @@ def describe_algorithm(spec: ModelSpec, model: "ClassifierMixin", rows: int) -> 
             **({} if library is None else {"library": library, "version": version(library)}),
         },
         "parameters": model.get_params(deep=False),
+        **({} if algorithm.fit_record is None else {"fit": getattr(model, algorithm.fit_record)}),
     }
 
 
@@ -256,6 +264,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             precision=np.float64,
             draws=lambda model: model.solver in {"liblinear", "sag", "saga"},
         ),
+        *NETWORKS,
     )
 }
 

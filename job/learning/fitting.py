@@ -120,7 +120,7 @@ def predict_proba(
     It runs on one thread, so that sums have one order and the same model gives the same bits anywhere.
     """
     with threadpool_limits(limits=1):
-        return probability_of_up(model, scaled(scaler, inputs_of(frame, features, bars_seen(model), chosen)))
+        return probability_of_up(model, scaled_inputs(scaler, inputs_of(frame, features, bars_seen(model), chosen)))
 
 
 def inputs_of(
@@ -132,14 +132,14 @@ def inputs_of(
     return feature_matrix(frame if chosen is None else frame.filter(chosen), features)
 
 
-def probability_of_up(model: ClassifierMixin, matrix: Matrix | Sequences) -> FloatArray:
+def probability_of_up(model: ClassifierMixin, matrix: Inputs) -> FloatArray:
     """Return the probability of class 1 of scaled rows as float64, with the same bits whatever other rows there are.
 
     BLAS multiplies rows in blocks, and the remainder at the end by instructions that round differently: linear models
     get rows of zeros as that remainder, in column order like all matrices here.
     """
     rows = len(matrix)
-    if isinstance(model, LogisticRegression):
+    if isinstance(model, LogisticRegression) and not isinstance(matrix, Sequences):
         matrix = np.asfortranarray(np.pad(matrix, ((0, BLAS_ROWS), (0, 0))))
     return np.ascontiguousarray(model.predict_proba(matrix)[:rows, 1], dtype=np.float64)
 
@@ -195,18 +195,20 @@ def window(rows: Rows, index: IntArray) -> tuple[StandardScaler, Matrix, Labels]
     return StandardScaler().fit(training), training, label
 
 
-def scaled(scaler: StandardScaler, rows: Inputs, dtype: type[np.floating[Any]] = np.float32) -> Inputs:
-    """Return rows as `scaler` transforms them: float32 by column, or float64 by row, which no estimator here copies.
-
-    The bars of sequences stay float32 by row.
-    """
-    sequences = rows if isinstance(rows, Sequences) else None
-    matrix = rows if sequences is None else sequences.bars
-    result = np.empty(matrix.shape, dtype, order="C" if dtype is np.float64 or sequences is not None else "F")
+def scaled(scaler: StandardScaler, matrix: Matrix, dtype: type[np.floating[Any]] = np.float32) -> npt.NDArray[Any]:
+    """Return rows as `scaler` transforms them: float32 by column, or float64 by row, which no estimator here copies."""
+    result = np.empty(matrix.shape, dtype, order="C" if dtype is np.float64 else "F")
     for start in range(0, len(matrix), BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)
         result[block] = scaler.transform(matrix[block])
-    return result if sequences is None else replace(sequences, bars=result)
+    return result
+
+
+def scaled_inputs(scaler: StandardScaler, rows: Inputs) -> Inputs:
+    """Return what `inputs_of` returned, scaled."""
+    if isinstance(rows, Sequences):
+        return replace(rows, bars=np.ascontiguousarray(scaled(scaler, rows.bars)))
+    return scaled(scaler, rows)
 
 
 def weights_of(rows: Rows, index: IntArray, spec: ModelSpec) -> FloatArray | None:
@@ -233,7 +235,7 @@ def inputs(
 ) -> Inputs:
     """Return what a model takes of the rows at `index`, scaled; `matrix` are these rows, if they were taken before."""
     if rows.sequences is not None:
-        return scaled(scaler, rows.sequences.at(index))
+        return scaled_inputs(scaler, rows.sequences.at(index))
     return scaled(scaler, take(rows.matrix, index) if matrix is None else matrix, dtype)
 
 
@@ -241,14 +243,15 @@ def fit_window(
     rows: Rows, index: IntArray, scaler: StandardScaler, spec: ModelSpec, *, n_jobs: int, matrix: Matrix | None = None
 ) -> ClassifierMixin:
     """Return the model of `spec`, fitted on the rows at `index`; `matrix` are these rows, if they were taken before."""
-    algorithm = algorithm_named(spec.algorithm)
+    algorithm, validation = algorithm_named(spec.algorithm), None
+    if algorithm.validation is not None:
+        validation = last_part(rows.available_at[index], rows.label_end[index], share=algorithm.validation)
     return fit_scaled(
         inputs(rows, index, scaler, algorithm.precision, matrix),
         rows.label[index],
         spec,
         weight=weights_of(rows, index, spec),
-        validation=algorithm.validation
-        and last_part(rows.available_at[index], rows.label_end[index], share=algorithm.validation),
+        validation=validation,
         pooled=rows.pooled,
         n_jobs=n_jobs,
     )

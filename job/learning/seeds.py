@@ -13,7 +13,7 @@ import numpy as np
 from job.learning.algorithms import takes_a_seed
 from job.learning.comparison import SeedVariance
 from job.learning.estimators import ALGORITHMS, algorithm_named
-from job.learning.fitting import Evaluated, Matrix, Rows, fit_scaled, probability_of_up, scaled, take, weights_of
+from job.learning.fitting import Evaluated, Matrix, Rows, fit_window, inputs, probability_of_up
 from job.learning.metrics import FloatArray, LabelArray, clip, log_loss, shrink
 from job.learning.spec import ModelSpec
 
@@ -32,11 +32,8 @@ def second_seed(rows: Rows, holdout: Evaluated, spec: ModelSpec, *, weight: floa
         return {"drawn": True, "influence": algorithm.seed_influence}
     seed = {"random_state": spec.random_state + 1} if takes_a_seed(holdout.model) else {}
     other = spec.model_copy(update={"params": spec.params | seed})
-    training = scaled(holdout.scaler, take(rows.matrix, holdout.fold.train), algorithm.precision)
-    known = holdout.fold.train
-    weights = weights_of(rows, known, spec)
-    model = fit_scaled(training, rows.label[known], other, weight=weights, pooled=rows.pooled, n_jobs=n_jobs)
-    raw = probability_of_up(model, scaled(holdout.scaler, take(rows.matrix, holdout.fold.test)))
+    model = fit_window(rows, holdout.fold.train, holdout.scaler, other, n_jobs=n_jobs)
+    raw = probability_of_up(model, inputs(rows, holdout.fold.test, holdout.scaler))
     change = log_loss(holdout.label, shrink(raw, holdout.base, weight)) - log_loss(holdout.label, holdout.p)
     return {"drawn": True, "log_loss_change": change}
 

@@ -72,7 +72,7 @@ def prepare(
             name=series,
             beside=beside,
         )
-        if made.frame.is_empty():
+        if not made.counts["used"]:
             counts = ", ".join(f"{what} {count}" for what, count in made.counts.items() if count) or "no bars"
             raise DataError(f"{series} {task.key.timeframe}: no bar to predict ({counts}): give more bars")
     if failure.error is not None:

@@ -9,7 +9,7 @@ from job.core.errors import ConfigError
 from job.core.keys import POOLED, Key, model_owner
 from job.core.wording import first_of
 from job.learning.algorithms import Window
-from job.learning.estimators import algorithm_named, build
+from job.learning.estimators import algorithm_named, build, sequence_bars
 from job.sources.estimates import estimate_rows
 from job.sources.finding import find_fleet, find_series
 from job.sources.problems import as_one
@@ -100,14 +100,17 @@ def plan_tasks(series: Sequence[Series], config: Config, fleet: Sequence[Series]
             available = sum(estimate_rows(one, timeframe, config.data) for one in members)
             pooled = exchange == POOLED
             rows = min(available, trainer.max_samples) if pooled else available
-            rate = algorithm_named(spec.algorithm).seconds_per_row / 6  # of six fits: five folds and the holdout
+            algorithm, sequences = algorithm_named(spec.algorithm), sequence_bars(spec) > 1
+            rate = algorithm.seconds_per_row / 6  # of six fits: five folds and the holdout
+            held = available if sequences else rows  # of a downsampled pool, sequences keep all bars
             task = Task(
                 key=Key(exchange, symbol, timeframe, model_type),
                 spec=spec,
                 series=tuple(members),
                 rows=rows,
-                seconds=(spec.cv_folds + 1) * (SECONDS_PER_FIT + rate * rows * spec.n_estimators / 100),
-                memory=estimate_memory(rows, len(spec.features)),
+                seconds=algorithm.import_seconds
+                + (spec.cv_folds + 1) * (SECONDS_PER_FIT + rate * rows * spec.n_estimators / 100),
+                memory=estimate_memory(held, len(spec.features), sequences=sequences, library=algorithm.import_bytes),
                 capped=pooled and available * ESTIMATE_ERROR > trainer.max_samples,
                 needs=needs(spec.origins, fleet, exchange, Sampling.of(config.data)),
             )

@@ -1,1 +1,1 @@
-"""Neural networks of PyTorch behind scikit-learn's conventions; PyTorch is imported when one is fitted or used."""
+"""Neural networks of PyTorch behind scikit-learn's conventions. Nothing here is imported before a model needs it."""

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
+import torch
+from safetensors.torch import load, save
 
 from job.learning.networks.estimators import (
     GruClassifier,
@@ -35,8 +37,6 @@ NUMBER_BYTES: Final = 4
 
 def dump(model: Network) -> bytes:
     """Return a fitted network as bytes, the same each time and in any process."""
-    from safetensors.torch import save  # noqa: PLC0415 - brings PyTorch
-
     described = {
         "network": next(name for name, kind in NETWORKS.items() if kind is type(model)),
         "features": model.n_features_in_,
@@ -55,9 +55,6 @@ def parse(data: bytes) -> Network:
     """
     header, numbers = _header_and_numbers(data)
     model = _described(header.pop("__metadata__", None))
-    import torch  # noqa: PLC0415 - seconds, and what is malformed is refused before
-    from safetensors.torch import load  # noqa: PLC0415
-
     with torch.device("meta"):
         module = model.module(model.n_features_in_)
     _check_tensors(header, {name: tuple(value.shape) for name, value in module.state_dict().items()}, len(numbers))
@@ -117,7 +114,6 @@ def _described(metadata: object) -> Network:
     if not isinstance(parameters, dict) or parameters.keys() != kind().get_params(deep=False).keys():
         raise ValueError(f"the parameters it describes are not those of a network {name}")
     model = kind(**parameters)
-    model.check()
     model.classes_, model.n_features_in_ = np.array([0, 1]), features
     return model
 

@@ -2,20 +2,20 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 import scipy
+import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
+from torch import nn
 
+from job.learning.networks import optimizing
+from job.learning.networks.modules import Gru, Mlp, TabM, Tcn
+from job.learning.networks.optimizing import Rows
 from job.learning.sequences import Sequences
 from job.learning.splits import Fold
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from job.learning.networks.optimizing import Rows, Schedule
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -62,27 +62,18 @@ class Network(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sci
     random_state: int = 0
 
     @abstractmethod
-    def module(self, features: int) -> "nn.Module":
+    def module(self, features: int) -> nn.Module:
         """Return the module that the parameters describe."""
 
     def fit(
         self,
-        rows: "Rows",
+        rows: Rows,
         label: npt.NDArray[np.integer[Any]],
         sample_weight: FloatArray | None = None,
         *,
         validation: Fold | None = None,
     ) -> Self:
-        """Fit on rows in time order; see `networks.optimizing.fit` for `validation`, positions among them.
-
-        Raises:
-            ValueError: a parameter is out of its range.
-        """
-        import torch  # noqa: PLC0415 - seconds, and most processes fit and use no network
-
-        from job.learning.networks import optimizing  # noqa: PLC0415
-
-        self.check()
+        """Fit on rows in time order; see `networks.optimizing.fit` for `validation`, positions among them."""
         rows = self._as_rows(rows)
         use_gpu = self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
         device = torch.device("cuda" if use_gpu else "cpu")
@@ -99,12 +90,8 @@ class Network(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sci
         self.module_ = module.to("cpu")
         return self
 
-    def predict_proba(self, rows: "Rows") -> FloatArray:
+    def predict_proba(self, rows: Rows) -> FloatArray:
         """Return the probabilities of both classes, float64 [rows, 2]; a row's bits do not depend on other rows."""
-        import torch  # noqa: PLC0415 - as in `fit`
-
-        from job.learning.networks import optimizing  # noqa: PLC0415
-
         if not len(rows):
             return np.empty((0, 2))
         view, starts = optimizing.view_of(self._as_rows(rows), torch.device("cpu"))
@@ -112,11 +99,11 @@ class Network(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sci
         up = scipy.special.expit(members).mean(axis=1)
         return np.column_stack([1 - up, up])
 
-    def predict(self, rows: "Rows") -> npt.NDArray[np.int64]:
+    def predict(self, rows: Rows) -> npt.NDArray[np.int64]:
         """Return the more probable class of each row."""
         return (self.predict_proba(rows)[:, 1] > 0.5).astype(np.int64)
 
-    def check(self) -> None:
+    def __post_init__(self) -> None:
         """Raise ValueError where a parameter is out of its range."""
         for name, value in self.get_params(deep=False).items():
             if name == "device":
@@ -128,13 +115,11 @@ class Network(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sci
             if type(value) not in kinds or not low <= value <= high:
                 raise ValueError(f"{name}: expected a number from {low:g} to {high:g}, got {value!r:.40}")
 
-    def _as_rows(self, rows: "Rows") -> "Rows":
+    def _as_rows(self, rows: Rows) -> Rows:
         return rows
 
-    def _schedule(self) -> "Schedule":
-        from job.learning.networks.optimizing import Schedule  # noqa: PLC0415
-
-        return Schedule(self.epochs, self.patience, self.batch_rows, self.learning_rate, self.weight_decay)
+    def _schedule(self) -> optimizing.Schedule:
+        return optimizing.Schedule(self.epochs, self.patience, self.batch_rows, self.learning_rate, self.weight_decay)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -143,10 +128,8 @@ class MlpClassifier(Network):
 
     blocks: int = 2
 
-    def module(self, features: int) -> "nn.Module":
+    def module(self, features: int) -> nn.Module:
         """Return the module that the parameters describe."""
-        from job.learning.networks.modules import Mlp  # noqa: PLC0415
-
         return Mlp(features, width=self.width, blocks=self.blocks)
 
 
@@ -157,10 +140,8 @@ class TabMClassifier(Network):
     blocks: int = 2
     members: int = 16
 
-    def module(self, features: int) -> "nn.Module":
+    def module(self, features: int) -> nn.Module:
         """Return the module that the parameters describe."""
-        from job.learning.networks.modules import TabM  # noqa: PLC0415
-
         return TabM(features, width=self.width, blocks=self.blocks, members=self.members)
 
 
@@ -173,7 +154,7 @@ class SequenceNetwork(Network, ABC):
 
     sequence_bars: int = 32
 
-    def _as_rows(self, rows: "Rows") -> "Rows":
+    def _as_rows(self, rows: Rows) -> Rows:
         return rows if isinstance(rows, Sequences) else Sequences.of_run(rows, self.sequence_bars)
 
 
@@ -181,10 +162,8 @@ class SequenceNetwork(Network, ABC):
 class GruClassifier(SequenceNetwork):
     """A recurrent network."""
 
-    def module(self, features: int) -> "nn.Module":
+    def module(self, features: int) -> nn.Module:
         """Return the module that the parameters describe."""
-        from job.learning.networks.modules import Gru  # noqa: PLC0415
-
         return Gru(features, width=self.width)
 
 
@@ -192,8 +171,6 @@ class GruClassifier(SequenceNetwork):
 class TcnClassifier(SequenceNetwork):
     """A temporal convolutional network."""
 
-    def module(self, features: int) -> "nn.Module":
+    def module(self, features: int) -> nn.Module:
         """Return the module that the parameters describe."""
-        from job.learning.networks.modules import Tcn  # noqa: PLC0415
-
         return Tcn(features, width=self.width, bars=self.sequence_bars)

@@ -6,6 +6,7 @@ Widths are multiples of 16, so that no row of an inner loop is left over for ins
 import math
 from itertools import pairwise
 
+import tabm
 from torch import Tensor, nn
 
 MEMBER = 1
@@ -74,8 +75,6 @@ class TabM(nn.Module):
 
     def __init__(self, features: int, *, width: int, blocks: int, members: int) -> None:
         super().__init__()
-        import tabm  # noqa: PLC0415 - the other networks do without it
-
         self.ensemble = tabm.TabM.make(
             n_num_features=features, d_out=MEMBER, k=members, n_blocks=blocks, d_block=width, dropout=0.0
         )
