@@ -403,7 +403,12 @@ def of_samples() -> Values:
     first, last = (datetime.fromisoformat(time) for time in ("2024-01-01T00:00Z", "2024-01-03T23:59Z"))
     info = SeriesInfo(timeframe="1m", offset_us=0, first=first, last=last, counts={}, digest="", files=())
     task = Task(
-        key=KEY, spec=spec("any", label=label, features=(*MADE_UP_FEATURES,)), series=(), rows=0, seconds=0, memory=0
+        key=KEY,
+        spec=spec("logistic_regression", label=label, features=(*MADE_UP_FEATURES,)),
+        series=(),
+        rows=0,
+        seconds=0,
+        memory=0,
     )
     with patch.dict(FEATURES, MADE_UP_FEATURES):
         made = {case: make_samples(bars, **(usual | changed)) for case, changed in SAMPLE_CASES.items()}

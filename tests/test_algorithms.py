@@ -95,7 +95,8 @@ def test_its_metadata_and_scores_are_json(case: Case) -> None:
 def test_the_stored_model_is_the_scored_one(case: Case) -> None:
     held = case.samples[-case.trained.holdout.height :]
     again = predict_proba(case.trained.model, case.trained.scaler, held, FEATURES)
-    assert np.array_equal(again, case.trained.holdout["p_raw"].to_numpy())
+    assert len(again) > 200  # the first rows of a model of sequences lack the bars before them
+    assert np.array_equal(again, case.trained.holdout["p_raw"].to_numpy()[-len(again) :])
     assert case.trained.model.classes_.tolist() == [0, 1]
 
 
@@ -110,24 +111,25 @@ def test_the_number_of_jobs_changes_no_bit(case: Case) -> None:
 def test_pooled_windows_are_trained_and_stored_too(case: Case) -> None:
     samples = pl.concat([made_samples(300, seed=seed).with_columns(series=pl.lit(str(seed))) for seed in (1, 2)])
     trained = train(samples, case.spec, key=KEY)
-    loaded = parse(dump(trained.model, format="skops"), format="skops", where="here")
+    loaded = parse(dump(trained.model, format=case.algorithm.format), format=case.algorithm.format, where="here")
     assert np.array_equal(
         predict_proba(loaded, trained.scaler, samples, FEATURES),
         predict_proba(trained.model, trained.scaler, samples, FEATURES),
     )
 
 
-@pytest.mark.parametrize("format_", ["skops", "pkl"])
-def test_its_artifacts_load_as_they_were(case: Case, format_: Any) -> None:
+@pytest.mark.parametrize("pickled", [False, True])
+def test_its_artifacts_load_as_they_were(case: Case, *, pickled: bool) -> None:
+    format_ = "pkl" if pickled else case.algorithm.format
     model, scaler = (
-        parse(dump(one, format=format_), format=format_, where="here", allow_pickle=format_ == "pkl")
-        for one in (case.trained.model, case.trained.scaler)
+        parse(dump(one, format=name), format=name, where="here", allow_pickle=pickled)
+        for one, name in ((case.trained.model, format_), (case.trained.scaler, "pkl" if pickled else "skops"))
     )
     check_pair(model, scaler, features=len(FEATURES), where="here")
     before = predict_proba(case.trained.model, case.trained.scaler, case.samples, FEATURES)
     assert predict_proba(model, scaler, case.samples, FEATURES).tobytes() == before.tobytes()
-    if format_ == "skops":
-        assert dump(model, format="skops") == dump(case.trained.model, format="skops")
+    if not pickled:
+        assert dump(model, format=format_) == dump(case.trained.model, format=format_)
 
 
 MODELS = '''

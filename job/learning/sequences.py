@@ -55,10 +55,11 @@ class Sequences:
 def sequences_of(
     frame: pl.DataFrame, features: Sequence[str], length: int, chosen: pl.Series | None = None
 ) -> Sequences:
-    """Return the `chosen` rows of a frame that `with_complete` made, all that are complete by default.
+    """Return the `chosen` rows of sorted samples in their order, all that are complete by default.
 
-    They stand in the frame's order. Rows that no sequence reaches may lack features.
+    Rows that no sequence reaches may lack features.
     """
+    frame = with_complete(frame, length)
     ends = np.flatnonzero((frame["complete"] if chosen is None else chosen & frame["complete"]).to_numpy())
     bars = np.ascontiguousarray(frame.select(pl.col(list(features)).cast(pl.Float32)).to_numpy())
     if "series" in frame.columns:
@@ -69,17 +70,18 @@ def sequences_of(
     return Sequences(np.nan_to_num(bars, nan=0.0, posinf=0.0, neginf=0.0), ends, length)
 
 
-def with_complete(samples: pl.DataFrame, length: int, step_us: int) -> pl.DataFrame:
+def with_complete(samples: pl.DataFrame, length: int) -> pl.DataFrame:
     """Return sorted samples with `complete`: whether the bars before a row are there for a sequence of this length.
 
-    Samples that were made of bars say so themselves. In others, rows are neighbors if one bar closes `step_us` after
-    the other. Rows that are not complete lose their label.
+    Samples that were made of bars say so themselves. In others, rows are neighbors if no two are nearer in time.
     """
     if "complete" in samples.columns:
         return samples
     group = ["series"] if "series" in samples.columns else []
-    near = pl.col("available_at").diff().dt.total_microseconds() == step_us
-    before = (~near).fill_null(value=True).cum_sum()
-    run = samples.with_columns(run=before.over(group) if group else before)
-    complete = pl.int_range(pl.len()).over([*group, "run"]) >= length - 1
-    return run.with_columns(complete=complete).with_columns(label=pl.when("complete").then("label")).drop("run")
+    since = pl.col("available_at").diff()
+    since = since.over(group) if group else since
+    timed = samples.with_columns(first=(since != since.filter(since > pl.duration()).min()).fill_null(value=True))
+    run = pl.col("first").cum_sum()
+    timed = timed.with_columns(run=run.over(group) if group else run)
+    place = pl.int_range(pl.len()).over([*group, "run"])
+    return timed.with_columns(complete=place >= length - 1).drop("first", "run")

@@ -101,7 +101,7 @@ def train(
     """
     bars, sequences, length = sort_samples(samples), None, sequence_bars(spec)
     if length > 1:
-        bars = with_complete(bars, length, duration_us(key.timeframe))
+        bars = with_complete(bars, length).with_columns(label=pl.when("complete").then("label"))
         sequences = sequences_of(bars, spec.feature_names, length, bars["label"].is_not_null())
     samples = bars.filter(pl.col("label").is_not_null()) if bars["label"].null_count() else bars
     rows = read_rows(samples, spec.feature_names, sequences)
