@@ -118,6 +118,7 @@ class Algorithm:
         fitters: functions that can fit it instead of its own `fit`, by engine.
         library: optional distribution that the class comes from; its version then enters the fingerprint.
         also: further optional distributions that decide its numbers.
+        extra: the extra of this project that installs the library.
         artifact: how models are stored: a format of its own; or `pkl`, which loads only with `allow_pickle`, for what
             skops cannot store.
         stored_types: what its models contain besides the estimator's class and the types common to all models
@@ -146,6 +147,7 @@ class Algorithm:
     fitters: Mapping[Engine, Fitter] = field(default_factory=dict)
     library: str | None = None
     also: tuple[str, ...] = ()
+    extra: str | None = None
     artifact: GeneralFormat | ArtifactFormat = "skops"
     stored_types: tuple[StoredType, ...] = ()
     draws: Callable[[Any], bool] = takes_a_seed
@@ -166,7 +168,8 @@ class Algorithm:
         try:
             found: type[ClassifierMixin] = resolve_name(self.path)
         except (ImportError, AttributeError, ValueError) as error:
-            remedy = f": pip install {self.library}" if self.library else ""
+            wanted = f"'.[{self.extra}]'" if self.extra else self.library
+            remedy = f": pip install {wanted}" if wanted else ""
             raise ConfigError(
                 f"algorithm {self.name}: cannot import {self.path} ({on_one_line(error)}){remedy}"
             ) from None

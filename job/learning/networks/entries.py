@@ -47,6 +47,7 @@ NETWORKS: Final = tuple(
         version=1,
         seconds_per_row=seconds_per_row,
         library="torch",
+        extra="torch",
         also=also,
         artifact=SAFETENSORS,
         validation=0.2,
@@ -56,9 +57,9 @@ NETWORKS: Final = tuple(
         import_bytes=300 * 2**20,
     )
     for name, kind, defaults, seconds_per_row, also in (
-        ("mlp", "MlpClassifier", _perceptron, 5e-4, ()),
-        ("gru", "GruClassifier", _of_sequences, 5e-3, ()),
-        ("tcn", "TcnClassifier", _of_sequences, 5e-3, ()),
-        ("tabm", "TabMClassifier", _ensemble, 5e-3, ("tabm",)),
+        ("mlp", "MlpClassifier", _perceptron, 2.5e-4, ()),
+        ("gru", "GruClassifier", _of_sequences, 1.8e-3, ()),
+        ("tcn", "TcnClassifier", _of_sequences, 5e-4, ()),
+        ("tabm", "TabMClassifier", _ensemble, 1.1e-3, ("tabm",)),
     )
 )
