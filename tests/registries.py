@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.error import URLError
 
 import fsspec
@@ -29,6 +29,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from job.core.keys import Key
+from job.learning.estimators import ALGORITHMS
 from job.registry.versions import LATEST, list_versions, read_metadata
 from job.storage.files import MissingFileError, Storage
 
@@ -47,6 +48,8 @@ ESTIMATORS: dict[str, Any] = {
     "logistic_regression": LogisticRegression(C=1e-3),
     "scaler": StandardScaler(),
 }
+NATIVE: Final = ("lightgbm", "xgboost")
+"""Algorithms with formats of their own; their libraries are imported by `fitted`."""
 
 
 def find_version(registry: Storage, key: Key, version: str = LATEST) -> dict[str, Any] | None:
@@ -70,8 +73,9 @@ def samples(rows: int = 2_000) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
 @cache
 def fitted(name: str) -> Any:
     """Return the estimator of that name, fitted on `samples`; shared, so not to be changed."""
+    estimator: Any = ALGORITHMS[name].estimator(n_estimators=10) if name in NATIVE else ESTIMATORS[name]
     with threadpool_limits(1):  # as in training: some sums depend on the number of threads
-        return ESTIMATORS[name].fit(*samples())
+        return estimator.fit(*samples())
 
 
 def open_registry(kind: str, request: pytest.FixtureRequest) -> Storage:

@@ -27,6 +27,7 @@ from job.registry.names import listed_versions
 from job.registry.parts import own_algorithm
 from job.storage.files import Storage
 from job.train.plan import make_plan, plan_tasks
+from tests.algorithms import each
 from tests.oracles_training import FEATURES, KEY, made_samples, model_spec
 from tests.test_planning import series
 from tests.test_scoring import KEY as SCORED_KEY
@@ -50,7 +51,7 @@ def trained_by(name: str) -> Case:
     return Case(algorithm_named(name), spec, samples, train(samples, spec, key=KEY))
 
 
-@pytest.fixture(scope="module", params=ALGORITHMS)
+@pytest.fixture(scope="module", params=each())
 def case(request: pytest.FixtureRequest) -> Case:
     """A trained model of every algorithm in turn: an entry is covered because it exists."""
     return trained_by(request.param)
@@ -111,25 +112,26 @@ def test_the_number_of_jobs_changes_no_bit(case: Case) -> None:
 def test_pooled_windows_are_trained_and_stored_too(case: Case) -> None:
     samples = pl.concat([made_samples(300, seed=seed).with_columns(series=pl.lit(str(seed))) for seed in (1, 2)])
     trained = train(samples, case.spec, key=KEY)
-    loaded = parse(dump(trained.model, format=case.algorithm.format), format=case.algorithm.format, where="here")
+    format_ = case.algorithm.format
+    loaded = parse(dump(trained.model, format=format_), format=format_, where="here")
     assert np.array_equal(
         predict_proba(loaded, trained.scaler, samples, FEATURES),
         predict_proba(trained.model, trained.scaler, samples, FEATURES),
     )
 
 
-@pytest.mark.parametrize("pickled", [False, True])
-def test_its_artifacts_load_as_they_were(case: Case, *, pickled: bool) -> None:
-    format_ = "pkl" if pickled else case.algorithm.format
+@pytest.mark.parametrize("pickled", [False, True], ids=["its format", "pkl"])
+def test_its_artifacts_load_as_they_were(case: Case, pickled: bool) -> None:
+    own, general = ("pkl", "pkl") if pickled else (case.algorithm.format, "skops")
     model, scaler = (
-        parse(dump(one, format=name), format=name, where="here", allow_pickle=pickled)
-        for one, name in ((case.trained.model, format_), (case.trained.scaler, "pkl" if pickled else "skops"))
+        parse(dump(one, format=format_), format=format_, where="here", allow_pickle=pickled)
+        for one, format_ in ((case.trained.model, own), (case.trained.scaler, general))
     )
     check_pair(model, scaler, features=len(FEATURES), where="here")
     before = predict_proba(case.trained.model, case.trained.scaler, case.samples, FEATURES)
     assert predict_proba(model, scaler, case.samples, FEATURES).tobytes() == before.tobytes()
     if not pickled:
-        assert dump(model, format=format_) == dump(case.trained.model, format=format_)
+        assert dump(model, format=own) == dump(case.trained.model, format=own)
 
 
 MODELS = '''

@@ -7,6 +7,7 @@ import pytest
 from job.core.errors import ConfigError
 from job.learning.algorithms import Window
 from job.learning.estimators import ALGORITHMS, build
+from tests.algorithms import PRESENT, each
 from tests.oracles_training import model_spec
 
 
@@ -25,7 +26,9 @@ def test_leaves_hold_a_share_of_the_training_rows(algorithm: str, rows: int, *, 
     assert build(model_spec(algorithm), Window(rows, pooled=pooled)).min_samples_leaf == leaf
 
 
-@pytest.mark.parametrize("name", [name for name in ALGORITHMS if name != "logistic_regression"])
+@pytest.mark.parametrize(
+    "name", each(*(name for name in ALGORITHMS if name != "logistic_regression" and ALGORITHMS[name].extra != "torch"))
+)
 def test_tree_count_and_depth_follow_the_settings(name: str) -> None:
     parameters = build(model_spec(name, n_estimators=7, max_depth=1), Window(1_000)).get_params()
     assert parameters.get("n_estimators", parameters.get("max_iter")) == 7
@@ -47,6 +50,7 @@ def test_depth_of_exact_boosting_is_capped() -> None:
         ("gradient_boosting", {"learning_rate": 0.3}),
         ("hist_gradient_boosting", {"max_leaf_nodes": 31, "l2_regularization": 0.0}),
         ("logistic_regression", {"C": 2.0, "random_state": 7}),
+        *((name, {"learning_rate": 0.3, "subsample": 0.5}) for name in ("lightgbm", "xgboost") if name in PRESENT),
     ],
 )
 def test_params_win_over_defaults(algorithm: str, params: dict[str, Any]) -> None:

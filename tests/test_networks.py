@@ -43,7 +43,7 @@ def problem(rows: int = 1_500, *, signal: float = 2.0, seed: int = 0) -> tuple[A
 
 
 def network(name: str, **parameters: Any) -> Any:
-    return ALGORITHMS[name].estimator(**SMALL | parameters)  # type: ignore[call-arg]
+    return ALGORITHMS[name].estimator(**SMALL | parameters)
 
 
 def some_rows(name: str, matrix: Any, index: Any) -> Any:

@@ -36,7 +36,7 @@ def rows() -> Any:
 def fitted(name: str) -> Any:
     """Return a small network; shared, so not to be changed."""
     estimator = ALGORITHMS[name].estimator
-    return estimator(epochs=1, width=16).fit(rows(), (rows()[:, 0] > 0).astype(np.int8))  # type: ignore[call-arg]
+    return estimator(epochs=1, width=16).fit(rows(), (rows()[:, 0] > 0).astype(np.int8))
 
 
 @cache

@@ -24,7 +24,7 @@ from job.core.errors import RegistryError
 from job.learning.estimators import ALGORITHMS
 from job.registry import artifacts, skops_schema
 from job.registry.artifacts import dump, parse
-from tests.registries import ESTIMATORS, fitted, samples
+from tests.registries import ESTIMATORS, NATIVE, fitted, samples
 
 WHERE = "file:///models/binance/BTCUSDT/analyst_1h_20231201_120000_a1b2c3.skops"
 
@@ -72,7 +72,11 @@ def test_a_scaler_scales_the_same_after_loading() -> None:
 
 
 def test_every_algorithm_is_among_the_models_tested() -> None:
-    assert set(ALGORITHMS) <= set(ESTIMATORS)
+    assert set(ALGORITHMS) <= {
+        *ESTIMATORS,
+        *NATIVE,
+        *(name for name, one in ALGORITHMS.items() if one.extra == "torch"),
+    }
 
 
 def test_equal_models_give_equal_bytes_in_another_process() -> None:
@@ -80,7 +84,7 @@ def test_equal_models_give_equal_bytes_in_another_process() -> None:
         "import hashlib, numpy\n"
         "junk = [numpy.random.default_rng(i).normal(size=999 * i) for i in range(40)]; del junk\n"
         "from job.registry.artifacts import dump\n"
-        "from tests.registries import ESTIMATORS, fitted\n"
+        "from tests.registries import ESTIMATORS, NATIVE, fitted\n"
         "print(*(hashlib.sha256(dump(fitted(name), format='skops')).hexdigest() for name in ESTIMATORS))\n"
     )
     done = subprocess.run(

@@ -17,7 +17,7 @@ from job.config.settings import Config, DataSettings, load_config
 from job.core.errors import DataError, RegistryError
 from job.core.keys import Key
 from job.core.synth import make_bars
-from job.learning.estimators import ALGORITHMS, sequence_bars
+from job.learning.estimators import sequence_bars
 from job.learning.features import resolve_features
 from job.learning.metrics import log_loss
 from job.learning.training import Trained, train
@@ -28,6 +28,7 @@ from job.train.commit import commit_version
 from job.train.task import SamplesRow, Task
 from job.worker.messages import Job, SeriesInfo
 from job.worker.scorer import Scorer, load_scorer
+from tests.algorithms import each
 from transforms.bars import clean
 from transforms.features import FEATURES
 from transforms.samples import make_samples
@@ -67,7 +68,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Storage:
     return commit(tmp_path_factory.mktemp("models"), config())[0]
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", each())
 def test_the_holdout_is_scored_as_at_training_bit_for_bit(algorithm: str, tmp_path: Path) -> None:
     registry, trained, samples = commit(tmp_path, config(algorithm=algorithm))
     scorer = load_scorer(registry, KEY)
@@ -82,7 +83,9 @@ def test_the_holdout_is_scored_as_at_training_bit_for_bit(algorithm: str, tmp_pa
     assert log_loss(both["label"].to_numpy(), both["p_here"].to_numpy()) == scorer.metadata["scores"]["log_loss"]
 
 
-@pytest.mark.parametrize("algorithm", ["random_forest", "hist_gradient_boosting", "logistic_regression"])
+@pytest.mark.parametrize(
+    "algorithm", each("random_forest", "hist_gradient_boosting", "logistic_regression", "lightgbm", "xgboost")
+)
 def test_rows_are_scored_alike_whatever_stands_beside_them(algorithm: str, tmp_path: Path) -> None:
     scorer = load_scorer(commit(tmp_path, config(algorithm=algorithm))[0], KEY)
     rng = np.random.default_rng(5)

@@ -18,6 +18,7 @@ from job.learning.fitting import feature_matrix, predict_proba
 from job.learning.metrics import FloatArray, log_loss, shrink
 from job.learning.seeds import influence_of, seed_variance
 from job.learning.training import Trained, train
+from tests.algorithms import PRESENT, each
 from tests.worlds import in_two_processes, samples_for, specs, world
 
 KEY = Key("synthetic", "SYN00USDT", "5m", "analyst")
@@ -62,7 +63,7 @@ def by_seed(symbol: int, *, algorithm: str, kind: Literal["noise", "signal"]) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", [*ALGORITHMS, "tests.test_seeds:DRAWN"])
+@pytest.mark.parametrize("algorithm", [*each(), "tests.test_seeds:DRAWN"])
 def test_versions_that_differ_by_seed_only_are_rarely_called_different(algorithm: str) -> None:
     """At most in 5% of pairs. The ten pairs of five fits share their rows, so they count as two."""
     told: list[bool] = []
@@ -86,7 +87,7 @@ def test_one_fit_tells_how_much_many_seeds_vary(algorithm: str) -> None:
     assert 0.6 < told / spread < 1.6
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", each())
 def test_what_draws_no_numbers_has_no_variance_and_what_does_has(algorithm: str) -> None:
     early, later = halves(1, days=5, kind="signal")
     one, other = (train(early, spec_of(algorithm, n_estimators=5, random_state=seed), key=KEY) for seed in (1, 2))
@@ -103,7 +104,11 @@ def test_what_draws_no_numbers_has_no_variance_and_what_does_has(algorithm: str)
 
 @pytest.mark.parametrize(
     ("algorithm", "params"),
-    [("hist_gradient_boosting", {"max_features": 0.5}), ("logistic_regression", {"solver": "saga"})],
+    [
+        ("hist_gradient_boosting", {"max_features": 0.5}),
+        ("logistic_regression", {"solver": "saga"}),
+        *((name, {"subsample": 0.5}) for name in ("lightgbm", "xgboost") if name in PRESENT),
+    ],
 )
 def test_parameters_can_make_a_fit_draw_numbers(algorithm: str, params: dict[str, Any]) -> None:
     early, later = halves(1, days=5, kind="signal")

@@ -30,6 +30,7 @@ from job.train.plan import make_plan, plan_tasks
 from job.train.pooled import flat_samples, train_group
 from job.train.steps import prepare, train_task
 from job.worker.messages import BarsRow, Bundle, Job, SeriesInfo, pack
+from tests.algorithms import each
 from tests.oracles_training import FEATURES, KEY, MINUTE_US, made_samples, model_spec
 from tests.oracles_transforms import oracle_uniqueness, random_bars
 from tests.test_forest import problem
@@ -231,7 +232,7 @@ def two_truths(rows: int) -> tuple[Any, Any, Floats]:
     return matrix, label, weight
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", each())
 @pytest.mark.parametrize("engine", ["histogram", "sklearn"])
 def test_every_algorithm_follows_the_heavier_rows(algorithm: str, engine: str) -> None:
     matrix, label, weight = two_truths(2_000)
@@ -245,7 +246,7 @@ def test_every_algorithm_follows_the_heavier_rows(algorithm: str, engine: str) -
     assert second[up].mean() < second[down].mean() - 0.02
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", each())
 def test_constant_weights_give_the_unweighted_model(algorithm: str) -> None:
     """Where rows are drawn, other rows are: then it is as good as the unweighted one."""
     matrix, label = problem(1_500)
@@ -261,15 +262,15 @@ def test_constant_weights_give_the_unweighted_model(algorithm: str) -> None:
         assert constant.tolist() == pytest.approx(plain.tolist(), abs=1e-9)
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", each())
 def test_weighted_models_are_stored_without_their_weights(algorithm: str) -> None:
     sizes = []
     for rows in (1_000, 1_200):
         matrix, label, weight = two_truths(rows)
         spec = model_spec(algorithm, n_estimators=5, engine="sklearn", max_depth=1)
         model = fit_scaled(matrix, label, spec, weight=weight, pooled=False, n_jobs=1)
-        data = dump(model, format="skops")
-        again = parse(data, format="skops", where="here")
+        data = dump(model, format=ALGORITHMS[algorithm].format)
+        again = parse(data, format=ALGORITHMS[algorithm].format, where="here")
         assert np.array_equal(again.predict_proba(matrix), model.predict_proba(matrix))
         sizes.append(len(data))
     assert abs(sizes[1] - sizes[0]) < 800, "a number of 8 bytes for each row would be 1,600"

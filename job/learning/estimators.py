@@ -10,6 +10,7 @@ from job.core.entries import EntryError, import_entry, is_import_path, source_di
 from job.core.errors import ConfigError
 from job.core.wording import did_you_mean, on_one_line
 from job.learning.algorithms import Algorithm, Fitter, StoredType, Window
+from job.learning.boosters.entries import NATIVE
 from job.learning.forests.engines import ONEDAL_LIBRARY
 from job.learning.networks.entries import NETWORKS
 from job.learning.spec import ModelSpec
@@ -28,6 +29,7 @@ LOGISTIC_SOLVER: Final = "newton-cholesky"
 RESERVED: Final = {
     "n_jobs": "it follows from the CPUs of the task",
     "early_stopping": "it holds out shuffled rows, and labels of neighboring bars overlap",
+    "early_stopping_rounds": "it holds out shuffled rows, and labels of neighboring bars overlap",
     "n_iter_no_change": "it holds out shuffled rows, and labels of neighboring bars overlap",
     "warm_start": "every model is fitted from nothing",
 }
@@ -264,6 +266,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             precision=np.float64,
             draws=lambda model: model.solver in {"liblinear", "sag", "saga"},
         ),
+        *NATIVE,
         *NETWORKS,
     )
 }

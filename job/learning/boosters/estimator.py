@@ -1,0 +1,53 @@
+"""What estimators around a native model have in common."""
+
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+Matrix = npt.NDArray[np.floating[Any]]
+
+CLASSES: Final = (0, 1)
+BOOSTER: Final = "_booster"
+
+
+class NativeModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """A binary classifier whose fitted model is held as the bytes that are stored, and predicts from these.
+
+    So a stored model is the one that was scored, bit for bit, and nothing of the training data is kept. Subclasses fit,
+    and add `_booster`, the native model that is made from `artifact_` when it first predicts.
+    """
+
+    artifact_: bytes
+    classes_: npt.NDArray[np.int8]
+    n_features_in_: int
+
+    def restore(self, artifact: bytes, features: int) -> Self:
+        """Take a model that was checked, of so many features, and return the estimator."""
+        self.artifact_ = artifact
+        self.n_features_in_ = features
+        self.classes_ = np.array(CLASSES, np.int8)
+        self.__dict__.pop(BOOSTER, None)
+        return self
+
+    def predict_proba(self, matrix: Matrix) -> npt.NDArray[np.float64]:
+        """Return the probabilities [rows, 2] of classes 0 and 1 of finite rows [rows, features]."""
+        up = self._probability_of_up(matrix)
+        return np.column_stack([1 - up, up])
+
+    def predict(self, matrix: Matrix) -> npt.NDArray[np.int8]:
+        """Return the more probable class of each row, 1 where both are equally so."""
+        return (self._probability_of_up(matrix) >= 0.5).astype(np.int8)
+
+    def _probability_of_up(self, matrix: Matrix) -> npt.NDArray[np.float64]:
+        raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name != BOOSTER}
+
+
+def dump(model: NativeModel) -> bytes:
+    """Return the bytes of a fitted model's artifact."""
+    return model.artifact_

@@ -1,0 +1,109 @@
+"""XGBoost's boosted trees as an estimator, and its UBJ as an artifact."""
+
+from functools import cached_property
+from numbers import Integral, Real
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import xgboost
+from sklearn.utils._param_validation import Interval
+
+from job.learning.boosters.estimator import Matrix, NativeModel
+from job.learning.boosters.xgboost_ubj import check
+
+FIXED: Final = {
+    "objective": "binary:logistic",
+    "tree_method": "hist",
+    "grow_policy": "lossguide",
+    "verbosity": 0,
+    # Its threads add gradients up in parts, and the number of parts could change the last bits.
+    "nthread": 1,
+}
+SHARE: Final = Interval(Real, 0, 1, closed="right")
+
+
+class XGBoost(NativeModel):
+    """Gradient boosting of log-loss over histograms, the leaf that gains most first; on one thread.
+
+    Parameters are named as XGBoost's own classifier names them; `max_depth` None is no limit. `min_child_weight` is a
+    sum of p (1 - p) over a leaf's rows: a quarter of a row's weight where nothing is known.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "max_leaves": [Interval(Integral, 2, 1_000, closed="both")],
+        "max_depth": [Interval(Integral, 1, None, closed="left"), None],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "min_child_weight": [Interval(Real, 0, None, closed="left")],
+        "reg_alpha": [Interval(Real, 0, None, closed="left")],
+        "reg_lambda": [Interval(Real, 0, None, closed="left")],
+        "subsample": [SHARE],
+        "colsample_bytree": [SHARE],
+        "max_bin": [Interval(Integral, 2, 65_535, closed="both")],
+        "random_state": [Interval(Integral, 0, 2**31 - 1, closed="both")],
+    }
+
+    def __init__(
+        self,
+        *,
+        n_estimators: int = 100,
+        max_leaves: int = 4,
+        max_depth: int | None = None,
+        learning_rate: float = 0.02,
+        min_child_weight: float = 5.0,
+        reg_alpha: float = 0.0,
+        reg_lambda: float = 10.0,
+        subsample: float = 1.0,
+        colsample_bytree: float = 1.0,
+        max_bin: int = 256,
+        random_state: int = 0,
+    ) -> None:
+        self.n_estimators = n_estimators
+        self.max_leaves = max_leaves
+        self.max_depth = max_depth
+        self.learning_rate = learning_rate
+        self.min_child_weight = min_child_weight
+        self.reg_alpha = reg_alpha
+        self.reg_lambda = reg_lambda
+        self.subsample = subsample
+        self.colsample_bytree = colsample_bytree
+        self.max_bin = max_bin
+        self.random_state = random_state
+
+    def fit(
+        self, matrix: Matrix, label: npt.NDArray[np.int8], sample_weight: npt.NDArray[np.float64] | None = None
+    ) -> Self:
+        """Fit on finite rows [rows, features] and labels 0 and 1, and return the estimator."""
+        parameters = FIXED | {
+            "max_leaves": self.max_leaves,
+            "max_depth": self.max_depth or 0,
+            "learning_rate": self.learning_rate,
+            "min_child_weight": self.min_child_weight,
+            "reg_alpha": self.reg_alpha,
+            "reg_lambda": self.reg_lambda,
+            "subsample": self.subsample,
+            "colsample_bytree": self.colsample_bytree,
+            "max_bin": self.max_bin,
+            "seed": self.random_state,
+        }
+        rows = xgboost.QuantileDMatrix(matrix, label, weight=sample_weight, max_bin=self.max_bin, nthread=1)
+        booster = xgboost.train(parameters, rows, self.n_estimators)
+        artifact = bytes(booster.save_raw("ubj"))
+        return self.restore(artifact, check(artifact))
+
+    @cached_property
+    def _booster(self) -> xgboost.Booster:
+        return xgboost.Booster({"nthread": 1}, model_file=bytearray(self.artifact_))
+
+    def _probability_of_up(self, matrix: Matrix) -> npt.NDArray[np.float64]:
+        return np.asarray(self._booster.inplace_predict(matrix), np.float64)
+
+
+def parse(data: bytes) -> XGBoost:
+    """Return the model of an artifact, whose structure is checked before XGBoost sees it.
+
+    Raises:
+        ValueError: it is unsound.
+    """
+    return XGBoost().restore(data, check(data))
