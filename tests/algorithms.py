@@ -16,6 +16,12 @@ MISSING: Final = {
 PRESENT: Final = tuple(name for name in ALGORITHMS if name not in MISSING)
 
 
+def quick(name: str) -> dict[str, Any]:
+    """Return `params` with which networks take seconds where tests ask for few trees; nothing for other algorithms."""
+    few = {"epochs": 3, "learning_rate": 0.01}
+    return few if name in ALGORITHMS and ALGORITHMS[name].extra == "torch" else {}
+
+
 def each(*names: str) -> list[Any]:
     """Return parameters of a test for every algorithm, or for those named."""
     return [pytest.param(name, marks=_marks(name)) for name in names or ALGORITHMS]

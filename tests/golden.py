@@ -530,6 +530,8 @@ def windows(case: str, rows: Rows, **settings: Any) -> Values:
 
 
 SMALL_LEAVES: Final = {"max_depth": None, "params": {"min_samples_leaf": 5}}
+FEW_STEPS: Final = {"epochs": 2, "learning_rate": 0.01}
+"""Parameters of networks: fewer steps carry less rounding; their defaults stand beside the numbers."""
 ALGORITHM_CASES: Final[dict[str, dict[str, dict[str, Any]]]] = {
     "random_forest": {"small leaves": SMALL_LEAVES, "more columns": {"params": {"max_features": 4}}},
     "extra_trees": {"small leaves": SMALL_LEAVES},
@@ -544,7 +546,7 @@ def of_algorithm(name: str) -> Values:
     fits = [*((case, 1_500, False) for case in cases), ("usual", 300, False), ("usual", 1_500, True)]
     found: Values = {"importance": [ALGORITHMS[name].importance]}
     for case, known, pooled in fits:
-        asked = spec(name, **cases[case])
+        asked = spec(name, **cases[case] | ({"params": FEW_STEPS} if ALGORITHMS[name].extra == "torch" else {}))
         with threadpool_limits(limits=1):
             matrix, label = rows.matrix[:known], rows.label[:known]
             model = fit_scaled(matrix, label, asked, pooled=pooled, n_jobs=1)

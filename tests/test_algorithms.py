@@ -27,7 +27,7 @@ from job.registry.names import listed_versions
 from job.registry.parts import own_algorithm
 from job.storage.files import Storage
 from job.train.plan import make_plan, plan_tasks
-from tests.algorithms import each
+from tests.algorithms import each, quick
 from tests.oracles_training import FEATURES, KEY, made_samples, model_spec
 from tests.test_planning import series
 from tests.test_scoring import KEY as SCORED_KEY
@@ -47,7 +47,7 @@ class Case:
 
 
 def trained_by(name: str) -> Case:
-    samples, spec = made_samples(1_500, signal=1.5), model_spec(name, n_estimators=40)
+    samples, spec = made_samples(1_500, signal=1.5), model_spec(name, n_estimators=40, params=quick(name))
     return Case(algorithm_named(name), spec, samples, train(samples, spec, key=KEY))
 
 

@@ -238,10 +238,11 @@ def test_the_order_of_rows_changes_no_bit() -> None:
 PRINT_BITS = """
 import hashlib
 from job.learning.training import train
-from tests.algorithms import PRESENT
+from tests.algorithms import PRESENT, quick
 from tests.oracles_training import KEY, made_samples, model_spec
 for name in PRESENT:
-    trained = train(made_samples(1_000, signal=0.3), model_spec(name, n_estimators=5), key=KEY, n_jobs=2)
+    spec = model_spec(name, n_estimators=5, params=quick(name))
+    trained = train(made_samples(1_000, signal=0.3), spec, key=KEY, n_jobs=2)
     print(name, hashlib.sha256(trained.holdout["p_raw"].to_numpy().tobytes()).hexdigest(), trained.scores)
 """
 

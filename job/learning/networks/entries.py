@@ -10,7 +10,7 @@ SAFETENSORS: Final = ArtifactFormat(
 )
 STEPS_PER_EPOCH: Final = 64
 """Batches are so large that an epoch has as many steps, within bounds."""
-LEAST_BATCH: Final = 32
+LEAST_BATCH: Final = 64
 LARGEST_BATCH: Final = 512
 
 
