@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -31,12 +32,13 @@ class NativeAttack:
 
 @dataclass(frozen=True)
 class NativeAnswer:
-    """What became of a load: the error, None if there was none, and how many texts the native library was given."""
+    """What became of a load: the error, None if there was none, how many models the library was given, and CPU time."""
 
     error: str | None
     heard: list[str]
     native: int
     predictions: bytes
+    seconds: float
 
 
 def warm_up() -> None:
@@ -57,12 +59,14 @@ def attempt_native(url: str) -> NativeAnswer:
             return original(*arguments, **named)
 
         module.Booster = spy
+    started = time.process_time()
     try:
         answer = attempt(url)
     finally:
         for module, original in originals.items():
             module.Booster = original
-    return NativeAnswer(answer.error, answer.heard, len(given), answer.predictions)
+    seconds = time.process_time() - started
+    return NativeAnswer(answer.error, answer.heard, len(given), answer.predictions, seconds)
 
 
 def honest(name: str, *, width: int) -> Change:

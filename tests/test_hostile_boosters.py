@@ -22,7 +22,8 @@ from tests.test_registry_versions import commit_one
 Load = Callable[[Storage], NativeAnswer]
 
 LONGEST_S: Final = 2.0
-"""How long a load may take before it counts as hanging."""
+"""CPU time that a load may take; on a busy machine, it may take `PATIENCE_S` by the clock."""
+PATIENCE_S: Final = 30.0
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -51,7 +52,7 @@ def load(processes: list[ProcessPoolExecutor]) -> Load:
 
     def loaded(registry: Storage) -> NativeAnswer:
         try:
-            answer = processes[-1].submit(attempt_native, registry.url).result(LONGEST_S)
+            answer = processes[-1].submit(attempt_native, registry.url).result(PATIENCE_S)
         except BrokenProcessPool:
             processes.append(new_process())
             pytest.fail("loading ended the process")
@@ -61,6 +62,7 @@ def load(processes: list[ProcessPoolExecutor]) -> Load:
             processes.append(new_process())
             pytest.fail("loading hangs")
         assert answer.heard == []
+        assert answer.seconds < LONGEST_S
         return answer
 
     return loaded

@@ -5,6 +5,7 @@ from typing import Final
 
 from job.config.settings import Config
 from job.core.entries import is_import_path
+from job.core.environment import installed
 from job.core.errors import ConfigError
 from job.core.keys import POOLED, Key, model_owner
 from job.core.wording import first_of
@@ -47,14 +48,16 @@ def make_plan(config: Config) -> Plan:
     """List the input and plan every task, whatever the registry holds; files are read as far as their layout needs.
 
     Raises:
-        ConfigError: `data.input` is not set, an estimator does not take its `params` or weights, or the engine is not
-            available.
+        ConfigError: `data.input` is not set, an estimator does not take its `params` or weights, or its library or the
+            engine is not available.
         DataError: nothing there can be read.
     """
     if config.data.input is None:
         raise ConfigError("data.input is not set: name a file, a folder, a glob or a URL of bars")
     for _, _, spec in config.model_specs():
-        if spec.params or spec.weights or is_import_path(spec.algorithm):
+        library = algorithm_named(spec.algorithm).library
+        missing = library is not None and installed(library) is None
+        if spec.params or spec.weights or is_import_path(spec.algorithm) or missing:
             build(spec, Window(SOME_ROWS))
     models = config.model_trainer.model_directory
     found = find_series(config.data, registry=models)

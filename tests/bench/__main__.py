@@ -12,7 +12,20 @@ from typing import Final
 import psutil
 
 from job.core.environment import ROOT, cpu_model
-from tests.bench import choices, features, fleet, history, orchestration, pooled, predict, rerun, skill, small, symbols
+from tests.bench import (
+    choices,
+    features,
+    fleet,
+    history,
+    learners,
+    orchestration,
+    pooled,
+    predict,
+    rerun,
+    skill,
+    small,
+    symbols,
+)
 from tests.bench.bars import AbsentBarsError
 from tests.bench.readme import check, with_sections
 from tests.bench.table import Case, Table
@@ -32,10 +45,11 @@ CASES: Final[dict[str, Case]] = {
     "orchestration": orchestration.measure,
     "small": small.measure,
     "fleet": fleet.measure,
+    "learners": learners.measure,
     "choices": choices.measure,
 }
 """Quick ones first."""
-BY_NAME: Final = ("choices",)
+BY_NAME: Final = ("learners", "choices")
 """Those that run only where they are named: they take long, and have no target."""
 
 
