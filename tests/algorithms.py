@@ -16,9 +16,18 @@ MISSING: Final = {
 PRESENT: Final = tuple(name for name in ALGORITHMS if name not in MISSING)
 
 
+def quick(name: str) -> dict[str, Any]:
+    """Return `params` with which networks take seconds where tests ask for few trees; nothing for other algorithms."""
+    few = {"epochs": 3, "learning_rate": 0.01}
+    return few if name in ALGORITHMS and ALGORITHMS[name].extra == "torch" else {}
+
+
 def each(*names: str) -> list[Any]:
     """Return parameters of a test for every algorithm, or for those named."""
-    return [
-        pytest.param(name, marks=pytest.mark.skip(reason=MISSING[name])) if name in MISSING else name
-        for name in names or ALGORITHMS
-    ]
+    return [pytest.param(name, marks=_marks(name)) for name in names or ALGORITHMS]
+
+
+def _marks(name: str) -> list[pytest.MarkDecorator]:
+    """Return the marks of a test of an algorithm: it needs PyTorch, or its library is not here."""
+    marks = [pytest.mark.torch] if ALGORITHMS[name].extra == "torch" else []
+    return [*marks, pytest.mark.skip(reason=MISSING[name])] if name in MISSING else marks

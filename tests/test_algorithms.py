@@ -28,7 +28,7 @@ from job.registry.names import listed_versions
 from job.registry.parts import own_algorithms
 from job.storage.files import Storage
 from job.train.plan import make_plan, plan_tasks
-from tests.algorithms import each
+from tests.algorithms import each, quick
 from tests.oracles_training import FEATURES, KEY, made_samples, model_spec
 from tests.test_planning import series
 from tests.test_scoring import KEY as SCORED_KEY
@@ -48,7 +48,7 @@ class Case:
 
 
 def trained_by(name: str) -> Case:
-    samples, spec = made_samples(1_500, signal=1.5), model_spec(name, n_estimators=40)
+    samples, spec = made_samples(1_500, signal=1.5), model_spec(name, n_estimators=40, params=quick(name))
     return Case(algorithm_named(name), spec, samples, train(samples, spec, key=KEY))
 
 
@@ -98,7 +98,8 @@ def test_its_metadata_and_scores_are_json(case: Case) -> None:
 def test_the_stored_model_is_the_scored_one(case: Case) -> None:
     held = case.samples[-case.trained.holdout.height :]
     again = predict_proba(case.trained.model, case.trained.scaler, held, FEATURES)
-    assert np.array_equal(again, case.trained.holdout["p_raw"].to_numpy())
+    assert len(again) > 200  # the first rows of a model of sequences lack the bars before them
+    assert np.array_equal(again, case.trained.holdout["p_raw"].to_numpy()[-len(again) :])
     assert case.trained.model.classes_.tolist() == [0, 1]
 
 

@@ -21,8 +21,9 @@ from job.learning import estimators
 from job.learning.blend import Blend, fit_weights
 from job.learning.blending import weigh_members
 from job.learning.estimators import ALGORITHMS
-from job.learning.fitting import Evaluated, evaluate, predict_proba, probability_of_up, read_rows
+from job.learning.fitting import Evaluated, evaluate, predict_proba, probability_of_up
 from job.learning.metrics import fit_shrink, log_loss, shrink
+from job.learning.rows import read_rows
 from job.learning.splits import walk_forward
 from job.learning.training import train
 from job.registry.blends import dump, parse

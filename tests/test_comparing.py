@@ -26,8 +26,9 @@ from job.core.keys import Key
 from job.learning.comparison import MARGIN, Comparison, SeedVariance, verdict
 from job.learning.comparison import compare as compare_rows_of
 from job.learning.evidence import Evidence
-from job.learning.fitting import feature_matrix, predict_proba
+from job.learning.fitting import predict_proba
 from job.learning.metrics import shrink
+from job.learning.rows import feature_matrix
 from job.learning.seeds import influence_of, seed_variance
 from job.learning.training import Trained, train
 from job.registry.aliases import history, read_aliases

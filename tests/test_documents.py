@@ -123,7 +123,7 @@ def test_models_load_without_this_code_as_documented(tmp_path: Path, monkeypatch
 
 
 def test_the_documented_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (code,) = python_blocks("job/README.md")
+    code, _ = python_blocks("job/README.md")  # the other is a user's module, see test_user_network
     (tmp_path / "data").symlink_to(ROOT / "data")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}

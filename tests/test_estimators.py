@@ -26,7 +26,9 @@ def test_leaves_hold_a_share_of_the_training_rows(algorithm: str, rows: int, *, 
     assert build(model_spec(algorithm), Window(rows, pooled=pooled)).min_samples_leaf == leaf
 
 
-OF_TREES = [name for name in ALGORITHMS if name not in {"logistic_regression", "blend"}]
+OF_TREES = [
+    name for name, one in ALGORITHMS.items() if name not in {"logistic_regression", "blend"} and one.extra != "torch"
+]
 
 
 @pytest.mark.parametrize("name", each(*OF_TREES))

@@ -108,6 +108,7 @@ CHANGES: tuple[tuple[str, str, Any], ...] = (
     ("algorithm logistic_regression", "job.learning.estimators.LOGISTIC_C", 1.1e-3),
     ("algorithm lightgbm", "job.learning.boosters.entries.LEAF_SHARE", 0.06),
     ("algorithm xgboost", "job.learning.boosters.entries.L2", 11.0),
+    *((f"algorithm {name}", "job.learning.networks.entries.LEAST_BATCH", 32) for name in ("mlp", "gru", "tcn", "tabm")),
     ("algorithm blend", "job.learning.blending.fit_weights", lambda *_rows, horizon_bars: (horizon_bars / 10, 0.4)),
     ("samples", "transforms.segments.JUMP", 0.8),
     ("samples", "transforms.samples.warmup_bars", lambda _features, **_: 8),

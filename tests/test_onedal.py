@@ -19,7 +19,8 @@ from job.core.environment import installed, versions
 from job.core.synth import write_world
 from job.learning.algorithms import GENERAL_FORMATS
 from job.learning.estimators import ALGORITHMS
-from job.learning.fitting import fit_scaled, probability_of_up, read_rows, scaled, take, window
+from job.learning.fitting import fit_scaled, probability_of_up
+from job.learning.rows import read_rows, scaled, take, window
 from job.learning.splits import walk_forward
 from job.learning.training import Trained, predict_proba, train
 from job.registry.artifacts import dump, parse

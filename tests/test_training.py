@@ -21,6 +21,7 @@ from job.core.errors import ConfigError, TrainingError
 from job.learning import fitting
 from job.learning.logistic import fit_logistic
 from job.learning.metrics import SCORES, Place, Score, fit_shrink, log_loss, scores_shown, shrink
+from job.learning.rows import read_rows, scaled
 from job.learning.splits import Fold, Splits, walk_forward
 from job.learning.training import Trained, predict_proba, train
 from job.registry.catalog import summarize
@@ -91,11 +92,11 @@ def test_many_columns_have_scikit_learns_logistic_regression(*, signal: float, a
 def test_rows_are_scaled_the_same_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
     matrix = np.asfortranarray(np.random.default_rng(0).standard_normal((100, 3)).astype(np.float32))
     scaler = StandardScaler().fit(matrix)
-    monkeypatch.setattr(fitting, "BLOCK_ROWS", 7)
-    assert np.array_equal(fitting.scaled(scaler, matrix), scaler.transform(matrix))
-    assert fitting.scaled(scaler, matrix).flags.f_contiguous
-    assert np.array_equal(fitting.scaled(scaler, matrix, np.float64), scaler.transform(matrix).astype(np.float64))
-    assert fitting.scaled(scaler, matrix, np.float64).flags.c_contiguous
+    monkeypatch.setattr("job.learning.rows.BLOCK_ROWS", 7)
+    assert np.array_equal(scaled(scaler, matrix), scaler.transform(matrix))
+    assert scaled(scaler, matrix).flags.f_contiguous
+    assert np.array_equal(scaled(scaler, matrix, np.float64), scaler.transform(matrix).astype(np.float64))
+    assert scaled(scaler, matrix, np.float64).flags.c_contiguous
 
 
 def test_scores_are_those_of_the_holdout_frame() -> None:
@@ -134,7 +135,7 @@ def test_stability_is_the_skill_of_each_fold_and_of_the_holdout() -> None:
 def test_shrinking_is_fitted_on_the_folds_and_applied_to_the_holdout() -> None:
     samples, spec = made_samples(1_500, signal=0.5), model_spec(params={"min_samples_leaf": 1})
     trained = train(samples, spec, key=KEY)
-    rows = fitting.read_rows(samples, FEATURES)
+    rows = read_rows(samples, FEATURES)
     splits = walk_forward(rows.available_at, rows.label_end, test_size=0.2, folds=3)
     folds = [fitting.evaluate(rows, fold, spec, n_jobs=1) for fold in splits.folds]
     label, p, p_base = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("label", "p", "p_base"))
@@ -264,10 +265,11 @@ def test_the_order_of_rows_changes_no_bit() -> None:
 PRINT_BITS = """
 import hashlib
 from job.learning.training import train
-from tests.algorithms import PRESENT
+from tests.algorithms import PRESENT, quick
 from tests.oracles_training import KEY, made_samples, model_spec
 for name in PRESENT:
-    trained = train(made_samples(1_000, signal=0.3), model_spec(name, n_estimators=5), key=KEY, n_jobs=2)
+    spec = model_spec(name, n_estimators=5, params=quick(name))
+    trained = train(made_samples(1_000, signal=0.3), spec, key=KEY, n_jobs=2)
     print(name, hashlib.sha256(trained.holdout["p_raw"].to_numpy().tobytes()).hexdigest(), trained.scores)
 """
 

@@ -16,8 +16,9 @@ from job.core.errors import ConfigError, TrainingError
 from job.learning import fitting
 from job.learning.algorithms import Algorithm
 from job.learning.estimators import ALGORITHMS
-from job.learning.fitting import fit_scaled, read_rows
+from job.learning.fitting import fit_scaled
 from job.learning.forests.trees import bin_rows, bootstrap, by_class, weighted_draws
+from job.learning.rows import read_rows
 from job.learning.spec import ModelSpec
 from job.learning.splits import walk_forward
 from job.learning.training import train
@@ -30,7 +31,7 @@ from job.train.plan import make_plan, plan_tasks
 from job.train.pooled import flat_samples, train_group
 from job.train.steps import prepare, train_task
 from job.worker.messages import BarsRow, Bundle, Job, SeriesInfo, pack
-from tests.algorithms import each
+from tests.algorithms import each, quick
 from tests.oracles_training import FEATURES, KEY, MINUTE_US, made_samples, model_spec
 from tests.oracles_transforms import oracle_uniqueness, random_bars
 from tests.test_forest import problem
@@ -235,7 +236,7 @@ def two_truths(rows: int) -> tuple[Any, Any, Floats]:
 @pytest.mark.parametrize("engine", ["histogram", "sklearn"])
 def test_every_algorithm_follows_the_heavier_rows(algorithm: str, engine: str) -> None:
     matrix, label, weight = two_truths(2_000)
-    spec = model_spec(algorithm, n_estimators=60, engine=engine)
+    spec = model_spec(algorithm, n_estimators=60, engine=engine, params=quick(algorithm))
     first, second = (
         fit_scaled(matrix, label, spec, weight=one, pooled=False, n_jobs=1).predict_proba(matrix)[:, 1]
         for one in (weight, weight[::-1].copy())
@@ -253,7 +254,8 @@ RESAMPLING = {"random_forest", "blend"}
 def test_constant_weights_give_the_unweighted_model(algorithm: str) -> None:
     """Where rows are drawn, other rows are: then it is as good as the unweighted one."""
     matrix, label = problem(1_500)
-    spec = model_spec(algorithm, n_estimators=400 if algorithm in RESAMPLING else 60)
+    trees = 400 if algorithm in RESAMPLING else 60
+    spec = model_spec(algorithm, n_estimators=trees, params=quick(algorithm))
     plain, constant = (
         fit_scaled(matrix, label, spec, weight=weight, pooled=False, n_jobs=1).predict_proba(matrix)[:, 1]
         for weight in (None, np.ones(1_500))
@@ -270,7 +272,7 @@ def test_weighted_models_are_stored_without_their_weights(algorithm: str) -> Non
     sizes = []
     for rows in (1_000, 1_200):
         matrix, label, weight = two_truths(rows)
-        spec = model_spec(algorithm, n_estimators=5, engine="sklearn", max_depth=1)
+        spec = model_spec(algorithm, n_estimators=5, engine="sklearn", max_depth=1, params=quick(algorithm))
         model = fit_scaled(matrix, label, spec, weight=weight, pooled=False, n_jobs=1)
         data = dump(model, format=ALGORITHMS[algorithm].format)
         again = parse(data, format=ALGORITHMS[algorithm].format, where="here")

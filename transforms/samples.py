@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from transforms.bars import PRICES, TIME
+from transforms.bars import PRICES
 from transforms.clock import add_clock
 from transforms.context import Beside
 from transforms.features.compute import add_features, warmup_bars
@@ -16,12 +16,12 @@ from transforms.features.feature import Feature
 from transforms.labels import Label
 from transforms.preparing import Preparation, closed
 from transforms.segments import positions
+from transforms.states import STATES, judge, rows_from, rows_of
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 UNIQUENESS: Final = "uniqueness"
 """Column that `make_samples` adds on `unique`."""
-_STATES: Final = pl.Enum(["filled", "warmup", "not_finite", "no_label", "used"])
 MOST_LACKING: Final = 0.1
 """Share of bars beyond which a column beside the features is left out: it would cost the model more than it tells."""
 _NOTED: Final = ("tie", "timeout", "ambiguous")
@@ -46,6 +46,11 @@ class Samples:
     `MARKET`: open, high, low, close, filled, contiguous_run, segment, barrier, and `complete`: a real bar whose
     features are warmed up and finite, so that a model can score it, with a label or without.
 
+    Where sequences were asked for, a bar is a sample, or `complete`, only where all bars of its sequence have features:
+    as many bars before it, filled ones included, of the same segment; it counts as `warmup` otherwise. Then `frame` has
+    these bars, too, also those before `start`, with `complete` and a null label: every sample's sequence is the rows
+    that end with it.
+
     `counts`: `unfinished` and `low_coverage` of all bars given; of the bars at or after `start`: `bars` (real ones),
     `filled`, `segments`, `jumps`, and what became of the real ones: `warmup` (features not warmed up), `not_finite`,
     `no_label`, `used`. The last four add up to `bars`.
@@ -68,6 +73,7 @@ class Samples:
 class UnlabeledSamples:
     """Result of `make_features`: `frame` has timestamp, available_at and one Float32 column per feature.
 
+    Where sequences were asked for, it has the bars that stand in them, too, and `complete`, as `Samples` does.
     `counts` are those of `Samples`; `no_label` is 0.
     """
 
@@ -85,6 +91,7 @@ def make_samples(
     market: bool = False,
     unique: bool = False,
     beside: Sequence[Beside] = (),
+    sequence_bars: int = 1,
 ) -> Samples:
     """Turn clean bars into samples of a model's timeframe.
 
@@ -93,29 +100,30 @@ def make_samples(
     where a row has no label. It is counted over all labels of the series, also those after a row's own.
 
     What stands `beside` the features is seen by the model, too; a column of it that more than a tenth of the bars lack
-    which could be samples is left out.
+    which could be samples is left out. With `sequence_bars` beyond 1 the model sees so many bars at once, the last of
+    which is the sample's own.
 
     Raises:
         ValueError: the bars cannot become bars of that timeframe, or a feature lacks its input.
     """
     prepared, counts = how.of(bars)
     labeled = label.apply(_featured(prepared, how, features, beside, exact=False), how.timeframe)
-    left_out = _rarely_known(_from(labeled, start), beside)
+    left_out = _rarely_known(rows_from(labeled, start)[1], beside)
     names = [name for name in _names(features, beside) if name not in left_out]
-    span = _from(labeled.with_columns(state=_state(names, unlabeled=pl.col("label").is_null())), start)
+    judged = judge(labeled, names, sequence_bars, unlabeled=pl.col("label").is_null())
+    seen, span = rows_from(judged, start, sequence_bars)
     shares = uniqueness(span, how.timeframe)
     counts, label_stats = counts | _counts(span), _label_stats(label, span, shares)
     columns = ("timestamp", "available_at", "label", "label_end", *names)
     if unique:
-        used = np.full(span.height, np.nan)
-        used[(span["state"] == "used").to_numpy()] = shares
-        span, columns = span.with_columns(pl.Series(UNIQUENESS, used).fill_nan(None)), (*columns, UNIQUENESS)
-    if market:
+        used = np.full(seen.height, np.nan)
+        used[(seen["state"] == "used").to_numpy()] = shares
+        seen, columns = seen.with_columns(pl.Series(UNIQUENESS, used).fill_nan(None)), (*columns, UNIQUENESS)
+    if market or sequence_bars > 1:
         known = [pl.when(pl.col("state") == "used").then(name).alias(name) for name in ("label", "label_end")]
-        span = span.with_columns(*known, complete=pl.col("state").is_in(["no_label", "used"]))
-        frame = closed(span, how.timeframe).select(*columns, *MARKET)
-    else:
-        frame = _used(span, how.timeframe, *columns)
+        seen = seen.with_columns(*known)
+    columns = (*columns, *(name for name in MARKET if market and name != "complete"))
+    frame = rows_of(seen, how.timeframe, *columns, market=market, sequences=sequence_bars > 1)
     return Samples(frame, counts, label_stats, left_out)
 
 
@@ -126,6 +134,7 @@ def make_features(
     features: Sequence[Feature],
     start: datetime | None = None,
     beside: Sequence[Beside] = (),
+    sequence_bars: int = 1,
 ) -> UnlabeledSamples:
     """Turn clean bars into the features of every bar of a model's timeframe that can be predicted.
 
@@ -138,8 +147,9 @@ def make_features(
     prepared, counts = how.of(bars)
     featured = _featured(prepared, how, features, beside, exact=True)
     names = _names(features, beside)
-    span = _from(featured.with_columns(state=_state(names, unlabeled=pl.lit(value=False))), start)
-    frame = _used(span, how.timeframe, "timestamp", "available_at", *names)
+    judged = judge(featured, names, sequence_bars, unlabeled=pl.lit(value=False))
+    seen, span = rows_from(judged, start, sequence_bars)
+    frame = rows_of(seen, how.timeframe, "timestamp", "available_at", *names, sequences=sequence_bars > 1)
     return UnlabeledSamples(frame, counts | _counts(span))
 
 
@@ -167,37 +177,9 @@ def _rarely_known(rows: pl.DataFrame, beside: Sequence[Beside]) -> tuple[str, ..
     return tuple(name for name in names if (lacking[name][0] or 0) > MOST_LACKING)
 
 
-def _from(judged: pl.DataFrame, start: datetime | None) -> pl.DataFrame:
-    """Return the rows at or after `start`."""
-    first = 0 if start is None else int(judged["timestamp"].search_sorted(pl.Series([start], dtype=TIME))[0])
-    return judged.slice(first)
-
-
-def _used(span: pl.DataFrame, timeframe: str, *columns: str) -> pl.DataFrame:
-    """Return these columns of the rows that are used; the others are not copied."""
-    return closed(span, timeframe).select(*columns).filter(span["state"] == "used")
-
-
-def _state(names: Sequence[str], *, unlabeled: pl.Expr) -> pl.Expr:
-    """What becomes of each row, one of `_STATES`, given the columns that the model sees."""
-    finite = pl.all_horizontal(pl.lit(value=True), *(pl.col(name).is_finite().fill_null(value=False) for name in names))
-    state = {name: pl.lit(name, dtype=_STATES) for name in _STATES.categories}
-    return (
-        pl.when("filled")
-        .then(state["filled"])
-        .when("cold")
-        .then(state["warmup"])
-        .when(~finite)
-        .then(state["not_finite"])
-        .when(unlabeled)
-        .then(state["no_label"])
-        .otherwise(state["used"])
-    )
-
-
 def _counts(span: pl.DataFrame) -> dict[str, int]:
     """Counts over rows in time order; a segment that is cut at the first row counts as one that starts there."""
-    states = {name: int((span["state"] == name).sum()) for name in _STATES.categories}
+    states = {name: int((span["state"] == name).sum()) for name in STATES.categories}
     cuts = {name: int(span[name][-1] - span[name][0]) if span.height else 0 for name in ("contiguous_run", "segment")}
     segments = cuts["segment"] + 1 if span.height else 0
     jumps = cuts["segment"] - cuts["contiguous_run"]

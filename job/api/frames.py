@@ -40,7 +40,7 @@ def predict_frame(
     cleaned = clean_frame(bars, key, data, flow=reads_flow(scorer.definition.features))
     beside = beside_version(scorer.definition, cleaned.bars, cleaned, name=WHERE, tolerance=EXACT)
     made = scorer.definition.features_of(cleaned.bars, cleaned, name=WHERE, beside=beside)
-    if made.frame.is_empty():
+    if not made.counts["used"]:
         counts = ", ".join(f"{what} {count}" for what, count in made.counts.items() if count)
         raise DataError(f"{WHERE}: none of {key.timeframe} to predict ({counts}): give more bars")
     predictions = scorer.predict(made.frame, key)

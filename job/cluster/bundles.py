@@ -16,11 +16,12 @@ SIZE_CLASSES: Final = 3
 
 @dataclass(frozen=True)
 class Capacity:
-    """What there is to train on: CPUs in all, those of the largest node, and bytes of memory that go with each CPU."""
+    """What there is to train on: CPUs in all, those of the largest node, bytes of memory per CPU, and GPUs in all."""
 
     cpus: int
     node_cpus: int
     memory_per_cpu: int
+    gpus: int = 0
 
 
 def bundle(tasks: Iterable[T], *, cpus: int) -> list[Bundle[T]]:

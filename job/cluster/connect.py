@@ -225,6 +225,7 @@ def _size(*, joined: bool) -> Cluster:
         cpus=sum(int(node["CPU"]) for node in usable),
         node_cpus=sorted(int(node["CPU"]) for node in usable)[-2:][0],
         memory_per_cpu=min(int(MEMORY_GIVEN * node["memory"] / node["CPU"]) for node in usable),
+        gpus=sum(int(node.get("GPU", 0)) for node in usable),
     )
     return Cluster(nodes=nodes, joined=joined, capacity=capacity)
 

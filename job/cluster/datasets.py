@@ -50,9 +50,10 @@ def loaded_bars(
     return dataset.map_batches(partial(load, job=job), batch_size=None, **step)
 
 
-def remote_options(job: Job, capacity: Capacity) -> dict[str, Any]:
+def remote_options(job: Job, capacity: Capacity, *, gpu: bool = False) -> dict[str, Any]:
     """Return how a step runs: on Arrow tables, with a task's CPUs and their share of memory, and no retries by Ray.
 
+    With `gpu`, each of its tasks has one, if the cluster has any.
     Ray retries a generator from its start and drops as many rows as it saw before, which loses rows in silence.
     """
     return {
@@ -60,6 +61,7 @@ def remote_options(job: Job, capacity: Capacity) -> dict[str, Any]:
         "num_cpus": job.cpus,
         "memory": int(job.cpus * capacity.memory_per_cpu * ROUNDING),
         "max_retries": 0,
+        **({"num_gpus": 1} if gpu and capacity.gpus else {}),
     }
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -89,7 +89,10 @@ def score_both(header: PairRow, bars: pl.DataFrame, info: SeriesInfo, job: Job) 
         scorer = load_scorer(registry, task.key, version, data=job.config.data, allow_pickle=task.allow_pickle)
         needs = task.needs[place : place + 1]
         samples = samples_of(scorer.definition, task, bars, info, job, name=header.series, needs=needs)
-        scores.append(with_probability(scorer, samples))
+        scored = with_probability(scorer, samples)
+        if scorer.definition.sequence_bars > 1:  # the bars before stand in sequences only
+            scored = scored.filter(pl.col("timestamp") >= start_of(task))
+        scores.append(scored)
         scorers.append(scorer)
     a, b = scores
     kept = ["available_at", "label", *(MARKET_COLUMNS if job.trading else ())]
@@ -121,19 +124,19 @@ def score_both(header: PairRow, bars: pl.DataFrame, info: SeriesInfo, job: Job) 
 def with_probability(scorer: "Scorer", samples: pl.DataFrame) -> pl.DataFrame:
     """Add `p`, a version's probability of up, and `p_base`, its base rate.
 
-    `p` is null where the features are not all there, which only samples with a market have.
+    `p` is null where the model cannot score a row, which only samples with a market or of sequences have.
     """
-    has_market = set(MARKET) <= set(samples.columns)
-    complete = samples["complete"].to_numpy() if has_market else np.ones(samples.height, np.bool_)
+    told = "complete" in samples.columns
+    complete = samples["complete"].to_numpy() if told else np.ones(samples.height, np.bool_)
     p = np.full(samples.height, np.nan)
     if complete.any():
-        p[complete] = scorer.score(samples.filter(pl.Series(complete)))
+        p[complete] = scorer.score(samples)
     return samples.with_columns(p=pl.Series(p).fill_nan(None), p_base=pl.lit(scorer.base_rate))
 
 
 def seed_influence(scorer: "Scorer", samples: pl.DataFrame) -> FloatArray | None:
     """Return `seeds.influence_of` a version on its samples."""
-    from job.learning.fitting import feature_matrix  # noqa: PLC0415 - brings scikit-learn
+    from job.learning.rows import feature_matrix  # noqa: PLC0415 - brings scikit-learn
     from job.learning.seeds import influence_of  # noqa: PLC0415
 
     if samples.is_empty():
@@ -170,10 +173,16 @@ def samples_of(
         DataError: the timeframe cannot be made from these bars, or they lack what a feature needs.
     """
     timeframe = task.key.timeframe
-    start = task.usable_from - timedelta(microseconds=duration_us(timeframe))
+    start = start_of(task)
     how = definition.preparation(bars, info, name=name)
     if how.gaps == "segment":
-        before = history(definition.origins, definition.features, timeframe, exact=True)
+        before = history(
+            definition.origins,
+            definition.features,
+            timeframe,
+            sequence_bars=definition.sequence_bars,
+            exact=True,
+        )
         bars = bars.filter(pl.col("timestamp") >= start - before)
     beside = beside_version(definition, bars, info, name=name, needs=needs, context=job.context, tolerance=WARM)
     try:
@@ -185,9 +194,15 @@ def samples_of(
             start=start,
             market=job.trading,
             beside=beside,
+            sequence_bars=definition.sequence_bars,
         ).frame
     except ValueError as error:
         raise DataError(f"{name} {timeframe}: {error}") from None
+
+
+def start_of(task: ComparisonTask) -> datetime:
+    """Return the open time of the first bar that is available when the task's rows begin."""
+    return task.usable_from - timedelta(microseconds=duration_us(task.key.timeframe))
 
 
 def compare_rows(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:

@@ -95,6 +95,11 @@ def takes_a_seed(estimator: Any) -> bool:
     return "random_state" in estimator.get_params(deep=False)
 
 
+def bars_seen(estimator: Any) -> int:
+    """Return how many bars an estimator sees at once: its parameter `sequence_bars`, 1 without one."""
+    return int(getattr(estimator, "sequence_bars", 1))
+
+
 @dataclass(frozen=True)
 class Algorithm:
     """Everything that is known about an algorithm.
@@ -102,6 +107,8 @@ class Algorithm:
     Args:
         name: for settings, messages and metadata.
         path: `module:name` of the estimator's class, which follows scikit-learn's conventions for binary classifiers.
+            If `sequence_bars` is one of its parameters it sees as many bars at once, and takes `learning.sequences.
+            Sequences` in place of a matrix.
         defaults: parameters of the estimator, given a model's settings and its training window.
         importance: how much each feature matters; see `learning.importances`.
         version: raise it whenever defaults change, so that models are trained again.
@@ -111,6 +118,7 @@ class Algorithm:
         precision: dtype of the features that it is fitted on: the one it computes in, so that nothing is converted.
         fitters: functions that can fit it instead of its own `fit`, by engine.
         library: optional distribution that the class comes from; its version then enters the fingerprint.
+        also: further optional distributions that decide its numbers.
         extra: the extra of this project that installs the library.
         artifact: how models are stored: a format of its own; or `pkl`, which loads only with `allow_pickle`, for what
             skops cannot store.
@@ -123,6 +131,12 @@ class Algorithm:
             fitted a second time by another seed.
         space: which values of which of the estimator's parameters `tune` tries, unless settings say otherwise. Where a
             parameter depends on the rows, as the size of leaves, give a share of them, if the estimator takes one.
+        validation: share of the training window, its last part, by which a fit knows when to stop. Then `fit` takes
+            `validation`: a `splits.Fold` of positions among its rows, or nothing where they are too few.
+        fit_record: the fitted estimator's attribute with what its fit went through, as JSON values, for the metadata.
+        gpu: whether a fit uses a GPU where its process has one.
+        import_seconds: what importing its library costs a worker, in CPU seconds.
+        import_bytes: what its library takes of a worker's memory.
     """
 
     name: str
@@ -135,12 +149,18 @@ class Algorithm:
     precision: type[np.floating[Any]] = np.float32
     fitters: Mapping[Engine, Fitter] = field(default_factory=dict)
     library: str | None = None
+    also: tuple[str, ...] = ()
     extra: str | None = None
     artifact: GeneralFormat | ArtifactFormat = "skops"
     stored_types: tuple[StoredType, ...] = ()
     draws: Callable[[Any], bool] = takes_a_seed
     seed_influence: SeedInfluence | None = None
     space: Space = field(default_factory=dict)
+    validation: float | None = None
+    fit_record: str | None = None
+    gpu: bool = False
+    import_seconds: float = 0.0
+    import_bytes: int = 0
 
     @property
     def estimator(self) -> type["ClassifierMixin"]:
@@ -167,7 +187,7 @@ class Algorithm:
     def libraries(self, engine: Engine) -> tuple[str, ...]:
         """Return the optional distributions that its models depend on when fitted by `engine`."""
         fitter = self.fitters.get(engine)
-        return tuple(library for library in (self.library, fitter and fitter.library) if library)
+        return tuple(library for library in (self.library, *self.also, fitter and fitter.library) if library)
 
     def engine_for(self, estimator: Any, rows: int, engine: Engine) -> Engine:
         """Return the engine that fits `estimator` on a window of `rows`, given the one chosen for the model."""

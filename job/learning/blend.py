@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from job.learning.algorithms import bars_seen
 from job.learning.metrics import FloatArray, LabelArray, clip
+from job.learning.sequences import Sequences
 
 PRECISION: Final = 1e-10
 """Change of the loss, in nats over all rows, at which weights are taken for found."""
@@ -45,10 +47,17 @@ class Blend:
         up: FloatArray = scipy.special.expit(pooled)
         return up
 
-    def predict_proba(self, matrix: npt.NDArray[Any]) -> FloatArray:
+    def predict_proba(self, matrix: npt.NDArray[Any] | Sequences) -> FloatArray:
         """Return the probabilities of down and up, float64 [rows, 2], of scaled rows."""
-        up = self.pool(np.column_stack([model.predict_proba(matrix)[:, 1] for model in self.members.values()]))
+        up = self.pool(
+            np.column_stack([model.predict_proba(seen(model, matrix))[:, 1] for model in self.members.values()])
+        )
         return np.column_stack([1 - up, up])
+
+    @property
+    def sequence_bars(self) -> int:
+        """How many bars the members see at most."""
+        return max(map(bars_seen, self.members.values()))
 
     @property
     def classes_(self) -> npt.NDArray[Any]:
@@ -60,6 +69,11 @@ class Blend:
     def n_features_in_(self) -> int:
         """The number of features."""
         return int(next(iter(self.members.values())).n_features_in_)
+
+
+def seen(member: Any, inputs: npt.NDArray[Any] | Sequences) -> npt.NDArray[Any] | Sequences:
+    """Return what a member sees of scaled inputs of which another one sees more bars."""
+    return inputs.of_length(bars_seen(member)) if isinstance(inputs, Sequences) else inputs
 
 
 def fit_weights(label: LabelArray, p: FloatArray, *, horizon_bars: int) -> tuple[float, ...]:

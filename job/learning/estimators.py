@@ -12,6 +12,7 @@ from job.core.wording import did_you_mean, on_one_line
 from job.learning.algorithms import Algorithm, ArtifactFormat, Fitter, StoredType, Window
 from job.learning.boosters.entries import NATIVE
 from job.learning.forests.engines import ONEDAL_LIBRARY, SMALLEST_LEAF_SHARE
+from job.learning.networks.entries import NETWORKS
 from job.learning.spaces import Range, Space
 from job.learning.spec import BLEND, ModelSpec
 
@@ -70,6 +71,12 @@ def stored_as(spec: ModelSpec) -> str:
     return algorithm_named(spec.algorithm).format
 
 
+def sequence_bars(spec: ModelSpec) -> int:
+    """Return how many bars a model sees at once, without importing its estimator; see `algorithms.bars_seen`."""
+    known = (algorithm_named(one.algorithm).defaults(one, Window(1)) | one.params for one in spec.fits)
+    return max(int(one.get("sequence_bars", 1)) for one in known)
+
+
 def user_source(name: str) -> str | None:
     """Return the digest of the source of a user's algorithm and of its class, None for an entry of `ALGORITHMS`.
 
@@ -105,6 +112,7 @@ def describe_algorithm(spec: ModelSpec, model: "ClassifierMixin", rows: int) -> 
             **({} if library is None else {"library": library, "version": version(library)}),
         },
         "parameters": model.get_params(deep=False),
+        **({} if algorithm.fit_record is None else {"fit": getattr(model, algorithm.fit_record)}),
     }
 
 
@@ -290,6 +298,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             space={"C": Range(1e-6, 1.0, log=True)},
         ),
         *NATIVE,
+        *NETWORKS,
         Algorithm(
             BLEND,
             "job.learning.blend:Blend",

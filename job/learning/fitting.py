@@ -1,36 +1,40 @@
 """Fit one model on one training window, and turn features into probabilities. No scores here."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pkgutil import resolve_name
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 from sklearn.base import ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from job.core.errors import TrainingError
-from job.learning.algorithms import Window
-from job.learning.blend import Blend
-from job.learning.estimators import LOGISTIC, LOGISTIC_C, LOGISTIC_SOLVER, algorithm_named, build
+from job.learning.algorithms import Window, bars_seen
+from job.learning.blend import Blend, seen
+from job.learning.estimators import LOGISTIC, LOGISTIC_C, LOGISTIC_SOLVER, algorithm_named, build, sequence_bars
 from job.learning.logistic import fit_logistic
 from job.learning.metrics import FloatArray, Skill, base_rate, row_log_loss, skill
+from job.learning.rows import (
+    Inputs,
+    Labels,
+    Matrix,
+    Rows,
+    inputs,
+    inputs_of,
+    scaled,
+    scaled_inputs,
+    take,
+    weights_of,
+    window,
+)
+from job.learning.sequences import Sequences
 from job.learning.spec import ModelSpec
-from job.learning.splits import Fold, IntArray
-from job.learning.weights import training_weights
-from transforms.samples import UNIQUENESS
+from job.learning.splits import Fold, IntArray, last_part
 
-Matrix = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int8]
-
-BLOCK_ROWS: Final = 2**16
-"""Rows that are scaled at a time: larger blocks would add a third copy of the matrix to it and its scaled copy."""
 MANY_ROWS: Final = 100_000
 LBFGS_TOLERANCE: Final = 1e-6
 """From `MANY_ROWS` on, the benchmark is fitted by L-BFGS: Newton's method, faster on few rows, copies all of them once
@@ -39,22 +43,6 @@ MANY_COLUMNS: Final = 64
 """From so many on, Newton's method takes longer than the forest, and `fit_logistic` fits the benchmark."""
 BLAS_ROWS: Final = 64
 """More rows than any BLAS multiplies at once."""
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Samples as arrays, sorted by time: features float32, contiguous by column; times in µs since the epoch.
-
-    `uniqueness` is that of the labels, None where samples come without.
-    """
-
-    matrix: Matrix
-    label: Labels
-    available_at: IntArray
-    label_end: IntArray
-    pooled: bool
-    uniqueness: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -82,45 +70,22 @@ class Evaluated:
         return np.full(len(self.label), self.base)
 
 
-def sort_samples(samples: pl.DataFrame) -> pl.DataFrame:
-    """Sort by time, and by series within a time, so that the order of the given rows changes nothing.
-
-    One series' samples mostly are sorted already, and a copy of them would be as large as the matrix.
-    """
-    if "series" in samples.columns:
-        return samples.sort("available_at", "series")
-    return samples if samples["available_at"].is_sorted() else samples.sort("available_at")
-
-
-def read_rows(samples: pl.DataFrame, features: Sequence[str]) -> Rows:
-    """Return sorted `samples` as arrays; pooled means that `series` names more than one."""
-    return Rows(
-        matrix=feature_matrix(samples, features),
-        label=samples["label"].to_numpy(),
-        available_at=samples["available_at"].to_physical().to_numpy(),
-        label_end=samples["label_end"].to_physical().to_numpy(),
-        pooled="series" in samples.columns and samples["series"].n_unique() > 1,
-        uniqueness=samples[UNIQUENESS].to_numpy() if UNIQUENESS in samples.columns else None,
-    )
-
-
-def feature_matrix(frame: pl.DataFrame, features: Sequence[str]) -> Matrix:
-    """Return the columns named `features` as float32, contiguous by column, which trees go through fastest."""
-    return np.asfortranarray(frame.select(pl.col(list(features)).cast(pl.Float32)).to_numpy())
-
-
 def predict_proba(
-    model: ClassifierMixin, scaler: StandardScaler, frame: pl.DataFrame, features: Sequence[str]
+    model: ClassifierMixin,
+    scaler: StandardScaler,
+    frame: pl.DataFrame,
+    features: Sequence[str],
+    chosen: pl.Series | None = None,
 ) -> FloatArray:
-    """Return the raw probability of up for every row of `frame`, whose `features` must be finite.
+    """Return the raw probability of up for every row of `frame`, or those `chosen`, whose `features` must be finite.
 
     It runs on one thread, so that sums have one order and the same model gives the same bits anywhere.
     """
     with threadpool_limits(limits=1):
-        return probability_of_up(model, scaled(scaler, feature_matrix(frame, features)))
+        return probability_of_up(model, scaled_inputs(scaler, inputs_of(frame, features, bars_seen(model), chosen)))
 
 
-def probability_of_up(model: ClassifierMixin, matrix: Matrix) -> FloatArray:
+def probability_of_up(model: ClassifierMixin, matrix: Inputs) -> FloatArray:
     """Return the probability of class 1 of scaled rows as float64, with the same bits whatever other rows there are.
 
     BLAS multiplies rows in blocks, and the remainder at the end by instructions that round differently: linear models
@@ -129,14 +94,14 @@ def probability_of_up(model: ClassifierMixin, matrix: Matrix) -> FloatArray:
     if isinstance(model, Blend):
         return model.pool(probabilities_of_members(model, matrix))
     rows = len(matrix)
-    if isinstance(model, LogisticRegression):
+    if isinstance(model, LogisticRegression) and not isinstance(matrix, Sequences):
         matrix = np.asfortranarray(np.pad(matrix, ((0, BLAS_ROWS), (0, 0))))
     return np.ascontiguousarray(model.predict_proba(matrix)[:rows, 1], dtype=np.float64)
 
 
-def probabilities_of_members(blend: Blend, matrix: Matrix) -> FloatArray:
+def probabilities_of_members(blend: Blend, matrix: Inputs) -> FloatArray:
     """Return the probabilities of up of a blend's members, [rows, members], as `probability_of_up` gives them."""
-    return np.column_stack([probability_of_up(model, matrix) for model in blend.members.values()])
+    return np.column_stack([probability_of_up(model, seen(model, matrix)) for model in blend.members.values()])
 
 
 def evaluate(rows: Rows, fold: Fold, spec: ModelSpec, *, n_jobs: int) -> Evaluated:
@@ -148,16 +113,17 @@ def evaluate(rows: Rows, fold: Fold, spec: ModelSpec, *, n_jobs: int) -> Evaluat
         TrainingError: the training labels are all of one class.
     """
     scaler, training, label = window(rows, fold.train)
-    weight = weights_of(rows, fold.train, spec)
-    model = fit_window(scaler, training, label, spec, weight=weight, pooled=rows.pooled, n_jobs=n_jobs)
+    model = fit_window(rows, fold.train, scaler, spec, n_jobs=n_jobs, matrix=training)
     test = scaled(scaler, take(rows.matrix, fold.test))
-    members = probabilities_of_members(model, test) if isinstance(model, Blend) else np.empty((0, 0))
-    p = model.pool(members) if isinstance(model, Blend) else probability_of_up(model, test)
+    given = test if rows.sequences is None else inputs(rows, fold.test, scaler)
+    members = probabilities_of_members(model, given) if isinstance(model, Blend) else np.empty((0, 0))
+    p = model.pool(members) if isinstance(model, Blend) else probability_of_up(model, given)
     named = [one.algorithm for one in spec.members if not one.params]
     if LOGISTIC in named:
         p_benchmark = members[:, [one.algorithm for one in spec.members].index(LOGISTIC)]
     else:
-        p_benchmark = probability_of_up(fit_benchmark(scaler, training, label, weight), test)
+        benchmark = fit_benchmark(scaler, training, label, weights_of(rows, fold.train, spec))
+        p_benchmark = probability_of_up(benchmark, test)
     return Evaluated(
         fold=fold,
         model=model,
@@ -189,103 +155,61 @@ def skill_of(rows: Rows, evaluated: Evaluated, horizon_bars: int) -> Skill:
     return skill(rows.available_at[evaluated.fold.test], loss, base_loss, horizon_bars=horizon_bars)
 
 
-def window(rows: Rows, index: IntArray) -> tuple[StandardScaler, Matrix, Labels]:
-    """Return a scaler fitted on the rows at `index`, these rows unscaled, and their labels, which are of both classes.
-
-    Raises:
-        TrainingError: the labels are all of one class.
-    """
-    label = rows.label[index]
-    if label.min() == label.max():
-        raise TrainingError(
-            f"all {len(label)} labels of the training window from {time_of(rows.available_at[index[0]])} to "
-            f"{time_of(rows.available_at[index[-1]])} are {'up' if label[0] else 'down'}: "
-            "give more bars, lower cv_folds, or use another label"
-        )
-    training = take(rows.matrix, index)
-    return StandardScaler().fit(training), training, label
-
-
-def scaled(scaler: StandardScaler, matrix: Matrix, dtype: type[np.floating[Any]] = np.float32) -> npt.NDArray[Any]:
-    """Return rows as `scaler` transforms them: float32 by column, or float64 by row, which no estimator here copies."""
-    result = np.empty(matrix.shape, dtype, order="C" if dtype is np.float64 else "F")
-    for start in range(0, len(matrix), BLOCK_ROWS):
-        block = slice(start, start + BLOCK_ROWS)
-        result[block] = scaler.transform(matrix[block])
-    return result
-
-
-def weights_of(rows: Rows, index: IntArray, spec: ModelSpec) -> FloatArray | None:
-    """Return the weights of the training rows at `index`; see `learning.weights.training_weights`.
-
-    Raises:
-        TrainingError: they depend on the labels' uniqueness, and the samples came without.
-    """
-    if spec.weights is not None and spec.weights.uniqueness and rows.uniqueness is None:
-        raise TrainingError(
-            f"weights by uniqueness need the column {UNIQUENESS}, which these samples lack: set weights to none or to "
-            "{half_life_days: 30}"
-        )
-    unique = None if rows.uniqueness is None else rows.uniqueness[index]
-    return training_weights(spec.weights, label_end=rows.label_end[index], uniqueness=unique)
+def validation_of(rows: Rows, index: IntArray, spec: ModelSpec) -> Fold | None:
+    """Return the part of the rows at `index` by which a fit knows when to stop, if the algorithm asks for one."""
+    share = algorithm_named(spec.algorithm).validation
+    return None if share is None else last_part(rows.available_at[index], rows.label_end[index], share=share)
 
 
 def fit_window(
-    scaler: StandardScaler,
-    training: Matrix,
-    label: Labels,
-    spec: ModelSpec,
-    *,
-    weight: FloatArray | None,
-    pooled: bool,
-    n_jobs: int,
+    rows: Rows, index: IntArray, scaler: StandardScaler, spec: ModelSpec, *, n_jobs: int, matrix: Matrix | None = None
 ) -> ClassifierMixin:
-    """Return the model of `spec`, fitted on unscaled rows as `fit_scaled` does.
+    """Return the model of `spec`, fitted on the rows at `index`; `matrix` are these rows, if they were taken before.
 
     Each fit gets scaled rows of its own, of the dtype that it would convert them to, and frees them when it is done.
     """
     if spec.members:
-        fit_member = partial(fit_window, scaler, training, label, weight=weight, pooled=pooled, n_jobs=n_jobs)
+        fit_member = partial(fit_window, rows, index, scaler, n_jobs=n_jobs, matrix=matrix)
         return Blend.of({one.algorithm: fit_member(one) for one in spec.members})
-    ready = scaled(scaler, training, algorithm_named(spec.algorithm).precision)
-    return fit_scaled(ready, label, spec, weight=weight, pooled=pooled, n_jobs=n_jobs)
+    if sequence_bars(spec) == 1:  # a member of a blend whose others see more
+        rows = replace(rows, sequences=None)
+    return fit_scaled(
+        inputs(rows, index, scaler, algorithm_named(spec.algorithm).precision, matrix),
+        rows.label[index],
+        spec,
+        weight=weights_of(rows, index, spec),
+        validation=validation_of(rows, index, spec),
+        pooled=rows.pooled,
+        n_jobs=n_jobs,
+    )
 
 
 def fit_scaled(
-    matrix: npt.NDArray[Any],
+    matrix: Inputs,
     label: Labels,
     spec: ModelSpec,
     *,
     weight: FloatArray | None = None,
+    validation: Fold | None = None,
     pooled: bool,
     n_jobs: int,
 ) -> ClassifierMixin:
     """Return the model of `spec`, fitted by its engine on scaled rows, and set to one thread for storage and use.
 
-    `weight` says how much each row counts, on average 1; None for equally. All members of a blend weigh the same.
+    `weight` says how much each row counts, on average 1; None for equally. `validation` are positions of rows for
+    algorithms that ask for them. All members of a blend weigh the same.
     """
     if spec.members:
         fit_member = partial(fit_scaled, matrix, label, weight=weight, pooled=pooled, n_jobs=n_jobs)
         return Blend.of({one.algorithm: fit_member(one) for one in spec.members})
     algorithm = algorithm_named(spec.algorithm)
     model = build(spec, Window(len(label), pooled=pooled), n_jobs=n_jobs)
-    matrix = matrix.astype(algorithm.precision, copy=False)
+    if not isinstance(matrix, Sequences):
+        matrix = matrix.astype(algorithm.precision, copy=False)
     engine = algorithm.engine_for(model, len(label), spec.engine)
     fit = model.fit if engine == "sklearn" else partial(resolve_name(algorithm.fitters[engine].path), model)
-    fit(matrix, label, **({} if weight is None else {"sample_weight": weight}))
+    given = {"sample_weight": weight, "validation": validation}
+    fit(matrix, label, **{name: value for name, value in given.items() if value is not None})
     if vars(model).get("_sample_weight") is not None:  # forests keep it: a number per row, which nothing reads again
         model._sample_weight = None
     return model.set_params(n_jobs=1) if algorithm.parallel else model
-
-
-def take(matrix: Matrix, index: IntArray) -> Matrix:
-    """Return rows in column order, as `matrix` is; a view where `index`, which ascends, has no holes."""
-    first, last = int(index[0]), int(index[-1])
-    if last - first + 1 == len(index):
-        return matrix[first : last + 1]
-    return np.asfortranarray(matrix[index])
-
-
-def time_of(microseconds: Any) -> str:
-    """Return a time in µs since the epoch as ISO 8601, UTC."""
-    return (EPOCH + timedelta(microseconds=int(microseconds))).isoformat()

@@ -9,6 +9,7 @@ from sklearn.base import ClassifierMixin
 
 from job.learning.algorithms import Importance
 from job.learning.metrics import LabelArray, log_loss
+from job.learning.sequences import Sequences
 
 Matrix = npt.NDArray[np.floating[Any]]
 
@@ -17,13 +18,14 @@ PERMUTATION_ROWS: Final = 2_000
 
 
 def importances(
-    model: ClassifierMixin, method: Importance, scaled: Matrix, label: LabelArray, *, seed: str
+    model: ClassifierMixin, method: Importance, scaled: Matrix | Sequences, label: LabelArray, *, seed: str
 ) -> list[float]:
     """Return one number per feature, in the order of the columns of `scaled` (test rows, scaled).
 
     impurity: mean decrease of impurity over the trees, measured on the training rows; sums to 1.
     permutation: increase of log-loss on at most 2,000 test rows when the feature alone is shuffled, in an order that
-        `seed` decides and that is the same for every feature; may be negative.
+        `seed` decides and that is the same for every feature; may be negative. Of sequences, a feature is shuffled
+        as a whole: a row gets another row's bars of it.
     absolute_coefficient: |coefficient| of the scaled feature, in log-odds per standard deviation.
     """
     if method == "impurity":
@@ -33,14 +35,16 @@ def importances(
     # Not `sklearn.inspection.permutation_importance`: that draws another order for every column, so its numbers differ
     # from those that versions were stored with, and are noisier, as differences between features then vary too.
     spread = np.unique(np.linspace(0, len(label) - 1, PERMUTATION_ROWS).astype(np.intp))
-    rows, chosen = scaled[spread].copy(), label[spread]
+    rows = scaled.apart(spread) if isinstance(scaled, Sequences) else scaled[spread].copy()
+    values = rows.bars.reshape(len(spread), rows.length, -1) if isinstance(rows, Sequences) else rows[:, None]
+    chosen = label[spread]
     number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little")  # the same in every process
     order = np.random.default_rng(number).permutation(len(rows))
     intact = log_loss(chosen, model.predict_proba(rows)[:, 1])
     increases = []
     for column in range(rows.shape[1]):
-        kept = rows[:, column].copy()
-        rows[:, column] = kept[order]
+        kept = values[:, :, column].copy()
+        values[:, :, column] = kept[order]
         increases.append(log_loss(chosen, model.predict_proba(rows)[:, 1]) - intact)
-        rows[:, column] = kept
+        values[:, :, column] = kept
     return increases

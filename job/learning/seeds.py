@@ -15,8 +15,9 @@ from job.learning.algorithms import SeedInfluence, takes_a_seed
 from job.learning.blend import Blend
 from job.learning.comparison import SeedVariance
 from job.learning.estimators import ALGORITHMS, algorithm_named
-from job.learning.fitting import Evaluated, Matrix, Rows, fit_window, probability_of_up, scaled, take, weights_of
+from job.learning.fitting import Evaluated, fit_window, probability_of_up
 from job.learning.metrics import FloatArray, LabelArray, clip, log_loss, shrink
+from job.learning.rows import Matrix, Rows, inputs
 from job.learning.spec import MEMBERS, ModelSpec
 
 
@@ -33,19 +34,11 @@ def second_seed(rows: Rows, holdout: Evaluated, spec: ModelSpec, *, weight: floa
         return {"drawn": False}
     if all(influence is not None for influence in drawn.values()):
         return {"drawn": True, "influence": drawn if spec.members else drawn[spec.algorithm]}
-    known = holdout.fold.train
-    model = fit_window(
-        holdout.scaler,
-        take(rows.matrix, known),
-        rows.label[known],
-        reseeded(spec, holdout.model),
-        weight=weights_of(rows, known, spec),
-        pooled=rows.pooled,
-        n_jobs=n_jobs,
-    )
+    other = reseeded(spec, holdout.model)
+    model = fit_window(rows, holdout.fold.train, holdout.scaler, other, n_jobs=n_jobs)
     if isinstance(model, Blend):
         model = replace(model, weights=holdout.model.weights)
-    raw = probability_of_up(model, scaled(holdout.scaler, take(rows.matrix, holdout.fold.test)))
+    raw = probability_of_up(model, inputs(rows, holdout.fold.test, holdout.scaler))
     change = log_loss(holdout.label, shrink(raw, holdout.base, weight)) - log_loss(holdout.label, holdout.p)
     return {"drawn": True, "log_loss_change": change}
 

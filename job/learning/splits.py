@@ -81,6 +81,19 @@ def walk_forward(
     return Splits(folds=tuple(cross_validation), holdout=holdout)
 
 
+def last_part(available_at: IntArray, label_end: IntArray, *, share: float) -> Fold | None:
+    """Split a training window for a fit that must know when to stop: the last `share` of its times judge the rest.
+
+    It is cut and purged as `walk_forward` cuts the holdout. None where one side would be empty.
+    """
+    times = np.unique(available_at)
+    if len(times) < 2:
+        return None
+    rows, start = np.arange(len(available_at)), int(times[holdout_start(len(times), share)])
+    known = _where(_closed(available_at, label_end, start, 0), rows)
+    return Fold(train=known, test=_where(available_at >= start, rows)) if len(known) else None
+
+
 def _closed(available_at: IntArray, label_end: IntArray, start: int, embargo_us: int) -> npt.NDArray[np.bool_]:
     """Return which rows are known, label included, when the window that begins at `start` begins."""
     return (available_at < start) & (label_end + embargo_us <= start)

@@ -15,25 +15,11 @@ from job.core.keys import Key
 from job.learning.blending import describe_fit, weigh_members
 from job.learning.calibration import calibration
 from job.learning.estimators import algorithm_named
-from job.learning.fitting import (
-    Evaluated,
-    Labels,
-    Rows,
-    evaluate,
-    fit_window,
-    predict_proba,
-    read_rows,
-    scaled,
-    skill_of,
-    sort_samples,
-    take,
-    time_of,
-    weights_of,
-    window,
-)
+from job.learning.fitting import Evaluated, evaluate, fit_window, predict_proba, skill_of
 from job.learning.fleet import log_loss_delta_by_cluster
 from job.learning.importances import importances
 from job.learning.metrics import SCORES, accuracy, base_rate, fit_shrink, log_loss, row_log_loss, score_all, shrink
+from job.learning.rows import Labels, Rows, inputs, labeled_rows, sort_samples, time_of, weights_of, window
 from job.learning.seeds import second_seed
 from job.learning.spec import ModelSpec
 from job.learning.splits import walk_forward
@@ -91,7 +77,8 @@ def train(
     of its own, so that the models are compared, not their calibration.
     `holdout_from` (µs, `available_at`) sets the holdout's first time where training rows were downsampled before.
     Samples may come with their market (see `transforms.samples`), and then include rows without a label. Nothing is
-    fitted or scored on these rows, but the model predicts those in the holdout.
+    fitted or scored on these rows, but the model predicts those in the holdout. Models of sequences see them before
+    rows with a label, and a fold's first test rows together with the bars before the fold: their features alone.
     The result is the same bit for bit, whatever `n_jobs` and the order of the rows.
 
     Raises:
@@ -99,11 +86,7 @@ def train(
             without the uniqueness that `spec.weights` asks for.
         ConfigError: `spec.params` does not suit the algorithm.
     """
-    samples = sort_samples(samples)
-    bars = samples if set(MARKET) <= set(samples.columns) else None
-    if bars is not None:
-        samples = bars.filter(pl.col("label").is_not_null())
-    rows = read_rows(samples, spec.feature_names)
+    bars, samples, rows = labeled_rows(sort_samples(samples), spec)
     splits = walk_forward(
         rows.available_at,
         rows.label_end,
@@ -129,8 +112,7 @@ def train(
         if spec.refit:
             every = np.arange(len(rows.label))
             scaler, training, label = window(rows, every)
-            weight = weights_of(rows, every, spec)
-            model = fit_window(scaler, training, label, spec, weight=weight, pooled=rows.pooled, n_jobs=n_jobs)
+            model = fit_window(rows, every, scaler, spec, n_jobs=n_jobs, matrix=training)
             if spec.members:
                 model = replace(model, weights=holdout.model.weights)
         return Trained(
@@ -143,7 +125,9 @@ def train(
                 "seeds": seeds,
             },
             holdout=holdout_frame(samples, holdout),
-            market=None if bars is None else holdout_market(bars, rows, holdout, shrinkage, spec.feature_names),
+            market=holdout_market(bars, rows, holdout, shrinkage, spec.feature_names)
+            if set(MARKET) <= set(bars.columns)
+            else None,
         )
 
 
@@ -211,7 +195,7 @@ def describe(
     `model` is the one to be stored, `label` holds the labels that it was fitted on.
     """
     method, known = algorithm_named(spec.algorithm).importance, holdout.fold.train
-    test = scaled(holdout.scaler, take(rows.matrix, holdout.fold.test))
+    test = inputs(rows, holdout.fold.test, holdout.scaler)
     values = importances(holdout.model, method, test, holdout.label, seed=f"{key} {spec.random_state}")
     return {
         **describe_fit(spec, model, [*folds, holdout], len(label)),
@@ -291,8 +275,9 @@ def holdout_market(
 ) -> pl.DataFrame:
     """Return every bar from the holdout's first time on: times, `MARKET`, `p_base`, and `p`, null if not `complete`."""
     start = rows.available_at[holdout.fold.test[0]]
-    late = bars.filter(pl.col("available_at").to_physical() >= start)
-    raw = predict_proba(holdout.model, holdout.scaler, late.filter("complete"), features)
+    is_late = bars["available_at"].to_physical() >= start
+    raw = predict_proba(holdout.model, holdout.scaler, bars, features, is_late & bars["complete"])
+    late = bars.filter(is_late)
     p = np.full(late.height, np.nan)
     p[late["complete"].to_numpy()] = shrink(raw, holdout.base, shrinkage.model)
     kept = [name for name in ("series", "timestamp", "available_at", *MARKET) if name in late.columns]

@@ -6,31 +6,19 @@ the last one says how much their probabilities are to be shrunk, as training doe
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import scipy
 from threadpoolctl import threadpool_limits
 
 from job.core.errors import TrainingError
 from job.learning.choice import SHRINK_WEIGHTS, FoldLoss
-from job.learning.estimators import algorithm_named
-from job.learning.fitting import (
-    Labels,
-    Matrix,
-    Rows,
-    fit_scaled,
-    probability_of_up,
-    read_rows,
-    scaled,
-    sort_samples,
-    take,
-    weights_of,
-    window,
-)
+from job.learning.estimators import algorithm_named, sequence_bars
+from job.learning.fitting import fit_scaled, probability_of_up, validation_of
 from job.learning.metrics import FloatArray, base_rate, clip
+from job.learning.rows import Inputs, Labels, Rows, inputs, labeled_rows, sort_samples, weights_of, window
 from job.learning.spec import ModelSpec
 from job.learning.splits import Fold, holdout_start, walk_forward
 from transforms.bars import duration_us
@@ -44,12 +32,14 @@ def without_holdout(samples: pl.DataFrame, spec: ModelSpec) -> tuple[pl.DataFram
     Raises:
         TrainingError: all samples are of one time.
     """
-    labeled = sort_samples(samples.filter(pl.col("label").is_not_null()))
+    samples = sort_samples(samples)
+    labeled = samples.filter(pl.col("label").is_not_null())
     times = np.unique(labeled["available_at"].to_physical().to_numpy())
     if len(times) < 2:
         raise TrainingError(f"samples at {len(times)} distinct times cannot be split: give more bars")
     start = int(times[holdout_start(len(times), spec.test_size)])
-    return labeled.filter(pl.col("available_at").to_physical() < start), start
+    kept = samples if sequence_bars(spec) > 1 else labeled  # sequences have bars without a label in them
+    return kept.filter(pl.col("available_at").to_physical() < start), start
 
 
 @dataclass(frozen=True)
@@ -67,7 +57,7 @@ class TuningRows:
         Raises:
             TrainingError: too few samples for the split, or labels of one class in the training window of a fold.
         """
-        rows = read_rows(samples, spec.feature_names)
+        _, _, rows = labeled_rows(samples, spec)
         step_us = duration_us(timeframe)
         folds = walk_forward(
             rows.available_at,
@@ -87,10 +77,11 @@ class Ready:
     """What all settings share on one fold: scaled training and test rows, labels, weights, base rate."""
 
     fold: Fold
-    training: npt.NDArray[Any]
+    training: Inputs
     label: Labels
     weight: FloatArray | None
-    test: Matrix
+    validation: Fold | None
+    test: Inputs
     base: float
 
 
@@ -100,10 +91,11 @@ def ready(tuned: TuningRows, number: int, spec: ModelSpec) -> Ready:
     scaler, training, label = window(rows, fold.train)
     return Ready(
         fold=fold,
-        training=scaled(scaler, training, algorithm_named(spec.algorithm).precision),
+        training=inputs(rows, fold.train, scaler, algorithm_named(spec.algorithm).precision, training),
         label=label,
         weight=weights_of(rows, fold.train, spec),
-        test=scaled(scaler, take(rows.matrix, fold.test)),
+        validation=validation_of(rows, fold.train, spec),
+        test=inputs(rows, fold.test, scaler),
         base=base_rate(label),
     )
 
@@ -112,7 +104,15 @@ def probabilities(windows: Ready, spec: ModelSpec, *, n_jobs: int) -> FloatArray
     """Fit the model of `spec` and return its raw probabilities on the test rows: those of `fitting.evaluate`."""
     # As at training: sums have one order, and small boosting does not wait for its own threads.
     with threadpool_limits(limits={"blas": 1, "openmp": 1}):
-        model = fit_scaled(windows.training, windows.label, spec, weight=windows.weight, pooled=False, n_jobs=n_jobs)
+        model = fit_scaled(
+            windows.training,
+            windows.label,
+            spec,
+            weight=windows.weight,
+            validation=windows.validation,
+            pooled=False,
+            n_jobs=n_jobs,
+        )
         return probability_of_up(model, windows.test)
 
 

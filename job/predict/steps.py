@@ -64,7 +64,7 @@ def prepare(
             task.definition, bars, info, name=series, needs=task.needs, context=job.context, tolerance=EXACT
         )
         made = task.definition.features_of(bars, info, start=start, name=series, beside=beside)
-        if made.frame.is_empty():
+        if not made.counts["used"]:
             counts = ", ".join(f"{what} {count}" for what, count in made.counts.items() if count) or "no bars"
             raise DataError(f"{series} {task.key.timeframe}: no bar to predict ({counts}): give more bars")
     if failure.error is not None:

@@ -46,7 +46,7 @@ class Definition:
     `version` is for messages. `gaps` is how the gaps of the bars were understood that it was trained on, and `sessions`
     holds the hours that were found in them by series, None where one has none; `auto` stands for a model over several
     series of which some have. `gaps_beside` is how those of other series were to be understood, `members` how many
-    series there were in the market that it saw.
+    series there were in the market that it saw, `sequence_bars` how many bars it sees at once.
     """
 
     version: str
@@ -59,6 +59,7 @@ class Definition:
     sessions: Mapping[str, Sessions | None] = field(default_factory=dict)
     gaps_beside: GapsSetting = "auto"
     members: int = 0
+    sequence_bars: int = 1
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -110,6 +111,7 @@ class Definition:
                 sessions=sessions,
                 gaps_beside=beside.get("gaps", "auto"),
                 members=int(beside.get("members", 0)),
+                sequence_bars=int(metadata.get("parameters", {}).get("sequence_bars", 1)),
             )
         except EntryError as error:
             raise RegistryError(f"{where}: {error}; {REMEDY}") from None
@@ -177,7 +179,14 @@ class Definition:
                 f"{' and no '.join(missing)}: give bars that have, or retrain the model on these"
             )
         try:
-            return make_features(bars, how, features=self.features, start=start, beside=beside)
+            return make_features(
+                bars,
+                how,
+                features=self.features,
+                start=start,
+                beside=beside,
+                sequence_bars=self.sequence_bars,
+            )
         except ValueError as error:
             raise DataError(f"{name} {self.timeframe}: {error}") from None
 

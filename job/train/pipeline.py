@@ -33,7 +33,7 @@ def runs(tasks: Sequence[Task], job: Job, *, capacity: Capacity) -> Iterator[Ite
     first = job.round == 1
     job = with_context(tasks, job, remote_options(job, capacity), tolerance=WARM)
     if "symbol" not in job.config.model_trainer.group_by:
-        for part in [tasks] if first else [[task] for task in tasks]:
+        for part in by_device(tasks, capacity) if first else [[task] for task in tasks]:
             yield train_pooled(part, job, capacity)
         return
     bundles = bundle(tasks, cpus=capacity.cpus) if first else singles(tasks)
@@ -48,6 +48,13 @@ def runs(tasks: Sequence[Task], job: Job, *, capacity: Capacity) -> Iterator[Ite
         )
         chains.append(chain)
     yield outcomes_of(chains, Outcome)
+
+
+def by_device(tasks: Sequence[Task], capacity: Capacity) -> list[list[Task]]:
+    """Return the tasks that get a GPU, and those that would only wait for one; all together where there is none."""
+    if not capacity.gpus:
+        return [[*tasks]]
+    return [part for gpu in (True, False) if (part := [task for task in tasks if task.gpu is gpu])]
 
 
 def train_pooled(tasks: Sequence[Task], job: Job, capacity: Capacity) -> Iterator[Outcome]:
@@ -72,11 +79,12 @@ def train_pooled(tasks: Sequence[Task], job: Job, capacity: Capacity) -> Iterato
     members = {task.key: frozenset(str(one) for one in task.series) for task in left}
     names = sorted({name for task in left for name in task.spec.feature_names})
     groups = replace(job, cpus=max(sized(singles(left), capacity, cpus_per_task=job.cpus_per_task)))
+    group_step = remote_options(groups, capacity, gpu=left[0].gpu)
     trained = (
         loaded_bars(by_series(left), job, step, whole_groups=False, load=load_bars)
         .map_batches(partial(flat_samples, job=job, caps=caps, feature_names=names), batch_size=None, **step)
         .groupby(list(GROUP_COLUMNS), num_partitions=len(left))
-        .map_groups(partial(train_group, job=groups, members=members), **remote_options(groups, capacity))
+        .map_groups(partial(train_group, job=groups, members=members), **group_step)
     )
     yield from outcomes_of([trained], Outcome)
 

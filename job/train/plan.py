@@ -10,7 +10,7 @@ from job.core.errors import ConfigError
 from job.core.keys import POOLED, Key, model_owner
 from job.core.wording import first_of
 from job.learning.algorithms import Window
-from job.learning.estimators import algorithm_named, build
+from job.learning.estimators import algorithm_named, build, sequence_bars
 from job.sources.estimates import estimate_rows
 from job.sources.finding import find_fleet, find_series
 from job.sources.problems import as_one
@@ -111,15 +111,17 @@ def plan_tasks(series: Sequence[Series], config: Config, fleet: Sequence[Series]
             pooled = exchange == POOLED
             rows = min(available, trainer.max_samples) if pooled else available
             # seconds_per_row is of six fits: five folds and the holdout
-            rates = [algorithm_named(one.algorithm).seconds_per_row / 6 for one in spec.fits]
+            algorithms, sequences = [algorithm_named(one.algorithm) for one in spec.fits], sequence_bars(spec) > 1
+            fits = sum(SECONDS_PER_FIT + one.seconds_per_row / 6 * rows * spec.n_estimators / 100 for one in algorithms)
+            held = available if sequences else rows  # of a downsampled pool, sequences keep all bars
+            library = sum(one.import_bytes for one in algorithms)
             task = Task(
                 key=Key(exchange, symbol, timeframe, model_type),
                 spec=spec,
                 series=tuple(members),
                 rows=rows,
-                seconds=(spec.cv_folds + 1)
-                * sum(SECONDS_PER_FIT + rate * rows * spec.n_estimators / 100 for rate in rates),
-                memory=estimate_memory(rows, len(spec.features)),
+                seconds=(spec.cv_folds + 1) * fits + sum(one.import_seconds for one in algorithms),
+                memory=estimate_memory(held, len(spec.features), sequences=sequences, library=library),
                 capped=pooled and available * ESTIMATE_ERROR > trainer.max_samples,
                 needs=needs(spec.origins, fleet, exchange, Sampling.of(config.data)),
             )

@@ -18,6 +18,7 @@ import pyarrow as pa
 from job.config.trainer import TrainerSettings
 from job.core.errors import AuditError, LostRowsError
 from job.core.keys import Key
+from job.learning.estimators import sequence_bars
 from job.learning.splits import holdout_start
 from job.registry.fingerprints import pooled_content
 from job.train.audit import certify
@@ -63,7 +64,8 @@ def flat_samples(
     for task, header, frame in _samples(batch, job):
         if task.key in caps and frame.height:
             cap, labeled = caps[task.key], frame["label"].count()
-            frame = downsample(frame, cap, name=f"{header.series} {task.spec.random_state}")  # noqa: PLW2901
+            seed = f"{header.series} {task.spec.random_state}"
+            frame = downsample(frame, cap, name=seed, sequences=sequence_bars(task.spec) > 1)  # noqa: PLW2901
             used = frame["label"].count()
             counts = {**header.counts, "used": used, "thinned": labeled - used}
             header = replace(header, counts=counts, holdout_from=cap.holdout_from)  # noqa: PLW2901
@@ -79,11 +81,15 @@ def shuffle_schema(job: Job, feature_names: Iterable[str]) -> dict[str, PolarsTy
     """Return the columns of a shuffled row, given those of all models' features.
 
     They are the same for all rows, so features that a model does not use are null. Where models are scored by trading,
-    the columns of `MARKET` are there too, and where some are weighted by it, the uniqueness of labels.
+    the columns of `MARKET` are there too, and where some are weighted by it, the uniqueness of labels; for models of
+    sequences, which rows are complete.
     """
     weights = [kind.weights for kind in job.config.model_trainer.kinds.values() if kind.weights]
     unique = {UNIQUENESS: pl.Float64} if any(one.uniqueness for one in weights) else {}
-    return SCHEMA | dict.fromkeys(feature_names, pl.Float32) | (MARKET if job.trading else {}) | unique
+    sequences = (
+        {"complete": pl.Boolean} if any(sequence_bars(spec) > 1 for *_, spec in job.config.model_specs()) else {}
+    )
+    return SCHEMA | sequences | dict.fromkeys(feature_names, pl.Float32) | (MARKET if job.trading else {}) | unique
 
 
 def sample_times(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
@@ -136,10 +142,15 @@ def sampling_caps(
     return caps
 
 
-def downsample(frame: pl.DataFrame, cap: SamplingCap, *, name: str) -> pl.DataFrame:
-    """Keep the share of rows before the holdout whose hash of (name, timestamp) is lowest, and all rows after."""
+def downsample(frame: pl.DataFrame, cap: SamplingCap, *, name: str, sequences: bool = False) -> pl.DataFrame:
+    """Keep the share of rows before the holdout whose hash of (name, timestamp) is lowest, and all rows after.
+
+    In `sequences` the others lose their label only, as bars in a sequence must be neighbors.
+    """
     times = frame["available_at"].to_physical().to_numpy()
     keep = (times >= cap.holdout_from) | (uniform_hash(times, name) < cap.share)
+    if sequences:
+        return frame.with_columns(label=pl.when(pl.Series(keep)).then("label"))
     return frame.filter(pl.Series(keep))
 
 

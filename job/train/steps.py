@@ -12,6 +12,7 @@ import pyarrow as pa
 from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.core.keys import POOLED, Key
+from job.learning.estimators import sequence_bars
 from job.learning.features import resolve_features
 from job.registry.outcome import Outcome, current, failed, of_version
 from job.registry.versions import read_metadata
@@ -155,7 +156,8 @@ def samples_of(
     how = preparation(info, key.timeframe, Sampling.of(data))
     features, absent = available(resolve_features(seen.own), (*bars.columns, *clock_columns(how.gaps)))
     if start is not None and how.gaps == "segment":  # where bars skip hours, they cannot be counted back by the clock
-        bars = bars.filter(pl.col("timestamp") >= start - history(seen, features, key.timeframe))
+        before = history(seen, features, key.timeframe, sequence_bars=sequence_bars(task.spec))
+        bars = bars.filter(pl.col("timestamp") >= start - before)
     itself = None if key.exchange == POOLED else name
     try:
         beside, without = besides(seen, bars, how, task.needs, context, tolerance=WARM, itself=itself)
@@ -168,6 +170,7 @@ def samples_of(
             market=market,
             unique=task.spec.weights is not None and task.spec.weights.uniqueness,
             beside=beside,
+            sequence_bars=sequence_bars(task.spec),
         )
     except ValueError as error:
         raise DataError(f"{name} {key.timeframe}: {error}") from None

@@ -7,7 +7,7 @@ from typing import Any, Self
 from job.config.settings import Config
 from job.core.errors import DataError
 from job.core.keys import POOLED, Key
-from job.learning.estimators import libraries_of
+from job.learning.estimators import algorithm_named, libraries_of
 from job.learning.spec import ModelSpec
 from job.registry.catalog import Summary, short_fingerprint
 from job.registry.fingerprints import fingerprint, joined_digest, pooled_content
@@ -40,6 +40,11 @@ class Task(Work):
     def import_paths(self) -> tuple[str, ...]:
         """Where the features, the label and the algorithm that users bring are."""
         return self.spec.import_paths
+
+    @property
+    def gpu(self) -> bool:
+        """Whether a fit of its model uses a GPU where there is one."""
+        return algorithm_named(self.spec.algorithm).gpu
 
     @property
     def flow(self) -> bool:

@@ -139,21 +139,25 @@ def context_digest(need: Need, fleet: Iterable[Series], digests: Digests) -> str
     return hashlib.sha256(repr(sorted(known)).encode()).hexdigest()
 
 
-def history(seen: Origins, features: Sequence[Feature], timeframe: str, *, exact: bool = False) -> timedelta:
+def history(
+    seen: Origins, features: Sequence[Feature], timeframe: str, *, sequence_bars: int = 1, exact: bool = False
+) -> timedelta:
     """Return how long before a bar of `timeframe` its series must begin for all that a model sees of it to be warm.
 
     Args:
         seen: the model's features by origin.
         features: those of its own bars.
         timeframe: of the model.
+        sequence_bars: that it sees at once.
         exact: as `transforms.features.compute.warmup_bars`.
     """
     warmups = {timeframe: [*features, *(MOVES if seen.market else ())]}
     warmups |= {longer: [*resolve_features(names)] for longer, names in seen.longer.items()}
-    return max(
+    longest = max(
         timedelta(microseconds=duration_us(one)) * (warmup_bars(needed, exact=exact) + 1 + (one != timeframe))
         for one, needed in warmups.items()
     )
+    return longest + timedelta(microseconds=duration_us(timeframe)) * (sequence_bars - 1)
 
 
 MEMBERS: Final = 0.8

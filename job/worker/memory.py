@@ -9,6 +9,8 @@ from typing import Final
 BYTES_PER_VALUE: Final = 24
 """Peak bytes per sample and feature in a worker, no less than `make bench` finds (history): bars, samples, the float32
 matrix, its scaled copy, and what a fit adds."""
+BYTES_PER_SEEN: Final = 12
+"""Peak bytes per bar and feature of sequences: the bars, float32, and their scaled copy, made from one more."""
 WORKER_BYTES: Final = 450 * 2**20
 """What a worker holds before any bars: mostly imports."""
 
@@ -33,6 +35,10 @@ def peak_mb() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
 
 
-def estimate_memory(rows: int, features: int) -> int:
-    """Return the bytes that a worker holds at most for a task of so many samples and features."""
-    return WORKER_BYTES + rows * features * BYTES_PER_VALUE
+def estimate_memory(rows: int, features: int, *, sequences: bool = False, library: int = 0) -> int:
+    """Return the bytes that a worker holds at most for a task of so many samples and features.
+
+    Models of `sequences` hold their bars beside the samples; `library` is what theirs takes.
+    """
+    per_value = BYTES_PER_VALUE + (BYTES_PER_SEEN if sequences else 0)
+    return WORKER_BYTES + library + rows * features * per_value

@@ -11,8 +11,10 @@ from threadpoolctl import threadpool_limits
 from job.config.settings import DataSettings
 from job.core.errors import RegistryError
 from job.core.keys import Key
-from job.learning.fitting import Matrix, feature_matrix, probability_of_up
+from job.learning.fitting import probability_of_up
 from job.learning.metrics import FloatArray, predicted, shrink
+from job.learning.rows import Inputs, Matrix, inputs_of, scaled_inputs
+from job.learning.sequences import Sequences
 from job.registry.definition import Definition
 from job.registry.versions import LATEST, load, resolve_version
 from job.storage.files import Storage
@@ -57,23 +59,33 @@ class Scorer:
         """Bars after a row within which its label is resolved."""
         return self.definition.label.horizon
 
-    def probabilities(self, matrix: Matrix) -> FloatArray:
-        """Return the probability of up, shrunk as at training, of each row of float32 [rows, features].
+    def probabilities(self, matrix: Inputs) -> FloatArray:
+        """Return the probability of up, shrunk as at training, of each row of float32 [rows, features], or sequence.
 
         A row's number has the same bits whatever other rows there are.
         """
         return shrink(self.raw_probabilities(matrix), self.base_rate, self.weight)
 
-    def raw_probabilities(self, matrix: Matrix) -> FloatArray:
+    def raw_probabilities(self, matrix: Inputs) -> FloatArray:
         """Return the model's own probability of up, before shrinking."""
         if not len(matrix):  # for which scikit-learn has no answer
             return np.empty(0)
         with threadpool_limits(limits=1):
-            return probability_of_up(self.model, self.scaler.transform(matrix))
+            return probability_of_up(self.model, self._scaled(matrix))
+
+    def _scaled(self, matrix: Inputs) -> Inputs:
+        if isinstance(matrix, Sequences):
+            return scaled_inputs(self.scaler, matrix)
+        transformed: Matrix = self.scaler.transform(matrix)
+        return transformed
 
     def score(self, frame: pl.DataFrame) -> FloatArray:
-        """Return the shrunk probability of up of each row of a frame that has the model's features as columns."""
-        return self.probabilities(feature_matrix(frame, self.definition.names))
+        """Return the shrunk probability of up of each row of a frame that has the model's features as columns.
+
+        Where the frame says which rows are `complete`, only these have one.
+        """
+        chosen = frame["complete"] if "complete" in frame.columns else None
+        return self.probabilities(inputs_of(frame, self.definition.names, self.definition.sequence_bars, chosen))
 
     def predict(self, features: pl.DataFrame, key: Key) -> pl.DataFrame:
         """Return the predictions for rows as `Definition.features_of` makes them, in their order.
@@ -82,6 +94,8 @@ class Scorer:
         not where it was trained), timestamp, available_at, a probability a class, prediction (a class's name), version.
         """
         up = self.score(features)
+        if "complete" in features.columns:
+            features = features.filter("complete")
         named = {name: pl.lit(value) for name, value in asdict(key).items()}
         return features.select(
             **named,

@@ -20,9 +20,10 @@ from job.config.settings import Config
 from job.learning.blend import Blend
 from job.learning.blending import weigh_members
 from job.learning.features import resolve_features
-from job.learning.fitting import Evaluated, evaluate, read_rows, sort_samples
+from job.learning.fitting import Evaluated, evaluate
 from job.learning.fleet import log_loss_delta_by_cluster
 from job.learning.metrics import FloatArray, row_log_loss
+from job.learning.rows import read_rows, sort_samples
 from job.learning.spec import BLEND
 from job.learning.splits import walk_forward
 from job.learning.training import shrink_all

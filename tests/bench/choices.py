@@ -20,9 +20,10 @@ from threadpoolctl import threadpool_limits
 from job.config.settings import Config
 from job.learning.context import origins
 from job.learning.features import expand_features, resolve_features
-from job.learning.fitting import evaluate, read_rows, sort_samples
+from job.learning.fitting import evaluate
 from job.learning.fleet import log_loss_delta_by_cluster
 from job.learning.metrics import row_log_loss
+from job.learning.rows import labeled_rows, sort_samples
 from job.learning.spec import ModelSpec
 from job.learning.splits import walk_forward
 from job.learning.training import shrink_all
@@ -141,7 +142,7 @@ def compared(file: Path, model: str, sums: pl.DataFrame, *, members: int, last: 
 
 def out_of_fold(samples: pl.DataFrame, spec: ModelSpec, timeframe: str) -> tuple[Any, Any]:
     """Return times and log-loss of all out-of-fold rows."""
-    rows = read_rows(sort_samples(samples), spec.feature_names)
+    _, _, rows = labeled_rows(sort_samples(samples), spec)
     splits = walk_forward(
         rows.available_at, rows.label_end, test_size=spec.test_size, folds=spec.cv_folds,
         embargo_us=spec.embargo * duration_us(timeframe), holdout_from=None,

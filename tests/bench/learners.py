@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -20,10 +20,11 @@ from threadpoolctl import threadpool_limits
 
 from job.config.settings import Config
 from job.core.environment import installed
-from job.learning.estimators import ALGORITHMS
+from job.learning.estimators import ALGORITHMS, sequence_bars
 from job.learning.features import resolve_features
-from job.learning.fitting import fit_scaled, read_rows, scaled, sort_samples, window
+from job.learning.fitting import fit_window
 from job.learning.fleet import log_loss_delta_by_cluster
+from job.learning.rows import inputs, labeled_rows, sort_samples, window
 from job.learning.spec import ModelSpec
 from job.registry.artifacts import dump, parse
 from tests.bench.bars import real_files
@@ -64,20 +65,25 @@ def learned(file: Path, timeframe: str, *, last: int | None) -> dict[str, Learne
     """Return what each algorithm that is installed comes to on one symbol's default analyst."""
     default = Config().spec_of("analyst")
     bars, how = bars_of(file, last=last), Preparation(source="1m", timeframe=timeframe)
-    made = make_samples(bars, how, features=resolve_features(default.features), label=default.label).frame
-    specs = {name: default.model_copy(update={"algorithm": name}) for name in present()}
-    losses = {name: out_of_fold(made, spec, timeframe) for name, spec in specs.items()}
-    times, reference = losses[AGAINST]
+    features, found = resolve_features(default.features), {}
+    for name in present():
+        spec = default.model_copy(update={"algorithm": name})
+        seen = sequence_bars(spec)
+        made = make_samples(bars, how, features=features, label=default.label, sequence_bars=seen).frame
+        found[name] = (out_of_fold(made, spec, timeframe), costs(made, spec))
     return {
-        name: Learned(
-            *costs(made, specs[name]),
-            log_loss=float(np.mean(loss)),
-            change=log_loss_delta_by_cluster(
-                times, loss - reference, horizon_bars=default.label.horizon, timeframe_us=duration_us(timeframe)
-            ),
-        )
-        for name, (_, loss) in losses.items()
+        name: Learned(*cost, log_loss=float(np.mean(losses[1])), change=change(losses, found[AGAINST][0], timeframe))
+        for name, (losses, cost) in found.items()
     }
+
+
+def change(own: tuple[Any, Any], reference: tuple[Any, Any], timeframe: str) -> Losses:
+    """Return how much an algorithm's losses are above the reference's, on rows that both have: sequences lack some."""
+    times, mine, other = np.intersect1d(own[0], reference[0], return_indices=True)
+    horizon = Config().spec_of("analyst").label.horizon
+    return log_loss_delta_by_cluster(
+        times, own[1][mine] - reference[1][other], horizon_bars=horizon, timeframe_us=duration_us(timeframe)
+    )
 
 
 def present() -> list[str]:
@@ -87,17 +93,18 @@ def present() -> list[str]:
 
 def costs(samples: pl.DataFrame, spec: ModelSpec) -> tuple[float, float, float]:
     """Return CPU seconds of a fit, kB of its artifact, and CPU ms of loading it."""
-    rows, algorithm = read_rows(sort_samples(samples), spec.feature_names), ALGORITHMS[spec.algorithm]
-    scaler, training, label = window(rows, np.arange(int(len(rows.label) * (1 - spec.test_size))))
-    matrix = scaled(scaler, training, algorithm.precision)
+    (_, _, rows), algorithm = labeled_rows(sort_samples(samples), spec), ALGORITHMS[spec.algorithm]
+    early = np.arange(int(len(rows.label) * (1 - spec.test_size)))
+    scaler, training, _ = window(rows, early)
+    first = inputs(rows, early[:1], scaler)
     with threadpool_limits(limits=1):
         started = time.process_time()
-        model = fit_scaled(matrix, label, spec, pooled=False, n_jobs=1)
+        model = fit_window(rows, early, scaler, spec, n_jobs=1, matrix=training)
         fitted = time.process_time()
         data = dump(model, format=algorithm.format)
-        parse(data, format=algorithm.format, where="here").predict_proba(matrix[:1])  # the first one imports
+        parse(data, format=algorithm.format, where="here").predict_proba(first)  # the first one imports
         stored = time.process_time()
-        parse(data, format=algorithm.format, where="here").predict_proba(matrix[:1])
+        parse(data, format=algorithm.format, where="here").predict_proba(first)
         loaded = time.process_time()
     return fitted - started, len(data) / 1_000, 1_000 * (loaded - stored)
 

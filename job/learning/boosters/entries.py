@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from job.core.environment import installed
 from job.learning.algorithms import Algorithm, ArtifactFormat, Window
+from job.learning.spaces import Range, Space
 from job.learning.spec import ModelSpec
 
 LEAVES: Final = 4
@@ -53,6 +54,8 @@ def _draws(model: Any) -> bool:
     return bool(model.subsample < 1 or model.colsample_bytree < 1)
 
 
+SPACE: Final[Space] = {"learning_rate": Range(0.005, 0.2, log=True), "reg_lambda": Range(0.1, 1000.0, log=True)}
+
 NATIVE: Final = (
     Algorithm(
         "lightgbm",
@@ -70,6 +73,7 @@ NATIVE: Final = (
             parse="job.learning.boosters.lightgbm:parse",
         ),
         draws=_draws,
+        space={**SPACE, "num_leaves": Range(2, 16)},
     ),
     Algorithm(
         "xgboost",
@@ -86,5 +90,6 @@ NATIVE: Final = (
             parse="job.learning.boosters.xgboost:parse",
         ),
         draws=_draws,
+        space={**SPACE, "max_leaves": Range(2, 16)},
     ),
 )

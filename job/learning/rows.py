@@ -1,0 +1,169 @@
+"""Samples as arrays, and what a model takes of them: scaled rows, or sequences of bars."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from sklearn.preprocessing import StandardScaler
+
+from job.core.errors import TrainingError
+from job.learning.estimators import sequence_bars
+from job.learning.metrics import FloatArray
+from job.learning.sequences import Sequences, sequences_of, with_complete
+from job.learning.spec import ModelSpec
+from job.learning.splits import IntArray
+from job.learning.weights import training_weights
+from transforms.samples import UNIQUENESS
+
+Matrix = npt.NDArray[np.float32]
+Inputs = npt.NDArray[Any] | Sequences
+Labels = npt.NDArray[np.int8]
+
+BLOCK_ROWS: Final = 2**16
+"""Rows that are scaled at a time: larger blocks would add a third copy of the matrix to it and its scaled copy."""
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Samples as arrays, sorted by time: features float32, contiguous by column; times in µs since the epoch.
+
+    `uniqueness` is that of the labels, None where samples come without; `sequences` are the rows with the bars before
+    them, None for models that see rows alone.
+    """
+
+    matrix: Matrix
+    label: Labels
+    available_at: IntArray
+    label_end: IntArray
+    pooled: bool
+    uniqueness: FloatArray | None = None
+    sequences: Sequences | None = None
+
+
+def sort_samples(samples: pl.DataFrame) -> pl.DataFrame:
+    """Sort by time, and by series within a time, so that the order of the given rows changes nothing.
+
+    One series' samples mostly are sorted already, and a copy of them would be as large as the matrix.
+    """
+    if "series" in samples.columns:
+        return samples.sort("available_at", "series")
+    return samples if samples["available_at"].is_sorted() else samples.sort("available_at")
+
+
+def read_rows(samples: pl.DataFrame, features: Sequence[str], sequences: Sequences | None = None) -> Rows:
+    """Return sorted `samples` as arrays; pooled means that `series` names more than one."""
+    return Rows(
+        matrix=feature_matrix(samples, features),
+        label=samples["label"].to_numpy(),
+        available_at=samples["available_at"].to_physical().to_numpy(),
+        label_end=samples["label_end"].to_physical().to_numpy(),
+        pooled="series" in samples.columns and samples["series"].n_unique() > 1,
+        uniqueness=samples[UNIQUENESS].to_numpy() if UNIQUENESS in samples.columns else None,
+        sequences=sequences,
+    )
+
+
+def labeled_rows(bars: pl.DataFrame, spec: ModelSpec) -> tuple[pl.DataFrame, pl.DataFrame, Rows]:
+    """Return sorted samples, those of them that have a label, and the latter as arrays.
+
+    Models of sequences see the others before them; a row without all bars of its sequence has no label.
+    """
+    sequences, length = None, sequence_bars(spec)
+    if length > 1:
+        bars = with_complete(bars, length).with_columns(label=pl.when("complete").then("label"))
+        sequences = sequences_of(bars, spec.feature_names, length, bars["label"].is_not_null())
+    samples = bars.filter(pl.col("label").is_not_null()) if bars["label"].null_count() else bars
+    return bars, samples, read_rows(samples, spec.feature_names, sequences)
+
+
+def feature_matrix(frame: pl.DataFrame, features: Sequence[str]) -> Matrix:
+    """Return the columns named `features` as float32, contiguous by column, which trees go through fastest."""
+    return np.asfortranarray(frame.select(pl.col(list(features)).cast(pl.Float32)).to_numpy())
+
+
+def inputs_of(
+    frame: pl.DataFrame, features: Sequence[str], sequence_bars: int, chosen: pl.Series | None = None
+) -> Matrix | Sequences:
+    """Return what a model that sees so many bars takes of every row, or those `chosen`, unscaled."""
+    if sequence_bars > 1:
+        return sequences_of(frame, features, sequence_bars, chosen)
+    return feature_matrix(frame if chosen is None else frame.filter(chosen), features)
+
+
+def window(rows: Rows, index: IntArray) -> tuple[StandardScaler, Matrix, Labels]:
+    """Return a scaler fitted on the rows at `index`, these rows unscaled, and their labels, which are of both classes.
+
+    Raises:
+        TrainingError: the labels are all of one class.
+    """
+    label = rows.label[index]
+    if label.min() == label.max():
+        raise TrainingError(
+            f"all {len(label)} labels of the training window from {time_of(rows.available_at[index[0]])} to "
+            f"{time_of(rows.available_at[index[-1]])} are {'up' if label[0] else 'down'}: "
+            "give more bars, lower cv_folds, or use another label"
+        )
+    training = take(rows.matrix, index)
+    return StandardScaler().fit(training), training, label
+
+
+def scaled(scaler: StandardScaler, matrix: Matrix, dtype: type[np.floating[Any]] = np.float32) -> npt.NDArray[Any]:
+    """Return rows as `scaler` transforms them: float32 by column, or float64 by row, which no estimator here copies."""
+    result = np.empty(matrix.shape, dtype, order="C" if dtype is np.float64 else "F")
+    for start in range(0, len(matrix), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        result[block] = scaler.transform(matrix[block])
+    return result
+
+
+def scaled_inputs(scaler: StandardScaler, rows: Inputs) -> Inputs:
+    """Return what `inputs_of` returned, scaled."""
+    if isinstance(rows, Sequences):
+        return replace(rows, bars=np.ascontiguousarray(scaled(scaler, rows.bars)))
+    return scaled(scaler, rows)
+
+
+def weights_of(rows: Rows, index: IntArray, spec: ModelSpec) -> FloatArray | None:
+    """Return the weights of the training rows at `index`; see `learning.weights.training_weights`.
+
+    Raises:
+        TrainingError: they depend on the labels' uniqueness, and the samples came without.
+    """
+    if spec.weights is not None and spec.weights.uniqueness and rows.uniqueness is None:
+        raise TrainingError(
+            f"weights by uniqueness need the column {UNIQUENESS}, which these samples lack: set weights to none or to "
+            "{half_life_days: 30}"
+        )
+    unique = None if rows.uniqueness is None else rows.uniqueness[index]
+    return training_weights(spec.weights, label_end=rows.label_end[index], uniqueness=unique)
+
+
+def inputs(
+    rows: Rows,
+    index: IntArray,
+    scaler: StandardScaler,
+    dtype: type[np.floating[Any]] = np.float32,
+    matrix: Matrix | None = None,
+) -> Inputs:
+    """Return what a model takes of the rows at `index`, scaled; `matrix` are these rows, if they were taken before."""
+    if rows.sequences is not None:
+        return scaled_inputs(scaler, rows.sequences.at(index))
+    return scaled(scaler, take(rows.matrix, index) if matrix is None else matrix, dtype)
+
+
+def take(matrix: Matrix, index: IntArray) -> Matrix:
+    """Return rows in column order, as `matrix` is; a view where `index`, which ascends, has no holes."""
+    first, last = int(index[0]), int(index[-1])
+    if last - first + 1 == len(index):
+        return matrix[first : last + 1]
+    return np.asfortranarray(matrix[index])
+
+
+def time_of(microseconds: Any) -> str:
+    """Return a time in µs since the epoch as ISO 8601, UTC."""
+    return (EPOCH + timedelta(microseconds=int(microseconds))).isoformat()
