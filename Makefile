@@ -11,7 +11,7 @@ PACKAGES = --constraint constraints.txt --editable
 # Tests wait for processes as much as they compute: two at a time take little more than half of the time.
 PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: run test test-all check bench install clean
+.PHONY: run test test-all check bench install boosters torch clean
 
 run: $(RUNTIME)
 	@$(BIN)/python job/main.py
@@ -33,6 +33,11 @@ bench: $(DEV)
 
 install: $(RUNTIME)
 
+# The libraries of optional algorithms, without which tests of these are skipped by name. PyTorch is some gigabytes.
+boosters: $(VENV)/.boosters
+
+torch: $(VENV)/.torch
+
 define install
 	@uv=$$(command -v uv || echo $(BIN)/uv); \
 	[ -x "$$uv" ] || $(PIP) install uv 2>/dev/null || true; \
@@ -47,6 +52,12 @@ $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
 
 $(DEV): $(RUNTIME)
 	$(call install,.[dev])
+
+$(VENV)/.boosters: $(DEV)
+	$(call install,.[lightgbm,xgboost])
+
+$(VENV)/.torch: $(DEV)
+	$(call install,.[torch])
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'

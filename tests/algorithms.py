@@ -28,6 +28,7 @@ def each(*names: str) -> list[Any]:
 
 
 def _marks(name: str) -> list[pytest.MarkDecorator]:
-    """Return the marks of a test of an algorithm: it needs PyTorch, or its library is not here."""
-    marks = [pytest.mark.torch] if ALGORITHMS[name].extra == "torch" else []
+    """Return the marks of a test of an algorithm: it needs PyTorch, or boosters, or its library is not here."""
+    extra = ALGORITHMS[name].extra
+    marks = [] if extra is None else [pytest.mark.torch if extra == "torch" else pytest.mark.boosters]
     return [*marks, pytest.mark.skip(reason=MISSING[name])] if name in MISSING else marks

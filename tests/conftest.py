@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,3 +64,11 @@ def registry(request: pytest.FixtureRequest) -> Storage:
 def memory(request: pytest.FixtureRequest) -> Storage:
     """An empty store that takes no time."""
     return open_registry("memory", request)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was not tested here, and what it would take."""
+    reports = terminalreporter.getreports("skipped")
+    reasons = Counter(one.longrepr[2] for one in reports if isinstance(one.longrepr, tuple))
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"{count} skipped: {reason.removeprefix('Skipped: ')}")

@@ -32,6 +32,8 @@ from tests.test_forest import problem
 from tests.test_registry_versions import FOLDER, commit_one
 from tests.worlds import in_two_processes, model_of, samples_for, specs, world
 
+pytestmark = pytest.mark.boosters
+
 ROOT = Path(__file__).resolve().parents[1]
 OTHERS = ("random_forest", "logistic_regression")
 NOISE_SYMBOLS = 12

@@ -26,6 +26,7 @@ LONGEST_S: Final = 2.0
 PATIENCE_S: Final = 30.0
 
 pytestmark = [
+    pytest.mark.boosters,
     pytest.mark.timeout(120),
     *(pytest.mark.skip(reason=MISSING[name]) for name in NATIVE_ATTACKS if name in MISSING),
 ]

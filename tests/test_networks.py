@@ -264,3 +264,20 @@ def test_importing_the_entries_imports_no_torch() -> None:
     script = "import sys, job.learning.training, job.train.plan, job.registry.versions; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("others", [["tcn"], ["gru", "tcn"]])
+def test_a_blend_gives_each_member_what_it_sees(others: list[str], tmp_path: Path) -> None:
+    """Its samples are those of the member that sees most; the others get the last bars of the sequences, or one."""
+    few = {"epochs": 2, "width": 8}
+    params: dict[str, Any] = {"of": ["logistic_regression", *others], **dict.fromkeys(others, few)}
+    params["tcn"] = {**few, "sequence_bars": 8}
+    registry, trained, _ = commit(tmp_path, config(algorithm="blend", params=params))
+    scorer = load_scorer(registry, SCORED_KEY)
+    assert scorer.definition.sequence_bars == (LENGTH if "gru" in others else 8)
+    frame = scorer.definition.features_of(small_bars(), clean(small_bars())).frame
+    both = trained.holdout.join(scorer.predict(frame, SCORED_KEY), on="available_at", how="left")
+    assert both["probability_up"].to_list() == trained.holdout["p"].to_list()
+    _, alone, _ = commit(tmp_path / "alone", config(algorithm="tcn", params=params["tcn"]))
+    if others == ["tcn"]:  # with the GRU, there are fewer samples
+        assert dump(trained.model.members["tcn"]) == dump(alone.model)

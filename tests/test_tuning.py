@@ -29,6 +29,7 @@ from job.tune.ask import ask
 from job.tune.plan import plan, sample, space_of
 from job.tune.study import conduct
 from job.tune.task import Request
+from tests.algorithms import each, quick
 from tests.studies import Row, answer, job_of, requests, row_of, rows_of, study_of, tuned_config, winner_of
 from tests.worlds import in_two_processes, samples_for, world
 
@@ -39,13 +40,12 @@ BAD: dict[str, dict[str, Any]] = {
 }
 
 
-SEARCHED = [name for name, one in ALGORITHMS.items() if one.space and one.library is None]
-"""Algorithms with a search space, of libraries that are always there."""
+SEARCHED = [name for name, one in ALGORITHMS.items() if one.space]
+"""Algorithms with a search space."""
 
 
-def test_the_algorithms_of_scikit_learn_can_be_searched() -> None:
-    forests = {"random_forest", "extra_trees", "gradient_boosting", "hist_gradient_boosting"}
-    assert {*SEARCHED} >= {*forests, "logistic_regression"}
+def test_every_algorithm_can_be_searched_but_blends() -> None:
+    assert {*SEARCHED} == {*ALGORITHMS} - {"blend"}
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +61,10 @@ def tuning_rows(samples: pl.DataFrame, config: Config) -> TuningRows:
     return TuningRows.of(early, spec, timeframe="15m", holdout_from=start)
 
 
-@pytest.mark.parametrize("algorithm", SEARCHED)
+@pytest.mark.parametrize("algorithm", each(*SEARCHED))
 def test_what_is_fitted_is_what_training_fits(algorithm: str, samples: pl.DataFrame) -> None:
     config = tuned_config("memory://x", algorithm=algorithm)
-    spec, tuned = config.spec_of("analyst"), tuning_rows(samples, config)
+    spec, tuned = config.spec_of("analyst", quick(algorithm)), tuning_rows(samples, config)
     found = train(samples, spec, key=Key("synthetic", "SYN03", "15m", "analyst"))
     for number, (fold, described) in enumerate(zip(tuned.folds, found.metadata["split"]["folds"], strict=True)):
         windows = ready(tuned, number, spec)
@@ -79,7 +79,7 @@ def test_what_is_fitted_is_what_training_fits(algorithm: str, samples: pl.DataFr
         assert sum(loss.rows) == len(p)
 
 
-@pytest.mark.parametrize("algorithm", SEARCHED)
+@pytest.mark.parametrize("algorithm", each(*SEARCHED))
 def test_every_algorithm_has_a_space_that_its_estimator_takes(algorithm: str) -> None:
     config = tuned_config("memory://x", algorithm=algorithm)
     spec = config.spec_of("analyst")

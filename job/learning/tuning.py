@@ -32,13 +32,12 @@ def without_holdout(samples: pl.DataFrame, spec: ModelSpec) -> tuple[pl.DataFram
     Raises:
         TrainingError: all samples are of one time.
     """
-    samples = sort_samples(samples)
-    labeled = samples.filter(pl.col("label").is_not_null())
+    bars, labeled, _ = labeled_rows(sort_samples(samples), spec)
     times = np.unique(labeled["available_at"].to_physical().to_numpy())
     if len(times) < 2:
         raise TrainingError(f"samples at {len(times)} distinct times cannot be split: give more bars")
     start = int(times[holdout_start(len(times), spec.test_size)])
-    kept = samples if sequence_bars(spec) > 1 else labeled  # sequences have bars without a label in them
+    kept = bars if sequence_bars(spec) > 1 else labeled  # sequences have bars without a label in them
     return kept.filter(pl.col("available_at").to_physical() < start), start
 
 

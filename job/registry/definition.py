@@ -102,6 +102,7 @@ class Definition:
                 for series, hours in metadata["data"].get("sessions", {}).items()
             }
             beside = metadata["data"].get("context", {})
+            fitted = [metadata, *metadata.get("blend", {}).get("members", {}).values()]
             return cls(
                 metadata["version"],
                 metadata["key"]["timeframe"],
@@ -111,7 +112,7 @@ class Definition:
                 sessions=sessions,
                 gaps_beside=beside.get("gaps", "auto"),
                 members=int(beside.get("members", 0)),
-                sequence_bars=int(metadata.get("parameters", {}).get("sequence_bars", 1)),
+                sequence_bars=max(int(one.get("parameters", {}).get("sequence_bars", 1)) for one in fitted),
             )
         except EntryError as error:
             raise RegistryError(f"{where}: {error}; {REMEDY}") from None
