@@ -17,13 +17,13 @@ from sklearn.linear_model import LogisticRegression
 
 from job.config.settings import load_config
 from job.core.errors import ConfigError, RegistryError
-from job.learning import estimators
 from job.learning.blend import Blend, fit_weights
 from job.learning.blending import weigh_members
 from job.learning.estimators import ALGORITHMS
 from job.learning.fitting import Evaluated, evaluate, predict_proba, probability_of_up
 from job.learning.metrics import fit_shrink, log_loss, shrink
 from job.learning.rows import read_rows
+from job.learning.scikit_learn import LOGISTIC_C
 from job.learning.splits import walk_forward
 from job.learning.training import train
 from job.registry.blends import dump, parse
@@ -222,11 +222,11 @@ def test_the_benchmark_is_a_member_for_free(monkeypatch: pytest.MonkeyPatch) -> 
     forest = train(samples, model_spec("random_forest"), key=KEY)
     monkeypatch.setattr(LogisticRegression, "fit", counted)
     blend = train(samples, model_spec("blend"), key=KEY)
-    assert fits == [estimators.LOGISTIC_C] * 4, "three folds and the holdout"
+    assert fits == [LOGISTIC_C] * 4, "three folds and the holdout"
     assert blend.holdout["p_benchmark"].equals(forest.holdout["p_benchmark"])
     fits.clear()
     other = train(samples, model_spec("blend", params={"logistic_regression": {"C": 1.0}}), key=KEY)
-    assert sorted(fits) == [estimators.LOGISTIC_C] * 4 + [1.0] * 4
+    assert sorted(fits) == [LOGISTIC_C] * 4 + [1.0] * 4
     assert other.holdout["p_benchmark"].equals(forest.holdout["p_benchmark"])
 
 

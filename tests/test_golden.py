@@ -101,11 +101,11 @@ CHANGES: tuple[tuple[str, str, Any], ...] = (
     ("label direction", "transforms.labels.Direction.entry_price", lambda _label: pl.col("open")),
     ("label triple_barrier", "transforms.labels.rolling_std", lambda *window: rolling_std(*window) * (1 + 1e-7)),
     ("algorithm random_forest", "job.learning.forests.engines.SMALLEST_LEAF_SHARE", 0.001),
-    ("algorithm random_forest", "job.learning.estimators.FOREST_LEAF_SHARE", 0.11),
-    ("algorithm extra_trees", "job.learning.estimators.POOLED_LEAF_SHARE", 0.06),
-    ("algorithm gradient_boosting", "job.learning.estimators.BOOSTING_MAX_DEPTH", 3),
-    ("algorithm hist_gradient_boosting", "job.learning.estimators.BOOSTING_LEAF_SHARE", 0.06),
-    ("algorithm logistic_regression", "job.learning.estimators.LOGISTIC_C", 1.1e-3),
+    ("algorithm random_forest", "job.learning.scikit_learn.FOREST_LEAF_SHARE", 0.11),
+    ("algorithm extra_trees", "job.learning.scikit_learn.POOLED_LEAF_SHARE", 0.06),
+    ("algorithm gradient_boosting", "job.learning.scikit_learn.BOOSTING_MAX_DEPTH", 3),
+    ("algorithm hist_gradient_boosting", "job.learning.scikit_learn.BOOSTING_LEAF_SHARE", 0.06),
+    ("algorithm logistic_regression", "job.learning.scikit_learn.LOGISTIC_C", 1.1e-3),
     ("algorithm lightgbm", "job.learning.boosters.entries.LEAF_SHARE", 0.06),
     ("algorithm xgboost", "job.learning.boosters.entries.L2", 11.0),
     *((f"algorithm {name}", "job.learning.networks.entries.LEAST_BATCH", 32) for name in ("mlp", "gru", "tcn", "tabm")),
@@ -169,8 +169,8 @@ def test_every_definition_is_seen_to_change() -> None:
 def test_parts_have_nothing_to_do_with_other_definitions(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, feature in FEATURES.items():
         monkeypatch.setitem(FEATURES, name, replace(feature, lookback=0, expr=pl.lit(0.0), terms=(), slowest=None))
-    monkeypatch.setattr("job.learning.estimators.FOREST_LEAF_SHARE", 0.2)
-    monkeypatch.setattr("job.learning.estimators.LOGISTIC_C", 1.0)
+    monkeypatch.setattr("job.learning.scikit_learn.FOREST_LEAF_SHARE", 0.2)
+    monkeypatch.setattr("job.learning.scikit_learn.LOGISTIC_C", 1.0)
     monkeypatch.setattr(TripleBarrier, "resolve", None)
     for name, score in SCORES.items():
         monkeypatch.setitem(SCORES, name, replace(score, version=9, function=lambda *_: 0.0))

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from job.learning.algorithms import Window, bars_seen
 from job.learning.blend import Blend, seen
-from job.learning.estimators import LOGISTIC, LOGISTIC_C, LOGISTIC_SOLVER, algorithm_named, build, sequence_bars
+from job.learning.estimators import algorithm_named, build, sequence_bars
 from job.learning.logistic import fit_logistic
 from job.learning.metrics import FloatArray, Skill, base_rate, row_log_loss, skill
 from job.learning.rows import (
@@ -31,6 +31,7 @@ from job.learning.rows import (
     weights_of,
     window,
 )
+from job.learning.scikit_learn import LOGISTIC, LOGISTIC_C, LOGISTIC_SOLVER
 from job.learning.sequences import Sequences
 from job.learning.spec import ModelSpec
 from job.learning.splits import Fold, IntArray, last_part
