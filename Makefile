@@ -29,7 +29,7 @@ check: $(DEV)
 	$(BIN)/mypy
 
 bench: $(DEV)
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench $(CASES)
 
 install: $(RUNTIME)
 

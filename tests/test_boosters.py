@@ -25,7 +25,7 @@ from job.registry.versions import load, verify
 from job.storage.files import Storage
 from job.train.plan import make_plan
 from job.train.run import run
-from tests.algorithms import PRESENT, each
+from tests.algorithms import PRESENT, each, quick
 from tests.oracles_training import model_spec
 from tests.registries import KEY, NATIVE, VERSION, fitted, samples
 from tests.test_forest import problem
@@ -148,9 +148,8 @@ commit_one(Storage({str(tmp_path)!r}), model={name!r}, format_={name!r})
 
 def config_of(folder: Path, *names: str) -> Config:
     """Return the settings of a run that trains a kind of model by each algorithm at 15m."""
-    kinds = {
-        name: {"timeframes": ["15m"], "algorithm": name, "label": "direction(10)", "n_estimators": 5} for name in names
-    }
+    usual = {"timeframes": ["15m"], "label": "direction(10)", "n_estimators": 5}
+    kinds = {name: {**usual, "algorithm": name, "params": quick(name)} for name in names}
     trainer = {
         "model_directory": str(folder / "models"),
         "enable_analyst_models": False,

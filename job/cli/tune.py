@@ -44,7 +44,8 @@ def tune(options: argparse.Namespace) -> int:
     config = run_settings(options)
     if options.per_key:
         log.warning(
-            "--per-key chooses settings for each series by itself, from little evidence: what wins there may win by chance"
+            "--per-key chooses settings for each series by itself, from little evidence: what wins there may win by "
+            "chance"
         )
     plan = plan_tuning(config, per_key=options.per_key)
     for note in plan.notes:

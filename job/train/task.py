@@ -44,7 +44,7 @@ class Task(Work):
     @property
     def gpu(self) -> bool:
         """Whether a fit of its model uses a GPU where there is one."""
-        return algorithm_named(self.spec.algorithm).gpu
+        return any(algorithm_named(one.algorithm).gpu for one in self.spec.fits)
 
     @property
     def flow(self) -> bool:

@@ -60,8 +60,8 @@ NETWORKS: Final = tuple(
         validation=0.2,
         fit_record="fit_",
         gpu=True,
-        import_seconds=2.0,
-        import_bytes=300 * 2**20,
+        import_seconds=2.7,
+        import_bytes=550 * 2**20,
         space=SPACE,
     )
     for name, kind, defaults, seconds_per_row, also in (
