@@ -8,6 +8,8 @@ RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PACKAGES = --constraint constraints.txt --editable
+# Tests start hundreds of processes, which otherwise compile all that they import where the environment says so.
+export PYTHONDONTWRITEBYTECODE :=
 # Tests wait for processes as much as they compute: two at a time take little more than half of the time.
 PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 
@@ -42,7 +44,7 @@ define install
 	@uv=$$(command -v uv || echo $(BIN)/uv); \
 	[ -x "$$uv" ] || $(PIP) install uv 2>/dev/null || true; \
 	if [ -x "$$uv" ] && echo "installing $(1) into $(VENV) with uv" && \
-		"$$uv" pip install --quiet --python $(BIN)/python $(PACKAGES) "$(1)"; then :; \
+		"$$uv" pip install --quiet --compile-bytecode --python $(BIN)/python $(PACKAGES) "$(1)"; then :; \
 	else echo "installing $(1) into $(VENV) with pip" && $(PIP) install $(PACKAGES) "$(1)"; fi
 	@touch $@
 endef
@@ -54,7 +56,7 @@ $(DEV): $(RUNTIME)
 	$(call install,.[dev])
 
 $(VENV)/.boosters: $(DEV)
-	$(call install,.[lightgbm,xgboost])
+	$(call install,.[boosters])
 
 $(VENV)/.torch: $(DEV)
 	$(call install,.[torch])
