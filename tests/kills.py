@@ -95,6 +95,14 @@ def stage_of(registry: Path) -> int:
     return 1 if any(registry.glob("runs/*.open")) else 0
 
 
+LATE_THREAD: Final = "The core worker has already been shutdown."
+"""What Ray says when it ends a driver because one of its own threads was late while it shut down."""
+
+
+class EndedByRayError(Exception):
+    """Ray ended a driver while it shut down: all its models are committed, but its record is not closed."""
+
+
 @dataclass
 class Launched:
     """A run of the job that leads a session of its own, by which all of its processes are known.
@@ -126,6 +134,8 @@ class Launched:
         """Wait until the driver ends by itself, with status 0, and nothing of it is alive; return its log."""
         status = self.process.wait(LONGEST_RUN_S)
         text = self.log.read_text(encoding="utf-8")
+        if status == 1 and LATE_THREAD in text:
+            raise EndedByRayError(text)
         assert status == 0, f"exit status {status}\n{text}"
         self.be_gone()
         return text

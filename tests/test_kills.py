@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -40,6 +40,7 @@ from tests.kills import (
     LEASE_S,
     MODELS,
     Case,
+    EndedByRayError,
     Launched,
     becomes,
     cases,
@@ -157,9 +158,10 @@ def test_a_rerun_ends_as_if_nothing_had_been_killed(
             stage = int(case.moment)
             wait_for(stage + (case.moment - stage) / 2**attempt, run, undisturbed.seconds)
             if run.kill(case.victim, random.Random(f"{SEED} {case}")):
-                agents += check_what_follows(case, run, undisturbed)
-                return
-    pytest.fail(f"case {case}: each of {TRIES} runs ended before it could be killed")
+                with suppress(EndedByRayError):  # rare, and a run as any other that was killed: another one tells
+                    agents += check_what_follows(case, run, undisturbed)
+                    return
+    pytest.fail(f"case {case}: each of {TRIES} runs ended before it could be killed, or was ended by Ray")
 
 
 def check_what_follows(case: Case, run: Launched, undisturbed: Undisturbed) -> list[psutil.Process]:
