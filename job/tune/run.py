@@ -1,6 +1,6 @@
 """Tuning from its plan to the winners: studies side by side, each asking for more when all it asked for has come."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -19,10 +19,10 @@ from job.registry.runs import attempts_folder
 from job.registry.studies import Winner
 from job.registry.versions import new_run_id
 from job.storage.files import Storage
+from job.train.run import begun
 from job.tune.plan import TuningPlan
 from job.tune.study import OF_ITS_BARS, Requests, conduct
 from job.tune.task import Tuned, TuningTask
-from job.worker.attempts import Attempt, read_attempts
 from job.worker.messages import Job
 
 
@@ -53,12 +53,6 @@ class TuningRecord(KeptRecord[Tuned]):
         """Return the record as JSON values, with what the studies chose."""
         studies = [{name: value for name, value in vars(one).items() if name != "spec"} for one in self.winners]
         return {**super().as_dict(first=first), "studies": studies}
-
-
-def begun(missing: Mapping[Key, TuningTask], job: Job) -> dict[Key, Attempt]:
-    """Return the tasks that a worker had begun, with the note that it left."""
-    attempts = read_attempts(job.registry(), job.run_id, job.round)
-    return {key: attempt for key, attempt in attempts.items() if key in missing}
 
 
 TUNING: Final = Operation[TuningTask, Tuned]("job.tune.pipeline", failed=Tuned.failed, begun=begun)

@@ -1,5 +1,6 @@
 """What estimators around a native model have in common."""
 
+from abc import ABC, abstractmethod
 from typing import Any, Final, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ CLASSES: Final = (0, 1)
 BOOSTER: Final = "_booster"
 
 
-class NativeModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class NativeModel(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has no types
     """A binary classifier whose fitted model is held as the bytes that are stored, and predicts from these.
 
     So a stored model is the one that was scored, bit for bit, and nothing of the training data is kept. Subclasses fit,
@@ -40,8 +41,9 @@ class NativeModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scik
         """Return the more probable class of each row, 1 where both are equally so."""
         return (self._probability_of_up(matrix) >= 0.5).astype(np.int8)
 
+    @abstractmethod
     def _probability_of_up(self, matrix: Matrix) -> npt.NDArray[np.float64]:
-        raise NotImplementedError
+        """Return the probability of class 1 of each row."""
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
