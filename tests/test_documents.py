@@ -15,8 +15,10 @@ from job.cli import parse
 from job.config.settings import Config
 from job.core.environment import BUNDLED_SAMPLE, ROOT
 from job.core.keys import Key
+from job.learning.estimators import ALGORITHMS
 from job.storage.files import Storage
 from job.worker.scorer import load_scorer
+from tests.algorithms import each
 from tests.documents import (
     DOCUMENTS,
     Command,
@@ -147,7 +149,20 @@ def checkouts(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def local(command: Command) -> bool:
-    return command.is_local or command.text == "make run"
+    return (command.is_local or command.text == "make run") and optional(command) is None
+
+
+def optional(command: Command) -> str | None:
+    """Return the algorithm that a command asks for, if its library is an extra."""
+    asked = re.search(r"algorithm=(\w+)", command.text)
+    return asked[1] if asked and ALGORITHMS[asked[1]].extra else None
+
+
+@pytest.mark.parametrize("name", each(*sorted({name for one in COMMANDS if (name := optional(one))})))
+def test_commands_with_optional_algorithms_run(name: str, checkouts: tuple[Path, Path]) -> None:
+    for command in [one for one in COMMANDS if optional(one) == name]:
+        status, output = run_on_terminal(command, checkouts[0], python_environment(checkouts[0].parent / "home"))
+        assert status == 0, f"{command.text}\n{output}"
 
 
 @pytest.mark.slow
