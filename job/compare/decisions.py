@@ -1,15 +1,12 @@
 """What `compare --promote` does with a verdict: a new champion, a challenger held until it is decided, or none."""
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 from job.config.settings import PromotionSettings
 from job.learning.comparison import Verdict
-from job.learning.evidence import Evidence
 
 Action = Literal["promoted", "held", "given up"]
-
-DAY_US: Final = 86_400_000_000
 
 
 @dataclass(frozen=True)
@@ -22,7 +19,7 @@ class Decision:
 
 def decide(
     found: Verdict | None,
-    evidence: Evidence | None,
+    days: float,
     policy: PromotionSettings,
     *,
     fresher: bool,
@@ -33,7 +30,7 @@ def decide(
 
     Args:
         found: the verdict.
-        evidence: on which it is based.
+        days: of bars on which it is based.
         policy: the settings of promotion.
         fresher: whether b was trained on later bars than the champion.
         challenger: whether b is the challenger by now.
@@ -46,7 +43,6 @@ def decide(
             "promoted",
             f"trained on later bars and less than {policy.margin:g} nats worse (alpha {policy.alpha:g})",
         )
-    days = (evidence.last - evidence.first) / DAY_US if evidence is not None else 0.0
     if found != "worse" and decidable and days < policy.patience_days:
         return Decision("held", f"{found} after {days:.3g} days of bars")
     if not challenger:

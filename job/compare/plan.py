@@ -74,7 +74,7 @@ def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: s
             metadata = [read_metadata(registry, key, version) for version in versions]
             task = _with_needs(_task(key, metadata, found.series, config), metadata, fleet, config)
             tasks.append(_with_history(registry, task, only_input=config.data.start is not None))
-            if _known_until(metadata[1], key) > _known_until(metadata[0], key):
+            if known_until(metadata[1], key) > known_until(metadata[0], key):
                 fresher.add(key)
         except JobError as error:
             failures[key] = error
@@ -150,7 +150,7 @@ def _usable_from(key: Key, metadata: Sequence[Mapping[str, Any]], since: datetim
     Raises:
         ConfigError: `since`, the open time of the first bar, is earlier.
     """
-    usable = max(_known_until(one, key) for one in metadata)
+    usable = max(known_until(one, key) for one in metadata)
     if since is None:
         return usable
     bar = timedelta(microseconds=duration_us(key.timeframe))
@@ -163,7 +163,12 @@ def _usable_from(key: Key, metadata: Sequence[Mapping[str, Any]], since: datetim
     return since + bar
 
 
-def _known_until(metadata: Mapping[str, Any], key: Key) -> datetime:
+def known_until(metadata: Mapping[str, Any], key: Key) -> datetime:
+    """Return when the last label was known that a version was trained or chosen on.
+
+    Raises:
+        RegistryError: its metadata does not say.
+    """
     try:
         return datetime.fromisoformat(metadata["label_end"])
     except (LookupError, TypeError, ValueError):

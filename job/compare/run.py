@@ -156,8 +156,9 @@ def _conclude(
     fresher, evidence, decision = one.key in plan.fresher, one.compared.evidence, None
     if promote_winners and one.compared.comparison is not None:
         challenger = read_aliases(registry, one.key).challenger == one.compared.b
+        days = evidence.days if evidence is not None else 0.0
         decidable = one.compared.comparison.seed_error is not None
-        decision = decide(one.verdict, evidence, policy, fresher=fresher, challenger=challenger, decidable=decidable)
+        decision = decide(one.verdict, days, policy, fresher=fresher, challenger=challenger, decidable=decidable)
     about = {
         **one.record(),
         "reason": None if decision is None else decision.reason,

@@ -88,10 +88,19 @@ def score_both(header: PairRow, bars: pl.DataFrame, info: SeriesInfo, job: Job) 
     for place, version in enumerate((task.a, task.b)):
         scorer = load_scorer(registry, task.key, version, data=job.config.data, allow_pickle=task.allow_pickle)
         needs = task.needs[place : place + 1]
-        samples = samples_of(scorer.definition, task, bars, info, job, name=header.series, needs=needs)
+        samples = samples_of(
+            scorer.definition,
+            bars,
+            info,
+            job,
+            name=header.series,
+            start=start_of(task.key.timeframe, task.usable_from),
+            needs=needs,
+            market=job.trading,
+        )
         scored = with_probability(scorer, samples)
         if scorer.definition.sequence_bars > 1:  # the bars before stand in sequences only
-            scored = scored.filter(pl.col("timestamp") >= start_of(task))
+            scored = scored.filter(pl.col("timestamp") >= start_of(task.key.timeframe, task.usable_from))
         scores.append(scored)
         scorers.append(scorer)
     a, b = scores
@@ -159,21 +168,23 @@ def seeds_of(headers: Sequence[PairRow], rows: int) -> list[SeedVariance] | None
 
 def samples_of(
     definition: Definition,
-    task: ComparisonTask,
     bars: pl.DataFrame,
     info: SeriesInfo,
     job: Job,
     *,
     name: str,
+    start: datetime,
     needs: Sequence[Need] = (),
+    market: bool = False,
 ) -> pl.DataFrame:
-    """Return the samples of one version that are available when the task's rows begin, or later, or all such bars.
+    """Return the samples of one version whose bars open at `start` or later.
+
+    With `market` all such bars are there, with `MARKET_COLUMNS`, whether they are samples or not.
 
     Raises:
         DataError: the timeframe cannot be made from these bars, or they lack what a feature needs.
     """
-    timeframe = task.key.timeframe
-    start = start_of(task)
+    timeframe = definition.timeframe
     how = definition.preparation(bars, info, name=name)
     if how.gaps == "segment":
         before = history(
@@ -192,7 +203,7 @@ def samples_of(
             features=definition.features,
             label=definition.label,
             start=start,
-            market=job.trading,
+            market=market,
             beside=beside,
             sequence_bars=definition.sequence_bars,
         ).frame
@@ -200,9 +211,9 @@ def samples_of(
         raise DataError(f"{name} {timeframe}: {error}") from None
 
 
-def start_of(task: ComparisonTask) -> datetime:
-    """Return the open time of the first bar that is available when the task's rows begin."""
-    return task.usable_from - timedelta(microseconds=duration_us(task.key.timeframe))
+def start_of(timeframe: str, usable_from: datetime) -> datetime:
+    """Return the open time of the first bar that is available at `usable_from` or later."""
+    return usable_from - timedelta(microseconds=duration_us(timeframe))
 
 
 def compare_rows(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:

@@ -15,6 +15,7 @@ from job.config.sections import AffectsModel, AffectsNothing, AffectsReading, Af
 from job.config.trainer import TrainerSettings
 from job.config.tuning import TuneSettings
 from job.config.values import MAX_BARS, Names, Time, Timeframe
+from job.config.watching import WatchSettings
 from job.config.yaml_text import read_yaml
 from job.core.errors import ConfigError
 from job.core.paths import redact_url, resolve_input, resolve_output
@@ -130,6 +131,7 @@ class Config(Section):
     storage: StorageSettings = StorageSettings()
     promotion: PromotionSettings = PromotionSettings()
     tune: TuneSettings = TuneSettings()
+    watch: WatchSettings = WatchSettings()
 
     def model_specs(self) -> Iterator[tuple[str, str, ModelSpec]]:
         """Yield (model type, timeframe, spec) of every model that a series gets; on the driver only.

@@ -11,7 +11,7 @@ from transforms.bars import duration_us
 POOLED: Final = "pooled"
 ALL: Final = "all"
 RESERVED: Final = frozenset(
-    {"aliases", "comparisons", "listings", "model_metadata.json", "pruned", "rejected", "runs", "tuning"}
+    {"aliases", "comparisons", "listings", "model_metadata.json", "pruned", "rejected", "runs", "tuning", "watch"}
 )
 """Top-level names of a registry that are no exchanges."""
 

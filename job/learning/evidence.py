@@ -19,6 +19,7 @@ SUMS: Final = ("rows", "loss_a", "difference", "right_a", "gained")
 """What is summed over the rows of a block: 1, log-loss of a, b's less a's, whether a is right, b's less a's."""
 MOST_BLOCKS: Final = 256
 """More blocks would tell hardly more of the variance, and take more room in a comparison's record."""
+DAY_US: Final = 86_400_000_000
 HORIZONS: Final = 5
 """A block is at least so many horizons long: labels of a horizon overlap, and what a version says of them persists."""
 
@@ -71,6 +72,11 @@ class Evidence:
     def complete_blocks(self) -> int:
         """How many blocks have all of their times."""
         return self.times // self.length
+
+    @property
+    def days(self) -> float:
+        """How many days of bars it is of."""
+        return (self.last - self.first) / DAY_US
 
     def error(self, name: str) -> float | None:
         """Return the standard error of `mean`, from the spread of blocks as of clusters; None with fewer than two.

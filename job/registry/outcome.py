@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from job.core.keys import Key
 from job.registry.catalog import Summary, key_of, summarize, summary_scores
 
-Status = Literal["trained", "predicted", "compared", "tuned", "current", "failed"]
+Status = Literal["trained", "predicted", "compared", "scored", "tuned", "current", "failed"]
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,13 @@ def promote(
 
 
 def release_challenger(
-    registry: Storage, key: Key, version: str, *, reason: str, numbers: Mapping[str, Any] | None = None
+    registry: Storage,
+    key: Key,
+    version: str,
+    *,
+    command: str = "compare",
+    reason: str,
+    numbers: Mapping[str, Any] | None = None,
 ) -> None:
     """Let no version be the challenger, if `version` still is, so that the next comparison takes the latest one.
 
@@ -95,7 +101,7 @@ def release_challenger(
             "challenger",
             lambda now: replace(now, challenger=None),
             seen=seen,
-            command="compare",
+            command=command,
             reason=reason,
             numbers=numbers,
         )

@@ -1,0 +1,85 @@
+"""Rounds one after another: look for new bars, work through what they ask for, wait."""
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+
+from job.cluster.warm import WarmRay
+from job.config.settings import Config
+from job.core.errors import JobError
+from job.registry.catalog import open_registry
+from job.registry.versions import new_run_id
+from job.registry.watching import Heartbeat
+from job.sources.finding import find_series
+from job.sources.series import Found
+from job.watch.run import Round, run
+from transforms.bars import duration_us
+
+log = logging.getLogger("job")
+
+LOOK_S = 1.0
+"""How often a watcher that waits looks whether Ray has been idle for too long, or the other watcher is gone."""
+
+
+def watch(config: Config, *, once: bool = False) -> Iterator[Round]:
+    """Yield rounds as they end, for ever, or one with `once`; nothing is done, or written, where no bar is new.
+
+    A round that fails is told by its problems, and the next one tries again. Of two watchers of one registry one stands
+    by until the other is gone; with `once` it does nothing.
+
+    Raises:
+        ConfigError: a setting or path cannot be used.
+        RegistryError: the registry cannot be written.
+        KeyboardInterrupt: on Ctrl-C; what is committed stays.
+    """
+    registry = open_registry(config, writer=new_run_id(datetime.now(UTC)))
+    registry.check_writable()
+    every_s = duration_us(config.watch.every) / 1e6
+    heart = Heartbeat(registry, lease_s=config.storage.lease_s)
+    said = False
+    while (other := heart.take()) is not None:
+        if once or not said:
+            log.info("%s is watched by process %d on %s", registry.url, other.pid, other.host)
+        if once:
+            return
+        said = True
+        time.sleep(min(every_s, config.storage.lease_s / 2))
+    with closing(heart), closing(WarmRay(config.ray, idle_s=duration_us(config.watch.keep_ray) / 1e6)) as warm:
+        while True:
+            began = time.monotonic()
+            done = _round(config, heart, warm)
+            yield done
+            if once:
+                return
+            while (left := began + every_s - time.monotonic()) > 0:
+                warm.stop_if_idle()
+                time.sleep(min(left, LOOK_S))
+
+
+def _round(config: Config, heart: Heartbeat, warm: WarmRay) -> Round:
+    """Work through one round, unless the input is as it was after the last one."""
+    run_id = new_run_id(datetime.now(UTC))
+    registry = open_registry(config, writer=run_id)
+    done = Round(config, registry, run_id, warm)
+    try:
+        done.found = find_series(config.data, registry=registry.url)
+    except JobError as error:  # the storage may be back in the next round
+        done.problems.append(("looking for bars", error))
+        return done
+    digest = input_digest(config, done.found)
+    if heart.about.get("input") == digest:
+        done.status = "idle"
+        return done
+    run(done)
+    heart.beat(input=None if done.problems else digest, last_round=run_id, status=done.status)
+    return done
+
+
+def input_digest(config: Config, found: Found) -> str:
+    """Return a digest of all files of an input as they were listed, and of the settings."""
+    files = sorted((file.url, file.size, file.stamp) for one in found.series for file in one.files)
+    settings = config.model_dump_json(exclude={"ray", "watch"})
+    return hashlib.sha256(repr((files, settings)).encode()).hexdigest()

@@ -1,0 +1,73 @@
+"""One series to be scored by a model's champion and challenger, and what came of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from job.core.keys import Key
+from job.learning.watching import Blocks
+from job.registry.outcome import Outcome
+from job.worker.messages import Work
+from job.worker.newest import Reading
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringTask(Work):
+    """Rows of one series that are new to a model's champion and challenger.
+
+    `key` names the series, `model` is the same except where the model is pooled. Rows count for the champion that are
+    available at `champion_from` (µs) or later, for the challenger from `challenger_from` on. For these, bars from
+    `since` on are read (None: all), if the files are as they were when `known` was read.
+    """
+
+    model: Key
+    champion: str
+    challenger: str | None
+    champion_from: int
+    challenger_from: int
+    since: datetime | None = None
+    known: Reading | None = None
+
+    @property
+    def usable_from(self) -> datetime:
+        """The first time of which a row counts."""
+        first = self.champion_from if self.challenger is None else min(self.champion_from, self.challenger_from)
+        return datetime.fromtimestamp(first / 1e6, UTC)
+
+    @property
+    def flow(self) -> bool:
+        """Whether it needs the columns of `transforms.bars.FLOW`: which features its versions have is seen later."""
+        return True
+
+
+@dataclass(frozen=True)
+class Scored(Outcome):
+    """What new rows of one series say of a model's champion and challenger.
+
+    There are no `blocks` where no row is new, or where `revised` says that bars which were scored have changed since.
+    `reading` is what was read, `whole` whether that was the whole series. `drift` is that of the newest rows.
+    """
+
+    blocks: Blocks | None = None
+    revised: bool = False
+    whole: bool = False
+    reading: dict[str, Any] | None = None
+    drift: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_task(cls, task: ScoringTask) -> Self:
+        """Return the bare outcome of a task."""
+        return cls(**vars(task.key), status="scored", version=task.champion, attempts=task.attempt)
+
+    @classmethod
+    def failed(cls, task: ScoringTask, error: Mapping[str, str]) -> Self:
+        """Return the outcome of a series that could not be scored."""
+        return replace(cls.of_task(task), status="failed", error=dict(error))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Inverse of `to_json`."""
+        made = super().from_json(text)
+        blocks: Any = made.blocks
+        return made if blocks is None else replace(made, blocks=Blocks.of_record(blocks))
