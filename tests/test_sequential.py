@@ -28,7 +28,7 @@ ALPHA = 0.05
 
 
 def running(differences: Floats, *, length: int) -> Running:
-    return Running(length).add(np.arange(len(differences)), differences)
+    return Running(length=length).add(np.arange(len(differences)), differences)
 
 
 def oracle(differences: Floats, mean: float, *, length: int, below: bool) -> float:
@@ -51,7 +51,7 @@ def oracle(differences: Floats, mean: float, *, length: int, below: bool) -> flo
 def test_day_after_day_is_all_at_once(seed: int, days: list[int], length: int) -> None:
     random = np.random.default_rng(seed)
     differences = random.normal(0.001, 0.02, sum(days))
-    found, start = Running(length), 0
+    found, start = Running(length=length), 0
     for rows in days:
         found = found.add(np.arange(rows), differences[start : start + rows])
         start += rows
@@ -68,7 +68,7 @@ def test_rows_of_one_time_count_together() -> None:
     differences = np.random.default_rng(0).normal(0, 0.01, 600)
     position = np.arange(600) // 3
     by_time = differences.reshape(200, 3).mean(axis=1)
-    pooled, plain = Running(50).add(position, differences), running(by_time, length=50)
+    pooled, plain = Running(length=50).add(position, differences), running(by_time, length=50)
     assert pooled.blocks == plain.blocks
     assert (pooled.total, pooled.spread) == pytest.approx((plain.total, plain.spread))
 
@@ -132,7 +132,9 @@ def test_evidence_of_early_releases_begins_anew() -> None:
     assert sequence_and_p(before, (), alpha=ALPHA) == (None, None, None)
     sums = row_sums(np.ones(2_000, np.int8), np.full(2_000, 0.5), np.full(2_000, 0.51))
     after = gather(np.arange(3_000, 5_000), sums, horizon=HORIZON, before=before)
-    assert after.running == Running(after.running.length if after.running else 0).add(np.arange(2_000), sums[:, 2])
+    assert after.running == Running(length=after.running.length if after.running else 0).add(
+        np.arange(2_000), sums[:, 2]
+    )
 
 
 def wrong(seed: int) -> tuple[bool, bool]:

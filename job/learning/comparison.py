@@ -3,7 +3,6 @@
 `a` is the version that stands, `b` the one that would take its place; a difference is b - a.
 """
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, get_args
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from job.learning.anytime import sequences
 from job.learning.evidence import Evidence, gather
 from job.learning.metrics import MIN_BLOCKS, FloatArray, LabelArray, predicted, row_log_loss
 from job.learning.splits import IntArray
@@ -22,8 +22,6 @@ Test = Literal["fixed", "sequential"]
 
 ALPHA: Final = 0.05
 MARGIN: Final = 0.001
-LEVELS: Final[list[float]] = np.linspace(-15, 0, 1501).tolist()
-"""Decimal logarithms of the levels among which p of the sequential test is found: the next one above it."""
 ROUNDING: Final = 1e-12
 """A result smaller than this share of the numbers that it was computed from is rounding."""
 
@@ -181,25 +179,16 @@ def sequence_and_p(
     running, mean = evidence.running, evidence.mean("difference")
     if running is None or not running.blocks:
         return None, None, None
+    blocks, total, spread, means = np.array([[running.blocks], [running.total], [running.spread], [mean]])
+    variance, freedom = np.array([variance_and_freedom(seeds)]).T
+    found = sequences(blocks, total, spread, means, variance=variance, freedom=freedom, alpha=alpha)
+    return float(found.low[0]), float(found.high[0]), float(found.p[0])
+
+
+def variance_and_freedom(seeds: Sequence[SeedVariance]) -> tuple[float, float]:
+    """Return the variance over the seeds of all versions, and its degrees of freedom, by Satterthwaite (1946)."""
     variance = sum(one.variance for one in seeds)
-    freedom = variance**2 / sum(one.variance**2 / one.freedom for one in seeds) if variance else 1.0
-
-    def parts(level: float) -> tuple[float, float]:
-        """Return the level that is left for the rows, and what the luck of seeds adds at either end."""
-        if not variance:
-            return level, 0.0
-        return level / 2, float(scipy.stats.t.ppf(1 - level / 4, freedom) * np.sqrt(variance))
-
-    def differs(exponent: float) -> bool:
-        """Whether zero is outside of the interval at the level 10**exponent."""
-        of_rows, luck = parts(10**exponent)
-        wealth = running.log_wealth(-luck if mean < 0 else luck, below=mean < 0)
-        return wealth >= float(np.log(2 / of_rows))
-
-    of_rows, luck = parts(alpha)
-    low, high = running.interval(of_rows)
-    p = 10 ** LEVELS[bisect_left(LEVELS, True, key=differs)] if differs(LEVELS[-1]) else 1.0  # noqa: FBT003
-    return min(low - luck, mean), max(high + luck, mean), p
+    return variance, variance**2 / sum(one.variance**2 / one.freedom for one in seeds) if variance else 1.0
 
 
 def diebold_mariano(
@@ -269,11 +258,16 @@ def verdict(comparison: Comparison, q: float | None, *, margin: float = MARGIN) 
     - undecided: more rows may decide.
     - cannot tell: there are too few blocks for an interval, or nobody knows what another seed would have given.
     """
-    low, high = comparison.low, comparison.high
-    unknown = comparison.p is None or comparison.seed_error is None
-    if low is None or high is None or comparison.underpowered or unknown:
+    if comparison.underpowered or comparison.p is None or comparison.seed_error is None:
         return "cannot tell"
-    if high < 0 and q is not None and q < comparison.alpha:
+    return verdict_of(comparison.low, comparison.high, q, alpha=comparison.alpha, margin=margin)
+
+
+def verdict_of(low: float | None, high: float | None, q: float | None, *, alpha: float, margin: float) -> Verdict:
+    """Return the verdict that the ends of an interval of 1 - `alpha` and q lead to, see `verdict`."""
+    if low is None or high is None:
+        return "cannot tell"
+    if high < 0 and q is not None and q < alpha:
         return "better"
     if low > 0:
         return "worse"

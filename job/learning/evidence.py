@@ -129,7 +129,7 @@ def gather(times: IntArray, sums: FloatArray, *, horizon: int, before: Evidence 
     if before is not None:
         np.add.at(blocks, np.arange(len(before.blocks)) * before.length // length, np.array(before.blocks))
     np.add.at(blocks, (known + position) // length, sums)
-    running = (before and before.running) or Running(HORIZONS * horizon)
+    running = (before and before.running) or Running(length=HORIZONS * horizon)
     return Evidence(
         length=length,
         times=count,

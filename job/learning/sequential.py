@@ -12,11 +12,11 @@ is a nonnegative supermartingale, where E d is the expectation given all blocks 
 differences are distributed, nor that they go on as they were: the test is of the mean of what was to be expected.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
 import numpy as np
-import scipy
 
 from job.learning.metrics import FloatArray
 from job.learning.splits import IntArray
@@ -26,21 +26,87 @@ CLIP: Final = 0.01
 BETS: Final = 0.9 / (2 * CLIP) * 0.5 ** np.arange(14)
 """An equal share of the wealth bets by each of these: large ones win on large differences, small ones on small ones."""
 PSI: Final = (-np.log1p(-2 * CLIP * BETS) - 2 * CLIP * BETS) / (2 * CLIP) ** 2
+MOST_STEPS: Final = 60
+"""Newton's method takes fewer than ten."""
+
+
+def log_wealth(gain: FloatArray, spread: FloatArray) -> FloatArray:
+    """Return the log of the wealth of bets that began as 1, for each of an array of tests.
+
+    Args:
+        gain: Σ (d - E d) in the direction of the bets.
+        spread: Σ (d - g)².
+    """
+    logs = np.multiply.outer(gain, BETS) - np.multiply.outer(spread, PSI)
+    top = logs.max(axis=-1)
+    wealth: FloatArray = top + np.log(np.exp(logs - top[..., None]).mean(axis=-1))
+    return wealth
+
+
+def gain_for(enough: FloatArray, spread: FloatArray) -> FloatArray:
+    """Return the gain at which `log_wealth` is `enough` (above 0), for each of an array of tests."""
+    # The log of wealth rises with the gain and is convex. One share alone has enough at a gain that is too large by
+    # little; from there Newton's method comes down to the root, and never passes it.
+    costs = np.multiply.outer(spread, PSI)
+    gain: FloatArray = (((enough + np.log(len(BETS)))[..., None] + costs) / BETS).min(axis=-1)
+    for _ in range(MOST_STEPS):
+        logs = np.multiply.outer(gain, BETS) - costs
+        top = logs.max(axis=-1)
+        shares = np.exp(logs - top[..., None])
+        total = shares.sum(axis=-1)
+        step = (top + np.log(total / len(BETS)) - enough) * total / (shares @ BETS)
+        gain = gain - step
+        if np.all(step <= 1e-14 * gain):
+            break
+    return gain
 
 
 @dataclass(frozen=True)
-class Running:
-    """What complete blocks of `length` distinct times say, and the sums of the block that is not complete yet.
+class Betting:
+    """What complete blocks of time say of a difference.
 
     `total` is the sum over `blocks` of the mean difference of a block's rows (nats, clipped), `spread` that of their
-    squared distances from the mean of the blocks before. `rows` and `difference` are sums over the rows of the
-    incomplete block, which has `times` distinct times so far.
+    squared distances from the mean of the blocks before.
     """
 
-    length: int
     blocks: int = 0
     total: float = 0.0
     spread: float = 0.0
+
+    def with_means(self, means: Iterable[float]) -> Self:
+        """Return it with the mean differences of later blocks added."""
+        count, total, spread = self.blocks, self.total, self.spread
+        for mean in means:
+            clipped = min(CLIP, max(-CLIP, mean))
+            spread += (clipped - (total / count if count else 0.0)) ** 2
+            total += clipped
+            count += 1
+        return replace(self, blocks=count, total=total, spread=spread)
+
+    def log_wealth(self, mean: float, *, below: bool) -> float:
+        """Return the log of the wealth of bets that the mean is below `mean` (or above it), which began as 1."""
+        gain = self.blocks * mean - self.total
+        return float(log_wealth(np.array(gain if below else -gain), np.array(self.spread)))
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """Return the ends of a confidence sequence: with probability 1 - `alpha` the mean is between them at all times.
+
+        It is of the mean over blocks of the clipped difference that was to be expected, in nats per row.
+        """
+        if not self.blocks:
+            return -CLIP, CLIP
+        gain = float(gain_for(np.array(np.log(2 / alpha)), np.array(self.spread)))
+        return max(-CLIP, (self.total - gain) / self.blocks), min(CLIP, (self.total + gain) / self.blocks)
+
+
+@dataclass(frozen=True)
+class Running(Betting):
+    """Complete blocks of `length` distinct times, and the sums of the block that is not complete yet.
+
+    `rows` and `difference` are sums over the rows of the incomplete block, which has `times` distinct times so far.
+    """
+
+    length: int = field(kw_only=True)
     times: int = 0
     rows: float = 0.0
     difference: float = 0.0
@@ -60,36 +126,7 @@ class Running:
         sums = np.bincount(block, difference, minlength=len(rows))
         rows[0] += self.rows
         sums[0] += self.difference
-        count, total, spread = self.blocks, self.total, self.spread
-        for mean in np.clip(sums[:-1] / rows[:-1], -CLIP, CLIP).tolist():
-            spread += (mean - (total / count if count else 0.0)) ** 2
-            total += mean
-            count += 1
         return replace(
-            self, blocks=count, total=total, spread=spread,
+            self.with_means((sums[:-1] / rows[:-1]).tolist()),
             times=times % self.length, rows=float(rows[-1]), difference=float(sums[-1]),
         )  # fmt: skip
-
-    def log_wealth(self, mean: float, *, below: bool) -> float:
-        """Return the log of the wealth of bets that the mean is below `mean` (or above it), which began as 1."""
-        gain = self.blocks * mean - self.total
-        return float(scipy.special.logsumexp(BETS * (gain if below else -gain) - PSI * self.spread) - np.log(len(BETS)))
-
-    def interval(self, alpha: float) -> tuple[float, float]:
-        """Return the ends of a confidence sequence: with probability 1 - `alpha` the mean is between them at all times.
-
-        It is of the mean over blocks of the clipped difference that was to be expected, in nats per row.
-        """
-        enough = np.log(2 / alpha)
-
-        def end(*, below: bool) -> float:
-            bound = CLIP if below else -CLIP
-            if self.log_wealth(bound, below=below) < enough:
-                return bound
-            return float(
-                scipy.optimize.brentq(
-                    lambda mean: self.log_wealth(mean, below=below) - enough, -bound, bound, xtol=1e-12
-                )
-            )
-
-        return end(below=False), end(below=True)

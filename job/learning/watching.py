@@ -1,0 +1,151 @@
+"""What is known of a champion and its challenger by now, added to day after day.
+
+Log-losses become means over blocks of the calendar. A block is complete once a later one has rows; then it is bet upon,
+see `sequential` and `decay`. What the bets say may be looked at after every block, by a watcher who acts on it: see
+`judging`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final, Self
+
+from job.learning.blocks import Blocks, BlockSums, Seeds, add_up, mean_seeds, seeds_of_record
+from job.learning.decay import Skill
+from job.learning.sequential import Betting
+
+SCALE: Final = 0.1
+"""Differences from a base rate are bet upon by a tenth, so that they are clipped at ten times `sequential.CLIP`: models
+differ from their base rate far more than from their next version."""
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """What is known of a challenger: log-losses of both versions, summed over `rows` from `first` to `last` (µs).
+
+    `bets` are on the challenger's log-loss less that of the champion.
+    """
+
+    version: str
+    rows: int = 0
+    first: int | None = None
+    last: int | None = None
+    champion: float = 0.0
+    challenger: float = 0.0
+    bets: Betting = field(default_factory=Betting)
+    seeds: Seeds = ()
+
+    def add(self, blocks: Blocks, new: Sequence[BlockSums], done: Sequence[BlockSums]) -> Self:
+        """Return it with sums of later rows added, and with blocks that are complete by them."""
+        pairs = sum(one[4] for one in new)
+        ends = (self.first, self.last, blocks.challenger_first, blocks.challenger_last)
+        known = [end for end in ends if end is not None]
+        return replace(
+            self,
+            rows=self.rows + pairs,
+            first=min(known, default=None),
+            last=max(known, default=None),
+            champion=self.champion + sum(one[5] for one in new),
+            challenger=self.challenger + sum(one[6] for one in new),
+            bets=self.bets.with_means((one[6] - one[5]) / one[4] for one in done if one[4]),
+            seeds=mean_seeds([(self.rows, self.seeds), (pairs, blocks.seeds)]) if pairs else self.seeds,
+        )
+
+    @property
+    def difference(self) -> float | None:
+        """Mean difference of log-loss over all rows, in nats; below 0 favors the challenger."""
+        return (self.challenger - self.champion) / self.rows if self.rows else None
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What is known of a champion on `rows` from `first` to `last` (µs), by blocks of `length` µs.
+
+    `base` and `loss` are its base rate's log-loss and its own, summed; `skill` is bet upon by a tenth of the
+    difference, see `SCALE`. `challengers` counts those that it has had, the present one included. `open` has the sums
+    of the block that is not complete yet.
+    """
+
+    champion: str
+    length: int
+    rows: int = 0
+    first: int | None = None
+    last: int | None = None
+    base: float = 0.0
+    loss: float = 0.0
+    skill: Skill = field(default_factory=Skill)
+    challengers: int = 0
+    challenge: Challenge | None = None
+    open: BlockSums | None = None
+
+    @classmethod
+    def of(cls, blocks: Blocks) -> Self:
+        """Return what the first rows of a champion say."""
+        return cls(blocks.champion, blocks.length).add(blocks)
+
+    def add(self, blocks: Blocks) -> Self:
+        """Return it with later rows added; a new champion or challenger begins from nothing.
+
+        Rows must come once. Those of blocks that are complete by now are passed over.
+        """
+        state = self.facing(blocks.champion, blocks.challenger, length=blocks.length)
+        begun = state.open[0] if state.open is not None else blocks.sums[0][0]
+        new = [sums for sums in blocks.sums if sums[0] >= begun]
+        if not new:
+            return state
+        done = list(new)
+        if state.open is not None:
+            done[:1] = [add_up([state.open, new[0]])] if new[0][0] == begun else [state.open, new[0]]
+        opened = done.pop()
+        challenge = state.challenge
+        if challenge is not None:
+            challenge = challenge.add(blocks, new, done)
+        return replace(
+            state,
+            rows=state.rows + sum(one[1] for one in new),
+            first=blocks.first if state.first is None else min(state.first, blocks.first),
+            last=blocks.last if state.last is None else max(state.last, blocks.last),
+            base=state.base + sum(one[2] for one in new),
+            loss=state.loss + sum(one[3] for one in new),
+            skill=state.skill.with_means(SCALE * (one[3] - one[2]) / one[1] for one in done),
+            challenge=challenge,
+            open=opened,
+        )
+
+    def facing(self, champion: str, challenger: str | None, *, length: int) -> Self:
+        """Return it with nothing known of versions that are new, and nothing at all where the champion is."""
+        state = self
+        if (champion, length) != (self.champion, self.length):
+            state = type(self)(champion, length)
+        known = state.challenge.version if state.challenge is not None else None
+        if challenger == known:
+            return state
+        return replace(
+            state,
+            challengers=state.challengers + (challenger is not None),
+            challenge=None if challenger is None else Challenge(challenger),
+            open=None if state.open is None else (*state.open[:4], 0, 0.0, 0.0),
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Return all of it as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Self:
+        """Return what `record` gave, also after it went through JSON.
+
+        Raises:
+            TypeError, LookupError: it is something else.
+        """
+        skill, challenge, opened = record["skill"], record["challenge"], record["open"]
+        if challenge is not None:
+            bets, seeds = Betting(**challenge["bets"]), seeds_of_record(challenge["seeds"])
+            challenge = Challenge(**{**challenge, "bets": bets, "seeds": seeds})
+        return cls(
+            **{
+                **record,
+                "skill": Skill(**{**skill, "shares": tuple(skill["shares"])}),
+                "challenge": challenge,
+                "open": None if opened is None else tuple(opened),
+            }
+        )
