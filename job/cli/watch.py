@@ -27,7 +27,7 @@ from job.cli.report import count_in_words, print_json
 from job.core.errors import ConfigError
 from job.core.paths import redact_url, require_disjoint, resolve_output
 from job.watch.loop import watch as watch_rounds
-from job.watch.run import Round
+from job.watch.record import Round
 
 TEXT: Final = """Look for new bars every so often, and keep models current: score champions and challengers on bars that
 are new to them, promote and give up by a test that may be looked at as often as one likes, train what the settings under
@@ -48,7 +48,9 @@ def watch(options: argparse.Namespace) -> int:
     if config.watch.predictions is not None:
         output = require_disjoint(resolve_output(config.watch.predictions, chosen=True), models, source)
         config = config.model_copy(update={"watch": config.watch.model_copy(update={"predictions": output})})
-    log.info("watching %s for models in %s, %s", source, models, "once" if options.once else f"every {config.watch.every}")
+    log.info(
+        "watching %s for models in %s, %s", source, models, "once" if options.once else f"every {config.watch.every}"
+    )
     status = 0
     for done in watch_rounds(config, once=options.once, progress=lambda total, step: watching(total, step=step)):
         show(done)
@@ -65,7 +67,7 @@ def show(done: Round) -> None:
     for note in done.notes:
         log.info("%s", note)
     for change in done.decisions:
-        log.info("%s: %s %s: %s", change["model"], change["action"], change["version"], change["reason"])
+        log.info("%s: %s %s: %s", change.key, change.action, change.version, change.reason)
     for key, one in done.judged.items():
         if one.standing == "decayed":
             log.warning("%s: the champion has decayed: it does worse than its base rate", key)

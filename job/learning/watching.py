@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 
 from job.learning.blocks import Blocks, BlockSums, Seeds, add_up, mean_seeds, seeds_of_record
 from job.learning.decay import Skill
+from job.learning.evidence import DAY_US
 from job.learning.sequential import Betting
 
 SCALE: Final = 0.1
@@ -49,6 +50,11 @@ class Challenge:
             bets=self.bets.with_means((one[6] - one[5]) / one[4] for one in done if one[4]),
             seeds=mean_seeds([(self.rows, self.seeds), (pairs, blocks.seeds)]) if pairs else self.seeds,
         )
+
+    @property
+    def days(self) -> float:
+        """How many days of bars its rows are of."""
+        return 0.0 if self.first is None or self.last is None else (self.last - self.first) / DAY_US
 
     @property
     def difference(self) -> float | None:

@@ -23,6 +23,7 @@ from job.core.keys import Key
 from job.learning.watching import Watched
 from job.registry.aliases import ConflictError
 from job.registry.leases import Lease
+from job.sources.known import Reading
 from job.storage.files import ExistingFileError, MissingFileError, Storage
 
 STATES: Final = "watch/states"
@@ -51,6 +52,11 @@ class WatchedModel:
     alarm: int | None = None
     again: bool = False
 
+    @property
+    def versions(self) -> tuple[str, str | None]:
+        """Champion and challenger that the evidence is about."""
+        return self.evidence.champion, self.evidence.challenge.version if self.evidence.challenge is not None else None
+
     def record(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return {**vars(self), "evidence": self.evidence.record()}
@@ -67,7 +73,7 @@ class State:
 
     seq: int = 0
     models: Mapping[Key, WatchedModel] = field(default_factory=dict)
-    readings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    readings: Mapping[str, Reading] = field(default_factory=dict)
 
 
 def read_state(registry: Storage) -> State:
@@ -85,7 +91,8 @@ def read_state(registry: Storage) -> State:
         if document["schema_version"] > SCHEMA:
             raise RegistryError(f"{registry.url}/{path} is newer than this release reads; upgrade")
         models = {Key(**one["key"]): WatchedModel.of_record(one["model"]) for one in document["models"]}
-        return State(numbers[-1], models, document["readings"])
+        readings = {name: Reading.of_record(one) for name, one in document["readings"].items()}
+        return State(numbers[-1], models, readings)
     except (OSError, EOFError, ValueError, LookupError, TypeError) as error:
         raise RegistryError(
             f"{registry.url}/{path} is damaged ({error}); restore it from a backup, or delete it: the state before it "
@@ -104,13 +111,15 @@ def write_state(registry: Storage, state: State, *, run_id: str) -> State:
         "schema_version": SCHEMA,
         "run_id": run_id,
         "models": [{"key": asdict(key), "model": one.record()} for key, one in sorted(state.models.items())],
-        "readings": dict(sorted(state.readings.items())),
+        "readings": {name: one.record() for name, one in sorted(state.readings.items())},
     }
     text = json.dumps(document, separators=(",", ":"), allow_nan=False)
     try:
         registry.create(_path(seq), gzip.compress(text.encode(), mtime=0))
     except ExistingFileError:
-        raise ConflictError("another watcher scored these models meanwhile: the next round goes on from there") from None
+        raise ConflictError(
+            "another watcher scored these models meanwhile: the next round goes on from there"
+        ) from None
     return State(seq, state.models, state.readings)
 
 

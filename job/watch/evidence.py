@@ -1,12 +1,13 @@
 """What the outcomes of a round add to what is known of every model."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import reduce
 
 from job.core.keys import Key
-from job.learning.watching import Blocks
+from job.learning.blocks import merge
 from job.registry.watching import State, WatchedModel
+from job.sources.known import Reading
 from job.watch.plan import ScoringPlan
 from job.watch.task import Scored
 
@@ -23,16 +24,19 @@ def updated(state: State, plan: ScoringPlan, outcomes: Iterable[Scored]) -> Stat
     for outcome in outcomes:
         own.setdefault(models[outcome.key], []).append(outcome)
         if outcome.reading is not None:
-            readings[f"{outcome.exchange}/{outcome.symbol}"] = outcome.reading
-    wanted = {key: sum(one == key for one in models.values()) for key in own}
-    found = {key: _added(plan.models[key], scored, whole=len(scored) == wanted[key]) for key, scored in own.items()}
+            readings[f"{outcome.exchange}/{outcome.symbol}"] = Reading.of_record(outcome.reading)
+    wanted = Counter(models.values())
+    found = {key: _added(plan.models[key], scored, wanted[key]) for key, scored in own.items()}
     return replace(state, models={**state.models, **found}, readings=readings)
 
 
-def _added(model: WatchedModel, scored: list[Scored], *, whole: bool) -> WatchedModel:
-    if not whole or any(one.status == "failed" or one.revised for one in scored):
+def _added(model: WatchedModel, scored: list[Scored], wanted: int) -> WatchedModel:
+    if len(scored) < wanted or any(one.status == "failed" or one.revised for one in scored):
         return replace(model, again=True)
-    blocks = [one.blocks for one in sorted(scored, key=lambda one: one.key) if one.blocks is not None]
+    blocks = [one.blocks for one in scored if one.blocks is not None]
     if not blocks:
         return replace(model, again=False)
-    return replace(model, evidence=model.evidence.add(reduce(Blocks.merge, blocks)), again=False)
+    if wanted > 1:  # series that lag behind have rows of later blocks to come
+        together = min(one.sums[-1][0] for one in blocks)
+        blocks = [replace(one, sums=tuple(sums for sums in one.sums if sums[0] <= together)) for one in blocks]
+    return replace(model, evidence=model.evidence.add(merge(blocks)), again=False)

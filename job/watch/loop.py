@@ -1,6 +1,7 @@
 """Rounds one after another: look for new bars, work through what they ask for, wait."""
 
 import hashlib
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -15,7 +16,8 @@ from job.registry.versions import new_run_id
 from job.registry.watching import Heartbeat
 from job.sources.finding import find_series
 from job.sources.series import Found
-from job.watch.run import Round, run
+from job.watch.record import Progress, Round, unseen
+from job.watch.run import run
 from transforms.bars import duration_us
 
 log = logging.getLogger("job")
@@ -24,7 +26,7 @@ LOOK_S = 1.0
 """How often a watcher that waits looks whether Ray has been idle for too long, or the other watcher is gone."""
 
 
-def watch(config: Config, *, once: bool = False) -> Iterator[Round]:
+def watch(config: Config, *, once: bool = False, progress: Progress = unseen) -> Iterator[Round]:
     """Yield rounds as they end, for ever, or one with `once`; nothing is done, or written, where no bar is new.
 
     A round that fails is told by its problems, and the next one tries again. Of two watchers of one registry one stands
@@ -50,7 +52,7 @@ def watch(config: Config, *, once: bool = False) -> Iterator[Round]:
     with closing(heart), closing(WarmRay(config.ray, idle_s=duration_us(config.watch.keep_ray) / 1e6)) as warm:
         while True:
             began = time.monotonic()
-            done = _round(config, heart, warm)
+            done = _round(config, heart, warm, progress)
             yield done
             if once:
                 return
@@ -59,15 +61,16 @@ def watch(config: Config, *, once: bool = False) -> Iterator[Round]:
                 time.sleep(min(left, LOOK_S))
 
 
-def _round(config: Config, heart: Heartbeat, warm: WarmRay) -> Round:
+def _round(config: Config, heart: Heartbeat, warm: WarmRay, progress: Progress) -> Round:
     """Work through one round, unless the input is as it was after the last one."""
     run_id = new_run_id(datetime.now(UTC))
     registry = open_registry(config, writer=run_id)
-    done = Round(config, registry, run_id, warm)
+    done = Round(config, registry, run_id, warm, Found(()), progress)
     try:
         done.found = find_series(config.data, registry=registry.url)
     except JobError as error:  # the storage may be back in the next round
         done.problems.append(("looking for bars", error))
+        done.status = "failed"
         return done
     digest = input_digest(config, done.found)
     if heart.about.get("input") == digest:
@@ -81,5 +84,5 @@ def _round(config: Config, heart: Heartbeat, warm: WarmRay) -> Round:
 def input_digest(config: Config, found: Found) -> str:
     """Return a digest of all files of an input as they were listed, and of the settings."""
     files = sorted((file.url, file.size, file.stamp) for one in found.series for file in one.files)
-    settings = config.model_dump_json(exclude={"ray", "watch"})
-    return hashlib.sha256(repr((files, settings)).encode()).hexdigest()
+    settings = {name: section for name, section in config.masked().items() if name not in {"ray", "watch"}}
+    return hashlib.sha256(json.dumps((files, settings), sort_keys=True).encode()).hexdigest()

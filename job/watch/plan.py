@@ -5,12 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
-from typing import Any, Final
+from typing import Final
 
 from job.compare.plan import known_until
 from job.config.settings import Config
 from job.core.errors import JobError, RegistryError
-from job.core.keys import Key, model_owner
+from job.core.keys import POOLED, Key, model_owner
+from job.learning.blocks import block_us
 from job.learning.watching import Watched
 from job.registry.aliases import Aliases, read_all_aliases
 from job.registry.catalog import keys
@@ -23,7 +24,6 @@ from job.storage.files import Storage
 from job.watch.task import ScoringTask
 from job.worker.context import Need, Sampling, history, needs_of
 from job.worker.memory import estimate_memory
-from job.worker.newest import Reading
 from transforms.bars import duration_us
 
 AT_ONCE: Final = 16
@@ -63,8 +63,9 @@ def plan(
 
     def planned(key: Key) -> tuple[WatchedModel, list[ScoringTask]] | JobError:
         try:
-            standing, metadata = _standing(key, aliases[key], state.models.get(key), registry)
-            return standing, [*_tasks(key, standing, metadata, series[key], state, config, fleet)]
+            definitions, ends = _versions(key, aliases[key], config, registry)
+            standing = _standing(key, aliases[key], state.models.get(key), definitions, ends)
+            return standing, [*_tasks(key, standing, definitions, series[key], state, config, fleet)]
         except JobError as error:
             return error
 
@@ -98,7 +99,7 @@ def _due(known: WatchedModel | None, aliases: Aliases, config: Config) -> bool:
     """Return whether so much time has passed since the last row that was scored that there may be enough new ones."""
     if known is None or known.again or known.evidence.last is None:
         return True
-    if (known.evidence.champion, known.evidence.challenger) != (aliases.champion, challenger_of(aliases)):
+    if known.versions != (aliases.champion, challenger_of(aliases)):
         return True
     waited = datetime.now(UTC).timestamp() * 1e6 - known.evidence.last
     return waited >= duration_us(config.watch.score_every)
@@ -109,78 +110,90 @@ def challenger_of(aliases: Aliases) -> str | None:
     return None if aliases.challenger == aliases.champion else aliases.challenger
 
 
-def _standing(
-    key: Key, aliases: Aliases, known: WatchedModel | None, registry: Storage
-) -> tuple[WatchedModel, list[dict[str, Any]]]:
-    """Return what is known of a model with its champion and challenger of now, and the metadata of these.
+def _versions(key: Key, aliases: Aliases, config: Config, registry: Storage) -> tuple[list[Definition], list[int]]:
+    """Return what champion and challenger see, and when the last label was known that each was made on (µs).
 
-    Rows on which a version was trained, or chosen, are no evidence for it or against it.
+    Raises:
+        RegistryError: they were trained on different labels, or cannot be used here.
+    """
+    metadata = [
+        read_metadata(registry, key, version)
+        for version in (aliases.champion, challenger_of(aliases))
+        if version is not None
+    ]
+    definitions = [Definition.of(one, config.data, where=f"{key}: {one['version']}") for one in metadata]
+    if any(one.label != definitions[0].label for one in definitions):
+        raise RegistryError(f"{key}: champion and challenger have different labels: promote one of them by hand")
+    return definitions, [round(known_until(one, key).timestamp() * 1e6) for one in metadata]
+
+
+def _standing(
+    key: Key, aliases: Aliases, known: WatchedModel | None, definitions: Sequence[Definition], ends: Sequence[int]
+) -> WatchedModel:
+    """Return what is known of a model with its champion and challenger of now.
+
+    Rows on which a version was trained, or by which it was chosen, are no evidence for it or against it: those before
+    `ends`, of champion and challenger, and those that were scored before it became one of them.
     """
     champion, challenger = str(aliases.champion), challenger_of(aliases)
-    metadata = [read_metadata(registry, key, version) for version in (champion, challenger) if version]
-    ends = [_us(known_until(one, key)) for one in metadata]
+    length = block_us(definitions[0].label.horizon, duration_us(key.timeframe))
     next_row = known.evidence.last + 1 if known and known.evidence.last is not None else 0
     if known is None or known.evidence.champion != champion:
-        fresh = Watched.of(champion, horizon=horizon, timeframe_us=duration_us(key.timeframe))
-        known = WatchedModel(fresh, since=max(ends[0], next_row), tried=known.tried if known else None)
+        known = WatchedModel(
+            Watched(champion, length), since=max(ends[0], next_row), tried=known.tried if known else None
+        )
     elif known.again:
-        known = replace(known, evidence=known.evidence.emptied())
-    if known.evidence.challenger != challenger:
+        before = known.evidence
+        held = before.challenge.version if before.challenge is not None else None
+        empty = Watched(champion, length, challengers=before.challengers - (held is not None))
+        known = replace(known, evidence=empty.facing(champion, held, length=length))
+    if known.versions[1] != challenger:
         since = None if challenger is None else max(*ends, next_row)
-        known = replace(known, evidence=known.evidence.against(challenger), challenger_since=since)
-    tried = max(filter(None, (known.tried, champion, challenger)))
-    return replace(known, tried=tried), metadata
+        evidence = known.evidence.facing(champion, challenger, length=length)
+        known = replace(known, evidence=evidence, challenger_since=since)
+    return replace(known, tried=max(filter(None, (known.tried, champion, challenger))))
 
 
-def _tasks(
+def _tasks(  # noqa: PLR0917 - the model, and where its bars are
     key: Key,
     known: WatchedModel,
-    metadata: Sequence[Mapping[str, Any]],
+    definitions: Sequence[Definition],
     series: Sequence[Series],
     state: State,
     config: Config,
     fleet: Callable[[], Sequence[Series]],
 ) -> Iterator[ScoringTask]:
-    """Yield a task for each series of a model.
-
-    Raises:
-        RegistryError: its versions were trained on different labels, or cannot be used here.
-    """
-    definitions = [Definition.of(one, config.data, where=f"{key}: {one['version']}") for one in metadata]
-    if any(one.label != definitions[0].label for one in definitions):
-        raise RegistryError(f"{key}: champion and challenger have different labels: promote one of them by hand")
+    """Yield a task for each series of a model."""
     before = max(
         history(one.origins, one.features, key.timeframe, sequence_bars=one.sequence_bars, exact=True)
         for one in definitions
     )
-    scored = known.evidence
-    champion_from = known.since if scored.last is None else scored.last + 1
-    challenger_from = max(known.challenger_since or 0, champion_from)
+    evidence, champion_from = known.evidence, known.since
+    if evidence.open is not None and key.exchange == POOLED:
+        champion_from = (evidence.open[0] + 1) * evidence.length  # its series may not all be equally far
+    elif evidence.last is not None:
+        champion_from = evidence.last + 1
     bar = timedelta(microseconds=duration_us(key.timeframe))
     for one in series:
         needs: list[Need] = []
         if not all(each.origins.alone for each in definitions):
             nothing = Need(Sampling.of(config.data))
             needs = [(needs_of(each, fleet(), one.exchange) or (nothing,))[0] for each in definitions]
-        reading = None if known.again else state.readings.get(str(one))
         yield ScoringTask(
             key=Key(one.exchange, one.symbol, key.timeframe, key.model_type),
             model=key,
-            champion=scored.champion,
-            challenger=scored.challenger,
+            champion=evidence.champion,
+            challenger=known.versions[1],
             champion_from=champion_from,
-            challenger_from=challenger_from,
+            challenger_from=max(known.challenger_since or 0, champion_from),
+            again=known.again,
             since=_time(champion_from) - bar - before,
-            known=None if reading is None else Reading.of_record(reading),
+            known=state.readings.get(str(one)),
             series=(one,),
             seconds=SECONDS_PER_TASK,
             memory=estimate_memory(ROWS, len(definitions[0].names)),
             needs=tuple(needs),
         )
-
-
-def _us(time: datetime) -> int:
-    return round(time.timestamp() * 1e6)
 
 
 def _time(us: int) -> datetime:

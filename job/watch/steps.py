@@ -9,11 +9,12 @@ import polars as pl
 import pyarrow as pa
 
 from job.compare.steps import samples_of, seed_influence, start_of, with_probability
-from job.learning.metrics import row_log_loss
-from job.learning.watching import Blocks
+from job.core.keys import POOLED
+from job.learning.blocks import Blocks, Seeds, block_us
+from job.learning.metrics import FloatArray, row_log_loss
 from job.watch.task import Scored, ScoringTask
-from job.worker.messages import Job, SeriesInfo, recorded_failure, unpack
-from job.worker.newest import NewestRow
+from job.worker.messages import BarsRow, Job, SeriesInfo, recorded_failure, unpack
+from transforms.bars import duration_us
 
 if TYPE_CHECKING:
     from job.worker.scorer import Scorer
@@ -26,63 +27,83 @@ def score_models(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
             yield pa.table({"outcome": [score(task, row, bars, job).to_json()]})
 
 
-def score(task: ScoringTask, row: NewestRow, bars: pl.DataFrame, job: Job) -> Scored:
+def score(task: ScoringTask, row: BarsRow, bars: pl.DataFrame, job: Job) -> Scored:
     """Return what a series says of the versions of one model."""
     if row.info is None or row.reading is None:
         return Scored.failed(task, row.error or {})
-    outcome = replace(
+    found = replace(
         Scored.of_task(task),
         reading=row.reading.record(),
         whole=row.whole,
-        revised=task.known is not None and row.revised_from is not None,
+        revised=not task.again and row.revised_from is not None,
         warnings=row.info.warnings,
     )
-    if outcome.revised:
-        return outcome
+    if found.revised:
+        return found
     with recorded_failure("scoring", job) as failure:
         blocks, rows = new_rows(task, bars, row.info, job)
-        outcome = replace(outcome, blocks=blocks, rows=rows)
-    return outcome if failure.error is None else Scored.failed(task, failure.error)
+        found = replace(found, blocks=blocks, rows=rows)
+    return found if failure.error is None else Scored.failed(task, failure.error)
 
 
 def new_rows(task: ScoringTask, bars: pl.DataFrame, info: SeriesInfo, job: Job) -> tuple[Blocks | None, int]:
-    """Return the log-losses of the rows that are new, and their number; none where there is no such row.
+    """Return the log-losses of the rows that are new, by blocks, and their number; none where there is no such row."""
+    scorer, rows = scored_rows(task, task.champion, 0, bars, info, job)
+    length = block_us(scorer.horizon, duration_us(task.key.timeframe))
+    since = pl.col("available_at").to_physical()
+    rows = rows.filter(since >= task.champion_from)
+    if task.model.exchange == POOLED:  # its series meet in whole blocks
+        rows = rows.filter(since < since.max() // length * length)
+    if rows.is_empty():
+        return None, 0
+    times, up, p = (rows[name].to_physical().to_numpy() for name in ("available_at", "label", "p"))
+    challenger_loss: FloatArray | None = None
+    seeds: Seeds = ()
+    if task.challenger is not None:
+        from job.learning.seeds import seed_variance  # noqa: PLC0415 - brings scikit-learn
+
+        other, theirs = scored_rows(task, task.challenger, 1, bars, info, job)
+        theirs = theirs.filter(since >= task.challenger_from).join(rows, on=["available_at", "label"], how="semi")
+        both = rows.join(theirs.select("available_at", challenger="p"), on="available_at", how="left")
+        challenger_loss = row_log_loss(up, both["challenger"].fill_null(np.nan).to_numpy())
+        common = rows.join(theirs, on="available_at", how="semi")
+        influences = [seed_influence(scorer, common), seed_influence(other, theirs)]
+        known = [seed_variance([one], max(theirs.height, 1)) for one in influences]
+        seeds = None if None in known else tuple(one for one in known if one is not None)
+    blocks = Blocks.of(
+        times,
+        row_log_loss(up, np.full(len(up), scorer.base_rate)),
+        row_log_loss(up, p),
+        challenger_loss,
+        versions=(task.champion, task.challenger),
+        length=length,
+        seeds=seeds,
+    )
+    return blocks, rows.height
+
+
+def scored_rows(  # noqa: PLR0917 - the version, and what it is to score
+    task: ScoringTask, version: str, place: int, bars: pl.DataFrame, info: SeriesInfo, job: Job
+) -> tuple["Scorer", pl.DataFrame]:
+    """Return a version and its samples from the first usable time on, with `p`, its probability of up.
 
     A row counts once a whole horizon of bars has come after it. Some labels are known sooner, but to count these before
     their neighbours would be to choose rows by their outcome.
     """
     from job.worker.scorer import load_scorer  # noqa: PLC0415 - brings scikit-learn; the driver names these steps only
 
-    scored: list[tuple[Scorer, pl.DataFrame]] = []
-    for place, version in enumerate(filter(None, (task.champion, task.challenger))):
-        scorer = load_scorer(job.registry(), task.model, version, data=job.config.data)
-        samples = samples_of(
-            scorer.definition,
-            bars,
-            info,
-            job,
-            name=str(task.series[0]),
-            start=start_of(task.key.timeframe, task.usable_from),
-            needs=task.needs[place : place + 1],
-            market=True,
-        )
-        samples = with_probability(scorer, samples).filter(
-            pl.col("timestamp") >= start_of(task.key.timeframe, task.usable_from)
-        )
-        whole = samples.head(max(samples.height - scorer.horizon, 0))
-        scored.append((scorer, whole.filter(pl.col("label").is_not_null() & pl.col("p").is_not_null())))
-    (champion, own), *others = scored
-    own = own.filter(pl.col("available_at").to_physical() >= task.champion_from)
-    if own.is_empty():
-        return None, 0
-    times, up, p = (own[name].to_physical().to_numpy() for name in ("available_at", "label", "p"))
-    blocks = Blocks.of(
-        times,
-        row_log_loss(up, np.full(len(up), champion.base_rate)),
-        row_log_loss(up, p),
-        horizon=champion.horizon,
-        timeframe_us=duration_us(task.key.timeframe),
+    scorer = load_scorer(job.registry(), task.model, version, data=job.config.data)
+    start = start_of(task.key.timeframe, task.usable_from)
+    samples = samples_of(
+        scorer.definition,
+        bars,
+        info,
+        job,
+        name=str(task.series[0]),
+        start=start,
+        needs=task.needs[place : place + 1],
+        market=True,
     )
-    for challenger, theirs in others:
-        blocks = against(blocks, task, (champion, own), (challenger, theirs))
-    return blocks, own.height
+    scored = with_probability(scorer, samples).filter(pl.col("timestamp") >= start)
+    settled = scored.head(max(scored.height - scorer.horizon, 0))
+    return scorer, settled.filter(pl.col("label").is_not_null() & pl.col("p").is_not_null())

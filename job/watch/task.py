@@ -1,15 +1,14 @@
 """One series to be scored by a model's champion and challenger, and what came of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
 from job.core.keys import Key
-from job.learning.watching import Blocks
+from job.learning.blocks import Blocks
 from job.registry.outcome import Outcome
 from job.worker.messages import Work
-from job.worker.newest import Reading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +16,8 @@ class ScoringTask(Work):
     """Rows of one series that are new to a model's champion and challenger.
 
     `key` names the series, `model` is the same except where the model is pooled. Rows count for the champion that are
-    available at `champion_from` (µs) or later, for the challenger from `challenger_from` on. For these, bars from
-    `since` on are read (None: all), if the files are as they were when `known` was read.
+    available at `champion_from` (µs) or later, for the challenger from `challenger_from` on. With `again` all of them
+    are scored once more, whatever has become of their bars.
     """
 
     model: Key
@@ -26,8 +25,7 @@ class ScoringTask(Work):
     challenger: str | None
     champion_from: int
     challenger_from: int
-    since: datetime | None = None
-    known: Reading | None = None
+    again: bool = False
 
     @property
     def usable_from(self) -> datetime:
@@ -46,14 +44,13 @@ class Scored(Outcome):
     """What new rows of one series say of a model's champion and challenger.
 
     There are no `blocks` where no row is new, or where `revised` says that bars which were scored have changed since.
-    `reading` is what was read, `whole` whether that was the whole series. `drift` is that of the newest rows.
+    `reading` is what is known of the series now, `whole` whether all of it was read.
     """
 
     blocks: Blocks | None = None
     revised: bool = False
     whole: bool = False
     reading: dict[str, Any] | None = None
-    drift: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of_task(cls, task: ScoringTask) -> Self:
