@@ -15,10 +15,11 @@ from job.registry.catalog import keys
 from job.registry.definition import Definition
 from job.registry.fingerprints import bare_digest, listing_fingerprint, prediction_fingerprint
 from job.registry.listings import read_listings
-from job.registry.predictions import Footer, read_footers
+from job.registry.predictions import Footer, Tail, read_footers
 from job.registry.versions import LATEST, read_metadata, resolve_version
 from job.sources.estimates import estimate_rows
 from job.sources.finding import find_fleet, find_series
+from job.sources.known import Reading
 from job.sources.problems import as_one
 from job.sources.series import Series
 from job.storage.files import Storage
@@ -215,6 +216,7 @@ def _tasks(
         except JobError as error:
             failures.append(Predicted.refused(one.key, error))
             continue
+        known = None if needed else _known(one, definition)
         rows = estimate_rows(one.series, one.key.timeframe, config.data)
         task = PredictionTask(
             key=one.key,
@@ -229,9 +231,27 @@ def _tasks(
             memory=estimate_memory(rows, len(definition.names)),
             allow_pickle=request.allow_pickle,
             needs=needed,
+            reading=known and known[0],
+            since=known and known[1].since,
         )
         tasks.append(task)
     return tasks, failures
+
+
+def _known(one: _Wanted, definition: Definition) -> tuple[Reading, Tail] | None:
+    """Return what is known of a series for its file in place, where rows can be added to that.
+
+    They cannot where all bars tell what their gaps mean to the model, as for a series that it was not trained on.
+    """
+    held = one.held
+    if held is None or held.reading is None or held.tail is None:
+        return None
+    if definition.gaps not in {"segment", "ignore"} and str(one.series) not in definition.sessions:
+        return None
+    try:
+        return Reading.of_record(held.reading), Tail.of_record(held.tail)
+    except (LookupError, TypeError, ValueError):
+        return None
 
 
 def _at_once(call: Callable[[Key], T], models: Collection[Key]) -> dict[Key, T | RegistryError]:

@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 
 from job.core.errors import DataError
+from job.predict.appending import DifferentRowsError, appended, added_up, next_tail
 from job.predict.task import Predicted, PredictionTask, path_of, superseded_path
 from job.registry.catalog import open_registry
 from job.registry.fingerprints import bare_digest
@@ -33,11 +34,24 @@ class FeaturesRow:
     error: dict[str, str] | None = None
     digest: str = ""
     """Digest of the bars, empty where they could not be read."""
+    reading: Reading | None = None
+    """What is known of the series."""
+    tail: Tail | None = None
+    """Where rows can be added the next time."""
+    adds: Tail | None = None
+    """Where these rows are to be added to those of the file in place, None where they are all."""
 
     @property
     def current(self) -> bool:
         """Whether the file in place was made from these bars in the same way."""
-        return self.task.held is not None and self.task.held.content == self.digest
+        held = self.task.held
+        return held is not None and (held.content == self.digest or self._known)
+
+    @property
+    def _known(self) -> bool:
+        """Whether the bars are those of the file in place, however they were read, and the model sees no others."""
+        held = self.task.reading
+        return held is not None and self.reading is not None and held.digest == self.reading.digest
 
 
 def prepare_features(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
@@ -54,25 +68,39 @@ def prepare(
     info, series = row.info, str(row.bundle.series)
     if info is None:
         return FeaturesRow(task, None, error=row.error), None
-    header = FeaturesRow(task, info, digest=bare_digest(job.content_of(task, info)))
+    adds = task.tail if not row.whole else None
+    header = FeaturesRow(task, info, digest=bare_digest(job.content_of(task, info)), reading=row.reading, adds=adds)
     if header.current:
         return header, None
     started = time.perf_counter()
     with recorded_failure("making features", job) as failure:
-        start = range_start(info.last, info.timeframe, job.config.data)
-        beside = beside_version(
-            task.definition, bars, info, name=series, needs=task.needs, context=job.context, tolerance=EXACT
-        )
-        made = task.definition.features_of(bars, info, start=start, name=series, beside=beside)
-        if not made.counts["used"]:
-            counts = ", ".join(f"{what} {count}" for what, count in made.counts.items() if count) or "no bars"
-            raise DataError(f"{series} {task.key.timeframe}: no bar to predict ({counts}): give more bars")
+        if adds is not None:
+            bars = bars.filter(pl.col("timestamp") >= adds.since)
+        start = adds.start if adds is not None else range_start(info.last, info.timeframe, job.config.data)
+        made = features_of(task, bars, info, start, job)
+        counts = made.counts if adds is None else added_up(adds.counts, made.counts)
+        if not counts["used"]:
+            told = ", ".join(f"{what} {count}" for what, count in counts.items() if count) or "no bars"
+            raise DataError(f"{series} {task.key.timeframe}: no bar to predict ({told}): give more bars")
+        again = partial(features_of, task, info=info, job=job)
+        tail = next_tail(task, bars, info, made.frame, counts, again) if can_be_added_to(task, row, job) else None
     if failure.error is not None:
         return replace(header, error=failure.error), None
     # A bar of the source that was left out is the model's own, or part of one that is unfinished without it.
-    unfinished = max(made.counts["unfinished"], info.counts["unfinished"])
-    counted = {**made.counts, "unfinished": unfinished}
-    return replace(header, counts=counted, seconds=time.perf_counter() - started), made.frame
+    unfinished = max(counts["unfinished"], info.counts["unfinished"])
+    seconds = time.perf_counter() - started
+    return replace(header, counts={**counts, "unfinished": unfinished}, seconds=seconds, tail=tail), made.frame
+
+
+def features_of(
+    task: PredictionTask, bars: pl.DataFrame, info: SeriesInfo, start: datetime | None, job: Job
+) -> UnlabeledSamples:
+    """Return the features of the bars from `start` on."""
+    name = str(task.series[0])
+    beside = beside_version(
+        task.definition, bars, info, name=name, needs=task.needs, context=job.context, tolerance=EXACT
+    )
+    return task.definition.features_of(bars, info, start=start, name=name, beside=beside)
 
 
 def predict_models(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
