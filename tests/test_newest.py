@@ -2,27 +2,37 @@
 
 import json
 import os
+import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from job.config.settings import DataSettings
+from job.cluster.bundles import by_series
+from job.config.settings import Config, DataSettings, load_config
+from job.core.environment import versions
 from job.core.synth import make_bars
+from job.predict.plan import Request
+from job.predict.plan import plan as plan_predictions
+from job.predict.steps import predict_models, prepare_features
+from job.predict.task import Predicted
+from job.registry.predictions import read_predictions
 from job.sources.finding import find_series
 from job.sources.known import Reading
 from job.sources.series import Series
+from job.storage.files import Storage
+from job.train.run import run
 from job.worker.load_bars import in_range, left_out, read_clean
-from job.worker.newest import Newest, read_newest
+from job.worker.messages import Job, pack
+from job.worker.newest import ROWS, Newest, read_newest, read_newest_bars
 from transforms.bars import duration_us
 from transforms.digest import row_hashes
 
@@ -50,7 +60,7 @@ def write(path: Path, rows: pl.DataFrame, modified: datetime | None = None) -> N
             archive.writestr(zipfile.ZipInfo(f"{path.stem}.csv"), text)
     else:
         path.write_bytes(text)
-    stamp = (modified or rows["timestamp"].max() + timedelta(days=1)).timestamp()  # type: ignore[operator]
+    stamp = (modified or rows["timestamp"].sort()[-1] + timedelta(days=1)).timestamp()
     os.utime(path, (stamp, stamp))
 
 
@@ -138,8 +148,8 @@ SETTINGS: Sequence[dict[str, Any]] = (
 def cut(rows: pl.DataFrame, every: str, random: np.random.Generator) -> list[pl.DataFrame]:
     if every != "random":
         return days(rows, every)
-    places = np.sort(random.choice(np.arange(1, rows.height), min(15, rows.height - 1), replace=False))
-    return [part for part in np.split(np.arange(rows.height), places) for part in [rows[part]]]
+    places = sorted(random.choice(np.arange(1, rows.height), min(15, rows.height - 1), replace=False).tolist())
+    return [rows[first:last] for first, last in pairwise([0, *places, rows.height])]
 
 
 def faulty(rows: pl.DataFrame, faults: set[str], random: np.random.Generator) -> pl.DataFrame:
@@ -183,7 +193,9 @@ def rounds(case: dict[str, Any], folder: Path) -> Iterator[pl.DataFrame]:
         if "revised" in faults and number > 3 and random.random() < 0.3:
             older = int(random.integers(max(0, number - 4), number))
             again_path = folder / f"{name}{START + timedelta(days=older):%Y-%m-%d}.{case['suffix']}"
-            write(again_path, parts[older].with_columns(pl.col("volume") + 1), parts[older]["timestamp"][-1] + 3 * MINUTE)
+            write(
+                again_path, parts[older].with_columns(pl.col("volume") + 1), parts[older]["timestamp"][-1] + 3 * MINUTE
+            )
         yield part
 
 
@@ -198,3 +210,64 @@ def one_history(case: dict[str, Any], folder: Path) -> list[str]:
         why.append(newest.why)
         known = newest.reading
     return why
+
+
+TRAINER = {
+    "analyst_models": {"timeframes": ["15m", "1m"], "n_estimators": 10},
+    "tactician_models": {"n_estimators": 10},
+    "cv_folds": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Path:
+    """Models of the first ten days."""
+    folder = tmp_path_factory.mktemp("models")
+    for part in days(bars_of(40)[:14_000]):
+        write(folder / "bars" / f"BTCUSDT-1m-{part['timestamp'][0]:%Y-%m-%d}.parquet", part)
+    assert run(config_for(folder / "bars", folder / "models")).exit_status == 0
+    return folder / "models"
+
+
+def config_for(bars: Path, models: Path, **data: Any) -> Config:
+    trainer = {**TRAINER, "model_directory": str(models)}
+    return load_config({"data": {"input": str(bars), **data}, "model_trainer": trainer}).with_absolute_paths()
+
+
+def predict(config: Config, output: Path) -> dict[str, Predicted]:
+    """Predict in this process, by the steps of the pipeline."""
+    plan = plan_predictions(config, Request(str(output)))
+    job = Job("20240101_000000_000000", config, str(output), versions())
+    found = {one.path: one for one in plan.settled}
+    for bundle in by_series(plan.tasks):
+        for bars in read_newest_bars(pack(bundle), job=job):
+            for features in prepare_features(bars, job=job):
+                for table in predict_models(features, job=job):
+                    outcome = Predicted.from_json(table.column("outcome").to_pylist()[0])
+                    assert outcome.status != "failed", outcome.error
+                    found[outcome.path] = outcome
+    return found
+
+
+def test_fifty_rounds_predict_as_one(models: Path, tmp_path: Path) -> None:
+    bars, rounds, once = tmp_path / "bars", tmp_path / "rounds", tmp_path / "once"
+    parts = days(bars_of(40))
+    random, read = np.random.default_rng(3), []
+    for number, part in enumerate(parts):
+        path = bars / f"BTCUSDT-1m-{part['timestamp'][0]:%Y-%m-%d}.parquet"
+        if number < 25:
+            write(path, part)
+            continue
+        for share in sorted([*random.random(2), 1.0]):
+            write(path, part[: max(1, int(share * part.height))])
+            shutil.rmtree(once, ignore_errors=True)
+            config = config_for(bars, models)
+            first, second = predict(config, rounds), predict(config, once)
+            assert [(one.rows, one.last, one.counts) for one in first.values()] == [
+                (one.rows, one.last, one.counts) for one in second.values()
+            ]
+            for one in first:
+                in_rounds, at_once = (read_predictions(Storage(str(out)), one) for out in (rounds, once))
+                assert_frame_equal(in_rounds[0], at_once[0], check_exact=True)
+                read.append(in_rounds[1] is not None and in_rounds[1].content.startswith(ROWS))
+    assert np.mean(read) > 0.9

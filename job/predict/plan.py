@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cache, partial
 from typing import Final, TypeVar
 
@@ -216,7 +217,7 @@ def _tasks(
         except JobError as error:
             failures.append(Predicted.refused(one.key, error))
             continue
-        known = None if needed else _known(one, definition)
+        reading = None if needed else _reading(one.held)
         rows = estimate_rows(one.series, one.key.timeframe, config.data)
         task = PredictionTask(
             key=one.key,
@@ -231,25 +232,34 @@ def _tasks(
             memory=estimate_memory(rows, len(definition.names)),
             allow_pickle=request.allow_pickle,
             needs=needed,
-            reading=known and known[0],
-            since=known and known[1].since,
+            reading=reading,
+            since=_since(one, definition) if reading is not None else None,
         )
         tasks.append(task)
     return tasks, failures
 
 
-def _known(one: _Wanted, definition: Definition) -> tuple[Reading, Tail] | None:
-    """Return what is known of a series for its file in place, where rows can be added to that.
+def _reading(held: Footer | None) -> Reading | None:
+    """Return what is known of a series, as the file in place says."""
+    if held is None or held.reading is None:
+        return None
+    try:
+        return Reading.of_record(held.reading)
+    except (LookupError, TypeError, ValueError):
+        return None
 
-    They cannot where all bars tell what their gaps mean to the model, as for a series that it was not trained on.
+
+def _since(one: _Wanted, definition: Definition) -> datetime | None:
+    """Return from when on bars are needed to add rows to the file in place; None where all are to be made anew.
+
+    They are where all bars tell what their gaps mean to the model, as for a series that it was not trained on.
     """
-    held = one.held
-    if held is None or held.reading is None or held.tail is None:
+    if one.held is None or one.held.tail is None:
         return None
     if definition.gaps not in {"segment", "ignore"} and str(one.series) not in definition.sessions:
         return None
     try:
-        return Reading.of_record(held.reading), Tail.of_record(held.tail)
+        return Tail.of_record(one.held.tail).since
     except (LookupError, TypeError, ValueError):
         return None
 

@@ -24,8 +24,8 @@ class Cut:
     """A place where a series can be cut: bars from `start` on are in the files behind the first `files` ones alone.
 
     `listed` is the digest of these first files as they were listed, `head` that of the rows before `start` in all
-    others. `counts` are those of `transforms.bars.Cleaned` for the rows before `start`, where they are not 0, but for `out_of_order`, which
-    is of the first files' rows, the last of which has the time `before`. `hashes` is the sum of
+    others. `counts` are those of `transforms.bars.Cleaned` for the rows before `start`, where they are not 0, but for
+    `out_of_order`, which is of the first files' rows, the last of which has the time `before`. `hashes` is the sum of
     `transforms.digest.row_hashes` of the bars from `start` to that of the next cut.
     """
 
