@@ -274,11 +274,8 @@ def _off_scale(closes: pl.Series) -> pl.Series:
 
     A jump alone is a split or a new denomination, and marks nothing.
     """
-    close = closes.to_numpy().copy()
-    close[~(np.isfinite(close) & (close > 0))] = np.nan
-    known = np.flatnonzero(~np.isnan(close))
-    moves = np.diff(np.log(close[known]))
-    marked = np.zeros(close.size, np.bool_)
+    known, moves = _moves(closes)
+    marked = np.zeros(closes.len(), np.bool_)
     jumps = np.flatnonzero(np.abs(moves) > np.log(OTHER_UNIT))
     number = 0
     while number + 1 < jumps.size:
@@ -288,3 +285,16 @@ def _off_scale(closes: pl.Series) -> pl.Series:
             number += 1
         number += 1
     return pl.Series(marked)
+
+
+def has_jump(closes: pl.Series) -> bool:
+    """Whether any close is so far from the one before it that a spell in another unit may begin or end there."""
+    return bool((np.abs(_moves(closes)[1]) > np.log(OTHER_UNIT)).any())
+
+
+def _moves(closes: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the closes that are prices, and the logarithmic changes from each of them to the next."""
+    close = closes.to_numpy().copy()
+    close[~(np.isfinite(close) & (close > 0))] = np.nan
+    known = np.flatnonzero(~np.isnan(close))
+    return known, np.diff(np.log(close[known]))

@@ -117,25 +117,29 @@ def find_sessions(times: Ints, step: int, zone: str = "UTC") -> Sessions | None:
     if step > DAY or times.size < 2:
         return None
     shown = local_times(times, zone)
-    keeps_hours = _is_closed_regularly(shown, step, WEEK, least=WEEKS) or (
-        step < DAY and _is_closed_regularly(shown, step, DAY, least=DAYS)
-    )
+    keeps_hours = any(_is_closed_regularly(shown, step, period, least=least) for period, least in _periods(step))
     hours = opening_hours(times, step) if keeps_hours else None
     return hours if hours is not None and len(hours.opens) <= MAX_OPENINGS else None
 
 
-def _is_closed_regularly(times: Ints, step: int, period: int, *, least: int) -> bool:
+def _occupied(times: Ints, step: int, period: int) -> tuple[Ints, Ints, int]:
+    """Return for each hour of a period in how many periods it has bars, and is seen; and the number of periods."""
     width = max(step, HOUR)
     buckets = -(-period // width)
     visited = _distinct(times // period * buckets + times % period // width)
     periods = _distinct(visited // buckets).size
-    if periods < least:
-        return False
     # Of the first and of the last period, what lies before the first bar or after the last one was not seen.
     first, last = visited[0] % buckets, visited[-1] % buckets
     bucket = np.arange(buckets)
-    seen = periods - (bucket < first) - (bucket > last)
-    occupied = np.bincount(visited % buckets, minlength=buckets)
+    seen: Ints = periods - (bucket < first) - (bucket > last)
+    return np.bincount(visited % buckets, minlength=buckets), seen, periods
+
+
+def _is_closed_regularly(times: Ints, step: int, period: int, *, least: int) -> bool:
+    width = max(step, HOUR)
+    occupied, seen, periods = _occupied(times, step, period)
+    if periods < least:
+        return False
     closed = (occupied <= RARELY * seen) & (seen >= (least if period == WEEK else least - 1))  # a first day begins late
     missing = seen.sum() * width - times.size * step
     return bool(
@@ -143,6 +147,32 @@ def _is_closed_regularly(times: Ints, step: int, period: int, *, least: int) -> 
         and (seen * closed).sum() * width >= MOSTLY * missing
         and occupied[~closed].sum() >= REGULARLY * seen[~closed].sum() > 0
     )
+
+
+def no_sessions_until(times: Ints, step: int) -> int:
+    """Return until when (µs, UTC) bars that are added to these give no sessions, whichever they are.
+
+    Where `find_sessions` counts too few weeks or days, it does so until there are enough. Where an hour has bars in
+    many weeks, it takes many more without any until it is a closed one; and more than six sevenths of all hours are
+    not. It may be a time before the last bar, which says nothing.
+
+    Args:
+        times: sorted, µs in UTC, of the bars of a market in which no sessions were found.
+        step: of their grid, which is UTC's.
+    """
+    return min(_not_closed_until(times, step, period, least=least) for period, least in _periods(step))
+
+
+def _periods(step: int) -> tuple[tuple[int, int], ...]:
+    return ((WEEK, WEEKS), (DAY, DAYS)) if step < DAY else ((WEEK, WEEKS),)
+
+
+def _not_closed_until(times: Ints, step: int, period: int, *, least: int) -> int:
+    occupied, seen, periods = _occupied(times, step, period)
+    # Hours before the first bar, or after the last one so far, are seen once more often than counted.
+    more = np.sort(occupied / RARELY - seen - 2)[::-1]
+    lasting = int(more[min(more.size - int(CLOSED_AT_LEAST * more.size), more.size - 1)])
+    return int(times[-1] // period + max(least - periods, lasting)) * period
 
 
 def opening_hours(times: Ints, step: int) -> Sessions:

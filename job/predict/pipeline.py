@@ -1,6 +1,6 @@
 """Bars flow through one Ray Dataset and come out as files of predictions.
 
-bundles of tasks → read_bars → prepare_features → predict_models → files of predictions, outcomes
+bundles of tasks → read_newest_bars → prepare_features → predict_models → files of predictions, outcomes
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,8 +12,8 @@ from job.cluster.context import with_context
 from job.cluster.datasets import loaded_bars, outcomes_of, remote_options
 from job.predict.steps import predict_models, prepare_features
 from job.predict.task import Predicted, PredictionTask
-from job.worker.load_bars import read_bars
 from job.worker.messages import Job
+from job.worker.newest import read_newest_bars
 from transforms.features.feature import EXACT
 
 
@@ -26,7 +26,7 @@ def runs(tasks: Sequence[PredictionTask], job: Job, *, capacity: Capacity) -> It
         sized_job = replace(job, cpus=cpus)
         step = remote_options(sized_job, capacity)
         chain = (
-            loaded_bars(own, sized_job, step, whole_groups=True, load=read_bars)
+            loaded_bars(own, sized_job, step, whole_groups=True, load=read_newest_bars)
             .map_batches(partial(prepare_features, job=sized_job), batch_size=None, **step)
             .map_batches(partial(predict_models, job=sized_job), batch_size=None, **step)
         )

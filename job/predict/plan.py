@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cache, partial
 from typing import Final, TypeVar
 
@@ -15,10 +16,11 @@ from job.registry.catalog import keys
 from job.registry.definition import Definition
 from job.registry.fingerprints import bare_digest, listing_fingerprint, prediction_fingerprint
 from job.registry.listings import read_listings
-from job.registry.predictions import Footer, read_footers
+from job.registry.predictions import Footer, Tail, read_footers
 from job.registry.versions import LATEST, read_metadata, resolve_version
 from job.sources.estimates import estimate_rows
 from job.sources.finding import find_fleet, find_series
+from job.sources.known import Reading
 from job.sources.problems import as_one
 from job.sources.series import Series
 from job.storage.files import Storage
@@ -215,6 +217,7 @@ def _tasks(
         except JobError as error:
             failures.append(Predicted.refused(one.key, error))
             continue
+        reading = None if needed else _reading(one.held)
         rows = estimate_rows(one.series, one.key.timeframe, config.data)
         task = PredictionTask(
             key=one.key,
@@ -229,9 +232,36 @@ def _tasks(
             memory=estimate_memory(rows, len(definition.names)),
             allow_pickle=request.allow_pickle,
             needs=needed,
+            reading=reading,
+            since=_since(one, definition) if reading is not None else None,
         )
         tasks.append(task)
     return tasks, failures
+
+
+def _reading(held: Footer | None) -> Reading | None:
+    """Return what is known of a series, as the file in place says."""
+    if held is None or held.reading is None:
+        return None
+    try:
+        return Reading.of_record(held.reading)
+    except (LookupError, TypeError, ValueError):
+        return None
+
+
+def _since(one: _Wanted, definition: Definition) -> datetime | None:
+    """Return from when on bars are needed to add rows to the file in place; None where all are to be made anew.
+
+    They are where all bars tell what their gaps mean to the model, as for a series that it was not trained on.
+    """
+    if one.held is None or one.held.tail is None:
+        return None
+    if definition.gaps not in {"segment", "ignore"} and str(one.series) not in definition.sessions:
+        return None
+    try:
+        return Tail.of_record(one.held.tail).since
+    except (LookupError, TypeError, ValueError):
+        return None
 
 
 def _at_once(call: Callable[[Key], T], models: Collection[Key]) -> dict[Key, T | RegistryError]:

@@ -4,22 +4,27 @@ import platform
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import polars as pl
 import pyarrow as pa
 
 from job.core.errors import DataError
+from job.predict.appending import added_up, appended, next_tail
 from job.predict.task import Predicted, PredictionTask, path_of, superseded_path
 from job.registry.catalog import open_registry
 from job.registry.fingerprints import bare_digest
-from job.registry.predictions import Footer, write_predictions
+from job.registry.predictions import Footer, Tail, write_predictions
 from job.registry.versions import load
+from job.sources.known import Reading
 from job.sources.reading import as_listed
 from job.worker.context import beside_version
 from job.worker.load_bars import range_start
 from job.worker.memory import peak_mb, reset_peak
-from job.worker.messages import BarsRow, Job, SeriesInfo, pack, recorded_failure, unpack
+from job.worker.messages import BarsRow, Bundle, Job, SeriesInfo, pack, recorded_failure, unpack
+from job.worker.newest import read_newest_bars
 from transforms.features.feature import EXACT
+from transforms.samples import UnlabeledSamples
 
 
 @dataclass(frozen=True)
@@ -33,11 +38,24 @@ class FeaturesRow:
     error: dict[str, str] | None = None
     digest: str = ""
     """Digest of the bars, empty where they could not be read."""
+    reading: Reading | None = None
+    """What is known of the series."""
+    tail: Tail | None = None
+    """Where rows can be added the next time."""
+    adds: Tail | None = None
+    """Where these rows are to be added to those of the file in place, None where they are all."""
 
     @property
     def current(self) -> bool:
         """Whether the file in place was made from these bars in the same way."""
-        return self.task.held is not None and self.task.held.content == self.digest
+        held = self.task.held
+        return held is not None and (held.content == self.digest or self._known)
+
+    @property
+    def _known(self) -> bool:
+        """Whether the bars are those of the file in place, however they were read, and the model sees no others."""
+        held = self.task.reading
+        return held is not None and self.reading is not None and held.digest == self.reading.digest
 
 
 def prepare_features(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
@@ -54,25 +72,48 @@ def prepare(
     info, series = row.info, str(row.bundle.series)
     if info is None:
         return FeaturesRow(task, None, error=row.error), None
-    header = FeaturesRow(task, info, digest=bare_digest(job.content_of(task, info)))
+    adds = task.tail if not row.whole else None
+    header = FeaturesRow(task, info, digest=bare_digest(job.content_of(task, info)), reading=row.reading, adds=adds)
     if header.current:
         return header, None
     started = time.perf_counter()
     with recorded_failure("making features", job) as failure:
-        start = range_start(info.last, info.timeframe, job.config.data)
-        beside = beside_version(
-            task.definition, bars, info, name=series, needs=task.needs, context=job.context, tolerance=EXACT
-        )
-        made = task.definition.features_of(bars, info, start=start, name=series, beside=beside)
+        if adds is not None:
+            bars = bars.filter(pl.col("timestamp") >= adds.since)
+        start = adds.start if adds is not None else range_start(info.last, info.timeframe, job.config.data)
+        made = features_of(task, bars, info, start, job)
+        if adds is not None:
+            made = replace(made, counts=added_up(adds.counts, made.counts))
         if not made.counts["used"]:
             counts = ", ".join(f"{what} {count}" for what, count in made.counts.items() if count) or "no bars"
             raise DataError(f"{series} {task.key.timeframe}: no bar to predict ({counts}): give more bars")
+        tail = None
+        if _can_be_added_to(task, row, job):
+            tail = next_tail(task, bars, info, made, lambda bars, start: features_of(task, bars, info, start, job))
     if failure.error is not None:
         return replace(header, error=failure.error), None
     # A bar of the source that was left out is the model's own, or part of one that is unfinished without it.
     unfinished = max(made.counts["unfinished"], info.counts["unfinished"])
     counted = {**made.counts, "unfinished": unfinished}
-    return replace(header, counts=counted, seconds=time.perf_counter() - started), made.frame
+    return replace(header, counts=counted, seconds=time.perf_counter() - started, tail=tail), made.frame
+
+
+def _can_be_added_to(task: PredictionTask, row: BarsRow, job: Job) -> bool:
+    """Return whether rows may be added to a file later: none of its rows goes, and its series can be cut."""
+    data = job.config.data
+    moves = data.lookback_days is not None and data.end is None
+    return row.reading is not None and bool(row.reading.cuts) and not task.needs and not moves
+
+
+def features_of(
+    task: PredictionTask, bars: pl.DataFrame, info: SeriesInfo, start: datetime | None, job: Job
+) -> UnlabeledSamples:
+    """Return the features of the bars from `start` on."""
+    name = str(task.series[0])
+    beside = beside_version(
+        task.definition, bars, info, name=name, needs=task.needs, context=job.context, tolerance=EXACT
+    )
+    return task.definition.features_of(bars, info, start=start, name=name, beside=beside)
 
 
 def predict_models(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
@@ -92,9 +133,14 @@ def predict_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predi
     with recorded_failure("predicting", job) as failure:
         from job.worker.scorer import Scorer  # noqa: PLC0415 - brings scikit-learn, which the driver does not need
 
-        registry = open_registry(job.config)
+        registry, output = open_registry(job.config), job.registry()
         model, scaler, metadata = load(registry, task.model, task.version, allow_pickle=task.allow_pickle)
         predictions = Scorer.of(task.model, model, scaler, metadata, data).predict(features, task.key)
+        if header.adds is not None:
+            together = appended(task, header.adds, predictions, output)
+            if together is None:
+                return predict_anew(task, job)
+            predictions = together
         footer = Footer(
             fingerprint=task.fingerprint,
             content=header.digest,
@@ -104,8 +150,9 @@ def predict_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predi
             rows=predictions.height,
             last=predictions["available_at"][-1].isoformat(),
             counts=header.counts,
+            reading=None if header.reading is None else header.reading.record(),
+            tail=None if header.tail is None else header.tail.record(),
         )
-        output = job.registry()
         write_predictions(output, path_of(task.key), predictions, footer)
         output.remove(superseded_path(task.key))
     if failure.error is not None:
@@ -119,3 +166,12 @@ def predict_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predi
     )
     reset_peak()
     return replace(outcome, warnings=header.info.warnings if header.info else ())
+
+
+def predict_anew(task: PredictionTask, job: Job) -> Predicted:
+    """Read all bars of a task's series and write its file, whatever is in place."""
+    alone = replace(task, held=None, since=None)
+    ((row, bars),) = (found for one in read_newest_bars(pack(Bundle(task.series[0], (alone,))), job=job)
+                      for found in unpack(one))  # fmt: skip
+    header, features = prepare(alone, row, bars, job)
+    return predict_task(header, pl.DataFrame() if features is None else features, job)

@@ -9,7 +9,7 @@ from job.core.keys import Key, encode
 from job.learning.features import reads_flow
 from job.registry.definition import Definition
 from job.registry.outcome import Outcome, Status
-from job.registry.predictions import Footer
+from job.registry.predictions import Footer, Tail
 from job.worker.messages import Work
 
 FILE: Final = "predictions.parquet"
@@ -32,6 +32,12 @@ class PredictionTask(Work):
     held: Footer | None
     """What the file in place says of itself, if it was made in the same way, of whatever bars."""
     allow_pickle: bool = False
+
+    @property
+    def tail(self) -> Tail | None:
+        """From where on rows are made and added to those in place, if nothing else is others than it was."""
+        record = self.held.tail if self.held is not None and self.since is not None else None
+        return None if record is None else Tail.of_record(record)
 
     @property
     def flow(self) -> bool:

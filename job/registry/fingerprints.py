@@ -176,20 +176,27 @@ def listing_fingerprint(series: Series, data: DataSettings, *, flow: bool = Fals
     """
     if not all(file.stamp for file in series.files):
         return None
-    return _digest(
-        {
-            "files": [[redact_url(file.url), file.member, file.size, file.stamp, file.format] for file in series.files],
-            "columns": [series.symbol_column, series.exchange_column, series.timeframe_column],
-            "series": [series.exchange, series.symbol, series.timeframe],
-            "settings": data.model_dump(mode="json", include={*READING}),
-            "reader": [
-                code_digest("job/sources", "transforms/bars.py", "transforms/grids.py", "transforms/sessions.py"),
-                installed("polars"),
-                installed("pyarrow"),
-            ],
-            **({"flow": True} if flow else {}),
-        }
-    )
+    files = [[redact_url(file.url), file.member, file.size, file.stamp, file.format] for file in series.files]
+    return _digest({"files": files, **_how_read(series, data, flow=flow)})
+
+
+def reading_fingerprint(series: Series, data: DataSettings, *, flow: bool) -> str:
+    """Return the SHA-256 of how the bars of `series` are read, from whatever files: settings, and the reading code."""
+    return _digest(_how_read(series, data, flow=flow))
+
+
+def _how_read(series: Series, data: DataSettings, *, flow: bool) -> dict[str, Any]:
+    return {
+        "columns": [series.symbol_column, series.exchange_column, series.timeframe_column],
+        "series": [series.exchange, series.symbol, series.timeframe],
+        "settings": data.model_dump(mode="json", include={*READING}),
+        "reader": [
+            code_digest("job/sources", "transforms/bars.py", "transforms/grids.py", "transforms/sessions.py"),
+            installed("polars"),
+            installed("pyarrow"),
+        ],
+        **({"flow": True} if flow else {}),
+    }
 
 
 def _digest(parts: dict[str, Any]) -> str:

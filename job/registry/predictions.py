@@ -2,12 +2,14 @@
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import IO, Any, Final
+from datetime import datetime
+from typing import IO, Any, Final, Self
 
 import polars as pl
+import polars.selectors as cs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -28,11 +30,39 @@ SCHEMA: Final = pa.schema(
 
 
 @dataclass(frozen=True)
+class Tail:
+    """From where on rows of a file are made again, with the same bits, when bars have come.
+
+    Bars from `since` on, both open times, warm up those from `start` on. `rows` are before `start`, and `counts` are of
+    the bars before it.
+    """
+
+    since: datetime
+    start: datetime
+    rows: int
+    counts: dict[str, int]
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return asdict(self) | {"since": self.since.isoformat(), "start": self.start.isoformat()}
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Self:
+        """Inverse of `record`; raises LookupError, TypeError or ValueError for anything else."""
+        since, start = (datetime.fromisoformat(record[name]) for name in ("since", "start"))
+        return cls(since, start, int(record["rows"]), dict(record["counts"]))
+
+
+@dataclass(frozen=True)
 class Footer:
     """What a file of predictions was made from, and what became of the bars.
 
     `fingerprint` is of all that decides the predictions but the bars, `content` of these, `listing` of the files that
     they came from (None where these could not show a change). `last` is the time at which the last bar closed.
+
+    `reading` is what is known of the series, as `job.sources.known.Reading.record` has it. A file to which rows were
+    added was made without reading all bars, whose `content` is not known then: the digest of `reading` stands for it.
+    `tail` is the record of a `Tail`, None where rows cannot be added.
     """
 
     fingerprint: str
@@ -42,6 +72,8 @@ class Footer:
     rows: int
     last: str
     counts: dict[str, int]
+    reading: dict[str, Any] | None = None
+    tail: dict[str, Any] | None = None
 
 
 def write_predictions(registry: Storage, path: str, frame: pl.DataFrame, footer: Footer) -> None:
@@ -68,6 +100,18 @@ def read_footers(registry: Storage, paths: Iterable[str]) -> dict[str, Footer]:
     with ThreadPoolExecutor(CONCURRENT_READS) as pool:
         read = [(path, pool.submit(registry.look_into, path, _footer)) for path in paths]
     return {path: footer for path, one in read if (footer := one.result()) is not None}
+
+
+def read_predictions(registry: Storage, path: str) -> tuple[pl.DataFrame, Footer | None]:
+    """Return what `write_predictions` wrote, the columns of the key as text.
+
+    Raises:
+        RegistryError: there is no such file.
+    """
+    with io.BytesIO(registry.read(path)) as file:
+        frame = pl.DataFrame(pl.from_arrow(pq.read_table(file)))
+        file.seek(0)
+        return frame.with_columns(cs.categorical().cast(pl.String)), _footer(file)
 
 
 def _footer(file: IO[bytes]) -> Footer | None:

@@ -42,6 +42,20 @@ class Raw:
 
 
 @dataclass(frozen=True)
+class Decided:
+    """What files showed, by which it is known whether some of them are read alone as they are among all.
+
+    `alone` says that every file was understood by itself: no order of days and months, no other volume, no lack of flow
+    was decided by all files together. `volumes` are what they call the volume, `steps` the timeframes that single
+    files have, in microseconds.
+    """
+
+    alone: bool = False
+    volumes: tuple[str, ...] = ()
+    steps: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Look:
     """What the beginning of a file shows: its format and, where columns have names, these and the first row as text.
 

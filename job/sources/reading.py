@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -11,7 +11,7 @@ import polars as pl
 from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import as_data_errors, display_path
-from job.sources.bars import Raw
+from job.sources.bars import Decided, Raw
 from job.sources.columns.volumes import unit_of
 from job.sources.finished import Written
 from job.sources.flow_choice import choose_flow
@@ -44,13 +44,16 @@ STAMPS_AT_ONCE: Final = 16
 class SeriesBars:
     """All rows of a series, not cleaned; what was read how, where this is worth a warning; and how far files reach.
 
-    `zones` are those in which typed columns show their times: bars of days may begin on their clocks.
+    `zones` are those in which typed columns show their times: bars of days may begin on their clocks. `heights` are
+    the rows of each file.
     """
 
     bars: pl.DataFrame
     notes: tuple[str, ...] = ()
     zones: tuple[str, ...] = ()
     files: tuple[Written, ...] = ()
+    heights: tuple[int, ...] = ()
+    decided: Decided = field(default_factory=Decided)
 
 
 def read_series(series: Series, settings: DataSettings) -> pl.DataFrame:
@@ -76,23 +79,34 @@ def read_with_notes(series: Series, settings: DataSettings, *, flow: bool = Fals
     series = replace(series, flow=flow)
 
     def with_volume(name: str) -> list[Raw]:
-        return _read_files(series, settings.model_copy(update={"columns": {**settings.columns, "volume": name}}))
+        return _read_files(series, settings.model_copy(update={"columns": {**settings.columns, "volume": name}}))[0]
 
-    raws, notes = choose_volume(_read_files(series, settings), settings.columns, with_volume)
+    read, by_itself = _read_files(series, settings)
+    raws, notes = choose_volume(read, settings.columns, with_volume)
     _same_columns(series, raws, settings)
     raws, on_flow = choose_flow(raws, series.files, settings.columns)
+    alone = by_itself and all(one.bars.columns == raw.bars.columns and one.volume == raw.volume
+                              for one, raw in zip(read, raws, strict=True))  # fmt: skip
     bars = pl.concat([raw.bars for raw in raws])
     if bars.is_empty():
         raise DataError(f"{display_path(series.files[0])}: no rows of {series.symbol}; check that the file is whole")
     distinct = _distinct(bars["timestamp"])
     _refuse_months(distinct, series)
     _check_timeframe(bars["timestamp"], distinct, series, settings)
-    _refuse_two_timeframes(raws, series)
+    steps = _refuse_two_timeframes(raws, series)
     bars, on_times = _at_open(bars, distinct, raws, series, settings)
     said = dict.fromkeys([*(note for raw in raws for note in raw.notes), *on_times, *notes, *on_flow])
     zones = dict.fromkeys(raw.zone for raw in raws if raw.zone)
     files = tuple(_written(bars["timestamp"], raws, series))
-    return SeriesBars(adjusted(bars, series.splits, settings.timezone), tuple(said), tuple(zones), files)
+    volumes = dict.fromkeys(raw.volume for raw in raws if raw.volume)
+    return SeriesBars(
+        adjusted(bars, series.splits, settings.timezone),
+        tuple(said),
+        tuple(zones),
+        files,
+        heights=tuple(raw.bars.height for raw in raws),
+        decided=Decided(alone, tuple(volumes), tuple(steps)),
+    )
 
 
 def _written(times: pl.Series, raws: list[Raw], series: Series) -> Iterator[Written]:
@@ -105,10 +119,10 @@ def _written(times: pl.Series, raws: list[Raw], series: Series) -> Iterator[Writ
             yield Written(last, file.modified)
 
 
-def _read_files(series: Series, settings: DataSettings) -> list[Raw]:
-    """Read every file; where one does not tell days from months, all files together do."""
+def _read_files(series: Series, settings: DataSettings) -> tuple[list[Raw], bool]:
+    """Read every file, and say if each tells days from months by itself; where one does not, all files together do."""
     try:
-        return _read_all(series, settings)
+        return _read_all(series, settings), True
     except UnclearDaysError as error:
         if len(series.files) == 1:
             raise
@@ -127,7 +141,7 @@ def _read_files(series: Series, settings: DataSettings) -> list[Raw]:
     (found,) = possible
     if isinstance(found, DataError):
         raise found
-    return found
+    return found, False
 
 
 def _read_all(series: Series, settings: DataSettings) -> list[Raw]:
@@ -163,10 +177,11 @@ def _check_timeframe(times: pl.Series, distinct: pl.Series, series: Series, sett
     )
 
 
-def _refuse_two_timeframes(raws: list[Raw], series: Series) -> None:
+def _refuse_two_timeframes(raws: list[Raw], series: Series) -> list[int]:
     """Refuse files of longer bars beside those of shorter ones, where neither names nor columns tell them apart.
 
-    Longer bars are all on a grid of their step, and at least half of them lie one step after another.
+    Longer bars are all on a grid of their step, and at least half of them lie one step after another. Returns the
+    steps of the files that have one, in microseconds.
     """
     steps: dict[int, str] = {}
     for raw, file in zip(raws, series.files, strict=True):
@@ -183,6 +198,7 @@ def _refuse_two_timeframes(raws: list[Raw], series: Series) -> None:
             f"{other}: bars of {timeframe_name(long)}, in {one} of {timeframe_name(short)}; name one of them in "
             "data.input, or call their folders after their timeframes, such as 1h"
         )
+    return [*steps]
 
 
 def _step(distinct: pl.Series) -> str:

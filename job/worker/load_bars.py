@@ -18,12 +18,12 @@ from job.registry.fingerprints import bare_digest, listing_fingerprint, mark_ses
 from job.registry.listings import forget_listing, write_listing
 from job.sources.collisions import colliding_files
 from job.sources.finished import without_unfinished
-from job.sources.reading import as_listed, read_with_notes
+from job.sources.reading import SeriesBars, as_listed, read_with_notes
 from job.sources.series import Series
 from job.storage.files import ExistingFileError, Storage
 from job.worker.memory import reset_peak
 from job.worker.messages import BarsRow, Job, SeriesInfo, check_versions, pack, recorded_failure, unpack
-from transforms.bars import FLOW, Cleaned, clean, duration_us
+from transforms.bars import FLOW, RULES, Cleaned, clean, duration_us
 from transforms.digest import content_digest
 from transforms.sessions import Sessions, find_sessions, opening_hours
 
@@ -41,9 +41,8 @@ def read_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
         if failure.error is not None:
             yield pack(BarsRow(bundle, None, failure.error))
         else:
-            rejected = rule_counts(cleaned.rejected)
-            warnings = (f"{bundle.series}: left out bars that break a rule: {rejected}",) if rejected else ()
-            yield pack(BarsRow(bundle, replace(info, warnings=(*notes, *warnings))), bars)
+            warnings = (*notes, *left_out(bundle.series, info.counts))
+            yield pack(BarsRow(bundle, replace(info, warnings=warnings)), bars)
 
 
 def load_series(
@@ -70,18 +69,21 @@ def read_clean(series: Series, data: DataSettings, *, flow: bool = False) -> tup
     Raises:
         DataError: no usable bar is left, or more than `data.max_rejected` of them break a rule.
     """
-    reading = read_with_notes(series, data, flow=flow)
-    notes, written, zones = reading.notes, reading.files, (data.timezone, *reading.zones)
+    return clean_reading(series, read_with_notes(series, data, flow=flow), data)
+
+
+def clean_reading(series: Series, reading: SeriesBars, data: DataSettings) -> tuple[Cleaned, tuple[str, ...]]:
+    """Clean what was read of a series; the rest is as `read_clean` says."""
     try:
         cleaned = clean(
             reading.bars,
             timeframe=data.timeframe or series.timeframe,
-            zones=zones,
+            zones=(data.timezone, *reading.zones),
             duplicates=data.duplicates,
         )
     except ValueError as error:
         raise DataError(f"{series}: {error}") from None
-    del reading
+    reading = replace(reading, bars=reading.bars.clear())
     pa.default_memory_pool().release_unused()  # Arrow keeps what it read files into, as much as the bars themselves
     try:
         check_rejected(str(series), cleaned, data)
@@ -89,13 +91,24 @@ def read_clean(series: Series, data: DataSettings, *, flow: bool = False) -> tup
         if cleaned.counts["conflicting_duplicate"] and (files := colliding_files(series, data)):
             raise DataError(f"{error}; {files}") from None
         raise
-    cleaned, unfinished = without_unfinished(cleaned, written, end=data.end)
-    notes = (*notes, *unfinished)
+    return finished(series, cleaned, reading, data)
+
+
+def finished(
+    series: Series, cleaned: Cleaned, reading: SeriesBars, data: DataSettings
+) -> tuple[Cleaned, tuple[str, ...]]:
+    """Leave out a last bar that may not be finished, and return what is worth a note, as `read_clean` does.
+
+    Raises:
+        DataError: there is no other bar.
+    """
+    cleaned, unfinished = without_unfinished(cleaned, reading.files, end=data.end)
+    notes = (*reading.notes, *unfinished)
     if cleaned.bars.is_empty():
         raise DataError(f"{series}: {unfinished[0]}; there is no other bar")
     if superseded := cleaned.counts.get("superseded"):
         notes = (*notes, f"{superseded} rows gave way to others of the same time (data.duplicates: {data.duplicates})")
-    if cleaned.zone not in {"UTC", *zones}:
+    if cleaned.zone not in {"UTC", data.timezone, *reading.zones}:
         notes = (*notes, f"bars are on one grid by the clocks of {cleaned.zone}, which is taken for their zone")
     return cleaned, tuple(f"{series}: {note}" for note in notes)
 
@@ -145,18 +158,35 @@ def note_sessions(series: Series, info: SeriesInfo) -> Iterator[str]:
 
 def check_rejected(name: str, cleaned: Cleaned, data: DataSettings) -> None:
     """Raise DataError when too large a share of a series breaks the cleaning rules."""
-    rejected, read = cleaned.rejected.height, cleaned.counts["rows_read"]
+    rejected, read = rejected_rows(cleaned.counts), cleaned.counts["rows_read"]
     by_rule = rule_counts(cleaned.rejected)
     if cleaned.bars.is_empty():
         raise DataError(
             f"{name}: no usable bar among {read} rows ({by_rule or 'no rows'}): check data.columns and the files"
             f"{_revised(cleaned)}"
         )
-    if rejected > data.max_rejected * read:
+    if too_many_rejected(cleaned.counts, data):
         raise DataError(
             f"{name}: {rejected} of {read} rows break a rule ({by_rule}): check data.columns and the files, "
             f"or raise data.max_rejected (now {data.max_rejected:g}){_revised(cleaned)}"
         )
+
+
+def too_many_rejected(counts: Mapping[str, int], data: DataSettings) -> bool:
+    """Return whether a larger share of all rows breaks the cleaning rules than settings allow."""
+    return rejected_rows(counts) > data.max_rejected * counts["rows_read"]
+
+
+def rejected_rows(counts: Mapping[str, int]) -> int:
+    """Return how many rows break a rule, by the counts of `transforms.bars.Cleaned`."""
+    return sum(counts[rule.name] for rule in RULES)
+
+
+def left_out(series: Series, counts: Mapping[str, int]) -> tuple[str, ...]:
+    """Return the warning that names the rules which rows break, the most frequent one first, if any do."""
+    broken = sorted((-counts[rule.name], rule.name) for rule in RULES if counts[rule.name])
+    by_rule = ", ".join(f"{name} {-count}" for count, name in broken)
+    return (f"{series}: left out bars that break a rule: {by_rule}",) if by_rule else ()
 
 
 def _revised(cleaned: Cleaned) -> str:

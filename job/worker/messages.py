@@ -22,6 +22,7 @@ from job.core.errors import JobError
 from job.core.keys import Key
 from job.core.wording import on_one_line
 from job.registry.fingerprints import bare_digest, joined_digest
+from job.sources.known import Reading
 from job.sources.series import Series
 from job.storage.files import Storage
 from job.worker.context import Context, Need
@@ -33,7 +34,9 @@ class Work:
     """A task as far as running it goes; each operation adds what it needs to know.
 
     `series` are those whose bars it needs, `needs` what it sees of others beside them. `seconds` (CPU) and `memory`
-    (the most bytes that a worker holds for it) are estimates. `attempt` counts the workers that have begun it.
+    (the most bytes that a worker holds for it) are estimates. `attempt` counts the workers that have begun it. Where
+    bars from `since` on are enough, it is the open time of the first; `reading` is what is known of the series
+    whose newest bars it needs.
     """
 
     key: Key
@@ -42,6 +45,8 @@ class Work:
     memory: int
     attempt: int = 1
     needs: tuple[Need, ...] = ()
+    since: datetime | None = None
+    reading: Reading | None = None
 
     @property
     def import_paths(self) -> tuple[str, ...]:
@@ -163,11 +168,18 @@ class SeriesInfo:
 
 @dataclass(frozen=True)
 class BarsRow:
-    """Header of a row of bars."""
+    """Header of a row of bars.
+
+    `reading` is what is then known of the series, where newest bars were asked for; `whole` and `revised_from` are as
+    in `job.worker.newest.Newest`.
+    """
 
     bundle: Bundle[Any]
     info: SeriesInfo | None
     error: dict[str, str] | None = None
+    reading: Reading | None = None
+    whole: bool = True
+    revised_from: datetime | None = None
 
 
 def check_versions(job: Job) -> None:

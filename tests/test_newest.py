@@ -1,0 +1,273 @@
+"""Newest bars: read in rounds they have the bits of bars that were read at once, and so have predictions."""
+
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from job.cluster.bundles import by_series
+from job.config.settings import Config, DataSettings, load_config
+from job.core.environment import versions
+from job.core.synth import make_bars
+from job.predict.plan import Request
+from job.predict.plan import plan as plan_predictions
+from job.predict.steps import predict_models, prepare_features
+from job.predict.task import Predicted
+from job.registry.predictions import read_predictions
+from job.sources.finding import find_series
+from job.sources.known import Reading
+from job.sources.series import Series
+from job.storage.files import Storage
+from job.train.run import run
+from job.worker.load_bars import in_range, left_out, read_clean
+from job.worker.messages import Job, pack
+from job.worker.newest import ROWS, Newest, read_newest, read_newest_bars
+from transforms.bars import duration_us
+from transforms.digest import row_hashes
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def bars_of(days: int, *, seed: int = 1, step: str = "1m", dropout: float = 0.01) -> pl.DataFrame:
+    """Bars of a random walk with some missing, of which one time in two holds a bar of `step`."""
+    bars = make_bars(seed=seed, days=days, dropout=dropout, start=START)
+    apart = duration_us(step) // 60_000_000
+    shown = ((pl.col("timestamp") - START).dt.total_minutes() // apart).alias("bar")
+    kept = bars.with_columns(shown).unique("bar", keep="first", maintain_order=True).drop("bar")
+    return kept.with_columns(pl.col("timestamp").dt.truncate(step))
+
+
+def write(path: Path, rows: pl.DataFrame, modified: datetime | None = None) -> None:
+    """Write rows as the suffix says; the time of change is that at which the last bar is over, unless given."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = rows.with_columns(pl.col("timestamp").dt.strftime("%Y-%m-%dT%H:%M:%SZ")).write_csv().encode()
+    if path.suffix == ".parquet":
+        rows.write_parquet(path)
+    elif path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(zipfile.ZipInfo(f"{path.stem}.csv"), text)
+    else:
+        path.write_bytes(text)
+    stamp = (modified or rows["timestamp"].sort()[-1] + timedelta(days=1)).timestamp()
+    os.utime(path, (stamp, stamp))
+
+
+def series_in(folder: Path, **data: Any) -> tuple[Series, DataSettings]:
+    chosen = DataSettings.model_validate({"input": str(folder), **data})
+    found = find_series(chosen)
+    assert not found.problems
+    (series,) = found.series
+    return series, chosen
+
+
+def again(folder: Path, known: Reading | None, since: datetime | None, *, flow: bool = False, **data: Any) -> Newest:
+    """Read the newest bars and all bars, which must be equal from `since` on, and return the former."""
+    series, chosen = series_in(folder, **data)
+    newest = read_newest(series, chosen, since=since, known=known, flow=flow)
+    cleaned, _ = read_clean(series, chosen, flow=flow)
+    bars, info = in_range(series, cleaned, chosen)
+    first = since or info.first
+    assert_frame_equal(
+        newest.bars.filter(pl.col("timestamp") >= first), bars.filter(pl.col("timestamp") >= first), check_exact=True
+    )
+    assert newest.whole or newest.bars.height < bars.height
+    same = ("timeframe", "offset_us", "first", "last", "counts", "files", "zone", "sessions")
+    assert [getattr(newest.info, name) for name in same] == [getattr(info, name) for name in same]
+    assert newest.info.warnings[-1:] == left_out(series, info.counts)[-1:] or not left_out(series, info.counts)
+    at_once = read_newest(series, chosen, since=None, known=None, flow=flow)
+    assert newest.reading.digest == at_once.reading.digest
+    assert newest.reading.hashes == int(row_hashes(bars).sum(dtype=np.uint64))
+    record = json.dumps(newest.reading.record())
+    assert Reading.of_record(json.loads(record)) == newest.reading
+    assert len(record) < 2100
+    return newest
+
+
+def days(bars: pl.DataFrame, every: str = "1d") -> list[pl.DataFrame]:
+    return [part for _, part in bars.group_by(pl.col("timestamp").dt.truncate(every), maintain_order=True)]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "zip"])
+@pytest.mark.parametrize("step", ["1m", "15m", "1h"])
+def test_a_file_a_day(suffix: str, step: str, tmp_path: Path) -> None:
+    known: Reading | None = None
+    parts = days(bars_of(24, step=step))
+    for number, part in enumerate(parts):
+        write(tmp_path / f"BTCUSDT-{step}-{part['timestamp'][0]:%Y-%m-%d}.{suffix}", part)
+        if number < 8:
+            continue
+        newest = again(tmp_path, known, part["timestamp"][0] - timedelta(days=2))
+        assert newest.whole == (number == 8), newest.why
+        assert newest.revised_from is None
+        known = newest.reading
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> dict[str, Any]:
+    """How a history is cut into files, and what is wrong with it."""
+    return {
+        "seed": draw(st.integers(0, 10**6)),
+        "step": draw(st.sampled_from(["1m", "5m", "1h"])),
+        "days": draw(st.integers(12, 30)),
+        "suffix": draw(st.sampled_from(["csv", "parquet", "zip"])),
+        "every": draw(st.sampled_from(["1d", "3d", "1mo", "random"])),
+        "named": draw(st.booleans()),
+        "faults": draw(st.sets(st.sampled_from(FAULTS), max_size=3)),
+        "data": draw(st.sampled_from(SETTINGS)),
+        "back": draw(st.integers(0, 4)),
+    }
+
+
+FAULTS = ("late", "repeated", "contradicted", "border", "broken", "revised", "gap", "closed", "newest first", "growing")
+SETTINGS: Sequence[dict[str, Any]] = (
+    {},
+    {},
+    {"duplicates": "last"},
+    {"duplicates": "fullest"},
+    {"gaps": "segment"},
+    {"gaps": "ignore"},
+    {"end": START + timedelta(days=14, hours=3)},
+    {"start": START + timedelta(days=3), "lookback_days": 5},
+    {"bar_time": "close"},
+    {"splits": {"BTCUSDT": {"2024-01-09": 2}}},
+)
+
+
+def cut(rows: pl.DataFrame, every: str, random: np.random.Generator) -> list[pl.DataFrame]:
+    if every != "random":
+        return days(rows, every)
+    places = sorted(random.choice(np.arange(1, rows.height), min(15, rows.height - 1), replace=False).tolist())
+    return [rows[first:last] for first, last in pairwise([0, *places, rows.height])]
+
+
+def faulty(rows: pl.DataFrame, faults: set[str], random: np.random.Generator) -> pl.DataFrame:
+    """Rows with what may be wrong in a file of them."""
+    if "gap" in faults and random.random() < 0.3:
+        first = int(random.integers(rows.height))
+        rows = pl.concat([rows[:first], rows[first + int(random.integers(1, 400)) :]]) if first > 20 else rows
+    if "repeated" in faults and random.random() < 0.5:
+        rows = pl.concat([rows, rows[int(random.integers(rows.height)) :][:3]])
+    if "contradicted" in faults and random.random() < 0.5:
+        rows = pl.concat([rows, rows[-2:].with_columns(pl.col("volume") + 1)])
+    if "broken" in faults and random.random() < 0.5:
+        place = pl.int_range(pl.len()) == int(random.integers(rows.height))
+        wrong = {0: pl.col("low") * 0.0, 1: pl.col("low") * 2, 2: pl.col("low") * float("nan")}[int(random.integers(3))]
+        rows = rows.with_columns(low=pl.when(place).then(wrong).otherwise("low"))
+    return rows.reverse() if "newest first" in faults else rows
+
+
+def rounds(case: dict[str, Any], folder: Path) -> Iterator[pl.DataFrame]:
+    """Write a history in rounds; yield the bars of each, as they were before anything went wrong with them."""
+    random, faults = np.random.default_rng(case["seed"]), case["faults"]
+    rows = bars_of(case["days"], seed=case["seed"] % 50, step=case["step"])
+    if "closed" in faults:
+        rows = rows.filter(pl.col("timestamp").dt.weekday() < 6)
+    parts = cut(rows, case["every"], random)
+    name = f"BTCUSDT-{case['step']}-" if case["named"] else "BTCUSDT-"
+    late: pl.DataFrame | None = None
+    for number, part in enumerate(parts):
+        path = folder / f"{name}{START + timedelta(days=number):%Y-%m-%d}.{case['suffix']}"
+        held = part
+        if late is not None:
+            held, late = pl.concat([late, held]), None
+        if "border" in faults and number:
+            held = pl.concat([parts[number - 1][-1:], held])
+        if "late" in faults and random.random() < 0.3 and held.height > 30:
+            late, held = held[10:12], pl.concat([held[:10], held[12:]])
+        if "growing" in faults and part.height > 4:
+            write(path, faulty(held[: held.height // 2], faults, random))
+            yield part[: part.height // 2]
+        write(path, faulty(held, faults, random))
+        if "revised" in faults and number > 3 and random.random() < 0.3:
+            older = int(random.integers(max(0, number - 4), number))
+            again_path = folder / f"{name}{START + timedelta(days=older):%Y-%m-%d}.{case['suffix']}"
+            write(
+                again_path, parts[older].with_columns(pl.col("volume") + 1), parts[older]["timestamp"][-1] + 3 * MINUTE
+            )
+        yield part
+
+
+def one_history(case: dict[str, Any], folder: Path) -> list[str]:
+    """Read a history in rounds and compare each with a reading at once; return why it was read whole."""
+    known: Reading | None = None
+    why = []
+    for part in rounds(case, folder):
+        if part["timestamp"][0] < START + timedelta(days=5):
+            continue
+        newest = again(folder, known, part["timestamp"][0] - timedelta(days=case["back"]), **case["data"])
+        why.append(newest.why)
+        known = newest.reading
+    return why
+
+
+TRAINER = {
+    "analyst_models": {"timeframes": ["15m", "1m"], "n_estimators": 10},
+    "tactician_models": {"n_estimators": 10},
+    "cv_folds": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Path:
+    """Models of the first ten days."""
+    folder = tmp_path_factory.mktemp("models")
+    for part in days(bars_of(40)[:14_000]):
+        write(folder / "bars" / f"BTCUSDT-1m-{part['timestamp'][0]:%Y-%m-%d}.parquet", part)
+    assert run(config_for(folder / "bars", folder / "models")).exit_status == 0
+    return folder / "models"
+
+
+def config_for(bars: Path, models: Path, **data: Any) -> Config:
+    trainer = {**TRAINER, "model_directory": str(models)}
+    return load_config({"data": {"input": str(bars), **data}, "model_trainer": trainer}).with_absolute_paths()
+
+
+def predict(config: Config, output: Path) -> dict[str, Predicted]:
+    """Predict in this process, by the steps of the pipeline."""
+    plan = plan_predictions(config, Request(str(output)))
+    job = Job("20240101_000000_000000", config, str(output), versions())
+    found = {one.path: one for one in plan.settled}
+    for bundle in by_series(plan.tasks):
+        for bars in read_newest_bars(pack(bundle), job=job):
+            for features in prepare_features(bars, job=job):
+                for table in predict_models(features, job=job):
+                    outcome = Predicted.from_json(table.column("outcome").to_pylist()[0])
+                    assert outcome.status != "failed", outcome.error
+                    found[outcome.path] = outcome
+    return found
+
+
+def test_fifty_rounds_predict_as_one(models: Path, tmp_path: Path) -> None:
+    bars, rounds, once = tmp_path / "bars", tmp_path / "rounds", tmp_path / "once"
+    parts = days(bars_of(40))
+    random, read = np.random.default_rng(3), []
+    for number, part in enumerate(parts):
+        path = bars / f"BTCUSDT-1m-{part['timestamp'][0]:%Y-%m-%d}.parquet"
+        if number < 25:
+            write(path, part)
+            continue
+        for share in sorted([*random.random(2), 1.0]):
+            write(path, part[: max(1, int(share * part.height))])
+            shutil.rmtree(once, ignore_errors=True)
+            config = config_for(bars, models)
+            first, second = predict(config, rounds), predict(config, once)
+            assert [(one.rows, one.last, one.counts) for one in first.values()] == [
+                (one.rows, one.last, one.counts) for one in second.values()
+            ]
+            for one in first:
+                in_rounds, at_once = (read_predictions(Storage(str(out)), one) for out in (rounds, once))
+                assert_frame_equal(in_rounds[0], at_once[0], check_exact=True)
+                read.append(in_rounds[1] is not None and in_rounds[1].content.startswith(ROWS))
+    assert np.mean(read) > 0.9
