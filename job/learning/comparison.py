@@ -243,8 +243,11 @@ def false_discovery(p_values: Sequence[float | None]) -> list[float | None]:
 
     Benjamini and Hochberg (1995). Tests without a p do not count, and get no q.
     """
-    known = [p for p in p_values if p is not None]
-    adjusted = iter(scipy.stats.false_discovery_control(known).tolist() if known else [])
+    known = np.array([p for p in p_values if p is not None])
+    order = np.argsort(-known, kind="stable")  # from the largest down: q is the least of p · n / rank from there on
+    q = np.empty_like(known)
+    q[order] = np.minimum.accumulate(np.minimum(known[order] * len(known) / np.arange(len(known), 0, -1), 1.0))
+    adjusted = iter(q.tolist())
     return [None if p is None else next(adjusted) for p in p_values]
 
 

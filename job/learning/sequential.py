@@ -77,7 +77,7 @@ class Betting:
         """Return it with the mean differences of later blocks added."""
         count, total, spread = self.blocks, self.total, self.spread
         for mean in means:
-            clipped = min(CLIP, max(-CLIP, mean))
+            clipped = -CLIP if mean < -CLIP else CLIP if mean > CLIP else mean
             spread += (clipped - (total / count if count else 0.0)) ** 2
             total += clipped
             count += 1
