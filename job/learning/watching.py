@@ -139,7 +139,7 @@ class Watched:
         return cls(
             **{
                 **record,
-                "skill": Skill(**{**skill, "shares": tuple(skill["shares"])}),
+                "skill": Skill(**{**skill, "decay": tuple(skill["decay"])}),
                 "challenge": challenge,
                 "open": None if opened is None else tuple(opened),
             }
