@@ -203,9 +203,10 @@ def days_until_promoted(seed: int, *, world: World, days: int = YEAR) -> list[in
 
 
 def days_until_flagged(seed: int, *, world: World, before: int = 120, days: int = YEAR) -> list[int]:
-    """Return after how many days a champion is found worse than its base rate, from when bars follow its signal no more.
+    """Return after how many days each champion of a fleet is found worse than its base rate.
 
-    One more than there are where it never is, 0 where it was before.
+    They count from when bars do not follow its signal any more. It is one more than there are where it never is found,
+    0 where it was before.
     """
     random = np.random.default_rng(seed)
     fleet = drawn(random, pieces(world), before) + drawn(random, pieces(replace(world, off=True)), days)

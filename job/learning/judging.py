@@ -86,7 +86,7 @@ def judge(states: Mapping[Key, Watched], *, alpha: float = ALPHA, margin: float 
 
 
 class _Tested(NamedTuple):
-    """A difference of log-loss by its sum `change` over `rows`, bet upon times `scale`; `luck` is variance and freedom."""
+    """A difference of log-loss, whose sum over `rows` is `change`, bet upon times `scale`; `luck` is that of seeds."""
 
     bets: Betting
     rows: int
