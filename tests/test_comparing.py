@@ -13,7 +13,6 @@ import pyarrow as pa
 import pytest
 
 from job.cli import main
-from job.cli.compare import warnings_of
 from job.compare.decisions import decide
 from job.compare.plan import plan as plan_comparisons
 from job.compare.run import _conclude, judge
@@ -32,7 +31,7 @@ from job.learning.rows import feature_matrix
 from job.learning.seeds import influence_of, seed_variance
 from job.learning.training import Trained, train
 from job.registry.aliases import history, read_aliases
-from job.registry.comparisons import last_evidence, overlapping
+from job.registry.comparisons import last_evidence, overlapping, write_comparison
 from job.registry.names import version_name
 from job.registry.promote import promote
 from job.registry.versions import list_versions
@@ -443,12 +442,39 @@ def test_a_second_look_by_the_fixed_test_is_told(registry: Storage, folder: Path
     (task,) = plan_of(registry, folder).tasks
     first = compare_here(registry, folder, task)
     second = compare_here(registry, folder, replace(task, evidence=first.evidence))
-    said = [[*warnings_of(judge([one], margin=MARGIN)[0])] for one in (first, second)]
+    said = [judge([one], margin=MARGIN)[0].record()["warnings"] for one in (first, second)]
     assert said[0] == []
     assert "look 2 at these two versions, and the fixed test is right at one" in said[1][0]
     assert second.comparison is not None
     sequential = replace(second, comparison=replace(second.comparison, test="sequential"))
-    assert [*warnings_of(judge([sequential], margin=MARGIN)[0])] == []
+    assert judge([sequential], margin=MARGIN)[0].record()["warnings"] == []
+
+
+def test_a_second_look_counts_though_since_leaves_the_evidence_out(registry: Storage, folder: Path) -> None:
+    (task,) = plan_of(registry, folder).tasks
+    found = compare_here(registry, folder, task)
+    assert found.evidence is not None
+    times = {name: datetime.fromisoformat(getattr(found, name)) for name in ("first", "last")}
+    about = {"a": A, "b": B, "evidence": asdict(found.evidence)}
+    write_comparison(registry, KEY, RUN_B, about, **times)
+    (again,) = plan_of(registry, folder, since=END_B + timedelta(hours=12)).tasks
+    assert (again.evidence, again.looked, again.earlier) == (None, 1, 0)
+    second = compare_here(registry, folder, again)
+    assert second.evidence is not None
+    assert second.evidence.looks == 2
+    (later,) = plan_of(registry, folder, since=times["last"] + timedelta(hours=1)).tasks
+    assert later.looked == 0
+
+
+def test_models_are_judged_together_by_their_e_values(registry: Storage, folder: Path) -> None:
+    (task,) = plan_of(registry, folder).tasks
+    found = compare_here(registry, folder, task).comparison
+    assert found is not None
+    assert found.e is None
+    outcome = made_up(difference=-0.01, p=0.001)
+    assert outcome.comparison is not None
+    (one,) = judge([replace(outcome, comparison=replace(outcome.comparison, e=80.0))], margin=MARGIN)
+    assert one.q == pytest.approx(1 / 80)
 
 
 def test_many_comparisons_share_their_false_discoveries() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from job.learning.comparison import SeedVariance, compare, interval_and_p, row_sums, sequence_and_p, verdict
+from job.learning.comparison import SeedVariance, compare, e_value, interval_and_p, row_sums, sequence_and_p, verdict
 from job.learning.evidence import Evidence, gather
 from job.learning.metrics import MIN_BLOCKS
 from job.learning.sequential import BETS, CLIP, Running
@@ -100,6 +100,23 @@ def test_p_and_interval_agree(shift: float, seeds: tuple[SeedVariance, ...]) -> 
         assert p is not None
         assert low <= found.mean("difference") <= high
         assert (low > 0 or high < 0) == (p < alpha)
+
+
+@pytest.mark.parametrize("shift", [-0.002, 0.0003])
+def test_p_is_1_over_e_but_where_luck_is_part_of_it(shift: float) -> None:
+    found = evidence_of(np.random.default_rng(5).normal(shift, 0.01, 20_000))
+    e, p = e_value(found, ()), sequence_and_p(found, (), alpha=ALPHA)[2]
+    assert e is not None
+    assert p == pytest.approx(min(1.0, 1 / e))
+    lucky = e_value(found, (SeedVariance(1e-3**2, 9),))
+    assert lucky is not None
+    assert lucky < max(e, 1.0)
+
+
+def test_an_e_value_beyond_all_numbers_is_one_of_json() -> None:
+    e = e_value(evidence_of(np.full(2_000_000, -0.5)), ())
+    assert e is not None
+    assert math.isfinite(e)
 
 
 def test_the_luck_of_seeds_widens() -> None:

@@ -1,7 +1,7 @@
 """The command that compares two versions of models on bars that neither has seen."""
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -91,22 +91,10 @@ def show(plan: ComparisonPlan, results: Sequence[ComparisonResult], options: arg
             log.info("%s: moved champion from %s to %s", one.key, one.compared.a, one.compared.b)
         if one.action == "given up":
             log.info("%s: gave up the challenger %s", one.key, one.compared.b)
-        for warning in warnings_of(one):
+        for warning in one.doubts():
             log.warning("%s: %s", one.key, warning)
     for error in (*plan.failures.values(), *(one.error for one in results if one.error is not None)):
         log.error("%s", error)
-
-
-def warnings_of(one: ComparisonResult) -> Iterator[str]:
-    """Yield what makes a verdict less sure than it says: how often its bars were looked at before."""
-    found = one.compared.comparison
-    if found is not None and found.test == "fixed" and one.looks > 1:
-        yield (
-            f"look {one.looks} at these two versions, and the fixed test is right at one: "
-            "set promotion.test: sequential to look as often as you like"
-        )
-    if (others := one.earlier - one.looks + 1) > 0:
-        yield f"{others} earlier comparisons of other versions used some of these rows"
 
 
 COMMAND: Final = Command(

@@ -24,6 +24,7 @@ NUMERIC_COLUMNS: Final = {
 DOUBTS: Final = {
     "*": "* underpowered: too few independent blocks to find a difference",
     "†": "† nothing is known of what another seed would change: train the version again",
+    "‡": "‡ looked at before, and the fixed test is right at one look",
 }
 FEW_CLUSTERS: Final = "* underpowered: too few clusters of time to rely on t and p"
 RUN_DIGITS: Final = 22
@@ -132,7 +133,9 @@ def fleets_table(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 def _doubt(row: Mapping[str, Any]) -> str:
     """Return the mark in `DOUBTS` of a comparison whose interval must not be relied on, empty for others."""
-    return "*" if row["underpowered"] else "†" if row["seed_error"] is None else ""
+    if row["underpowered"] or row["seed_error"] is None:
+        return "*" if row["underpowered"] else "†"
+    return "‡" if row["test"] == "fixed" and row["looks"] > 1 else ""
 
 
 def version_facts(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

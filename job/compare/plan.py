@@ -94,8 +94,13 @@ def _with_history(registry: Storage, task: ComparisonTask, *, only_input: bool) 
     """Return a task with what earlier comparisons knew; `only_input` if rows before those of the input do not count."""
     earlier = overlapping(registry, task.key, first=task.usable_from, last=END_OF_TIME)
     evidence = last_evidence(registry, task.key, task.a, task.b)
-    looks = evidence.looks if evidence is not None else 0
-    return replace(task, earlier=max(0, earlier - looks), evidence=None if only_input else evidence)
+    if evidence is None:
+        return replace(task, earlier=earlier)
+    earlier = max(0, earlier - evidence.looks)
+    if not only_input:
+        return replace(task, earlier=earlier, evidence=evidence)
+    seen_before = task.usable_from.timestamp() * 1e6 <= evidence.last
+    return replace(task, earlier=earlier, looked=evidence.looks if seen_before else 0)
 
 
 def _task(key: Key, metadata: Sequence[Mapping[str, Any]], series: Sequence[Series], config: Config) -> ComparisonTask:

@@ -1,6 +1,6 @@
 """Comparing versions from their plan to the verdicts: kept in the registry, and acted upon where that is asked for."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -13,7 +13,7 @@ from job.config.settings import Config, PromotionSettings
 from job.core.environment import versions
 from job.core.errors import ConfigError, DataError, JobError, RegistryError
 from job.core.keys import Key, kind_order
-from job.learning.comparison import VERDICTS, Verdict, false_discovery, verdict
+from job.learning.comparison import VERDICTS, Comparison, Verdict, false_discovery, verdict
 from job.learning.fleet import fleet_of_one, fleet_test
 from job.registry.aliases import read_aliases
 from job.registry.comparisons import overlapping, write_comparison
@@ -53,6 +53,17 @@ class ComparisonResult:
         """How many comparisons of these two versions rest on the same evidence, this one included."""
         return self.compared.evidence.looks if self.compared.evidence is not None else 1
 
+    def doubts(self) -> Iterator[str]:
+        """Yield what makes a verdict less sure than it says: how often its bars were looked at before."""
+        found = self.compared.comparison
+        if found is not None and found.test == "fixed" and self.looks > 1:
+            yield (
+                f"look {self.looks} at these two versions, and the fixed test is right at one: "
+                "set promotion.test: sequential to look as often as you like"
+            )
+        if (others := self.earlier - self.looks + 1) > 0:
+            yield f"{others} earlier comparisons of other versions used some of these rows"
+
     def numbers(self) -> dict[str, Any]:
         """Return what the decision rests on, as JSON values."""
         comparison = self.compared.comparison
@@ -75,7 +86,7 @@ class ComparisonResult:
         error = str(self.error) if self.error else None
         return {
             **asdict(self.key), **versions, **self.numbers(), "promoted": self.action == "promoted",
-            "action": self.action, "error": error, "warnings": list(self.compared.warnings),
+            "action": self.action, "error": error, "warnings": [*self.compared.warnings, *self.doubts()],
         }  # fmt: skip
 
 
@@ -127,7 +138,7 @@ def run(
 
 def judge(outcomes: Sequence[Compared], *, margin: float) -> list[ComparisonResult]:
     """Give each comparison its verdict, at a share of alpha of false ones among those that are better."""
-    q_values = false_discovery([one.comparison.p if one.comparison else None for one in outcomes])
+    q_values = false_discovery([_p_to_judge(one.comparison) if one.comparison else None for one in outcomes])
     results = []
     for outcome, q in zip(outcomes, q_values, strict=True):
         if outcome.comparison is None:
@@ -137,6 +148,11 @@ def judge(outcomes: Sequence[Compared], *, margin: float) -> list[ComparisonResu
             result = ComparisonResult(outcome, verdict(outcome.comparison, q, margin=margin), q)
         results.append(result)
     return results
+
+
+def _p_to_judge(found: Comparison) -> float | None:
+    """Return the p that goes through Benjamini and Hochberg: 1 / e, where there is an e-value, makes it e-BH."""
+    return found.p if found.e is None or found.p is None else min(1.0, 1 / found.e)
 
 
 def _conclude(

@@ -266,6 +266,7 @@ def compared(headers: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compar
     up, p_a, p_b = (rows[name].to_numpy() for name in ("label", "p_a", "p_b"))
     times = rows["available_at"].to_physical().to_numpy()
     evidence = gather(times, row_sums(up, p_a, p_b), horizon=label.horizon, before=task.evidence)
+    evidence = replace(evidence, looks=evidence.looks + task.looked)
     first, last = rows.select(
         first=pl.col("available_at").min().dt.to_string("iso:strict"),
         last=pl.col("available_at").max().dt.to_string("iso:strict"),

@@ -148,10 +148,10 @@ def mean_seeds(parts: Iterable[tuple[int, Seeds]]) -> Seeds:
     wholly; the variance of the mean is never more. Degrees of freedom are the fewest of all.
     """
     own = [(rows, seeds) for rows, seeds in parts if rows]
-    if not own:
-        return ()
     if any(seeds is None for _, seeds in own):
         return None
+    if not any(seeds for _, seeds in own):
+        return ()
     total = sum(rows for rows, _ in own)
     by_version = zip(*([(rows, one) for one in seeds or ()] for rows, seeds in own), strict=True)
     return tuple(

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from job.learning.anytime import sequences
+from job.learning.anytime import log_e, sequences
 from job.learning.evidence import Evidence, gather
 from job.learning.metrics import MIN_BLOCKS, FloatArray, LabelArray, predicted, row_log_loss
 from job.learning.splits import IntArray
@@ -22,6 +22,8 @@ Test = Literal["fixed", "sequential"]
 
 ALPHA: Final = 0.05
 MARGIN: Final = 0.001
+LARGEST_LOG: Final = 700.0
+"""Of an e-value, which JSON and floating point can hold."""
 ROUNDING: Final = 1e-12
 """A result smaller than this share of the numbers that it was computed from is rounding."""
 
@@ -39,6 +41,8 @@ class Comparison:
     """Version b against version a on the same rows; log-losses in nats per row, intervals of 1 - `alpha`.
 
     `low`, `high` and `p` of the difference are by `test`: fixed is right at one look, sequential at any number of them.
+    The sequential one has an e-value, too, which is what models are judged together by: where the luck of seeds is part
+    of the difference, 1 / p is none.
 
     A `difference` below 0 favors b, as does an `accuracy_difference` above 0. `p` is two-sided and agrees with the
     interval of the difference. `seed_error` is the standard error that the luck of both versions' seeds adds, part of
@@ -66,6 +70,7 @@ class Comparison:
     alpha: float = ALPHA
     seed_error: float | None = 0.0
     test: Test = "fixed"
+    e: float | None = None
 
     @property
     def underpowered(self) -> bool:
@@ -116,8 +121,10 @@ def compare(
     sums = row_sums(up, p_a, p_b)
     found = gather(rows, sums, horizon=horizon) if evidence is None else evidence
     difference, gained = found.mean("difference"), found.mean("gained")
+    e = None
     if test == "sequential":
         low, high, p_value = sequence_and_p(found, seeds or (), alpha=alpha)
+        e = e_value(found, seeds or ())
     else:
         low, high, p_value = interval_and_p(found, "difference", seeds or (), alpha=alpha)
     accuracy_low, accuracy_high, _ = interval_and_p(found, "gained", (), alpha=alpha)
@@ -143,6 +150,7 @@ def compare(
         alpha=alpha,
         seed_error=None if seeds is None else float(np.sqrt(sum(one.variance for one in seeds))),
         test=test,
+        e=e,
     )
 
 
@@ -176,13 +184,27 @@ def sequence_and_p(
     Where the luck of seeds is part of the difference, half of alpha is for that, which no further row changes. The
     plain mean is always in the interval: the sequence is of clipped differences, and a rare large loss is no gain.
     """
-    running, mean = evidence.running, evidence.mean("difference")
+    running = evidence.running
     if running is None or not running.blocks:
         return None, None, None
-    blocks, total, spread, means = np.array([[running.blocks], [running.total], [running.spread], [mean]])
+    blocks, total, spread, mean = np.array(
+        [[running.blocks], [running.total], [running.spread], [evidence.mean("difference")]]
+    )
     variance, freedom = np.array([variance_and_freedom(seeds)]).T
-    found = sequences(blocks, total, spread, means, variance=variance, freedom=freedom, alpha=alpha)
+    found = sequences(blocks, total, spread, mean, variance=variance, freedom=freedom, alpha=alpha)
     return float(found.low[0]), float(found.high[0]), float(found.p[0])
+
+
+def e_value(evidence: Evidence, seeds: Sequence[SeedVariance]) -> float | None:
+    """Return an e-value against both versions being as good: half of what is bet is bet on each side, see `log_e`."""
+    running = evidence.running
+    if running is None or not running.blocks:
+        return None
+    toward = -running.total if evidence.mean("difference") < 0 else running.total
+    blocks, total, spread = np.array([[running.blocks], [toward], [running.spread]])
+    variance, freedom = np.array([variance_and_freedom(seeds)]).T
+    log_wealth = log_e(blocks, total, spread, variance=variance, freedom=freedom)
+    return float(np.exp(min(log_wealth[0], LARGEST_LOG))) / 2
 
 
 def variance_and_freedom(seeds: Sequence[SeedVariance]) -> tuple[float, float]:
@@ -243,8 +265,11 @@ def false_discovery(p_values: Sequence[float | None]) -> list[float | None]:
 
     Benjamini and Hochberg (1995). Tests without a p do not count, and get no q.
     """
-    known = [p for p in p_values if p is not None]
-    adjusted = iter(scipy.stats.false_discovery_control(known).tolist() if known else [])
+    known = np.array([p for p in p_values if p is not None])
+    order = np.argsort(-known, kind="stable")  # from the largest down: q is the least of p · n / rank from there on
+    q = np.empty_like(known)
+    q[order] = np.minimum.accumulate(np.minimum(known[order] * len(known) / np.arange(len(known), 0, -1), 1.0))
+    adjusted = iter(q.tolist())
     return [None if p is None else next(adjusted) for p in p_values]
 
 

@@ -1,8 +1,8 @@
 """Whether champions are better than their base rate, and challengers better than them, over all models together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from job.learning.comparison import ALPHA, MARGIN, Verdict, false_discovery, var
 from job.learning.decay import log_e_of_decay
 from job.learning.metrics import MIN_BLOCKS, FloatArray
 from job.learning.sequential import Betting
-from job.learning.watching import SCALE, Watched
+from job.learning.watching import SCALE, Challenge, Watched
 
 Standing = Literal["better", "unproven", "decayed"]
 
@@ -66,83 +66,76 @@ def judge(states: Mapping[Key, Watched], *, alpha: float = ALPHA, margin: float 
     """
     if not states:
         return {}
-    watched = list(states.values())
-    decays = false_discovery(_p_of(log_e_of_decay([one.skill for one in watched])))
-    skills = _estimates(
-        [one.skill for one in watched],
-        rows=[one.rows for one in watched],
-        means=[(one.loss - one.base) / max(one.rows, 1) for one in watched],
-        luck=[(0.0, 1.0)] * len(watched),
-        alpha=alpha,
-        scale=SCALE,
-    )
-    challengers = _judge_challengers(states, alpha=alpha, margin=margin)
-    judged = {}
-    for key, skill, decay_q in zip(states, skills, decays, strict=True):
-        standing: Standing = "unproven"
-        if decay_q is not None and decay_q < alpha:
-            standing = "decayed"
-        elif skill.high is not None and skill.high < 0:
-            standing = "better"
-        judged[key] = Judged(standing, skill, decay_q, *challengers.get(key, ()))
-    return judged
-
-
-def _judge_challengers(
-    states: Mapping[Key, Watched], *, alpha: float, margin: float
-) -> dict[Key, tuple[Verdict, Estimate, float | None]]:
-    """Return the verdict of each challenger, what it rests on, and q."""
-    known = {key: one.challenge for key, one in states.items() if one.challenge is not None}
-    if not known:
-        return {}
-    held = list(known.values())
-    luck = [variance_and_freedom(one.seeds or ()) for one in held]
-    found = _estimates(
-        [one.bets for one in held],
-        rows=[one.rows for one in held],
-        means=[one.difference or 0.0 for one in held],
-        luck=luck,
-        alpha=alpha,
-    )
-    blocks, total, spread = _arrays([one.bets for one in held])
-    variance, freedom = np.array(luck).T
-    order = np.array([states[key].challengers for key in known])
-    e = log_e(blocks, -total, spread, variance=variance, freedom=freedom) - np.log(order * (order + 1))
-    tellable = [one.bets.blocks >= MIN_BLOCKS and one.seeds is not None for one in held]
-    q_values = false_discovery([p if told else None for p, told in zip(_p_of(e), tellable, strict=True)])
+    held = {key: one.challenge for key, one in states.items() if one.challenge is not None}
+    skills = [_Tested(one.skill, one.rows, one.loss - one.base, scale=SCALE) for one in states.values()]
+    challenges = [
+        _Tested(one.bets, one.rows, one.challenger - one.champion, variance_and_freedom(one.seeds or ()))
+        for one in held.values()
+    ]
+    estimates = _estimates([*skills, *challenges], alpha=alpha)
+    q_values = _q_of_challengers(challenges, held.values(), [states[key].challengers for key in held])
+    told = {
+        key: (_verdict(one, q, alpha=alpha, margin=margin), one, q)
+        for key, one, q in zip(held, estimates[len(skills) :], q_values, strict=True)
+    }
+    decays = false_discovery(_p_of(log_e_of_decay([one.skill for one in states.values()])))
     return {
-        key: (verdict_of(one.low, one.high, q, alpha=alpha, margin=margin) if told else "cannot tell", one, q)
-        for key, one, q, told in zip(known, found, q_values, tellable, strict=True)
+        key: Judged(_standing(one, q, alpha=alpha), one, q, *told.get(key, ()))
+        for key, one, q in zip(states, estimates[: len(skills)], decays, strict=True)
     }
 
 
-def _estimates(
-    bets: Sequence[Betting],
-    *,
-    rows: Sequence[int],
-    means: Sequence[float],
-    luck: Sequence[tuple[float, float]],
-    alpha: float,
-    scale: float = 1.0,
-) -> list[Estimate]:
-    """Return what is known of each difference, which was bet upon times `scale`; `luck` is variance and freedom."""
-    blocks, total, spread = _arrays(bets)
-    variance, freedom = np.array(luck).T
-    found = sequences(
-        blocks, total, spread, scale * np.array(means), variance=variance, freedom=freedom, alpha=alpha
-    )  # fmt: skip
-    ends = zip(*((part / scale).tolist() for part in (found.low, found.high)), found.p.tolist(), strict=True)
+class _Tested(NamedTuple):
+    """A difference of log-loss, whose sum over `rows` is `change`, bet upon times `scale`; `luck` is that of seeds."""
+
+    bets: Betting
+    rows: int
+    change: float
+    luck: tuple[float, float] = (0.0, 1.0)
+    scale: float = 1.0
+
+
+def _standing(skill: Estimate, decay_q: float | None, *, alpha: float) -> Standing:
+    if decay_q is not None and decay_q < alpha:
+        return "decayed"
+    return "better" if skill.high is not None and skill.high < 0 else "unproven"
+
+
+def _verdict(challenge: Estimate, q: float | None, *, alpha: float, margin: float) -> Verdict:
+    return "cannot tell" if q is None else verdict_of(challenge.low, challenge.high, q, alpha=alpha, margin=margin)
+
+
+def _q_of_challengers(tested: Sequence[_Tested], held: Iterable[Challenge], order: Sequence[int]) -> list[float | None]:
+    """Return q of the claim that each is better; those of which nothing can be told yet have none, and do not count."""
+    if not tested:
+        return []
+    blocks, total, spread, variance, freedom = _arrays(tested)
+    attempts = np.array(order)
+    e = log_e(blocks, -total, spread, variance=variance, freedom=freedom) - np.log(attempts * (attempts + 1))
+    tellable = [one.bets.blocks >= MIN_BLOCKS and one.seeds is not None for one in held]
+    return false_discovery([p if enough else None for p, enough in zip(_p_of(e), tellable, strict=True)])
+
+
+def _estimates(tested: Sequence[_Tested], *, alpha: float) -> list[Estimate]:
+    """Return what is known of each difference."""
+    blocks, total, spread, variance, freedom = _arrays(tested)
+    scale = np.array([one.scale for one in tested])
+    means = np.array([one.change / max(one.rows, 1) for one in tested])
+    found = sequences(blocks, total, spread, scale * means, variance=variance, freedom=freedom, alpha=alpha)
+    numbers = np.column_stack([means, found.low / scale, found.high / scale, found.p]).tolist()
     return [
-        Estimate(count, one.blocks, mean if count else None, *(told if one.blocks else (None, None, None)))
-        for count, one, mean, told in zip(rows, bets, means, ends, strict=True)
+        Estimate(one.rows, one.bets.blocks, *(told if one.bets.blocks else (None, None, None, None)))
+        for one, told in zip(tested, numbers, strict=True)
     ]
 
 
-def _arrays(bets: Sequence[Betting]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    blocks, total, spread = np.array([(one.blocks, one.total, one.spread) for one in bets]).T
-    return blocks, total, spread
+def _arrays(tested: Sequence[_Tested]) -> FloatArray:
+    """Return blocks, totals, spreads, variances and freedoms: float64 [5, tests]."""
+    numbers: FloatArray = np.array([(one.bets.blocks, one.bets.total, one.bets.spread, *one.luck) for one in tested]).T
+    return numbers
 
 
 def _p_of(log_e_values: FloatArray) -> list[float]:
     """Return 1 / e, at most 1."""
-    return [float(p) for p in np.exp(-np.maximum(log_e_values, 0.0))]
+    p: list[float] = np.exp(-np.maximum(log_e_values, 0.0)).tolist()
+    return p

@@ -12,7 +12,7 @@ is a nonnegative supermartingale, where E d is the expectation given all blocks 
 differences are distributed, nor that they go on as they were: the test is of the mean of what was to be expected.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
@@ -73,11 +73,11 @@ class Betting:
     total: float = 0.0
     spread: float = 0.0
 
-    def with_means(self, means: Iterable[float]) -> Self:
+    def with_means(self, means: Sequence[float]) -> Self:
         """Return it with the mean differences of later blocks added."""
         count, total, spread = self.blocks, self.total, self.spread
         for mean in means:
-            clipped = min(CLIP, max(-CLIP, mean))
+            clipped = -CLIP if mean < -CLIP else CLIP if mean > CLIP else mean
             spread += (clipped - (total / count if count else 0.0)) ** 2
             total += clipped
             count += 1

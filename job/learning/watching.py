@@ -35,31 +35,26 @@ class Challenge:
     bets: Betting = field(default_factory=Betting)
     seeds: Seeds = ()
 
-    def add(self, blocks: Blocks, new: Sequence[BlockSums], done: Sequence[BlockSums]) -> Self:
-        """Return it with sums of later rows added, and with blocks that are complete by them."""
-        pairs = sum(one[4] for one in new)
-        ends = (self.first, self.last, blocks.challenger_first, blocks.challenger_last)
-        known = [end for end in ends if end is not None]
-        return replace(
-            self,
-            rows=self.rows + pairs,
-            first=min(known, default=None),
-            last=max(known, default=None),
-            champion=self.champion + sum(one[5] for one in new),
-            challenger=self.challenger + sum(one[6] for one in new),
-            bets=self.bets.with_means((one[6] - one[5]) / one[4] for one in done if one[4]),
-            seeds=mean_seeds([(self.rows, self.seeds), (pairs, blocks.seeds)]) if pairs else self.seeds,
+    def add(self, blocks: Blocks, added: BlockSums, done: Sequence[BlockSums]) -> Self:
+        """Return it with the sums of all later rows `added`, and with the blocks that are complete by them."""
+        bets = self.bets.with_means([(one[6] - one[5]) / one[4] for one in done if one[4]])
+        if not added[4]:
+            return replace(self, bets=bets)
+        return type(self)(
+            self.version,
+            rows=self.rows + added[4],
+            first=blocks.challenger_first if self.first is None else self.first,
+            last=blocks.challenger_last,
+            champion=self.champion + added[5],
+            challenger=self.challenger + added[6],
+            bets=bets,
+            seeds=mean_seeds([(self.rows, self.seeds), (added[4], blocks.seeds)]),
         )
 
     @property
     def days(self) -> float:
         """How many days of bars its rows are of."""
         return 0.0 if self.first is None or self.last is None else (self.last - self.first) / DAY_US
-
-    @property
-    def difference(self) -> float | None:
-        """Mean difference of log-loss over all rows, in nats; below 0 favors the challenger."""
-        return (self.challenger - self.champion) / self.rows if self.rows else None
 
 
 @dataclass(frozen=True)
@@ -91,7 +86,7 @@ class Watched:
     def add(self, blocks: Blocks) -> Self:
         """Return it with later rows added; a new champion or challenger begins from nothing.
 
-        Rows must come once. Those of blocks that are complete by now are passed over.
+        Rows come in the order of time, and once. Those of blocks that are complete by now are passed over.
         """
         state = self.facing(blocks.champion, blocks.challenger, length=blocks.length)
         begun = state.open[0] if state.open is not None else blocks.sums[0][0]
@@ -102,18 +97,18 @@ class Watched:
         if state.open is not None:
             done[:1] = [add_up([state.open, new[0]])] if new[0][0] == begun else [state.open, new[0]]
         opened = done.pop()
-        challenge = state.challenge
-        if challenge is not None:
-            challenge = challenge.add(blocks, new, done)
-        return replace(
-            state,
-            rows=state.rows + sum(one[1] for one in new),
-            first=blocks.first if state.first is None else min(state.first, blocks.first),
-            last=blocks.last if state.last is None else max(state.last, blocks.last),
-            base=state.base + sum(one[2] for one in new),
-            loss=state.loss + sum(one[3] for one in new),
-            skill=state.skill.with_means(SCALE * (one[3] - one[2]) / one[1] for one in done),
-            challenge=challenge,
+        added, challenge = add_up(new), state.challenge
+        return type(self)(
+            state.champion,
+            state.length,
+            rows=state.rows + added[1],
+            first=blocks.first if state.first is None else state.first,
+            last=blocks.last,
+            base=state.base + added[2],
+            loss=state.loss + added[3],
+            skill=state.skill.with_means([SCALE * (one[3] - one[2]) / one[1] for one in done]),
+            challengers=state.challengers,
+            challenge=None if challenge is None else challenge.add(blocks, added, done),
             open=opened,
         )
 
@@ -150,7 +145,7 @@ class Watched:
         return cls(
             **{
                 **record,
-                "skill": Skill(**{**skill, "shares": tuple(skill["shares"])}),
+                "skill": Skill(**{**skill, "decay": tuple(skill["decay"])}),
                 "challenge": challenge,
                 "open": None if opened is None else tuple(opened),
             }
