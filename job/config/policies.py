@@ -1,4 +1,4 @@
-"""The sections `retrain` and `predictions`: how old a model may become before it is trained again, or predicts no more."""
+"""The sections `retrain` and `predictions`: when a model is trained again, and when it is too old to predict."""
 
 from datetime import timedelta
 from typing import Literal

@@ -91,9 +91,7 @@ def definition_fingerprint(
     return _digest(parts | {"bars": _decisive(endless), "gaps": data.gaps})
 
 
-def _parts(
-    spec: ModelSpec, timeframe: str, max_samples: int | None, trading: TradingSettings | None
-) -> dict[str, Any]:
+def _parts(spec: ModelSpec, timeframe: str, max_samples: int | None, trading: TradingSettings | None) -> dict[str, Any]:
     """Return what decides a model's numbers, but for its bars and the settings that say which of them count."""
     sources = spec.sources()
     return {

@@ -3,10 +3,9 @@
 The name alone answers: `listings/<listing fingerprint>-<content digest>.json`. A digest is marked where the bars have
 sessions, see `fingerprints.mark_sessions`.
 
-What files hold more than bars that were there before is told by
-`listings/<listing fingerprint>-<digest of these bars>-<when the last of them closed>-<µs that later bars make up>.json`:
-so a plan knows without reading by how many bars a version is behind, and that those which it was trained on are
-the same.
+By how much files have grown is told by names, too:
+`listings/<listing fingerprint>-<digest of earlier bars>-<when the last of them closed>-<µs that later bars last>.json`.
+So a plan knows without reading that the bars which a version was trained on are the same, and how many are new.
 """
 
 import json
