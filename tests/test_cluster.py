@@ -102,7 +102,14 @@ def test_a_submitted_job_trains_and_its_models_stay(head: Head, tmp_path: Path) 
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "trained synthetic/SYN00USDT analyst 1h" in done.stdout
     record = json.loads(next(line for line in done.stdout.splitlines() if line.startswith('{"run_id"')))
-    assert record["counts"] == {"trained": 5, "current": 0, "failed": 0, "current_not_latest": 0, "not_run": 0}
+    assert record["counts"] == {
+        "trained": 5,
+        "current": 0,
+        "fresh_enough": 0,
+        "failed": 0,
+        "current_not_latest": 0,
+        "not_run": 0,
+    }
     assert len(list((tmp_path / "synthetic" / "SYN00USDT").glob("*_scaler.skops"))) == 5
 
 

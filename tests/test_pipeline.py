@@ -76,7 +76,14 @@ def trained(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Train
 def test_every_model_is_trained_committed_and_listed(trained: tuple[TrainingRecord, Storage]) -> None:
     record, registry = trained
     assert record.exit_status == 0
-    assert record.counts == {"trained": 6, "current": 0, "failed": 0, "current_not_latest": 0, "not_run": 0}
+    assert record.counts == {
+        "trained": 6,
+        "current": 0,
+        "fresh_enough": 0,
+        "failed": 0,
+        "current_not_latest": 0,
+        "not_run": 0,
+    }
     assert len(keys(registry)) == 6
     assert {one["version"] for one in read_catalog(registry)} == {one.version for one in record.outcomes}
     for outcome in record.outcomes:
@@ -354,7 +361,14 @@ def test_a_model_that_kills_its_worker_each_time_fails_alone(
     record = run(config)
     thread.join()
     assert len(killed) == 3
-    assert record.counts == {"trained": 2, "current": 0, "failed": 1, "current_not_latest": 0, "not_run": 0}
+    assert record.counts == {
+        "trained": 2,
+        "current": 0,
+        "fresh_enough": 0,
+        "failed": 1,
+        "current_not_latest": 0,
+        "not_run": 0,
+    }
     assert {one.attempts for one in record.outcomes if one.status == "trained"} == {1}
     (failure,) = record.failures
     assert (failure.key, failure.attempts) == (key, 3)

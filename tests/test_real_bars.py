@@ -23,7 +23,14 @@ def trained(bars: Path, output: Path, *arguments: str) -> dict[str, Any]:
 @pytest.mark.slow
 def test_sixteen_symbols_give_eighty_models(shared_data: Path, tmp_path: Path) -> None:
     record = trained(shared_data / "binance_futures_1m", tmp_path, "--set", "model_trainer.cv_folds=2")
-    assert record["counts"] == {"trained": 80, "current": 0, "failed": 0, "current_not_latest": 0, "not_run": 0}
+    assert record["counts"] == {
+        "trained": 80,
+        "current": 0,
+        "fresh_enough": 0,
+        "failed": 0,
+        "current_not_latest": 0,
+        "not_run": 0,
+    }
     assert len(list(tmp_path.rglob("*_scaler.skops"))) == 80
     assert {row["models"] for row in record["fleet"]} == {16}
 

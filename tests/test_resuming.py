@@ -35,7 +35,7 @@ FAST = {
     "cv_folds": 2,
 }
 SCORES = {"accuracy": 0.5, "log_loss": 0.69, "base_log_loss": 0.69, "skill": 0.0, "skill_low": 0.0, "skill_high": 0.0}
-STAY = {"current": 6, "trained": 0, "failed": 0, "current_not_latest": 0, "not_run": 0}
+STAY = {"current": 6, "trained": 0, "fresh_enough": 0, "failed": 0, "current_not_latest": 0, "not_run": 0}
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +61,9 @@ def config_for(folder: Path, **settings: Any) -> Config:
     return load_config({"data": data, "model_trainer": trainer, **settings}).with_absolute_paths()
 
 
-def verdicts(config: Config, **how: bool) -> tuple[int, int, int]:
+def verdicts(config: Config, *, verify: bool = False) -> tuple[int, int, int]:
     """Return how many models a run would find current, check and train."""
-    plan = skip_completed(make_plan(config), config, **how)
+    plan = skip_completed(make_plan(config), config, verify=verify)
     checks = sum(task.to_check for task in plan.tasks)
     return len(plan.current), checks, len(plan.tasks) - checks
 

@@ -37,6 +37,7 @@ VALUES = (
         "debug",
         "pkl",
         "fresher",
+        "flag",
         "sequential",
         "day_first",
         "last",

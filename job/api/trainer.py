@@ -83,7 +83,7 @@ class RayModelTrainer:
         """
         config = self._targeted(target or {})
         plan = plan_training(config, force=force)
-        self._total, self._outcomes = plan.total, list(plan.current)
+        self._total, self._outcomes = plan.total, list(plan.settled)
         self._state, self._started = "running", time.monotonic()
         try:
             if plan.tasks and not self._ray_is_up:
@@ -97,7 +97,7 @@ class RayModelTrainer:
         return _results(record, config.model_trainer.all_kinds)
 
     def get_training_status(self) -> dict[str, Any]:
-        """Return state, models planned, done, trained and failed, and seconds since the start; from any thread."""
+        """Return state, models planned and done, how many by status, and seconds since the start; from any thread."""
         statuses = [outcome.status for outcome in self._outcomes]
         return {
             "state": self._state,
@@ -105,6 +105,7 @@ class RayModelTrainer:
             "done": len(statuses),
             "trained": statuses.count("trained"),
             "current": statuses.count("current"),
+            "fresh_enough": statuses.count("fresh_enough"),
             "failed": statuses.count("failed"),
             "seconds": round(time.monotonic() - self._started, 1) if self._started else 0.0,
         }

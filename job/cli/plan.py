@@ -1,18 +1,22 @@
 """The command that says what training would do."""
 
 import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from job.cli.arguments import RUN, Command
 from job.cli.logs import log
 from job.cli.options import run_settings
-from job.cli.report import gap_lines, print_json
+from job.cli.report import MAX_ROWS, gap_lines, print_json
 from job.cli.tables import console, totals_table
 from job.core.keys import kind_order
 from job.core.wording import once_per_kind
 from job.sources.problems import summarize
 from job.train.plan import plan as plan_training
 from job.train.task import Plan
+
+ANSWERS: Final = ("current", "fresh_enough", "to_check", "to_train")
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -21,18 +25,21 @@ def plan(options: argparse.Namespace) -> int:
     planned = plan_training(config, force=options.force, verify=options.verify)
     for note in planned.notes:
         log.info(note)
-    for warning in once_per_kind(warning for outcome in planned.current for warning in outcome.warnings):
+    for warning in once_per_kind(warning for outcome in planned.settled for warning in outcome.warnings):
         log.warning(warning)
-    for line in gap_lines(planned.current):
+    for line in gap_lines(planned.settled):
         log.info(line)
     for message in summarize(planned.problems):
         log.error("%s", message)
-    described = describe_plan(planned)
-    columns = ("model", "current", "to check", "to train", "rows", "CPU s", "peak MB a task")
+    described = describe_plan(planned, policy=config.retrain.is_set)
+    for line in policy_lines(described["answers"]):
+        log.info(line)
+    answers = [name for name in ANSWERS if name != "fresh_enough" or config.retrain.is_set]
+    columns = ("model", *(name.replace("_", " ") for name in answers), "rows", "CPU s", "peak MB a task")
     cells = [
         (
             f"{kind['model_type']} {kind['timeframe']}",
-            *(str(kind[name]) for name in ("current", "to_check", "to_train")),
+            *(str(kind[name]) for name in answers),
             f"{kind['rows']:,}", str(kind["cpu_seconds"]), str(kind["peak_mb_a_task"]),
         )
         for kind in described["kinds"]
@@ -43,22 +50,24 @@ def plan(options: argparse.Namespace) -> int:
     return 1 if planned.problems else 0
 
 
-def describe_plan(plan: Plan) -> dict[str, Any]:
+def describe_plan(plan: Plan, *, policy: bool = False) -> dict[str, Any]:
     """Return what a run would do, in all and per kind and timeframe.
 
-    `models` asked for are `current`, `to_check` or `to_train`; for the last two there are the estimated `rows`,
-    `cpu_seconds` and, of the largest, `peak_mb_a_task`.
+    `models` asked for are `current`, `fresh_enough`, `to_check` or `to_train`; for the last two there are the estimated
+    `rows`, `cpu_seconds` and, of the largest, `peak_mb_a_task`. Where there is a retrain policy, `answers` has an entry
+    for each model that is not current: its answer, why, and until when it is fresh enough.
     """
     kinds = []
     for kind in sorted({key.stem: key for key in plan.keys}.values(), key=kind_order):
         tasks = [task for task in plan.tasks if task.key.stem == kind.stem]
-        held = sum(outcome.key.stem == kind.stem for outcome in plan.current)
+        held, fresh = (sum(one.key.stem == kind.stem for one in some) for some in (plan.current, plan.fresh))
         checks = sum(task.to_check for task in tasks)
         row: dict[str, Any] = {
             "model_type": kind.model_type,
             "timeframe": kind.timeframe,
-            "models": held + len(tasks),
+            "models": held + fresh + len(tasks),
             "current": held,
+            "fresh_enough": fresh,
             "to_check": checks,
             "to_train": len(tasks) - checks,
             "rows": sum(task.rows for task in tasks),
@@ -66,8 +75,31 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             "peak_mb_a_task": round(max((task.memory for task in tasks), default=0) / 2**20),
         }
         kinds.append(row)
-    totals = {name: sum(one[name] for one in kinds) for name in ("models", "current", "to_check", "to_train", "rows")}
-    return {**totals, "cpu_seconds": round(sum(task.seconds for task in plan.tasks), 1), "kinds": kinds}
+    totals = {name: sum(one[name] for one in kinds) for name in ("models", *ANSWERS, "rows")}
+    seconds = round(sum(task.seconds for task in plan.tasks), 1)
+    return {**totals, "cpu_seconds": seconds, "kinds": kinds, "answers": [*answers_of(plan)] if policy else []}
+
+
+def answers_of(plan: Plan) -> Iterator[dict[str, Any]]:
+    """Yield the answer of a retrain policy for each model that is not current."""
+    for one in plan.fresh:
+        yield {
+            **asdict(one.key), "answer": "fresh_enough", "version": one.version, "why": one.why, "until": one.until,
+        }  # fmt: skip
+    for task in plan.tasks:
+        answer, version = "to_check" if task.to_check else "to_train", task.held.version if task.held else None
+        yield {**asdict(task.key), "answer": answer, "version": version, "why": task.why, "until": {}}
+
+
+def policy_lines(answers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what a retrain policy says of each model, of the first that a person looks at."""
+    for one in answers[:MAX_ROWS]:
+        ends = {"bars": "bars until {}", "time": "{}"}
+        until = " or ".join(ends[name].format(end.removesuffix("+00:00")) for name, end in one["until"].items())
+        name = f"{one['exchange']}/{one['symbol']} {one['model_type']} {one['timeframe']}"
+        yield f"{name}: {one['answer'].replace('_', ' ')}: {one['why']}{until and f'; until {until}'}"
+    if len(answers) > MAX_ROWS:
+        yield f"and {len(answers) - MAX_ROWS} more: --json has them all"
 
 
 COMMAND: Final = Command("plan", plan, "say what train would do: models, rows, seconds and memory; trains nothing", RUN)

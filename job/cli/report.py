@@ -52,9 +52,11 @@ def outcome_line(outcome: Outcome) -> tuple[int, str]:
     if not scores:
         return logging.INFO, f"{outcome.status} {outcome.key}: {rows} by {outcome.version}, {seconds}"
     underpowered = " underpowered" if scores["underpowered"] else ""
+    status, why = outcome.status.replace("_", " "), f"; {outcome.why}" if outcome.why else ""
     return logging.INFO, (
-        f"{outcome.status} {outcome.key}: log-loss {number(scores['log_loss'], 4)} "
-        f"(base {number(scores['base_log_loss'], 4)}), skill {skill_in_words(scores)}{underpowered}, {rows}, {seconds}"
+        f"{status} {outcome.key}: log-loss {number(scores['log_loss'], 4)} "
+        f"(base {number(scores['base_log_loss'], 4)}), "
+        f"skill {skill_in_words(scores)}{underpowered}, {rows}, {seconds}{why}"
     )
 
 

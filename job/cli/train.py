@@ -20,7 +20,12 @@ def train(options: argparse.Namespace) -> int:
     for note in plan.notes:
         log.info(note)
     checks = sum(task.to_check for task in plan.tasks)
-    counts = {"current": len(plan.current), "to train": len(plan.tasks) - checks, "to check": checks}
+    counts = {
+        "current": len(plan.current),
+        "fresh enough": len(plan.fresh),
+        "to train": len(plan.tasks) - checks,
+        "to check": checks,
+    }
     source, models = redact_url(config.data.input or ""), config.model_trainer.model_directory
     log.info("%s into %s: %d models: %s", source, models, plan.total, count_in_words(counts) or "none")
     with watching(len(plan.tasks)) as watch:

@@ -48,9 +48,8 @@ def watch(options: argparse.Namespace) -> int:
     if config.watch.predictions is not None:
         output = require_disjoint(resolve_output(config.watch.predictions, chosen=True), models, source)
         config = config.model_copy(update={"watch": config.watch.model_copy(update={"predictions": output})})
-    log.info(
-        "watching %s for models in %s, %s", source, models, "once" if options.once else f"every {config.watch.every}"
-    )
+    often = "once" if options.once else f"every {config.watch.every}"
+    log.info("watching %s for models in %s, %s", source, models, often)
     status = 0
     for done in watch_rounds(config, once=options.once, progress=lambda total, step: watching(total, step=step)):
         show(done)

@@ -33,6 +33,7 @@ class WarmRay:
 
         if not self.running:
             self._stack.enter_context(running(self._settings))
+        self._used_at = time.monotonic()
         try:
             yield
         finally:

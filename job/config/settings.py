@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from job.config.mistakes import mistakes
 from job.config.overrides import overlay, parse_override
+from job.config.policies import PredictionSettings, RetrainSettings
 from job.config.sections import AffectsModel, AffectsNothing, AffectsReading, AffectsSampling, Section
 from job.config.trainer import TrainerSettings
 from job.config.tuning import TuneSettings
@@ -130,6 +131,8 @@ class Config(Section):
     model_trainer: TrainerSettings = TrainerSettings()
     storage: StorageSettings = StorageSettings()
     promotion: PromotionSettings = PromotionSettings()
+    retrain: RetrainSettings = RetrainSettings()
+    predictions: PredictionSettings = PredictionSettings()
     tune: TuneSettings = TuneSettings()
     watch: WatchSettings = WatchSettings()
 

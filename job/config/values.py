@@ -1,19 +1,20 @@
 """What a setting may hold: names, times, timeframes, counts, as types that refuse everything else with a hint."""
 
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BeforeValidator, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, ValidatorFunctionWrapHandler, WrapValidator
 
 from job.config.yaml_text import read_yaml
 from job.core.timeframes import asked_timeframe
 from job.learning.estimators import algorithm_named
 from job.learning.features import expand_feature, expand_features
-from transforms.bars import duration_us
+from transforms.bars import duration_us, timeframe_name
 
 COUNT_OR_SHARE: Final = "expected a count such as 10, or a share such as 0.05 or 5%"
 MAX_TIMEFRAME: Final = "366d"
+MAX_DURATION: Final = timedelta(days=36_525)
 MAX_BARS: Final = 10_000_000
 """More than any series has: a number of bars beyond it is a slip, and would overflow."""
 YEARS: Final = (1900, 2200)
@@ -59,6 +60,24 @@ def _time(value: object, read: ValidatorFunctionWrapHandler) -> datetime:
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
+def _duration(value: object) -> timedelta:
+    """Read `7d`, `36h` or `2w`."""
+    if isinstance(value, timedelta):
+        return value
+    try:
+        length = timedelta(microseconds=duration_us(asked_timeframe(str(value))))
+    except (ValueError, OverflowError):
+        raise ValueError("expected a duration such as 7d, 36h or 2w") from None
+    if length > MAX_DURATION:
+        raise ValueError(f"expected at most {MAX_DURATION.days}d")
+    return length
+
+
+def duration_text(length: timedelta) -> str:
+    """Return a duration as settings have it: `7d`."""
+    return timeframe_name(length // timedelta(microseconds=1))
+
+
 def _count_or_share(value: object) -> object:
     """Read `5`, `0.05` and `5%`: a whole number is a count, anything below 1 a share."""
     if isinstance(value, str):
@@ -86,3 +105,4 @@ Features = Annotated[tuple[Annotated[str, AfterValidator(_feature)], ...], Names
 Algorithm = Annotated[str, AfterValidator(_algorithm)]
 CountOrShare = Annotated[int | float, BeforeValidator(_count_or_share)]
 Time = Annotated[datetime, WrapValidator(_time)]
+Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(duration_text)]

@@ -18,6 +18,7 @@ from job.storage.files import MissingFileError, Storage
 CATALOG: Final = "model_metadata.json"
 CATALOG_SCHEMA: Final = 1
 FINGERPRINT_DIGITS: Final = 16
+BASIS_DIGITS: Final = 8
 SIGNIFICANT_DIGITS: Final = 4
 WRITE_ATTEMPTS: Final = 5
 
@@ -51,9 +52,11 @@ def summarize(metadata: Mapping[str, Any]) -> Summary:
     """Return what the catalog keeps of a version, in at most 400 bytes of JSON for names of usual length.
 
     `key` is (exchange, symbol, timeframe, model type); the rest is `KEPT`, where the metadata has it: times, the
-    first 16 digits of the fingerprint, what the training cost, and scores to four significant digits.
+    first 16 digits of the fingerprint, what the training cost, and scores to four significant digits. `basis` are the
+    first 8 digits of the fingerprint of the definition, and of a model of one series the first 8 of its bars' digest.
     """
     key = metadata["key"]
+    trained_on = metadata.get("trained_on", {})
     summary: Summary = {
         "version": metadata["version"],
         "key": [key["exchange"], key["symbol"], key["timeframe"], key["model_type"]],
@@ -66,6 +69,9 @@ def summarize(metadata: Mapping[str, Any]) -> Summary:
             value = float(f"{value:.{SIGNIFICANT_DIGITS}g}")
         if value is not None:
             summary[name] = short_fingerprint(value) if name == "fingerprint" else value
+    if "definition" in metadata:
+        bars = [one["digest"][:BASIS_DIGITS] for one in trained_on.values()] if len(trained_on) == 1 else []
+        summary["basis"] = "".join([metadata["definition"][:BASIS_DIGITS], *bars])
     return summary
 
 

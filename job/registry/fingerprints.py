@@ -69,29 +69,49 @@ def fingerprint(
         max_samples: of a pooled model, which may be thinned to it.
         trading: adds scores to a version's metadata, so a version without them is another; None changes no fingerprint.
     """
+    parts = _parts(spec, timeframe, max_samples, trading)
+    return _digest(parts | {"bars": _decisive(data), "content": content})
+
+
+def definition_fingerprint(
+    spec: ModelSpec,
+    *,
+    timeframe: str,
+    data: DataSettings,
+    max_samples: int | None = None,
+    trading: TradingSettings | None = None,
+) -> str:
+    """Return the SHA-256 of everything that decides a model's numbers but its bars; arguments as `fingerprint`.
+
+    Where `data.end` cuts the bars does not count, as that says which bars there are.
+    """
+    parts = _parts(spec, timeframe, max_samples, trading)
+    endless = data.model_copy(update={"end": None})
+    # A model's fingerprint has what `auto` finds from the digest of its bars; without bars, the setting stands for it.
+    return _digest(parts | {"bars": _decisive(endless), "gaps": data.gaps})
+
+
+def _parts(spec: ModelSpec, timeframe: str, max_samples: int | None, trading: TradingSettings | None) -> dict[str, Any]:
+    """Return what decides a model's numbers, but for its bars and the settings that say which of them count."""
     sources = spec.sources()
-    return _digest(
-        {
-            "spec": spec.model_dump(mode="json"),
-            "features": {
-                name: FEATURES[base].version for name in spec.features if (base := split_origin(name)[0]) in FEATURES
-            },
-            "label_version": spec.label.version,
-            "algorithm_version": algorithm_named(spec.algorithm).version,
-            "definitions": DEFINITIONS | _of_weeks(timeframe),
-            "timeframe": timeframe,
-            "bars": _decisive(data),
-            "content": content,
-            "max_samples": max_samples,
-            "libraries": {name: number for name, number in versions(*libraries_of(spec)).items() if name != "code"},
-            **({"trading": {**trading.model_dump(mode="json"), "version": TRADING}} if trading else {}),
-            **({"context": CONTEXT} if any(AT in name or name in MARKET_FEATURES for name in spec.features) else {}),
-            **({"weights_version": WEIGHTS} if spec.weights else {}),
-            **({"sources": sources} if sources else {}),
-            **({"algorithm_source": source} if (source := user_source(spec.algorithm)) else {}),
-            **({"members": {one.algorithm: _of_member(one) for one in spec.members}} if spec.members else {}),
-        }
-    )
+    return {
+        "spec": spec.model_dump(mode="json"),
+        "features": {
+            name: FEATURES[base].version for name in spec.features if (base := split_origin(name)[0]) in FEATURES
+        },
+        "label_version": spec.label.version,
+        "algorithm_version": algorithm_named(spec.algorithm).version,
+        "definitions": DEFINITIONS | _of_weeks(timeframe),
+        "timeframe": timeframe,
+        "max_samples": max_samples,
+        "libraries": {name: number for name, number in versions(*libraries_of(spec)).items() if name != "code"},
+        **({"trading": {**trading.model_dump(mode="json"), "version": TRADING}} if trading else {}),
+        **({"context": CONTEXT} if any(AT in name or name in MARKET_FEATURES for name in spec.features) else {}),
+        **({"weights_version": WEIGHTS} if spec.weights else {}),
+        **({"sources": sources} if sources else {}),
+        **({"algorithm_source": source} if (source := user_source(spec.algorithm)) else {}),
+        **({"members": {one.algorithm: _of_member(one) for one in spec.members}} if spec.members else {}),
+    }
 
 
 def _of_member(spec: ModelSpec) -> dict[str, Any]:

@@ -2,12 +2,18 @@
 
 The name alone answers: `listings/<listing fingerprint>-<content digest>.json`. A digest is marked where the bars have
 sessions, see `fingerprints.mark_sessions`.
+
+By how much files have grown is told by names, too:
+`listings/<listing fingerprint>-<digest of earlier bars>-<when the last of them closed>-<µs that later bars last>.json`.
+So a plan knows without reading that the bars which a version was trained on are the same, and how many are new.
 """
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from job.registry.fingerprints import SESSIONS, bare_digest, mark_sessions
@@ -15,6 +21,22 @@ from job.storage.files import ExistingFileError, Storage
 
 FOLDER: Final = "listings"
 NAME: Final = re.compile(rf"{FOLDER}/(?P<listing>[0-9a-f]{{64}})-(?P<content>[0-9a-f]{{64}}({SESSIONS})?)\.json")
+TIME: Final = "%Y%m%dT%H%M%SZ"
+GROWN: Final = re.compile(
+    rf"{FOLDER}/(?P<listing>[0-9a-f]{{64}})-(?P<bars>[0-9a-f]{{64}})-(?P<end>\d{{8}}T\d{{6}}Z)-(?P<added>\d+)\.json"
+)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What files hold beyond bars that were there before: those are the same, and later ones make up the time `added`.
+
+    `bars` is the digest of the earlier bars, of which the last one closed at `end`.
+    """
+
+    bars: str
+    end: datetime
+    added: timedelta
 
 
 def read_listings(registry: Storage) -> dict[str, str]:
@@ -27,6 +49,30 @@ def read_listings(registry: Storage) -> dict[str, str]:
     return {listing: content for listing, content in found.items() if listing not in twice}
 
 
+def read_growth(registry: Storage, listings: Iterable[str]) -> dict[str, list[Growth]]:
+    """Return by listing what files hold more than before; what is told of the same bars in two ways is left out."""
+    wanted = set(listings)
+    found: dict[tuple[str, str], list[Growth]] = {}
+    for match in filter(None, map(GROWN.fullmatch, registry.list(FOLDER) if wanted else ())):
+        if match["listing"] in wanted:
+            end = datetime.strptime(match["end"], TIME).replace(tzinfo=UTC)
+            growth = Growth(match["bars"], end, timedelta(microseconds=int(match["added"])))
+            found.setdefault((match["listing"], growth.bars), []).append(growth)
+    told: dict[str, list[Growth]] = {}
+    for (listing, _), growths in found.items():
+        if len(growths) == 1:
+            told.setdefault(listing, []).append(growths[0])
+    return told
+
+
+def write_growth(registry: Storage, listing: str, growth: Growth, about: Mapping[str, Any]) -> None:
+    """Keep what files hold more than before; `about` as for `write_listing`."""
+    added = growth.added // timedelta(microseconds=1)
+    path = f"{FOLDER}/{listing}-{growth.bars}-{growth.end.astimezone(UTC):{TIME}}-{added}.json"
+    with suppress(ExistingFileError):  # another worker found the same
+        registry.create(path, json.dumps(about, ensure_ascii=False).encode())
+
+
 def write_listing(registry: Storage, listing: str, content: str, about: Mapping[str, Any]) -> None:
     """Keep what files hold; `about` (JSON values) is for people who look into the registry."""
     with suppress(ExistingFileError):  # another run found the same
@@ -37,6 +83,9 @@ def forget_listing(registry: Storage, listing: str, content: str) -> None:
     """Remove what is not so any more: the files changed although names, sizes and stamps stayed."""
     for digest in (bare_digest(content), mark_sessions(content)):
         registry.remove(_path(listing, digest))
+    for path in registry.list(FOLDER):
+        if (match := GROWN.fullmatch(path)) and match["listing"] == listing:
+            registry.remove(path)
 
 
 def _path(listing: str, content: str) -> str:

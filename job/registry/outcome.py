@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from job.core.keys import Key
 from job.registry.catalog import Summary, key_of, summarize, summary_scores
 
-Status = Literal["trained", "predicted", "compared", "scored", "tuned", "current", "failed"]
+Status = Literal["trained", "predicted", "compared", "scored", "tuned", "current", "fresh_enough", "failed"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,9 @@ class Outcome:
     `log_loss_delta` holds log-loss minus base-rate log-loss summed over clusters of the clock: {cluster: [rows, sum]}.
     A fleet's test rests on it; it is not part of the run record. `counts` are those of `transforms.samples`, and `gaps`
     is how gaps were understood, see `definition.describe_sampling`; both empty where that is not known. `blocks` counts
-    the blocks of time that the interval of the skill rests on, 0 where that is not known.
+    the blocks of time that the interval of the skill rests on, 0 where that is not known. Under a retrain policy `why`
+    says why a model was trained or not, and `until` until when it need not be: `bars`, the close of the bar with which
+    there are enough new ones, and `time`, when its version is too old.
     """
 
     exchange: str
@@ -39,6 +41,8 @@ class Outcome:
     blocks: int = 0
     error: dict[str, str] | None = None
     warnings: tuple[str, ...] = ()
+    why: str = ""
+    until: dict[str, str] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     log_loss_delta: dict[str, list[float]] = field(default_factory=dict)
 
@@ -111,6 +115,21 @@ def current(stored: Outcome, *, latest: str) -> Outcome:
     hidden = (f"{stored.key}: {stored.version} is current, but {latest} is later: --force makes it the latest",)
     warnings = () if stored.version == latest else hidden
     return replace(stored, status="current", warnings=warnings, summary={}, log_loss_delta={})
+
+
+def fresh_enough(stored: Outcome, *, latest: str, why: str, until: Mapping[str, str]) -> Outcome:
+    """Return the outcome of a model whose version the retrain policy leaves as it is; why and until when."""
+    hidden = (f"{stored.key}: {stored.version} is fresh enough, but {latest}, made otherwise, is later",)
+    warnings = () if stored.version == latest else hidden
+    return replace(
+        stored,
+        status="fresh_enough",
+        warnings=warnings,
+        why=why,
+        until=dict(until),
+        summary={},
+        log_loss_delta={},
+    )
 
 
 def of_summary(summary: Summary) -> Outcome:

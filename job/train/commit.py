@@ -62,6 +62,17 @@ def describe_context(task: Task, job: Job) -> dict[str, Any]:
     return {"context": job.context.record(task.needs[0], task.key.timeframe)}
 
 
+def describe_bars(row: SamplesRow, job: Job) -> dict[str, Any]:
+    """Return by what later runs know which bars a version was trained on; nothing for samples made elsewhere."""
+    if not row.trained_on:
+        return {}
+    bars = {
+        series: {"digest": one.digest, "end": one.end.isoformat(timespec="seconds")}
+        for series, one in row.trained_on.items()
+    }
+    return {"definition": row.task.definition(job.config), "trained_on": bars}
+
+
 def describe_version(
     row: SamplesRow,
     samples: pl.DataFrame,
@@ -78,6 +89,7 @@ def describe_version(
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "run_id": job.run_id,
         "fingerprint": identity,
+        **describe_bars(row, job),
         "library_versions": versions(*libraries_of(row.task.spec)),
         "cpu": cpu_model(),
         "data": {

@@ -13,6 +13,7 @@ series, then `groupby(...).map_groups(...)` brings each model's rows together.
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -20,12 +21,17 @@ from job.cluster.bundles import Capacity, bundle, by_series, singles, sized
 from job.cluster.context import with_context
 from job.cluster.datasets import loaded_bars, outcomes_of, remote_options
 from job.core.keys import Key
-from job.registry.outcome import Outcome, current
+from job.registry.outcome import Outcome, current, fresh_enough
+from job.sources.series import Series
+from job.train.freshness import decide_on
 from job.train.pooled import GROUP_COLUMNS, SamplingCap, digests, flat_samples, sample_times, sampling_caps, train_group
 from job.train.steps import load_bars, prepare_samples, stored, train_models
 from job.train.task import Task
 from job.worker.messages import Job
 from transforms.features.feature import WARM
+
+Added = Mapping[str, timedelta | None]
+"""How long the bars last that each series has beyond those that a version was trained on, None where these changed."""
 
 
 def runs(tasks: Sequence[Task], job: Job, *, capacity: Capacity) -> Iterator[Iterator[Outcome]]:
@@ -61,11 +67,18 @@ def train_pooled(tasks: Sequence[Task], job: Job, capacity: Capacity) -> Iterato
     """Train models over many series: samples series by series, then a shuffle by model."""
     step = remote_options(job, capacity)
     left = []
-    for task in with_digests(tasks, job, step):
+    for task, added in with_digests(tasks, job, step):
+        decision = None
         if version := task.known_version(job.config, task.content):
             yield current(stored(job, task.key, version), latest=task.known[-1][1])
+            continue
+        if task.held is not None:
+            decision = decide_on(job.config.retrain, task, task.held, added)
+        if decision is not None and not decision.train:
+            before = stored(job, task.key, decision.version)
+            yield fresh_enough(before, latest=task.known[-1][1], **decision.record())
         else:
-            left.append(task)
+            left.append(replace(task, held=None, why=decision.why if decision else task.why))
     if not left:
         return
     caps: Mapping[Key, SamplingCap] = {}
@@ -89,24 +102,31 @@ def train_pooled(tasks: Sequence[Task], job: Job, capacity: Capacity) -> Iterato
     yield from outcomes_of([trained], Outcome)
 
 
-def with_digests(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> list[Task]:
+def with_digests(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> list[tuple[Task, Added]]:
     """Return the tasks with the digests of their series' bars, which are read where only they can tell what is current.
 
-    Samples and a shuffle cost many times what reading the bars does; they are not made to find a model current.
+    Beside a task stands by how much each of its series has grown, where it may be fresh enough. Samples and a shuffle
+    cost many times what reading the bars does; they are not made to find that a model need not be trained.
     """
     bundles = by_series([task for task in tasks if task.to_check])
     if not bundles:
-        return list(tasks)
+        return [(task, {}) for task in tasks]
     rows = (
         loaded_bars(bundles, job, step, whole_groups=True, load=load_bars)
-        .map_batches(digests, batch_size=None, **step)
+        .map_batches(partial(digests, job=job), batch_size=None, **step)
         .iter_rows()
     )
-    found = {pickle.loads(row["series"]): row["digests"] for row in rows}  # noqa: S301 - made by this run
+    contents: dict[Series, list[str]] = {}
+    grown: dict[Key, dict[str, timedelta | None]] = {}
+    for row in rows:
+        series, known, added = pickle.loads(row["found"])  # noqa: S301 - made by this run
+        contents[series] = known
+        for key, one in added.items():
+            grown.setdefault(key, {})[str(series)] = one
 
     def answered(task: Task) -> Task:
-        known = tuple(found[one][task.flow] if one in found else None for one in task.series)
+        known = tuple(contents[one][task.flow] if one in contents else None for one in task.series)
         beside = job.context.digest(task.needs[0]) if job.context and task.needs else None
         return replace(task, cached_digests=known, context_digest=beside, trust_listing=True)
 
-    return [answered(task) if task.to_check else task for task in tasks]
+    return [(answered(task), grown.get(task.key, {})) if task.to_check else (task, {}) for task in tasks]

@@ -1,6 +1,8 @@
 """Which models to train, what each is likely to cost, and which of them share one reading of the bars."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
 from typing import Final
 
 from job.config.settings import Config
@@ -30,19 +32,28 @@ SOME_ROWS: Final = 1_000
 """Rows for which an estimator is built to check its parameters."""
 
 
-def plan(config: Config, *, force: bool = False, verify: bool = False) -> Plan:
+def plan(
+    config: Config,
+    *,
+    force: bool = False,
+    verify: bool = False,
+    alarms: Mapping[Key, datetime] = MappingProxyType({}),
+) -> Plan:
     """Return what a run has to do: every model that the settings ask for, except those that the registry holds.
+
+    Those of which it holds a version that is fresh enough by `config.retrain` are left out, too.
 
     Args:
         config: settings, with absolute paths.
         force: train models that are current, too.
         verify: trust no listing; read the bars to see what is current.
+        alarms: since when (close of the last bar scored, UTC) the champion of a model is flagged.
 
     Raises:
         ConfigError, DataError: as `make_plan`.
         RegistryError: the registry cannot be read.
     """
-    return skip_completed(make_plan(config), config, force=force, verify=verify)
+    return skip_completed(make_plan(config), config, force=force, verify=verify, alarms=alarms)
 
 
 def make_plan(config: Config) -> Plan:

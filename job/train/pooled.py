@@ -22,6 +22,7 @@ from job.learning.estimators import sequence_bars
 from job.learning.splits import holdout_start
 from job.registry.fingerprints import pooled_content
 from job.train.audit import certify
+from job.train.freshness import grown_of, trained_on
 from job.train.steps import samples_of, train_task
 from job.train.task import SamplesRow, Task
 from job.worker.messages import Job, recorded_failure, unpack
@@ -100,12 +101,18 @@ def sample_times(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
         yield pa.table({"key": [pickle.dumps(task.key)], "times": [times.tobytes()]})
 
 
-def digests(batch: pa.Table) -> Iterator[pa.Table]:
-    """Yield one row per series that could be read: the series, pickled, and the digests of its bars, by `Task.flow`."""
-    for row, _ in unpack(batch):
+def digests(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
+    """Yield one row per series that could be read, pickled.
+
+    The series; the digests of its bars, by `Task.flow`; and by task how much it has grown, for those that may be fresh
+    enough.
+    """
+    for row, bars in unpack(batch):
         if row.info is not None:
-            digests = [row.info.content(flow=flow) for flow in (False, True)]
-            yield pa.table({"series": [pickle.dumps(row.bundle.series)], "digests": [digests]})
+            contents = [row.info.content(flow=flow) for flow in (False, True)]
+            grown = grown_of(row.bundle.series, bars, row.info, job)
+            added = {task.key: grown(task) for task in row.bundle.tasks if task.held is not None}
+            yield pa.table({"found": [pickle.dumps((row.bundle.series, contents, added))]})
 
 
 def sampling_caps(
@@ -179,7 +186,14 @@ def _samples(batch: pa.Table, job: Job) -> Iterator[tuple[Task, SamplesRow, pl.D
                 yield task, SamplesRow(task, None, series=series, error=failure.error), pl.DataFrame()
                 continue
             header = SamplesRow(
-                task, row.info, samples.counts, samples.label_stats, left_out, series=series, certificates=certificates
+                task,
+                row.info,
+                samples.counts,
+                samples.label_stats,
+                left_out,
+                series=series,
+                certificates=certificates,
+                trained_on={series: trained_on(row.info, flow=task.flow)},
             )
             yield task, header, samples.frame
 
@@ -228,4 +242,5 @@ def merge(headers: list[SamplesRow]) -> SamplesRow:
         label_stats={"series": {header.series: header.label_stats for header in good}},
         left_out=tuple(sorted({name for header in good for name in header.left_out})),
         sessions={header.series: header.info.sessions for header in good if header.info is not None},
+        trained_on={series: one for header in good for series, one in header.trained_on.items()},
     )

@@ -2,14 +2,16 @@
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from job.config.settings import Config
 from job.core.keys import kind_order
 from job.learning.fleet import LogLossDelta, add_log_loss_delta, fleet_of_one, fleet_test, p_of_interval
 from job.registry.kept_record import KeptRecord
-from job.registry.outcome import Outcome
+from job.registry.outcome import Outcome, Status
 from job.storage.files import Storage
+
+STATUSES: Final[tuple[Status, ...]] = ("trained", "current", "fresh_enough", "failed")
 
 
 @dataclass
@@ -56,7 +58,7 @@ class TrainingRecord(KeptRecord[Outcome]):
     """The record of one training run."""
 
     def __init__(self, run_id: str, config: Config, registry: Storage, *, planned: int) -> None:
-        super().__init__(run_id, config, registry, planned=planned, statuses=("trained", "current", "failed"))
+        super().__init__(run_id, config, registry, planned=planned, statuses=STATUSES)
         self._fleets: dict[tuple[str, str], Fleet] = {}
 
     def add(self, outcome: Outcome) -> Outcome:

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from statistics import median
+from types import MappingProxyType
 from typing import Final
 
 from job.config.settings import Config
@@ -12,10 +14,12 @@ from job.core.wording import first_of
 from job.registry.catalog import Summary, key_of, list_summaries, open_registry
 from job.registry.fingerprints import digest_for, has_sessions, listing_fingerprint
 from job.registry.listings import read_listings
-from job.registry.outcome import Outcome, current, of_summary, of_version
+from job.registry.outcome import Outcome, current, fresh_enough, of_summary, of_version
 from job.registry.versions import DamagedMetadataError, read_metadata
 from job.sources.series import Series
-from job.storage.files import MissingFileError
+from job.storage.files import MissingFileError, Storage
+from job.train.freshness import with_decisions
+from job.train.policy import Decision
 from job.train.task import Plan, Task
 from job.worker.context import context_digest
 
@@ -23,11 +27,19 @@ FEW: Final = 200
 """As many models as a person looks at: so many are shown with all their scores, more with those of the catalog."""
 
 
-def skip_completed(plan: Plan, config: Config, *, force: bool = False, verify: bool = False) -> Plan:
+def skip_completed(
+    plan: Plan,
+    config: Config,
+    *,
+    force: bool = False,
+    verify: bool = False,
+    alarms: Mapping[Key, datetime] = MappingProxyType({}),
+) -> Plan:
     """Look up every task of a plan in the registry; `force` trains all, `verify` trusts no listing.
 
     A task is to be checked where the registry has versions of it but no listing says what its files hold: a worker
-    reads them, and the model may then turn out to be current.
+    reads them, and the model may then turn out to be current, or fresh enough by the retrain policy. `alarms` says
+    since when the champions of models are flagged.
 
     Raises:
         RegistryError: the registry cannot be read.
@@ -41,29 +53,51 @@ def skip_completed(plan: Plan, config: Config, *, force: bool = False, verify: b
     if force:
         fresh = tuple(replace(task, known=()) for task in tasks)
         return replace(plan, tasks=fresh, summaries=summaries, notes=notes)
-    found = {task.key: task.known_version(config, task.content) for task in tasks}
-    held = [one for one in summaries if one["version"] == found.get(key_of(one))]
+    versions = {task.key: version for task in tasks if (version := task.known_version(config, task.content))}
+    left = [task for task in tasks if task.key not in versions]
+    decisions: dict[Key, Decision] = {}
+    if config.retrain.is_set:
+        left, decisions = with_decisions(left, summaries, config, registry, alarms=alarms, verify=verify)
+        versions |= {key: decision.version for key, decision in decisions.items()}
+    stored, unfinished = read_outcomes(registry, summaries, versions)
+    if unfinished:
+        notes = (*notes, f"{first_of(unfinished)}: without a last bar that nothing showed to be finished")
+    lost = [task for task in tasks if task.key in versions and task.key not in stored]
+    latest = {task.key: task.known[-1][1] for task in tasks if task.key in stored}
+    return replace(
+        plan,
+        notes=notes,
+        tasks=tuple(sorted([*left, *lost], key=lambda task: task.key)),
+        current=tuple(current(stored[key], latest=name) for key, name in latest.items() if key not in decisions),
+        fresh=tuple(
+            fresh_enough(stored[key], latest=latest[key], **one.record())
+            for key, one in decisions.items()
+            if key in stored
+        ),
+        summaries=summaries,
+    )
+
+
+def read_outcomes(
+    registry: Storage, summaries: Iterable[Summary], versions: Mapping[Key, str]
+) -> tuple[dict[Key, Outcome], list[str]]:
+    """Return the outcomes of versions, and the series whose last bar was left out as nothing showed it to be finished.
+
+    A version without its metadata has none: its model is trained again.
+    """
+    held = [one for one in summaries if one["version"] == versions.get(key_of(one))]
+    if len(held) > FEW:
+        return {key_of(one): of_summary(one) for one in held}, []
     stored: dict[Key, Outcome] = {}
     unfinished: set[str] = set()
     for one in held:
         key = key_of(one)
-        if len(held) > FEW:
-            stored[key] = of_summary(one)
-            continue
-        with suppress(MissingFileError, DamagedMetadataError):  # a version without its metadata is trained again
+        with suppress(MissingFileError, DamagedMetadataError):
             metadata = read_metadata(registry, key, one["version"])
             stored[key] = of_version(key, metadata)
             if metadata["data"].get("counts", {}).get("unfinished"):
                 unfinished.add(f"{key.exchange}/{key.symbol}")
-    if unfinished:
-        notes = (*notes, f"{first_of(sorted(unfinished))}: without a last bar that nothing showed to be finished")
-    return replace(
-        plan,
-        notes=notes,
-        tasks=tuple(task for task in tasks if task.key not in stored),
-        current=tuple(current(stored[task.key], latest=task.known[-1][1]) for task in tasks if task.key in stored),
-        summaries=summaries,
-    )
+    return stored, sorted(unfinished)
 
 
 def with_known(

@@ -67,7 +67,7 @@ def run(
         others = other_runs(registry, run_id, lease_s=config.storage.lease_s)
         if any(not one.live for one in others):
             sweep(registry, run_id, others)
-        for outcome in plan.current:
+        for outcome in plan.settled:
             record.add(outcome)
         if plan.tasks:
             from job.cluster.session import run_tasks  # noqa: PLC0415 - Ray takes seconds to import

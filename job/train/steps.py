@@ -14,9 +14,10 @@ from job.core.errors import DataError
 from job.core.keys import POOLED, Key
 from job.learning.estimators import sequence_bars
 from job.learning.features import resolve_features
-from job.registry.outcome import Outcome, current, failed, of_version
+from job.registry.outcome import Outcome, current, failed, fresh_enough, of_version
 from job.registry.versions import read_metadata
 from job.train.audit import certify
+from job.train.freshness import decide_on, grown_of, trained_on
 from job.train.task import SamplesRow, Task
 from job.worker.attempts import Attempt, record_attempt
 from job.worker.context import Context, Sampling, besides, history
@@ -51,11 +52,19 @@ def load_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
 def prepare_samples(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
     """Turn a bundle's bars into samples; one row of samples per task, in the bundle's order.
 
-    A task whose bars turn out to be those of a version in the registry gets none.
+    A task whose bars turn out to be those of a version in the registry gets none, nor does one that is fresh enough.
     """
     for row, bars in unpack(batch):
+        grown = grown_of(row.bundle.series, bars, row.info, job) if row.info else None
         for task in row.bundle.tasks:
-            yield pack(*prepare(task, row, bars, job))
+            if task.held is None or grown is None:
+                yield pack(*prepare(task, row, bars, job))
+                continue
+            decision = decide_on(job.config.retrain, task, task.held, {str(row.bundle.series): grown(task)})
+            if decision.train:
+                yield pack(*prepare(replace(task, why=decision.why), row, bars, job))
+            else:
+                yield pack(SamplesRow(task, row.info, decision=decision))
 
 
 def prepare(task: Task, row: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[SamplesRow, pl.DataFrame | None]:
@@ -76,7 +85,15 @@ def prepare(task: Task, row: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[Sam
         return SamplesRow(task, None, error=failure.error), None
     seconds = time.perf_counter() - started
     header = SamplesRow(
-        task, info, samples.counts, samples.label_stats, left_out, seconds, series, certificates=certificates
+        task,
+        info,
+        samples.counts,
+        samples.label_stats,
+        left_out,
+        seconds,
+        series,
+        certificates=certificates,
+        trained_on={series: trained_on(info, flow=task.flow)},
     )
     return header, samples.frame
 
@@ -88,7 +105,7 @@ def train_models(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
 
 
 def train_task(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
-    """Train and commit one model, unless it turns out to be current, and return what became of it."""
+    """Train and commit one model, unless it need not be trained as its bars show, and return what became of it."""
     task, info = row.task, row.info
     if row.error is not None:
         return failed(task.key, row.error, attempts=task.attempt)
@@ -96,11 +113,14 @@ def train_task(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
     with recorded_failure("training", job) as failure:
         if info and (version := task.known_version(job.config, job.content_of(task, info))):
             outcome = current(stored(job, task.key, version), latest=task.known[-1][1])
+        elif row.decision is not None:
+            before = stored(job, task.key, row.decision.version)
+            outcome = fresh_enough(before, latest=task.known[-1][1], **row.decision.record())
         else:
             from job.train.commit import commit_version  # noqa: PLC0415 - brings scikit-learn, which the driver needs not
 
             with announced(job, task.key, "training"):
-                outcome = commit_version(row, samples, job)
+                outcome = replace(commit_version(row, samples, job), why=task.why)
     if failure.error is not None:
         return failed(task.key, failure.error, attempts=task.attempt)
     outcome = outcome.with_cost(

@@ -10,9 +10,10 @@ from job.core.keys import POOLED, Key
 from job.learning.estimators import algorithm_named, libraries_of
 from job.learning.spec import ModelSpec
 from job.registry.catalog import Summary, short_fingerprint
-from job.registry.fingerprints import fingerprint, joined_digest, pooled_content
+from job.registry.fingerprints import definition_fingerprint, fingerprint, joined_digest, pooled_content
 from job.registry.outcome import Outcome
 from job.sources.series import Series
+from job.train.policy import Decision, Held, TrainedOn
 from job.worker.messages import SeriesInfo, Work
 from transforms.sessions import Sessions
 
@@ -35,6 +36,10 @@ class Task(Work):
     """What its metadata say of the study that chose its parameters; None where none did."""
     trust_listing: bool = True
     """Whether listings are relied on; otherwise the bars are read."""
+    held: Held | None = None
+    """The version that may be fresh enough, once the bars are read; None where they need not be read to know."""
+    why: str = ""
+    """Why it is to be trained or checked, where there is a retrain policy."""
 
     @property
     def import_paths(self) -> tuple[str, ...]:
@@ -54,7 +59,10 @@ class Task(Work):
     def of_series(self, series: Series) -> Self:
         """Return the task with one of its series only."""
         digests = dict(zip(self.series, self.cached_digests, strict=False))
-        return replace(self, series=(series,), cached_digests=(digests.get(series),))
+        held = self.held
+        if held is not None:
+            held = replace(held, trained_on={name: one for name, one in held.trained_on.items() if name == str(series)})
+        return replace(self, series=(series,), cached_digests=(digests.get(series),), held=held)
 
     @property
     def content(self) -> str | None:
@@ -71,19 +79,24 @@ class Task(Work):
 
     @property
     def to_check(self) -> bool:
-        """Whether the registry holds versions of it, and its bars must be read to know if one of them is current."""
-        return bool(self.known) and self.content is None
+        """Whether the registry holds versions of it, and its bars must be read to know if one of them will do."""
+        return bool(self.known) and (self.content is None or self.held is not None)
 
     def fingerprint(self, config: Config, content: str) -> str:
         """Return the fingerprint of its model, given the digest of its bars."""
-        return fingerprint(
-            self.spec,
-            timeframe=self.key.timeframe,
-            data=config.data,
-            content=content,
-            max_samples=config.model_trainer.max_samples if self.key.exchange == POOLED else None,
-            trading=config.model_trainer.trading,
-        )
+        return fingerprint(self.spec, content=content, **self._how(config))
+
+    def definition(self, config: Config) -> str:
+        """Return the fingerprint of its model, whatever its bars."""
+        return definition_fingerprint(self.spec, **self._how(config))
+
+    def _how(self, config: Config) -> dict[str, Any]:
+        return {
+            "timeframe": self.key.timeframe,
+            "data": config.data,
+            "max_samples": config.model_trainer.max_samples if self.key.exchange == POOLED else None,
+            "trading": config.model_trainer.trading,
+        }
 
     def known_version(self, config: Config, content: str | None) -> str | None:
         """Return the version of its key that was trained on bars of this digest in the same way, if there is one."""
@@ -97,21 +110,27 @@ class Plan:
     """The tasks of a run, the files that no task can be made of, and notes for the user.
 
     Once compared with a registry, `tasks` are those left to train or to check, `current` are the outcomes of the
-    others, and `summaries` describe all versions that the registry has in their folders. `fleet` are all series of the
-    input where models see others beside their own.
+    others, or of those that the retrain policy leaves alone (`fresh`), and `summaries` describe all versions that the
+    registry has in their folders. `fleet` are all series of the input where models see others beside their own.
     """
 
     tasks: tuple[Task, ...]
     problems: tuple[DataError, ...] = ()
     notes: tuple[str, ...] = ()
     current: tuple[Outcome, ...] = ()
+    fresh: tuple[Outcome, ...] = ()
     summaries: tuple[Summary, ...] = ()
     fleet: tuple[Series, ...] = ()
 
     @property
     def keys(self) -> list[Key]:
         """Every model that is asked for."""
-        return [*(outcome.key for outcome in self.current), *(task.key for task in self.tasks)]
+        return [*(outcome.key for outcome in self.settled), *(task.key for task in self.tasks)]
+
+    @property
+    def settled(self) -> tuple[Outcome, ...]:
+        """Outcomes of the models for which nothing is to be done."""
+        return (*self.current, *self.fresh)
 
     @property
     def libraries(self) -> tuple[str, ...]:
@@ -121,14 +140,15 @@ class Plan:
     @property
     def total(self) -> int:
         """How many models are asked for."""
-        return len(self.current) + len(self.tasks)
+        return len(self.settled) + len(self.tasks)
 
 
 @dataclass(frozen=True)
 class SamplesRow:
     """Header of a row of samples; of a pooled model, `sessions` are those of each of its series.
 
-    `certificates` are those of features that users bring; see `job.train.audit.certify`.
+    `certificates` are those of features that users bring; see `job.train.audit.certify`. `trained_on` has the bars by
+    series, `decision` is what the retrain policy says once they are read, None where it was not asked.
     """
 
     task: Task
@@ -141,4 +161,6 @@ class SamplesRow:
     sessions: dict[str, Sessions | None] = field(default_factory=dict)
     holdout_from: int | None = None
     certificates: dict[str, Any] = field(default_factory=dict)
+    trained_on: dict[str, TrainedOn] = field(default_factory=dict)
+    decision: Decision | None = None
     error: dict[str, str] | None = None

@@ -188,7 +188,7 @@ def _tasks(  # noqa: PLR0917 - the model, and where its bars are
             challenger_from=max(known.challenger_since or 0, champion_from),
             again=known.again,
             since=_time(champion_from) - bar - before,
-            known=state.readings.get(str(one)),
+            reading=state.readings.get(str(one)),
             series=(one,),
             seconds=SECONDS_PER_TASK,
             memory=estimate_memory(ROWS, len(definitions[0].names)),

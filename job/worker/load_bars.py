@@ -122,19 +122,28 @@ def in_range(series: Series, cleaned: Cleaned, data: DataSettings) -> tuple[pl.D
     check_range(str(series), cleaned, data)
     bars = cleaned.bars if data.end is None else cleaned.bars.filter(pl.col("timestamp") < data.end)
     sessions = sessions_of(bars, cleaned.timeframe, data.gaps, cleaned.zone)
-    grid = cleaned.timeframe if cleaned.zone == "UTC" else f"{cleaned.timeframe} {cleaned.zone}"
-    flow = [name for name in FLOW if name in bars.columns]
-    digest = content_digest(bars.drop(flow), timeframe=grid)
-    return bars, SeriesInfo(
+    info = SeriesInfo(
         timeframe=cleaned.timeframe,
         offset_us=cleaned.offset_us,
         zone=cleaned.zone,
         first=bars["timestamp"][0],
         last=bars["timestamp"][-1],
         counts=cleaned.counts,
-        digest=mark_sessions(digest) if sessions else digest,
+        digest="",
         files=tuple({"url": redact_url(file.url), "bytes": file.size} for file in series.files),
         sessions=sessions,
+    )
+    return bars, with_digests(info, bars)
+
+
+def with_digests(info: SeriesInfo, bars: pl.DataFrame) -> SeriesInfo:
+    """Return what is known of a series, with the digests of these of its bars."""
+    grid = info.timeframe if info.zone == "UTC" else f"{info.timeframe} {info.zone}"
+    flow = [name for name in FLOW if name in bars.columns]
+    digest = content_digest(bars.drop(flow), timeframe=grid)
+    return replace(
+        info,
+        digest=mark_sessions(digest) if info.sessions else digest,
         flow=content_digest(bars.select(flow)) if flow else "",
     )
 
