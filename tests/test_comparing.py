@@ -353,8 +353,7 @@ def test_the_policy_decides(  # noqa: PLR0917 - what pytest passes
 
 def test_an_older_version_is_not_fresher() -> None:
     policy = load_config({"promotion": {"policy": "fresher"}}).promotion
-    evidence = made_up(difference=0.0).evidence
-    told = [decide("not worse", evidence, policy, fresher=fresher, challenger=False) for fresher in (False, True)]
+    told = [decide("not worse", 10.0, policy, fresher=fresher, challenger=False) for fresher in (False, True)]
     assert [one.action for one in told if one is not None] == ["held", "promoted"]
 
 

@@ -19,11 +19,12 @@ from job.core.errors import RegistryError
 from job.core.keys import Key
 from job.core.synth import EPOCH
 from job.learning.sequential import Betting
-from job.learning.watching import Challenge, Watched
+from job.learning.watching import Watched
 from job.registry.aliases import ConflictError, history, read_aliases
 from job.registry.catalog import open_registry
 from job.registry.versions import list_versions
 from job.registry.watching import HEARTBEAT, Heartbeat, State, WatchedModel, read_state, write_state
+from job.sources.finding import find_series
 from job.storage.files import Storage
 from job.watch import loop, run
 from job.watch.record import Round
@@ -105,7 +106,7 @@ def test_rows_count_the_same_in_one_round_or_in_many(watched: tuple[Feed, Config
     many = evidence(config)
     for path in registry.list("watch/states"):
         registry.remove(path)
-    done = Round(config, registry, "20240101_000000_00000a", WarmRay(config.ray, idle_s=9), loop.find_series(config.data))
+    done = Round(config, registry, "20240101_000000_00000a", WarmRay(config.ray, idle_s=9), find_series(config.data))
     run.score(done)
     once = evidence(config)
     assert numbers(once) == pytest.approx(numbers(many), abs=1e-9)
@@ -121,7 +122,7 @@ def from_scratch(config: Config) -> Watched:
     registry, known = open_registry(config), read_state(open_registry(config))
     again = {key: replace(one, again=True) for key, one in known.models.items()}
     write_state(registry, State(known.seq, again), run_id="x")
-    done = Round(config, registry, "20240101_000000_00000b", WarmRay(config.ray, idle_s=9), loop.find_series(config.data))
+    done = Round(config, registry, "20240101_000000_00000b", WarmRay(config.ray, idle_s=9), find_series(config.data))
     run.score(done)
     return evidence(config)
 
@@ -179,7 +180,9 @@ def test_a_series_over_which_a_pooled_model_lags_is_not_passed_over(tmp_path: Pa
     registry = open_registry(config)
     known = read_state(registry)
     write_state(registry, State(known.seq, {pooled: replace(model, again=True)}), run_id="x")
-    run.score(Round(config, registry, "20240101_000000_00000b", WarmRay(config.ray, idle_s=9), loop.find_series(config.data)))
+    run.score(
+        Round(config, registry, "20240101_000000_00000b", WarmRay(config.ray, idle_s=9), find_series(config.data))
+    )
     at_once = read_state(registry).models[pooled].evidence
     assert model.evidence.rows == at_once.rows
     assert model.evidence.loss == pytest.approx(at_once.loss, abs=1e-9)
@@ -209,7 +212,7 @@ def test_what_the_evidence_is_for_is_done_once_even_after_a_kill(tmp_path: Path,
     told = replace(state, models={KEY: replace(model, evidence=better(model.evidence, by))})
     write_state(registry, told, run_id="x")  # and here the watcher was killed
     rounds = [
-        Round(config, registry, f"20240101_000000_00000{one}", WarmRay(config.ray, idle_s=9), loop.find_series(config.data))
+        Round(config, registry, f"20240101_000000_00000{one}", WarmRay(config.ray, idle_s=9), find_series(config.data))
         for one in "ab"
     ]
     for one in rounds:
@@ -285,8 +288,8 @@ def test_ray_is_given_up_when_it_is_idle() -> None:
 def test_seconds_are_waited_for_the_next_round(watched: tuple[Feed, Config, list[Round]], monkeypatch: Any) -> None:
     _, config, _ = watched
     slept: list[float] = []
-    monkeypatch.setattr(loop.time, "sleep", slept.append)
-    monkeypatch.setattr(loop.time, "monotonic", lambda: sum(slept))
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(time, "monotonic", lambda: sum(slept))
     rounds = loop.watch(config.model_copy(update={"watch": config.watch.model_copy(update={"every": "5s"})}))
     assert [next(rounds).status for _ in range(3)] == ["idle"] * 3
     assert sum(slept) == pytest.approx(10)

@@ -65,7 +65,7 @@ def show(done: Round) -> None:
         return
     for note in done.notes:
         log.info("%s", note)
-    for change in done.decisions:
+    for change in done.changes:
         log.info("%s: %s %s: %s", change.key, change.action, change.version, change.reason)
     for key, one in done.judged.items():
         if one.standing == "decayed":

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from types import MappingProxyType
 from typing import Final
 
 from job.config.settings import Config
@@ -13,6 +12,8 @@ from job.core.keys import POOLED, Key, model_owner
 from job.core.wording import first_of
 from job.learning.algorithms import Window
 from job.learning.estimators import algorithm_named, build, sequence_bars
+from job.registry.catalog import open_registry
+from job.registry.watching import alarms as noted_alarms
 from job.sources.estimates import estimate_rows
 from job.sources.finding import find_fleet, find_series
 from job.sources.problems import as_one
@@ -37,7 +38,7 @@ def plan(
     *,
     force: bool = False,
     verify: bool = False,
-    alarms: Mapping[Key, datetime] = MappingProxyType({}),
+    alarms: Mapping[Key, datetime] | None = None,
 ) -> Plan:
     """Return what a run has to do: every model that the settings ask for, except those that the registry holds.
 
@@ -47,12 +48,15 @@ def plan(
         config: settings, with absolute paths.
         force: train models that are current, too.
         verify: trust no listing; read the bars to see what is current.
-        alarms: since when (close of the last bar scored, UTC) the champion of a model is flagged.
+        alarms: since when (close of the last bar scored, UTC) the champion of a model is flagged; by default as
+            `watch` has noted in the registry.
 
     Raises:
         ConfigError, DataError: as `make_plan`.
         RegistryError: the registry cannot be read.
     """
+    if alarms is None:
+        alarms = noted_alarms(open_registry(config)) if config.retrain.on_evidence else {}
     return skip_completed(make_plan(config), config, force=force, verify=verify, alarms=alarms)
 
 

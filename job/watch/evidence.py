@@ -33,7 +33,7 @@ def updated(state: State, plan: ScoringPlan, outcomes: Iterable[Scored]) -> Stat
 def _added(model: WatchedModel, scored: list[Scored], wanted: int) -> WatchedModel:
     if len(scored) < wanted or any(one.status == "failed" or one.revised for one in scored):
         return replace(model, again=True)
-    blocks = [one.blocks for one in scored if one.blocks is not None]
+    blocks = [one.found for one in scored if one.found is not None]
     if not blocks:
         return replace(model, again=False)
     if wanted > 1:  # series that lag behind have rows of later blocks to come

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -26,7 +26,7 @@ LOOK_S = 1.0
 """How often a watcher that waits looks whether Ray has been idle for too long, or the other watcher is gone."""
 
 
-def watch(config: Config, *, once: bool = False, progress: Progress = unseen) -> Iterator[Round]:
+def watch(config: Config, *, once: bool = False, progress: Progress = unseen) -> Generator[Round]:
     """Yield rounds as they end, for ever, or one with `once`; nothing is done, or written, where no bar is new.
 
     A round that fails is told by its problems, and the next one tries again. Of two watchers of one registry one stands

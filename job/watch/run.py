@@ -23,7 +23,7 @@ from job.predict.run import run as run_predictions
 from job.registry.aliases import Aliases, read_all_aliases
 from job.registry.catalog import key_of, list_summaries
 from job.registry.record import RunRecord
-from job.registry.watching import State, alarms, read_state, write_round, write_state
+from job.registry.watching import State, read_state, write_round, write_state
 from job.train.plan import plan as plan_training
 from job.train.run import run as run_training
 from job.watch.evidence import updated
@@ -127,7 +127,7 @@ def decide_all(done: Round) -> None:
 
 def train(done: Round) -> None:
     """Train what the retrain policy asks for."""
-    plan = plan_training(done.config, alarms=alarms(done.registry))
+    plan = plan_training(done.config)
     done.notes += plan.notes
     if not plan.tasks:
         done.failures += map(str, plan.problems)

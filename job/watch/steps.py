@@ -31,19 +31,19 @@ def score(task: ScoringTask, row: BarsRow, bars: pl.DataFrame, job: Job) -> Scor
     """Return what a series says of the versions of one model."""
     if row.info is None or row.reading is None:
         return Scored.failed(task, row.error or {})
-    found = replace(
+    outcome = replace(
         Scored.of_task(task),
         reading=row.reading.record(),
         whole=row.whole,
         revised=not task.again and row.revised_from is not None,
         warnings=row.info.warnings,
     )
-    if found.revised:
-        return found
+    if outcome.revised:
+        return outcome
     with recorded_failure("scoring", job) as failure:
         blocks, rows = new_rows(task, bars, row.info, job)
-        found = replace(found, blocks=blocks, rows=rows)
-    return found if failure.error is None else Scored.failed(task, failure.error)
+        outcome = replace(outcome, found=blocks, rows=rows)
+    return outcome if failure.error is None else Scored.failed(task, failure.error)
 
 
 def new_rows(task: ScoringTask, bars: pl.DataFrame, info: SeriesInfo, job: Job) -> tuple[Blocks | None, int]:

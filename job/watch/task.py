@@ -43,11 +43,11 @@ class ScoringTask(Work):
 class Scored(Outcome):
     """What new rows of one series say of a model's champion and challenger.
 
-    There are no `blocks` where no row is new, or where `revised` says that bars which were scored have changed since.
+    Nothing is `found` where no row is new, or where `revised` says that bars which were scored have changed since.
     `reading` is what is known of the series now, `whole` whether all of it was read.
     """
 
-    blocks: Blocks | None = None
+    found: Blocks | None = None
     revised: bool = False
     whole: bool = False
     reading: dict[str, Any] | None = None
@@ -66,5 +66,5 @@ class Scored(Outcome):
     def from_json(cls, text: str) -> Self:
         """Inverse of `to_json`."""
         made = super().from_json(text)
-        blocks: Any = made.blocks
-        return made if blocks is None else replace(made, blocks=Blocks.of_record(blocks))
+        found: Any = made.found
+        return made if found is None else replace(made, found=Blocks.of_record(found))
