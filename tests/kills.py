@@ -11,22 +11,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
-from unittest.mock import patch
 
 import psutil
 
-from job.cluster.bundles import singles
-from job.cluster.operation import Operation
-from job.cluster.retries import run_with_retries
 from job.config.settings import Config
-from job.registry.outcome import Outcome
-from job.train.record import TrainingRecord
-from job.train.run import run
-from job.train.steps import load_bars, prepare_samples, train_models
-from job.train.task import Task
-from job.worker.gathering import with_context_here
-from job.worker.messages import Job, pack
-from transforms.features.feature import WARM
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 MODELS: Final = 8
@@ -260,41 +248,22 @@ def becomes(true: Callable[[], bool], within_s: float) -> bool:
     return True
 
 
-def run_here(config: Config) -> TrainingRecord:
-    """Run with the three steps in this process, where driver and worker are one and take turns, in place of Ray."""
-    with patch("job.cluster.session.run_tasks", _run_tasks_here):
-        return run(config)
-
-
-def _run_tasks_here(
-    tasks: Sequence[Task], job: Job, operation: Operation[Task, Outcome], record: TrainingRecord, **_: object
-) -> None:
-    for outcome in run_with_retries(tasks, job, operation, lambda *round_: [_steps_here(*round_)]):
-        record.add(outcome)
-
-
-def _steps_here(tasks: Sequence[Task], job: Job) -> Iterator[Outcome]:
-    job = with_context_here(tasks, job, tolerance=WARM)
-    for bundle in singles(tasks):
-        for bars in load_bars(pack(bundle), job=job):
-            for samples in prepare_samples(bars, job=job):
-                for outcome in train_models(samples, job=job):
-                    yield from map(Outcome.from_json, outcome["outcome"].to_pylist())
-
-
 CHANGES: Final = frozenset({"os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir"})
 """Audit events of what changes a folder; `open` does where it may write."""
 
 
-def die_before(change: int, config: Config, note: Path) -> None:
-    """Run in this process, which kills itself before its `change`th change of the registry and notes what that was."""
-    registry = config.model_trainer.model_directory
+def die_before(change: int, go: Callable[[Config], object], config: Config, note: Path) -> None:
+    """Run in this process, which kills itself before its `change`th change of the registry and notes what that was.
+
+    What is written beside the registry, such as predictions, counts, too.
+    """
+    folder = str(Path(config.model_trainer.model_directory).parent)
     changes = 0
 
     def count(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal changes
         opened = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        if not (opened or event in CHANGES) or not str(arguments[0]).startswith(registry):
+        if not (opened or event in CHANGES) or not str(arguments[0]).startswith(folder):
             return
         changes += 1
         if changes == change:
@@ -303,4 +272,4 @@ def die_before(change: int, config: Config, note: Path) -> None:
 
     file = os.open(note, os.O_CREAT | os.O_WRONLY)
     sys.addaudithook(count)
-    run_here(config)
+    go(config)

@@ -34,7 +34,7 @@ from job.worker.gathering import gather, gatherings
 from job.worker.load_bars import read_bars
 from job.worker.messages import Bundle, Job, pack
 from tests.conformance import Make, leaks_when_continued, leaks_when_rewritten, rewrite_after, some_time
-from tests.kills import run_here
+from tests.here import run_here
 from tests.oracles_transforms import random_bars
 from transforms.bars import TIME, Gaps, clean, duration_us
 from transforms.context import (

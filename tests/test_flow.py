@@ -23,7 +23,7 @@ from job.storage.files import Storage
 from job.train.plan import make_plan
 from job.train.resume import skip_completed
 from job.worker.load_bars import read_clean
-from tests.kills import run_here
+from tests.here import run_here
 from tests.oracles_transforms import random_bars
 from transforms.bars import FLOW, PRICES, clean
 from transforms.digest import content_digest

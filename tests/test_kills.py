@@ -35,6 +35,7 @@ from job.storage.files import Storage
 from job.storage.local import temporary_name
 from job.train.record import TrainingRecord
 from job.worker.attempts import Attempt, record_attempt
+from tests.here import run_here
 from tests.kills import (
     AGENTS_OUTLIVE_S,
     LEASE_S,
@@ -48,7 +49,6 @@ from tests.kills import (
     launched,
     lengths,
     lives,
-    run_here,
     wait_for,
 )
 from tests.many import many_models
@@ -224,10 +224,10 @@ def test_a_rerun_mends_what_is_cut_off_before_any_change_of_the_store(tmp_path: 
     run_here(read_all)
     models = latest_models(store_of(read_all))
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["tests.kills", "job.train.commit", "skops.io"])
+    processes.set_forkserver_preload(["tests.here", "job.train.commit", "skops.io"])
     for change in count(1):
         config, note = small(bars, tmp_path / f"before{change}"), tmp_path / f"note{change}"
-        process = processes.Process(target=die_before, args=(change, config, note))
+        process = processes.Process(target=die_before, args=(change, run_here, config, note))
         process.start()
         process.join()
         if process.exitcode == 0:

@@ -29,15 +29,24 @@ from job.storage.files import Storage
 from job.watch import loop, run
 from job.watch.record import Round
 from tests.growing import Feed, day
+from tests.here import watch_here, without_ray
 
 KEY = Key("synthetic", "SYN00USDT", "5m", "analyst")
-pytestmark = pytest.mark.usefixtures("local_ray")
 
 
 def round_of(config: Config) -> Round:
     """Run one round."""
-    (done,) = loop.watch(config, once=True)
-    return done
+    return watch_here(config)
+
+
+def new_round(config: Config, run_id: str = "20240101_000000_00000a") -> Round:
+    return Round(config, open_registry(config), run_id, WarmRay(config.ray, idle_s=9), find_series(config.data))
+
+
+def score(config: Config) -> None:
+    """Go through the first stage of a round."""
+    with without_ray():
+        run.score(new_round(config))
 
 
 def files_of(folder: Path) -> dict[str, tuple[int, int]]:
@@ -101,13 +110,12 @@ def test_a_round_without_new_bars_touches_nothing_but_its_heartbeat(watched: tup
 
 
 def test_rows_count_the_same_in_one_round_or_in_many(watched: tuple[Feed, Config, list[Round]], tmp_path: Path) -> None:
-    feed, config, _ = watched
+    _, config, _ = watched
     registry = open_registry(config)
     many = evidence(config)
     for path in registry.list("watch/states"):
         registry.remove(path)
-    done = Round(config, registry, "20240101_000000_00000a", WarmRay(config.ray, idle_s=9), find_series(config.data))
-    run.score(done)
+    score(config)
     once = evidence(config)
     assert numbers(once) == pytest.approx(numbers(many), abs=1e-9)
 
@@ -122,8 +130,7 @@ def from_scratch(config: Config) -> Watched:
     registry, known = open_registry(config), read_state(open_registry(config))
     again = {key: replace(one, again=True) for key, one in known.models.items()}
     write_state(registry, State(known.seq, again), run_id="x")
-    done = Round(config, registry, "20240101_000000_00000b", WarmRay(config.ray, idle_s=9), find_series(config.data))
-    run.score(done)
+    score(config)
     return evidence(config)
 
 
@@ -180,9 +187,7 @@ def test_a_series_over_which_a_pooled_model_lags_is_not_passed_over(tmp_path: Pa
     registry = open_registry(config)
     known = read_state(registry)
     write_state(registry, State(known.seq, {pooled: replace(model, again=True)}), run_id="x")
-    run.score(
-        Round(config, registry, "20240101_000000_00000b", WarmRay(config.ray, idle_s=9), find_series(config.data))
-    )
+    score(config)
     at_once = read_state(registry).models[pooled].evidence
     assert model.evidence.rows == at_once.rows
     assert model.evidence.loss == pytest.approx(at_once.loss, abs=1e-9)
@@ -211,10 +216,7 @@ def test_what_the_evidence_is_for_is_done_once_even_after_a_kill(tmp_path: Path,
     model = state.models[KEY]
     told = replace(state, models={KEY: replace(model, evidence=better(model.evidence, by))})
     write_state(registry, told, run_id="x")  # and here the watcher was killed
-    rounds = [
-        Round(config, registry, f"20240101_000000_00000{one}", WarmRay(config.ray, idle_s=9), find_series(config.data))
-        for one in "ab"
-    ]
+    rounds = [new_round(config, f"20240101_000000_00000{one}") for one in "ab"]
     for one in rounds:
         run.decide_all(one)
         run.name_challengers(one)

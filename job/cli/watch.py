@@ -29,10 +29,10 @@ from job.core.paths import redact_url, require_disjoint, resolve_output
 from job.watch.loop import watch as watch_rounds
 from job.watch.record import Round
 
-TEXT: Final = """Look for new bars every so often, and keep models current: score champions and challengers on bars that
-are new to them, promote and give up by a test that may be looked at as often as one likes, train what the settings under
-retrain ask for, let a new version challenge the champion, and predict. A round without new bars does nothing. What a
-round left undone is done by the next one. With --once one round, for cron and Kubernetes."""
+TEXT: Final = """Look for new bars every so often, and keep models current: score champions and challengers on bars
+that are new to them, promote and give up by a test that may be looked at as often as one likes, train what the settings
+under retrain ask for, let a new version challenge the champion, and predict. A round without new bars does nothing.
+What a round left undone is done by the next one. With --once one round, for cron and Kubernetes."""
 
 
 def watch(options: argparse.Namespace) -> int:

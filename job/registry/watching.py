@@ -170,14 +170,16 @@ class Heartbeat:
     def beat(self, **about: Any) -> None:
         """Renew the lease, and change what is said of the watcher."""
         with self._lock:
+            if self._closing.is_set():
+                return
             self.about |= about
             document = {**self.about, "lease": Lease.of_this_process(self._lease_s).record()}
             self._registry.replace(HEARTBEAT, json.dumps(document, indent=1).encode())
 
     def close(self) -> None:
         """Stop beating; who comes next need not wait until the lease expires."""
-        self._closing.set()
         with self._lock:
+            self._closing.set()
             self._registry.replace(HEARTBEAT, json.dumps({**self.about, "lease": None}, indent=1).encode())
 
     def _read(self) -> dict[str, Any]:

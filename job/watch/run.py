@@ -149,6 +149,14 @@ def name_challengers(done: Round) -> None:
             done.change(key, version, Decision("held", "a later version than the champion"))
 
 
+def face(done: Round) -> None:
+    """Let the evidence on models with a new champion or challenger begin, as the next round would."""
+    if changed := {one.key for one in done.changes}:
+        state = read_state(done.registry)
+        plan = plan_scoring(done.config, done.registry, state, done.found, only=changed)
+        write_state(done.registry, replace(state, models={**state.models, **plan.models}), run_id=done.run_id)
+
+
 def predict(done: Round) -> None:
     """Predict new bars by the champions, where that is asked for."""
     output = done.config.watch.predictions
@@ -166,5 +174,6 @@ STAGES: Final[Mapping[str, Callable[[Round], None]]] = {
     "decide": decide_all,
     "train": train,
     "name": name_challengers,
+    "face": face,
     "predict": predict,
 }

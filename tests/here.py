@@ -1,0 +1,78 @@
+"""Operations with all steps in this process, where driver and worker are one and take turns, in place of Ray."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, Final
+from unittest.mock import patch
+
+import pyarrow as pa
+
+from job.cluster.bundles import singles
+from job.cluster.operation import Operation
+from job.cluster.retries import run_with_retries
+from job.cluster.warm import WarmRay
+from job.config.settings import Config
+from job.predict.steps import predict_models, prepare_features
+from job.predict.task import Predicted
+from job.registry.outcome import Outcome
+from job.registry.record import RunRecord
+from job.train.record import TrainingRecord
+from job.train.run import run
+from job.train.steps import load_bars, prepare_samples, train_models
+from job.watch.loop import watch
+from job.watch.record import Round
+from job.watch.steps import score_models
+from job.watch.task import Scored
+from job.worker.gathering import with_context_here
+from job.worker.messages import Job, Work, pack
+from job.worker.newest import read_newest_bars
+from transforms.features.feature import EXACT, WARM
+
+Step = Callable[..., Iterator[pa.Table]]
+STEPS: Final[Mapping[str, tuple[float, type[Outcome], Sequence[Step]]]] = {
+    "job.train.pipeline": (WARM, Outcome, (load_bars, prepare_samples, train_models)),
+    "job.predict.pipeline": (EXACT, Predicted, (read_newest_bars, prepare_features, predict_models)),
+    "job.watch.pipeline": (WARM, Scored, (read_newest_bars, score_models)),
+}
+"""By pipeline: what averages may owe to their start, the type of outcomes, and the steps."""
+
+
+@contextmanager
+def without_ray() -> Iterator[None]:
+    """Have every operation run in this process."""
+    with patch("job.cluster.session.run_tasks", _run_tasks), patch.object(WarmRay, "up", lambda _self: nullcontext()):
+        yield
+
+
+def run_here(config: Config) -> TrainingRecord:
+    """Train, as the command does."""
+    with without_ray():
+        return run(config)
+
+
+def watch_here(config: Config) -> Round:
+    """Run one round of watching."""
+    with without_ray():
+        (done,) = watch(config, once=True)
+    return done
+
+
+def _run_tasks(
+    tasks: Sequence[Work], job: Job, operation: Operation[Any, Any], record: RunRecord[Any], **_: object
+) -> None:
+    tolerance, kind, steps = STEPS[operation.pipeline]
+
+    def runs(left: Sequence[Work], job: Job) -> Iterator[Iterator[Outcome]]:
+        job = with_context_here(left, job, tolerance=tolerance)
+        tables: Iterator[pa.Table] = (pack(bundle) for bundle in singles(left))
+        for step in steps:
+            tables = _after(step, tables, job)
+        yield (kind.from_json(text) for table in tables for text in table["outcome"].to_pylist())
+
+    for outcome in run_with_retries(tasks, job, operation, runs):
+        record.add(outcome)
+
+
+def _after(step: Step, tables: Iterator[pa.Table], job: Job) -> Iterator[pa.Table]:
+    for table in tables:
+        yield from step(table, job=job)
