@@ -27,6 +27,8 @@ from job.predict.plan import plan as plan_predictions
 from job.predict.run import run as run_predictions
 from job.predict.task import Predicted
 from job.registry.catalog import list_summaries, open_registry, rebuild
+from job.registry.fingerprints import listing_fingerprint
+from job.registry.listings import Continued, carry_growth, read_growth
 from job.registry.model_age import check_age
 from job.registry.outcome import Outcome
 from job.registry.record import RunRecord
@@ -574,3 +576,28 @@ def test_a_model_of_unknown_age_is_too_old() -> None:
         check_age(None, EPOCH, limits, version="v")
     assert check_age(None, EPOCH, PredictionSettings(), version="v") == ()
     assert check_age(EPOCH, EPOCH + timedelta(days=1), limits, version="v") == ()
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_whoever_reads_only_new_bars_can_spare_a_plan_the_reading(one: Input) -> None:
+    """Three rounds of new files, of which a watcher read nothing but the new bars; in the end it is one chain."""
+    config = one.config(retrain={"min_new_bars": 96})
+    registry = open_registry(config)
+
+    def listing() -> str:
+        (task,) = plan_training(config, force=True).tasks
+        return str(listing_fingerprint(task.series[0], config.data))
+
+    one.hold(day(10))
+    run(config)
+    for number, expected in ((10.2, (0, 1, 0, 0)), (10.4, (0, 1, 0, 0)), (11.1, (0, 0, 1, 0))):
+        before, end = listing(), one.bars.filter(pl.col("timestamp") < day(10))["timestamp"][-1] + timedelta(minutes=1)
+        one.hold(day(number))
+        added = timedelta(days=0.7 if number > 11 else 0.2)
+        carry_growth(registry, [Continued(before, listing(), end, added)])
+        plan = plan_training(config)
+        assert answers(plan) == expected
+    assert plan.tasks[0].why == "105 of 96 new bars"
+    assert not plan.tasks[0].held, "it is due: nothing is left to be decided"
+    assert len(read_growth(registry, [before])) == 0, "of files that are no more, nothing is kept"
+    assert only(run(config)).why == "105 of 96 new bars"

@@ -142,16 +142,16 @@ def _listed_decision(policy: RetrainSettings, task: Task, held: Held, growths: G
     """Return what is to be done as far as listings know the bars of a task; None where they do not."""
     added: dict[str, timedelta | None] = {}
     for series, content in zip(task.series, task.cached_digests, strict=True):
-        if not task.trust_listing or content is None:
-            return None
         seen = held.trained_on.get(str(series))
-        if seen is None or bare_digest(content) == seen.digest:
+        known = {one.bars: one.added for one in growths.get((series, task.flow), ())}
+        if content is not None and task.trust_listing:
+            known[bare_digest(content)] = timedelta(0)
+        if seen is None and known:
             added[str(series)] = timedelta(0)
-            continue
-        grown = [one.added for one in growths.get((series, task.flow), ()) if one.bars == seen.digest]
-        if not grown:
+        elif seen is None or seen.digest not in known:
             return None
-        added[str(series)] = grown[0]
+        else:
+            added[str(series)] = known[seen.digest]
     return decide_on(policy, task, held, added)
 
 
