@@ -397,6 +397,18 @@ def test_versions_of_earlier_releases_are_never_fresh_enough(grown: Input, tmp_p
     assert "basis" not in list_summaries(registry)[0]
 
 
+@pytest.mark.parametrize("trained_on", [{}, [], None, {"x": 1}, {"x": {"digest": "0", "end": "soon"}}], ids=str)
+def test_metadata_that_does_not_tell_the_bars_is_no_version(grown: Input, tmp_path: Path, trained_on: object) -> None:
+    shutil.copytree(grown.folder / "models", tmp_path / "models")
+    shutil.rmtree(tmp_path / "models" / "listings")
+    (path,) = (tmp_path / "models").glob("synthetic/*/*.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"trained_on": trained_on}))
+    rebuild(Storage(str(tmp_path / "models")))
+    config = grown.config(retrain={"min_new_bars": 500}, model_trainer={"model_directory": str(tmp_path / "models")})
+    (task,) = plan_training(config).tasks
+    assert task.why == "no version of this definition"
+
+
 def test_what_a_version_keeps_of_its_bars(grown: Input) -> None:
     registry = open_registry(grown.config())
     (version,) = list_versions(registry, KEY)

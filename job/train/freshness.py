@@ -29,7 +29,7 @@ from job.worker.load_bars import with_digests
 from job.worker.messages import Job, SeriesInfo
 from transforms.bars import duration_us
 
-UNREAD: Final = "its files changed"
+UNREAD: Final = "its bars must be read"
 
 Growths = Mapping[tuple[Series, bool], Sequence[Growth]]
 """What files hold more than before, by series and whether flow is one of the columns."""
@@ -120,15 +120,14 @@ def _held_versions(
         try:
             stored = json.loads(data)["trained_on"]
             trained_on[paths[path]] = {
-                series: TrainedOn(bars["digest"], datetime.fromisoformat(bars["end"]))
-                for series, bars in stored.items()
+                series: TrainedOn(bars["digest"], _utc(bars["end"])) for series, bars in stored.items()
             }
         except (ValueError, LookupError, TypeError, AttributeError):
             continue
     return {
         key: Held(
             version=newest[key]["version"],
-            created=datetime.fromisoformat(newest[key]["created_at"]),
+            created=_utc(newest[key]["created_at"]),
             asked=asked,
             alarm=alarms.get(key),
             trained_on=bars,
@@ -136,6 +135,10 @@ def _held_versions(
         for key, bars in trained_on.items()
         if bars
     }
+
+
+def _utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def _listed_decision(policy: RetrainSettings, task: Task, held: Held, growths: Growths) -> Decision | None:
