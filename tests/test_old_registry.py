@@ -5,6 +5,7 @@
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,8 @@ def contents(registry: Path) -> dict[str, bytes]:
     return {path.relative_to(registry).as_posix(): path.read_bytes() for path in files}
 
 
-def planned(registry: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    assert main(["plan", *arguments(registry), "--json"]) == 0
+def planned(registry: Path, capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, Any]:
+    assert main(["plan", *arguments(registry), *more, "--json"]) == 0
     described = json.loads(capsys.readouterr().out.splitlines()[-1])
     return {name: described[name] for name in VERDICTS}
 
@@ -72,6 +73,22 @@ def test_all_of_an_old_registry_is_current(registry: Path, capsys: pytest.Captur
     record = run(config)
     assert {name: count for name, count in record.counts.items() if count} == {"current": 3}
     assert contents(registry) == before
+
+
+def test_a_retrain_policy_says_nothing_of_old_versions(registry: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of the same bars are current all the same; of more bars, none tells its definition, and all are trained."""
+    config = config_of(registry)
+    (series,) = {one for task in skip_completed(make_plan(config), config).tasks for one in task.series}
+    load_series(series, Job("20261129_120000_abcdef", config, str(registry), versions()))
+    policy = ["--set", "retrain.max_age=7d"]
+    assert planned(registry, capsys, *policy) == {"current": 3, "to_check": 0, "to_train": 0}
+    earlier = ["--end", "2024-01-20", *policy]
+    assert planned(registry, capsys, *earlier) == {"current": 0, "to_check": 3, "to_train": 0}
+    config = config.model_copy(
+        update={"data": config.data.model_copy(update={"end": datetime(2024, 1, 20, tzinfo=UTC)})}
+    )
+    load_series(series, Job("20261129_120000_abcdef", config, str(registry), versions()))
+    assert planned(registry, capsys, *earlier) == {"current": 0, "to_check": 0, "to_train": 3}
 
 
 @pytest.mark.parametrize(("model_type", "timeframe"), [("analyst", "1h"), ("analyst", "15m"), ("tactician", "15m")])

@@ -1,6 +1,8 @@
 """The retrain policy: what it decides, what a plan knows without reading, how often a loop trains, what predicts."""
 
 import json
+import os
+import re
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -12,15 +14,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from job.api.trainer import RayModelTrainer
 from job.cli import main
 from job.cluster import connect as cluster
-from job.config.policies import RetrainSettings
+from job.config.policies import PredictionSettings, RetrainSettings
 from job.config.settings import Config, load_config
-from job.core.errors import ConfigError
+from job.core.errors import ConfigError, RegistryError
 from job.core.keys import Key
 from job.core.synth import make_bars
+from job.predict.plan import Request
+from job.predict.plan import plan as plan_predictions
+from job.predict.run import run as run_predictions
+from job.predict.task import Predicted
 from job.registry.catalog import list_summaries, open_registry, rebuild
+from job.registry.fingerprints import listing_fingerprint
+from job.registry.listings import Continued, carry_growth, read_growth
+from job.registry.model_age import check_age
 from job.registry.outcome import Outcome
+from job.registry.record import RunRecord
 from job.registry.versions import list_versions, read_metadata
 from job.storage.files import Storage
 from job.train.plan import plan as plan_training
@@ -133,7 +144,8 @@ class Input:
         frame = self.bars.filter(pl.col("timestamp") < until)
         for symbol in symbols or self.symbols:
             self.file(symbol).parent.mkdir(parents=True, exist_ok=True)
-            (change(frame) if change else frame).write_parquet(self.file(symbol))
+            changed = change(frame) if change else frame
+            changed.write_parquet(self.file(symbol), compression="uncompressed", statistics=False)
 
     def config(self, **settings: Any) -> Config:
         trainer = {**FAST, "model_directory": str(self.folder / "models"), **settings.pop("model_trainer", {})}
@@ -385,6 +397,18 @@ def test_versions_of_earlier_releases_are_never_fresh_enough(grown: Input, tmp_p
     assert "basis" not in list_summaries(registry)[0]
 
 
+@pytest.mark.parametrize("trained_on", [{}, [], None, {"x": 1}, {"x": {"digest": "0", "end": "soon"}}], ids=str)
+def test_metadata_that_does_not_tell_the_bars_is_no_version(grown: Input, tmp_path: Path, trained_on: object) -> None:
+    shutil.copytree(grown.folder / "models", tmp_path / "models")
+    shutil.rmtree(tmp_path / "models" / "listings")
+    (path,) = (tmp_path / "models").glob("synthetic/*/*.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"trained_on": trained_on}))
+    rebuild(Storage(str(tmp_path / "models")))
+    config = grown.config(retrain={"min_new_bars": 500}, model_trainer={"model_directory": str(tmp_path / "models")})
+    (task,) = plan_training(config).tasks
+    assert task.why == "no version of this definition"
+
+
 def test_what_a_version_keeps_of_its_bars(grown: Input) -> None:
     registry = open_registry(grown.config())
     (version,) = list_versions(registry, KEY)
@@ -422,3 +446,170 @@ def test_the_plan_shows_why_and_until_when(grown: Input, capsys: pytest.CaptureF
     assert record["counts"]["fresh_enough"] == 1
     (outcome,) = record["outcomes"]
     assert (outcome["status"], outcome["why"], outcome["until"]) == ("fresh_enough", answer["why"], answer["until"])
+
+
+def only_change(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(volume=pl.when(pl.int_range(pl.len()) == 5_000).then(0.5).otherwise("volume"))
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_pool_is_judged_by_all_its_series(tmp_path: Path, bars: pl.DataFrame, no_ray: NoRay) -> None:
+    pool = Input(tmp_path, bars, "AAA", "BBB")
+    config = pool.config(model_trainer={"group_by": "timeframe"}, retrain={"min_new_bars": 96})
+    pool.hold(day(10))
+    run(config)
+    pool.hold(day(10.5), "AAA")
+    assert answers(plan_training(config)) == (0, 0, 1, 0)
+    outcome = only(run(config))
+    assert (outcome.status, outcome.why) == ("fresh_enough", "47 of 96 new bars")
+    again = only(no_ray(config))
+    assert (again.status, again.why, again.until) == (outcome.status, outcome.why, outcome.until)
+    pool.hold(day(10.2), "BBB", change=only_change)
+    trained = only(run(config))
+    assert (trained.status, "are others now" in trained.why) == ("trained", True)
+    assert only(no_ray(config)).status == "current"
+    pool.hold(day(10.5), "CCC")
+    run(pool.config())  # what the third series holds is listed
+    assert plan_training(config).tasks[0].why == "it was not trained on synthetic/CCC"
+    run(config)
+    shutil.rmtree(pool.file("AAA").parent)
+    pool.hold(day(10.6), "CCC")
+    trained = only(run(config))
+    assert (trained.status, trained.why) == ("trained", "it was trained on synthetic/AAA, too")
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_model_that_sees_others_is_judged_by_its_own_bars(tmp_path: Path, bars: pl.DataFrame, no_ray: NoRay) -> None:
+    fleet = Input(tmp_path, bars, "AAA", "BBB")
+    kinds = {"analyst_models": {**FAST["analyst_models"], "context": {"symbols": ["AAA"], "features": ["change_1"]}}}
+    config = fleet.config(model_trainer=kinds, retrain={"min_new_bars": 96}, data={"symbols": ["BBB"]})
+    fleet.hold(day(10))
+    assert only(run(config)).status == "trained"
+    fleet.hold(day(10.5), "AAA")
+    assert only(run(config)).why == "0 of 96 new bars"
+    fleet.hold(day(10.5), "BBB")
+    assert only(run(config)).why == "47 of 96 new bars"
+    assert only(no_ray(config)).status == "fresh_enough"
+    fleet.hold(day(11.1), "BBB")
+    assert only(run(config)).status == "trained"
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_an_end_that_moves_gives_new_bars_also_with_a_lookback(one: Input) -> None:
+    one.hold(day(12))
+
+    def until(end: float) -> Config:
+        return one.config(retrain={"min_new_bars": 96}, data={"end": day(end).isoformat(), "lookback_days": 6})
+
+    assert only(run(until(9))).status == "trained"
+    assert only(run(until(9.5))).status == "fresh_enough"
+    assert answers(plan_training(until(9.5))) == (0, 1, 0, 0)
+    assert only(run(until(10.1))).status == "trained"
+    earlier = only(run(until(8)))
+    assert (earlier.status, "are others now" in earlier.why) == ("trained", True), "it must not have seen later bars"
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_bars_that_change_behind_their_listing_are_found_by_verifying(one: Input) -> None:
+    config = one.config(retrain={"min_new_bars": 500})
+    one.hold(day(10))
+    run(config)
+    one.hold(day(10.5), change=lambda frame: frame.with_columns(volume=pl.lit(1.0)))
+    path = one.file("SYN00USDT")
+    assert only(run(config)).status == "trained"
+    one.hold(day(10.6), change=lambda frame: frame.with_columns(volume=pl.lit(1.0)))
+    assert only(run(config)).status == "fresh_enough"
+    before = path.stat()
+    one.hold(day(10.6), change=lambda frame: frame.with_columns(volume=pl.lit(2.0)))
+    assert path.stat().st_size == before.st_size
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert answers(plan_training(config)) == (0, 1, 0, 0)
+    trained = only(run(config, verify=True))
+    assert (trained.status, "are others now" in trained.why) == ("trained", True)
+    assert answers(plan_training(config)) == (1, 0, 0, 0)
+
+
+@pytest.fixture(scope="module")
+def old_model(tmp_path_factory: pytest.TempPathFactory, bars: pl.DataFrame, local_ray: None) -> Input:
+    """A model whose last label is of day 7, and bars until day 10."""
+    one = Input(tmp_path_factory.mktemp("old"), bars, "SYN00USDT")
+    one.hold(day(7))
+    run(one.config())
+    one.hold(day(10))
+    return one
+
+
+def predicted(one: Input, output: Path, **limits: str) -> RunRecord[Predicted]:
+    config, request = one.config(predictions=limits), Request(str(output))
+    return run_predictions(config, request, plan_predictions(config, request))
+
+
+def test_predictions_by_a_model_that_is_too_old_are_refused_or_flagged(old_model: Input, tmp_path: Path) -> None:
+    refused = predicted(old_model, tmp_path, max_model_age="2d")
+    (outcome,) = refused.outcomes
+    assert (outcome.status, refused.exit_status) == ("failed", 2)
+    expected = (
+        r"SYN00USDT analyst 15m: analyst_15m_\S+ is 3.0 days old: its last label is of 2024-01-08T00:00, the newest "
+    )
+    expected += r"bar to predict of 2024-01-11T00:00; predictions.max_model_age is 2d"
+    assert re.search(expected, outcome.error_message)
+    assert "train the model again, or predict anyway with predictions.old_models: flag" in outcome.error_message
+    assert not list(tmp_path.rglob("*.parquet"))
+
+    flagged = predicted(old_model, tmp_path, max_model_age="2d", old_models="flag")
+    (outcome,) = flagged.outcomes
+    assert (outcome.status, flagged.exit_status) == ("predicted", 0)
+    assert re.search(expected, outcome.warnings[0])
+    again = predicted(old_model, tmp_path, max_model_age="2d", old_models="flag")
+    (outcome,) = again.outcomes
+    assert (outcome.status, bool(re.search(expected, outcome.warnings[0]))) == ("current", True)
+    assert again.cluster["nodes"] == 0
+
+    (outcome,) = predicted(old_model, tmp_path, max_model_age="3d").outcomes
+    assert (outcome.status, outcome.warnings) == ("current", ())
+    with pytest.raises(RegistryError, match=expected):  # the file in place is as old as it would be now
+        predicted(old_model, tmp_path, max_model_age="2d")
+    touched = old_model.file("SYN00USDT")
+    os.utime(touched, (1_800_000_000, 1_800_000_000))
+    (outcome,) = predicted(old_model, tmp_path, max_model_age="2d").outcomes
+    assert re.search(expected, outcome.error_message)
+
+
+def test_frames_are_refused_alike(old_model: Input, bars: pl.DataFrame) -> None:
+    with RayModelTrainer(old_model.config(predictions={"max_model_age": "2d"})) as trainer:
+        with pytest.raises(RegistryError, match=r"is 3.0 days old"):
+            trainer.predict(bars.filter(pl.col("timestamp") < day(10)), "analyst", "15m")
+        assert trainer.predict(bars.filter(pl.col("timestamp") < day(9)), "analyst", "15m").height
+
+
+def test_a_model_of_unknown_age_is_too_old() -> None:
+    limits = PredictionSettings(max_model_age=timedelta(days=1))
+    with pytest.raises(RegistryError, match="does not say when its last label was known"):
+        check_age(None, EPOCH, limits, version="v")
+    assert check_age(None, EPOCH, PredictionSettings(), version="v") == ()
+    assert check_age(EPOCH, EPOCH + timedelta(days=1), limits, version="v") == ()
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_whoever_reads_only_new_bars_can_spare_a_plan_the_reading(one: Input) -> None:
+    """Three rounds of new files, of which a watcher read nothing but the new bars; in the end it is one chain."""
+    config = one.config(retrain={"min_new_bars": 96})
+    registry = open_registry(config)
+
+    def listing() -> str:
+        (task,) = plan_training(config, force=True).tasks
+        return str(listing_fingerprint(task.series[0], config.data))
+
+    one.hold(day(10))
+    run(config)
+    for number, expected in ((10.2, (0, 1, 0, 0)), (10.4, (0, 1, 0, 0)), (11.1, (0, 0, 1, 0))):
+        before, end = listing(), one.bars.filter(pl.col("timestamp") < day(10))["timestamp"][-1] + timedelta(minutes=1)
+        one.hold(day(number))
+        added = timedelta(days=0.7 if number > 11 else 0.2)
+        carry_growth(registry, [Continued(before, listing(), end, added)])
+        plan = plan_training(config)
+        assert answers(plan) == expected
+    assert plan.tasks[0].why == "105 of 96 new bars"
+    assert not plan.tasks[0].held, "it is due: nothing is left to be decided"
+    assert len(read_growth(registry, [before])) == 0, "of files that are no more, nothing is kept"
+    assert only(run(config)).why == "105 of 96 new bars"

@@ -7,11 +7,13 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 
+from job.config.policies import PredictionSettings
 from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.core.keys import Key
 from job.core.wording import first_of, on_one_line
 from job.learning.features import reads_flow
+from job.registry.model_age import check_age
 from job.sources.bars import bars_of
 from job.sources.columns.flow import contradiction, flow_columns
 from job.sources.columns.named import resolve
@@ -33,7 +35,14 @@ log = logging.getLogger("job")
 
 
 def predict_frame(
-    bars: Frame, registry: Storage, key: Key, data: DataSettings, *, version: str, allow_pickle: bool = False
+    bars: Frame,
+    registry: Storage,
+    key: Key,
+    data: DataSettings,
+    *,
+    version: str,
+    allow_pickle: bool = False,
+    ages: PredictionSettings | None = None,
 ) -> Frame:
     """Predict bars of one series with one model; see `RayModelTrainer.predict`."""
     scorer = load_scorer(registry, key, version, data=data, allow_pickle=allow_pickle)
@@ -43,6 +52,9 @@ def predict_frame(
     if not made.counts["used"]:
         counts = ", ".join(f"{what} {count}" for what, count in made.counts.items() if count)
         raise DataError(f"{WHERE}: none of {key.timeframe} to predict ({counts}): give more bars")
+    last, where = made.frame["available_at"][-1], f"{key}: {scorer.version}"
+    for warning in check_age(scorer.definition.label_end, last, ages or PredictionSettings(), version=where):
+        log.warning(warning)
     predictions = scorer.predict(made.frame, key)
     return predictions if isinstance(bars, pl.DataFrame) else predictions.to_pandas()
 

@@ -161,14 +161,23 @@ class RayModelTrainer:
             timestamp, available_at, probability_down, probability_up, prediction, version.
 
         Raises:
-            RegistryError: as for `load_model`; or the model's features are not those of this release.
+            RegistryError: as for `load_model`; or the model's features are not those of this release, or it is too old
+                by `predictions.max_model_age`.
             DataError: the bars cannot be understood, or none is past warm-up.
         """
         from job.api.frames import predict_frame  # noqa: PLC0415 - brings pandas and scikit-learn
 
         registry = open_registry(self._config)
         key = _find_key(registry, model_type, timeframe, symbol, exchange)
-        return predict_frame(bars, registry, key, self._config.data, version=version, allow_pickle=allow_pickle)
+        return predict_frame(
+            bars,
+            registry,
+            key,
+            self._config.data,
+            version=version,
+            allow_pickle=allow_pickle,
+            ages=self._config.predictions,
+        )
 
     def training_data(self, model_type: str, timeframe: str, target: Mapping[str, Any] | None = None) -> "TrainingData":
         """Return the features and labels that the model of one series would be trained on, made in this process."""

@@ -1,6 +1,5 @@
 """The sections `retrain` and `predictions`: when a model is trained again, and when it is too old to predict."""
 
-from datetime import timedelta
 from typing import Literal
 
 from pydantic import Field
@@ -35,7 +34,3 @@ class PredictionSettings(Section):
 
     max_model_age: AffectsNothing[Duration | None] = None
     old_models: AffectsNothing[Literal["refuse", "flag"]] = "refuse"
-
-    def is_too_old(self, age: timedelta | None) -> bool:
-        """Return whether a model of this age is too old; one of unknown age is, where there is a limit."""
-        return self.max_model_age is not None and (age is None or age > self.max_model_age)

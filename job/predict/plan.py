@@ -12,10 +12,11 @@ from job.core.errors import DataError, JobError, RegistryError
 from job.core.keys import POOLED, Key, kind_order, model_owner
 from job.core.wording import did_you_mean, first_of
 from job.predict.task import Predicted, PredictionTask, path_of
-from job.registry.catalog import keys
+from job.registry.catalog import key_of, keys, list_summaries
 from job.registry.definition import Definition
 from job.registry.fingerprints import bare_digest, listing_fingerprint, prediction_fingerprint
 from job.registry.listings import read_listings
+from job.registry.model_age import check_age, label_end_of
 from job.registry.predictions import Footer, Tail, read_footers
 from job.registry.versions import LATEST, read_metadata, resolve_version
 from job.sources.estimates import estimate_rows
@@ -115,12 +116,33 @@ def plan(config: Config, request: Request) -> PredictionPlan:
     fleet = cache(partial(find_fleet, found, config.data, registry=models.url))
     tasks, refused = _tasks([one for one in wanted if one.key not in current], config, request, models, fleet)
     failures += refused
-    if failures and not tasks and not current:
+    stand, too_old = _current([one for one in wanted if one.key in current], config, models)
+    failures += too_old
+    if failures and not tasks and not stand:
         others = f" ({len(failures) - 1} other models fail likewise)" if len(failures) > 1 else ""
         raise RegistryError(f"{failures[0].error_message}{others}")
-    stand = [Predicted.of(key, footer, status="current") for key, footer in current.items()]
     beside = fleet() if any(task.needs for task in tasks) else ()
     return PredictionPlan(tuple(tasks), (*stand, *failures), tuple(found.problems), tuple(found.notes), beside)
+
+
+def _current(wanted: Sequence[_Wanted], config: Config, models: Storage) -> tuple[list[Predicted], list[Predicted]]:
+    """Return the outcomes of the files that are current, and of those whose model is too old for their newest bar."""
+    limited = config.predictions.max_model_age is not None and wanted
+    summaries = list_summaries(models, *{one.model.folder for one in wanted}) if limited else []
+    described = {(key_of(one), one["version"]): one for one in summaries}
+    stand, too_old = [], []
+    for one in wanted:
+        if one.held is None:
+            continue
+        label_end = label_end_of(described.get((one.model, one.version), {}))
+        last, where = datetime.fromisoformat(one.held.last), f"{one.model}: {one.version}"
+        try:
+            aged = check_age(label_end, last, config.predictions, version=where)
+        except RegistryError as error:
+            too_old.append(Predicted.refused(one.key, error))
+        else:
+            stand.append(replace(Predicted.of(one.key, one.held, status="current"), warnings=aged))
+    return stand, too_old
 
 
 def _asked(

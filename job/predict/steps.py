@@ -14,6 +14,7 @@ from job.predict.appending import added_up, appended, next_tail
 from job.predict.task import Predicted, PredictionTask, path_of, superseded_path
 from job.registry.catalog import open_registry
 from job.registry.fingerprints import bare_digest
+from job.registry.model_age import check_age
 from job.registry.predictions import Footer, Tail, write_predictions
 from job.registry.versions import load
 from job.sources.known import Reading
@@ -127,8 +128,12 @@ def predict_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predi
     task, data = header.task, job.config.data
     if header.error is not None:
         return Predicted.failed(task, header.error)
+    with recorded_failure("looking at the model's age", job) as failure:
+        aged = warn_of_age(header, features, job)
+    if failure.error is not None:
+        return Predicted.failed(task, failure.error)
     if task.held is not None and header.current:
-        return Predicted.of(task.key, task.held, status="current")
+        return replace(Predicted.of(task.key, task.held, status="current"), warnings=aged)
     started, cpu_started = time.perf_counter(), time.process_time()
     with recorded_failure("predicting", job) as failure:
         from job.worker.scorer import Scorer  # noqa: PLC0415 - brings scikit-learn, which the driver does not need
@@ -165,7 +170,16 @@ def predict_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predi
         attempts=task.attempt,
     )
     reset_peak()
-    return replace(outcome, warnings=header.info.warnings if header.info else ())
+    return replace(outcome, warnings=(*aged, *(header.info.warnings if header.info else ())))
+
+
+def warn_of_age(header: FeaturesRow, features: pl.DataFrame, job: Job) -> tuple[str, ...]:
+    """Return the warning about predictions by a model that is too old, if it is; raises RegistryError if refused."""
+    task = header.task
+    stands = task.held if header.current else None
+    last = datetime.fromisoformat(stands.last) if stands else features["available_at"][-1]
+    where = f"{task.model}: {task.version}"
+    return check_age(task.definition.label_end, last, job.config.predictions, version=where)
 
 
 def predict_anew(task: PredictionTask, job: Job) -> Predicted:

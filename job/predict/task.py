@@ -13,6 +13,8 @@ from job.registry.predictions import Footer, Tail
 from job.worker.messages import Work
 
 FILE: Final = "predictions.parquet"
+WITHOUT: Final = ("scores", "gaps", "why", "until")
+"""What the record has of models and not of predictions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,7 @@ class Predicted(Outcome):
 
     def record(self) -> dict[str, Any]:
         """Return what the run record keeps."""
-        return {name: value for name, value in super().record().items() if name not in {"scores", "gaps"}}
+        return {name: value for name, value in super().record().items() if name not in WITHOUT}
 
 
 def path_of(key: Key) -> str:

@@ -56,7 +56,6 @@ def summarize(metadata: Mapping[str, Any]) -> Summary:
     first 8 digits of the fingerprint of the definition, and of a model of one series the first 8 of its bars' digest.
     """
     key = metadata["key"]
-    trained_on = metadata.get("trained_on", {})
     summary: Summary = {
         "version": metadata["version"],
         "key": [key["exchange"], key["symbol"], key["timeframe"], key["model_type"]],
@@ -69,10 +68,19 @@ def summarize(metadata: Mapping[str, Any]) -> Summary:
             value = float(f"{value:.{SIGNIFICANT_DIGITS}g}")
         if value is not None:
             summary[name] = short_fingerprint(value) if name == "fingerprint" else value
-    if "definition" in metadata:
-        bars = [one["digest"][:BASIS_DIGITS] for one in trained_on.values()] if len(trained_on) == 1 else []
-        summary["basis"] = "".join([metadata["definition"][:BASIS_DIGITS], *bars])
+    if basis := _basis(metadata):
+        summary["basis"] = basis
     return summary
+
+
+def _basis(metadata: Mapping[str, Any]) -> str:
+    """Return the first digits of a version's definition and, where they are of one series, of its bars."""
+    try:
+        digests = [one["digest"] for one in metadata["trained_on"].values()]
+        parts = [metadata["definition"], *(digests if len(digests) == 1 else [])]
+        return "".join(part[:BASIS_DIGITS] for part in parts)
+    except (LookupError, TypeError, AttributeError):  # versions of early releases
+        return ""
 
 
 def short_fingerprint(fingerprint: str) -> str:

@@ -17,6 +17,7 @@ from job.learning.context import AT, Origins, origins, split_origin
 from job.learning.features import resolve_features, split_reference
 from job.learning.labels import parse_label
 from job.registry.fingerprints import CONTEXT
+from job.registry.model_age import label_end_of
 from transforms.bars import Gaps, duration_us
 from transforms.clock import clock_columns
 from transforms.context import MARKET_FEATURES, Beside
@@ -46,7 +47,8 @@ class Definition:
     `version` is for messages. `gaps` is how the gaps of the bars were understood that it was trained on, and `sessions`
     holds the hours that were found in them by series, None where one has none; `auto` stands for a model over several
     series of which some have. `gaps_beside` is how those of other series were to be understood, `members` how many
-    series there were in the market that it saw, `sequence_bars` how many bars it sees at once.
+    series there were in the market that it saw, `sequence_bars` how many bars it sees at once. `label_end` is when the
+    last label was known that it was trained or chosen on, None where its metadata does not say.
     """
 
     version: str
@@ -60,6 +62,7 @@ class Definition:
     gaps_beside: GapsSetting = "auto"
     members: int = 0
     sequence_bars: int = 1
+    label_end: datetime | None = None
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -113,6 +116,7 @@ class Definition:
                 gaps_beside=beside.get("gaps", "auto"),
                 members=int(beside.get("members", 0)),
                 sequence_bars=max(int(one.get("parameters", {}).get("sequence_bars", 1)) for one in fitted),
+                label_end=label_end_of(metadata),
             )
         except EntryError as error:
             raise RegistryError(f"{where}: {error}; {REMEDY}") from None

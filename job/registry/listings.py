@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -67,10 +67,39 @@ def read_growth(registry: Storage, listings: Iterable[str]) -> dict[str, list[Gr
 
 def write_growth(registry: Storage, listing: str, growth: Growth, about: Mapping[str, Any]) -> None:
     """Keep what files hold more than before; `about` as for `write_listing`."""
-    added = growth.added // timedelta(microseconds=1)
-    path = f"{FOLDER}/{listing}-{growth.bars}-{growth.end.astimezone(UTC):{TIME}}-{added}.json"
     with suppress(ExistingFileError):  # another worker found the same
-        registry.create(path, json.dumps(about, ensure_ascii=False).encode())
+        registry.create(_growth_path(listing, growth), json.dumps(about, ensure_ascii=False).encode())
+
+
+@dataclass(frozen=True)
+class Continued:
+    """Files of which only the new bars were read, since the earlier ones are as they were.
+
+    `before` and `after` are the fingerprints of the listings. The last bar of `before` closed at `end`; those that came
+    after it last `added`.
+    """
+
+    before: str
+    after: str
+    end: datetime
+    added: timedelta
+
+
+def carry_growth(registry: Storage, continued: Iterable[Continued]) -> None:
+    """Note by how much files have grown of which only new bars were read; what is known of those before is moved.
+
+    So whoever reads nothing but new bars spares the next plan the reading of all.
+    """
+    steps = list(continued)
+    contents, growths = read_listings(registry), read_growth(registry, {one.before for one in steps})
+    for one in steps:
+        known = growths.get(one.before, [])
+        for growth in known:
+            write_growth(registry, one.after, replace(growth, added=growth.added + one.added), {})
+        if one.before in contents:
+            write_growth(registry, one.after, Growth(bare_digest(contents[one.before]), one.end, one.added), {})
+        for growth in known:
+            registry.remove(_growth_path(one.before, growth))
 
 
 def write_listing(registry: Storage, listing: str, content: str, about: Mapping[str, Any]) -> None:
@@ -86,6 +115,11 @@ def forget_listing(registry: Storage, listing: str, content: str) -> None:
     for path in registry.list(FOLDER):
         if (match := GROWN.fullmatch(path)) and match["listing"] == listing:
             registry.remove(path)
+
+
+def _growth_path(listing: str, growth: Growth) -> str:
+    added = growth.added // timedelta(microseconds=1)
+    return f"{FOLDER}/{listing}-{growth.bars}-{growth.end.astimezone(UTC):{TIME}}-{added}.json"
 
 
 def _path(listing: str, content: str) -> str:

@@ -29,7 +29,7 @@ from job.worker.load_bars import with_digests
 from job.worker.messages import Job, SeriesInfo
 from transforms.bars import duration_us
 
-UNREAD: Final = "its files changed"
+UNREAD: Final = "its bars must be read"
 
 Growths = Mapping[tuple[Series, bool], Sequence[Growth]]
 """What files hold more than before, by series and whether flow is one of the columns."""
@@ -120,15 +120,14 @@ def _held_versions(
         try:
             stored = json.loads(data)["trained_on"]
             trained_on[paths[path]] = {
-                series: TrainedOn(bars["digest"], datetime.fromisoformat(bars["end"]))
-                for series, bars in stored.items()
+                series: TrainedOn(bars["digest"], _utc(bars["end"])) for series, bars in stored.items()
             }
         except (ValueError, LookupError, TypeError, AttributeError):
             continue
     return {
         key: Held(
             version=newest[key]["version"],
-            created=datetime.fromisoformat(newest[key]["created_at"]),
+            created=_utc(newest[key]["created_at"]),
             asked=asked,
             alarm=alarms.get(key),
             trained_on=bars,
@@ -138,20 +137,24 @@ def _held_versions(
     }
 
 
+def _utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
 def _listed_decision(policy: RetrainSettings, task: Task, held: Held, growths: Growths) -> Decision | None:
     """Return what is to be done as far as listings know the bars of a task; None where they do not."""
     added: dict[str, timedelta | None] = {}
     for series, content in zip(task.series, task.cached_digests, strict=True):
-        if not task.trust_listing or content is None:
-            return None
         seen = held.trained_on.get(str(series))
-        if seen is None or bare_digest(content) == seen.digest:
+        known = {one.bars: one.added for one in growths.get((series, task.flow), ())}
+        if content is not None and task.trust_listing:
+            known[bare_digest(content)] = timedelta(0)
+        if seen is None and known:
             added[str(series)] = timedelta(0)
-            continue
-        grown = [one.added for one in growths.get((series, task.flow), ()) if one.bars == seen.digest]
-        if not grown:
+        elif seen is None or seen.digest not in known:
             return None
-        added[str(series)] = grown[0]
+        else:
+            added[str(series)] = known[seen.digest]
     return decide_on(policy, task, held, added)
 
 
