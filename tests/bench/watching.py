@@ -25,6 +25,8 @@ from tests.worlds import in_two_processes
 FLEETS: Final = 300
 SOME: Final = 40
 FEW: Final = 10
+PATIENCE: Final = 90
+"""Days after which `promotion.patience_days` gives up a challenger by default."""
 BETTER: Final = {
     "errors that last a bar": World(extra=0.126, lasting=1),
     "errors that last 20 bars": World(extra=0.126),
@@ -66,12 +68,12 @@ def share(what: str, wrong: Any, *, at_most: float | None = None) -> str:
     """Return the line of a share of fleets, with its target."""
     found = 100 * float(np.mean(wrong))
     target = "" if at_most is None else f"<= {100 * at_most:.1f} {'met' if found <= 100 * at_most else 'missed'}"
-    return f"{what:62} {found:6.1f} %   {target}".rstrip()
+    return f"{what:54} {found:7.1f} %   {target}".rstrip()
 
 
 def days(what: str, found: list[list[int]]) -> str:
-    """Return the line of a median of days, with how many models were found in the time that there was."""
-    all_days = np.concatenate(found)
-    within = 100 * float((all_days <= YEAR).mean())
-    median = float(np.median(all_days))
-    return f"{what:62} {'over ' + str(YEAR) if median > YEAR else f'{median:.0f}':>8}   {within:.0f}% in a year"
+    """Return the line of a median of days, with the shares of models that were found in a quarter and in a year."""
+    every = np.concatenate(found)
+    median = float(np.median(every))
+    shares = (f"{100 * float((every <= most).mean()):.0f}% in {most}" for most in (PATIENCE, YEAR))
+    return f"{what:54} {f'over {YEAR}' if median > YEAR else f'{median:.0f}':>9}   {', '.join(shares)}"
