@@ -55,6 +55,17 @@ def test_label_agrees_with_its_oracle(
     assert outcome.to_dicts() == expected
 
 
+@settings(max_examples=60, deadline=None)
+@given(label=st.sampled_from(EVERY_LABEL), seed=st.integers(0, 10_000), cut=st.integers(1, 150))
+def test_labels_enter_in_the_order_of_time(label: Label, seed: int, cut: int) -> None:
+    """One that is resolved early is not there before its neighbors, or evidence would prefer bars that moved fast."""
+    bars = segment(random_bars(seed, 150, missing=0.05, jumps=2), timeframe="1m")
+    known = label.apply(bars.head(cut), "1m")["label"]
+    settled = max(0, min(cut, bars.height) - label.horizon)
+    assert known.head(settled).equals(label.apply(bars, "1m")["label"].head(settled))
+    assert known[settled:].is_null().all()
+
+
 @pytest.mark.parametrize("note", NOTES.categories)
 def test_the_bars_tried_on_the_oracle_hold_every_note(note: str) -> None:
     bars = segment(random_bars(1, 3000, tick=0.1, missing=0.1, jumps=5), timeframe="1m")

@@ -83,10 +83,10 @@ def test_the_interval_ends_where_wealth_is_enough(mean: float) -> None:
         assert found.log_wealth(end, below=below) == pytest.approx(math.log(2 / ALPHA))
 
 
-def evidence_of(differences: Floats) -> Evidence:
+def evidence_of(differences: Floats, *, horizon: int = HORIZON) -> Evidence:
     sums = np.column_stack([np.ones(len(differences)), np.full(len(differences), 0.7), differences,
         np.ones(len(differences)), np.zeros(len(differences))])  # fmt: skip
-    return gather(np.arange(len(differences)), sums, horizon=HORIZON)
+    return gather(np.arange(len(differences)), sums, horizon=horizon)
 
 
 @pytest.mark.parametrize("shift", [-0.003, -0.001, 0.0, 0.002])

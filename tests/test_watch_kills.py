@@ -41,7 +41,7 @@ def settings(feed: Feed, folder: Path) -> Config:
     return feed.config(model_trainer=trainer, watch=output, storage={"lease_s": 1})
 
 
-def outcome(config: Config) -> tuple[list[float | None], Any]:
+def outcome(config: Config) -> tuple[Any, Any]:
     """Return evidence and all else of a registry and its predictions, with fingerprints in place of versions' names."""
     registry = open_registry(config)
     known = {one: read_metadata(registry, KEY, one)["fingerprint"] for one in list_versions(registry, KEY)}

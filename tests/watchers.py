@@ -14,12 +14,12 @@ from typing import Final, cast
 import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
-from scipy.special import expit
-from scipy.stats import t as student_t
+from scipy.special import expit, stdtr
+from scipy.stats import false_discovery_control
 
 from job.core.keys import Key
 from job.learning.blocks import Blocks, BlockSums, block_us
-from job.learning.comparison import ALPHA, false_discovery
+from job.learning.comparison import ALPHA
 from job.learning.judging import Judged, judge
 from job.learning.metrics import MIN_BLOCKS, row_log_loss
 from job.learning.watching import Watched
@@ -173,19 +173,21 @@ def year_of_equals(seed: int) -> tuple[int, int, bool]:
 def fixed_test_promotes(fleet: Sequence[Sequence[Piece]]) -> bool:
     """Return whether the t-test over blocks, with q over the fleet, ever finds a challenger better on a daily look."""
     blocks = np.concatenate([[one.differences for one in own] for own in fleet], axis=1)
+    complete = np.arange(DAY, len(fleet) * DAYS * DAY, DAY) // (LENGTH // BAR_US)
+    seen = complete[complete >= MIN_BLOCKS] - 1
+    mean, p = fixed_test(blocks)
+    q = false_discovery_control(p[:, seen], axis=0)
+    return bool(((q < ALPHA) & (mean[:, seen] < 0)).any())
+
+
+def fixed_test(blocks: Floats) -> tuple[Floats, Floats]:
+    """Return means, and p of t-tests, of the first block, the first two, and so on: [series, blocks]."""
     number = np.arange(1, blocks.shape[1] + 1)
     mean = blocks.cumsum(axis=1) / number
     with np.errstate(invalid="ignore", divide="ignore"):
         error = np.sqrt((np.square(blocks).cumsum(axis=1) / number - mean**2) / (number - 1))
-    for last in range(DAY, len(fleet) * DAYS * DAY, DAY):
-        seen = last // (LENGTH // BAR_US) - 1
-        if seen + 1 < MIN_BLOCKS:
-            continue
-        p = 2 * student_t.sf(np.abs(mean[:, seen] / error[:, seen]), seen)
-        q = np.array(false_discovery(p.tolist()), np.float64)
-        if ((q < ALPHA) & (mean[:, seen] < 0)).any():
-            return True
-    return False
+        p: Floats = 2 * stdtr(number - 1, -np.abs(mean / error))
+    return mean, p
 
 
 def days_until_promoted(seed: int, *, world: World, days: int = YEAR) -> list[int]:

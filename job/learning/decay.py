@@ -12,7 +12,7 @@ random variables by betting"). Against a mean that is known to be 0 it wins half
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Self
 
 import numpy as np
@@ -55,7 +55,7 @@ class Skill(Betting):
         for begun in range(first, len(means), BLOCKS_BETWEEN):
             share = log_share((self.blocks + begun) // BLOCKS_BETWEEN + 1)
             wealth = np.logaddexp(wealth, share - won[:begun].sum(axis=0))
-        return replace(super().with_means(means), decay=tuple((wealth + won.sum(axis=0)).tolist()))
+        return type(self)(*self.added(means), decay=tuple((wealth + won.sum(axis=0)).tolist()))
 
 
 def log_e_of_decay(found: Sequence[Skill]) -> FloatArray:

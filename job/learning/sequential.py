@@ -13,7 +13,7 @@ differences are distributed, nor that they go on as they were: the test is of th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 import numpy as np
@@ -28,6 +28,8 @@ BETS: Final = 0.9 / (2 * CLIP) * 0.5 ** np.arange(14)
 PSI: Final = (-np.log1p(-2 * CLIP * BETS) - 2 * CLIP * BETS) / (2 * CLIP) ** 2
 MOST_STEPS: Final = 60
 """Newton's method takes fewer than ten."""
+CLOSE: Final = 1e-8
+"""A step of this share is the last: the error after it is of the order of its square."""
 
 
 def log_wealth(gain: FloatArray, spread: FloatArray) -> FloatArray:
@@ -56,7 +58,7 @@ def gain_for(enough: FloatArray, spread: FloatArray) -> FloatArray:
         total = shares.sum(axis=-1)
         step = (top + np.log(total / len(BETS)) - enough) * total / (shares @ BETS)
         gain = gain - step
-        if np.all(step <= 1e-14 * gain):
+        if np.all(step <= CLOSE * gain):
             break
     return gain
 
@@ -73,15 +75,15 @@ class Betting:
     total: float = 0.0
     spread: float = 0.0
 
-    def with_means(self, means: Sequence[float]) -> Self:
-        """Return it with the mean differences of later blocks added."""
+    def added(self, means: Sequence[float]) -> tuple[int, float, float]:
+        """Return blocks, total and spread with the mean differences of later blocks added."""
         count, total, spread = self.blocks, self.total, self.spread
         for mean in means:
             clipped = -CLIP if mean < -CLIP else CLIP if mean > CLIP else mean
             spread += (clipped - (total / count if count else 0.0)) ** 2
             total += clipped
             count += 1
-        return replace(self, blocks=count, total=total, spread=spread)
+        return count, total, spread
 
     def log_wealth(self, mean: float, *, below: bool) -> float:
         """Return the log of the wealth of bets that the mean is below `mean` (or above it), which began as 1."""
@@ -126,7 +128,10 @@ class Running(Betting):
         sums = np.bincount(block, difference, minlength=len(rows))
         rows[0] += self.rows
         sums[0] += self.difference
-        return replace(
-            self.with_means((sums[:-1] / rows[:-1]).tolist()),
-            times=times % self.length, rows=float(rows[-1]), difference=float(sums[-1]),
-        )  # fmt: skip
+        return type(self)(
+            *self.added((sums[:-1] / rows[:-1]).tolist()),
+            times=times % self.length,
+            rows=float(rows[-1]),
+            difference=float(sums[-1]),
+            length=self.length,
+        )

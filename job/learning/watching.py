@@ -37,7 +37,7 @@ class Challenge:
 
     def add(self, blocks: Blocks, added: BlockSums, done: Sequence[BlockSums]) -> Self:
         """Return it with the sums of all later rows `added`, and with the blocks that are complete by them."""
-        bets = self.bets.with_means([(one[6] - one[5]) / one[4] for one in done if one[4]])
+        bets = Betting(*self.bets.added([(one[6] - one[5]) / one[4] for one in done if one[4]]))
         if not added[4]:
             return replace(self, bets=bets)
         return type(self)(

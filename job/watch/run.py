@@ -104,7 +104,8 @@ def with_alarms(state: State, judged: Mapping[Key, Judged]) -> State:
 
 def decide_all(done: Round) -> None:
     """Promote challengers that are better, and give up those that are worse or stay undecided for too long."""
-    models, policy = read_state(done.registry).models, done.config.promotion
+    models = read_state(done.registry).models
+    policy = done.config.promotion.model_copy(update={"patience_days": done.config.watch.patience_days})
     done.judged = judge({key: one.evidence for key, one in models.items()}, alpha=policy.alpha, margin=policy.margin)
     aliases = read_all_aliases(done.registry, models)
     until = {(key_of(one), one["version"]): one.get("label_end", "") for one in list_summaries(done.registry)}

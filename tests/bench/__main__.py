@@ -28,6 +28,7 @@ from tests.bench import (
     small,
     symbols,
     tune,
+    watching,
 )
 from tests.bench.bars import AbsentBarsError
 from tests.bench.readme import check, with_sections
@@ -47,6 +48,7 @@ CASES: Final[dict[str, Case]] = {
     "symbols": symbols.measure,
     "pooled": pooled.measure,
     "tune": tune.measure,
+    "watching": watching.measure,
     "orchestration": orchestration.measure,
     "small": small.measure,
     "fleet": fleet.measure,
