@@ -19,7 +19,7 @@ from job.core.keys import Key
 from job.core.wording import once_per_kind
 from job.predict.task import path_of, superseded_path
 from job.registry.outcome import Outcome, of
-from job.registry.predictions import SCHEMA, Footer, write_predictions
+from job.registry.predictions import SCHEMA, Footer, table_of, write_predictions
 from job.registry.record import RunRecord
 from job.sources.finding import find_series
 from job.sources.formats import name_of
@@ -590,7 +590,7 @@ def test_predictions_of_any_symbols_are_read_by_every_reader(symbols: tuple[str,
             }
         )
         footer = Footer("f", "c", None, "v", 2, "2024", {})
-        write_predictions(store, path_of(Key("1", symbol, "1h", "true")), frame, footer)
+        write_predictions(store, path_of(Key("1", symbol, "1h", "true")), table_of(frame), footer)
     pattern = f"{output}/**/*.parquet"
     readings = {
         "pandas": pd.read_parquet(output),

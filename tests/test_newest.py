@@ -4,7 +4,8 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -19,12 +20,14 @@ from polars.testing import assert_frame_equal
 from job.cluster.bundles import by_series
 from job.config.settings import Config, DataSettings, load_config
 from job.core.environment import versions
+from job.core.errors import DataError
 from job.core.synth import make_bars
 from job.predict.plan import Request
 from job.predict.plan import plan as plan_predictions
 from job.predict.steps import predict_models, prepare_features
 from job.predict.task import Predicted
-from job.registry.predictions import read_predictions
+from job.registry.fingerprints import reading_fingerprint
+from job.registry.predictions import PLAIN, read_predictions
 from job.sources.finding import find_series
 from job.sources.known import Reading
 from job.sources.series import Series
@@ -268,6 +271,199 @@ def test_fifty_rounds_predict_as_one(models: Path, tmp_path: Path) -> None:
             ]
             for one in first:
                 in_rounds, at_once = (read_predictions(Storage(str(out)), one) for out in (rounds, once))
-                assert_frame_equal(in_rounds[0], at_once[0], check_exact=True)
+                assert in_rounds[0].cast(PLAIN).equals(at_once[0].cast(PLAIN))
                 read.append(in_rounds[1] is not None and in_rounds[1].content.startswith(ROWS))
     assert np.mean(read) > 0.9
+
+
+def names(folder: Path, suffix: str = "csv") -> list[Path]:
+    return sorted(folder.glob(f"*.{suffix}"))
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> tuple[Path, Reading, list[pl.DataFrame]]:
+    """A folder with a file a day, what is known of it, and the bars of all days, of which it lacks the last one."""
+    parts = days(bars_of(30))
+    for part in parts[:-1]:
+        write(tmp_path / f"BTCUSDT-1m-{part['timestamp'][0]:%Y-%m-%d}.csv", part)
+    known = again(tmp_path, None, None).reading
+    return tmp_path, known, parts
+
+
+def put_last(folder: Path, rows: pl.DataFrame, _: pl.DataFrame | None = None) -> None:
+    write(folder / "BTCUSDT-1m-2024-01-30.csv", rows)
+
+
+def scaled(rows: pl.DataFrame, by: float) -> pl.DataFrame:
+    return rows.with_columns(pl.col("open", "high", "low", "close") * by)
+
+
+SINCE = START + timedelta(days=28, hours=12)
+Change = Callable[[Path, pl.DataFrame, pl.DataFrame], None]
+"""Writes the last day's bars, and what else changes; given these and the bars of the day before."""
+
+
+def touch(folder: Path, rows: pl.DataFrame, _: pl.DataFrame) -> None:
+    put_last(folder, rows)
+    os.utime(names(folder)[2])
+
+
+def remove(folder: Path, rows: pl.DataFrame, _: pl.DataFrame) -> None:
+    put_last(folder, rows)
+    names(folder)[3].unlink()
+
+
+def put_first(folder: Path, rows: pl.DataFrame, _: pl.DataFrame) -> None:
+    put_last(folder, rows)
+    write(folder / "BTCUSDT-1m-2023-12-31.csv", rows.with_columns(pl.col("timestamp") - timedelta(days=30)))
+
+
+def revise(folder: Path, rows: pl.DataFrame, before: pl.DataFrame) -> None:
+    put_last(folder, rows)
+    write(names(folder)[-2], pl.concat([before[:900], scaled(before[900:], 1.01)]))
+
+
+def contradict(folder: Path, rows: pl.DataFrame, before: pl.DataFrame) -> None:
+    put_last(folder, pl.concat([scaled(before[-9:], 1.01), rows]))
+
+
+def put(change: Callable[[pl.DataFrame], pl.DataFrame]) -> Change:
+    return lambda folder, rows, _: put_last(folder, change(rows))
+
+
+OF_BEFORE = "its newest files hold rows of a time that was read before"
+CHANGED = "files that were read before have changed"
+DOUBTS: dict[str, tuple[Change, str, dict[str, Any]]] = {
+    "settings": (put_last, "files are read in another way", {"max_rejected": 0.2}),
+    "sessions wanted": (put_last, "all bars tell the sessions of its market", {"gaps": "sessions"}),
+    "an old file touched": (touch, CHANGED, {}),
+    "an old file gone": (remove, CHANGED, {}),
+    "a file before all": (put_first, CHANGED, {}),
+    "a late row": (
+        put(lambda rows: pl.concat([rows, rows[:1].with_columns(timestamp=START + MINUTE / 2)])),
+        OF_BEFORE,
+        {},
+    ),
+    "no time": (put(lambda rows: pl.concat([rows, rows[:1].with_columns(timestamp=None)])), OF_BEFORE, {}),
+    "another grid": (
+        put(lambda rows: rows.with_columns(pl.col("timestamp") + timedelta(seconds=30))),
+        "its newest bars are on no grid, or on another one",
+        {},
+    ),
+    "another volume": (
+        put(lambda rows: rows.rename({"volume": "base_volume"})),
+        "its newest files are understood together with all others",
+        {},
+    ),
+    "a jump": (put(lambda rows: scaled(rows, 100)), "prices jump", {}),
+    "a revision": (revise, "bars are others than before", {}),
+    "a repetition that contradicts": (contradict, "bars are others than before", {}),
+}
+
+
+@pytest.mark.parametrize("name", DOUBTS)
+def test_doubts_have_the_whole_series_read(name: str, history: tuple[Path, Reading, list[pl.DataFrame]]) -> None:
+    folder, known, parts = history
+    change, why, data = DOUBTS[name]
+    change(folder, parts[-1], parts[-2])
+    newest = again(folder, known, SINCE, **data)
+    assert newest.whole
+    assert newest.why == why
+
+
+def test_bars_from_before_all_cuts(history: tuple[Path, Reading, list[pl.DataFrame]]) -> None:
+    folder, known, parts = history
+    put_last(folder, parts[-1])
+    assert again(folder, known, START).why == "bars are needed from before all places where it can be cut"
+    assert again(folder, None, SINCE).why == "nothing is known of it"
+    assert again(folder, known, None).why == "all bars are asked for"
+    assert not again(folder, known, START + timedelta(days=20)).whole
+
+
+def test_sessions_may_come_one_day(history: tuple[Path, Reading, list[pl.DataFrame]]) -> None:
+    folder, known, parts = history
+    put_last(folder, parts[-1])
+    assert known.no_sessions_until is not None
+    assert known.no_sessions_until > START + timedelta(days=60)
+    soon = replace(known, no_sessions_until=parts[-1]["timestamp"][-1])
+    assert again(folder, soon, SINCE).why == "all bars tell whether the market has sessions"
+    assert not again(folder, replace(known, no_sessions_until=parts[-1]["timestamp"][-1] + MINUTE), SINCE).whole
+
+
+def test_no_stamp_no_doubt(history: tuple[Path, Reading, list[pl.DataFrame]]) -> None:
+    folder, known, _ = history
+    series, data = series_in(folder)
+    bare = replace(series, files=tuple(replace(file, stamp="") for file in series.files))
+    newest = read_newest(bare, data, since=SINCE, known=known, flow=False)
+    assert newest.why == newest.reading.whole == "the storage does not say when files change"
+
+
+@pytest.mark.parametrize(
+    ("rows", "every", "why", "data"),
+    [
+        (bars_of(20), "1mo", "one file holds it", {}),
+        (bars_of(20, step="15m").with_columns(volume=0.0), "1d", "its files are understood together", {}),
+        (bars_of(20, dropout=0.5), "1d", "its grid is decided by all bars", {}),
+    ],
+)
+def test_what_is_always_read_whole(
+    rows: pl.DataFrame, every: str, why: str, data: dict[str, Any], tmp_path: Path
+) -> None:
+    for part in days(rows, every):
+        write(tmp_path / f"BTCUSDT-{part['timestamp'][0]:%Y-%m-%d}.csv", part)
+    known = again(tmp_path, None, None, **data).reading
+    assert known.whole == why
+    assert again(tmp_path, known, START + timedelta(days=18), **data).why == why
+
+
+def test_files_of_all_time_cannot_be_cut(tmp_path: Path) -> None:
+    rows = bars_of(10)
+    for number in range(4):
+        write(tmp_path / f"BTCUSDT-1m-{START + timedelta(days=number):%Y-%m-%d}.csv", rows.gather_every(4, number))
+    assert again(tmp_path, None, None).reading.whole == "no file begins where the ones before it end"
+
+
+def test_days_on_the_clocks_of_a_zone_are_read_whole(tmp_path: Path) -> None:
+    opened = pl.datetime_range(
+        START.replace(tzinfo=None), datetime(2024, 12, 1), "1d", time_zone="America/New_York", eager=True
+    )
+    rows = bars_of(1)[: opened.len()].with_columns(timestamp=opened.dt.convert_time_zone("UTC"))
+    for part in days(rows, "1mo"):
+        write(tmp_path / f"BTCUSDT-1d-{part['timestamp'][0]:%Y-%m-%d}.csv", part)
+    assert again(tmp_path, None, None).reading.whole == "its grid is decided by all bars"
+
+
+def test_too_many_bad_rows_are_refused_as_ever(history: tuple[Path, Reading, list[pl.DataFrame]]) -> None:
+    folder, known, parts = history
+    put_last(folder, parts[-1].with_columns(low=pl.col("high") * 2))
+    series, data = series_in(folder, max_rejected=0.01)
+    known = replace(known, how=again_how(series, data))
+    with pytest.raises(DataError, match="rows break a rule"):
+        read_newest(series, data, since=SINCE, known=known, flow=False)
+
+
+def test_a_new_file_that_cannot_be_read_is_refused_as_ever(history: tuple[Path, Reading, list[pl.DataFrame]]) -> None:
+    folder, known, parts = history
+    put_last(folder, parts[-1].with_columns(close=pl.lit("much")))
+    series, data = series_in(folder)
+    with pytest.raises(DataError, match="much"):
+        read_newest(series, data, since=SINCE, known=known, flow=False)
+
+
+def again_how(series: Series, data: DataSettings) -> str:
+    return reading_fingerprint(series, data, flow=False)[:16]
+
+
+@pytest.mark.parametrize("changed", [0, 10, 20, 28])
+def test_revisions_are_told_by_the_part_that_they_are_in(
+    changed: int, history: tuple[Path, Reading, list[pl.DataFrame]]
+) -> None:
+    folder, known, parts = history
+    put_last(folder, parts[-1])
+    assert again(folder, known, SINCE).revised_from is None
+    write(names(folder)[changed], scaled(parts[changed], 1.001))
+    revised = again(folder, known, SINCE).revised_from
+    assert revised is not None
+    earliest = max((cut.start for cut in known.cuts if cut.start <= parts[changed]["timestamp"][0]), default=START)
+    assert earliest <= revised <= parts[changed]["timestamp"][10]
+    assert again(folder, known, SINCE, bar_time="close").revised_from == START - MINUTE

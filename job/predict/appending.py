@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from job.core.errors import RegistryError
 from job.predict.task import PredictionTask, path_of
-from job.registry.predictions import Tail, read_predictions
+from job.registry.predictions import PLAIN, Tail, read_predictions, table_of
 from job.storage.files import Storage
 from job.worker.context import history
 from job.worker.messages import SeriesInfo
@@ -77,7 +77,7 @@ def _warm_from(task: PredictionTask, bars: pl.DataFrame, info: SeriesInfo, start
     return since
 
 
-def appended(task: PredictionTask, tail: Tail, rows: pl.DataFrame, output: Storage) -> pl.DataFrame | None:
+def appended(task: PredictionTask, tail: Tail, rows: pl.DataFrame, output: Storage) -> pa.Table | None:
     """Return the rows of the file in place with those made from `tail` on in place of its last ones.
 
     None where the file is another by now, or its last rows are not among them, with the same bits.
@@ -86,10 +86,11 @@ def appended(task: PredictionTask, tail: Tail, rows: pl.DataFrame, output: Stora
         in_place, footer = read_predictions(output, path_of(task.key))
     except (RegistryError, pa.ArrowException):
         return None
-    last = in_place[tail.rows :]
-    if footer != task.held or last.height != MADE_AGAIN or not last.equals(rows[: last.height]):
+    made = table_of(rows)
+    last, again = in_place.slice(tail.rows), made.slice(0, MADE_AGAIN)
+    if footer != task.held or not last.cast(PLAIN).equals(again.cast(PLAIN)):
         return None
-    return pl.concat([in_place[: tail.rows], rows])
+    return pa.concat_tables([in_place.slice(0, tail.rows), made]).unify_dictionaries()
 
 
 def added_up(before: Mapping[str, int], since: Mapping[str, int]) -> dict[str, int]:

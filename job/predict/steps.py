@@ -15,7 +15,7 @@ from job.predict.task import Predicted, PredictionTask, path_of, superseded_path
 from job.registry.catalog import open_registry
 from job.registry.fingerprints import bare_digest
 from job.registry.model_age import check_age
-from job.registry.predictions import Footer, Tail, write_predictions
+from job.registry.predictions import Footer, Tail, table_of, write_predictions
 from job.registry.versions import load
 from job.sources.known import Reading
 from job.sources.reading import as_listed
@@ -141,24 +141,22 @@ def predict_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predi
         registry, output = open_registry(job.config), job.registry()
         model, scaler, metadata = load(registry, task.model, task.version, allow_pickle=task.allow_pickle)
         predictions = Scorer.of(task.model, model, scaler, metadata, data).predict(features, task.key)
-        if header.adds is not None:
-            together = appended(task, header.adds, predictions, output)
-            if together is None:
-                return predict_anew(task, job)
-            predictions = together
+        table = table_of(predictions) if header.adds is None else appended(task, header.adds, predictions, output)
+        if table is None:
+            return predict_anew(task, job)
         footer = Footer(
             fingerprint=task.fingerprint,
             content=header.digest,
             # A listing of its own files says nothing of the other series that the model sees.
             listing=task.listing if not task.needs and as_listed(task.series[0], data) else None,
             version=task.version,
-            rows=predictions.height,
+            rows=table.num_rows,
             last=predictions["available_at"][-1].isoformat(),
             counts=header.counts,
             reading=None if header.reading is None else header.reading.record(),
             tail=None if header.tail is None else header.tail.record(),
         )
-        write_predictions(output, path_of(task.key), predictions, footer)
+        write_predictions(output, path_of(task.key), table, footer)
         output.remove(superseded_path(task.key))
     if failure.error is not None:
         return Predicted.failed(task, failure.error)

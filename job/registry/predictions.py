@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import IO, Any, Final, Self
 
 import polars as pl
-import polars.selectors as cs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -27,6 +26,11 @@ SCHEMA: Final = pa.schema(
     ]
 )
 """The key's columns are text of which each value is kept once."""
+
+
+PLAIN: Final = pa.schema([(name, pa.string() if pa.types.is_dictionary(kind) else kind) for name, kind in
+                          zip(SCHEMA.names, SCHEMA.types, strict=True)])  # fmt: skip
+"""The same with all text as it is: equal values are equal then, whatever else a dictionary holds."""
 
 
 @dataclass(frozen=True)
@@ -76,20 +80,24 @@ class Footer:
     tail: dict[str, Any] | None = None
 
 
-def write_predictions(registry: Storage, path: str, frame: pl.DataFrame, footer: Footer) -> None:
+def table_of(frame: pl.DataFrame) -> pa.Table:
+    """Return predictions with the columns of `SCHEMA` as Arrow has them."""
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(SCHEMA)
+
+
+def write_predictions(registry: Storage, path: str, table: pa.Table, footer: Footer) -> None:
     """Write a file whole in place of what was there; equal predictions and footers give equal bytes.
 
     Args:
         registry: where to.
         path: in the registry.
-        frame: the columns of `SCHEMA`.
+        table: the columns of `SCHEMA`.
         footer: kept in the file.
 
     Raises:
         RegistryError: it cannot be written.
     """
     about = json.dumps(asdict(footer), sort_keys=True, separators=(",", ":"))
-    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(SCHEMA)
     buffer = io.BytesIO()
     pq.write_table(table.replace_schema_metadata({FOOTER: about.encode()}), buffer, compression=COMPRESSION)
     registry.replace(path, buffer.getvalue())
@@ -102,16 +110,17 @@ def read_footers(registry: Storage, paths: Iterable[str]) -> dict[str, Footer]:
     return {path: footer for path, one in read if (footer := one.result()) is not None}
 
 
-def read_predictions(registry: Storage, path: str) -> tuple[pl.DataFrame, Footer | None]:
-    """Return what `write_predictions` wrote, the columns of the key as text.
+def read_predictions(registry: Storage, path: str) -> tuple[pa.Table, Footer | None]:
+    """Return what `write_predictions` wrote.
 
     Raises:
         RegistryError: there is no such file.
+        pyarrow.ArrowException: it is another or damaged.
     """
     with io.BytesIO(registry.read(path)) as file:
-        frame = pl.DataFrame(pl.from_arrow(pq.read_table(file)))
+        table = pq.read_table(file, use_threads=False)
         file.seek(0)
-        return frame.with_columns(cs.categorical().cast(pl.String)), _footer(file)
+        return table, _footer(file)
 
 
 def _footer(file: IO[bytes]) -> Footer | None:

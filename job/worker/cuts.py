@@ -101,7 +101,7 @@ def with_counts(
 def with_hashes(cuts: Sequence[Cut], sums: HashSums, last: datetime) -> tuple[Cut, ...]:
     """Return those cuts that come before the `last` bar, with the sums of the bars between them."""
     kept = [cut for cut in cuts if cut.start <= last]
-    ends = [*(cut.start for cut in kept[1:]), None]
+    ends = [*(cut.start for cut in kept[1:]), None][: len(kept)]
     return tuple(replace(cut, hashes=sums(cut.start, end)) for cut, end in zip(kept, ends, strict=True))
 
 

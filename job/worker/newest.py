@@ -22,7 +22,7 @@ from transforms.bars import Cleaned, clean, duration_us, has_jump
 from transforms.grids import DAY, HOUR
 from transforms.sessions import no_sessions_until
 
-MOSTLY: Final = 0.75
+MOSTLY: Final = 0.8
 """Share of times on their grid, or a bar after the last one, by which they stay most of all, whatever comes."""
 ROWS: Final = "rows-"
 """Mark of a digest that stands for `job.sources.known.Reading.digest`: that of the whole content is not known."""
