@@ -616,7 +616,16 @@ def of_training() -> Values:
         }
 
 
-NO_NUMBERS: Final = {"algorithm", "engine", "parameters", "score_versions", "calibration", "seeds", "stability"}
+NO_NUMBERS: Final = {
+    "algorithm",
+    "engine",
+    "parameters",
+    "score_versions",
+    "calibration",
+    "seeds",
+    "stability",
+    "loss_by_block",
+}
 """Metadata that says what was done, not what came of it, or what else is known of the same predictions."""
 
 
