@@ -56,6 +56,22 @@ def clusters_in_words(row: Mapping[str, Any]) -> str:
     return f"{row['clusters']}{'*' if row['underpowered'] else ''}"
 
 
+def tried_in_words(tried: Mapping[str, int]) -> str:
+    """Return what was tried on some bars, from `ledger.Tried.record`; empty if nothing was."""
+    names = {"settings": "tuned settings"}
+    counts = [f"{count:,} {names.get(name, name)}" for name, count in tried.items() if count]
+    return f"tried on these bars: {', '.join(counts)}" if tried.get("versions") else ""
+
+
+def best_in_words(best: Mapping[str, Any] | None) -> str:
+    """Return which of several kinds is the best, and its p; empty where there are not several or nothing is known."""
+    if best is None or best["models"] < 2 or best["p"] is None:
+        return ""
+    doubt = " (underpowered)" if best["underpowered"] else ""
+    name = f"{best['model_type']} {best['timeframe']}"
+    return f"the best of {best['models']} kinds is {name}: p {probability(best['p'])} allowing for all of them{doubt}"
+
+
 def totals_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """Return a table of text, in the first column, and numbers."""
     table = Table(title=title, title_justify="left")

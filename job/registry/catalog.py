@@ -12,6 +12,7 @@ from job.core.errors import RegistryError
 from job.core.keys import Key
 from job.learning.metrics import scores_shown
 from job.registry.names import ListedVersion, listed_versions
+from job.registry.scored import text_of
 from job.registry.versions import DamagedMetadataError, parse_metadata
 from job.storage.files import MissingFileError, Storage
 
@@ -29,6 +30,7 @@ KEPT: Final = {
     "rows": ("data", "samples", "used"),
     "seconds": ("seconds", "training"),
     "peak_mb": ("peak_rss_mb",),
+    "sharpe": ("trading", "sharpe"),
 }
 """What a summary keeps beside version, key and scores, and where the metadata has it."""
 
@@ -51,7 +53,8 @@ def summarize(metadata: Mapping[str, Any]) -> Summary:
     """Return what the catalog keeps of a version, in at most 400 bytes of JSON for names of usual length.
 
     `key` is (exchange, symbol, timeframe, model type); the rest is `KEPT`, where the metadata has it: times, the
-    first 16 digits of the fingerprint, what the training cost, and scores to four significant digits.
+    first 16 digits of the fingerprint, what the training cost, and scores to four significant digits. `tried` is the
+    text of `scored.text_of`.
     """
     key = metadata["key"]
     summary: Summary = {
@@ -66,6 +69,8 @@ def summarize(metadata: Mapping[str, Any]) -> Summary:
             value = float(f"{value:.{SIGNIFICANT_DIGITS}g}")
         if value is not None:
             summary[name] = short_fingerprint(value) if name == "fingerprint" else value
+    if text := text_of(metadata):
+        summary["tried"] = text
     return summary
 
 
