@@ -131,6 +131,12 @@ def test_few_blocks_have_no_p() -> None:
     assert best_of([]).record() == {"models": 0, "blocks": 0, "p": None, "underpowered": True}
     few = best_of(clusters_of(gains[:7]))
     assert (few.best, few.p, few.adjusted) == (None, None, (None,) * 3)
+    assert (few.models, few.blocks) == (0, 0)
+    some = best_of([*clusters_of(gains[:7, :1]), *clusters_of(gains)])
+    assert (some.models, some.blocks, some.adjusted[0]) == (3, 9, None), (
+        "a model of few blocks leaves the others theirs"
+    )
+    assert some.adjusted[1:] == best_of(clusters_of(gains)).adjusted
     nine = best_of(clusters_of(gains))
     assert nine.p is not None
     assert nine.underpowered

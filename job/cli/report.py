@@ -81,7 +81,7 @@ def show_result(record: TrainingRecord) -> None:
     if screen.is_terminal:
         if len(record.outcomes) <= MAX_ROWS:
             screen.print(models_table(record.outcomes, width=screen.width))
-        columns = ("model", "models", "beat base", "change of log-loss", "t", "p", "clusters", "adjusted p")
+        columns = ("model", "models", "beat base", "change", "t", "p", "clusters", "adjusted p")
         cells = [
             (
                 f"{row['model_type']} {row['timeframe']}", str(row["models"]), str(row["beat_base"]),
@@ -89,7 +89,9 @@ def show_result(record: TrainingRecord) -> None:
             )
             for row in summary["fleet"]
         ]  # fmt: skip
-        table = totals_table("all models of a kind against their base rates; t below 0 is skill", columns, cells)
+        table = totals_table(
+            "log-loss of all models of a kind against their base rates; below 0 is skill", columns, cells
+        )
         if any(row["underpowered"] for row in summary["fleet"]):
             table.caption, table.caption_justify = FEW_CLUSTERS, "left"
         screen.print(table)

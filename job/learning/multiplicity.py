@@ -36,6 +36,7 @@ class Best:
     `adjusted` has a p for each model, in their order: those below alpha are better than their base rates with one
     wrong claim in at most a share alpha of all such families. `p` is the lowest of them, and Hansen's SPA p. All are
     one-sided, and null with fewer than `LEAST_BLOCKS` shared `blocks` of time, as is `best`, the place of the best.
+    Models that have fewer by themselves are not among the `models` that are tested, and have no p.
     """
 
     models: int
@@ -63,14 +64,21 @@ def best_of(models: Sequence[Clusters]) -> Best:
     stationary bootstrap (Politis and Romano 1994) of blocks of time. Each has its own standard errors, without which
     few blocks find skill in noise up to twice as often as they should.
     """
-    gains = shared_gains(models)
+    tested = [place for place, (_, clusters) in enumerate(models) if len(clusters) >= LEAST_BLOCKS]
+    gains = shared_gains([models[place] for place in tested])
     blocks = len(gains)
     if blocks < LEAST_BLOCKS:
-        return Best(len(models), blocks, adjusted=(None,) * len(models))
+        return Best(len(tested), blocks, adjusted=(None,) * len(models))
     mean_length = max(1.0, float(np.cbrt(blocks)) / 3)
     statistic, simulated = simulate(gains, draws(blocks, mean_length), mean_length=mean_length)
-    adjusted = step_down(statistic, simulated)
-    return Best(len(models), blocks, int(statistic.argmax()), min(adjusted), adjusted)
+    adjusted = dict(zip(tested, step_down(statistic, simulated), strict=True))
+    return Best(
+        models=len(tested),
+        blocks=blocks,
+        best=tested[int(statistic.argmax())],
+        p=min(adjusted.values()),
+        adjusted=tuple(adjusted.get(place) for place in range(len(models))),
+    )
 
 
 def shared_gains(models: Sequence[Clusters]) -> FloatArray:

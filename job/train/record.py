@@ -101,9 +101,7 @@ class TrainingRecord(KeptRecord[Outcome]):
 
 def best_fleet(fleets: Sequence[Fleet]) -> Best:
     """Return which kind and timeframe is the best of all, and whether it is better than its base rates."""
-    if any(not fleet.cluster_us for fleet in fleets):
-        return Best(len(fleets), 0, adjusted=(None,) * len(fleets))
-    return best_of([(fleet.cluster_us, fleet.log_loss_delta) for fleet in fleets])
+    return best_of([(fleet.cluster_us, fleet.log_loss_delta if fleet.cluster_us else {}) for fleet in fleets])
 
 
 def best_record(best: Best, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
