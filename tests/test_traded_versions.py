@@ -205,7 +205,7 @@ def test_a_summary_tells_what_was_tried(tmp_path: Path) -> None:
     (summary,) = list_summaries(Storage(str(tmp_path / "store")))
     (begun, _), one = holdout_range(found), Scored.of_summary(summary)
     assert begun - timedelta(minutes=1) < one.first <= begun
-    assert f"{one.last:%Y-%m-%dT%H:%M:%S+00:00}" == found["label_end"]
+    assert one.last + timedelta(microseconds=1) == datetime.fromisoformat(found["label_end"])
     assert (len(one.label), len(one.algorithm), one.trials, one.sharpe) == (4, 4, {}, None)
     early = Scored.of_summary({name: summary[name] for name in ("version", "label_end")})
     assert (early.first.year, early.last, early.label, early.trials) == (1900, one.last, "", {})

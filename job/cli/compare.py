@@ -23,7 +23,7 @@ from job.core.wording import once_per_kind
 from job.learning.overfitting import LEAST_VERSIONS
 from job.registry.catalog import keys, open_registry
 from job.registry.ledger import tried
-from job.registry.shared import shared_holdout
+from job.registry.shared import MOST_MODELS, shared_holdout
 from job.registry.versions import LATEST, new_run_id, read_metadata
 from job.storage.files import Storage
 
@@ -96,7 +96,7 @@ def shared_holdouts(
 ) -> dict[Key, dict[str, Any]]:
     """Return what is known of version b together with those that share its holdout, where there are enough to rank."""
     found: dict[Key, dict[str, Any]] = {}
-    for one in results:
+    for one in results if len(results) <= MOST_MODELS else ():
         if one.verdict is not None and len(plan.scored[one.key]) >= LEAST_VERSIONS:
             metadata = read_metadata(registry, one.key, one.compared.b)
             if shared := shared_holdout(registry, one.key, metadata, plan.scored[one.key]):

@@ -20,7 +20,7 @@ from job.registry.ledger import scored_versions, tried
 from job.registry.promote import AliasChange, promote, restore_champion
 from job.registry.prune import prunable, prune
 from job.registry.scored import holdout_range
-from job.registry.shared import shared_holdout
+from job.registry.shared import MOST_MODELS, shared_holdout
 from job.registry.versions import new_run_id, read_metadata, resolve_version
 from job.storage.files import Storage
 
@@ -64,7 +64,7 @@ def show_models(options: argparse.Namespace) -> int:
         version = resolve_version(registry, key, options.version)
         aliases = read_aliases(registry, key)
         metadata = read_metadata(registry, key, version)
-        shared = shared_holdout(registry, key, metadata, scored)
+        shared = shared_holdout(registry, key, metadata, scored) if len(wanted) <= MOST_MODELS else None
         row: dict[str, Any] = {
             **asdict(key),
             "version": version,

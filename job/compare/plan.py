@@ -108,8 +108,9 @@ def _scored(registry: Storage, tasks: Sequence[ComparisonTask]) -> dict[Key, tup
 
 def _others(task: ComparisonTask, scored: Iterable[Scored]) -> int:
     """Return how many versions beside two were scored in training on rows that come after all that these have seen."""
-    after = task.usable_from + timedelta(microseconds=1), END_OF_TIME
-    return versions_scored([one for one in scored if one.version not in {task.a, task.b}], after)
+    return versions_scored(
+        [one for one in scored if one.version not in {task.a, task.b}], (task.usable_from, END_OF_TIME)
+    )
 
 
 def _with_history(registry: Storage, task: ComparisonTask, *, only_input: bool) -> ComparisonTask:

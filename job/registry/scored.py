@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
 Range = tuple[datetime, datetime]
@@ -38,10 +38,10 @@ class Scored:
 
     @classmethod
     def of_summary(cls, summary: Mapping[str, Any]) -> Self:
-        """Return what a summary of the catalog says; the label's end stands for the holdout's."""
+        """Return what a summary of the catalog says; the holdout's rows end before the last label is known."""
         first, last = ALWAYS
         if known := summary.get("label_end"):
-            last = datetime.fromisoformat(known)
+            last = datetime.fromisoformat(known) - timedelta(microseconds=1)
         label, algorithm, trials = "", "", {}
         if text := summary.get("tried"):
             begun, label, algorithm, *study = text.split()

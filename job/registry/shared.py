@@ -14,6 +14,8 @@ from job.storage.files import Storage
 
 MOST_VERSIONS: Final = 32
 """Of more versions, the latest count: the metadata of each is read."""
+MOST_MODELS: Final = 40
+"""Of more models at once nobody asks, for up to 32 files would be read for each."""
 LEAST_SHARE: Final = 0.5
 """Of a version's holdout, so much must be another's, or too little would be left that all share."""
 
