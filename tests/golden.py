@@ -616,7 +616,16 @@ def of_training() -> Values:
         }
 
 
-NO_NUMBERS: Final = {"algorithm", "engine", "parameters", "score_versions", "calibration", "seeds", "stability"}
+NO_NUMBERS: Final = {
+    "algorithm",
+    "engine",
+    "parameters",
+    "score_versions",
+    "calibration",
+    "seeds",
+    "stability",
+    "loss_by_block",
+}
 """Metadata that says what was done, not what came of it, or what else is known of the same predictions."""
 
 
@@ -647,7 +656,10 @@ def of_trading() -> Values:
         made = make_samples(hours, how, features=(), label=label, market=True)
         p = pl.when("complete").then((7 * pl.int_range(pl.len()) + pl.int_range(pl.len()) // 50) % 11 / 10)
         market = made.frame.with_columns(p=p, p_base=pl.lit(0.45))
-        scores = trading_scores(market, label=label, timeframe="1h", cost_bps=0.5, versions_scored=4)
+        others = (-1.5, 0.25, 0.5, 2.0) if label.horizon == 24 else (1.0,)
+        scores = trading_scores(
+            market, label=label, timeframe="1h", cost_bps=0.5, versions_scored=4, other_sharpes=others
+        )
         found[name] = [*leaves(scores)]
     return found
 

@@ -547,6 +547,11 @@ def test_the_command_compares_and_promotes(registry: Storage, folder: Path, caps
     assert read_aliases(registry, KEY).champion == (B if one["promoted"] else A)
     assert found["fleet"][0]["models"] == 1
     assert found["fleet"][0]["p"] == pytest.approx(one["p"])
+    assert found["fleet"][0]["adjusted_p"] is not None
+    assert found["tried"] == {
+        "models": 1, "versions": 0, "labels": 0, "algorithms": 0, "settings": 0, "comparisons": 1
+    }, "neither version was scored on these rows in training"  # fmt: skip
+    assert one["shared_holdout"] is None, "two versions have no rank"
     assert found["problems"] == []
     assert len(registry.list("comparisons")) == 1
     assert not [path for path in registry.list("runs") if "attempts" in path]

@@ -127,6 +127,7 @@ CHANGES: tuple[tuple[str, str, Any], ...] = (
     ("context", "transforms.context.QUANTUM", 2.0**-6),
     ("trading", "job.learning.trading.ROUNDING", 0.3),
     ("trading", "job.learning.sharpe.LONG_HELD_DAYS", 2.0),
+    ("trading", "job.learning.sharpe.LEAST_TRIALS", 6),
     ("trading", "job.learning.sharpe_difference.BLOCK_DAYS", 6),
 )
 """A definition, something that its numbers hang on, and what is put in its place."""

@@ -9,8 +9,10 @@ from rich.console import Console
 from job.cli.logs import configure_logging, log
 from job.cli.progress import watching
 from job.cli.report import models_table
+from job.cli.tables import best_in_words, tried_in_words
 from job.config.settings import load_config
 from job.core.keys import Key
+from job.registry.ledger import Tried
 from job.registry.outcome import Outcome, failed
 from job.storage.files import Storage
 from job.train.record import TrainingRecord
@@ -82,3 +84,15 @@ def test_a_traceback_is_shown_line_by_line(capsys: pytest.CaptureFixture[str]) -
         watch(Outcome("binance", "A", "1m", "analyst", "failed", error=error))
     lines = [line.split(maxsplit=2)[2] for line in capsys.readouterr().err.splitlines()]
     assert lines == ["1/1 failed binance/A analyst 1m: broken", "one", "two"]
+
+
+def test_what_was_tried_and_the_best_of_it_are_said_in_words() -> None:
+    tried = Tried(models=80, versions=1_240, labels=2, algorithms=1, settings=19, comparisons=0).record()
+    assert tried_in_words(tried) == (
+        "tried on these bars: 80 models, 1,240 versions, 2 labels, 1 algorithm, 19 tuned settings"
+    )
+    assert tried_in_words(Tried(models=3).record()) == ""
+    best = {"models": 4, "blocks": 35, "p": 0.0214, "underpowered": False, "model_type": "analyst", "timeframe": "1m"}
+    assert best_in_words(best) == "the best of 4 kinds is analyst 1m: p 0.021 allowing for all of them"
+    assert best_in_words({**best, "underpowered": True}).endswith("(underpowered)")
+    assert best_in_words(None) == best_in_words({**best, "models": 1}) == best_in_words({**best, "p": None}) == ""

@@ -1,8 +1,14 @@
 """The run record: what it adds up, and what it does not keep."""
 
+from dataclasses import replace
+
+import numpy as np
+
 from job.config.settings import load_config
-from job.learning.fleet import fleet_test
+from job.learning.fleet import HOUR_US, fleet_test
+from job.registry.ledger import Tried
 from job.registry.outcome import Outcome
+from job.registry.record import RunRecord
 from job.storage.files import Storage
 from job.train.record import TrainingRecord
 
@@ -41,3 +47,29 @@ def test_the_record_shows_no_secret_of_the_input() -> None:
     run = record("secret")
     assert "hidden" not in str(run.as_dict())
     assert run.as_dict()["config"]["data"]["input"] == "https://host/bars.csv"
+
+
+def test_a_finished_record_says_which_fleet_is_the_best_allowing_for_all() -> None:
+    run = record("best")
+    changes = np.random.default_rng(4).normal(0, 1.0, (3, 40)) - [[0], [2], [0]]
+    for timeframe, change in zip(("1m", "5m", "15m"), changes, strict=True):
+        delta = {str(hour): [60.0, float(one)] for hour, one in enumerate(change)}
+        one = outcome("A", 0.1, delta)
+        run.add(replace(one, timeframe=timeframe, cluster_us=0 if timeframe == "15m" else HOUR_US))
+    assert "best" not in run.as_dict(), "nobody asks before the end"
+    RunRecord.finish(run, "finished")
+    found = run.as_dict()
+    unknown, better, other = found["fleet"]
+    assert unknown["adjusted_p"] is None, "nobody knows how long its clusters are"
+    assert found["best"] == {
+        "model_type": "analyst", "timeframe": "5m", "models": 2, "blocks": 40, "p": better["adjusted_p"],
+        "underpowered": False,
+    }  # fmt: skip
+    assert better["adjusted_p"] < 0.01 < other["adjusted_p"]
+    assert found["tried"] == Tried().record()
+
+
+def test_a_record_without_trained_models_has_no_best() -> None:
+    run = record("none")
+    RunRecord.finish(run, "finished")
+    assert run.as_dict()["best"] is None

@@ -1,7 +1,7 @@
 """Trading scores on the way from the settings to a version's metadata."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,13 +19,17 @@ from job.core.keys import Key
 from job.core.synth import make_bars
 from job.learning.spec import ModelSpec
 from job.learning.training import Trained, train
+from job.registry.catalog import list_summaries, rebuild
+from job.registry.comparisons import write_comparison
 from job.registry.fingerprints import TRADING, fingerprint
-from job.registry.ledger import holdout_range, remember, versions_scored
+from job.registry.ledger import Tried, remember, scored_versions, tried, versions_scored
+from job.registry.names import version_name
 from job.registry.outcome import Outcome
 from job.registry.prune import prunable, prune
+from job.registry.scored import Scored, holdout_range
 from job.registry.versions import list_versions
 from job.storage.files import Storage
-from job.train.plan import make_plan
+from job.train.plan import make_plan, plan
 from job.train.pooled import flat_samples, sample_times, sampling_caps, train_group
 from job.train.steps import load_bars, prepare_samples, train_models
 from job.train.task import Task
@@ -133,7 +137,7 @@ def tables(tasks: list[Task]) -> Iterator[pa.Table]:
 
 def metadata_of(job: Job) -> dict[str, Any]:
     """Train the one model of a job step by step and return its metadata."""
-    (bundle,) = tables(list(make_plan(job.config).tasks))
+    (bundle,) = tables(list(plan(job.config, force=True).tasks))
     (bars,) = load_bars(bundle, job=job)
     (samples,) = prepare_samples(bars, job=job)
     (table,) = train_models(samples, job=job)
@@ -173,23 +177,71 @@ def test_versions_that_were_pruned_count(tmp_path: Path) -> None:
     found = metadata_of(job_of(tmp_path, COST, run="c"))
     assert found["trading"]["versions_scored"] == 3
     tested = holdout_range(found)
-    assert versions_scored(registry, [KEY], tested) == 3
-    assert versions_scored(registry, [KEY], tested, besides=found["version"]) == 2
-    assert versions_scored(registry, [KEY, KEY], tested) == 6, "the best is chosen among all models that are named"
+
+    def counted(times: tuple[datetime, datetime]) -> int:
+        return versions_scored(scored_versions(registry, [KEY], list_summaries(registry))[KEY], times)
+
+    assert counted(tested) == 3
     after = (tested[1] + timedelta(days=1), tested[1] + timedelta(days=2))
-    assert versions_scored(registry, [KEY], after) == 0
+    assert counted(after) == 0
     registry.create(f"pruned/{KEY.folder}/{KEY.stem}/old-19000101T000000Z-99990101T000000Z.json", b"")
-    assert versions_scored(registry, [KEY], after) == 1, "a holdout that is not known may be any"
+    assert counted(after) == 1, "a holdout that is not known may be any"
     remember(registry, KEY, "damaged", b"{")
-    assert versions_scored(registry, [KEY], after) == 2
+    assert counted(after) == 2
     remember(registry, KEY, "damaged", b"{")
+    assert counted(after) == 2
 
 
-def test_a_version_that_cannot_be_read_counts(tmp_path: Path) -> None:
-    first = metadata_of(job_of(tmp_path, COST, end=2_500))
-    path = tmp_path / "store" / KEY.folder / f"{first['version']}.json"
-    path.write_text("{")
+def test_a_version_counts_that_only_the_catalog_can_tell_of(tmp_path: Path) -> None:
+    first = metadata_of(job_of(tmp_path, COST))
+    registry = Storage(str(tmp_path / "store"))
+    rebuild(registry)
+    (tmp_path / "store" / KEY.folder / f"{first['version']}.json").write_text("{")
     assert metadata_of(job_of(tmp_path, COST, run="b"))["trading"]["versions_scored"] == 2
+
+
+def test_a_summary_tells_what_was_tried(tmp_path: Path) -> None:
+    found = metadata_of(job_of(tmp_path, COST))
+    (summary,) = list_summaries(Storage(str(tmp_path / "store")))
+    (begun, _), one = holdout_range(found), Scored.of_summary(summary)
+    assert begun - timedelta(minutes=1) < one.first <= begun
+    assert one.last + timedelta(microseconds=1) == datetime.fromisoformat(found["label_end"])
+    assert (len(one.label), len(one.algorithm), one.trials, one.sharpe) == (4, 4, {}, None)
+    early = Scored.of_summary({name: summary[name] for name in ("version", "label_end")})
+    assert (early.first.year, early.last, early.label, early.trials) == (1900, one.last, "", {})
+    tuned = Scored.of_summary({**summary, "tried": f"{summary['tried']} 1f0c1f0c1f0c1f0c:20", "sharpe": 1.5})
+    assert (tuned.trials, tuned.sharpe) == ({"1f0c1f0c1f0c1f0c": 20}, 1.5)
+
+
+def test_what_was_tried_on_bars_is_counted_over_models(tmp_path: Path) -> None:
+    registry, day = Storage(str(tmp_path)), timedelta(days=1)
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    other = Key("unknown", "B", "15m", "analyst")
+    scored = {
+        KEY: (
+            Scored("a", start, start + day, "l1", "forest", {"s": 20}),
+            Scored("b", start, start + 9 * day, "l2", "forest", {"s": 30}),
+            Scored("c", start + 5 * day, start + 9 * day, "l3", "gru", {"t": 9}),
+        ),
+        other: (Scored("d", start, start + day, "l1", "blend"), Scored("e", start, start + day)),
+    }
+    for key, first in ((KEY, 0), (KEY, 1), (KEY, 30), (other, 0)):
+        run = f"20240201_000000_{first:06x}"
+        write_comparison(registry, key, run, {}, first=start + first * day, last=start + (first + 1) * day)
+    found = tried(registry, scored, {KEY: (start, start + 2 * day), other: (start, start)})
+    assert found == Tried(models=2, versions=4, labels=2, algorithms=2, settings=29, comparisons=3)
+    assert tried(registry, scored, {}) == Tried()
+
+
+def test_the_plan_looks_up_what_was_scored_where_trading_is(tmp_path: Path) -> None:
+    job = job_of(tmp_path, COST)
+    (task,) = plan(job.config, force=True).tasks
+    assert task.scored == ()
+    metadata_of(job)
+    (again,) = plan(job_of(tmp_path, COST, run="b").config, force=True).tasks
+    assert [one.version for one in again.scored] == [version_name(KEY, job.run_id)]
+    (untraded,) = plan(job_of(tmp_path, run="b").config, force=True).tasks
+    assert untraded.scored == (), "nobody asks"
 
 
 @pytest.mark.parametrize("most", [100_000, 700])
@@ -199,7 +251,7 @@ def test_pooled_models_trade_all_their_series(tmp_path: Path, most: int) -> None
     counts = {}
     for run, settings in (("a", pooled), ("b", (*pooled, COST))):
         job = job_of(tmp_path, *settings, symbols="AB", run=run)
-        (task,) = make_plan(job.config).tasks
+        (task,) = plan(job.config, force=True).tasks
         bars = [table for head in tables([task]) for table in load_bars(head, job=job)]
         times = [row for table in bars for row in sample_times(table, job=job)]
         sampling_caps_ = sampling_caps(

@@ -400,6 +400,7 @@ def test_scores_of_skewed_days_are_the_formulas_written_out() -> None:
             "sharpe_high": (sharpe + 1.95996398 * error) * year,
             "probabilistic_sharpe": (1 + math.erf(sharpe / error / math.sqrt(2))) / 2,
             "deflated_sharpe": (1 + math.erf((sharpe - best) / error / math.sqrt(2))) / 2,
+            "expected_best_sharpe": best * year,
         },
         rel=1e-5,
     )
@@ -421,3 +422,24 @@ def test_the_interval_covers_the_true_sharpe() -> None:
 @pytest.mark.parametrize(("returns", "depth"), [([0.1, 0.2], 0.0), ([-0.1, 0.05, -0.2], 0.25), ([0.3, -0.1, 0.5], 0.1)])
 def test_max_drawdown(returns: list[float], depth: float) -> None:
     assert max_drawdown(np.array(returns)) == pytest.approx(depth)
+
+
+@pytest.mark.parametrize("others", [3, 4, 30])
+def test_versions_that_are_alike_deflate_less_than_independent_ones(others: int) -> None:
+    """Their spread tells how alike they are, once it is known of five: the best of 31 is no better than it shows."""
+    rng = np.random.default_rng(8)
+    daily = 0.01 * rng.normal(size=(400, 1)) + 0.002 * rng.normal(size=(400, others + 1))
+    sharpes = (daily.mean(axis=0) / daily.std(axis=0, ddof=1) * math.sqrt(252)).tolist()
+    known, unknown = (
+        sharpe_scores(daily[:, 0], days_per_year=252.0, versions_scored=31, other_sharpes=other)
+        for other in (sharpes[1:], ())
+    )
+    assert unknown["expected_best_sharpe"] == pytest.approx(expected_best_sharpe(31, variance=252 / 399))
+    if others < 4:
+        assert known == unknown
+        return
+    spread = float(np.var(sharpes, ddof=1))
+    assert known["expected_best_sharpe"] == pytest.approx(expected_best_sharpe(31, variance=spread))
+    assert (known["expected_best_sharpe"] or 1) < 0.5 * (unknown["expected_best_sharpe"] or 0)
+    assert (known["deflated_sharpe"] or 0) > (unknown["deflated_sharpe"] or 1)
+    assert known["probabilistic_sharpe"] == unknown["probabilistic_sharpe"]

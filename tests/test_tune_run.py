@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from job.config.settings import load_config
 from job.core.keys import Key
 from job.core.synth import write_world
 from job.registry.catalog import key_of, list_summaries
-from job.registry.ledger import remember, versions_scored
+from job.registry.ledger import remember, scored_versions, versions_scored
 from job.registry.studies import read_winners
 from job.registry.versions import read_metadata
 from job.storage.files import Storage
@@ -125,9 +126,10 @@ def test_what_was_tried_is_remembered_when_its_version_is_pruned(memory: Storage
     for version, tuning in (("a", None), ("b", {"study": "s", "trials": 20}), ("c", {"study": "s", "trials": 40})):
         metadata = {"split": {"holdout": times}, **({"tuning": tuning} if tuning else {})}
         remember(memory, key, version, json.dumps(metadata).encode())
-    tested = (load_config({"data": {"start": "2024-01-10", "end": "2024-01-20"}}).data.start,) * 2
-    assert versions_scored(memory, [key], tested) == 3 + 39  # type: ignore[arg-type]
-    assert versions_scored(memory, [key], tested, tuning={"study": "t", "trials": 5}) == 3 + 39 + 4  # type: ignore[arg-type]
+    tested = (datetime(2024, 1, 10, tzinfo=UTC), datetime(2024, 1, 20, tzinfo=UTC))
+    scored = scored_versions(memory, [key], [])[key]
+    assert versions_scored(scored, tested) == 3 + 39
+    assert versions_scored(scored, tested, tuning={"study": "t", "trials": 5}) == 3 + 39 + 4
 
 
 def test_studies_of_other_settings_are_not_taken(tuned: Path, bars: Path, tmp_path: Path) -> None:

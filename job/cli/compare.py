@@ -1,26 +1,31 @@
 """The command that compares two versions of models on bars that neither has seen."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from job.cli.arguments import CONFIG, INPUT, JSON, MODELS, SET, START, VERSION, Command, flag
 from job.cli.logs import log
 from job.cli.options import settings
 from job.cli.report import print_json
 from job.cli.selection import FILTER_ARGUMENTS, selected
-from job.cli.tables import comparison_table, console, fleets_table
+from job.cli.tables import comparison_table, console, fleets_table, shared_in_words, tried_in_words
 from job.compare.plan import ComparisonPlan
 from job.compare.plan import plan as plan_comparisons
 from job.compare.run import ComparisonResult, fleets
 from job.compare.run import run as run_comparisons
 from job.compare.task import Compared
 from job.core.errors import ConfigError, JobError
+from job.core.keys import Key
 from job.core.wording import once_per_kind
+from job.learning.overfitting import LEAST_VERSIONS
 from job.registry.catalog import keys, open_registry
-from job.registry.versions import LATEST, new_run_id
+from job.registry.ledger import tried
+from job.registry.shared import MOST_MODELS, shared_holdout
+from job.registry.versions import LATEST, new_run_id, read_metadata
+from job.storage.files import Storage
 
 TEXT: Final = """Compare two versions of each model on bars that neither was trained or chosen on. Difference in log-
 loss with an interval over blocks of time, accuracy, for each model and over all of a kind, with false discoveries
@@ -49,11 +54,14 @@ def compare(options: argparse.Namespace) -> int:
     if len(failures) == len(wanted):  # nothing could be done: the first failure stands for all
         others = f" ({len(failures) - 1} other models fail, too)" if len(failures) > 1 else ""
         raise type(failures[0])(f"{failures[0]}{others}")
-    show(plan, results, options)
+    counted = tried_on_rows(plan, results, registry)
+    shared = shared_holdouts(plan, results, registry)
+    show(plan, results, options, tried=counted, shared=shared)
     record = {
         "models": registry.url,
-        "comparisons": [one.record() for one in results],
+        "comparisons": [{**one.record(), "shared_holdout": shared.get(one.key)} for one in results],
         "fleet": fleets(results),
+        "tried": counted,
         "same": [asdict(key) for key in plan.same],
         "problems": [{"type": "Note", "message": note} for note in _notes(plan, results)],
         "failures": [{**asdict(key), "message": str(error)} for key, error in plan.failures.items()],
@@ -73,7 +81,37 @@ def _notes(plan: ComparisonPlan, results: Sequence[ComparisonResult]) -> list[st
     return [*plan.notes, *once_per_kind(warning for one in results for warning in one.compared.warnings)]
 
 
-def show(plan: ComparisonPlan, results: Sequence[ComparisonResult], options: argparse.Namespace) -> None:
+def tried_on_rows(plan: ComparisonPlan, results: Sequence[ComparisonResult], registry: Storage) -> dict[str, int]:
+    """Return what was tried on the rows of the comparisons, these comparisons included, as JSON values."""
+    tested = {
+        one.key: (datetime.fromisoformat(one.compared.first), datetime.fromisoformat(one.compared.last))
+        for one in results
+        if one.verdict is not None
+    }
+    return tried(registry, plan.scored, tested).record()
+
+
+def shared_holdouts(
+    plan: ComparisonPlan, results: Sequence[ComparisonResult], registry: Storage
+) -> dict[Key, dict[str, Any]]:
+    """Return what is known of version b together with those that share its holdout, where there are enough to rank."""
+    found: dict[Key, dict[str, Any]] = {}
+    for one in results if len(results) <= MOST_MODELS else ():
+        if one.verdict is not None and len(plan.scored[one.key]) >= LEAST_VERSIONS:
+            metadata = read_metadata(registry, one.key, one.compared.b)
+            if shared := shared_holdout(registry, one.key, metadata, plan.scored[one.key]):
+                found[one.key] = shared.record()
+    return found
+
+
+def show(
+    plan: ComparisonPlan,
+    results: Sequence[ComparisonResult],
+    options: argparse.Namespace,
+    *,
+    tried: Mapping[str, int],
+    shared: Mapping[Key, Mapping[str, Any]],
+) -> None:
     """Print the verdicts as a table, and log what was not compared, and what was promoted."""
     for note in _notes(plan, results):
         log.warning("%s", note)
@@ -85,7 +123,16 @@ def show(plan: ComparisonPlan, results: Sequence[ComparisonResult], options: arg
     log.info("a is %s, b is %s; a difference below 0 is for b", options.a, options.b)
     if compared and not options.json:
         console().print(comparison_table([one.record() for one in compared]))
-        console().print(fleets_table(fleets(compared)))
+        console().print(fleets_table(fleets(compared), note=tried_in_words(tried)))
+    log_actions(results)
+    for key, found in shared.items():
+        log.info("%s: %s", key, shared_in_words(found))
+    for error in (*plan.failures.values(), *(one.error for one in results if one.error is not None)):
+        log.error("%s", error)
+
+
+def log_actions(results: Sequence[ComparisonResult]) -> None:
+    """Log which aliases were moved, and what makes verdicts less sure."""
     for one in results:
         if one.action == "promoted":
             log.info("%s: moved champion from %s to %s", one.key, one.compared.a, one.compared.b)
@@ -93,8 +140,6 @@ def show(plan: ComparisonPlan, results: Sequence[ComparisonResult], options: arg
             log.info("%s: gave up the challenger %s", one.key, one.compared.b)
         for warning in one.doubts():
             log.warning("%s: %s", one.key, warning)
-    for error in (*plan.failures.values(), *(one.error for one in results if one.error is not None)):
-        log.error("%s", error)
 
 
 COMMAND: Final = Command(

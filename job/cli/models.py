@@ -16,8 +16,11 @@ from job.core.errors import ConfigError, JobError, RegistryError
 from job.core.keys import Key
 from job.registry.aliases import ALIASES, Aliases, history, read_aliases, read_all_aliases
 from job.registry.catalog import Summary, key_of, keys, list_summaries, open_registry
+from job.registry.ledger import scored_versions, tried
 from job.registry.promote import AliasChange, promote, restore_champion
 from job.registry.prune import prunable, prune
+from job.registry.scored import holdout_range
+from job.registry.shared import MOST_MODELS, shared_holdout
 from job.registry.versions import new_run_id, read_metadata, resolve_version
 from job.storage.files import Storage
 
@@ -55,15 +58,21 @@ def show_models(options: argparse.Namespace) -> int:
     """Print one version of each selected model, and how its aliases came to be where they are."""
     registry = open_registry(settings(options))
     described = []
-    for key in selected(keys(registry), options, where=registry.url):
+    wanted = selected(keys(registry), options, where=registry.url)
+    summaries = list_summaries(registry, *sorted({key.folder for key in wanted}))
+    for key, scored in scored_versions(registry, wanted, summaries).items():
         version = resolve_version(registry, key, options.version)
         aliases = read_aliases(registry, key)
+        metadata = read_metadata(registry, key, version)
+        shared = shared_holdout(registry, key, metadata, scored) if len(wanted) <= MOST_MODELS else None
         row: dict[str, Any] = {
             **asdict(key),
             "version": version,
             "aliases": {"champion": aliases.champion, "challenger": aliases.challenger},
-            "metadata": read_metadata(registry, key, version),
+            "metadata": metadata,
             "history": [decision.record() for decision in history(registry, key)],
+            "tried": tried(registry, {key: scored}, {key: holdout_range(metadata)}).record(),
+            "shared_holdout": None if shared is None else shared.record(),
         }
         described.append(row)
     print_json(options, {"models": registry.url, "keys": described})

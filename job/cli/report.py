@@ -12,7 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 from job.cli.logs import log
-from job.cli.tables import FEW_CLUSTERS, clusters_in_words, console, number, percent, probability, totals_table
+from job.cli.tables import (
+    FEW_CLUSTERS,
+    best_in_words,
+    clusters_in_words,
+    console,
+    number,
+    percent,
+    probability,
+    totals_table,
+    tried_in_words,
+)
 from job.core.keys import kind_order
 from job.core.wording import once_per_kind
 from job.learning.metrics import scores_shown
@@ -73,7 +83,7 @@ def show_result(record: TrainingRecord) -> None:
     if screen.is_terminal:
         if len(record.outcomes) <= MAX_ROWS:
             screen.print(models_table(record.outcomes, width=screen.width))
-        columns = ("model", "models", "beat base", "change of log-loss", "t", "p", "clusters")
+        columns = ("model", "models", "beat base", "change", "t", "p", "clusters", "adjusted p")
         cells = [
             (
                 f"{row['model_type']} {row['timeframe']}", str(row["models"]), str(row["beat_base"]),
@@ -81,17 +91,22 @@ def show_result(record: TrainingRecord) -> None:
             )
             for row in summary["fleet"]
         ]  # fmt: skip
-        table = totals_table("all models of a kind against their base rates; t below 0 is skill", columns, cells)
+        table = totals_table(
+            "log-loss of all models of a kind against their base rates; below 0 is skill", columns, cells
+        )
         if any(row["underpowered"] for row in summary["fleet"]):
             table.caption, table.caption_justify = FEW_CLUSTERS, "left"
         screen.print(table)
     else:
         for row in summary["fleet"]:
             log.info(
-                "fleet %s %s: %d of %d beat their base rate, change of log-loss %s, t %s, p %s, clusters %s",
+                "fleet %s %s: %d of %d beat their base rate, change of log-loss %s, t %s, p %s, clusters %s, "
+                "adjusted p %s",
                 row["model_type"], row["timeframe"], row["beat_base"], row["models"], number(row["change"], 5),
-                number(row["t"], 1), probability(row["p"]), clusters_in_words(row),
+                number(row["t"], 1), probability(row["p"]), clusters_in_words(row), probability(row["adjusted_p"]),
             )  # fmt: skip
+    for line in filter(None, (best_in_words(summary["best"]), tried_in_words(summary["tried"]))):
+        log.info("%s", line)
     for line in gap_lines(record.outcomes):
         log.info("%s", line)
     if record.reason:

@@ -19,7 +19,7 @@ WIDE: Final = 200
 """Width of tables where stdout is no terminal."""
 NUMERIC_COLUMNS: Final = {
     "#", "versions", "skill", "rows", "log-loss a", "log-loss b", "q", "models", *VERDICTS, "mean difference",
-    "t", "p", "clusters",
+    "t", "p", "clusters", "adjusted p",
 }  # fmt: skip
 DOUBTS: Final = {
     "*": "* underpowered: too few independent blocks to find a difference",
@@ -55,6 +55,34 @@ def percent(share: float | None, *, absent: str = "n/a") -> str:
 def clusters_in_words(row: Mapping[str, Any]) -> str:
     """Return over how many clusters a fleet was tested, marked if they are too few."""
     return f"{row['clusters']}{'*' if row['underpowered'] else ''}"
+
+
+def tried_in_words(tried: Mapping[str, int]) -> str:
+    """Return what was tried on some bars, from `ledger.Tried.record`; empty if nothing was."""
+    names = {"settings": "tuned settings"}
+    counted = [(count, names.get(name, name)) for name, count in tried.items() if count]
+    counts = [f"{count:,} {name.removesuffix('s') if count == 1 else name}" for count, name in counted]
+    return f"tried on these bars: {', '.join(counts)}" if tried["versions"] else ""
+
+
+def best_in_words(best: Mapping[str, Any] | None) -> str:
+    """Return which of several kinds is the best, and its p; empty where there are not several or nothing is known."""
+    if best is None or best["models"] < 2 or best["p"] is None:
+        return ""
+    doubt = " (underpowered)" if best["underpowered"] else ""
+    name = f"{best['model_type']} {best['timeframe']}"
+    return f"the best of {best['models']} kinds is {name}: p {probability(best['p'])} allowing for all of them{doubt}"
+
+
+def shared_in_words(shared: Mapping[str, Any]) -> str:
+    """Return what is known of versions that share a holdout, from `Shared.record`."""
+    told = [f"{len(shared['versions'])} versions on one holdout"]
+    if shared["p"] is not None:
+        doubt = " (underpowered)" if shared["underpowered"] else ""
+        told.append(f"{shared['best']} beats its base rate with p {probability(shared['p'])}{doubt}")
+    if shared["pbo"] is not None:
+        told.append(f"the best on half of it is below the median on the other half in {shared['pbo']:.0%} (PBO)")
+    return "; ".join(told)
 
 
 def totals_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -116,9 +144,10 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def fleets_table(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """Return one row per kind and timeframe, from `compare.run.fleets`."""
-    table = _table("all models of a kind", "models", *VERDICTS, "mean difference", "t", "p", "clusters")
+def fleets_table(rows: Iterable[Mapping[str, Any]], *, note: str = "") -> Table:
+    """Return one row per kind and timeframe, from `compare.run.fleets`, above a note."""
+    table = _table("all models of a kind", "models", *VERDICTS, "mean difference", "t", "p", "clusters", "adjusted p")
+    table.caption = note or None
     for row in rows:
         table.add_row(
             f"{row['model_type']} {row['timeframe']}",
@@ -127,6 +156,7 @@ def fleets_table(rows: Iterable[Mapping[str, Any]]) -> Table:
             "" if row["t"] is None else f"{row['t']:+.1f}",
             probability(row["p"]),
             clusters_in_words(row),
+            probability(row["adjusted_p"]),
         )
     return table
 
@@ -162,6 +192,10 @@ def version_facts(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "features", ", ".join(feature["name"] for feature in metadata.get("features", []))
     ordered = dict.fromkeys([*SKILL_SCORES, *(score.name for score in scores_shown("details"))])
     yield "scores", ", ".join(f"{name} {scores[name]:.4g}" for name in ordered if scores.get(name) is not None)
+    if counts := tried_in_words(described["tried"]):
+        yield "tried", counts
+    if shared := described["shared_holdout"]:
+        yield "best of", shared_in_words(shared)
     yield from stability(metadata.get("stability", {}), metadata.get("calibration", {}))
     artifacts = [metadata["artefacts"][role] for role in ("model", "scaler")]
     yield "artifacts", ", ".join(f"{one['file']} ({one['bytes']:,} bytes)" for one in artifacts)

@@ -1,7 +1,7 @@
 """Which versions to compare, on which bars, from when on: everything that is known before any bar is read."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Any, Final
@@ -11,8 +11,11 @@ from job.config.settings import Config
 from job.core.errors import ConfigError, DataError, JobError, RegistryError
 from job.core.keys import ALL, POOLED, Key
 from job.registry.aliases import read_aliases
+from job.registry.catalog import list_summaries
 from job.registry.comparisons import last_evidence, overlapping
 from job.registry.definition import Definition
+from job.registry.ledger import scored_versions, versions_scored
+from job.registry.scored import Scored
 from job.registry.versions import LATEST, list_versions, read_metadata, resolve_version
 from job.sources.estimates import estimate_rows
 from job.sources.finding import find_fleet, find_series
@@ -42,6 +45,8 @@ class ComparisonPlan:
     """Models whose version b is the challenger, which is undecided, instead of the latest version."""
     fleet: tuple[Series, ...] = ()
     """All series of the input, where versions see others beside their own."""
+    scored: Mapping[Key, tuple[Scored, ...]] = field(default_factory=dict)
+    """Every version that was ever scored, of each model that is compared."""
 
 
 def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: str) -> ComparisonPlan:
@@ -78,9 +83,13 @@ def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: s
                 fresher.add(key)
         except JobError as error:
             failures[key] = error
+    scored = _scored(registry, tasks)
+    tasks = [replace(task, others=_others(task, scored[task.key])) for task in tasks]
     notes = (*found.notes, *map(str, found.problems))
     others = fleet() if any(task.needs for task in tasks) else ()
-    return ComparisonPlan(tuple(tasks), tuple(same), failures, notes, frozenset(fresher), frozenset(held), others)
+    return ComparisonPlan(
+        tuple(tasks), tuple(same), failures, notes, frozenset(fresher), frozenset(held), others, scored
+    )
 
 
 def _challenger(registry: Storage, key: Key) -> str | None:
@@ -88,6 +97,20 @@ def _challenger(registry: Storage, key: Key) -> str | None:
     aliases = read_aliases(registry, key)
     held = aliases.challenger != aliases.champion and aliases.challenger in list_versions(registry, key)
     return aliases.challenger if held else None
+
+
+def _scored(registry: Storage, tasks: Sequence[ComparisonTask]) -> dict[Key, tuple[Scored, ...]]:
+    """Return every version that was ever scored of each model that is compared."""
+    folders = sorted({task.key.folder for task in tasks})
+    summaries = list_summaries(registry, *folders) if folders else []
+    return scored_versions(registry, [task.key for task in tasks], summaries)
+
+
+def _others(task: ComparisonTask, scored: Iterable[Scored]) -> int:
+    """Return how many versions beside two were scored in training on rows that come after all that these have seen."""
+    return versions_scored(
+        [one for one in scored if one.version not in {task.a, task.b}], (task.usable_from, END_OF_TIME)
+    )
 
 
 def _with_history(registry: Storage, task: ComparisonTask, *, only_input: bool) -> ComparisonTask:

@@ -1,6 +1,6 @@
 """Comparing versions from their plan to the verdicts: kept in the registry, and acted upon where that is asked for."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -14,7 +14,8 @@ from job.core.environment import versions
 from job.core.errors import ConfigError, DataError, JobError, RegistryError
 from job.core.keys import Key, kind_order
 from job.learning.comparison import VERDICTS, Comparison, Verdict, false_discovery, verdict
-from job.learning.fleet import fleet_of_one, fleet_test
+from job.learning.fleet import LogLossDelta, add_log_loss_delta, fleet_of_one, fleet_test
+from job.learning.multiplicity import Best, Clusters, best_of
 from job.registry.aliases import read_aliases
 from job.registry.comparisons import overlapping, write_comparison
 from job.registry.promote import promote, release_challenger
@@ -217,14 +218,12 @@ def carry_out(decision: Decision, one: ComparisonResult, registry: Storage, numb
 def fleets(results: Sequence[ComparisonResult]) -> list[dict[str, Any]]:
     """Return how many models of each kind and timeframe have which verdict, and the test of the mean difference.
 
-    A single model has the test of its own interval.
+    A single model has the test of its own interval. `adjusted_p` is one-sided, that b is better, and allows for all
+    kinds.
     """
-    kinds: dict[tuple[str, str], list[ComparisonResult]] = {}
-    for one in results:
-        if one.verdict is not None:
-            kinds.setdefault((one.key.model_type, one.key.timeframe), []).append(one)
+    kinds = by_kind(results)
     rows = []
-    for own in sorted(kinds.values(), key=lambda own: kind_order(own[0].key)):
+    for own, adjusted_p in zip(kinds, best_kind(kinds).adjusted, strict=True):
         found = fleet_test([one.compared.log_loss_delta for one in own])
         if len(own) == 1 and (only := own[0].compared.comparison) is not None:
             found = fleet_of_one(only.difference, only.p, only.blocks)
@@ -236,6 +235,27 @@ def fleets(results: Sequence[ComparisonResult]) -> list[dict[str, Any]]:
             **{name.replace(" ", "_"): verdicts.count(name) for name in VERDICTS},
             "difference": found.mean,
             **found.record(),
+            "adjusted_p": adjusted_p,
         }
         rows.append(row)
     return rows
+
+
+def by_kind(results: Iterable[ComparisonResult]) -> list[list[ComparisonResult]]:
+    """Return the comparisons that have a verdict by kind and timeframe, in the order of tables."""
+    kinds: dict[tuple[str, str], list[ComparisonResult]] = {}
+    for one in results:
+        if one.verdict is not None:
+            kinds.setdefault((one.key.model_type, one.key.timeframe), []).append(one)
+    return sorted(kinds.values(), key=lambda own: kind_order(own[0].key))
+
+
+def best_kind(kinds: Iterable[Sequence[ComparisonResult]]) -> Best:
+    """Test whether version b is better than a in the best of several kinds and timeframes."""
+    found: list[Clusters] = []
+    for own in kinds:
+        totals: LogLossDelta = {}
+        for one in own:
+            add_log_loss_delta(totals, one.compared.log_loss_delta)
+        found.append((own[0].compared.cluster_us, totals))
+    return best_of(found)

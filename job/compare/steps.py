@@ -15,7 +15,7 @@ from job.core.errors import DataError
 from job.core.keys import Key
 from job.learning.comparison import SeedVariance, compare, row_sums
 from job.learning.evidence import gather
-from job.learning.fleet import log_loss_delta_by_cluster
+from job.learning.fleet import cluster_length, log_loss_delta_by_cluster
 from job.learning.metrics import FloatArray, row_log_loss
 from job.learning.trading import trading_scores
 from job.registry.definition import Definition
@@ -267,6 +267,7 @@ def compared(headers: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compar
     times = rows["available_at"].to_physical().to_numpy()
     evidence = gather(times, row_sums(up, p_a, p_b), horizon=label.horizon, before=task.evidence)
     evidence = replace(evidence, looks=evidence.looks + task.looked)
+    lengths = {"horizon_bars": label.horizon, "timeframe_us": duration_us(task.key.timeframe)}
     first, last = rows.select(
         first=pl.col("available_at").min().dt.to_string("iso:strict"),
         last=pl.col("available_at").max().dt.to_string("iso:strict"),
@@ -290,12 +291,8 @@ def compared(headers: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compar
             test=job.config.promotion.test,
         ),
         evidence=evidence,
-        log_loss_delta=log_loss_delta_by_cluster(
-            times,
-            row_log_loss(up, p_b) - row_log_loss(up, p_a),
-            horizon_bars=label.horizon,
-            timeframe_us=duration_us(task.key.timeframe),
-        ),
+        log_loss_delta=log_loss_delta_by_cluster(times, row_log_loss(up, p_b) - row_log_loss(up, p_a), **lengths),
+        cluster_us=cluster_length(**lengths),
         trading=traded(task, bars, label, job),
         seconds=round(sum(header.seconds for header in headers), 3),
     )
@@ -312,7 +309,8 @@ def traded(task: ComparisonTask, bars: pl.DataFrame, label: Label, job: Job) -> 
             label=label,
             timeframe=task.key.timeframe,
             cost_bps=settings.cost_bps,
-            versions_scored=2 * (task.earlier + 1),  # each comparison before this one may have scored two others
+            # each comparison before this one may have scored two others
+            versions_scored=2 * (task.earlier + 1) + task.others,
         )
         for name in ("a", "b")
     }

@@ -15,14 +15,16 @@ from job.worker.messages import Work
 class ComparisonTask(Work):
     """Versions `a` and `b` of a model, to be scored on the samples that are available at `usable_from` or later.
 
-    `earlier` counts comparisons of other versions that used rows from then on; `evidence` is what the last comparison
-    of these two knew. Where its rows do not count, `looked` says how many looks at them there were.
+    `earlier` counts comparisons of other versions that used rows from then on, `others` versions beside these two that
+    were scored on some of them in training; `evidence` is what the last comparison of these two knew. Where its rows do
+    not count, `looked` says how many looks at them there were.
     """
 
     a: str
     b: str
     usable_from: datetime
     earlier: int = 0
+    others: int = 0
     evidence: Evidence | None = None
     looked: int = 0
     allow_pickle: bool = False

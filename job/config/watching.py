@@ -14,8 +14,8 @@ class WatchSettings(Section):
     """How `watch` goes about it.
 
     It looks `every` so often for new bars. Champions are scored on them once there may be `score_every` of them. A
-    challenger that is undecided after `patience_days` of bars is given up. Ray is kept for as long as `keep_ray` without
-    work. Where `predictions` names a folder or URL, champions predict into it.
+    challenger that is undecided after `patience_days` of bars is given up. Ray is kept for as long as `keep_ray`
+    without work. Where `predictions` names a folder or URL, champions predict into it.
     """
 
     every: AffectsNothing[Timeframe] = "15m"

@@ -5,6 +5,7 @@ normal distribution.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -17,22 +18,32 @@ MIN_DAYS: Final = 60
 CONFIDENCE: Final = 0.95
 LONG_HELD_DAYS: Final = 0.5
 """From here on enough of a position is held over midnight for the returns of two days to depend on each other."""
+LEAST_TRIALS: Final = 5
+"""The Sharpe ratios of fewer versions do not tell how much they vary."""
 LEAST_VARIANCE: Final = 1e-12
 """Floor of the variance of a Sharpe ratio, which is zero for some returns of two values only."""
 
-NAMES: Final = ("sharpe", "sharpe_low", "sharpe_high", "probabilistic_sharpe", "deflated_sharpe")
+NAMES: Final = (
+    "sharpe", "sharpe_low", "sharpe_high", "probabilistic_sharpe", "deflated_sharpe", "expected_best_sharpe",
+)  # fmt: skip
 
 
 def sharpe_scores(
-    daily: FloatArray, *, days_per_year: float, versions_scored: int, held_days: float = 0.0
+    daily: FloatArray,
+    *,
+    days_per_year: float,
+    versions_scored: int,
+    held_days: float = 0.0,
+    other_sharpes: Sequence[float] = (),
 ) -> dict[str, float | None]:
     """Return the annualized Sharpe ratio of daily returns, its 95% interval, and the probability that it is not chance.
 
-    `probabilistic_sharpe` is the probability that the true one is above 0; `deflated_sharpe`, that it is above the
-    best that so many versions without skill would show. All are None for fewer than 60 days, or returns that never
-    vary. Annualized by sqrt(`days_per_year`), which holds for serially independent returns (Lo 2002). Where a position
-    is held for `held_days` of half a day or longer, days share positions, and the error allows for what these have in
-    common (`dependent_error`).
+    `probabilistic_sharpe` is the probability that the true one is above 0; `deflated_sharpe`, that it is above
+    `expected_best_sharpe`, the best that so many versions without skill would show. How much these vary is told by
+    `other_sharpes`, those of other versions on these days, per year, where enough are known. All are None for fewer
+    than 60 days, or returns that never vary. Annualized by sqrt(`days_per_year`), which holds for serially independent
+    returns (Lo 2002). Where a position is held for `held_days` of half a day or longer, days share positions, and the
+    error allows for what these have in common (`dependent_error`).
     """
     days = len(daily)
     if days < MIN_DAYS or not np.ptp(daily):
@@ -44,14 +55,16 @@ def sharpe_scores(
         skew, kurtosis = float(scipy.stats.skew(daily)), float(scipy.stats.kurtosis(daily, fisher=False))
         error = sharpe_error(sharpe, days=days, skew=skew, kurtosis=kurtosis)
     half_width = float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2)) * error
-    best = expected_best_sharpe(versions_scored, variance=1 / (days - 1))
     year = math.sqrt(days_per_year)
+    variance = variance_of_trials([sharpe, *(other / year for other in other_sharpes)], days=days)
+    best = expected_best_sharpe(versions_scored, variance=variance)
     return {
         "sharpe": sharpe * year,
         "sharpe_low": (sharpe - half_width) * year,
         "sharpe_high": (sharpe + half_width) * year,
         "probabilistic_sharpe": probabilistic_sharpe(sharpe, 0.0, error=error),
         "deflated_sharpe": probabilistic_sharpe(sharpe, best, error=error),
+        "expected_best_sharpe": best * year,
     }
 
 
@@ -105,11 +118,20 @@ def probabilistic_sharpe(sharpe: float, benchmark: float, *, error: float) -> fl
     return float(scipy.stats.norm.cdf((sharpe - benchmark) / error))
 
 
+def variance_of_trials(sharpes: Sequence[float], *, days: int) -> float:
+    """Return the variance among the daily Sharpe ratios of versions that were tried.
+
+    Versions of one model are alike: what they have in common makes none of them better than the others, so that only
+    what they differ by counts, and all of them do. Where fewer than `LEAST_TRIALS` are known it is 1 / (days - 1), that
+    of independent versions without skill, which deflates too much.
+    """
+    return float(np.var(sharpes, ddof=1)) if len(sharpes) >= LEAST_TRIALS else 1 / (days - 1)
+
+
 def expected_best_sharpe(trials: int, *, variance: float) -> float:
     """Return the best Sharpe ratio to expect of `trials` versions without skill (Bailey and López de Prado 2014).
 
-    `variance` is that of the trials' Sharpe ratios. Where these are unknown it is 1 / (days - 1), their variance for
-    independent versions without skill; versions of one model are alike, so this deflates too much.
+    `variance` is that of the trials' Sharpe ratios.
     """
     if trials == 1:
         return 0.0

@@ -6,6 +6,7 @@ refilled, and returns add up. Returns are simple ones: on unpredictable prices a
 while log returns would pay short positions half the variance.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -72,7 +73,13 @@ class Ledger:
 
 
 def trading_scores(
-    bars: pl.DataFrame, *, label: Label, timeframe: str, cost_bps: float, versions_scored: int = 1
+    bars: pl.DataFrame,
+    *,
+    label: Label,
+    timeframe: str,
+    cost_bps: float,
+    versions_scored: int = 1,
+    other_sharpes: Sequence[float] = (),
 ) -> dict[str, float | int | None]:
     """Return what trading on `p` would have earned after `cost_bps` per side, as JSON values.
 
@@ -85,6 +92,7 @@ def trading_scores(
         timeframe: of the bars.
         cost_bps: cost of turnover, in basis points: fee, half the spread, slippage.
         versions_scored: how many versions were scored on these bars, this one included.
+        other_sharpes: Sharpe ratios of other versions that were, per year, as far as they are known.
 
     Returns:
         cost_bps, versions_scored, days (UTC, with a bar), bars_a_year; `signals` traded; `hit_rate`: share of trades
@@ -117,25 +125,48 @@ def trading_scores(
         "turnover": float(ledger.turnover.sum() / series / years),
         "gross_return": float(ledger.gross.sum() / series / years),
         "max_drawdown": max_drawdown(net),
-        **daily_scores(times, net, base_net, years=years, held_days=held_days, versions_scored=versions_scored),
+        **daily_scores(
+            times,
+            net,
+            base_net,
+            years=years,
+            held_days=held_days,
+            versions_scored=versions_scored,
+            other_sharpes=other_sharpes,
+        ),
     }
 
 
 def daily_scores(
-    times: IntArray, net: FloatArray, base_net: FloatArray, *, years: float, held_days: float, versions_scored: int
+    times: IntArray,
+    net: FloatArray,
+    base_net: FloatArray,
+    *,
+    years: float,
+    held_days: float,
+    versions_scored: int,
+    other_sharpes: Sequence[float],
 ) -> dict[str, float | int | None]:
     """Return the scores of net returns by day, with those of the base rate's book beside them, given both by time."""
     day, day_of = np.unique(times // DAY_US, return_inverse=True)
     daily, base_daily = (sum_at(day_of, each, len(day)) for each in (net, base_net))
-    of_days = {"days_per_year": len(day) / years, "held_days": held_days}
+    per_year = len(day) / years
     return {
         "days": len(day),
         "versions_scored": versions_scored,
         "net_return": float(net.sum() / years),
-        **sharpe_scores(daily, versions_scored=versions_scored, **of_days),
+        **sharpe_scores(
+            daily,
+            days_per_year=per_year,
+            versions_scored=versions_scored,
+            held_days=held_days,
+            other_sharpes=other_sharpes,
+        ),
         "base_net_return": float(base_net.sum() / years),
-        "base_sharpe": sharpe_scores(base_daily, versions_scored=1, **of_days)["sharpe"],
-        **sharpe_difference(daily, base_daily, **of_days),
+        "base_sharpe": sharpe_scores(base_daily, days_per_year=per_year, versions_scored=1, held_days=held_days)[
+            "sharpe"
+        ],
+        **sharpe_difference(daily, base_daily, days_per_year=per_year, held_days=held_days),
     }
 
 

@@ -19,6 +19,7 @@ from job.learning.fitting import Evaluated, evaluate, fit_window, predict_proba,
 from job.learning.fleet import log_loss_delta_by_cluster
 from job.learning.importances import importances
 from job.learning.metrics import SCORES, accuracy, base_rate, fit_shrink, log_loss, row_log_loss, score_all, shrink
+from job.learning.overfitting import loss_by_block
 from job.learning.rows import Labels, Rows, inputs, labeled_rows, sort_samples, time_of, weights_of, window
 from job.learning.seeds import second_seed
 from job.learning.spec import ModelSpec
@@ -217,12 +218,17 @@ def describe(
         "importances": {"method": method, "values": dict(zip(spec.feature_names, values, strict=True))},
         "refit": spec.refit,
         **describe_weights(spec.weights, weights_of(rows, known, spec), rows=len(known)),
-        "excess_log_loss": log_loss_delta_by_cluster(
-            rows.available_at[holdout.fold.test],
-            row_log_loss(holdout.label, holdout.p) - row_log_loss(holdout.label, holdout.p_base),
-            horizon_bars=spec.label.horizon,
-            timeframe_us=duration_us(key.timeframe),
-        ),
+        **describe_loss(rows, holdout, horizon_bars=spec.label.horizon, timeframe_us=duration_us(key.timeframe)),
+    }
+
+
+def describe_loss(rows: Rows, holdout: Evaluated, **lengths: int) -> dict[str, dict[str, Any]]:
+    """Return the holdout's log-loss by time, less that of the base rate, and as it is."""
+    times, loss = rows.available_at[holdout.fold.test], row_log_loss(holdout.label, holdout.p)
+    change = loss - row_log_loss(holdout.label, holdout.p_base)
+    return {
+        "excess_log_loss": log_loss_delta_by_cluster(times, change, **lengths),
+        "loss_by_block": loss_by_block(times, loss, **lengths),
     }
 
 

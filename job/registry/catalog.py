@@ -12,6 +12,7 @@ from job.core.errors import RegistryError
 from job.core.keys import Key
 from job.learning.metrics import scores_shown
 from job.registry.names import ListedVersion, listed_versions
+from job.registry.scored import text_of
 from job.registry.versions import DamagedMetadataError, parse_metadata
 from job.storage.files import MissingFileError, Storage
 
@@ -30,6 +31,7 @@ KEPT: Final = {
     "rows": ("data", "samples", "used"),
     "seconds": ("seconds", "training"),
     "peak_mb": ("peak_rss_mb",),
+    "sharpe": ("trading", "sharpe"),
 }
 """What a summary keeps beside version, key and scores, and where the metadata has it."""
 
@@ -54,6 +56,7 @@ def summarize(metadata: Mapping[str, Any]) -> Summary:
     `key` is (exchange, symbol, timeframe, model type); the rest is `KEPT`, where the metadata has it: times, the
     first 16 digits of the fingerprint, what the training cost, and scores to four significant digits. `basis` are the
     first 8 digits of the fingerprint of the definition, and of a model of one series the first 8 of its bars' digest.
+    `tried` is the text of `scored.text_of`.
     """
     key = metadata["key"]
     summary: Summary = {
@@ -70,6 +73,8 @@ def summarize(metadata: Mapping[str, Any]) -> Summary:
             summary[name] = short_fingerprint(value) if name == "fingerprint" else value
     if basis := _basis(metadata):
         summary["basis"] = basis
+    if text := text_of(metadata):
+        summary["tried"] = text
     return summary
 
 

@@ -6,7 +6,7 @@ The name holds the range of time: `comparisons/<exchange>/<symbol>/analyst_1h/<r
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -30,6 +30,19 @@ def overlapping(registry: Storage, key: Key, *, first: datetime, last: datetime)
     names = (path.rpartition("/")[2] for path in registry.list(_folder(key)))
     ends = [(match["first"], match["last"]) for match in map(NAME.fullmatch, names) if match]
     return sum(begun <= _text(last) and ended >= _text(first) for begun, ended in ends)
+
+
+def ranges(registry: Storage, keys: Iterable[Key]) -> dict[Key, list[tuple[datetime, datetime]]]:
+    """Return first and last time of the rows of every comparison, by model; one listing for each folder of models."""
+    folders = {_folder(key): key for key in keys}
+    found: dict[Key, list[tuple[datetime, datetime]]] = {}
+    paths = registry.list(*sorted({f"{FOLDER}/{key.folder}" for key in folders.values()})) if folders else []
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        if folder in folders and (match := NAME.fullmatch(name)):
+            first, last = (datetime.strptime(match[end], TIME).replace(tzinfo=UTC) for end in ("first", "last"))
+            found.setdefault(folders[folder], []).append((first, last))
+    return found
 
 
 def last_evidence(registry: Storage, key: Key, a: str, b: str) -> Evidence | None:

@@ -1,4 +1,4 @@
-"""Which versions were scored on which bars: whoever picks the best of many must know how many there were.
+"""What was tried on which bars: whoever picks the best of many must know how many there were.
 
 Versions that are pruned are remembered by a file each, whose name tells the times of their holdout:
 `pruned/<exchange>/<symbol>/analyst_1h/<version>-<first>-<last>.json`. It is empty, or names the study that chose the
@@ -7,37 +7,40 @@ version's settings.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-from job.core.errors import RegistryError
 from job.core.keys import Key
-from job.registry.versions import list_versions, read_metadata
+from job.registry.catalog import Summary, key_of
+from job.registry.comparisons import ranges
+from job.registry.scored import ALWAYS, Range, Scored, holdout_range, settings_tried, trials_of
 from job.storage.files import ExistingFileError, Storage
 
 FOLDER: Final = "pruned"
 TIME: Final = "%Y%m%dT%H%M%SZ"
 NAME: Final = re.compile(r"(?P<version>.+)-(?P<first>\d{8}T\d{6}Z)-(?P<last>\d{8}T\d{6}Z)\.json")
-ALWAYS: Final = (datetime(1900, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
-"""Holdout of a version that does not tell its own: it may share some time with any, and counts."""
 
 
-def holdout_range(metadata: Mapping[str, Any]) -> tuple[datetime, datetime]:
-    """Return when the first and the last row of a version's holdout became available."""
-    try:
-        holdout = metadata["split"]["holdout"]
-        return datetime.fromisoformat(holdout["test_from"]), datetime.fromisoformat(holdout["test_to"])
-    except (LookupError, TypeError, ValueError):
-        return ALWAYS
+@dataclass(frozen=True)
+class Tried:
+    """What was tried on the bars that some `models` are judged by.
 
+    `versions` were scored on some of these bars, pruned ones included, by so many different `labels` and `algorithms`;
+    `settings` are those that studies tried beside them, `comparisons` were made of versions on some of these bars.
+    """
 
-def trials_of(tuning: object) -> dict[str, int]:
-    """Return how many settings were tried, by study, given what a version's metadata say of it; of most, none."""
-    try:
-        return {str(tuning["study"]): int(tuning["trials"])}  # type: ignore[index]
-    except (LookupError, TypeError, ValueError):
-        return {}
+    models: int = 0
+    versions: int = 0
+    labels: int = 0
+    algorithms: int = 0
+    settings: int = 0
+    comparisons: int = 0
+
+    def record(self) -> dict[str, int]:
+        """Return the counts as JSON values."""
+        return asdict(self)
 
 
 def remember(registry: Storage, key: Key, version: str, metadata: bytes) -> None:
@@ -57,54 +60,64 @@ def remember(registry: Storage, key: Key, version: str, metadata: bytes) -> None
         return
 
 
-def versions_scored(
-    registry: Storage,
-    keys: Iterable[Key],
-    tested: tuple[datetime, datetime],
-    *,
-    besides: str = "",
-    tuning: object = None,
-) -> int:
-    """Return how many versions were scored on bars between two times, both inclusive, pruned ones included.
+def scored_versions(
+    registry: Storage, keys: Iterable[Key], summaries: Iterable[Summary]
+) -> dict[Key, tuple[Scored, ...]]:
+    """Return every version of each model that was ever scored: by their summaries, and pruned ones by a listing."""
+    found: dict[Key, dict[str, Scored]] = {key: {} for key in keys}
+    for key, one in _pruned(registry, found):
+        found[key][one.version] = one
+    for summary in summaries:
+        if (key := key_of(summary)) in found:
+            found[key][summary["version"]] = Scored.of_summary(summary)
+    return {key: tuple(own.values()) for key, own in found.items()}
+
+
+def versions_scored(scored: Iterable[Scored], tested: Range, *, tuning: object = None) -> int:
+    """Return how many versions were scored on bars between two times, both inclusive.
 
     Settings that were tried before those of a version were chosen count as versions, too: each study once, without the
-    trial that the version itself is.
+    trial that the version itself is. `tuning` is what the metadata of one more version say of its study.
+    """
+    found = [one for one in scored if one.shares(tested)]
+    return len(found) + settings_tried([trials_of(tuning), *(one.trials for one in found)])
+
+
+def tried(registry: Storage, scored: Mapping[Key, Iterable[Scored]], tested: Mapping[Key, Range]) -> Tried:
+    """Count what was tried on the bars by which models are judged: those of each between two times, both inclusive.
 
     Args:
-        registry: of the models.
-        keys: the models among whose versions a best one is chosen.
-        tested: the times.
-        besides: a version that does not count, though it may be there.
-        tuning: what the metadata of the version besides say of its study.
+        registry: of the models; its comparisons are listed.
+        scored: versions of each model, of which those count that were scored on some of its bars.
+        tested: the times, of the models that count.
     """
-    found, trials = 0, trials_of(tuning)
-    for key in keys:
-        scored = _pruned(registry, key)
-        for version in list_versions(registry, key):
-            try:
-                metadata = read_metadata(registry, key, version)
-                scored[version] = (*holdout_range(metadata), trials_of(metadata.get("tuning")))
-            except RegistryError:
-                scored[version] = (*ALWAYS, {})
-        scored.pop(besides, None)
-        for first, last, tried in scored.values():
-            if first <= tested[1] and tested[0] <= last:
-                found += 1
-                trials |= {study: max(number, trials.get(study, 0)) for study, number in tried.items()}
-    return found + sum(number - 1 for number in trials.values())
+    found = [one for key, times in tested.items() for one in scored.get(key, ()) if one.shares(times)]
+    compared = ranges(registry, tested)
+    return Tried(
+        models=len(tested),
+        versions=len(found),
+        labels=len({one.label for one in found if one.label}),
+        algorithms=len({one.algorithm for one in found if one.algorithm}),
+        settings=settings_tried(one.trials for one in found),
+        comparisons=sum(
+            begun <= times[1] and times[0] <= ended
+            for key, times in tested.items()
+            for begun, ended in compared.get(key, ())
+        ),
+    )
 
 
-def _pruned(registry: Storage, key: Key) -> dict[str, tuple[datetime, datetime, dict[str, int]]]:
-    """Return, by version, the times of the holdouts of pruned ones, and how many settings were tried for each."""
-    folder = f"{FOLDER}/{key.folder}/{key.stem}"
-    sizes = registry.sizes(folder)
+def _pruned(registry: Storage, keys: Iterable[Key]) -> Iterator[tuple[Key, Scored]]:
+    """Yield the pruned versions of models, with the times of their holdouts and what was tried for each."""
+    folders = {f"{FOLDER}/{key.folder}/{key.stem}": key for key in keys}
+    sizes = registry.sizes(*sorted({f"{FOLDER}/{key.folder}" for key in folders.values()})) if folders else {}
     contents = registry.read_many(path for path, size in sizes.items() if size)
-    found = {}
     for path in sizes:
-        if match := NAME.fullmatch(path.rpartition("/")[2]):
-            tried = trials_of(_json(contents.get(path, b"null")))
-            found[match["version"]] = (_time(match["first"]), _time(match["last"]), tried)
-    return found
+        folder, _, name = path.rpartition("/")
+        match = NAME.fullmatch(name)
+        if match and folder in folders:
+            trials = trials_of(_json(contents.get(path, b"null")))
+            yield folders[folder], Scored(match["version"], _time(match["first"]), _time(match["last"]), trials=trials)
 
 
 def _json(data: bytes) -> object:

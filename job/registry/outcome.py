@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self
 
 from job.core.keys import Key
+from job.learning.fleet import cluster_length
 from job.registry.catalog import Summary, key_of, summarize, summary_scores
+from transforms.bars import duration_us
 
 Status = Literal["trained", "predicted", "compared", "scored", "tuned", "current", "fresh_enough", "failed"]
 
@@ -16,7 +18,8 @@ class Outcome:
     """One task's result. `seconds` are wall, `peak_rss_mb` is the worker's so far, `error` is None on success.
 
     `log_loss_delta` holds log-loss minus base-rate log-loss summed over clusters of the clock: {cluster: [rows, sum]}.
-    A fleet's test rests on it; it is not part of the run record. `counts` are those of `transforms.samples`, and `gaps`
+    A fleet's test rests on it; it is not part of the run record, nor is the length `cluster_us`, 0 where that is not
+    known. `counts` are those of `transforms.samples`, and `gaps`
     is how gaps were understood, see `definition.describe_sampling`; both empty where that is not known. `blocks` counts
     the blocks of time that the interval of the skill rests on, 0 where that is not known. Under a retrain policy `why`
     says why a model was trained or not, and `until` until when it need not be: `bars`, the close of the bar with which
@@ -45,6 +48,7 @@ class Outcome:
     until: dict[str, str] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     log_loss_delta: dict[str, list[float]] = field(default_factory=dict)
+    cluster_us: int = 0
 
     @property
     def key(self) -> Key:
@@ -70,7 +74,7 @@ class Outcome:
     def record(self) -> dict[str, Any]:
         """Return what the run record keeps."""
         fields = asdict(self)
-        del fields["log_loss_delta"], fields["summary"]
+        del fields["log_loss_delta"], fields["summary"], fields["cluster_us"]
         return fields
 
     def to_json(self) -> str:
@@ -107,7 +111,17 @@ def of_version(key: Key, metadata: Mapping[str, Any]) -> Outcome:
         warnings=tuple(metadata["warnings"]),
         summary=summarize(metadata),
         log_loss_delta=metadata["excess_log_loss"],
+        cluster_us=cluster_us(key, metadata),
     )
+
+
+def cluster_us(key: Key, metadata: Mapping[str, Any]) -> int:
+    """Return the length of the clusters of a version's `excess_log_loss`, 0 where its label does not tell."""
+    definition = metadata.get("label", {}).get("definition")
+    horizon = definition.get("horizon") if isinstance(definition, Mapping) else None
+    if not isinstance(horizon, int):
+        return 0
+    return cluster_length(horizon_bars=horizon, timeframe_us=duration_us(key.timeframe))
 
 
 def current(stored: Outcome, *, latest: str) -> Outcome:

@@ -14,9 +14,10 @@ from job.learning.spec import ModelSpec
 from job.learning.trading import trading_scores
 from job.learning.training import Trained, train
 from job.registry.definition import describe_feature, describe_label, describe_sampling
-from job.registry.ledger import holdout_range, versions_scored
+from job.registry.ledger import versions_scored
 from job.registry.names import version_name
 from job.registry.outcome import Outcome, of_version
+from job.registry.scored import holdout_range
 from job.registry.versions import commit
 from job.train.audit import notes_of
 from job.train.task import SamplesRow, Task
@@ -42,7 +43,7 @@ def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
     )
     version = version_name(task.key, job.run_id)
     if job.trading:
-        metadata["trading"] = describe_trading(trained, spec, job, task, version)
+        metadata["trading"] = describe_trading(trained, spec, job, task)
     written = commit(
         job.registry(),
         task.key,
@@ -112,21 +113,22 @@ def describe_version(
     }
 
 
-def describe_trading(trained: Trained, spec: ModelSpec, job: Job, task: Task, version: str) -> dict[str, Any] | None:
+def describe_trading(trained: Trained, spec: ModelSpec, job: Job, task: Task) -> dict[str, Any] | None:
     """Return a version's trading scores; None for samples that were made elsewhere, which come without prices.
 
-    The deflated Sharpe allows for all versions of the key, pruned ones included, whose holdouts share some time with
-    this one's, and for the settings that were tried before some were chosen.
+    The deflated Sharpe allows for all versions that the plan knew of, pruned ones included, whose holdouts share some
+    time with this one's, and for the settings that were tried before some were chosen.
     """
     settings = job.config.model_trainer.trading
     if settings is None or trained.market is None:
         return None
     tested = holdout_range(trained.metadata)
-    tried = versions_scored(job.registry(), [task.key], tested, besides=version, tuning=task.tuning)
+    others = [one.sharpe for one in task.scored if one.shares(tested) and one.sharpe is not None]
     return trading_scores(
         trained.market,
         label=spec.label,
         timeframe=task.key.timeframe,
         cost_bps=settings.cost_bps,
-        versions_scored=tried + 1,
+        versions_scored=versions_scored(task.scored, tested, tuning=task.tuning) + 1,
+        other_sharpes=others,
     )

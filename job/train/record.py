@@ -1,13 +1,16 @@
 """The run record: what a run was asked, what became of every task, kept in the registry while it runs."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from job.config.settings import Config
 from job.core.keys import kind_order
 from job.learning.fleet import LogLossDelta, add_log_loss_delta, fleet_of_one, fleet_test, p_of_interval
+from job.learning.multiplicity import Best, best_of
 from job.registry.kept_record import KeptRecord
+from job.registry.ledger import Tried
 from job.registry.outcome import Outcome, Status
 from job.storage.files import Storage
 
@@ -23,6 +26,8 @@ class Fleet:
     models: int = 0
     beat_base: int = 0
     log_loss_delta: LogLossDelta = field(default_factory=dict)
+    cluster_us: int = 0
+    """Length of the clusters; all models of a kind and timeframe have one label."""
     last: Outcome | None = None
     """The model that was added last: all there is to a fleet of one."""
 
@@ -30,7 +35,7 @@ class Fleet:
         """Count one trained model."""
         self.models += 1
         self.beat_base += (outcome.scores["skill"] or 0.0) > 0
-        self.last = outcome
+        self.last, self.cluster_us = outcome, outcome.cluster_us
         add_log_loss_delta(self.log_loss_delta, outcome.log_loss_delta)
 
     def scores(self) -> dict[str, Any]:
@@ -60,6 +65,8 @@ class TrainingRecord(KeptRecord[Outcome]):
     def __init__(self, run_id: str, config: Config, registry: Storage, *, planned: int) -> None:
         super().__init__(run_id, config, registry, planned=planned, statuses=STATUSES)
         self._fleets: dict[tuple[str, str], Fleet] = {}
+        self.tried = Tried()
+        """What was tried on the bars by which the trained models are judged, known at the end."""
 
     def add(self, outcome: Outcome) -> Outcome:
         """Take an outcome and return it as it is kept.
@@ -79,6 +86,29 @@ class TrainingRecord(KeptRecord[Outcome]):
         return {**super().counts, "current_not_latest": hidden}
 
     def as_dict(self, *, first: int = 0) -> dict[str, Any]:
-        """Return the record as JSON values, with what the fleet of each kind scores."""
-        fleet = [fleet.scores() for fleet in sorted(self._fleets.values(), key=kind_order)]
-        return {**super().as_dict(first=first), "fleet": fleet}
+        """Return the record as JSON values, with what the fleet of each kind scores, and the best of them all.
+
+        `adjusted_p` of a fleet and `best` say whether it is better than its base rates, allowing for the others; they
+        are there once the run is over, as is what was `tried` on these bars.
+        """
+        with self._lock:
+            fleets = sorted(self._fleets.values(), key=kind_order)
+            rows, found = [fleet.scores() for fleet in fleets], {}
+            if self.status != "running":
+                best = best_fleet(fleets)
+                rows = [{**row, "adjusted_p": p} for row, p in zip(rows, best.adjusted, strict=True)]
+                found = {"best": best_record(best, rows), "tried": self.tried.record()}
+        return {**super().as_dict(first=first), "fleet": rows, **found}
+
+
+def best_fleet(fleets: Sequence[Fleet]) -> Best:
+    """Return which kind and timeframe is the best of all, and whether it is better than its base rates."""
+    return best_of([(fleet.cluster_us, fleet.log_loss_delta if fleet.cluster_us else {}) for fleet in fleets])
+
+
+def best_record(best: Best, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return the best of the fleets and what is said of it as JSON values; None where there are none."""
+    if not rows:
+        return None
+    named = {name: None if best.best is None else rows[best.best][name] for name in ("model_type", "timeframe")}
+    return {**named, **best.record()}

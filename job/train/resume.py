@@ -13,6 +13,7 @@ from job.core.keys import Key
 from job.core.wording import first_of
 from job.registry.catalog import Summary, key_of, list_summaries, open_registry
 from job.registry.fingerprints import digest_for, has_sessions, listing_fingerprint
+from job.registry.ledger import scored_versions
 from job.registry.listings import read_listings
 from job.registry.outcome import Outcome, current, fresh_enough, of_summary, of_version
 from job.registry.versions import DamagedMetadataError, read_metadata
@@ -49,6 +50,9 @@ def skip_completed(
     listings = read_listings(registry) if summaries else {}
     known = with_known(plan.tasks, summaries, listings, config, verify=verify, fleet=plan.fleet)
     tasks = [*with_costs(known, summaries)]
+    if config.model_trainer.trading is not None:
+        scored = scored_versions(registry, [task.key for task in tasks], summaries)
+        tasks = [replace(task, scored=scored[task.key]) for task in tasks]
     notes = (*plan.notes, *with_sessions(tasks))
     if force:
         fresh = tuple(replace(task, known=()) for task in tasks)

@@ -1,7 +1,7 @@
 """One run from its plan to its closed record: what is current is taken, the rest trained, the traces swept."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -13,10 +13,12 @@ from job.core.errors import JobError, RegistryError
 from job.core.keys import Key
 from job.registry.catalog import key_of, list_summaries, open_registry, write_catalog
 from job.registry.cleanup import OtherRun, other_runs, sweep
+from job.registry.ledger import scored_versions, tried
 from job.registry.names import listed_versions, version_name
 from job.registry.outcome import Outcome, failed, of_version
 from job.registry.record import RunStatus
 from job.registry.runs import attempts_folder
+from job.registry.scored import Range, Scored
 from job.registry.versions import new_run_id, read_metadata
 from job.train.plan import plan as plan_training
 from job.train.record import TrainingRecord
@@ -132,6 +134,16 @@ def _conclude(plan: Plan, job: Job, record: TrainingRecord, others: list[OtherRu
     folders = sorted({key.folder for key, _ in trained})
     found = [*plan.summaries, *(list_summaries(registry, *folders) if folders else ())]
     write_catalog(registry, found)
+    scored = scored_versions(registry, {key for key, _ in trained}, found)
+    record.tried = tried(registry, scored, dict(tested_ranges(scored, trained)))
     for key, version in sorted(trained - {(key_of(one), one["version"]) for one in found}):
         gone = f"{key}: version {version} is gone from {registry.url}; train the model again"
         record.problems.append(RegistryError(gone))
+
+
+def tested_ranges(scored: Mapping[Key, Iterable[Scored]], trained: set[tuple[Key, str]]) -> Iterator[tuple[Key, Range]]:
+    """Yield when the holdout of each trained model was."""
+    for key, own in scored.items():
+        for one in own:
+            if (key, one.version) in trained:
+                yield key, (one.first, one.last)

@@ -12,6 +12,7 @@ from job.learning.spec import ModelSpec
 from job.registry.catalog import Summary, short_fingerprint
 from job.registry.fingerprints import definition_fingerprint, fingerprint, joined_digest, pooled_content
 from job.registry.outcome import Outcome
+from job.registry.scored import Scored
 from job.sources.series import Series
 from job.train.policy import Decision, Held, TrainedOn
 from job.worker.messages import SeriesInfo, Work
@@ -34,6 +35,8 @@ class Task(Work):
     """Digest of the bars of other series that its model sees, None where listings do not say."""
     tuning: Mapping[str, Any] | None = None
     """What its metadata say of the study that chose its parameters; None where none did."""
+    scored: tuple[Scored, ...] = ()
+    """Every version that was ever scored, as far as the deflated Sharpe ratio asks for it: where trading is scored."""
     trust_listing: bool = True
     """Whether listings are relied on; otherwise the bars are read."""
     held: Held | None = None
