@@ -616,8 +616,10 @@ def of_training() -> Values:
         }
 
 
-NO_NUMBERS: Final = {"algorithm", "engine", "parameters", "score_versions", "calibration", "seeds", "stability"}
-"""Metadata that says what was done, not what came of it, or what else is known of the same predictions."""
+NO_NUMBERS: Final = {
+    *("algorithm", "engine", "parameters", "score_versions", "calibration", "seeds", "stability", "drift"),
+}
+"""Metadata that says what was done, not what came of it, or what else is known of the same rows and predictions."""
 
 
 def trained(case: str, model: Trained, samples: pl.DataFrame) -> Values:

@@ -2,13 +2,15 @@
 
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from job.core.errors import DataError
+from job.learning.drift import Reference, measure
 from job.predict.task import Predicted, PredictionTask, path_of, superseded_path
 from job.registry.catalog import open_registry
 from job.registry.fingerprints import bare_digest
@@ -108,6 +110,7 @@ def predict_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predi
         output = job.registry()
         write_predictions(output, path_of(task.key), predictions, footer)
         output.remove(superseded_path(task.key))
+        drift = drift_of(metadata, features)
     if failure.error is not None:
         return Predicted.failed(task, failure.error)
     outcome = Predicted.of(task.key, footer, status="predicted").with_cost(
@@ -118,4 +121,16 @@ def predict_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predi
         attempts=task.attempt,
     )
     reset_peak()
-    return replace(outcome, warnings=header.info.warnings if header.info else ())
+    return replace(outcome, drift=drift, warnings=header.info.warnings if header.info else ())
+
+
+def drift_of(metadata: Mapping[str, Any], features: pl.DataFrame) -> dict[str, Any] | None:
+    """Return how far the newest bars are from the training rows of a version; None if it is of an early release.
+
+    These are as many as the version's metadata calls a stretch, 1,000 at most.
+    """
+    reference = Reference.read(metadata)
+    if reference is None:
+        return None
+    complete = features.filter("complete") if "complete" in features.columns else features
+    return measure(reference, complete.tail(reference.stretch)).record()
