@@ -214,6 +214,7 @@ MEMORIES = {"slow": 0.999, "slower": 0.9995, "quick": 0.9, "none": 0.0}
         ([LEAST_STRETCH * STRETCHES], LEAST_STRETCH, STRETCHES),
         ([LEAST_STRETCH * STRETCHES - 1], STRETCH, 0),
         ([500] * 16, 500, 16),
+        ([150_000, 90_000], STRETCH, 200),
         ([1_500, 900, 4_000, 50], 571, 10),
     ],
 )

@@ -22,7 +22,8 @@ STRETCH: Final = 1_000
 LEAST_STRETCH: Final = 100
 """Most and fewest rows on end that are compared with all training rows."""
 STRETCHES: Final = 10
-"""From fewer stretches nothing is said of what is usual; where there are not so many, they are made shorter."""
+MOST_STRETCHES: Final = 200
+"""From fewer than `STRETCHES` nothing is said of what is usual; where there are not so many, they are made shorter."""
 CONFIDENCE: Final = 0.95
 MODERATE: Final = 0.1
 LARGE: Final = 0.25
@@ -193,7 +194,8 @@ def stretches(series: IntArray) -> tuple[int, IntArray]:
     """Return how long stretches are, and for each row the number of its stretch, -1 for rows that are in none.
 
     The stretches of a series follow each other from its first row on. They have `STRETCH` rows, or as many as leave
-    `STRETCHES` of them; where these are fewer than `LEAST_STRETCH`, there is no stretch.
+    `STRETCHES` of them; where these are fewer than `LEAST_STRETCH`, there is no stretch. Of very many some are taken,
+    spread evenly.
     """
     order = np.argsort(series, kind="stable")
     _, lengths = np.unique(series, return_counts=True)
@@ -204,6 +206,10 @@ def stretches(series: IntArray) -> tuple[int, IntArray]:
         whole = rows // length
         found[order[first : first + whole * length]] = count + np.repeat(np.arange(whole), length)
         first, count = first + rows, count + whole
+    if count > MOST_STRETCHES:
+        number = np.full(count + 1, -1)  # the last is that of rows in no stretch
+        number[np.linspace(0, count - 1, MOST_STRETCHES).round().astype(np.int64)] = np.arange(MOST_STRETCHES)
+        found = number[found]
     return length or STRETCH, found
 
 
