@@ -617,16 +617,10 @@ def of_training() -> Values:
 
 
 NO_NUMBERS: Final = {
-    "algorithm",
-    "engine",
-    "parameters",
-    "score_versions",
-    "calibration",
-    "seeds",
-    "stability",
+    *("algorithm", "engine", "parameters", "score_versions", "calibration", "seeds", "stability", "drift"),
     "loss_by_block",
 }
-"""Metadata that says what was done, not what came of it, or what else is known of the same predictions."""
+"""Metadata that says what was done, not what came of it, or what else is known of the same rows and predictions."""
 
 
 def trained(case: str, model: Trained, samples: pl.DataFrame) -> Values:

@@ -1,6 +1,7 @@
 """Predictions of stored models: parity with training, what is left as it is, what fails alone, frames in process."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,6 +47,7 @@ from job.train.steps import samples_of
 from job.worker.load_bars import load_series
 from job.worker.messages import Job
 from tests.registries import BUCKET, s3_options
+from transforms.bars import PRICES
 from transforms.features import FEATURES
 
 pytestmark = pytest.mark.usefixtures("local_ray")
@@ -120,6 +122,52 @@ def test_one_file_a_series_and_model(models: Path, predicted: tuple[RunRecord[Pr
         assert ((frame["prediction"] == "up") == (frame["probability_up"] > 0.5)).all()
         assert 270 < outcome.counts["warmup"] <= 280  # bars that were filled in warm up, too
         assert outcome.rows + outcome.counts["warmup"] == outcome.counts["bars"]
+
+
+def test_the_newest_bars_are_compared_with_those_of_training(
+    bars: Path, models: Path, predicted: tuple[RunRecord[Predicted], Path]
+) -> None:
+    for outcome in predicted[0].outcomes:
+        metadata = read_metadata(Storage(str(models)), outcome.key, str(outcome.version))
+        assert outcome.drift is not None
+        assert outcome.record()["drift"] == outcome.drift
+        assert outcome.drift["rows"] == min(metadata["drift"]["stretch"], outcome.rows)
+        assert outcome.drift["features"] == len(metadata["drift"]["features"]) >= 15
+    again = predict(config_for(bars, models), predicted[1])
+    assert {one.drift for one in again.outcomes} == {None}, "nothing was computed"
+
+
+def test_drift_of_the_newest_bars_is_said_and_changes_nothing(
+    bars: Path, models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in bars.rglob("*SYN00USDT*.parquet"):
+        one = pl.read_parquet(file)
+        late = pl.col("timestamp") >= pl.col("timestamp").last().dt.offset_by("-1d")
+        first = one.filter(late)["open"][0]
+        wilder = [pl.when(late).then(first * (pl.col(name) / first) ** 4).otherwise(name) for name in PRICES]
+        one.with_columns(**dict(zip(PRICES, wilder, strict=True))).write_parquet(tmp_path / file.name)
+    stored = shutil.copytree(models, tmp_path / "models")
+    command = ["predict", "--models", str(stored), "--input", str(tmp_path / "*.parquet"), "--json", "--set"]
+    exchange = ["data.exchange=synthetic", "--timeframes", "1m"]
+    assert main([*command, *exchange, "--output", str(tmp_path / "predictions")]) == 0
+    printed = capsys.readouterr()
+    record, lines = json.loads(printed.out.splitlines()[-1]), printed.err.splitlines()
+    for outcome in record["outcomes"]:
+        _, index, usual = outcome["drift"]["worst"][0]
+        assert index > max(usual, 0.25)
+        assert outcome["drift"]["unusual"] > 0
+    said = [one.partition("INFO    ")[2] for one in lines if "stability index" in one]
+    assert [one.partition(":")[0] for one in said] == ["analyst 1m", "tactician 1m"]
+    assert "of training, most so of synthetic/SYN00USDT: stability index " in said[0]
+    assert sum(one.endswith("1 drifted") for one in lines) == 2
+
+    for file in stored.rglob("*_1m_*.json"):  # as early releases wrote it
+        file.write_text(json.dumps({k: v for k, v in json.loads(file.read_bytes()).items() if k != "drift"}))
+    assert main([*command, *exchange, "--output", str(tmp_path / "other")]) == 0
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [one["drift"] for one in record["outcomes"]] == [None, None]
+    path = path_of(Key("synthetic", "SYN00USDT", "1m", "analyst"))
+    assert (tmp_path / "other" / path).read_bytes() == (tmp_path / "predictions" / path).read_bytes()
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import pytest
 from job.core.errors import RegistryError
 from job.core.keys import Key
 from job.registry.names import version_name
-from job.registry.versions import commit, list_versions, load, new_run_id
+from job.registry.versions import commit, list_versions, load, metadata_text, new_run_id
 from job.storage.files import ExistingFileError, Storage
 from tests.registries import KEY, VERSION, find_version, fitted, samples
 from tests.test_registry_artifacts import Payload
@@ -61,6 +61,20 @@ def test_a_version_is_three_files_and_loads_as_it_was(registry: Storage) -> None
     assert metadata == committed == find_version(registry, KEY, VERSION)
     assert model.predict_proba(features).tobytes() == fitted("random_forest").predict_proba(features).tobytes()
     assert scaler.transform(features).tobytes() == fitted("scaler").transform(features).tobytes()
+
+
+def test_lists_of_numbers_are_on_one_line_each() -> None:
+    odd = "[\n 1,\n 2\n]"
+    document = {
+        "key": {"name": odd, odd: [odd]},
+        "numbers": [1, 2.5, -3e-05, 1e22],
+        "pairs": [[1, 2], [3, 4]],
+        "mixed": [1, None, "2", True, []],
+        "none": [],
+    }
+    text = metadata_text(document)
+    assert json.loads(text) == document
+    assert '\n "numbers": [1, 2.5, -3e-05, 1e+22],\n "pairs": [\n  [1, 2],\n  [3, 4]\n ],\n' in text
 
 
 def test_metadata_says_what_the_artefacts_are(memory: Storage) -> None:

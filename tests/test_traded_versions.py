@@ -1,5 +1,7 @@
 """Trading scores on the way from the settings to a version's metadata."""
 
+import os
+import platform
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +19,11 @@ from job.core.environment import versions
 from job.core.errors import ConfigError
 from job.core.keys import Key
 from job.core.synth import make_bars
+from job.learning.drift import Reference
+from job.learning.equity import daily_returns
+from job.learning.fleet import cluster_us
 from job.learning.spec import ModelSpec
+from job.learning.trading import Books
 from job.learning.training import Trained, train
 from job.registry.catalog import list_summaries, rebuild
 from job.registry.comparisons import write_comparison
@@ -27,8 +33,9 @@ from job.registry.names import version_name
 from job.registry.outcome import Outcome
 from job.registry.prune import prunable, prune
 from job.registry.scored import Scored, holdout_range
-from job.registry.versions import list_versions
+from job.registry.versions import list_versions, metadata_text
 from job.storage.files import Storage
+from job.train.commit import describe_timing
 from job.train.plan import make_plan, plan
 from job.train.pooled import flat_samples, sample_times, sampling_caps, train_group
 from job.train.steps import load_bars, prepare_samples, train_models
@@ -155,6 +162,50 @@ def test_metadata_tells_trading_scores_only_if_asked(tmp_path: Path) -> None:
     assert found["signals"] > 50
     assert found["turnover"] > 0
     assert found["sharpe"] is None
+
+
+def test_metadata_have_what_pictures_need(tmp_path: Path) -> None:
+    before = datetime.now(UTC)
+    found = metadata_of(job_of(tmp_path, COST))
+    timing, holdout, daily = found["timing"], found["split"]["holdout"], found["trading"]["daily"]
+    started, finished = (datetime.fromisoformat(timing[name]) for name in ("started_at", "finished_at"))
+    assert before - timedelta(milliseconds=1) <= started < finished <= datetime.now(UTC)
+    assert (finished - started).total_seconds() == pytest.approx(found["seconds"]["training"], abs=1.5)
+    assert timing["worker"] == f"{platform.node()}/{os.getpid()}"
+    assert daily["dates"][0] == holdout["test_from"][:10]
+    assert daily["dates"][-1] <= holdout["test_to"][:10]
+    assert len(daily["dates"]) == len(daily["net"]) == len(daily["base_net"]) == found["trading"]["days"]
+    deciles = found["calibration"]["reliability"]
+    assert sum(one["rows"] for one in deciles) == holdout["test_rows"]
+    length = cluster_us(LABEL.horizon, 15 * 60_000_000)
+    times = [int(cluster) * length for cluster in found["excess_log_loss"]]
+    first, last = (datetime.fromisoformat(holdout[name]).timestamp() * 1e6 for name in ("test_from", "test_to"))
+    assert times[0] <= first < times[0] + length
+    assert times[-1] <= last < times[-1] + length
+
+
+def test_what_pictures_need_is_small_whatever_the_model() -> None:
+    """Long names, many features, ten years of trading, and numbers that take all their digits."""
+    rng = np.random.default_rng(5)
+    rows, days = 20_000, 3_653
+    columns = (
+        (f"an_own_feature_with_a_long_name_{one}@BTCUSDT", 1e-5 * rng.standard_normal(rows)) for one in range(158)
+    )
+    net, base_net = 0.01 * rng.standard_normal((2, days))
+    times = 86_400_000_000 * (10_000 + np.arange(days))
+    books = Books(
+        cost_bps=5.0, years=10.0, held_days=0.1, made=net, turnover=1.0, gross=1.0,
+        times=times, net=net, base_net=base_net,
+    )  # fmt: skip
+    bare: dict[str, Any] = {"scores": {"skill": 0.1}, "trading": {"days": days}}
+    found = bare | {
+        "drift": Reference.of(columns, rows=rows, up=0.123456).record(),
+        "trading": {"days": days, "daily": daily_returns(books)},
+        "timing": describe_timing(datetime.now(UTC)) | {"worker": f"{'n' * 64}/{2**22}"},
+    }
+    assert len(found["drift"]["features"]) >= 10
+    assert len(found["trading"]["daily"]["net"]) == 36
+    assert len(metadata_text(found)) - len(metadata_text(bare)) <= 4_096
 
 
 def test_versions_are_counted_whose_holdout_shares_time(tmp_path: Path) -> None:

@@ -11,16 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from job.learning.equity import daily_returns
 from job.learning.metrics import shrink
 from job.learning.sharpe import expected_best_sharpe, probabilistic_sharpe, sharpe_error, sharpe_scores
 from job.learning.trading import (
     Ledger,
     Market,
     Trades,
+    keep_books,
     keep_ledger,
     make_trades,
     max_drawdown,
     read_market,
+    score_books,
     signals,
     trading_scores,
 )
@@ -310,6 +313,25 @@ def test_sharpe_is_that_of_daily_net_returns(week: int) -> None:
     assert scores["max_drawdown"] == pytest.approx(max_drawdown(net))
     assert scores["sharpe_low"] < scores["sharpe"] < scores["sharpe_high"]  # type: ignore[operator]
     assert scores["deflated_sharpe"] < scores["probabilistic_sharpe"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("days", "week", "periods"), [(98, 7, 33), (98, 5, 35), (36, 7, 36), (1, 7, 1), (37, 7, 19)])
+def test_returns_over_time_are_those_of_the_statement_by_period(days: int, week: int, periods: int) -> None:
+    label = Direction(horizon=4)
+    bars = made_bars(2, 24 * days, step_us=3_600_000_000).filter(pl.col("timestamp").dt.weekday() <= week)
+    told = statement(bars, label)
+    net = pl.Series(told.gross) - 1e-4 * pl.Series(told.turnover)
+    by_day = bars.select(day=pl.col("timestamp").dt.date(), net=net).group_by("day", maintain_order=True).sum()
+    each = math.ceil(by_day.height / 36)
+    books = keep_books(bars, label=label, timeframe="1h", cost_bps=1.0)
+    found = daily_returns(books)
+    parts = [by_day[first : first + each] for first in range(0, by_day.height, each)]
+    assert found["dates"] == [part["day"][0].isoformat() for part in parts]
+    assert found["net"] == pytest.approx([part["net"].sum() for part in parts], abs=5.1e-7)
+    assert len(found["net"]) == len(found["base_net"]) == periods
+    scores = score_books(books, versions_scored=1)
+    for name, total in (("net", scores["net_return"]), ("base_net", scores["base_net_return"])):
+        assert sum(found[name]) == pytest.approx(total * books.years, abs=36 * 5e-7)  # type: ignore[operator]
 
 
 def test_the_book_of_the_base_rate_stands_beside_it() -> None:

@@ -128,16 +128,34 @@ def show_predictions(record: RunRecord[Predicted]) -> None:
         counts = [str(statuses.count(status)) for status in ("predicted", "current", "failed")]
         left_out = sum(one.counts.get(what, 0) for one in own for what in ("warmup", "not_finite", "low_coverage"))
         predicted = sum(one.rows for one in own)
-        rows.append((f"{kind.model_type} {kind.timeframe}", *counts, f"{predicted:,}", f"{left_out:,}"))
+        drifted = str(sum(bool(one.drift and one.drift["unusual"]) for one in own))
+        rows.append((f"{kind.model_type} {kind.timeframe}", *counts, f"{predicted:,}", f"{left_out:,}", drifted))
     screen = console()
     if screen.is_terminal:
-        columns = ("model", "predicted", "current", "failed", "rows", "bars left out")
+        columns = ("model", "predicted", "current", "failed", "rows", "bars left out", "drifted")
         screen.print(totals_table("predictions", columns, rows))
     else:
         for cells in rows:
-            log.info("{}: {} predicted, {} current, {} failed, {} rows, {} bars left out".format(*cells))
+            log.info("{}: {} predicted, {} current, {} failed, {} rows, {} bars left out, {} drifted".format(*cells))
+    for line in drift_lines(record.outcomes):
+        log.info("%s", line)
     done = count_in_words(record.counts) or "nothing to do"
     log.info("run %s %s: %s; predictions in %s", record.run_id, record.status, done, record.about["output"])
+
+
+def drift_lines(outcomes: Iterable[Predicted]) -> Iterator[str]:
+    """Yield for each kind of model how many series have unusual newest bars, and the worst of them."""
+    drifted = [(one, one.drift) for one in outcomes if one.drift and one.drift["unusual"]]
+    for kind in sorted({one.key.stem: one.key for one, _ in drifted}.values(), key=kind_order):
+        own = [(one, drift) for one, drift in drifted if one.key.stem == kind.stem]
+        worst, drift = max(own, key=lambda pair: float(pair[1]["worst"][0][1]))
+        name, index, usual = drift["worst"][0]
+        usually = "" if usual is None else f", usually below {usual:.2f}"
+        yield (
+            f"{kind.model_type} {kind.timeframe}: the newest bars of {len(own)} series are unlike those of training, "
+            f"most so of {worst.exchange}/{worst.symbol}: stability index {index:.2f} of {name} over {drift['rows']:,} "
+            f"bars{usually}; whether the model still is right, only scores tell"
+        )
 
 
 def _log_problems(record: TrainingRecord | RunRecord[Predicted]) -> None:

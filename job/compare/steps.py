@@ -15,7 +15,7 @@ from job.core.errors import DataError
 from job.core.keys import Key
 from job.learning.comparison import SeedVariance, compare, row_sums
 from job.learning.evidence import gather
-from job.learning.fleet import cluster_length, log_loss_delta_by_cluster
+from job.learning.fleet import cluster_us, log_loss_delta_by_cluster
 from job.learning.metrics import FloatArray, row_log_loss
 from job.learning.trading import trading_scores
 from job.registry.definition import Definition
@@ -292,7 +292,7 @@ def compared(headers: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compar
         ),
         evidence=evidence,
         log_loss_delta=log_loss_delta_by_cluster(times, row_log_loss(up, p_b) - row_log_loss(up, p_a), **lengths),
-        cluster_us=cluster_length(**lengths),
+        cluster_us=cluster_us(**lengths),
         trading=traded(task, bars, label, job),
         seconds=round(sum(header.seconds for header in headers), 3),
     )

@@ -20,17 +20,16 @@ LEAST_TAIL: Final = 1e-300
 """Smaller probabilities have no normal deviate in floating point; this one's is 37."""
 
 
-def cluster_length(*, horizon_bars: int, timeframe_us: int) -> int:
-    """Return the length of a cluster in µs: an hour, or five horizons if that is more."""
+def cluster_us(horizon_bars: int, timeframe_us: int) -> int:
+    """Return how long a cluster of the clock is, in µs: an hour, or five horizons if that is more."""
     return max(HOUR_US, 5 * horizon_bars * timeframe_us)
 
 
 def log_loss_delta_by_cluster(
     times: npt.NDArray[np.int64], change: npt.NDArray[np.float64], *, horizon_bars: int, timeframe_us: int
 ) -> LogLossDelta:
-    """Sum the rows' `change` of log-loss over clusters of the clock of `cluster_length`."""
-    cluster_us = cluster_length(horizon_bars=horizon_bars, timeframe_us=timeframe_us)
-    cluster, position = np.unique(times // cluster_us, return_inverse=True)
+    """Sum the rows' `change` of log-loss over clusters of the clock, which are `cluster_us` long."""
+    cluster, position = np.unique(times // cluster_us(horizon_bars, timeframe_us), return_inverse=True)
     rows, sums = np.bincount(position), np.bincount(position, weights=change)
     return {str(c): [int(n), float(s)] for c, n, s in zip(cluster, rows, sums, strict=True)}
 

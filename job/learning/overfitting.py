@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from job.learning.fleet import cluster_length
+from job.learning.fleet import cluster_us
 from job.learning.metrics import FloatArray
 from job.learning.splits import IntArray
 
@@ -49,7 +49,7 @@ def loss_by_block(times: IntArray, loss: FloatArray, *, horizon_bars: int, timef
     A block is as long as clusters of `learning.fleet` are, or a power of two times as long, so that blocks of versions
     of other lengths are parts of each other. `first` is the number of the first block since the epoch.
     """
-    length = cluster_length(horizon_bars=horizon_bars, timeframe_us=timeframe_us)
+    length = cluster_us(horizon_bars=horizon_bars, timeframe_us=timeframe_us)
     while int(times[-1]) // length - int(times[0]) // length >= MOST_BLOCKS:
         length *= 2
     block = times // length

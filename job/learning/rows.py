@@ -33,7 +33,7 @@ class Rows:
     """Samples as arrays, sorted by time: features float32, contiguous by column; times in µs since the epoch.
 
     `uniqueness` is that of the labels, None where samples come without; `sequences` are the rows with the bars before
-    them, None for models that see rows alone.
+    them, None for models that see rows alone; `series` numbers the series of the rows, None where they are not named.
     """
 
     matrix: Matrix
@@ -43,6 +43,7 @@ class Rows:
     pooled: bool
     uniqueness: FloatArray | None = None
     sequences: Sequences | None = None
+    series: IntArray | None = None
 
 
 def sort_samples(samples: pl.DataFrame) -> pl.DataFrame:
@@ -65,6 +66,7 @@ def read_rows(samples: pl.DataFrame, features: Sequence[str], sequences: Sequenc
         pooled="series" in samples.columns and samples["series"].n_unique() > 1,
         uniqueness=samples[UNIQUENESS].to_numpy() if UNIQUENESS in samples.columns else None,
         sequences=sequences,
+        series=samples["series"].rank("dense").to_numpy() if "series" in samples.columns else None,
     )
 
 

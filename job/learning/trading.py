@@ -72,6 +72,25 @@ class Ledger:
     turnover: FloatArray
 
 
+@dataclass(frozen=True)
+class Books:
+    """What was earned on a model's probabilities, and always on the base rate, as shares of the capital.
+
+    `net` and `base_net` are returns after costs at each of `times` (µs, ascending), `made` is the return of each trade
+    before costs; `turnover` and `gross` return are sums over all `years`. `held_days` is how long a position is held.
+    """
+
+    cost_bps: float
+    years: float
+    held_days: float
+    made: FloatArray
+    turnover: float
+    gross: float
+    times: IntArray
+    net: FloatArray
+    base_net: FloatArray
+
+
 def trading_scores(
     bars: pl.DataFrame,
     *,
@@ -101,36 +120,57 @@ def trading_scores(
         returns; `base_net_return` and `base_sharpe` of always trading on the base rate; and `sharpe_difference` from
         it. None stands for numbers that need signals or more days.
     """
+    books = keep_books(bars, label=label, timeframe=timeframe, cost_bps=cost_bps)
+    return score_books(books, versions_scored=versions_scored, other_sharpes=other_sharpes)
+
+
+def keep_books(bars: pl.DataFrame, *, label: Label, timeframe: str, cost_bps: float) -> Books:
+    """Return what trading on `p` and on `p_base` did at each time; the arguments are those of `trading_scores`."""
     if "series" not in bars.columns:
         bars = bars.with_columns(series=pl.lit(""))
     bars = bars.sort("series", "timestamp")
     market, bars = read_market(bars, label.horizon), bars.filter(~pl.col("filled"))
     trades, base_trades = (make_trades(bars, side, market, label) for side in (signals(bars), base_signals(bars)))
     ledger = keep_ledger(market, trades, label.horizon)
-    made = trades.side * (trades.price / market.open[trades.row + 1] - 1)
     series = bars["series"].n_unique()
     times, position = np.unique(bars["timestamp"].to_physical().to_numpy(), return_inverse=True)
     net, base_net = (
         np.bincount(position, weights=one.gross - cost_bps / BPS * one.turnover) / series
         for one in (ledger, keep_ledger(market, base_trades, label.horizon))
     )
-    years = float(times[-1] - times[0] + duration_us(timeframe)) / YEAR_US
-    held_days = label.horizon * duration_us(timeframe) / DAY_US
+    return Books(
+        cost_bps=cost_bps,
+        years=float(times[-1] - times[0] + duration_us(timeframe)) / YEAR_US,
+        held_days=label.horizon * duration_us(timeframe) / DAY_US,
+        made=trades.side * (trades.price / market.open[trades.row + 1] - 1),
+        turnover=float(ledger.turnover.sum() / series),
+        gross=float(ledger.gross.sum() / series),
+        times=times,
+        net=net,
+        base_net=base_net,
+    )
+
+
+def score_books(
+    books: Books, *, versions_scored: int, other_sharpes: Sequence[float] = ()
+) -> dict[str, float | int | None]:
+    """Return what `trading_scores` returns."""
+    made, years = books.made, books.years
     return {
-        "cost_bps": cost_bps,
-        "bars_a_year": len(times) / years,
+        "cost_bps": books.cost_bps,
+        "bars_a_year": len(books.times) / years,
         "signals": len(made),
         "hit_rate": float((made > 0).mean()) if len(made) else None,
         "edge_bps": float(made.mean() * BPS) if len(made) else None,
-        "turnover": float(ledger.turnover.sum() / series / years),
-        "gross_return": float(ledger.gross.sum() / series / years),
-        "max_drawdown": max_drawdown(net),
+        "turnover": books.turnover / years,
+        "gross_return": books.gross / years,
+        "max_drawdown": max_drawdown(books.net),
         **daily_scores(
-            times,
-            net,
-            base_net,
+            books.times,
+            books.net,
+            books.base_net,
             years=years,
-            held_days=held_days,
+            held_days=books.held_days,
             versions_scored=versions_scored,
             other_sharpes=other_sharpes,
         ),

@@ -14,16 +14,17 @@ from threadpoolctl import threadpool_limits
 from job.core.keys import Key
 from job.learning.blending import describe_fit, weigh_members
 from job.learning.calibration import calibration
+from job.learning.drift import Reference
 from job.learning.estimators import algorithm_named
 from job.learning.fitting import Evaluated, evaluate, fit_window, predict_proba, skill_of
 from job.learning.fleet import log_loss_delta_by_cluster
 from job.learning.importances import importances
 from job.learning.metrics import SCORES, accuracy, base_rate, fit_shrink, log_loss, row_log_loss, score_all, shrink
 from job.learning.overfitting import loss_by_block
-from job.learning.rows import Labels, Rows, inputs, labeled_rows, sort_samples, time_of, weights_of, window
+from job.learning.rows import Rows, inputs, labeled_rows, sort_samples, time_of, weights_of, window
 from job.learning.seeds import second_seed
 from job.learning.spec import ModelSpec
-from job.learning.splits import walk_forward
+from job.learning.splits import IntArray, walk_forward
 from job.learning.weights import describe_weights
 from transforms.bars import duration_us
 from transforms.samples import MARKET
@@ -108,12 +109,12 @@ def train(
         if spec.members:
             evaluated = weigh_members(evaluated, horizon_bars=spec.label.horizon)
         shrinkage, folds, holdout = shrink_all(evaluated, fitted=spec.calibrate == "shrink")
-        model, scaler, label = holdout.model, holdout.scaler, rows.label[holdout.fold.train]
+        model, scaler, fitted = holdout.model, holdout.scaler, holdout.fold.train
         seeds = second_seed(rows, holdout, spec, weight=shrinkage.model, n_jobs=n_jobs)
         if spec.refit:
-            every = np.arange(len(rows.label))
-            scaler, training, label = window(rows, every)
-            model = fit_window(rows, every, scaler, spec, n_jobs=n_jobs, matrix=training)
+            fitted = np.arange(len(rows.label))
+            scaler, training, _ = window(rows, fitted)
+            model = fit_window(rows, fitted, scaler, spec, n_jobs=n_jobs, matrix=training)
             if spec.members:
                 model = replace(model, weights=holdout.model.weights)
         return Trained(
@@ -122,7 +123,7 @@ def train(
             features=spec.feature_names,
             scores=score(rows, folds, holdout, shrinkage, horizon_bars=spec.label.horizon),
             metadata={
-                **describe(rows, folds, holdout, shrinkage, spec=spec, key=key, model=model, label=label),
+                **describe(rows, folds, holdout, shrinkage, spec=spec, key=key, model=model, fitted=fitted),
                 "seeds": seeds,
             },
             holdout=holdout_frame(samples, holdout),
@@ -189,13 +190,13 @@ def describe(
     spec: ModelSpec,
     key: Key,
     model: ClassifierMixin,
-    label: Labels,
+    fitted: IntArray,
 ) -> dict[str, Any]:
     """Return what a version's metadata says of training, as JSON values.
 
-    `model` is the one to be stored, `label` holds the labels that it was fitted on.
+    `model` is the one to be stored, which was `fitted` on the rows at these positions.
     """
-    method, known = algorithm_named(spec.algorithm).importance, holdout.fold.train
+    method, known, label = algorithm_named(spec.algorithm).importance, holdout.fold.train, rows.label[fitted]
     test = inputs(rows, holdout.fold.test, holdout.scaler)
     values = importances(holdout.model, method, test, holdout.label, seed=f"{key} {spec.random_state}")
     return {
@@ -216,6 +217,7 @@ def describe(
         **describe_skill(rows, folds, holdout, spec.label.horizon),
         "score_versions": {name: score.version for name, score in SCORES.items()},
         "importances": {"method": method, "values": dict(zip(spec.feature_names, values, strict=True))},
+        "drift": reference_of(rows, fitted, spec.feature_names, values).record(),
         "refit": spec.refit,
         **describe_weights(spec.weights, weights_of(rows, known, spec), rows=len(known)),
         **describe_loss(rows, holdout, horizon_bars=spec.label.horizon, timeframe_us=duration_us(key.timeframe)),
@@ -244,6 +246,14 @@ def describe_skill(
         },
         "calibration": calibration(times, holdout.label, holdout.p, horizon_bars=horizon_bars),
     }
+
+
+def reference_of(rows: Rows, fitted: IntArray, features: Sequence[str], importance: Sequence[float]) -> Reference:
+    """Return what new bars are compared with: the rows that a model was fitted on, important features first."""
+    order = np.argsort(-np.abs(importance), kind="stable").tolist()
+    series = None if rows.series is None else rows.series[fitted]
+    columns = ((features[column], rows.matrix[fitted, column]) for column in order)
+    return Reference.of(columns, rows=len(fitted), up=float(np.mean(rows.label[fitted] == 1)), series=series)
 
 
 def describe_fold(rows: Rows, evaluated: Evaluated) -> dict[str, Any]:

@@ -2,14 +2,16 @@
 
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from job.core.errors import DataError
+from job.learning.drift import Reference, measure
 from job.predict.appending import added_up, appended, next_tail
 from job.predict.task import Predicted, PredictionTask, path_of, superseded_path
 from job.registry.catalog import open_registry
@@ -158,6 +160,7 @@ def predict_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predi
         )
         write_predictions(output, path_of(task.key), table, footer)
         output.remove(superseded_path(task.key))
+        drift = drift_of(metadata, features)
     if failure.error is not None:
         return Predicted.failed(task, failure.error)
     outcome = Predicted.of(task.key, footer, status="predicted").with_cost(
@@ -168,7 +171,7 @@ def predict_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predi
         attempts=task.attempt,
     )
     reset_peak()
-    return replace(outcome, warnings=(*aged, *(header.info.warnings if header.info else ())))
+    return replace(outcome, drift=drift, warnings=(*aged, *(header.info.warnings if header.info else ())))
 
 
 def warn_of_age(header: FeaturesRow, features: pl.DataFrame, job: Job) -> tuple[str, ...]:
@@ -187,3 +190,15 @@ def predict_anew(task: PredictionTask, job: Job) -> Predicted:
                       for found in unpack(one))  # fmt: skip
     header, features = prepare(alone, row, bars, job)
     return predict_task(header, pl.DataFrame() if features is None else features, job)
+
+
+def drift_of(metadata: Mapping[str, Any], features: pl.DataFrame) -> dict[str, Any] | None:
+    """Return how far the newest bars are from the training rows of a version; None if it is of an early release.
+
+    These are as many as the version's metadata calls a stretch, 1,000 at most.
+    """
+    reference = Reference.read(metadata)
+    if reference is None:
+        return None
+    complete = features.filter("complete") if "complete" in features.columns else features
+    return measure(reference, complete.tail(reference.stretch)).record()

@@ -51,11 +51,13 @@ class PredictionTask(Work):
 class Predicted(Outcome):
     """What became of one file of predictions: `rows` in it, up to the bar that closed at `last`; `counts` of its bars.
 
-    `counts` are those of `transforms.samples.make_features`.
+    `counts` are those of `transforms.samples.make_features`. `drift` is the record of `learning.drift.Drift` of the
+    newest bars that were predicted; None where none were, or the version is of an early release.
     """
 
     path: str = ""
     last: str | None = None
+    drift: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, key: Key, footer: Footer, *, status: Status) -> Self:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self
 
 from job.core.keys import Key
-from job.learning.fleet import cluster_length
+from job.learning.fleet import cluster_us
 from job.registry.catalog import Summary, key_of, summarize, summary_scores
 from transforms.bars import duration_us
 
@@ -111,17 +111,17 @@ def of_version(key: Key, metadata: Mapping[str, Any]) -> Outcome:
         warnings=tuple(metadata["warnings"]),
         summary=summarize(metadata),
         log_loss_delta=metadata["excess_log_loss"],
-        cluster_us=cluster_us(key, metadata),
+        cluster_us=version_cluster_us(key, metadata),
     )
 
 
-def cluster_us(key: Key, metadata: Mapping[str, Any]) -> int:
+def version_cluster_us(key: Key, metadata: Mapping[str, Any]) -> int:
     """Return the length of the clusters of a version's `excess_log_loss`, 0 where its label does not tell."""
     definition = metadata.get("label", {}).get("definition")
     horizon = definition.get("horizon") if isinstance(definition, Mapping) else None
     if not isinstance(horizon, int):
         return 0
-    return cluster_length(horizon_bars=horizon, timeframe_us=duration_us(key.timeframe))
+    return cluster_us(horizon_bars=horizon, timeframe_us=duration_us(key.timeframe))
 
 
 def current(stored: Outcome, *, latest: str) -> Outcome:

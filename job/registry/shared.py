@@ -7,7 +7,7 @@ from typing import Any, Final
 from job.core.keys import Key
 from job.learning.multiplicity import Best, best_of
 from job.learning.overfitting import Overfitting, overfitting_of
-from job.registry.outcome import cluster_us
+from job.registry.outcome import version_cluster_us
 from job.registry.scored import Range, Scored, holdout_range
 from job.registry.versions import DamagedMetadataError, parse_metadata
 from job.storage.files import Storage
@@ -77,9 +77,9 @@ def shared_holdout(registry: Storage, key: Key, metadata: Mapping[str, Any], sco
         for name, one in found.items()
         if one.get("label", {}).get("definition") == label and "excess_log_loss" in one
     }
-    if len(found) < 2 or version not in found or not cluster_us(key, metadata):
+    if len(found) < 2 or version not in found or not version_cluster_us(key, metadata):
         return None
-    gain = best_of([(cluster_us(key, one), one["excess_log_loss"]) for one in found.values()])
+    gain = best_of([(version_cluster_us(key, one), one["excess_log_loss"]) for one in found.values()])
     known = [one["loss_by_block"] for one in found.values() if "loss_by_block" in one]
     return Shared(tuple(found), gain, overfitting_of(known))
 

@@ -22,6 +22,8 @@ SCHEMA_VERSION: Final = 1
 """Version of the metadata's layout; a reader refuses newer ones."""
 
 LATEST: Final = "latest"
+NUMBERS: Final = re.compile(r"\[\n([-+.0-9eE,\s]+)\]")
+"""A list of numbers over several lines."""
 
 
 class DamagedMetadataError(RegistryError):
@@ -79,7 +81,7 @@ def commit(
         **metadata,
         "artefacts": {"format": format, **artifacts},
     }
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    text = metadata_text(document)
     for role in ROLES:
         registry.create(f"{key.folder}/{artifacts[role]['file']}", data[role])
     return _commit_metadata(registry, key, version, text)
@@ -196,6 +198,13 @@ def parse_metadata(data: bytes, key: Key, version: str, *, where: str) -> dict[s
         other = repr(str(metadata["version"]))[1:-1]
         raise DamagedMetadataError(f"{where} describes another model ({other:.80}); it was moved or altered")
     return metadata
+
+
+def metadata_text(document: Mapping[str, Any]) -> str:
+    """Return metadata as JSON text, a value to a line; lists of numbers stand on one line each."""
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    # A line break never is inside a string, where JSON writes it as two characters.
+    return NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
 
 
 def _unknown_format(named: object, where: str, known: Iterable[str]) -> RegistryError:

@@ -1,6 +1,8 @@
 """One version of a model: train it, describe it, commit it."""
 
 import hashlib
+import os
+import platform
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -8,10 +10,11 @@ from typing import Any
 import polars as pl
 
 from job.core.environment import cpu_model, versions
+from job.learning.equity import daily_returns
 from job.learning.estimators import libraries_of, stored_as
 from job.learning.features import split_reference
 from job.learning.spec import ModelSpec
-from job.learning.trading import trading_scores
+from job.learning.trading import keep_books, score_books
 from job.learning.training import Trained, train
 from job.registry.definition import describe_feature, describe_label, describe_sampling
 from job.registry.ledger import versions_scored
@@ -34,13 +37,15 @@ def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
         columns = (samples[name].to_physical().to_numpy().tobytes() for name in samples.columns)
         content = hashlib.sha256(b"".join([" ".join(samples.columns).encode(), *columns])).hexdigest()
     identity = task.fingerprint(job.config, content)
-    started = time.perf_counter()
+    started_at, started = datetime.now(UTC), time.perf_counter()
     kept = tuple(one for one in task.spec.features if split_reference(one)[1] not in row.left_out)
     spec = task.spec.model_copy(update={"features": kept})
     trained = train(samples, spec, key=task.key, n_jobs=job.cpus, holdout_from=row.holdout_from)
-    metadata = describe_version(
-        row, samples, spec, trained, job, identity=identity, seconds=time.perf_counter() - started
-    )
+    seconds = time.perf_counter() - started
+    metadata = {
+        **describe_version(row, samples, spec, trained, job, identity=identity, seconds=seconds),
+        "timing": describe_timing(started_at),
+    }
     version = version_name(task.key, job.run_id)
     if job.trading:
         metadata["trading"] = describe_trading(trained, spec, job, task)
@@ -54,6 +59,15 @@ def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
         format="pkl" if job.config.storage.format == "pkl" else stored_as(spec),
     )
     return of_version(task.key, written)
+
+
+def describe_timing(started_at: datetime) -> dict[str, str]:
+    """Return from when until now a model was trained, and by which process of which node."""
+    return {
+        "started_at": started_at.isoformat(timespec="milliseconds"),
+        "finished_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "worker": f"{platform.node()}/{os.getpid()}",
+    }
 
 
 def describe_context(task: Task, job: Job) -> dict[str, Any]:
@@ -114,7 +128,7 @@ def describe_version(
 
 
 def describe_trading(trained: Trained, spec: ModelSpec, job: Job, task: Task) -> dict[str, Any] | None:
-    """Return a version's trading scores; None for samples that were made elsewhere, which come without prices.
+    """Return a version's trading scores and its returns over time, `daily`; None for samples that came without prices.
 
     The deflated Sharpe allows for all versions that the plan knew of, pruned ones included, whose holdouts share some
     time with this one's, and for the settings that were tried before some were chosen.
@@ -124,11 +138,7 @@ def describe_trading(trained: Trained, spec: ModelSpec, job: Job, task: Task) ->
         return None
     tested = holdout_range(trained.metadata)
     others = [one.sharpe for one in task.scored if one.shares(tested) and one.sharpe is not None]
-    return trading_scores(
-        trained.market,
-        label=spec.label,
-        timeframe=task.key.timeframe,
-        cost_bps=settings.cost_bps,
-        versions_scored=versions_scored(task.scored, tested, tuning=task.tuning) + 1,
-        other_sharpes=others,
-    )
+    tried = versions_scored(task.scored, tested, tuning=task.tuning)
+    books = keep_books(trained.market, label=spec.label, timeframe=task.key.timeframe, cost_bps=settings.cost_bps)
+    scores = score_books(books, versions_scored=tried + 1, other_sharpes=others)
+    return {**scores, "daily": daily_returns(books)}
