@@ -29,6 +29,7 @@ KEPT: Final = {
     "rows": ("data", "samples", "used"),
     "seconds": ("seconds", "training"),
     "peak_mb": ("peak_rss_mb",),
+    "underpowered": ("scores", "underpowered"),
 }
 """What a summary keeps beside version, key and scores, and where the metadata has it."""
 
@@ -64,7 +65,7 @@ def summarize(metadata: Mapping[str, Any]) -> Summary:
             value = value.get(part) if isinstance(value, Mapping) else None
         if isinstance(value, float):
             value = float(f"{value:.{SIGNIFICANT_DIGITS}g}")
-        if value is not None:
+        if value is not None and value is not False:  # what is true of few is kept for these
             summary[name] = short_fingerprint(value) if name == "fingerprint" else value
     return summary
 
