@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from job.cli import compare, doctor, features, models, plan, predict, reindex, synth, train, tune
+from job.cli import compare, doctor, features, html_report, models, plan, predict, reindex, synth, train, tune
 from job.cli.arguments import Command, CommandGroup
 from job.cli.logs import configure_logging, log
 from job.core.errors import ConfigError, JobError
@@ -17,6 +17,7 @@ COMMANDS: Final = (
     doctor.COMMAND,
     predict.COMMAND,
     models.COMMANDS,
+    html_report.COMMAND,
     features.COMMANDS,
     reindex.COMMAND,
     compare.COMMAND,

@@ -31,7 +31,7 @@ TRIAL: Final = re.compile(rf"(?P<study>{studies.FOLDER}/[^/]+/[^/]+/[^/]+)/(?:tr
 
 IDENTITY: Final = ("exchange", "symbol", "version")
 
-MODELS: Final = {
+MODELS: Final[dict[str, Any]] = {
     "name": pl.String, "series": pl.String, "model_type": pl.String, "timeframe": pl.String, "version": pl.String,
     "created_at": pl.Datetime("us", "UTC"), "rows": pl.Int64, "log_loss": pl.Float64, "base_log_loss": pl.Float64,
     "skill": pl.Float64, "skill_low": pl.Float64, "skill_high": pl.Float64, "underpowered": pl.Boolean,
@@ -95,10 +95,11 @@ def kind_of(key: Key) -> str:
     return f"{key.model_type} {key.timeframe}"
 
 
-def read_contents(registry: Storage, *, run_id: str | None = None) -> Contents:
+def read_contents(registry: Storage, *, run_id: str | None = None, key: Key | None = None) -> Contents:
     """Read what the report of a registry shows: of each model its latest version.
 
-    With `run_id` it is about the versions that this run trained or found current, where its record tells.
+    With `run_id` it is about the versions that this run trained or found current, where its record tells; with `key`
+    about this model.
 
     Raises:
         DataError: the registry holds no model, or no such run.
@@ -113,6 +114,8 @@ def read_contents(registry: Storage, *, run_id: str | None = None) -> Contents:
         named = {str(one.get("version")) for one in outcomes}
         own = {key_of(one): one for one in known if one["version"] in named or one["version"].endswith(run_id)}
         chosen = own or chosen
+    if key is not None:
+        chosen = {key: chosen[key]}
     paths = registry.list(aliases.FOLDER, studies.FOLDER)
     contents = describe(registry, chosen, outcomes)
     trials = _by_study(path for path in paths if TRIAL.fullmatch(path))

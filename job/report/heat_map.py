@@ -1,4 +1,4 @@
-"""The fleet as a table of colours: a row per series, a column per kind, sortable where scripts run, readable anywhere."""
+"""The fleet as a table of colours: a row per series, a column per kind; where scripts run, it sorts."""
 
 from html import escape
 from typing import Final
@@ -9,6 +9,8 @@ from job.report.contents import Contents
 
 MOST_CELLS: Final = 5_000
 """Models that are shown: of more, the series that are best and those that are worst."""
+MOST_ROWS: Final = 40
+"""Longer tables scroll by themselves."""
 STEPS: Final = 5
 """Colours on either side of zero."""
 
@@ -62,11 +64,14 @@ def draw_fleet(frame: pl.DataFrame, _: int) -> str:
         cells = {row["kind"]: _cell(row["id"], row["skill"], most, weak=row["underpowered"]) for row in own.to_dicts()}
         inner = "".join(cells.get(kind, "<td>") for kind, *_ in kinds)
         rows.append(f"<tr><th scope=row>{escape(str(series))}{inner}")
-    hidden = "" if len(rows) <= 40 else ' class="scroll" tabindex="0" role="region" aria-label="Skill of every model"'
-    return (
-        f"{_legend(most)}<div{hidden}><table id=heat><thead><tr><th scope=col>series</th>{head}</tr></thead>"
-        f"<tbody>\n" + "\n".join(rows) + "\n</tbody></table></div>"
+    area = "over" if len(rows) <= MOST_ROWS else "scroll"
+    table = (
+        f"<table id=heat><thead><tr><th scope=col>series</th>{head}</tr></thead><tbody>\n"
+        + "\n".join(rows)
+        + "</tbody></table>"
     )
+    named = 'tabindex="0" role="region" aria-label="Skill of every model"'
+    return f'{_legend(most)}<div class="{area}" {named}>{table}</div>'
 
 
 def _cell(anchor: str, value: float, most: float, *, weak: bool | None) -> str:

@@ -86,7 +86,13 @@ def trials(contents: Contents) -> pl.DataFrame:
         names[folder] = names.get(folder, 0) + 1
         study = folder if names[folder] == 1 else f"{folder} ({names[folder]})"
         rows += _trials_of(study, documents)
-    schema = {"study": pl.String, "trial": pl.Int64, "saved": pl.Float64, "state": pl.String, "chosen": pl.Boolean}
+    schema: dict[str, Any] = {
+        "study": pl.String,
+        "trial": pl.Int64,
+        "saved": pl.Float64,
+        "state": pl.String,
+        "chosen": pl.Boolean,
+    }
     return pl.DataFrame(rows, schema=schema).sort("study", "trial", maintain_order=True)
 
 
@@ -128,7 +134,7 @@ def draw_trials(frame: pl.DataFrame, width: int) -> alt.TopLevelMixin:
     scale = alt.Scale(domain=[*STATES], range=[*STATES.values()])
     base = alt.Chart().encode(
         x=alt.X("trial:Q", title="trial", axis=alt.Axis(tickMinStep=1, grid=False)),
-        y=alt.Y("saved:Q", title="saved, mnat per bar"),
+        y=alt.Y("saved:Q", title="mnat per bar"),
     )
     layers = alt.layer(
         rule_at(0, along="y"),

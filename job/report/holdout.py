@@ -31,7 +31,11 @@ def reliability(contents: Contents) -> pl.DataFrame:
         rows counting by how unique their labels are; rows: Int64. At most `BINS` rows per kind.
     """
     rows = [{"kind": kind, **one} for kind, own in by_kind(contents.described) for one in _bins(own)]
-    schema = {"kind": pl.String, **dict.fromkeys(("p", "up", "low", "high"), pl.Float64), "rows": pl.Int64}
+    schema: dict[str, Any] = {
+        "kind": pl.String,
+        **dict.fromkeys(("p", "up", "low", "high"), pl.Float64),
+        "rows": pl.Int64,
+    }
     return contents.in_order(pl.DataFrame(rows, schema=schema))
 
 
@@ -74,7 +78,7 @@ def draw_reliability(frame: pl.DataFrame, width: int) -> alt.TopLevelMixin:
     """Return a panel per kind: share of up over probability of up, with intervals, and the diagonal."""
     low = min(frame["p"].min(), frame["low"].min())  # type: ignore[type-var]
     high = max(frame["p"].max(), frame["high"].max())  # type: ignore[type-var]
-    scale = alt.Scale(domain=[low, high], nice=True, zero=False)  # type: ignore[list-item]
+    scale = alt.Scale(domain=[low, high], nice=True, zero=False)
     axis = alt.Axis(format=".0%", tickCount=4)
     x = alt.X("p:Q", title="predicted probability of up", scale=scale, axis=axis)
     ends = pl.DataFrame({"p": [low, high]})
@@ -103,7 +107,7 @@ def importances(contents: Contents) -> pl.DataFrame:
         for one in contents.described
         for name, weight in _weights(one.metadata).items()
     ]
-    schema = {"kind": pl.String, "feature": pl.String, "share": pl.Float64}
+    schema: dict[str, Any] = {"kind": pl.String, "feature": pl.String, "share": pl.Float64}
     shares = (
         contents.in_order(pl.DataFrame(rows, schema=schema))
         .group_by("kind", "feature", maintain_order=True)
@@ -152,9 +156,11 @@ def draw_folds(frame: pl.DataFrame, width: int) -> alt.TopLevelMixin:
     """Return the skill of a model on each fold and on the holdout, with intervals, and zero."""
     base = alt.Chart(frame).encode(y=alt.Y("where:N", title=None, sort=None, axis=alt.Axis(labelColor=INK)))
     color = alt.Color("held:N", legend=None, scale=alt.Scale(domain=["fold", "holdout"], range=[BLUE, VERMILLION]))
-    title = "skill: log-loss saved against the base rate, %"
+    title = "skill, %"
     return alt.layer(
         rule_at(0, along="x"),
-        base.mark_rule(strokeWidth=5, opacity=0.35).encode(x=alt.X("low:Q", title=title), x2="high:Q", color=color),
+        base.mark_rule(strokeWidth=5, opacity=0.35).encode(
+            x=alt.X("low:Q", title=title, axis=alt.Axis(tickCount=5)), x2="high:Q", color=color
+        ),
         base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X("skill:Q", title=title), color=color),
     ).properties(width=width - 80, height=alt.Step(24))

@@ -29,7 +29,7 @@ def spread_of(contents: Contents, found: Sequence[Mapping[str, Any]], by: str) -
     Returns:
         kind, `by`; low, middle, high: Float64, the quartiles (linear between values); models: UInt32.
     """
-    schema = {"kind": pl.String, by: pl.String, "value": pl.Float64}
+    schema: dict[str, Any] = {"kind": pl.String, by: pl.String, "value": pl.Float64}
     frame = contents.in_order(pl.DataFrame(found, schema=schema))
     quartiles = {
         name: pl.col("value").quantile(at, interpolation="linear")
@@ -63,15 +63,17 @@ def spread_chart(
     shapes = ("circle", "diamond", "square", "triangle-up")
     scale = alt.Scale(domain=[*colors], range=[*colors.values()])
     shape = alt.Scale(domain=[*colors], range=[*shapes[: len(colors)]])
+    legend = alt.Legend(columns=1 if width < WIDE else 0) if len(colors) > 1 else None
+    x = alt.X("low:Q", title=title, axis=alt.Axis(tickCount=8 if width >= WIDE else 4))
     base = alt.Chart(frame).encode(
         y=alt.Y("kind:N", title=None, sort=None, axis=alt.Axis(labelColor=INK, grid=False)),
         yOffset=alt.YOffset(f"{by}:N", sort=[*colors], scale=alt.Scale(paddingOuter=0.6)),
-        color=alt.Color(f"{by}:N", title=None, scale=scale, legend=alt.Legend(columns=1 if width < WIDE else 0)),
+        color=alt.Color(f"{by}:N", title=None, scale=scale, legend=legend),
     )
     layers = [
-        base.mark_rule(strokeWidth=5, opacity=0.35).encode(x=alt.X("low:Q", title=title), x2="high:Q"),
+        base.mark_rule(strokeWidth=5, opacity=0.35).encode(x=x, x2="high:Q"),
         base.mark_point(filled=True, size=70, opacity=1).encode(
-            x=alt.X("middle:Q", title=title), shape=alt.Shape(f"{by}:N", title=None, scale=shape)
+            x=alt.X("middle:Q", title=title), shape=alt.Shape(f"{by}:N", title=None, scale=shape, legend=legend)
         ),
     ]
     layers.insert(0, rule_at(mark, along="x"))

@@ -39,7 +39,11 @@ def gain(contents: Contents) -> pl.DataFrame:
                 total[0] += counted
                 total[1] += change
         rows += _gain_curve(kind, clusters, length)
-    schema = {"kind": pl.String, "time": pl.Datetime("us", "UTC"), **dict.fromkeys(("gain", "low", "high"), pl.Float64)}
+    schema: dict[str, Any] = {
+        "kind": pl.String,
+        "time": pl.Datetime("us", "UTC"),
+        **dict.fromkeys(("gain", "low", "high"), pl.Float64),
+    }
     return contents.in_order(pl.DataFrame(rows, schema=schema))
 
 
@@ -75,7 +79,7 @@ def _gain_curve(kind: str, clusters: dict[int, list[float]], length: int) -> Ite
 def draw_gain(frame: pl.DataFrame, width: int) -> alt.TopLevelMixin:
     """Return a panel per kind: the gain so far as a line, its band, and zero."""
     base = alt.Chart().encode(x=alt.X("time:T", title=None, axis=alt.Axis(format="%d %b %y", tickCount=3, grid=False)))
-    title = "saved so far, mnat per bar"
+    title = "mnat per bar"
     layers = alt.layer(
         base.mark_area(color=BLUE, opacity=0.22).encode(y=alt.Y("low:Q", title=title), y2="high:Q"),
         rule_at(0, along="y"),

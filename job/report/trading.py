@@ -28,9 +28,8 @@ def equity(contents: Contents) -> pl.DataFrame:
     """
     rows = [{"kind": kind, **one} for kind, own in by_kind(contents.described) for one in _curve(own)]
     numbers = dict.fromkeys(("equity", "base", "drawdown"), pl.Float64)
-    return contents.in_order(
-        pl.DataFrame(rows, schema={"kind": pl.String, "day": pl.Date, **numbers, "models": pl.UInt32})
-    )
+    schema: dict[str, Any] = {"kind": pl.String, "day": pl.Date, **numbers, "models": pl.UInt32}
+    return contents.in_order(pl.DataFrame(rows, schema=schema))
 
 
 def _curve(own: list[Described]) -> list[dict[str, Any]]:

@@ -26,10 +26,10 @@ def quality(contents: Contents) -> pl.DataFrame:
     """Return what share of its bars each series loses, and why, by its model with the most bars.
 
     Returns:
-        series; cause: `rejected` (of the rows of its files, by a rule), `missing` (of the minutes or whatever its files
-        have a row for, from its first bar to its last, where a market never closes), `filled` flat (of bars), `thin` (too
-        few source bars, of bars), `warm-up` (of bars); share: Float64, percent; gaps: Int64, gaps too long to fill;
-        bars: Int64. The `MOST_SERIES` series whose shares add up to the most, the worst first.
+        series; cause: `rejected` (of the rows of its files, by a rule), `missing` (of the rows that there would be from
+        its first bar to its last if the market never closed), `filled` flat (of bars), `thin` (too few source bars, of
+        bars), `warm-up` (of bars); share: Float64, percent; gaps: Int64, gaps too long to fill; bars: Int64. The
+        `MOST_SERIES` series whose shares add up to the most, the worst first.
     """
     rows: dict[str, dict[str, Any]] = {}
     for one in contents.described:
@@ -37,7 +37,12 @@ def quality(contents: Contents) -> pl.DataFrame:
         series = values.text(f"{one.key.exchange}/{one.key.symbol}") or ""
         if found and found["bars"] > rows.get(series, {"bars": 0})["bars"]:
             rows[series] = {"series": series, **found}
-    schema = {"series": pl.String, **dict.fromkeys(CAUSES, pl.Float64), "gaps": pl.Int64, "bars": pl.Int64}
+    schema: dict[str, Any] = {
+        "series": pl.String,
+        **dict.fromkeys(CAUSES, pl.Float64),
+        "gaps": pl.Int64,
+        "bars": pl.Int64,
+    }
     worst = (
         pl.DataFrame([*rows.values()], schema=schema)
         .with_columns(total=pl.sum_horizontal(CAUSES))
@@ -116,7 +121,11 @@ def workers(contents: Contents) -> pl.DataFrame:
     spans = [
         span for one in contents.described if values.at(one.metadata, "run_id") == run and (span := _span(one.metadata))
     ]
-    schema = {"worker": pl.String, **dict.fromkeys(("begun", "until"), pl.Datetime("us", "UTC")), "busy": pl.Float64}
+    schema: dict[str, Any] = {
+        "worker": pl.String,
+        **dict.fromkeys(("begun", "until"), pl.Datetime("us", "UTC")),
+        "busy": pl.Float64,
+    }
     if run is None or not spans:
         return pl.DataFrame(schema=schema)
     if len({worker for worker, *_ in spans}) > MOST_WORKERS:
