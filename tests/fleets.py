@@ -3,21 +3,22 @@
 import json
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from job.core.keys import Key
+from job.learning.fleet import HOUR_US
 from job.registry.catalog import replace_catalog, summarize
 from job.storage.files import Storage
+from transforms.bars import duration_us
 
 KINDS: Final = (("analyst", "1h"), ("analyst", "15m"), ("analyst", "5m"), ("analyst", "1m"), ("tactician", "1m"))
 FEATURES: Final = ("change_1", "change_5", "close_ma_20", "high_low", "macd", "rsi_14", "volatility_10", "volume_ma_5")
 RUN_ID: Final = "20260301_060000_a1b2c3"
 START: Final = datetime(2026, 3, 1, 6, tzinfo=UTC)
-HOURS: Final = 24 * 60
-"""Clusters of an hour in a holdout."""
 
 Metadata = dict[str, Any]
 
@@ -27,7 +28,7 @@ def synthetic_fleet(
     models: int,
     *,
     spoil: Callable[[Metadata], Metadata] | None = None,
-    symbols: Callable[[int], str] | None = None,
+    symbols: Callable[[int], str] = "COIN{:04d}USDT".format,
 ) -> Storage:
     """Write a registry of so many models, with a run record, aliases and a study, and return it.
 
@@ -42,14 +43,13 @@ def synthetic_fleet(
     summaries, outcomes = [], []
     for number in range(models):
         model_type, timeframe = KINDS[number % len(KINDS)]
-        symbol = symbols(number // len(KINDS)) if symbols else f"COIN{number // len(KINDS):04d}USDT"
-        key = Key("synthetic", symbol, timeframe, model_type)
+        key = Key("synthetic", symbols(number // len(KINDS)), timeframe, model_type)
         metadata = metadata_of(key, draw, number=number)
         written = spoil(metadata) if spoil else metadata
         place = folder / key.folder
         place.mkdir(parents=True, exist_ok=True)
         version = metadata["version"]
-        (place / f"{version}.json").write_text(json.dumps(written, indent=1))
+        (place / f"{version}.json").write_text(json.dumps(written))
         for artifact in (f"{version}.skops", f"{version}_scaler.skops"):
             (place / artifact).touch()
         summaries.append(summarize(metadata))
@@ -67,15 +67,16 @@ def metadata_of(key: Key, draw: random.Random, *, number: int) -> Metadata:
     base, skill = 0.6925 + draw.uniform(-0.003, 0.0006), draw.gauss(0.002, 0.004)
     half, worker = draw.uniform(0.002, 0.02), f"node-{number % 3}/{1000 + number % 8}"
     began = START + timedelta(seconds=number // 8 * 3 + draw.uniform(0, 1))
-    first_hour = 491_000
+    length = max(HOUR_US, 5 * duration_us(key.timeframe))
+    first = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1e6) // length
     change = {
-        str(first_hour + hour): [rows, -base * skill * rows + draw.gauss(0, 0.3)]
-        for hour in range(HOURS // (24 if key.timeframe == "1h" else 4))
+        str(first + number): [rows, -base * skill * rows + draw.gauss(0, 0.3)]
+        for number in range(59 * 24 * HOUR_US // length // 4)
         if (rows := draw.randint(20, 60))
     }
     return {
         "schema_version": 1,
-        "key": {"exchange": key.exchange, "symbol": key.symbol, "timeframe": key.timeframe, "model_type": key.model_type},
+        "key": asdict(key),
         "version": f"{key.stem}_{RUN_ID}",
         "created_at": began.isoformat(timespec="seconds"),
         "run_id": RUN_ID,
@@ -93,13 +94,15 @@ def metadata_of(key: Key, draw: random.Random, *, number: int) -> Metadata:
         },
         "warnings": [],
         "algorithm": {"name": "random_forest"},
-        "split": {"holdout": {"test_from": "2026-01-01T00:00:00+00:00", "test_to": "2026-03-01T00:00:00+00:00", "test_rows": 9_000}},
+        "split": {"holdout": {"test_from": "2026-01-01", "test_to": "2026-03-01", "test_rows": 9_000}},
         "class_shares": {"training": {"up": 0.5}, "holdout": {"up": draw.uniform(0.47, 0.53)}},
         "stability": {
             "folds": [{"value": draw.gauss(0.002, 0.003), "low": -0.006, "high": 0.01, "blocks": 40} for _ in range(5)],
             "holdout": {"value": skill, "low": skill - half, "high": skill + half, "blocks": 40},
         },
-        "calibration": {"reliability": [{"rows": 900, "p": p / 100, "up": p / 100 + draw.gauss(0, 0.01)} for p in range(45, 55)]},
+        "calibration": {
+            "reliability": [{"rows": 900, "p": p / 100, "up": p / 100 + draw.gauss(0, 0.01)} for p in range(45, 55)]
+        },
         "importances": {"method": "impurity", "values": {name: draw.expovariate(1) for name in FEATURES}},
         "trading": trading_of(draw),
         "timing": {
@@ -132,7 +135,8 @@ def trading_of(draw: random.Random) -> Metadata:
     net, base = ([round(draw.gauss(mean, 0.004), 6) for _ in days] for mean in (0.0004, 0.0))
     odds = draw.random()
     return {
-        "cost_bps": 5.0, "sharpe": draw.gauss(1, 1), "probabilistic_sharpe": odds, "deflated_sharpe": odds * draw.random(),
+        "cost_bps": 5.0, "sharpe": draw.gauss(1, 1), "probabilistic_sharpe": odds,
+        "deflated_sharpe": odds * draw.random(),
         "daily": {"dates": days, "net": net, "base_net": base},
     }  # fmt: skip
 
@@ -163,7 +167,8 @@ def write_run(registry: Storage, outcomes: list[Metadata], **more: Any) -> None:
     failed = sum(one["status"] == "failed" for one in outcomes)
     record = {
         "run_id": RUN_ID, "status": "finished", "reason": None, "started_at": START.isoformat(),
-        "finished_at": (START + timedelta(minutes=30)).isoformat(), "output": "models", "cluster": {"nodes": 3, "cpus": 8},
+        "finished_at": (START + timedelta(minutes=30)).isoformat(), "output": "models",
+        "cluster": {"nodes": 3, "cpus": 8},
         "counts": {"trained": len(outcomes) - failed, "current": 0, "failed": failed, "not_run": 0},
         "problems": [], "outcomes": outcomes, "outcome_files": [],
     }  # fmt: skip
@@ -173,7 +178,7 @@ def write_run(registry: Storage, outcomes: list[Metadata], **more: Any) -> None:
 def write_decision(folder: Path, key: Key, version: str, *, at: datetime, seq: int = 1, **more: Any) -> None:
     """Write a decision on a model's aliases."""
     decision = {
-        "schema_version": 1, "key": {"exchange": key.exchange, "symbol": key.symbol, "timeframe": key.timeframe, "model_type": key.model_type},
+        "schema_version": 1, "key": asdict(key),
         "aliases": {"seq": seq, "champion": version, "challenger": None, "previous": []}, "alias": "champion",
         "before": None, "after": version, "command": "promote", "at": at.isoformat(), "reason": "", "numbers": {},
         "decision_id": "0" * 16,
@@ -183,7 +188,7 @@ def write_decision(folder: Path, key: Key, version: str, *, at: datetime, seq: i
     place.write_text(json.dumps(decision | more))
 
 
-def write_study(folder: Path, draw: random.Random, *, spoil: Mapping[str, Any] | None = None) -> None:
+def write_study(folder: Path, draw: random.Random) -> None:
     """Write a study of 12 trials, of which the best was chosen."""
     place = folder / "tuning" / "pooled" / "all" / "analyst_15m_0123456789abcdef"
     (place / "trials").mkdir(parents=True, exist_ok=True)
@@ -199,7 +204,7 @@ def write_study(folder: Path, draw: random.Random, *, spoil: Mapping[str, Any] |
             "first": losses,
             "losses": losses if state == "complete" else {},
         }
-        (place / "trials" / f"{number:05d}.json").write_text(json.dumps(trial | dict(spoil or {})))
+        (place / "trials" / f"{number:05d}.json").write_text(json.dumps(trial))
         if state == "complete" and loss < least:
             best, least = number, loss
     (place / "winner-00012.json").write_text(json.dumps({"study": place.name, "trials": 12, "winner": best}))

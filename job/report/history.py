@@ -56,13 +56,14 @@ def draw_champions(frame: pl.DataFrame, width: int) -> alt.TopLevelMixin:
     """Return a bar per period, of how many changes of each kind there were."""
     present = [name for name in CHANGES if name in frame["change"].to_list()]
     scale = alt.Scale(domain=present, range=[CHANGES[name] for name in present])
+    most = int(frame.group_by("since").agg(pl.col("changes").sum())["changes"].max() or 1)  # type: ignore[arg-type]
     labelled = frame.with_columns(pl.col("since").dt.to_string("%Y-%m-%d"))
     return (
         alt.Chart(labelled)
         .mark_bar(size=min(26, (width - 80) / max(1, frame["since"].n_unique()) * 0.7))
         .encode(
             x=alt.X("since:O", title=None, axis=alt.Axis(labelAngle=-45, labelOverlap=True)),
-            y=alt.Y("changes:Q", title="changes", axis=alt.Axis(tickMinStep=1, tickCount=4)),
+            y=alt.Y("changes:Q", title="changes", axis=alt.Axis(format="d", tickCount=min(4, most))),
             color=alt.Color(
                 "change:N", title=None, sort=present, scale=scale, legend=alt.Legend(columns=1 if width < WIDE else 0)
             ),

@@ -180,8 +180,8 @@ PICTURES: Final = (
         name="workers",
         title="When workers were busy",
         sentence=(
-            "Each row is a process of the run, filled while it fitted models. Long gaps, or one worker that is "
-            "busy long after all others, say that the work was badly spread or waited for bars."
+            "Each row is a process of the run, darkest where it fitted models all the time. Long gaps, or one worker "
+            "that is busy long after all others, say that the work was badly spread or waited for bars."
         ),
         absent="The run's models tell no times: they were trained before these were kept, or by another run.",
         unit="share of the time",

@@ -42,7 +42,7 @@ def tiles(contents: Contents) -> str:
         "models": f"{models.height:,}",
         "series": f"{models['series'].n_unique():,}",
         "versions kept": f"{contents.versions:,}",
-        "beat their base rate": f"{(skills > 0).sum():,} of {len(skills):,}",
+        f"of {len(skills):,} beat their base rate": f"{(skills > 0).sum():,}",
         "median skill": "n/a" if not isinstance(middle, float) else f"{percent(middle)}%",
         "underpowered": f"{models.filter('underpowered').height:,}",
         "failed in the run": f"{failed:,}",

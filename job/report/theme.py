@@ -35,6 +35,7 @@ CONFIG: Final[dict[str, Any]] = {
     "padding": {"left": 20, "right": 20, "top": 5, "bottom": 5},  # readers' fonts may be wider
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
+    "axisBand": {"labelOverlap": False, "grid": False},
     "axis": {
         "labelColor": MUTED, "titleColor": MUTED, "gridColor": LINES, "domainColor": LINES, "tickColor": LINES,
         "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelLimit": 220,
@@ -43,7 +44,7 @@ CONFIG: Final[dict[str, Any]] = {
     "header": {"labelColor": INK, "labelFontSize": 13, "labelFontWeight": 600, "title": None, "labelLimit": 300},
     "legend": {
         "labelColor": INK, "titleColor": MUTED, "labelFontSize": 12, "titleFontSize": 12, "orient": "top",
-        "titleFontWeight": "normal", "labelLimit": 260, "symbolOpacity": 1,
+        "titleFontWeight": "normal", "labelLimit": 260, "symbolOpacity": 1, "columnPadding": 28,
     },
     "text": {"color": INK, "fontSize": 12},
     "line": {"strokeWidth": 2},

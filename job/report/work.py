@@ -157,7 +157,7 @@ def _span(metadata: Mapping[str, Any]) -> tuple[str, datetime, datetime] | None:
 def draw_workers(frame: pl.DataFrame, width: int) -> alt.TopLevelMixin:
     """Return a row per worker, filled as far as it was busy."""
     letters = min(150, 7 * max(map(len, frame["worker"])))
-    scale = alt.Scale(domain=[0, max(1.0, frame["busy"].max())], range=[0, 0.9])  # type: ignore[type-var]
+    scale = alt.Scale(domain=[0, frame["busy"].max()], range=[0, 0.9])
     return (
         alt.Chart(frame)
         .mark_rect(color=BLUE)
