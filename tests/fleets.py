@@ -3,7 +3,7 @@
 import json
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -175,7 +175,9 @@ def write_run(registry: Storage, outcomes: list[Metadata], **more: Any) -> None:
     registry.replace(f"runs/{RUN_ID}.json", json.dumps(record | more).encode())
 
 
-def write_decision(folder: Path, key: Key, version: str, *, at: datetime, seq: int = 1, **more: Any) -> None:
+def write_decision(
+    folder: Path, key: Key, version: str, *, at: datetime, seq: int = 1, more: Mapping[str, Any] | None = None
+) -> None:
     """Write a decision on a model's aliases."""
     decision = {
         "schema_version": 1, "key": asdict(key),
@@ -185,7 +187,7 @@ def write_decision(folder: Path, key: Key, version: str, *, at: datetime, seq: i
     }  # fmt: skip
     place = folder / "aliases" / key.folder / key.stem / f"{seq:08d}.json"
     place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(json.dumps(decision | more))
+    place.write_text(json.dumps(decision | dict(more or {})))
 
 
 def write_study(folder: Path, draw: random.Random) -> None:
