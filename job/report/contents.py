@@ -29,8 +29,6 @@ OUTCOMES: Final = re.compile(rf"runs/{RUN_ID}/outcomes-\d+\.jsonl")
 DECISION: Final = re.compile(rf"{aliases.FOLDER}/(?P<model>[^/]+/[^/]+/[^/]+)/(?P<seq>\d+)\.json")
 TRIAL: Final = re.compile(rf"(?P<study>{studies.FOLDER}/[^/]+/[^/]+/[^/]+)/(?:trials/\d+|winner-\d+)\.json")
 
-IDENTITY: Final = ("exchange", "symbol", "version")
-
 MODELS: Final[dict[str, Any]] = {
     "name": pl.String, "series": pl.String, "model_type": pl.String, "timeframe": pl.String, "version": pl.String,
     "created_at": pl.Datetime("us", "UTC"), "rows": pl.Int64, "log_loss": pl.Float64, "base_log_loss": pl.Float64,
@@ -98,8 +96,8 @@ def kind_of(key: Key) -> str:
 def read_contents(registry: Storage, *, run_id: str | None = None, key: Key | None = None) -> Contents:
     """Read what the report of a registry shows: of each model its latest version.
 
-    With `run_id` it is about the versions that this run trained or found current, where its record tells; with `key`
-    about this model.
+    With `run_id` it is about the versions that this run trained or found current, all models where it did neither; with
+    `key` about this model.
 
     Raises:
         DataError: the registry holds no model, or no such run.
@@ -111,9 +109,9 @@ def read_contents(registry: Storage, *, run_id: str | None = None, key: Key | No
     run, outcomes = read_run(registry, run_id)
     chosen = {key_of(one): one for one in known}
     if run_id is not None:
-        named = {str(one.get("version")) for one in outcomes}
-        own = {key_of(one): one for one in known if one["version"] in named or one["version"].endswith(run_id)}
-        chosen = own or chosen
+        named = set(map(_identity, outcomes))
+        own = {key_of(one): one for one in known if (*one["key"][:2], one["version"]) in named}
+        chosen = own or {key_of(one): one for one in known if one["version"].endswith(run_id)} or chosen
     if key is not None:
         chosen = {key: chosen[key]}
     paths = registry.list(aliases.FOLDER, studies.FOLDER)
@@ -142,7 +140,7 @@ def describe(
     by_path = {f"{key.folder}/{summaries[key]['version']}.json": key for key in sample}
     found = _parsed(registry, by_path)
     described = [Described(by_path[path], summaries[by_path[path]]["version"], one) for path, one in found.items()]
-    scores = {tuple(str(one.get(name)) for name in IDENTITY): one.get("scores") for one in outcomes}
+    scores = {_identity(one): one.get("scores") for one in outcomes}
     scores |= {(one.key.exchange, one.key.symbol, one.version): one.metadata.get("scores") for one in described}
     rows = [
         _row(key, one, scores.get((key.exchange, key.symbol, one["version"])))
@@ -175,6 +173,11 @@ def read_run(registry: Storage, run_id: str | None) -> tuple[Mapping[str, Any] |
             outcomes = [*filter(None, map(_parse, lines)), *values.items(record.get("outcomes"))]
             return record, [one for one in outcomes if isinstance(one, Mapping)]
     return None, []
+
+
+def _identity(outcome: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what an outcome is about: exchange, symbol and version."""
+    return tuple(str(outcome.get(name)) for name in ("exchange", "symbol", "version"))
 
 
 def _row(key: Key, summary: Summary, scores: object) -> dict[str, Any]:
