@@ -212,7 +212,7 @@ SCRIPT: Final = (
     "</script></style></svg></title><script>alert(1)</script><img src=x onerror=alert(1)>\"'><a href=javascript:x>"
 )
 SYMBOLS: Final = (SCRIPT, "A\x00B", "\u202eB", "`${1}`", "\N{ROCKET}", "../../etc", "a" * 100, "A&B<C>\"'")
-HOSTILE: Final = {
+HOSTILE: Final[dict[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     "script": everywhere(SCRIPT),
     "names with scripts": renamed(SCRIPT),
     "names that are odd": renamed("\x00\x1b[31m\u202eevil\ud800\ufffe` ${x} {{y}} &lt; datum.x ]]> <!--"),
