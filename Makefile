@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Tests wait for processes as much as they compute: two at a time take little more than half of the time.
 PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: run test test-all check bench install boosters torch clean
+.PHONY: run test test-all check bench install boosters torch browser clean
 
 run: $(RUNTIME)
 	@$(BIN)/python job/main.py
@@ -40,6 +40,12 @@ boosters: $(VENV)/.boosters
 
 torch: $(VENV)/.torch
 
+# Chromium for the tests of reports: of the system's packages where it is absent and may be installed.
+browser: $(VENV)/.browser
+	@command -v chromedriver >/dev/null && command -v chromium >/dev/null || { \
+		[ "$$(id -u)" = 0 ] || sudo="sudo -n"; \
+		$$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends chromium chromium-driver; }
+
 define install
 	@uv=$$(command -v uv || echo $(BIN)/uv); \
 	[ -x "$$uv" ] || $(PIP) install uv 2>/dev/null || true; \
@@ -57,6 +63,9 @@ $(DEV): $(RUNTIME)
 
 $(VENV)/.boosters: $(DEV)
 	$(call install,.[boosters])
+
+$(VENV)/.browser: $(DEV)
+	$(call install,.[browser])
 
 $(VENV)/.torch: $(DEV)
 	$(call install,.[torch])

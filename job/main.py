@@ -1,4 +1,4 @@
-"""Entry point: `python job/main.py [train|plan|doctor|predict|watch|compare|models|features|reindex|synth] …`.
+"""Entry point: `python job/main.py [train|plan|doctor|predict|watch|compare|report|models|features|…] …`.
 
 `python -m job` and the installed command `ohlcv-models` come here, too.
 """

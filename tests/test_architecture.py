@@ -16,6 +16,7 @@ LAYERS = (
     ("train", "predict", "compare"),
     ("cluster",),
     ("worker",),
+    ("report",),
     ("registry",),
     ("sources",),
     ("storage",),

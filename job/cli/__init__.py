@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from job.cli import compare, doctor, features, models, plan, predict, reindex, synth, train, tune, watch
+from job.cli import compare, doctor, features, html_report, models, plan, predict, reindex, synth, train, tune, watch
 from job.cli.arguments import Command, CommandGroup
 from job.cli.logs import configure_logging, log
 from job.core.errors import ConfigError, JobError
@@ -18,6 +18,7 @@ COMMANDS: Final = (
     predict.COMMAND,
     watch.COMMAND,
     models.COMMANDS,
+    html_report.COMMAND,
     features.COMMANDS,
     reindex.COMMAND,
     compare.COMMAND,

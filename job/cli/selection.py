@@ -36,14 +36,7 @@ def selected(known: Iterable[Key], options: argparse.Namespace, *, where: str) -
     if not kept:
         raise DataError(f"{where} holds no model: name the model registry with --models")
     if names := getattr(options, "keys", ()):
-        spellings = {name: key for key in kept for name in (f"{key.exchange}/{key.symbol}/{key.stem}", str(key))}
-        by_name = spellings | {shell_name(key): key for key in kept}
-        for name in names:
-            if name not in by_name:
-                there = [shell_name(key) for key in kept]
-                hint = did_you_mean(name, there) or f"; there are {first_of(there)}"
-                raise RegistryError(f"{where} holds no model {name!r}{hint}")
-        kept = sorted({by_name[name] for name in names})
+        kept = named(kept, names, where=where)
     for argument, part in FILTERS.items():
         if (text := getattr(options, argument)) is None:
             continue
@@ -54,6 +47,22 @@ def selected(known: Iterable[Key], options: argparse.Namespace, *, where: str) -
             raise DataError(f"{where}: --{flag}: no model has {unknown[0]!r}; those left have {first_of(there)}")
         kept = [key for key in kept if part(key) in values]
     return kept
+
+
+def named(known: Iterable[Key], names: Iterable[str], *, where: str) -> list[Key]:
+    """Return the keys of a registry that have the `names`, in order.
+
+    Raises:
+        RegistryError: it does not hold one of them.
+    """
+    there = {shell_name(key): key for key in known}
+    by_name = {name: key for key in there.values() for name in (f"{key.exchange}/{key.symbol}/{key.stem}", str(key))}
+    by_name |= there
+    for name in names:
+        if name not in by_name:
+            hint = did_you_mean(name, [*there]) or f"; there are {first_of(there)}"
+            raise RegistryError(f"{where} holds no model {name!r}{hint}")
+    return sorted({by_name[name] for name in names})
 
 
 def shell_name(key: Key) -> str:

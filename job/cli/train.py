@@ -3,18 +3,25 @@
 import argparse
 from typing import Final
 
-from job.cli.arguments import RUN, Command
+from job.cli.arguments import RUN, Command, flag
 from job.cli.logs import log
 from job.cli.options import run_settings
 from job.cli.progress import watching
 from job.cli.report import count_in_words, print_json, show_result
+from job.core.errors import JobError
 from job.core.paths import redact_url
+from job.registry.catalog import open_registry
 from job.train.plan import plan as plan_training
+from job.train.record import TrainingRecord
 from job.train.run import run
 
 
 def train(options: argparse.Namespace) -> int:
     """Train, show the result, and return the run's exit status."""
+    if options.report:
+        from job.report.theme import check_extra  # noqa: PLC0415 - only reports need it
+
+        check_extra()
     config = run_settings(options)
     plan = plan_training(config, force=options.force, verify=options.verify)
     for note in plan.notes:
@@ -31,8 +38,24 @@ def train(options: argparse.Namespace) -> int:
     with watching(len(plan.tasks)) as watch:
         record = run(config, watch=watch, plan=plan)
     show_result(record)
+    if options.report:
+        write_report(record)
     print_json(options, record.as_dict())
     return record.exit_status
 
 
-COMMAND: Final = Command("train", train, "train every model that the registry does not hold (the default)", RUN)
+def write_report(record: TrainingRecord) -> None:
+    """Write the report of a run beside its record; a registry without models has none, and the run's status stands."""
+    from job.report.write import write_into  # noqa: PLC0415 - altair takes half a second to import
+
+    registry = open_registry(record.config)
+    try:
+        log.info("report: %s/%s", registry.url, write_into(registry, record.run_id))
+    except JobError as error:
+        log.error("no report was written: %s", error)
+
+
+REPORT: Final = flag("--report", "show the run as pictures, in an HTML file beside its record; see `report`")
+COMMAND: Final = Command(
+    "train", train, "train every model that the registry does not hold (the default)", (*RUN, REPORT)
+)

@@ -32,6 +32,7 @@ KEPT: Final = {
     "seconds": ("seconds", "training"),
     "peak_mb": ("peak_rss_mb",),
     "sharpe": ("trading", "sharpe"),
+    "underpowered": ("scores", "underpowered"),
 }
 """What a summary keeps beside version, key and scores, and where the metadata has it."""
 
@@ -69,7 +70,7 @@ def summarize(metadata: Mapping[str, Any]) -> Summary:
             value = value.get(part) if isinstance(value, Mapping) else None
         if isinstance(value, float):
             value = float(f"{value:.{SIGNIFICANT_DIGITS}g}")
-        if value is not None:
+        if value is not None and value is not False:  # what is true of few is kept for these
             summary[name] = short_fingerprint(value) if name == "fingerprint" else value
     if basis := _basis(metadata):
         summary["basis"] = basis

@@ -6,6 +6,11 @@ def record_path(run_id: str) -> str:
     return f"runs/{run_id}.json"
 
 
+def report_path(run_id: str) -> str:
+    """Return where the report of a run stands, if one was asked for."""
+    return f"runs/{run_id}.html"
+
+
 def open_marker(run_id: str) -> str:
     """Return the empty file that is there while a run's record is not closed, so that a listing shows such runs."""
     return f"runs/{run_id}.open"
