@@ -18,12 +18,13 @@ from job.config.settings import Config
 from job.core.errors import RegistryError
 from job.core.keys import Key
 from job.core.synth import EPOCH
+from job.learning.decay import STAKES
 from job.learning.sequential import Betting
 from job.learning.watching import Watched
 from job.registry.aliases import ConflictError, history, read_aliases
 from job.registry.catalog import open_registry
 from job.registry.versions import list_versions
-from job.registry.watching import HEARTBEAT, Heartbeat, State, WatchedModel, read_state, write_state
+from job.registry.watching import HEARTBEAT, Heartbeat, State, WatchedModel, alarms, read_state, write_state
 from job.sources.finding import find_series
 from job.storage.files import Storage
 from job.watch import loop, run
@@ -227,6 +228,29 @@ def test_what_the_evidence_is_for_is_done_once_even_after_a_kill(tmp_path: Path,
     assert now.champion == (challenger if action == "promoted" else champion)
     assert now.challenger == latest, "the next one, and not again the one that was decided"
     assert [one.command for one in history(registry, KEY)] == ["watch"] * len(history(registry, KEY))
+
+
+def test_a_champion_that_has_decayed_is_trained_again_once(tmp_path: Path) -> None:
+    feed = Feed.of(tmp_path, days=12)
+    config = feed.config(retrain={"on_evidence": True})
+    for days in (8, 9):
+        feed.until(days)
+        round_of(config)
+    registry = open_registry(config)
+    assert len(list_versions(registry, KEY)) == 1
+    state = read_state(registry)
+    model = state.models[KEY]
+    worse = replace(model.evidence, skill=replace(model.evidence.skill, decay=(20.0,) * len(STAKES)))
+    write_state(registry, replace(state, models={KEY: replace(model, evidence=worse)}), run_id="x")
+    trained = []
+    for days in (10, 11):
+        feed.until(days)
+        done = round_of(config)
+        assert done.judged[KEY].standing == "decayed"
+        trained.append(done.counts.get("trained", 0))
+    assert trained == [1, 0]
+    assert read_aliases(registry, KEY).challenger == list_versions(registry, KEY)[1]
+    assert alarms(registry).keys() == {KEY}
 
 
 def test_of_two_watchers_the_second_stands_by(tmp_path: Path, memory: Storage) -> None:

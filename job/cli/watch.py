@@ -70,6 +70,8 @@ def show(done: Round) -> None:
     for key, one in done.judged.items():
         if one.standing == "decayed":
             log.warning("%s: the champion has decayed: it does worse than its base rate", key)
+    if done.drift:
+        log.info("%d series have bars unlike those of training; see drift in the record", len(done.drift))
     for failure in done.failures:
         log.error("%s", failure)
     for stage, error in done.problems:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Final
 
@@ -12,6 +12,7 @@ from job.config.settings import Config
 from job.core.errors import JobError, RegistryError
 from job.core.keys import POOLED, Key, model_owner
 from job.learning.blocks import block_us
+from job.learning.drift import Reference
 from job.learning.watching import Watched
 from job.registry.aliases import Aliases, read_all_aliases
 from job.registry.catalog import keys
@@ -63,9 +64,9 @@ def plan(
 
     def planned(key: Key) -> tuple[WatchedModel, list[ScoringTask]] | JobError:
         try:
-            definitions, ends = _versions(key, aliases[key], config, registry)
+            definitions, ends, stretch = _versions(key, aliases[key], config, registry)
             standing = _standing(key, aliases[key], state.models.get(key), definitions, ends)
-            return standing, [*_tasks(key, standing, definitions, series[key], state, config, fleet)]
+            return standing, [*_tasks(key, standing, definitions, stretch, series[key], state, config, fleet)]
         except JobError as error:
             return error
 
@@ -110,8 +111,10 @@ def challenger_of(aliases: Aliases) -> str | None:
     return None if aliases.challenger == aliases.champion else aliases.challenger
 
 
-def _versions(key: Key, aliases: Aliases, config: Config, registry: Storage) -> tuple[list[Definition], list[int]]:
+def _versions(key: Key, aliases: Aliases, config: Config, registry: Storage) -> tuple[list[Definition], list[int], int]:
     """Return what champion and challenger see, and when the last label was known that each was made on (µs).
+
+    The third is how many new rows are best compared with the champion's training rows, 0 where it has no reference.
 
     Raises:
         RegistryError: they were trained on different labels, or cannot be used here.
@@ -124,7 +127,9 @@ def _versions(key: Key, aliases: Aliases, config: Config, registry: Storage) -> 
     definitions = [Definition.of(one, config.data, where=f"{key}: {one['version']}") for one in metadata]
     if any(one.label != definitions[0].label for one in definitions):
         raise RegistryError(f"{key}: champion and challenger have different labels: promote one of them by hand")
-    return definitions, [round(known_until(one, key).timestamp() * 1e6) for one in metadata]
+    reference = Reference.read(metadata[0])
+    ends = [round(known_until(one, key).timestamp() * 1e6) for one in metadata]
+    return definitions, ends, reference.stretch if reference is not None else 0
 
 
 def _standing(
@@ -158,6 +163,7 @@ def _tasks(  # noqa: PLR0917 - the model, and where its bars are
     key: Key,
     known: WatchedModel,
     definitions: Sequence[Definition],
+    stretch: int,
     series: Sequence[Series],
     state: State,
     config: Config,
@@ -173,28 +179,24 @@ def _tasks(  # noqa: PLR0917 - the model, and where its bars are
         champion_from = (evidence.open[0] + 1) * evidence.length  # its series may not all be equally far
     elif evidence.last is not None:
         champion_from = evidence.last + 1
-    bar = timedelta(microseconds=duration_us(key.timeframe))
     for one in series:
         needs: list[Need] = []
         if not all(each.origins.alone for each in definitions):
             nothing = Need(Sampling.of(config.data))
             needs = [(needs_of(each, fleet(), one.exchange) or (nothing,))[0] for each in definitions]
-        yield ScoringTask(
+        task = ScoringTask(
             key=Key(one.exchange, one.symbol, key.timeframe, key.model_type),
             model=key,
             champion=evidence.champion,
             challenger=known.versions[1],
             champion_from=champion_from,
             challenger_from=max(known.challenger_since or 0, champion_from),
+            stretch=stretch,
             again=known.again,
-            since=_time(champion_from) - bar - before,
             reading=state.readings.get(str(one)),
             series=(one,),
             seconds=SECONDS_PER_TASK,
             memory=estimate_memory(ROWS, len(definitions[0].names)),
             needs=tuple(needs),
         )
-
-
-def _time(us: int) -> datetime:
-    return datetime.fromtimestamp(us / 1e6, UTC)
+        yield replace(task, since=task.start - before)

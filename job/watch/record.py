@@ -48,7 +48,8 @@ class Round:
     """A round that is going on, and what came of it.
 
     `problems` are those for which it is tried again, by stage; `failures` are those of single models and files, which
-    new bars may mend. `changes` are those of aliases; `judged` is what is known of every model.
+    new bars may mend. `changes` are those of aliases; `judged` is what is known of
+    every model, `drift` how far the new rows of series are from training rows, where that is unusual.
     """
 
     config: Config
@@ -61,6 +62,7 @@ class Round:
     counts: dict[str, int] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)
     judged: dict[Key, Judged] = field(default_factory=dict)
+    drift: dict[Key, dict[str, Any]] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -117,6 +119,7 @@ class Round:
             "runs": self.runs,
             "changes": [{**asdict(one), **asdict(one.key)} for one in self.changes],
             "models": [{**asdict(key), **one.record()} for key, one in sorted(self.judged.items())],
+            "drift": [{**asdict(key), **one} for key, one in sorted(self.drift.items())],
             "notes": self.notes,
             "failures": self.failures,
             "problems": [{"stage": stage, "type": type(e).__name__, "message": str(e)} for stage, e in self.problems],

@@ -90,6 +90,7 @@ def _outcomes(done: Round, plan: ScoringPlan) -> list[Scored]:
     with done.warm.up(), done.progress(len(plan.tasks), "scoring") as watch:
         run_tasks(plan.tasks, job, SCORING, record, watch=watch)
     done.keep("score", record)
+    done.drift |= {one.key: one.drift for one in record.outcomes if one.drift and one.drift["unusual"]}
     return record.outcomes
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from job.core.keys import Key
 from job.learning.blocks import Blocks
 from job.registry.outcome import Outcome
 from job.worker.messages import Work
+from transforms.bars import duration_us
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +17,8 @@ class ScoringTask(Work):
     """Rows of one series that are new to a model's champion and challenger.
 
     `key` names the series, `model` is the same except where the model is pooled. Rows count for the champion that are
-    available at `champion_from` (µs) or later, for the challenger from `challenger_from` on. With `again` all of them
+    available at `champion_from` (µs) or later, for the challenger from `challenger_from` on. By the `stretch` of rows
+    up to the newest one, drift is told. With `again` all of them
     are scored once more, whatever has become of their bars.
     """
 
@@ -25,13 +27,15 @@ class ScoringTask(Work):
     challenger: str | None
     champion_from: int
     challenger_from: int
+    stretch: int = 0
     again: bool = False
 
     @property
-    def usable_from(self) -> datetime:
-        """The first time of which a row counts."""
+    def start(self) -> datetime:
+        """Open time of the first bar that a row is made of."""
         first = self.champion_from if self.challenger is None else min(self.champion_from, self.challenger_from)
-        return datetime.fromtimestamp(first / 1e6, UTC)
+        bar = timedelta(microseconds=duration_us(self.key.timeframe))
+        return datetime.fromtimestamp(first / 1e6, UTC) - (self.stretch + 1) * bar
 
     @property
     def flow(self) -> bool:
@@ -44,13 +48,15 @@ class Scored(Outcome):
     """What new rows of one series say of a model's champion and challenger.
 
     Nothing is `found` where no row is new, or where `revised` says that bars which were scored have changed since.
-    `reading` is what is known of the series now, `whole` whether all of it was read.
+    `reading` is what is known of the series now, `whole` whether all of it was read. `drift` is the record of
+    `learning.drift.Drift` of the new rows, and no more than information.
     """
 
     found: Blocks | None = None
     revised: bool = False
     whole: bool = False
     reading: dict[str, Any] | None = None
+    drift: dict[str, Any] | None = None
 
     @classmethod
     def of_task(cls, task: ScoringTask) -> Self:
