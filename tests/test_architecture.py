@@ -13,7 +13,7 @@ MODULES = sorted(path for package in ("job", "transforms") for path in (ROOT / p
 LAYERS = (
     ("cli", "api"),
     ("tune",),  # it tries what train trains, by train's own steps
-    ("train", "predict", "compare"),
+    ("train", "predict", "compare", "export"),
     ("cluster",),
     ("worker",),
     ("registry",),

@@ -20,7 +20,7 @@ from job.sources.volume_choice import without_meaning
 from job.storage.files import Storage
 from job.worker.context import beside_version
 from job.worker.load_bars import check_rejected, rule_counts
-from job.worker.scorer import load_scorer
+from job.worker.scorer import Scorer, load_scorer
 from transforms.bars import FLOW, Cleaned, clean
 from transforms.features.feature import EXACT
 
@@ -36,7 +36,12 @@ def predict_frame(
     bars: Frame, registry: Storage, key: Key, data: DataSettings, *, version: str, allow_pickle: bool = False
 ) -> Frame:
     """Predict bars of one series with one model; see `RayModelTrainer.predict`."""
-    scorer = load_scorer(registry, key, version, data=data, allow_pickle=allow_pickle)
+    return predict_bars(bars, load_scorer(registry, key, version, data=data, allow_pickle=allow_pickle), data)
+
+
+def predict_bars(bars: Frame, scorer: Scorer, data: DataSettings) -> Frame:
+    """Predict bars of one series with a model that is loaded; see `RayModelTrainer.predict`."""
+    key = scorer.key
     cleaned = clean_frame(bars, key, data, flow=reads_flow(scorer.definition.features))
     beside = beside_version(scorer.definition, cleaned.bars, cleaned, name=WHERE, tolerance=EXACT)
     made = scorer.definition.features_of(cleaned.bars, cleaned, name=WHERE, beside=beside)
