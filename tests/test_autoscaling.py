@@ -8,18 +8,18 @@ import pytest
 from job.cluster import connect, nodes
 from job.cluster.bundles import Capacity
 from job.cluster.connect import running
-from job.config.settings import RaySettings, load_config
+from job.config.settings import RaySettings, WorkerSettings, load_config
 from job.core.errors import ConfigError
 from job.core.synth import write_world
 from tests.autoscaling import autoscaled
 from tests.nodes import running_job
 
-DECLARED = RaySettings(address="127.0.0.2:1", max_workers=3, worker_cpus=4, worker_memory_gib=10)
+DECLARED = RaySettings(address="127.0.0.2:1", workers=WorkerSettings(most=3, cpus=4, memory_gib=10))
 
 
 def test_a_declaration_is_whole() -> None:
-    with pytest.raises(ConfigError, match="belong together: set worker_cpus and worker_memory_gib, too, or none"):
-        load_config({"ray": {"max_workers": 3}})
+    with pytest.raises(ConfigError, match=r"ray\.workers\.cpus"):
+        load_config({"ray": {"workers": {"most": 3}}})
 
 
 def test_a_joined_cluster_is_planned_for_what_is_declared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,13 +59,12 @@ def test_an_autoscaler_that_brings_nothing_is_named(monkeypatch: pytest.MonkeyPa
 @pytest.mark.slow
 def test_an_empty_cluster_grows_to_what_a_run_needs(tmp_path: Path) -> None:
     write_world(tmp_path / "bars", symbols=3, days=10, seed=1)
-    sizes = {"max_workers": 2, "worker_cpus": 1, "worker_memory_gib": 3}
     with autoscaled(most=2, cpus=1, memory=3 * 2**30) as (address, folder):
-        settings = [part for name, value in sizes.items() for part in ("--set", f"ray.{name}={value}")]
+        settings = ("--set", "ray.workers={most: 2, cpus: 1, memory_gib: 3}")
         with running_job(tmp_path, "--set", f"ray.address={address}") as refused:
             assert refused.wait() == 2
         assert "no CPU on any node" in refused.lines()[-1]
-        assert "ray.max_workers" in refused.lines()[-1]
+        assert "in ray.workers: {most" in refused.lines()[-1]
         fast = ("--set", "model_trainer.cv_folds=2", "--timeframes", "1m,5m")
         with running_job(tmp_path, "--set", f"ray.address={address}", *settings, *fast) as run:
             assert run.wait() == 0, run.lines()

@@ -238,7 +238,9 @@ EXPORT: Final = Command(
     "put versions into the registry of another program, such as MLflow",
     (
         *SELECTION,
-        Argument(("--to",), "which program", more={"choices": [*TARGETS], "required": True}),
+        Argument(
+            ("--to",), "which program (default: mlflow)", more={"choices": [*TARGETS], "default": next(iter(TARGETS))}
+        ),
         Argument(("--server",), "its address (default: what MLFLOW_TRACKING_URI says)", "URL"),
         replace(
             VERSION, help="champion (default), latest, challenger, a version, or a run's id", more={"default": CHAMPION}

@@ -82,7 +82,7 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
     address = settings.address or os.environ.get("RAY_ADDRESS")
     joined = address not in {None, "", "local"}
     if ray.is_initialized():
-        size = _size(settings, joined=len(_alive()) > 1 or (joined and settings.max_workers is not None))
+        size = _size(settings, joined=len(_alive()) > 1 or (joined and settings.workers is not None))
         with _monitored(size, on_death):
             yield size
         return
@@ -222,8 +222,8 @@ def _size(settings: RaySettings, *, joined: bool) -> Cluster:
         head = ray.get_runtime_context().gcs_address
         raise ConfigError(
             f"no CPU on any node of the Ray cluster at {head} (nodes: {nodes}): add one with "
-            f"`ray start --address={head}`; or say what its autoscaler may bring: ray.max_workers, ray.worker_cpus and "
-            "ray.worker_memory_gib"
+            f"`ray start --address={head}`; or say what its autoscaler may bring, in ray.workers: "
+            "{most: 10, cpus: 4, memory_gib: 12}"
         )
     capacity = Capacity(
         cpus=sum(int(node["CPU"]) for node in usable),
@@ -236,13 +236,13 @@ def _size(settings: RaySettings, *, joined: bool) -> Cluster:
 
 def declared_capacity(settings: RaySettings) -> Capacity | None:
     """Return what the autoscaler may bring, None where the settings do not say."""
-    workers, cpus, memory = settings.max_workers, settings.worker_cpus, settings.worker_memory_gib
-    if workers is None or cpus is None or memory is None:
+    workers = settings.workers
+    if workers is None:
         return None
     return Capacity(
-        cpus=workers * cpus,
-        node_cpus=cpus,
-        memory_per_cpu=int(MEMORY_GIVEN * memory * 2**30 / cpus),
+        cpus=workers.most * workers.cpus,
+        node_cpus=workers.cpus,
+        memory_per_cpu=int(MEMORY_GIVEN * workers.memory_gib * 2**30 / workers.cpus),
         gpus=sum(int(node["Resources"].get("GPU", 0)) for node in cpu_nodes()),
     )
 

@@ -142,6 +142,5 @@ def wait_for_workers(settings: RaySettings, tasks: int) -> None:
     if not came:
         raise ConfigError(
             f"no worker came to the Ray cluster at {ray.get_runtime_context().gcs_address} within {ROOM_GONE_S:.0f} s: "
-            "see `ray status` there, and whether its autoscaler may start workers of ray.worker_cpus and "
-            "ray.worker_memory_gib"
+            "see `ray status` there, and whether its autoscaler may start workers as large as ray.workers says"
         )

@@ -30,20 +30,26 @@ MAX_LOOKBACK_DAYS: Final = 36_525.0
 GapsSetting = Literal["auto", "segment", "sessions", "ignore"]
 
 
+class WorkerSettings(Section):
+    """Workers of an autoscaled cluster: at most `most`, each with so many CPUs and GiB of memory for tasks."""
+
+    most: AffectsNothing[int] = Field(ge=1, le=100_000)
+    cpus: AffectsNothing[int] = Field(ge=1, le=10_000)
+    memory_gib: AffectsNothing[float] = Field(gt=0, le=100_000)
+
+
 class RaySettings(Section):
     """How to start or join Ray. `address` joins a running cluster; without it a local one is started.
 
-    `max_workers`, with `worker_cpus` and `worker_memory_gib` of each, declares what the autoscaler of a cluster that is
-    joined may bring: runs are planned for that, whatever there is at the start.
+    `workers` are those that the autoscaler of a joined cluster may bring: runs are planned for them, whatever there is
+    at the start.
     """
 
     num_cpus: AffectsNothing[int | None] = Field(default=None, ge=1, le=10_000)
     num_gpus: AffectsNothing[int | None] = Field(default=None, ge=0)
     cpus_per_task: AffectsNothing[Literal["auto"] | Annotated[int, Field(ge=1)]] = "auto"
     address: AffectsNothing[str | None] = None
-    max_workers: AffectsNothing[int | None] = Field(default=None, ge=1, le=100_000)
-    worker_cpus: AffectsNothing[int | None] = Field(default=None, ge=1, le=10_000)
-    worker_memory_gib: AffectsNothing[float | None] = Field(default=None, gt=0, le=100_000)
+    workers: AffectsNothing[WorkerSettings | None] = None
     logging_level: AffectsNothing[Literal["debug", "info", "warning", "error"]] = "info"
 
     @field_validator("logging_level", mode="before")
@@ -57,16 +63,6 @@ class RaySettings(Section):
         if value is not None and value.startswith("ray://"):
             raise ValueError("ray:// is not supported: submit the job with `ray job submit --working-dir . -- ...`")
         return value
-
-    @model_validator(mode="after")
-    def _whole_declaration(self) -> Self:
-        declared = {name: getattr(self, name) for name in ("max_workers", "worker_cpus", "worker_memory_gib")}
-        missing = [name for name, value in declared.items() if value is None]
-        if 0 < len(missing) < len(declared):
-            raise ValueError(
-                f"{', '.join(declared)} belong together: set {' and '.join(missing)}, too, or none of them"
-            )
-        return self
 
 
 class DataSettings(Section):
