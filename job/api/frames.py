@@ -59,7 +59,7 @@ def clean_frame(bars: pl.DataFrame | pd.DataFrame, key: Key, data: DataSettings,
         DataError: it is no frame, a column is absent, repeated or holds something else, too many rows break a rule, or
             no timeframe can be told.
     """
-    frame = _polars(bars)
+    frame = plain_frame(bars)
     indices = flow_columns(resolve(frame.columns, data.columns, WHERE), frame.columns, data.columns, wanted=flow)
     numbered = frame.rename({name: str(position) for position, name in enumerate(frame.columns)})
     series = Series(key.exchange, key.symbol, data.timeframe, ())
@@ -91,7 +91,7 @@ def _with_flow(bars: pl.DataFrame) -> pl.DataFrame:
     return bars.drop(name for name, reason in wrong.items() if reason is not None)
 
 
-def _polars(frame: object) -> pl.DataFrame:
+def plain_frame(frame: object) -> pl.DataFrame:
     """Return a frame as one of Polars, with its times as a column if they are the index of a pandas frame.
 
     Raises:
