@@ -144,7 +144,7 @@ def test_a_run_waits_for_another_node_where_none_is_left(folder: Path) -> None:
             cluster.add_node(num_cpus=1, node_ip_address="127.0.0.4", memory=MEMORY * 9 // 10)
             assert run.wait() == 0, run.lines()
     (waited, retried) = [line for line in run.lines() if " WARNING " in line]
-    assert "no node with a CPU and 3.2 GiB of memory is left in the Ray cluster: waiting 600 s for it" in waited
+    assert "no node with a CPU and 3.2 GiB of memory is in the Ray cluster: waiting 600 s for it" in waited
     assert "attempt 1 of 3 failed" in retried
     assert run.committed() == ALIGNED
 

@@ -92,6 +92,7 @@ def settings(group_by: str, changes: Mapping[str, Any]) -> Config:
     kinds = {key: {"context": CONTEXT} for key in ("analyst_models", "tactician_models")}
     values: dict[str, Any] = {
         "model_trainer": {"models": {"scalper": SCALPER}, "group_by": group_by, **kinds},
+        "ray": {"workers": {"most": 2, "cpus": 2, "memory_gib": 2}},
     }
     for key, value in changes.items():
         values = merge(values, key, value)

@@ -22,7 +22,7 @@ from job.sources.volume_choice import without_meaning
 from job.storage.files import Storage
 from job.worker.context import beside_version
 from job.worker.load_bars import check_rejected, rule_counts
-from job.worker.scorer import load_scorer
+from job.worker.scorer import Scorer, load_scorer
 from transforms.bars import FLOW, Cleaned, clean
 from transforms.features.feature import EXACT
 
@@ -45,7 +45,12 @@ def predict_frame(
     ages: PredictionSettings | None = None,
 ) -> Frame:
     """Predict bars of one series with one model; see `RayModelTrainer.predict`."""
-    scorer = load_scorer(registry, key, version, data=data, allow_pickle=allow_pickle)
+    return predict_bars(bars, load_scorer(registry, key, version, data=data, allow_pickle=allow_pickle), data)
+
+
+def predict_bars(bars: Frame, scorer: Scorer, data: DataSettings) -> Frame:
+    """Predict bars of one series with a model that is loaded; see `RayModelTrainer.predict`."""
+    key = scorer.key
     cleaned = clean_frame(bars, key, data, flow=reads_flow(scorer.definition.features))
     beside = beside_version(scorer.definition, cleaned.bars, cleaned, name=WHERE, tolerance=EXACT)
     made = scorer.definition.features_of(cleaned.bars, cleaned, name=WHERE, beside=beside)
@@ -66,7 +71,7 @@ def clean_frame(bars: pl.DataFrame | pd.DataFrame, key: Key, data: DataSettings,
         DataError: it is no frame, a column is absent, repeated or holds something else, too many rows break a rule, or
             no timeframe can be told.
     """
-    frame = _polars(bars)
+    frame = plain_frame(bars)
     indices = flow_columns(resolve(frame.columns, data.columns, WHERE), frame.columns, data.columns, wanted=flow)
     numbered = frame.rename({name: str(position) for position, name in enumerate(frame.columns)})
     series = Series(key.exchange, key.symbol, data.timeframe, ())
@@ -98,7 +103,7 @@ def _with_flow(bars: pl.DataFrame) -> pl.DataFrame:
     return bars.drop(name for name, reason in wrong.items() if reason is not None)
 
 
-def _polars(frame: object) -> pl.DataFrame:
+def plain_frame(frame: object) -> pl.DataFrame:
     """Return a frame as one of Polars, with its times as a column if they are the index of a pandas frame.
 
     Raises:

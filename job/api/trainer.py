@@ -11,6 +11,7 @@ from job.config.overrides import merge
 from job.config.settings import Config, load_config
 from job.core.errors import ConfigError, RegistryError
 from job.core.keys import Key
+from job.core.paths import redact_url
 from job.core.wording import did_you_mean, first_of
 from job.registry.catalog import keys, open_registry
 from job.registry.outcome import Outcome
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
+    from job.api.run import Run
     from job.api.training_data import ModelConfig, TrainingData
 
 Frame = TypeVar("Frame", "pl.DataFrame", "pd.DataFrame")
@@ -51,6 +53,12 @@ class RayModelTrainer:
         self._outcomes: list[Outcome] = []
         self._state = "idle"
         self._started = 0.0
+
+    def __repr__(self) -> str:
+        trainer, status = self._config.model_trainer, self.get_training_status()
+        kinds = ", ".join(f"{name} {'/'.join(kind.timeframes)}" for name, kind in trainer.kinds.items())
+        done = f"{status['done']} of {status['total']} done" if status["total"] else "nothing trained yet"
+        return f"RayModelTrainer({kinds or 'no kinds'}; into {redact_url(trainer.model_directory)}; {done})"
 
     def __enter__(self) -> Self:
         return self
@@ -82,6 +90,42 @@ class RayModelTrainer:
             ConfigError, DataError, RegistryError: nothing could be trained.
         """
         config = self._targeted(target or {})
+        return _results(self._run(config, force=force), config.model_trainer.all_kinds)
+
+    def train(
+        self,
+        bars: "pl.DataFrame | pd.DataFrame | str | os.PathLike[str] | None" = None,
+        *,
+        symbol: str | None = None,
+        exchange: str | None = None,
+        force: bool = False,
+    ) -> "Run":
+        """Train all models of some bars, wait for them, and return the run, which shows itself in a notebook.
+
+        Args:
+            bars: a frame of bars in pandas or Polars, of one series or with a column `symbol`; or what `data.input`
+                takes: a file, folder, glob or URL. Without it, bars come from the configuration.
+            symbol: of a frame that has no such column; otherwise, of the only series to train.
+            exchange: as `symbol`; a frame may do without.
+            force: train models that are current, too.
+
+        Raises:
+            ConfigError, DataError, RegistryError: nothing could be trained.
+        """
+        from job.api.run import Run, written  # noqa: PLC0415 - brings pandas
+
+        named = {"symbol": symbol, "exchange": exchange}
+        with ExitStack() as stack:
+            if bars is None or isinstance(bars, str | os.PathLike):
+                place = {} if bars is None else {"input": os.fspath(bars)}
+            else:
+                place = {"input": stack.enter_context(written(bars, self._config, **named))}
+            config = self._targeted({**{name: value for name, value in named.items() if value}, **place})
+            record = self._run(config, force=force)
+        return Run(config, record.as_dict(), tuple(self._outcomes))
+
+    def _run(self, config: Config, *, force: bool) -> TrainingRecord:
+        """Plan and train; Ray is started first, if it is needed and not up."""
         plan = plan_training(config, force=force)
         self._total, self._outcomes = plan.total, list(plan.settled)
         self._state, self._started = "running", time.monotonic()
@@ -91,10 +135,9 @@ class RayModelTrainer:
 
                 self._ray.enter_context(running(config.ray))
                 self._ray_is_up = True
-            record = run(config, plan=plan, watch=self._outcomes.append)
+            return run(config, plan=plan, watch=self._outcomes.append)
         finally:
             self._state = "finished"
-        return _results(record, config.model_trainer.all_kinds)
 
     def get_training_status(self) -> dict[str, Any]:
         """Return state, models planned and done, how many by status, and seconds since the start; from any thread."""

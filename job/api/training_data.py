@@ -68,6 +68,13 @@ class TrainingData:
     model_type: str
     data_info: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        rows, columns = self.features.shape
+        about = f"{self.data_info.get('symbol', 'custom')} {self.model_type} {self.timeframe}: {rows} rows"
+        if rows:
+            about += f" from {self.features.index[0]} to {self.features.index[-1]}"
+        return f"TrainingData({about}, {columns} features, {self.labels.mean():.1%} of labels up)"
+
 
 def training_data(config: Config, model_type: str, timeframe: str) -> TrainingData:
     """Read one series and return the samples that its model is trained on.

@@ -1,6 +1,7 @@
-"""Commands on the versions of a registry: models list, show, promote, rollback, prune."""
+"""Commands on the versions of a registry: models list, show, promote, rollback, prune, export."""
 
 import argparse
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from job.cli.selection import FILTERS, SELECTION, selected
 from job.cli.tables import console, history_table, version_facts, versions_table
 from job.core.errors import ConfigError, JobError, RegistryError
 from job.core.keys import Key
+from job.export.run import CHAMPION, export
+from job.export.targets import TARGETS, connect
 from job.registry.aliases import ALIASES, Aliases, history, read_aliases, read_all_aliases
 from job.registry.catalog import Summary, key_of, keys, list_summaries, open_registry
 from job.registry.ledger import scored_versions, tried
@@ -157,6 +160,35 @@ def prune_models(options: argparse.Namespace) -> int:
     return 0
 
 
+def export_models(options: argparse.Namespace) -> int:
+    """Export a version of each selected model to another registry."""
+    registry = open_registry(settings(options))
+    wanted = selected(keys(registry), options, where=registry.url)
+    target = connect(options.to, options.server)
+    done = []
+    for one in export(registry, wanted, target, version=options.version, dry_run=options.dry_run):
+        done.append(one)
+        if one.status == "failed":
+            log.error("%s", one.message)
+        elif one.status == "exported":
+            log.info("%s: %s %s", one.key, "would export" if options.dry_run else "exported", one.version)
+    counts = Counter(one.status for one in done)
+    log.info("to %s: %s", options.to, ", ".join(f"{number} {status}" for status, number in counts.items()))
+    record = {
+        "models": registry.url,
+        "to": options.to,
+        "dry_run": options.dry_run,
+        "counts": dict(counts),
+        "versions": [
+            {**asdict(one.key), "version": one.version, "status": one.status, "message": one.message} for one in done
+        ],
+    }
+    print_json(options, record)
+    if not counts["failed"]:
+        return 0
+    return JobError.exit_status if len(done) > counts["failed"] else RegistryError.exit_status
+
+
 ALL: Final = flag("--all", "every model of the registry")
 REASON: Final = Argument(("--reason",), "why, for the history", "TEXT", more={"default": ""})
 
@@ -209,6 +241,28 @@ PRUNE: Final = Command(
     """Delete old versions. Kept are the last N of each model, those that `champion` and `challenger` name,
 the champion before, which a rollback restores, and those of runs that are still going on.""",
 )
+EXPORT: Final = Command(
+    "export",
+    export_models,
+    "put versions into the registry of another program, such as MLflow",
+    (
+        *SELECTION,
+        Argument(
+            ("--to",), "which program (default: mlflow)", more={"choices": [*TARGETS], "default": next(iter(TARGETS))}
+        ),
+        Argument(("--server",), "its address (default: what MLFLOW_TRACKING_URI says)", "URL"),
+        replace(
+            VERSION, help="champion (default), latest, challenger, a version, or a run's id", more={"default": CHAMPION}
+        ),
+        DRY_RUN,
+        JSON,
+    ),
+    """Export a version of each model. What is exported already is not exported again; the aliases there
+follow those of this registry.""",
+)
 COMMANDS: Final = CommandGroup(
-    "models", "list, show, promote, roll back and prune versions", (LIST, SHOW, PROMOTE, ROLLBACK, PRUNE), TEXT
+    "models",
+    "list, show, promote, roll back, prune and export versions",
+    (LIST, SHOW, PROMOTE, ROLLBACK, PRUNE, EXPORT),
+    TEXT,
 )

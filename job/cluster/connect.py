@@ -79,15 +79,15 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
         ConfigError: there is no cluster at the address, or it has no CPU; or Ray cannot start on this machine.
         ClusterError: the cluster died.
     """
+    address = settings.address or os.environ.get("RAY_ADDRESS")
+    joined = address not in {None, "", "local"}
     if ray.is_initialized():
-        size = _size(joined=len(_alive()) > 1)
+        size = _size(settings, joined=len(_alive()) > 1 or (joined and settings.workers is not None))
         with _monitored(size, on_death):
             yield size
         return
-    address = settings.address or os.environ.get("RAY_ADDRESS")
     environment = {**dict.fromkeys(THREAD_LIMITS, str(threads)), **ALLOCATOR}
     level = getattr(logging, settings.logging_level.upper() if settings.logging_level != "info" else "WARNING")
-    joined = address not in {None, "", "local"}
     on_stop = signal.getsignal(signal.SIGTERM)
     os.environ.update({name: os.environ.get(name, value) for name, value in DRIVER_SETTINGS.items()})
     with ExitStack() as monitoring, ExitStack() as stack:  # the cluster is watched until Ray is shut down, too
@@ -102,7 +102,7 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
         stack.callback(ray.shutdown)
         # Ray's own handler ends the process on the spot; a stopped job must still close its run record.
         _handle_stop(signal.default_int_handler)
-        size = _size(joined=joined)
+        size = _size(settings, joined=joined)
         # Ray starts one worker ahead of those that tasks ask for; were there a task for each CPU, it would be a spare.
         starting = [] if joined else [_start_worker.remote() for _ in range(max(1, size.cpus - 1))]
         stack.callback(starting.clear)
@@ -205,21 +205,25 @@ def _unreachable(address: str, error: Exception) -> ConfigError:
     return ConfigError(f"no Ray cluster at {address}: {reason}; start one, or unset ray.address and RAY_ADDRESS")
 
 
-def _size(*, joined: bool) -> Cluster:
-    """Return what there is to train on.
+def _size(settings: RaySettings, *, joined: bool) -> Cluster:
+    """Return what there is to train on, or what the autoscaler of a cluster may bring, where that is declared.
 
-    No task may ask for more CPUs than the second largest node has: should a node go away, none waits for ever.
+    No task may ask for more CPUs than the second largest node has: should a node go away, none waits for ever. An
+    autoscaler brings another one.
 
     Raises:
-        ConfigError: no node has a CPU, and every task would wait for ever.
+        ConfigError: no node has a CPU and none is declared, and every task would wait for ever.
     """
     nodes = len(_alive())
+    if joined and (declared := declared_capacity(settings)):
+        return Cluster(nodes=nodes, joined=joined, capacity=declared)
     usable = [node["Resources"] for node in cpu_nodes()]
     if not usable:
         head = ray.get_runtime_context().gcs_address
         raise ConfigError(
             f"no CPU on any node of the Ray cluster at {head} (nodes: {nodes}): add one with "
-            f"`ray start --address={head}`, or let an autoscaler keep one"
+            f"`ray start --address={head}`; or say what its autoscaler may bring, in ray.workers: "
+            "{most: 10, cpus: 4, memory_gib: 12}"
         )
     capacity = Capacity(
         cpus=sum(int(node["CPU"]) for node in usable),
@@ -228,6 +232,19 @@ def _size(*, joined: bool) -> Cluster:
         gpus=sum(int(node.get("GPU", 0)) for node in usable),
     )
     return Cluster(nodes=nodes, joined=joined, capacity=capacity)
+
+
+def declared_capacity(settings: RaySettings) -> Capacity | None:
+    """Return what the autoscaler may bring, None where the settings do not say."""
+    workers = settings.workers
+    if workers is None:
+        return None
+    return Capacity(
+        cpus=workers.most * workers.cpus,
+        node_cpus=workers.cpus,
+        memory_per_cpu=int(MEMORY_GIVEN * workers.memory_gib * 2**30 / workers.cpus),
+        gpus=sum(int(node["Resources"].get("GPU", 0)) for node in cpu_nodes()),
+    )
 
 
 def _alive() -> list[dict[str, Any]]:
@@ -257,7 +274,7 @@ def _health_checks(size: Cluster) -> tuple[HealthCheck, ...]:
         HealthCheck(
             f"the head of the Ray cluster is gone ({head} is silent)", partial(is_reachable, head), HEAD_GONE_S
         ),
-        HealthCheck(f"no node with {room} is left in the Ray cluster", partial(_has_room, memory), ROOM_GONE_S),
+        HealthCheck(f"no node with {room} is in the Ray cluster", partial(_has_room, memory), ROOM_GONE_S),
     )
 
 

@@ -1,5 +1,7 @@
 """Checks of every node before any work: does it see storage and input, has it the driver's versions and modules?"""
 
+import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from uuid import uuid4
@@ -8,7 +10,8 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from job.cluster.connect import cpu_nodes
+from job.cluster.connect import ROOM_GONE_S, cpu_nodes, declared_capacity
+from job.config.settings import RaySettings
 from job.core.entries import EntryError, source_digest
 from job.core.errors import ConfigError, JobError
 from job.core.paths import is_url
@@ -17,6 +20,9 @@ from job.worker.messages import Job, Work, version_differences
 
 ANSWER_S: Final = 300.0
 """How long a node may take to start a worker, with the code shipped to it, and to look around."""
+
+
+log = logging.getLogger("job")
 
 
 def check_nodes(job: Job, tasks: Sequence[Work]) -> None:
@@ -30,7 +36,11 @@ def check_nodes(job: Job, tasks: Sequence[Work]) -> None:
 
 
 def node_findings(job: Job, tasks: Sequence[Work]) -> dict[str, list[str]]:
-    """Return what is wrong on each node, by its name; empty lists where all is well."""
+    """Return what is wrong on each node, by its name; empty lists where all is well.
+
+    Nodes that an autoscaler brings later are not asked: their workers compare versions with the driver's all the same.
+    """
+    wait_for_workers(job.config.ray, len(tasks))
     token = f"runs/{job.run_id}.probe"
     registry = job.registry()
     registry.create(token, job.run_id.encode())
@@ -104,3 +114,33 @@ def ask_nodes(check: Callable[..., list[str]], *arguments: object) -> dict[str, 
             reason = lines[-1].strip()
             findings[name] = [f"cannot run a task of this job ({reason}): install the same packages on every node"]
     return findings
+
+
+@ray.remote(max_retries=0)
+def _take_a_worker() -> None:
+    """Have an autoscaler see that a worker is wanted."""
+
+
+def wait_for_workers(settings: RaySettings, tasks: int) -> None:
+    """Where a cluster whose workers are declared has none, have its autoscaler bring what so many tasks can use.
+
+    All are asked for at once, for Ray Data asks for one after another; as soon as the first is there, the run begins.
+
+    Raises:
+        ConfigError: none came in time.
+    """
+    declared = declared_capacity(settings)
+    if declared is None or cpu_nodes():
+        return
+    workers = min(declared.cpus, max(1, tasks)) / declared.node_cpus
+    whole = {"num_cpus": declared.node_cpus, "memory": declared.node_cpus * declared.memory_per_cpu}
+    log.info("the Ray cluster has no worker yet: waiting up to %.0f s for its autoscaler to bring one", ROOM_GONE_S)
+    wanted = [_take_a_worker.options(**whole).remote() for _ in range(math.ceil(workers))]
+    came, missing = ray.wait(wanted, timeout=ROOM_GONE_S)
+    for one in missing:
+        ray.cancel(one)
+    if not came:
+        raise ConfigError(
+            f"no worker came to the Ray cluster at {ray.get_runtime_context().gcs_address} within {ROOM_GONE_S:.0f} s: "
+            "see `ray status` there, and whether its autoscaler may start workers as large as ray.workers says"
+        )

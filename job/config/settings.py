@@ -32,13 +32,26 @@ MAX_LOOKBACK_DAYS: Final = 36_525.0
 GapsSetting = Literal["auto", "segment", "sessions", "ignore"]
 
 
+class WorkerSettings(Section):
+    """Workers of an autoscaled cluster: at most `most`, each with so many CPUs and GiB of memory for tasks."""
+
+    most: AffectsNothing[int] = Field(ge=1, le=100_000)
+    cpus: AffectsNothing[int] = Field(ge=1, le=10_000)
+    memory_gib: AffectsNothing[float] = Field(gt=0, le=100_000)
+
+
 class RaySettings(Section):
-    """How to start or join Ray. `address` joins a running cluster; without it a local one is started."""
+    """How to start or join Ray. `address` joins a running cluster; without it a local one is started.
+
+    `workers` are those that the autoscaler of a joined cluster may bring: runs are planned for them, whatever there is
+    at the start.
+    """
 
     num_cpus: AffectsNothing[int | None] = Field(default=None, ge=1, le=10_000)
     num_gpus: AffectsNothing[int | None] = Field(default=None, ge=0)
     cpus_per_task: AffectsNothing[Literal["auto"] | Annotated[int, Field(ge=1)]] = "auto"
     address: AffectsNothing[str | None] = None
+    workers: AffectsNothing[WorkerSettings | None] = None
     logging_level: AffectsNothing[Literal["debug", "info", "warning", "error"]] = "info"
 
     @field_validator("logging_level", mode="before")

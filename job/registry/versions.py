@@ -134,6 +134,19 @@ def verify(registry: Storage, key: Key, version: str) -> None:
     _read_artifacts(registry, key, version, read_metadata(registry, key, version))
 
 
+def read_committed(registry: Storage, key: Key, version: str) -> dict[str, bytes]:
+    """Return the files of a committed version by name: its metadata, then its artifacts, which are those committed.
+
+    Raises:
+        RegistryError: they are not, or the metadata must not be read.
+    """
+    name = f"{version}.json"
+    text = registry.read(f"{key.folder}/{name}")
+    metadata = parse_metadata(text, key, version, where=f"{registry.url}/{key.folder}/{name}")
+    data = _read_artifacts(registry, key, version, metadata)
+    return {name: text, **{metadata["artefacts"][role]["file"]: data[role] for role in ROLES}}
+
+
 def resolve_version(registry: Storage, key: Key, name: str = LATEST) -> str:
     """Return the committed version that `name` stands for.
 

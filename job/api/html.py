@@ -1,0 +1,81 @@
+"""A run as plain HTML for notebooks: what became of it, its fleets, and a heat map of skill. No script, no network."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from statistics import median
+from typing import Any, Final
+
+from job.core.keys import kind_order
+from job.registry.outcome import Outcome
+
+MOST_SERIES: Final = 60
+"""Rows of the heat map; of more series, those whose mean skill is best and worst."""
+FULL_COLOR: Final = 0.05
+"""The skill, either way, that has the full colour."""
+BLUE, ORANGE = (33, 102, 172), (217, 95, 2)
+"""Of skill above and below 0: told apart by eyes that see no red or no green, too."""
+CELL: Final = "padding:2px 8px;text-align:right"
+
+Kind = tuple[str, str]
+
+
+def run_as_html(record: Mapping[str, Any], outcomes: Sequence[Outcome]) -> str:
+    """Return a run as HTML; whatever names and messages hold is text in it."""
+    counts = ", ".join(f"{number:,} {status}" for status, number in record["counts"].items() if number)
+    title = f"<p><b>Run {escape(record['run_id'])}</b> {escape(record['status'])}: {escape(counts or 'no models')}</p>"
+    scored = [one for one in outcomes if isinstance(one.scores.get("skill"), int | float)]
+    kinds = sorted({(one.model_type, one.timeframe): one for one in scored}.values(), key=kind_order)
+    columns = [(one.model_type, one.timeframe) for one in kinds]
+    failed = [f"<li>{escape(str(one.key))}: {escape(one.error_message)}</li>" for one in outcomes if one.error]
+    errors = f"<p>failed:</p><ul>{''.join(failed[:MOST_SERIES])}</ul>" if failed else ""
+    tables = f"{_fleets(scored, columns)}{_heat_map(scored, columns)}" if scored else ""
+    return f"<div>{title}{tables}{errors}</div>"
+
+
+def _fleets(scored: Sequence[Outcome], kinds: Iterable[Kind]) -> str:
+    """Return a row for each kind and timeframe: models, how many beat their base rate, median skill."""
+    rows = []
+    for model_type, timeframe in kinds:
+        own = [_skill(one) for one in scored if (one.model_type, one.timeframe) == (model_type, timeframe)]
+        best = sum(skill > 0 for skill in own)
+        rows.append((f"{model_type} {timeframe}", f"{len(own):,}", f"{best:,}", f"{median(own):+.2%}"))
+    head = ("model", "models", "beat base", "median skill")
+    return _table(head, ("".join(f"<td style='{CELL}'>{escape(cell)}</td>" for cell in row) for row in rows))
+
+
+def _heat_map(scored: Sequence[Outcome], kinds: Sequence[Kind]) -> str:
+    """Return a row for each series, best first, and a cell for each model: its skill, coloured; `*` if underpowered."""
+    series: dict[str, dict[Kind, Outcome]] = {}
+    for one in scored:
+        series.setdefault(f"{one.exchange}/{one.symbol}", {})[one.model_type, one.timeframe] = one
+    ordered = sorted(series, key=lambda name: (-sum(map(_skill, series[name].values())) / len(series[name]), name))
+    half = MOST_SERIES // 2
+    shown = ordered if len(ordered) <= MOST_SERIES else [*ordered[:half], *ordered[-half:]]
+    rows = [
+        f"<td style='{CELL}'>{escape(name)}</td>" + "".join(_cell(series[name].get(kind)) for kind in kinds)
+        for name in shown
+    ]
+    left_out = len(ordered) - len(shown)
+    note = f"; {left_out:,} series between the best and the worst are left out" if left_out else ""
+    head = ("skill", *(f"{model_type} {timeframe}" for model_type, timeframe in kinds))
+    return f"{_table(head, rows)}<p>skill is what is saved of the base rate's log-loss; * is underpowered{note}</p>"
+
+
+def _cell(one: Outcome | None) -> str:
+    if one is None:
+        return "<td></td>"
+    skill = _skill(one)
+    share = min(abs(skill) / FULL_COLOR, 1)
+    color = ",".join(map(str, BLUE if skill > 0 else ORANGE))
+    mark = "*" if one.scores.get("underpowered") else ""
+    return f"<td style='{CELL};background:rgba({color},{0.6 * share:.2f})'>{skill:+.2%}{mark}</td>"
+
+
+def _skill(one: Outcome) -> float:
+    return float(one.scores["skill"] or 0.0)
+
+
+def _table(head: Iterable[str], rows: Iterable[str]) -> str:
+    top = "".join(f"<th scope='col' style='{CELL}'>{escape(name)}</th>" for name in head)
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,0 +1,1 @@
+"""Export versions to the registries of other programs: one module per target."""
