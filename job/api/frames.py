@@ -45,10 +45,11 @@ def predict_frame(
     ages: PredictionSettings | None = None,
 ) -> Frame:
     """Predict bars of one series with one model; see `RayModelTrainer.predict`."""
-    return predict_bars(bars, load_scorer(registry, key, version, data=data, allow_pickle=allow_pickle), data)
+    scorer = load_scorer(registry, key, version, data=data, allow_pickle=allow_pickle)
+    return predict_bars(bars, scorer, data, ages=ages)
 
 
-def predict_bars(bars: Frame, scorer: Scorer, data: DataSettings) -> Frame:
+def predict_bars(bars: Frame, scorer: Scorer, data: DataSettings, *, ages: PredictionSettings | None = None) -> Frame:
     """Predict bars of one series with a model that is loaded; see `RayModelTrainer.predict`."""
     key = scorer.key
     cleaned = clean_frame(bars, key, data, flow=reads_flow(scorer.definition.features))
