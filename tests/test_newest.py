@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -27,7 +29,7 @@ from job.predict.plan import plan as plan_predictions
 from job.predict.steps import predict_models, prepare_features
 from job.predict.task import Predicted
 from job.registry.fingerprints import reading_fingerprint
-from job.registry.predictions import PLAIN, read_predictions
+from job.registry.predictions import PLAIN, read_predictions, table_of, write_predictions
 from job.sources.finding import find_series
 from job.sources.known import Reading
 from job.sources.series import Series
@@ -35,7 +37,7 @@ from job.storage.files import Storage
 from job.train.run import run
 from job.worker.load_bars import in_range, left_out, read_clean
 from job.worker.messages import Job, pack
-from job.worker.newest import ROWS, Newest, read_newest, read_newest_bars
+from job.worker.newest import ROWS, Newest, _common, read_newest, read_newest_bars
 from transforms.bars import duration_us
 from transforms.digest import row_hashes
 
@@ -52,10 +54,14 @@ def bars_of(days: int, *, seed: int = 1, step: str = "1m", dropout: float = 0.01
     return kept.with_columns(pl.col("timestamp").dt.truncate(step))
 
 
-def write(path: Path, rows: pl.DataFrame, modified: datetime | None = None) -> None:
-    """Write rows as the suffix says; the time of change is that at which the last bar is over, unless given."""
+def write(path: Path, rows: pl.DataFrame, modified: datetime | None = None, zone: str = "UTC") -> None:
+    """Write rows as the suffix says, text in local times of `zone`.
+
+    The time of change is that at which the last bar is over, unless given.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = rows.with_columns(pl.col("timestamp").dt.strftime("%Y-%m-%dT%H:%M:%SZ")).write_csv().encode()
+    local = rows.with_columns(pl.col("timestamp").dt.convert_time_zone(zone).dt.strftime("%Y-%m-%dT%H:%M:%S"))
+    text = local.write_csv().encode()
     if path.suffix == ".parquet":
         rows.write_parquet(path)
     elif path.suffix == ".zip":
@@ -145,6 +151,7 @@ SETTINGS: Sequence[dict[str, Any]] = (
     {"start": START + timedelta(days=3), "lookback_days": 5},
     {"bar_time": "close"},
     {"splits": {"BTCUSDT": {"2024-01-09": 2}}},
+    {"timezone": "America/New_York"},
 )
 
 
@@ -178,6 +185,7 @@ def rounds(case: dict[str, Any], folder: Path) -> Iterator[pl.DataFrame]:
     if "closed" in faults:
         rows = rows.filter(pl.col("timestamp").dt.weekday() < 6)
     parts = cut(rows, case["every"], random)
+    zone = case["data"].get("timezone", "UTC")
     name = f"BTCUSDT-{case['step']}-" if case["named"] else "BTCUSDT-"
     late: pl.DataFrame | None = None
     for number, part in enumerate(parts):
@@ -190,14 +198,17 @@ def rounds(case: dict[str, Any], folder: Path) -> Iterator[pl.DataFrame]:
         if "late" in faults and random.random() < 0.3 and held.height > 30:
             late, held = held[10:12], pl.concat([held[:10], held[12:]])
         if "growing" in faults and part.height > 4:
-            write(path, faulty(held[: held.height // 2], faults, random))
+            write(path, faulty(held[: held.height // 2], faults, random), zone=zone)
             yield part[: part.height // 2]
-        write(path, faulty(held, faults, random))
+        write(path, faulty(held, faults, random), zone=zone)
         if "revised" in faults and number > 3 and random.random() < 0.3:
             older = int(random.integers(max(0, number - 4), number))
             again_path = folder / f"{name}{START + timedelta(days=older):%Y-%m-%d}.{case['suffix']}"
             write(
-                again_path, parts[older].with_columns(pl.col("volume") + 1), parts[older]["timestamp"][-1] + 3 * MINUTE
+                again_path,
+                parts[older].with_columns(pl.col("volume") + 1),
+                parts[older]["timestamp"][-1] + 3 * MINUTE,
+                zone,
             )
         yield part
 
@@ -213,6 +224,18 @@ def one_history(case: dict[str, Any], folder: Path) -> list[str]:
         why.append(newest.why)
         known = newest.reading
     return why
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(case=histories())
+def test_random_histories(case: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            one_history(case, Path(folder))
+        except DataError:
+            series, data = series_in(Path(folder), **case["data"])
+            with pytest.raises(DataError, match="rows break a rule"):
+                read_clean(series, data)
 
 
 TRAINER = {
@@ -467,3 +490,72 @@ def test_revisions_are_told_by_the_part_that_they_are_in(
     earliest = max((cut.start for cut in known.cuts if cut.start <= parts[changed]["timestamp"][0]), default=START)
     assert earliest <= revised <= parts[changed]["timestamp"][10]
     assert again(folder, known, SINCE, bar_time="close").revised_from == START - MINUTE
+
+
+def content_of(output: Path, outcome: Predicted) -> str:
+    footer = read_predictions(Storage(str(output)), outcome.path)[1]
+    assert footer is not None
+    return footer.content
+
+
+def with_other_rows(path: Path, place: int) -> None:
+    """Change one probability in a file of predictions, and leave its footer as it is."""
+    registry = Storage(str(path.parent))
+    table, footer = read_predictions(registry, path.name)
+    assert footer is not None
+    frame = pl.DataFrame(pl.from_arrow(table.cast(PLAIN)))
+    up = pl.when(pl.int_range(pl.len()) == place % frame.height).then(0.123).otherwise("probability_up")
+    write_predictions(registry, path.name, table_of(frame.with_columns(probability_up=up)), footer)
+
+
+def test_rows_are_added_where_nothing_else_changed(models: Path, tmp_path: Path) -> None:
+    bars, output = tmp_path / "bars", tmp_path / "out"
+    parts = days(bars_of(40))
+
+    def put_day(number: int, rows: pl.DataFrame | None = None) -> None:
+        write(
+            bars / f"BTCUSDT-1m-{START + timedelta(days=number):%Y-%m-%d}.parquet",
+            parts[number] if rows is None else rows,
+        )
+
+    def predicted(**data: Any) -> set[tuple[str, bool]]:
+        found = predict(config_for(bars, models, **data), output)
+        shutil.rmtree(tmp_path / "once", ignore_errors=True)
+        for path, one in predict(config_for(bars, models, **data), tmp_path / "once").items():
+            frames = [read_predictions(Storage(str(out)), path)[0].cast(PLAIN) for out in (output, tmp_path / "once")]
+            assert frames[0].equals(frames[1])
+            assert (one.rows, one.last, one.counts) == (found[path].rows, found[path].last, found[path].counts)
+        return {(one.status, content_of(output, one).startswith(ROWS)) for one in found.values()}
+
+    for number in range(30):
+        put_day(number)
+    assert predicted() == {("predicted", False)}
+    put_day(30)
+    assert predicted() == {("predicted", True)}
+    assert predicted() == {("current", True)}
+    os.utime(bars / "BTCUSDT-1m-2024-01-03.parquet")  # all is read, and nothing is others than before
+    assert predicted() == {("current", True)}
+    put_day(31)
+    put_day(29, scaled(parts[29], 1.01))
+    assert predicted() == {("predicted", False)}
+    put_day(32)
+    for path in output.rglob("*.parquet"):
+        with_other_rows(path, -3)
+    assert predicted() == {("predicted", False)}
+    put_day(33)
+    assert predicted(lookback_days=5) == {("predicted", False)}
+    put_day(34)
+    assert predicted(lookback_days=5) == {("predicted", False)}
+    assert predicted(start=START + timedelta(days=3)) == {("predicted", False)}
+    put_day(35)
+    assert predicted(start=START + timedelta(days=3)) == {("predicted", True)}
+
+
+def test_tasks_that_know_other_things_are_read_whole() -> None:
+    series_bars = bars_of(3)
+    reading = Reading("x", "1m", 0, "UTC", (), (), (), START, series_bars["timestamp"][-1], 1)
+    other = replace(reading, hashes=2)
+    assert _common([START, START + MINUTE], [reading, reading]) == (START, reading)
+    assert _common([START, None], [reading, reading]) == (None, reading)
+    assert _common([START, START], [reading, other])[1] is None
+    assert _common([START, START], [reading, None])[1] is None
