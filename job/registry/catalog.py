@@ -54,7 +54,7 @@ def summarize(metadata: Mapping[str, Any]) -> Summary:
 
     `key` is (exchange, symbol, timeframe, model type); the rest is `KEPT`, where the metadata has it: times, the
     first 16 digits of the fingerprint, what the training cost, and scores to four significant digits. `tried` is the
-    text of `scored.text_of`.
+    text of `scored.text_of`. A study that chose settings and a Sharpe ratio come on top.
     """
     key = metadata["key"]
     summary: Summary = {
