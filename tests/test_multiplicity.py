@@ -83,7 +83,7 @@ def limit(expected: float, worlds: int) -> float:
 
 @pytest.mark.parametrize(("blocks", "models"), [(12, 8), (30, 3), (30, 8), (80, 8)])
 def test_noise_is_not_taken_for_skill(blocks: int, models: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The level under the null, of models that are alike, is .07 to .08; the best one's own t is the contrast."""
+    """The level under the null, of models that are alike, is .06 to .08; the best one's own t is the contrast."""
     monkeypatch.setattr(multiplicity, "RESAMPLES", 299)
     rng, worlds = np.random.default_rng(11), 500
     drawn, p = [correlated(rng, blocks, models) for _ in range(worlds)], []

@@ -102,6 +102,22 @@ def test_a_summary_takes_at_most_400_bytes(registry: Storage) -> None:
     assert len(lines[1]) <= 400
 
 
+def test_what_was_tried_takes_no_more(registry: Storage) -> None:
+    key = Key("synthetic", "SYN00USDT", "15m", "analyst")
+    made = metadata_of(key, "analyst_15m_20231201_120000_a1b2c3")
+    made["scores"] |= {"base_log_loss": 0.6931, "accuracy": 0.5312, "log_loss": 0.6922}
+    made["scores"] |= {"skill": 0.1189, "skill_low": 0.09603, "skill_high": 0.1418}
+    made |= {
+        "peak_rss_mb": 387.2,
+        "label": {"definition": {"kind": "direction", "horizon": 10}},
+        "algorithm": {"name": "hist_gradient_boosting"},
+        "split": {"holdout": {"test_from": "2023-11-24T03:00:00+00:00", "test_to": "2023-12-01T09:59:00+00:00"}},
+    }
+    summary = summarize(made)
+    assert summary["tried"].startswith("472443 ")
+    assert len(json.dumps(summary, separators=(",", ":"))) <= 400
+
+
 def test_versions_are_what_is_committed_by_key_and_age(registry: Storage) -> None:
     ether, later, first = put(registry, ETHER), put(registry, KEY, LATER), put(registry)
     assert list_summaries(registry) == [first, later, ether]

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from job.cli.logs import configure_logging, log
 from job.cli.progress import watching
-from job.cli.report import models_table
+from job.cli.report import fleet_table, models_table
 from job.cli.tables import best_in_words, tried_in_words
 from job.config.settings import load_config
 from job.core.keys import Key
@@ -84,6 +84,17 @@ def test_a_traceback_is_shown_line_by_line(capsys: pytest.CaptureFixture[str]) -
         watch(Outcome("binance", "A", "1m", "analyst", "failed", error=error))
     lines = [line.split(maxsplit=2)[2] for line in capsys.readouterr().err.splitlines()]
     assert lines == ["1/1 failed binance/A analyst 1m: broken", "one", "two"]
+
+
+def test_a_fleet_of_too_little_time_has_no_adjusted_p() -> None:
+    row = {
+        "model_type": "analyst", "timeframe": "1h", "models": 2, "beat_base": 1, "change": -0.01, "t": -2.5, "p": 0.02,
+        "clusters": 12, "underpowered": False, "adjusted_p": 0.0005,
+    }  # fmt: skip
+    table = fleet_table([row, {**row, "clusters": 4, "underpowered": True, "adjusted_p": None}])
+    assert [*table.columns[-1].cells] == ["<0.001", "n/a"]
+    assert [*table.columns[-2].cells] == ["12", "4*"]
+    assert table.caption is not None
 
 
 def test_what_was_tried_and_the_best_of_it_are_said_in_words() -> None:

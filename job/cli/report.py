@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from rich import box
 from rich.table import Table
@@ -83,20 +83,7 @@ def show_result(record: TrainingRecord) -> None:
     if screen.is_terminal:
         if len(record.outcomes) <= MAX_ROWS:
             screen.print(models_table(record.outcomes, width=screen.width))
-        columns = ("model", "models", "beat base", "change", "t", "p", "clusters", "adjusted p")
-        cells = [
-            (
-                f"{row['model_type']} {row['timeframe']}", str(row["models"]), str(row["beat_base"]),
-                number(row["change"], 5), number(row["t"], 1), probability(row["p"]), clusters_in_words(row),
-            )
-            for row in summary["fleet"]
-        ]  # fmt: skip
-        table = totals_table(
-            "log-loss of all models of a kind against their base rates; below 0 is skill", columns, cells
-        )
-        if any(row["underpowered"] for row in summary["fleet"]):
-            table.caption, table.caption_justify = FEW_CLUSTERS, "left"
-        screen.print(table)
+        screen.print(fleet_table(summary["fleet"]))
     else:
         for row in summary["fleet"]:
             log.info(
@@ -113,6 +100,23 @@ def show_result(record: TrainingRecord) -> None:
         log.error("%s: %s", record.status, record.reason)
     counts = count_in_words(summary["counts"]) or "nothing to do"
     log.info("run %s %s: %s; models in %s", record.run_id, record.status, counts, summary["output"])
+
+
+def fleet_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return one row per kind and timeframe, from the `fleet` of a training record."""
+    columns = ("model", "models", "beat base", "change", "t", "p", "clusters", "adjusted p")
+    cells = [
+        (
+            f"{row['model_type']} {row['timeframe']}", str(row["models"]), str(row["beat_base"]),
+            number(row["change"], 5), number(row["t"], 1), probability(row["p"]), clusters_in_words(row),
+            probability(row["adjusted_p"]),
+        )
+        for row in rows
+    ]  # fmt: skip
+    table = totals_table("log-loss of all models of a kind less their base rates'; below 0 is skill", columns, cells)
+    if any(row["underpowered"] for row in rows):
+        table.caption, table.caption_justify = FEW_CLUSTERS, "left"
+    return table
 
 
 def show_predictions(record: RunRecord[Predicted]) -> None:

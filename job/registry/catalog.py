@@ -57,7 +57,7 @@ def summarize(metadata: Mapping[str, Any]) -> Summary:
     `key` is (exchange, symbol, timeframe, model type); the rest is `KEPT`, where the metadata has it: times, the
     first 16 digits of the fingerprint, what the training cost, and scores to four significant digits. `basis` are the
     first 8 digits of the fingerprint of the definition, and of a model of one series the first 8 of its bars' digest.
-    `tried` is the text of `scored.text_of`.
+    `tried` is the text of `scored.text_of`. A study that chose settings and a Sharpe ratio come on top.
     """
     key = metadata["key"]
     summary: Summary = {

@@ -1,6 +1,7 @@
 """What counts of a version among those that were tried: on which bars it was scored, and by what it was made.
 
-A catalog's summary keeps it as one short text: `20231124T0300Z a3f1 09bc`, with ` 1f0c…:20` where a study chose.
+A catalog's summary keeps it as one short text, for there is one per version: `473904 a3f 09b`, the hour since the epoch
+in which the holdout began and digests of label and algorithm, with ` 1f0c…:20` where a study chose.
 """
 
 import hashlib
@@ -15,8 +16,8 @@ Range = tuple[datetime, datetime]
 
 ALWAYS: Final = (datetime(1900, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
 """Holdout of a version that does not tell its own: it may share some time with any, and counts."""
-MINUTE: Final = "%Y%m%dT%H%MZ"
-DIGITS: Final = 4
+HOUR_S: Final = 3_600
+DIGITS: Final = 3
 UNKNOWN: Final = "-"
 
 
@@ -45,7 +46,7 @@ class Scored:
         label, algorithm, trials = "", "", {}
         if text := summary.get("tried"):
             begun, label, algorithm, *study = text.split()
-            first = datetime.strptime(begun, MINUTE).replace(tzinfo=UTC)
+            first = datetime.fromtimestamp(int(begun) * HOUR_S, UTC)
             trials = {name: int(number) for name, _, number in (one.partition(":") for one in study)}
         sharpe = summary.get("sharpe")
         return cls(summary["version"], first, last, label.strip(UNKNOWN), algorithm.strip(UNKNOWN), trials, sharpe)
@@ -62,7 +63,7 @@ def text_of(metadata: Mapping[str, Any]) -> str | None:
         return None
     digests = (_digest(metadata, "label", "definition"), _digest(metadata, "algorithm", "name"))
     studies = (f"{name}:{number}" for name, number in trials_of(metadata.get("tuning")).items())
-    return " ".join([f"{first.astimezone(UTC):{MINUTE}}", *digests, *studies])
+    return " ".join([str(int(first.timestamp()) // HOUR_S), *digests, *studies])
 
 
 def holdout_range(metadata: Mapping[str, Any]) -> Range:
