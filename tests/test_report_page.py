@@ -272,8 +272,7 @@ def test_a_page_of_hostile_metadata_runs_nothing(tmp_path: Path) -> None:
     assert "\u202e" not in report.html
     for number, symbol in enumerate(SYMBOLS):
         assert values.text(f"synthetic/{symbol}{number}") in page.texts["table"]
-    charts = {text for svg in ("text", "tspan") for text in page.texts[svg]}
-    assert any(text.startswith(SCRIPT[:20]) for text in charts), "which a chart shows as it is"
+    assert any(text.startswith(SCRIPT[:12]) for text in page.texts["text"]), "which a chart shows as it is"
 
 
 @pytest.mark.parametrize("name", ["script", "names with scripts", "names that are odd", "NaN"])
