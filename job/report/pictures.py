@@ -145,8 +145,8 @@ PICTURES: Final = (
             "95%, nothing is proven; a deflated value far below the probabilistic one says that much was tried."
         ),
         absent=(
-            "No Sharpe ratio is known: it needs trading, `train --set model_trainer.trading.cost_bps=5`, and a holdout of "
-            "more days."
+            "No Sharpe ratio is known: it needs trading, `train --set model_trainer.trading.cost_bps=5`, and a holdout "
+            "of more days."
         ),
         unit="probabilities",
         data=trading.odds,
