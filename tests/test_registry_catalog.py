@@ -94,6 +94,13 @@ def test_a_summary_of_bare_metadata_is_bare() -> None:
     }
 
 
+@pytest.mark.parametrize("underpowered", [True, False])
+def test_a_summary_says_so_where_a_model_is_underpowered(underpowered: bool) -> None:
+    metadata = {"key": asdict(KEY), "version": VERSION, "scores": {"underpowered": underpowered}}
+    assert summarize(metadata).get("underpowered", False) is underpowered
+    assert len(summarize(metadata)) == 2 + underpowered
+
+
 def test_a_summary_takes_at_most_400_bytes(registry: Storage) -> None:
     key = Key("binance_futures", "1000000MOGUSDT_240628:USDT", "15m", "tactician")
     write_catalog(registry, [put(registry, key, "tactician_15m_20231201_120000_a1b2c3")])

@@ -11,7 +11,7 @@ from job.learning.metrics import scores_shown
 from job.report import values
 from job.report.contents import Contents, Described
 from job.report.holdout import draw_folds
-from job.report.markup import interval, table
+from job.report.markup import MINUS, interval, table
 from job.report.pictures import PICTURES, Picture
 from job.report.work import NO_RULES
 
@@ -83,8 +83,15 @@ COUNTS: Final = {
 }
 TEXTS: Final = {"label": ("label", "definition", "kind"), "algorithm": ("algorithm", "name")}
 LOSSES: Final = ("log_loss", "base_log_loss", "benchmark_log_loss")
-TRADING: Final = ("sharpe", "probabilistic_sharpe", "deflated_sharpe", "max_drawdown", "net_return")
-"""Where metadata has the facts of a model; trading is of the capital, and `net_return` per year."""
+"""Where metadata has the facts of a model; losses are in nats."""
+TRADING: Final = {
+    "sharpe": ("Sharpe ratio, a year", 1),
+    "probabilistic_sharpe": ("probabilistic Sharpe", 1),
+    "deflated_sharpe": ("deflated Sharpe", 1),
+    "max_drawdown": ("deepest drawdown, % of the capital", PERCENT),
+    "net_return": ("net return, % of the capital a year", PERCENT),
+}
+"""What is told of trading, and by what it is multiplied."""
 
 
 def facts(one: Described) -> Iterator[tuple[str, str]]:
@@ -105,12 +112,14 @@ def facts(one: Described) -> Iterator[tuple[str, str]]:
         for name in ("skill", "skill_low", "skill_high")
     }
     if skills["skill"] is not None:
-        yield "skill, % [95%]", interval({**skills, "underpowered": values.at(scores, "underpowered") is True})
-    more = dict.fromkeys((*LOSSES, *(score.name for score in scores_shown("details"))))
-    for where, names in ((scores, more.keys() - skills), (trading, TRADING)):
-        for name in filter(names.__contains__, (*more, *TRADING)):
-            if (known := values.number(values.at(where, name), least=-1e6, most=1e6)) is not None:
-                yield name.replace("_", " "), f"{known:.4f}"
+        weak = ", underpowered" if values.at(scores, "underpowered") is True else ""
+        yield "skill, % [95%]", interval({**skills, "underpowered": False}) + weak
+    for name in dict.fromkeys((*LOSSES, *(score.name for score in scores_shown("details")))):
+        if name not in skills and (known := values.number(values.at(scores, name), least=-1e6, most=1e6)) is not None:
+            yield name.replace("_", " ") + (", nats" if name in LOSSES else ""), f"{known:.4f}"
+    for name, (title, factor) in TRADING.items():
+        if (known := values.number(values.at(trading, name), least=-1e6, most=1e6)) is not None:
+            yield title, f"{factor * known:,.2f}".replace("-", MINUS)
     warnings = map(values.text, values.items(metadata.get("warnings"))[:MOST_WARNINGS])
     yield from (("warning", warning) for warning in warnings if warning)
 

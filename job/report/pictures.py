@@ -144,7 +144,10 @@ PICTURES: Final = (
             "quartiles; deflated means that it allows for all versions that were tried. Left of the dashed line, "
             "95%, nothing is proven; a deflated value far below the probabilistic one says that much was tried."
         ),
-        absent=f"{NO_TRADING} A Sharpe ratio needs more days of holdout than the models have, if they have none.",
+        absent=(
+            "No Sharpe ratio is known: it needs trading, `train --set model_trainer.trading.cost_bps=5`, and a holdout "
+            "of more days."
+        ),
         unit="probabilities",
         data=trading.odds,
         draw=trading.draw_odds,
