@@ -66,7 +66,7 @@ def skill_in_words(scores: Mapping[str, float | None]) -> str:
 def show_result(record: TrainingRecord) -> None:
     """Print what a run has trained: tables if stdout is a terminal, log lines elsewhere, and every warning once."""
     _log_problems(record)
-    summary = record.as_dict()
+    summary = record.as_dict(first=len(record.outcomes))
     screen = console()
     if screen.is_terminal:
         if len(record.outcomes) <= MAX_ROWS:

@@ -26,7 +26,8 @@ def train(options: argparse.Namespace) -> int:
     with watching(len(plan.tasks)) as watch:
         record = run(config, watch=watch, plan=plan)
     show_result(record)
-    print_json(options, record.as_dict())
+    if options.json:  # an entry for each model
+        print_json(options, record.as_dict())
     return record.exit_status
 
 

@@ -81,7 +81,7 @@ def key_of(summary: Summary) -> Key:
 
 def keys(registry: Storage) -> list[Key]:
     """Return the key of every model with a committed version, in order."""
-    return sorted({one.key for one in _committed(registry, ()).values()})
+    return sorted({one.key for one in _committed(registry, ()).values()}, key=lambda key: key.parts)
 
 
 @dataclass(frozen=True)
@@ -185,5 +185,5 @@ def _path(summary: Summary) -> str:
     return f"{key_of(summary).folder}/{summary['version']}.json"
 
 
-def _order(summary: Summary) -> tuple[Key, str]:
-    return key_of(summary), summary["version"]
+def _order(summary: Summary) -> tuple[str, ...]:
+    return (*summary["key"], summary["version"])

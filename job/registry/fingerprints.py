@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from job.config.sections import Affects, fields_that_affect
@@ -44,10 +45,28 @@ then give other samples."""
 PREDICTIONS: Final = 1
 """Version of what a file of predictions holds, given a model and bars; raised whenever that changes."""
 
+CONTENT: Final = "\0content"
+"""What stands for the digest of the bars in a recipe: no setting holds it."""
+
 MODEL: Final = fields_that_affect(DataSettings, Affects.MODEL, Affects.SAMPLING)
 """Settings of the data that decide which of a series' bars become samples."""
 READING: Final = fields_that_affect(DataSettings, Affects.READING)
 """Settings of the data that decide which bars are read from a series' files."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a model's numbers but its bars, as text around the place where the bars' digest belongs.
+
+    Models of one kind and timeframe share it, and it takes many times longer to make than the fingerprint of each.
+    """
+
+    before: str
+    after: str
+
+    def fingerprint(self, content: str) -> str:
+        """Return the SHA-256 of it and the digest of the canonical bars, which also says where `data.end` cut them."""
+        return hashlib.sha256(f"{self.before}{json.dumps(content)}{self.after}".encode()).hexdigest()
 
 
 def fingerprint(
@@ -59,18 +78,30 @@ def fingerprint(
     max_samples: int | None = None,
     trading: TradingSettings | None = None,
 ) -> str:
-    """Return the SHA-256 of everything that decides a model's numbers: definitions, bars, range and libraries.
+    """Return the fingerprint of a model on bars of the digest `content`; other arguments are those of `recipe`."""
+    made = recipe(spec, timeframe=timeframe, data=data, max_samples=max_samples, trading=trading)
+    return made.fingerprint(content)
+
+
+def recipe(
+    spec: ModelSpec,
+    *,
+    timeframe: str,
+    data: DataSettings,
+    max_samples: int | None = None,
+    trading: TradingSettings | None = None,
+) -> Recipe:
+    """Return everything that decides a model's numbers but its bars: definitions, range and libraries.
 
     Args:
         spec: the model's definition.
         timeframe: of the model.
         data: settings, of which those in `MODEL` count.
-        content: digest of the canonical bars, which also says where `data.end` cut them.
         max_samples: of a pooled model, which may be thinned to it.
         trading: adds scores to a version's metadata, so a version without them is another; None changes no fingerprint.
     """
     sources = spec.sources()
-    return _digest(
+    text = _text(
         {
             "spec": spec.model_dump(mode="json"),
             "features": {
@@ -81,7 +112,7 @@ def fingerprint(
             "definitions": DEFINITIONS | _of_weeks(timeframe),
             "timeframe": timeframe,
             "bars": _decisive(data),
-            "content": content,
+            "content": CONTENT,
             "max_samples": max_samples,
             "libraries": {name: number for name, number in versions(*libraries_of(spec)).items() if name != "code"},
             **({"trading": {**trading.model_dump(mode="json"), "version": TRADING}} if trading else {}),
@@ -92,6 +123,8 @@ def fingerprint(
             **({"members": {one.algorithm: _of_member(one) for one in spec.members}} if spec.members else {}),
         }
     )
+    before, _, after = text.partition(json.dumps(CONTENT))
+    return Recipe(before, after)
 
 
 def _of_member(spec: ModelSpec) -> dict[str, Any]:
@@ -167,30 +200,47 @@ def pooled_content(digests: Iterable[str]) -> str:
 
 
 def listing_fingerprint(series: Series, data: DataSettings, *, flow: bool = False) -> str | None:
-    """Return the SHA-256 of what the bars of `series` are read from, and how: files, settings, and the reading code.
+    """Return the fingerprint of a series' files, see `listing_fingerprints`."""
+    return listing_fingerprints([(series, flow)], data)[series, flow]
 
-    With `flow`, of what they and the columns of `transforms.bars.FLOW` are read from.
+
+def listing_fingerprints(
+    wanted: Iterable[tuple[Series, bool]], data: DataSettings
+) -> dict[tuple[Series, bool], str | None]:
+    """Return the SHA-256 of what the bars of each series are read from, and how: files, settings, and the reading code.
+
+    With a series stands whether the columns of `transforms.bars.FLOW` are read, too.
 
     A file is its address, size and stamp (ETag or time of change). None if the storage gives a file no stamp, since
     nothing else would show a change. A better reader may find other bars in the same files, so its code counts, too.
     """
-    if not all(file.stamp for file in series.files):
-        return None
-    return _digest(
-        {
-            "files": [[redact_url(file.url), file.member, file.size, file.stamp, file.format] for file in series.files],
-            "columns": [series.symbol_column, series.exchange_column, series.timeframe_column],
-            "series": [series.exchange, series.symbol, series.timeframe],
-            "settings": data.model_dump(mode="json", include={*READING}),
-            "reader": [
-                code_digest("job/sources", "transforms/bars.py", "transforms/grids.py", "transforms/sessions.py"),
-                installed("polars"),
-                installed("pyarrow"),
-            ],
-            **({"flow": True} if flow else {}),
-        }
-    )
+    reading = {
+        "settings": data.model_dump(mode="json", include={*READING}),
+        "reader": [
+            code_digest("job/sources", "transforms/bars.py", "transforms/grids.py", "transforms/sessions.py"),
+            installed("polars"),
+            installed("pyarrow"),
+        ],
+    }
+    return {
+        (series, flow): _digest(
+            {
+                "files": [[redact_url(one.url), one.member, one.size, one.stamp, one.format] for one in series.files],
+                "columns": [series.symbol_column, series.exchange_column, series.timeframe_column],
+                "series": [series.exchange, series.symbol, series.timeframe],
+                **reading,
+                **({"flow": True} if flow else {}),
+            }
+        )
+        if all(file.stamp for file in series.files)
+        else None
+        for series, flow in wanted
+    }
 
 
 def _digest(parts: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_text(parts).encode()).hexdigest()
+
+
+def _text(parts: dict[str, Any]) -> str:
+    return json.dumps(parts, sort_keys=True)

@@ -105,8 +105,9 @@ def plan_tasks(series: Sequence[Series], config: Config, fleet: Sequence[Series]
     for one in series:
         groups.setdefault(model_owner(one.exchange, one.symbol, trainer.group_by), []).append(one)
     tasks = []
+    kinds, sampling = [*config.model_specs()], Sampling.of(config.data)
     for (exchange, symbol), members in groups.items():
-        for model_type, timeframe, spec in config.model_specs():
+        for model_type, timeframe, spec in kinds:
             available = sum(estimate_rows(one, timeframe, config.data) for one in members)
             pooled = exchange == POOLED
             rows = min(available, trainer.max_samples) if pooled else available
@@ -123,7 +124,7 @@ def plan_tasks(series: Sequence[Series], config: Config, fleet: Sequence[Series]
                 seconds=(spec.cv_folds + 1) * fits + sum(one.import_seconds for one in algorithms),
                 memory=estimate_memory(held, len(spec.features), sequences=sequences, library=library),
                 capped=pooled and available * ESTIMATE_ERROR > trainer.max_samples,
-                needs=needs(spec.origins, fleet, exchange, Sampling.of(config.data)),
+                needs=needs(spec.origins, fleet, exchange, sampling),
             )
             tasks.append(task)
-    return sorted(tasks, key=lambda task: task.key)
+    return sorted(tasks, key=lambda task: task.key.parts)

@@ -7,15 +7,15 @@ from statistics import median
 from typing import Final
 
 from job.config.settings import Config
-from job.core.keys import Key
+from job.core.keys import POOLED, Key
 from job.core.wording import first_of
-from job.registry.catalog import Summary, key_of, list_summaries, open_registry
-from job.registry.fingerprints import digest_for, has_sessions, listing_fingerprint
+from job.registry.catalog import Summary, key_of, list_summaries, open_registry, summary_scores
+from job.registry.fingerprints import Recipe, digest_for, has_sessions, listing_fingerprints
 from job.registry.listings import read_listings
-from job.registry.outcome import Outcome, current, of_summary, of_version
+from job.registry.outcome import Outcome, current, current_summary, of_version
 from job.registry.versions import DamagedMetadataError, read_metadata
 from job.sources.series import Series
-from job.storage.files import MissingFileError
+from job.storage.files import MissingFileError, Storage
 from job.train.task import Plan, Task
 from job.worker.context import context_digest
 
@@ -35,35 +35,58 @@ def skip_completed(plan: Plan, config: Config, *, force: bool = False, verify: b
     registry = open_registry(config)
     summaries = tuple(list_summaries(registry, *sorted({task.key.folder for task in plan.tasks})))
     listings = read_listings(registry) if summaries else {}
-    known = with_known(plan.tasks, summaries, listings, config, verify=verify, fleet=plan.fleet)
-    tasks = [*with_costs(known, summaries)]
+    tasks = with_known(plan.tasks, summaries, listings, config, verify=verify, fleet=plan.fleet)
     notes = (*plan.notes, *with_sessions(tasks))
     if force:
-        fresh = tuple(replace(task, known=()) for task in tasks)
+        fresh = tuple(replace(task, known=()) for task in with_costs(tasks, summaries))
         return replace(plan, tasks=fresh, summaries=summaries, notes=notes)
-    found = {task.key: task.known_version(config, task.content) for task in tasks}
-    held = [one for one in summaries if one["version"] == found.get(key_of(one))]
-    stored: dict[Key, Outcome] = {}
-    unfinished: set[str] = set()
-    for one in held:
-        key = key_of(one)
-        if len(held) > FEW:
-            stored[key] = of_summary(one)
-            continue
-        with suppress(MissingFileError, DamagedMetadataError):  # a version without its metadata is trained again
-            metadata = read_metadata(registry, key, one["version"])
-            stored[key] = of_version(key, metadata)
-            if metadata["data"].get("counts", {}).get("unfinished"):
-                unfinished.add(f"{key.exchange}/{key.symbol}")
-    if unfinished:
-        notes = (*notes, f"{first_of(sorted(unfinished))}: without a last bar that nothing showed to be finished")
+    found = known_versions(tasks, config)
+    held = {key: one for one in summaries if one["version"] == found.get(key := key_of(one))}
+    latest = {task.key: task.known[-1][1] for task in tasks if task.key in held}
+    if len(held) > FEW:
+        names = summary_scores()
+        stored = {key: current_summary(one, key, names, latest=latest[key]) for key, one in held.items()}
+    else:
+        stored, unfinished = _described(held, latest, registry)
+        if unfinished:
+            notes = (*notes, f"{first_of(unfinished)}: without a last bar that nothing showed to be finished")
     return replace(
         plan,
         notes=notes,
-        tasks=tuple(task for task in tasks if task.key not in stored),
-        current=tuple(current(stored[task.key], latest=task.known[-1][1]) for task in tasks if task.key in stored),
+        tasks=tuple(with_costs([task for task in tasks if task.key not in stored], summaries)),
+        current=tuple(stored[task.key] for task in tasks if task.key in stored),
         summaries=summaries,
     )
+
+
+def known_versions(tasks: Iterable[Task], config: Config) -> dict[Key, str]:
+    """Return the version of each task's model that is current, as far as listings tell; others are left out."""
+    recipes: dict[tuple[int, str, bool], Recipe] = {}  # tasks of one kind share their spec
+    found: dict[Key, str] = {}
+    for task in tasks:
+        if not task.known or (content := task.content) is None:
+            continue
+        kind = (id(task.spec), task.key.timeframe, task.key.exchange == POOLED)
+        if kind not in recipes:
+            recipes[kind] = task.recipe(config)
+        if (version := task.version_of(recipes[kind].fingerprint(content))) is not None:
+            found[task.key] = version
+    return found
+
+
+def _described(
+    held: Mapping[Key, Summary], latest: Mapping[Key, str], registry: Storage
+) -> tuple[dict[Key, Outcome], list[str]]:
+    """Return the outcomes of current models with all that their metadata say, and the series whose last bar is left out."""
+    stored: dict[Key, Outcome] = {}
+    unfinished: set[str] = set()
+    for key, one in held.items():
+        with suppress(MissingFileError, DamagedMetadataError):  # a version without its metadata is trained again
+            metadata = read_metadata(registry, key, one["version"])
+            stored[key] = current(of_version(key, metadata), latest=latest[key])
+            if metadata["data"].get("counts", {}).get("unfinished"):
+                unfinished.add(f"{key.exchange}/{key.symbol}")
+    return stored, sorted(unfinished)
 
 
 def with_known(
@@ -90,7 +113,7 @@ def with_known(
         known.setdefault(key_of(summary), []).append((summary.get("fingerprint", ""), summary["version"]))
     wanted = {(one, task.flow) for task in tasks for one in task.series} if listings else set()
     wanted |= {(one, flow) for one in fleet for flow in (False, True)} if listings else set()
-    found = {(one, flow): listings.get(listing_fingerprint(one, config.data, flow=flow) or "") for one, flow in wanted}
+    found = {one: listings.get(listing or "") for one, listing in listing_fingerprints(wanted, config.data).items()}
     digests = {one: digest_for(digest, config.data) for one, digest in found.items() if digest is not None}
     return [
         replace(

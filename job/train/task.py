@@ -10,7 +10,7 @@ from job.core.keys import POOLED, Key
 from job.learning.estimators import algorithm_named, libraries_of
 from job.learning.spec import ModelSpec
 from job.registry.catalog import Summary, short_fingerprint
-from job.registry.fingerprints import fingerprint, joined_digest, pooled_content
+from job.registry.fingerprints import Recipe, joined_digest, pooled_content, recipe
 from job.registry.outcome import Outcome
 from job.sources.series import Series
 from job.worker.messages import SeriesInfo, Work
@@ -74,22 +74,29 @@ class Task(Work):
         """Whether the registry holds versions of it, and its bars must be read to know if one of them is current."""
         return bool(self.known) and self.content is None
 
-    def fingerprint(self, config: Config, content: str) -> str:
-        """Return the fingerprint of its model, given the digest of its bars."""
-        return fingerprint(
+    def recipe(self, config: Config) -> Recipe:
+        """Return what decides its model's numbers beside its bars: the same for all tasks of its spec and timeframe."""
+        return recipe(
             self.spec,
             timeframe=self.key.timeframe,
             data=config.data,
-            content=content,
             max_samples=config.model_trainer.max_samples if self.key.exchange == POOLED else None,
             trading=config.model_trainer.trading,
         )
+
+    def fingerprint(self, config: Config, content: str) -> str:
+        """Return the fingerprint of its model, given the digest of its bars."""
+        return self.recipe(config).fingerprint(content)
 
     def known_version(self, config: Config, content: str | None) -> str | None:
         """Return the version of its key that was trained on bars of this digest in the same way, if there is one."""
         if content is None or not self.known:
             return None
-        return dict(self.known).get(short_fingerprint(self.fingerprint(config, content)))
+        return self.version_of(self.fingerprint(config, content))
+
+    def version_of(self, fingerprint: str) -> str | None:
+        """Return the version of its key that has a fingerprint, the latest of several, None if there is none."""
+        return dict(self.known).get(short_fingerprint(fingerprint))
 
 
 @dataclass(frozen=True)
