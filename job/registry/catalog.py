@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from job.config.settings import Config
 from job.core.errors import RegistryError
-from job.core.keys import Key
+from job.core.keys import Key, encode
 from job.learning.metrics import scores_shown
 from job.registry.names import ListedVersion, listed_versions
 from job.registry.versions import DamagedMetadataError, parse_metadata
@@ -86,10 +86,14 @@ def keys(registry: Storage) -> list[Key]:
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """Summaries of all versions, and what is wrong with the metadata of those left out."""
+    """Summaries of all versions, and what is wrong with the metadata of those left out.
+
+    `read` are those of the summaries that the catalog lacked, and that were made of metadata.
+    """
 
     summaries: list[Summary]
     problems: list[RegistryError]
+    read: list[Summary]
 
 
 def list_summaries(registry: Storage, *prefixes: str, catalog: Iterable[Summary] | None = None) -> list[Summary]:
@@ -101,25 +105,31 @@ def list_summaries(registry: Storage, *prefixes: str, catalog: Iterable[Summary]
     Raises:
         RegistryError: metadata that is not in the catalog is newer than this code reads.
     """
+    return find_summaries(registry, *prefixes, catalog=catalog).summaries
+
+
+def find_summaries(registry: Storage, *prefixes: str, catalog: Iterable[Summary] | None = None) -> Rebuilt:
+    """Return what `list_summaries` returns, and which of it the catalog lacks; arguments and errors are the same."""
     cached = read_catalog(registry) if catalog is None else catalog
     found = _summaries(registry, prefixes, cached)
     for problem in found.problems:
         log.warning("%s", problem)
-    return found.summaries
+    return found
 
 
 def _summaries(registry: Storage, prefixes: Iterable[str], catalog: Iterable[Summary]) -> Rebuilt:
     committed = _committed(registry, prefixes)
     cached = {_path(one): one for one in catalog}
     read = registry.read_many(path for path in committed if path not in cached)
-    found, problems = [cached[path] for path in committed if path in cached], list[RegistryError]()
+    found, problems = list[Summary](), list[RegistryError]()
     for path, data in read.items():
         one = committed[path]
         try:
             found.append(summarize(parse_metadata(data, one.key, one.version, where=f"{registry.url}/{path}")))
         except DamagedMetadataError as error:
             problems.append(error)
-    return Rebuilt(sorted(found, key=_order), problems)
+    known = (cached[path] for path in committed if path in cached)
+    return Rebuilt(sorted([*known, *found], key=_order), problems, found)
 
 
 def read_catalog(registry: Storage) -> list[Summary]:
@@ -149,6 +159,8 @@ def write_catalog(registry: Storage, summaries: Iterable[Summary]) -> None:
     of ours is lost. One that is lost all the same costs the next run a read.
     """
     ours = {_path(one): one for one in summaries}
+    if not ours:
+        return
     for _ in range(WRITE_ATTEMPTS):
         stored = {_path(one): one for one in read_catalog(registry)}
         if ours.keys() <= stored.keys():
@@ -182,7 +194,8 @@ def _committed(registry: Storage, prefixes: Iterable[str]) -> dict[str, ListedVe
 
 def _path(summary: Summary) -> str:
     """Return where the metadata of a summary's version stands."""
-    return f"{key_of(summary).folder}/{summary['version']}.json"
+    exchange, symbol, _, _ = summary["key"]
+    return f"{encode(exchange)}/{encode(symbol)}/{summary['version']}.json"
 
 
 def _order(summary: Summary) -> tuple[str, ...]:

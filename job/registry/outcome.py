@@ -131,8 +131,9 @@ def current_summary(summary: Summary, key: Key, scores: Sequence[str], *, latest
 
 def _hidden(key: Key, version: str, latest: str) -> tuple[str, ...]:
     """Return what to warn of where a version is current, and another one is later."""
-    hidden = (f"{key}: {version} is current, but {latest} is later: --force makes it the latest",)
-    return () if version == latest else hidden
+    if version == latest:
+        return ()
+    return (f"{key}: {version} is current, but {latest} is later: --force makes it the latest",)
 
 
 def of(key: Key, status: Status) -> Outcome:

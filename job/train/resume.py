@@ -9,7 +9,7 @@ from typing import Final
 from job.config.settings import Config
 from job.core.keys import POOLED, Key
 from job.core.wording import first_of
-from job.registry.catalog import Summary, key_of, list_summaries, open_registry, summary_scores
+from job.registry.catalog import Summary, find_summaries, key_of, open_registry, summary_scores
 from job.registry.fingerprints import Recipe, digest_for, has_sessions, listing_fingerprints
 from job.registry.listings import read_listings
 from job.registry.outcome import Outcome, current, current_summary, of_version
@@ -33,15 +33,18 @@ def skip_completed(plan: Plan, config: Config, *, force: bool = False, verify: b
         RegistryError: the registry cannot be read.
     """
     registry = open_registry(config)
-    summaries = tuple(list_summaries(registry, *sorted({task.key.folder for task in plan.tasks})))
+    looked_up = find_summaries(registry, *sorted({task.key.folder for task in plan.tasks}))
+    summaries = tuple(looked_up.summaries)
+    plan = replace(plan, summaries=summaries, uncatalogued=tuple(looked_up.read))
     listings = read_listings(registry) if summaries else {}
     tasks = with_known(plan.tasks, summaries, listings, config, verify=verify, fleet=plan.fleet)
     notes = (*plan.notes, *with_sessions(tasks))
     if force:
         fresh = tuple(replace(task, known=()) for task in with_costs(tasks, summaries))
-        return replace(plan, tasks=fresh, summaries=summaries, notes=notes)
+        return replace(plan, tasks=fresh, notes=notes)
     found = known_versions(tasks, config)
-    held = {key: one for one in summaries if one["version"] == found.get(key := key_of(one))}
+    by_name = {(*one["key"], one["version"]): one for one in summaries}
+    held = {key: by_name[*key.parts, version] for key, version in found.items()}
     latest = {task.key: task.known[-1][1] for task in tasks if task.key in held}
     if len(held) > FEW:
         names = summary_scores()
@@ -55,7 +58,6 @@ def skip_completed(plan: Plan, config: Config, *, force: bool = False, verify: b
         notes=notes,
         tasks=tuple(with_costs([task for task in tasks if task.key not in stored], summaries)),
         current=tuple(stored[task.key] for task in tasks if task.key in stored),
-        summaries=summaries,
     )
 
 
@@ -77,7 +79,7 @@ def known_versions(tasks: Iterable[Task], config: Config) -> dict[Key, str]:
 def _described(
     held: Mapping[Key, Summary], latest: Mapping[Key, str], registry: Storage
 ) -> tuple[dict[Key, Outcome], list[str]]:
-    """Return the outcomes of current models with all that their metadata say, and the series whose last bar is left out."""
+    """Return the outcomes of current models, by all that their metadata say, and the series without their last bar."""
     stored: dict[Key, Outcome] = {}
     unfinished: set[str] = set()
     for key, one in held.items():
@@ -108,9 +110,9 @@ def with_known(
         verify: trust no listing.
         fleet: series that models may see beside their own.
     """
-    known: dict[Key, list[tuple[str, str]]] = {}
+    known: dict[tuple[str, ...], list[tuple[str, str]]] = {}
     for summary in summaries:
-        known.setdefault(key_of(summary), []).append((summary.get("fingerprint", ""), summary["version"]))
+        known.setdefault(tuple(summary["key"]), []).append((summary.get("fingerprint", ""), summary["version"]))
     wanted = {(one, task.flow) for task in tasks for one in task.series} if listings else set()
     wanted |= {(one, flow) for one in fleet for flow in (False, True)} if listings else set()
     found = {one: listings.get(listing or "") for one, listing in listing_fingerprints(wanted, config.data).items()}
@@ -118,7 +120,7 @@ def with_known(
     return [
         replace(
             task,
-            known=tuple(known.get(task.key, ())),
+            known=tuple(known.get(task.key.parts, ())),
             cached_digests=tuple(digests.get((one, task.flow)) for one in task.series),
             context_digest=context_digest(task.needs[0], fleet, digests) if task.needs else None,
             trust_listing=not verify,
@@ -132,6 +134,9 @@ def with_costs(tasks: Iterable[Task], summaries: Iterable[Summary]) -> Iterator[
 
     Both grow with the rows.
     """
+    tasks = [*tasks]
+    if not tasks:
+        return
     latest = {key_of(one): one for one in summaries if one.get("seconds") and one.get("rows")}
     rates: dict[str, list[float]] = {}
     for key, one in latest.items():
