@@ -2,9 +2,10 @@
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from sys import intern
 from typing import Any, Final
 
 from job.config.settings import Config
@@ -81,7 +82,7 @@ def key_of(summary: Summary) -> Key:
 
 def keys(registry: Storage) -> list[Key]:
     """Return the key of every model with a committed version, in order."""
-    return sorted({one.key for one in _committed(registry, ()).values()}, key=lambda key: key.parts)
+    return sorted({one.key for one in _committed(registry, ())}, key=lambda key: key.parts)
 
 
 @dataclass(frozen=True)
@@ -118,17 +119,22 @@ def find_summaries(registry: Storage, *prefixes: str, catalog: Iterable[Summary]
 
 
 def _summaries(registry: Storage, prefixes: Iterable[str], catalog: Iterable[Summary]) -> Rebuilt:
-    committed = _committed(registry, prefixes)
     cached = {_path(one): one for one in catalog}
-    read = registry.read_many(path for path in committed if path not in cached)
+    known: list[Summary] = []
+    unknown: dict[str, ListedVersion] = {}
+    for one in _committed(registry, prefixes):
+        path = one.files[".json"]
+        if path in cached:
+            known.append(cached.pop(path))
+        else:
+            unknown[path] = one
     found, problems = list[Summary](), list[RegistryError]()
-    for path, data in read.items():
-        one = committed[path]
+    for path, data in registry.read_many(unknown).items():
+        one = unknown[path]
         try:
             found.append(summarize(parse_metadata(data, one.key, one.version, where=f"{registry.url}/{path}")))
         except DamagedMetadataError as error:
             problems.append(error)
-    known = (cached[path] for path in committed if path in cached)
     return Rebuilt(sorted([*known, *found], key=_order), problems, found)
 
 
@@ -141,7 +147,10 @@ def read_catalog(registry: Storage) -> list[Summary]:
     try:
         document = json.loads(registry.read(CATALOG))
         schema, summaries = document["schema_version"], list(document["versions"])
-        _ = [_path(one) for one in summaries]
+        for one in summaries:
+            exchange, symbol, timeframe, model_type = map(intern, one["key"])
+            one["key"] = [exchange, symbol, timeframe, model_type]
+            _path(one)
     except MissingFileError:
         return []
     except (ValueError, LookupError, TypeError) as error:
@@ -187,9 +196,10 @@ def replace_catalog(registry: Storage, summaries: Iterable[Summary]) -> None:
     registry.replace(CATALOG, text.encode())
 
 
-def _committed(registry: Storage, prefixes: Iterable[str]) -> dict[str, ListedVersion]:
-    """Return every committed version below `prefixes` by the path of its metadata."""
-    return {one.files[".json"]: one for one in listed_versions(registry.list(*prefixes)) if one.committed}
+def _committed(registry: Storage, prefixes: Iterable[str]) -> Iterator[ListedVersion]:
+    """Yield every committed version below `prefixes`."""
+    for listing in registry.listings(*prefixes):
+        yield from (one for one in listed_versions(listing) if one.committed)
 
 
 def _path(summary: Summary) -> str:

@@ -21,6 +21,8 @@ from job.storage.errors import remote_errors, retry
 from job.storage.messages import one_line, output_remedy
 
 CONCURRENT_READS: Final = 16
+FOLDERS_AT_ONCE: Final = 1024
+"""Folders whose files are held at the same time while many are listed."""
 
 EXCLUSIVE: Final = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
 """Protocols, beside local files, whose fsspec implementation creates exclusively in one request."""
@@ -137,8 +139,15 @@ class Storage:
 
     def list(self, *prefixes: str) -> list[str]:
         """Return the sorted paths of all whole files below the folders `prefixes` (default: all)."""
-        paths = (path for listing in self._listings(prefixes) for path, _ in listing)
-        return sorted({path for path in paths if not local.is_temporary(path.rpartition("/")[2])})
+        return sorted({path for listing in self.listings(*prefixes) for path in listing})
+
+    def listings(self, *prefixes: str) -> Iterator[Sequence[str]]:
+        """Yield the paths of all whole files below the folders `prefixes` (default: all), part by part, unsorted.
+
+        The files of a folder are in one part. Who wants little of each path needs not hold all of them at once.
+        """
+        for listing in self._listings(prefixes):
+            yield [path for path, _ in listing if not local.is_temporary(path.rpartition("/")[2])]
 
     def sizes(self, *prefixes: str) -> dict[str, int]:
         """Return the bytes of all whole files below the folders `prefixes` (default: all), by path, sorted."""
@@ -213,15 +222,20 @@ class Storage:
         Many folders of an object store are found by listing the folders above them: one request names a thousand files,
         and one for each folder would be as many as there are series.
         """
-        folders, wanted = [*prefixes] or [""], frozenset(prefixes)
+        wanted = frozenset(prefixes)
+        folders = [one for one in dict.fromkeys(prefixes) if wanted.isdisjoint([*_folders_of(one)][:-1])] or [""]
         apart = self._local or len(folders) <= CONCURRENT_READS
         if not apart:
             folders = sorted({prefix.partition("/")[0] for prefix in prefixes})
-        shares = [folders[start::CONCURRENT_READS] for start in range(min(CONCURRENT_READS, len(folders)))]
+
+        def listed(share: Sequence[str]) -> Sequence[tuple[str, int]]:
+            return [one for folder in share for one in self._list(folder, sizes=sizes)]
+
         with ThreadPoolExecutor(CONCURRENT_READS) as pool:
-            found = pool.map(lambda share: [one for folder in share for one in self._list(folder, sizes=sizes)], shares)
-            for listing in found:
-                yield listing if apart else [one for one in listing if not wanted.isdisjoint(_folders_of(one[0]))]
+            for start in range(0, len(folders), FOLDERS_AT_ONCE):
+                part = folders[start : start + FOLDERS_AT_ONCE]
+                for listing in pool.map(listed, [part[first::CONCURRENT_READS] for first in range(CONCURRENT_READS)]):
+                    yield listing if apart else [one for one in listing if not wanted.isdisjoint(_folders_of(one[0]))]
 
     def _list(self, prefix: str, *, sizes: bool) -> Iterable[tuple[str, int]]:
         """Return the files below a folder with their bytes; on local disks these are 0 unless `sizes` are asked for."""
@@ -262,5 +276,5 @@ class Storage:
 
 
 def _folders_of(path: str) -> Iterator[str]:
-    """Yield every folder that a file lies in: `binance`, `binance/BTCUSDT`."""
-    return accumulate(path.split("/")[:-1], "{}/{}".format)
+    """Yield every folder that a file lies in, and the file: `binance`, `binance/BTCUSDT`."""
+    return accumulate(path.split("/"), "{}/{}".format)

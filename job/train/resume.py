@@ -34,31 +34,49 @@ def skip_completed(plan: Plan, config: Config, *, force: bool = False, verify: b
     """
     registry = open_registry(config)
     looked_up = find_summaries(registry, *sorted({task.key.folder for task in plan.tasks}))
-    summaries = tuple(looked_up.summaries)
-    plan = replace(plan, summaries=summaries, uncatalogued=tuple(looked_up.read))
+    summaries = looked_up.summaries
     listings = read_listings(registry) if summaries else {}
     tasks = with_known(plan.tasks, summaries, listings, config, verify=verify, fleet=plan.fleet)
     notes = (*plan.notes, *with_sessions(tasks))
+    plan = replace(plan, tasks=(), uncatalogued=tuple(looked_up.read))
     if force:
         fresh = tuple(replace(task, known=()) for task in with_costs(tasks, summaries))
         return replace(plan, tasks=fresh, notes=notes)
-    found = known_versions(tasks, config)
-    by_name = {(*one["key"], one["version"]): one for one in summaries}
-    held = {key: by_name[*key.parts, version] for key, version in found.items()}
-    latest = {task.key: task.known[-1][1] for task in tasks if task.key in held}
-    if len(held) > FEW:
-        names = summary_scores()
-        stored = {key: current_summary(one, key, names, latest=latest[key]) for key, one in held.items()}
-    else:
-        stored, unfinished = _described(held, latest, registry)
-        if unfinished:
-            notes = (*notes, f"{first_of(unfinished)}: without a last bar that nothing showed to be finished")
+    stored, unfinished = _stored(tasks, summaries, config, registry)
+    if unfinished:
+        notes = (*notes, f"{first_of(unfinished)}: without a last bar that nothing showed to be finished")
     return replace(
         plan,
         notes=notes,
         tasks=tuple(with_costs([task for task in tasks if task.key not in stored], summaries)),
         current=tuple(stored[task.key] for task in tasks if task.key in stored),
     )
+
+
+def _stored(
+    tasks: Iterable[Task], summaries: Iterable[Summary], config: Config, registry: Storage
+) -> tuple[dict[Key, Outcome], list[str]]:
+    """Return the outcomes of models that are current, and the series that were trained without their last bar.
+
+    A few come with all that their metadata say, which alone knows of the last bar, many with what the catalog says.
+    """
+    found = known_versions(tasks, config)
+    latest = {task.key: task.known[-1][1] for task in tasks if task.key in found}
+    stored: dict[Key, Outcome] = {}
+    if len(found) > FEW:
+        names = summary_scores()
+        for one in summaries:
+            if found.get(key := key_of(one)) == one["version"]:
+                stored[key] = current_summary(one, key, names, latest=latest[key])
+        return stored, []
+    unfinished: set[str] = set()
+    for key, version in found.items():
+        with suppress(MissingFileError, DamagedMetadataError):  # a version without its metadata is trained again
+            metadata = read_metadata(registry, key, version)
+            stored[key] = current(of_version(key, metadata), latest=latest[key])
+            if metadata["data"].get("counts", {}).get("unfinished"):
+                unfinished.add(f"{key.exchange}/{key.symbol}")
+    return stored, sorted(unfinished)
 
 
 def known_versions(tasks: Iterable[Task], config: Config) -> dict[Key, str]:
@@ -74,21 +92,6 @@ def known_versions(tasks: Iterable[Task], config: Config) -> dict[Key, str]:
         if (version := task.version_of(recipes[kind].fingerprint(content))) is not None:
             found[task.key] = version
     return found
-
-
-def _described(
-    held: Mapping[Key, Summary], latest: Mapping[Key, str], registry: Storage
-) -> tuple[dict[Key, Outcome], list[str]]:
-    """Return the outcomes of current models, by all that their metadata say, and the series without their last bar."""
-    stored: dict[Key, Outcome] = {}
-    unfinished: set[str] = set()
-    for key, one in held.items():
-        with suppress(MissingFileError, DamagedMetadataError):  # a version without its metadata is trained again
-            metadata = read_metadata(registry, key, one["version"])
-            stored[key] = current(of_version(key, metadata), latest=latest[key])
-            if metadata["data"].get("counts", {}).get("unfinished"):
-                unfinished.add(f"{key.exchange}/{key.symbol}")
-    return stored, sorted(unfinished)
 
 
 def with_known(

@@ -104,15 +104,14 @@ class Plan:
     """The tasks of a run, the files that no task can be made of, and notes for the user.
 
     Once compared with a registry, `tasks` are those left to train or to check, `current` are the outcomes of the
-    others, and `summaries` describe all versions that the registry has in their folders, `uncatalogued` those of them
-    that its catalog lacks. `fleet` are all series of the input where models see others beside their own.
+    others, and `uncatalogued` are summaries of the versions that the registry has in their folders and its catalog
+    lacks. `fleet` are all series of the input where models see others beside their own.
     """
 
     tasks: tuple[Task, ...]
     problems: tuple[DataError, ...] = ()
     notes: tuple[str, ...] = ()
     current: tuple[Outcome, ...] = ()
-    summaries: tuple[Summary, ...] = ()
     uncatalogued: tuple[Summary, ...] = ()
     fleet: tuple[Series, ...] = ()
 
