@@ -18,6 +18,7 @@ from job.sources.estimates import estimate_rows
 from job.sources.finding import find_fleet, find_series
 from job.sources.series import Series
 from job.storage.files import Storage
+from job.storage.snapshot import Snapshot
 from job.worker.context import Need, Sampling, needs_of
 from job.worker.memory import estimate_memory
 from transforms.bars import duration_us
@@ -57,6 +58,10 @@ def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: s
     models = config.model_trainer.model_directory
     found = find_series(config.data, registry=models)
     fleet = cache(partial(find_fleet, found, config.data, registry=models))
+    registry = Snapshot(registry)
+    by_name: dict[tuple[str, str], list[Series]] = {}
+    for one in found.series:
+        by_name.setdefault((one.exchange, one.symbol), []).append(one)
     tasks: list[ComparisonTask] = []
     same: list[Key] = []
     failures: dict[Key, JobError] = {}
@@ -72,7 +77,9 @@ def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: s
                 same.append(key)
                 continue
             metadata = [read_metadata(registry, key, version) for version in versions]
-            task = _with_needs(_task(key, metadata, found.series, config), metadata, fleet, config)
+            task = _with_needs(
+                _task(key, metadata, _series_of(key, found.series, by_name), config), metadata, fleet, config
+            )
             tasks.append(_with_history(registry, task, only_input=config.data.start is not None))
             if _known_until(metadata[1], key) > _known_until(metadata[0], key):
                 fresher.add(key)
@@ -98,18 +105,23 @@ def _with_history(registry: Storage, task: ComparisonTask, *, only_input: bool) 
     return replace(task, earlier=max(0, earlier - looks), evidence=None if only_input else evidence)
 
 
-def _task(key: Key, metadata: Sequence[Mapping[str, Any]], series: Sequence[Series], config: Config) -> ComparisonTask:
-    """Return the comparison of two versions, given their metadata and all series of the input.
+def _series_of(
+    key: Key, series: Sequence[Series], by_name: Mapping[tuple[str, str], Sequence[Series]]
+) -> tuple[Series, ...]:
+    """Return the series of the input that a model is about, which are also given by exchange and symbol."""
+    if key.exchange == POOLED:
+        return tuple(one for one in series if key.symbol in {ALL, one.exchange})
+    return tuple(by_name.get((key.exchange, key.symbol), ()))
+
+
+def _task(key: Key, metadata: Sequence[Mapping[str, Any]], own: tuple[Series, ...], config: Config) -> ComparisonTask:
+    """Return the comparison of two versions, given their metadata and the model's series.
 
     Raises:
         DataError: the input has no bars of the model.
         RegistryError: the versions were trained on different labels.
         ConfigError: `data.start` is too early.
     """
-    if key.exchange == POOLED:
-        own = tuple(one for one in series if key.symbol in {ALL, one.exchange})
-    else:
-        own = tuple(one for one in series if (one.exchange, one.symbol) == (key.exchange, key.symbol))
     if not own:
         raise DataError(f"{key}: {config.data.input} holds no bars of it: give its bars with --input")
     a, b = (str(one["version"]) for one in metadata)

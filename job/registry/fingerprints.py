@@ -133,19 +133,31 @@ def _of_member(spec: ModelSpec) -> dict[str, Any]:
 
 
 def prediction_fingerprint(model: Key, version: str, data: DataSettings) -> str:
-    """Return the SHA-256 of everything but the bars that decides what a version predicts for a series.
+    """Return the fingerprint of what a version predicts for a series, see `prediction_fingerprints`."""
+    return prediction_fingerprints([(model, version)], data)[model, version]
+
+
+def prediction_fingerprints(wanted: Iterable[tuple[Key, str]], data: DataSettings) -> dict[tuple[Key, str], str]:
+    """Return, of each version of a model, the SHA-256 of everything but the bars that decides what it predicts.
 
     The version stands for its features: it never changes, its metadata holds their definitions, and `Definition.of`
     refuses it where they are defined otherwise. Features that it does not use do not matter.
     """
-    return _digest(
-        {
-            "model": [model.exchange, model.symbol, model.timeframe, model.model_type, version],
-            "definitions": {"samples": DEFINITIONS["samples"], "predictions": PREDICTIONS} | _of_weeks(model.timeframe),
-            "bars": _decisive(data),
-            "libraries": {name: number for name, number in versions().items() if name != "code"},
-        }
-    )
+    same = {
+        "bars": _decisive(data),
+        "libraries": {name: number for name, number in versions().items() if name != "code"},
+    }
+    definitions = {"samples": DEFINITIONS["samples"], "predictions": PREDICTIONS}
+    return {
+        (model, version): _digest(
+            {
+                "model": [model.exchange, model.symbol, model.timeframe, model.model_type, version],
+                "definitions": definitions | _of_weeks(model.timeframe),
+                **same,
+            }
+        )
+        for model, version in wanted
+    }
 
 
 def _of_weeks(timeframe: str) -> dict[str, int]:
