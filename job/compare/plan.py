@@ -77,9 +77,7 @@ def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: s
                 same.append(key)
                 continue
             metadata = [read_metadata(registry, key, version) for version in versions]
-            task = _with_needs(
-                _task(key, metadata, _series_of(key, found.series, by_name), config), metadata, fleet, config
-            )
+            task = _task(key, metadata, _series_of(key, found.series, by_name), config, fleet)
             tasks.append(_with_history(registry, task, only_input=config.data.start is not None))
             if _known_until(metadata[1], key) > _known_until(metadata[0], key):
                 fresher.add(key)
@@ -114,8 +112,16 @@ def _series_of(
     return tuple(by_name.get((key.exchange, key.symbol), ()))
 
 
-def _task(key: Key, metadata: Sequence[Mapping[str, Any]], own: tuple[Series, ...], config: Config) -> ComparisonTask:
+def _task(
+    key: Key,
+    metadata: Sequence[Mapping[str, Any]],
+    own: tuple[Series, ...],
+    config: Config,
+    fleet: Callable[[], Sequence[Series]],
+) -> ComparisonTask:
     """Return the comparison of two versions, given their metadata and the model's series.
+
+    What the versions see of other series stands with it, a first; `fleet` gives all series of the input.
 
     Raises:
         DataError: the input has no bars of the model.
@@ -131,6 +137,10 @@ def _task(key: Key, metadata: Sequence[Mapping[str, Any]], own: tuple[Series, ..
             f"{key}: {a} was trained on the label {first.label.definition()}, {b} on {second.label.definition()}: "
             "only versions of one label can be compared"
         )
+    needed: list[tuple[Need, ...]] = []
+    if not (first.origins.alone and second.origins.alone):
+        sampling = Sampling.of(config.data)
+        needed = [needs_of(one, fleet(), key.exchange) or (Need(sampling),) for one in (first, second)]
     rows = sum(estimate_rows(one, key.timeframe, config.data) for one in own)
     return ComparisonTask(
         key=key,
@@ -140,18 +150,8 @@ def _task(key: Key, metadata: Sequence[Mapping[str, Any]], own: tuple[Series, ..
         series=own,
         seconds=SECONDS_PER_TASK + SECONDS_PER_ROW * rows,
         memory=estimate_memory(rows, len({*first.names, *second.names})),
+        needs=tuple(one for several in needed for one in several),
     )
-
-
-def _with_needs(
-    task: ComparisonTask, metadata: Sequence[Mapping[str, Any]], fleet: Callable[[], Sequence[Series]], config: Config
-) -> ComparisonTask:
-    """Return a task with what its versions see of other series, a first; `fleet` gives all series of the input."""
-    versions = [Definition.of(one, config.data, where=f"{task.key}: {one['version']}") for one in metadata]
-    if all(one.origins.alone for one in versions):
-        return task
-    needed = [needs_of(one, fleet(), task.key.exchange) or (Need(Sampling.of(config.data)),) for one in versions]
-    return replace(task, needs=tuple(one for several in needed for one in several))
 
 
 def _usable_from(key: Key, metadata: Sequence[Mapping[str, Any]], since: datetime | None) -> datetime:
