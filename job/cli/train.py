@@ -3,7 +3,7 @@
 import argparse
 from typing import Final
 
-from job.cli.arguments import RUN, Command
+from job.cli.arguments import RUN, Command, flag
 from job.cli.logs import log
 from job.cli.options import run_settings
 from job.cli.progress import watching
@@ -25,10 +25,11 @@ def train(options: argparse.Namespace) -> int:
     log.info("%s into %s: %d models: %s", source, models, plan.total, count_in_words(counts) or "none")
     with watching(len(plan.tasks)) as watch:
         record = run(config, watch=watch, plan=plan)
-    show_result(record)
+    show_result(record, everything=options.all)
     if options.json:  # an entry for each model
         print_json(options, record.as_dict())
     return record.exit_status
 
 
-COMMAND: Final = Command("train", train, "train every model that the registry does not hold (the default)", RUN)
+ALL: Final = flag("--all", "show all models on the terminal, instead of the best, the worst and those that failed")
+COMMAND: Final = Command("train", train, "train every model that the registry does not hold (the default)", (*RUN, ALL))
