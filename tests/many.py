@@ -53,8 +53,8 @@ def many_models(folder: Path, *, symbols: int, scores: dict[str, float], champio
     registry = Storage(str(folder / "models"))
     for task in tasks if champions else ():
         first = version_name(task.key, OLDER)
-        named = {"command": "promote", "reason": "", "seen": Aliases()}
-        change_alias(registry, task.key, "champion", partial(_champion, version=first), **named)
+        change = partial(_champion, version=first)
+        change_alias(registry, task.key, "champion", change, seen=Aliases(), command="promote", reason="")
     rebuild(registry)
     return config
 
