@@ -2,9 +2,9 @@
 
 Each model has one version (`tests.many`), each series a file of bars. Measured are a rerun with nothing to do, its plan
 alone, and the first page of `models list` on a terminal; beside the wall time stands the CPU time of the process, which
-other work on a machine changes less. Targets, at 50,000: 8 s and 250 MB, 5 s, 3 s. What a model adds to a rerun must not
-grow with their number: at most 1.2 times what it adds to the smaller one. The plan of 10,000 series of which no registry
-holds a model may take 30 s.
+other work on a machine changes less. Targets, at 50,000: 8 s and 250 MB, 5 s, 3 s. What a model adds to a rerun must
+not grow with their number: at most 1.2 times what it adds to the smaller one. The plan of 10,000 series of which no
+registry holds a model may take 30 s.
 """
 
 import os
