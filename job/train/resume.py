@@ -36,62 +36,93 @@ def skip_completed(plan: Plan, config: Config, *, force: bool = False, verify: b
     looked_up = find_summaries(registry, *sorted({task.key.folder for task in plan.tasks}))
     summaries = looked_up.summaries
     listings = read_listings(registry) if summaries else {}
-    tasks = with_known(plan.tasks, summaries, listings, config, verify=verify, fleet=plan.fleet)
-    notes = (*plan.notes, *with_sessions(tasks))
-    plan = replace(plan, tasks=(), uncatalogued=tuple(looked_up.read))
-    if force:
-        fresh = tuple(replace(task, known=()) for task in with_costs(tasks, summaries))
-        return replace(plan, tasks=fresh, notes=notes)
-    stored, unfinished = _stored(tasks, summaries, config, registry)
+
+    def known(tasks: Sequence[Task]) -> Iterator[Task]:
+        return with_known(tasks, summaries, listings, config, verify=verify, fleet=plan.fleet)
+
+    found, left, sessions = _sorted_out(known(plan.tasks), config, force=force)
+    left = [*with_costs(left, summaries)]
+    if len(found) > FEW:
+        stored, unfinished = _catalogued(found, summaries), list[str]()
+    else:
+        stored, unfinished = _described(found, registry)
+        damaged = [task for task in plan.tasks if task.key in found and task.key not in stored]
+        left = sorted([*left, *with_costs(known(damaged), summaries)], key=lambda task: task.key.parts)
+    notes = plan.notes
+    if sessions:
+        what = "markets with sessions, whose closing times are neither filled nor cut (data.gaps)"
+        notes = (*notes, f"{first_of(sessions)}: {what}")
     if unfinished:
         notes = (*notes, f"{first_of(unfinished)}: without a last bar that nothing showed to be finished")
     return replace(
         plan,
         notes=notes,
-        tasks=tuple(with_costs([task for task in tasks if task.key not in stored], summaries)),
-        current=tuple(stored[task.key] for task in tasks if task.key in stored),
+        tasks=tuple(left),
+        current=tuple(stored[task.key] for task in plan.tasks if task.key in stored),
+        uncatalogued=tuple(looked_up.read),
     )
 
 
-def _stored(
-    tasks: Iterable[Task], summaries: Iterable[Summary], config: Config, registry: Storage
-) -> tuple[dict[Key, Outcome], list[str]]:
+def _sorted_out(
+    tasks: Iterable[Task], config: Config, *, force: bool
+) -> tuple[dict[Key, tuple[str, str]], list[Task], list[str]]:
+    """Return what is current, the tasks that are left, and the series that had sessions when they were last read.
+
+    Of a model that is current, as far as listings tell, there are the version that is and the latest one; its task,
+    which knows all versions, is let go at once: there may be many thousands.
+    """
+    recipes: dict[tuple[int, str, bool], Recipe] = {}  # tasks of one kind share their spec
+    found: dict[Key, tuple[str, str]] = {}
+    left: list[Task] = []
+    sessions: set[str] = set()
+    for task in tasks:
+        pairs = zip(task.series, task.cached_digests, strict=False)
+        sessions.update(str(one) for one, digest in pairs if digest and has_sessions(digest))
+        if force:
+            left.append(replace(task, known=()))
+            continue
+        version, content = None, task.content if task.known else None
+        if content is not None:
+            kind = (id(task.spec), task.key.timeframe, task.key.exchange == POOLED)
+            if kind not in recipes:
+                recipes[kind] = task.recipe(config)
+            version = task.version_of(recipes[kind].fingerprint(content))
+        if version is None:
+            left.append(task)
+        else:
+            found[task.key] = (version, task.known[-1][1])
+    return found, left, sorted(sessions)
+
+
+def _catalogued(found: Mapping[Key, tuple[str, str]], summaries: list[Summary]) -> dict[Key, Outcome]:
+    """Return the outcomes of models that are current by what the catalog says; the list is emptied on the way.
+
+    Of many thousands, summaries and outcomes together would take more memory than all else.
+    """
+    stored: dict[Key, Outcome] = {}
+    names = summary_scores()
+    while summaries:
+        one = summaries.pop()
+        version, latest = found.get(key := key_of(one), ("", ""))
+        if version == one["version"]:
+            stored[key] = current_summary(one, key, names, latest=latest)
+    return stored
+
+
+def _described(found: Mapping[Key, tuple[str, str]], registry: Storage) -> tuple[dict[Key, Outcome], list[str]]:
     """Return the outcomes of models that are current, and the series that were trained without their last bar.
 
-    A few come with all that their metadata say, which alone knows of the last bar, many with what the catalog says.
+    They come with all that their metadata say, which alone knows of the last bar.
     """
-    found = known_versions(tasks, config)
-    latest = {task.key: task.known[-1][1] for task in tasks if task.key in found}
     stored: dict[Key, Outcome] = {}
-    if len(found) > FEW:
-        names = summary_scores()
-        for one in summaries:
-            if found.get(key := key_of(one)) == one["version"]:
-                stored[key] = current_summary(one, key, names, latest=latest[key])
-        return stored, []
     unfinished: set[str] = set()
-    for key, version in found.items():
+    for key, (version, latest) in found.items():
         with suppress(MissingFileError, DamagedMetadataError):  # a version without its metadata is trained again
             metadata = read_metadata(registry, key, version)
-            stored[key] = current(of_version(key, metadata), latest=latest[key])
+            stored[key] = current(of_version(key, metadata), latest=latest)
             if metadata["data"].get("counts", {}).get("unfinished"):
                 unfinished.add(f"{key.exchange}/{key.symbol}")
     return stored, sorted(unfinished)
-
-
-def known_versions(tasks: Iterable[Task], config: Config) -> dict[Key, str]:
-    """Return the version of each task's model that is current, as far as listings tell; others are left out."""
-    recipes: dict[tuple[int, str, bool], Recipe] = {}  # tasks of one kind share their spec
-    found: dict[Key, str] = {}
-    for task in tasks:
-        if not task.known or (content := task.content) is None:
-            continue
-        kind = (id(task.spec), task.key.timeframe, task.key.exchange == POOLED)
-        if kind not in recipes:
-            recipes[kind] = task.recipe(config)
-        if (version := task.version_of(recipes[kind].fingerprint(content))) is not None:
-            found[task.key] = version
-    return found
 
 
 def with_known(
@@ -102,8 +133,8 @@ def with_known(
     *,
     verify: bool,
     fleet: Sequence[Series] = (),
-) -> list[Task]:
-    """Return the tasks with what the registry says of them: their versions, and the digests of their bars.
+) -> Iterator[Task]:
+    """Yield the tasks with what the registry says of them: their versions, and the digests of their bars.
 
     Args:
         tasks: as planned.
@@ -120,16 +151,14 @@ def with_known(
     wanted |= {(one, flow) for one in fleet for flow in (False, True)} if listings else set()
     found = {one: listings.get(listing or "") for one, listing in listing_fingerprints(wanted, config.data).items()}
     digests = {one: digest_for(digest, config.data) for one, digest in found.items() if digest is not None}
-    return [
-        replace(
+    for task in tasks:
+        yield replace(
             task,
             known=tuple(known.get(task.key.parts, ())),
             cached_digests=tuple(digests.get((one, task.flow)) for one in task.series),
             context_digest=context_digest(task.needs[0], fleet, digests) if task.needs else None,
             trust_listing=not verify,
         )
-        for task in tasks
-    ]
 
 
 def with_costs(tasks: Iterable[Task], summaries: Iterable[Summary]) -> Iterator[Task]:
@@ -154,10 +183,3 @@ def with_costs(tasks: Iterable[Task], summaries: Iterable[Summary]) -> Iterator[
         elif task.key.stem in usual:
             seconds = usual[task.key.stem] * task.rows
         yield replace(task, seconds=seconds, memory=memory)
-
-
-def with_sessions(tasks: Iterable[Task]) -> Iterator[str]:
-    """Yield one note that names the series which were found to have sessions when they were last read."""
-    pairs = {pair for task in tasks for pair in zip(task.series, task.cached_digests, strict=False)}
-    if names := sorted(str(one) for one, digest in pairs if digest and has_sessions(digest)):
-        yield f"{first_of(names)}: markets with sessions, whose closing times are neither filled nor cut (data.gaps)"
