@@ -2,16 +2,19 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from job.cli.logs import configure_logging, log
 from job.cli.progress import watching
-from job.cli.report import fleet_table, models_table
+from job.cli.report import fleet_table, models_table, telling
 from job.cli.tables import best_in_words, tried_in_words
 from job.config.settings import load_config
 from job.core.keys import Key
+from job.registry.catalog import summary_scores
 from job.registry.ledger import Tried
 from job.registry.outcome import Outcome, failed
 from job.storage.files import Storage
@@ -38,9 +41,9 @@ def trained(symbol: str, timeframe: str, model_type: str = "analyst") -> Outcome
     )  # fmt: skip
 
 
-def printed(outcomes: Sequence[Outcome], width: int) -> list[str]:
+def printed(outcomes: Sequence[Outcome], width: int, **how: Any) -> list[str]:
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    console.print(models_table(outcomes, width=width))
+    console.print(models_table(outcomes, width=width, **how))
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
@@ -68,6 +71,41 @@ def test_models_stand_from_the_longest_timeframe_to_the_shortest() -> None:
     for outcome in mixed:
         record.add(outcome)
     assert [row["timeframe"] for row in record.as_dict()["fleet"]] == rows
+
+
+def test_of_many_models_the_best_the_worst_and_the_failed_are_shown() -> None:
+    error = {"type": "DataError", "message": "no bars", "where": "reading bars"}
+    broken = [failed(Key("binance", f"X{number}", "1h", "analyst"), error) for number in range(12)]
+    skills = [((37 * number) % 960) / 1000 - 0.3 for number in range(960)]
+    good = [
+        replace(trained(f"S{number:03d}", "1h"), scores=SCORES | {"skill": skill})
+        for number, skill in enumerate(skills)
+    ]
+    best, worst, left = telling([*good, *broken]).items()
+    assert best[0].startswith("the 10 best of 960 models by skill")
+    assert "--all" in best[0]
+    assert [one.scores["skill"] for one in best[1]] == sorted(skills, reverse=True)[:10]
+    assert worst[0] == "the 10 worst"
+    assert [one.scores["skill"] for one in worst[1]] == sorted(skills)[:10]
+    assert left[0] == "10 of 12 that failed"
+    assert {one.status for one in left[1]} == {"failed"}
+    for title, members in (best, worst, left):
+        lines = printed(members, 100, title=title, sort=False)
+        assert [line.split()[0] for line in lines if "binance/" in line] == [f"binance/{one.symbol}" for one in members]
+
+
+def test_no_model_is_among_the_best_and_the_worst() -> None:
+    few = [replace(trained(f"S{number}", "1h"), scores=SCORES | {"skill": number / 100}) for number in range(13)]
+    (_, best), (title, worst) = telling(few).items()
+    assert title == "the 3 worst"
+    assert [one.symbol for one in worst] == ["S0", "S1", "S2"]
+    assert not {one.symbol for one in best} & {one.symbol for one in worst}
+
+
+def test_scores_of_the_catalog_alone_fill_a_table() -> None:
+    known = {name: SCORES.get(name) for name in summary_scores()}
+    (row,) = [line for line in printed([replace(trained("BTC", "1h"), scores=known)], 200) if "binance/" in line]
+    assert "0.6707" in row
 
 
 def test_names_cannot_write_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:

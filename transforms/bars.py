@@ -11,6 +11,7 @@ and is sorted by `timestamp`, with at most one bar per time.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
@@ -44,6 +45,7 @@ LONGEST_SPELL: Final = 100
 """Bars that a spell in another unit may last: what lasts longer cannot be told from a price that fell back."""
 
 
+@lru_cache
 def duration_us(timeframe: str) -> int:
     """Length of a timeframe such as `1m`, `15m`, `1h` or `1d` in microseconds.
 

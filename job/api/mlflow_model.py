@@ -18,7 +18,7 @@ from job.api.frames import predict_bars
 from job.config.settings import DataSettings
 from job.core.errors import RegistryError
 from job.core.keys import Key
-from job.registry.names import PART_NAME
+from job.registry.names import is_part
 from job.storage.files import Storage
 from job.worker.scorer import Scorer, load_scorer
 
@@ -54,7 +54,7 @@ def _load_pyfunc(path: str) -> BarsModel:
         RegistryError: they are not the files of one version of this job, or it must not be loaded.
     """
     folder = Path(path)
-    named = [file for file in folder.glob("*.json") if PART_NAME.fullmatch(file.name)]
+    named = [file for file in folder.glob("*.json") if is_part(file.name)]
     try:
         (file,) = named
         key = Key(**json.loads(file.read_bytes())["key"])
@@ -63,6 +63,6 @@ def _load_pyfunc(path: str) -> BarsModel:
     with tempfile.TemporaryDirectory() as place:  # laid out as a registry, so that its loader makes all its checks
         registry = Storage(place)
         for one in folder.iterdir():
-            if PART_NAME.fullmatch(one.name):
+            if is_part(one.name):
                 registry.create(f"{key.folder}/{one.name}", one.read_bytes())
         return BarsModel(load_scorer(registry, key, file.stem))

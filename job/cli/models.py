@@ -2,7 +2,7 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -17,7 +17,7 @@ from job.core.errors import ConfigError, JobError, RegistryError
 from job.core.keys import Key
 from job.export.run import CHAMPION, export
 from job.export.targets import TARGETS, connect
-from job.registry.aliases import ALIASES, Aliases, history, read_aliases, read_all_aliases
+from job.registry.aliases import ALIASES, Aliases, history, last_decisions, read_aliases, read_all_aliases
 from job.registry.catalog import Summary, key_of, keys, list_summaries, open_registry
 from job.registry.ledger import scored_versions, tried
 from job.registry.promote import AliasChange, promote, restore_champion
@@ -27,6 +27,8 @@ from job.registry.shared import MOST_MODELS, shared_holdout
 from job.registry.versions import new_run_id, read_metadata, resolve_version
 from job.storage.files import Storage
 
+PAGE: Final = 50
+"""Models in a table of `models list`."""
 TEXT: Final = """List and describe the versions of models, and say which of them is in use.
 The aliases `champion` and `challenger` name a version of a model; who loads `champion` gets what was promoted last."""
 
@@ -34,27 +36,48 @@ The aliases `champion` and `challenger` name a version of a model; who loads `ch
 def list_models(options: argparse.Namespace) -> int:
     """Print each model with its latest version, its aliases, and the scores of both.
 
+    Tables come page by page, each as soon as its aliases are read. A terminal shows the first page unless more is asked
+    for; elsewhere, and in the JSON, is every model.
+
     In the JSON, `latest`, `champion` and `challenger` are summaries of versions, or null; a version that an alias names
     and that is gone has a summary of its name alone.
+
+    Raises:
+        ConfigError: `--limit` is less than 1.
     """
+    if options.limit is not None and options.limit < 1:
+        raise ConfigError(f"--limit {options.limit}: show at least 1 model")
     registry = open_registry(settings(options))
     by_key: dict[Key, list[Summary]] = {}
     for summary in list_summaries(registry):
         by_key.setdefault(key_of(summary), []).append(summary)
     wanted = selected(by_key, options, where=registry.url)
-    all_aliases = read_all_aliases(registry, wanted)
-    rows = []
-    for key in wanted:
-        aliases = all_aliases.get(key, Aliases())
-        by_name = {one["version"]: {name: one[name] for name in one if name != "key"} for one in by_key[key]}
-        named = {"champion": aliases.champion, "challenger": aliases.challenger}
-        row = {**asdict(key), "versions": len(by_key[key]), "latest": by_name[by_key[key][-1]["version"]]}
-        row |= {alias: name and by_name.get(name, {"version": name, "missing": True}) for alias, name in named.items()}
-        rows.append(row)
-    if not options.json:
-        console().print(versions_table(rows))
+    screen, last = console(), last_decisions(registry)
+    everything = options.all or options.json or not screen.is_terminal
+    shown = wanted[: options.limit or (len(wanted) if everything else PAGE)]
+    rows: list[dict[str, Any]] = []
+    for start in range(0, len(shown), PAGE):
+        page = shown[start : start + PAGE]
+        aliases = read_all_aliases(registry, page, last)
+        described = [_row(key, by_key[key], aliases.get(key, Aliases())) for key in page]
+        if options.json:
+            rows += described
+        else:
+            screen.print(versions_table(described))
+    if left := len(wanted) - len(shown):
+        log.info("%s more models: --all shows them, --limit N that many, --symbols and other filters some", f"{left:,}")
     print_json(options, {"models": registry.url, "keys": rows})
     return 0
+
+
+def _row(key: Key, versions: Sequence[Summary], aliases: Aliases) -> dict[str, Any]:
+    """Return what `models list` says of a model, given the summaries of its versions, oldest first."""
+    by_name = {one["version"]: {name: one[name] for name in one if name != "key"} for one in versions}
+    row = {**asdict(key), "versions": len(versions), "latest": by_name[versions[-1]["version"]]}
+    named = {"champion": aliases.champion, "challenger": aliases.challenger}
+    return row | {
+        alias: name and by_name.get(name, {"version": name, "missing": True}) for alias, name in named.items()
+    }
 
 
 def show_models(options: argparse.Namespace) -> int:
@@ -193,7 +216,15 @@ ALL: Final = flag("--all", "every model of the registry")
 REASON: Final = Argument(("--reason",), "why, for the history", "TEXT", more={"default": ""})
 
 LIST: Final = Command(
-    "list", list_models, "every model with its latest version, aliases and scores", (*SELECTION, JSON)
+    "list",
+    list_models,
+    "every model with its latest version, aliases and scores",
+    (
+        *SELECTION,
+        flag("--all", f"on a terminal, too, all models instead of the first {PAGE}"),
+        Argument(("--limit",), "at most N models", "N", more={"type": int}),
+        JSON,
+    ),
 )
 SHOW: Final = Command(
     "show",

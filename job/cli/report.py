@@ -33,7 +33,10 @@ from job.sources.problems import summarize
 from job.train.record import TrainingRecord
 
 MAX_ROWS: Final = 40
-"""Tables of single models stop here; the run record has them all."""
+"""Models that are all shown; of more, the most telling are, unless all are asked for. The run record has them all."""
+TELLING: Final = 10
+"""How many of the best, the worst and the failed models are shown where there are too many to show all."""
+SCORES_TITLE: Final = "holdout scores, shrunk probabilities"
 GAP_COUNTS: Final = ("bars", "filled", "low_coverage", "warmup", "segments")
 WORTH_A_LINE: Final = 0.05
 """Share of a kind's bars from which on what gaps cost is told even where nothing is odd about the market."""
@@ -75,14 +78,19 @@ def skill_in_words(scores: Mapping[str, float | None]) -> str:
     return f"{percent(scores['skill'])} [{percent(scores['skill_low'])}, {percent(scores['skill_high'])}]"
 
 
-def show_result(record: TrainingRecord) -> None:
-    """Print what a run has trained: tables if stdout is a terminal, log lines elsewhere, and every warning once."""
+def show_result(record: TrainingRecord, *, everything: bool = False) -> None:
+    """Print what a run has trained: tables if stdout is a terminal, log lines elsewhere, and every warning once.
+
+    Of more than `MAX_ROWS` models, the best, the worst and those that failed stand in tables, unless `everything` does.
+    """
     _log_problems(record)
-    summary = record.as_dict()
+    summary = record.as_dict(first=len(record.outcomes))
     screen = console()
     if screen.is_terminal:
-        if len(record.outcomes) <= MAX_ROWS:
-            screen.print(models_table(record.outcomes, width=screen.width))
+        whole = everything or len(record.outcomes) <= MAX_ROWS
+        groups = {SCORES_TITLE: record.outcomes} if whole else telling(record.outcomes)
+        for title, members in groups.items():
+            screen.print(models_table(members, width=screen.width, title=title, sort=whole))
         screen.print(fleet_table(summary["fleet"]))
     else:
         for row in summary["fleet"]:
@@ -187,6 +195,24 @@ def gap_lines(outcomes: Iterable[Outcome]) -> Iterator[str]:
             yield f"{kind.model_type} {kind.timeframe}: of {total['bars']:,} bars {said}"
 
 
+def telling(outcomes: Sequence[Outcome]) -> dict[str, Sequence[Outcome]]:
+    """Return those of many models that a person should see, by the titles of their tables.
+
+    They are `TELLING` of the best by skill, best first, of the worst, worst first, and of the failed, by name; no table
+    is without models.
+    """
+    scored = [one for one in outcomes if one.scores.get("skill") is not None]
+    ranked = sorted(scored, key=lambda one: -(one.scores["skill"] or 0.0))
+    broken = sorted((one for one in outcomes if one.error is not None), key=lambda one: one.key.parts)
+    best, worst = ranked[:TELLING], ranked[TELLING:][: -TELLING - 1 : -1]
+    groups: dict[str, Sequence[Outcome]] = {
+        f"the {len(best)} best of {len(ranked):,} models by skill, {SCORES_TITLE} (--all shows all)": best,
+        f"the {len(worst)} worst": worst,
+        f"{min(TELLING, len(broken))} of {len(broken):,} that failed": broken[:TELLING],
+    }
+    return {title: members for title, members in groups.items() if members}
+
+
 @dataclass(frozen=True)
 class ModelColumn:
     """A column of the table of models, shown on terminals of at least `from_width` characters."""
@@ -206,15 +232,20 @@ BESIDE: Final[Mapping[str, Sequence[ModelColumn]]] = {
         ModelColumn("base", _score("base_log_loss", 4)),
         ModelColumn("logistic", _score("benchmark_log_loss", 4), 112),
         ModelColumn(
-            "skill [95%]", lambda one: skill_in_words(one.scores) + ("*" if one.scores["underpowered"] else " ")
+            "skill [95%]", lambda one: skill_in_words(one.scores) + ("*" if one.scores.get("underpowered") else " ")
         ),
     ),
 }
 """Columns beside a score: the same score of the base rate and of the benchmark, and the skill."""
 
 
-def models_table(outcomes: Iterable[Outcome], *, width: int = 200) -> Table:
-    """Return one row per model; where less than `width` columns of text fit, the most telling scores only."""
+def models_table(
+    outcomes: Iterable[Outcome], *, width: int = 200, title: str = SCORES_TITLE, sort: bool = True
+) -> Table:
+    """Return one row per model; where less than `width` columns of text fit, the most telling scores only.
+
+    Models stand in the order of people, by series and kind, unless they are not to be sorted.
+    """
     columns = [ModelColumn("rows", lambda one: f"{one.rows:,}", 135)]
     for score in scores_shown("table"):
         from_width = 0 if score.name == "log_loss" else 112
@@ -222,7 +253,9 @@ def models_table(outcomes: Iterable[Outcome], *, width: int = 200) -> Table:
         columns += BESIDE.get(score.name, ())
     columns.append(ModelColumn("s", lambda one: f"{one.seconds:.1f}", 135))
     columns = [column for column in columns if width >= column.from_width]
-    members = sorted(outcomes, key=lambda outcome: (outcome.exchange, outcome.symbol, *kind_order(outcome)))
+    members = [*outcomes]
+    if sort:
+        members.sort(key=lambda outcome: (outcome.exchange, outcome.symbol, *kind_order(outcome)))
     rows = []
     for one in members:
         good = [column.cell(one) for column in columns] if one.error is None else ["failed", *[""] * (len(columns) - 1)]
@@ -231,7 +264,7 @@ def models_table(outcomes: Iterable[Outcome], *, width: int = 200) -> Table:
     # The numbers must be whole, so the name of the series is cut to what they leave.
     taken = sum(GAP + max(map(len, column)) for column in zip(names, *rows, strict=True))
     table = Table(
-        title="holdout scores, shrunk probabilities",
+        title=title,
         title_justify="left",
         caption="* underpowered: too few independent blocks to rely on the interval",
         caption_justify="left",

@@ -32,7 +32,7 @@ def selected(known: Iterable[Key], options: argparse.Namespace, *, where: str) -
         DataError: the registry holds no model, or a value of a filter is met by none of its models.
         RegistryError: it does not hold a model that is named.
     """
-    kept = sorted(known)
+    kept = sorted(known, key=lambda key: key.parts)
     if not kept:
         raise DataError(f"{where} holds no model: name the model registry with --models")
     if names := getattr(options, "keys", ()):

@@ -37,10 +37,11 @@ def train(options: argparse.Namespace) -> int:
     log.info("%s into %s: %d models: %s", source, models, plan.total, count_in_words(counts) or "none")
     with watching(len(plan.tasks)) as watch:
         record = run(config, watch=watch, plan=plan)
-    show_result(record)
+    show_result(record, everything=options.all)
     if options.report:
         write_report(record)
-    print_json(options, record.as_dict())
+    if options.json:  # an entry for each model
+        print_json(options, record.as_dict())
     return record.exit_status
 
 
@@ -55,7 +56,8 @@ def write_report(record: TrainingRecord) -> None:
         log.error("no report was written: %s", error)
 
 
+ALL: Final = flag("--all", "show all models on the terminal, instead of the best, the worst and those that failed")
 REPORT: Final = flag("--report", "show the run as pictures, in an HTML file beside its record; see `report`")
 COMMAND: Final = Command(
-    "train", train, "train every model that the registry does not hold (the default)", (*RUN, REPORT)
+    "train", train, "train every model that the registry does not hold (the default)", (*RUN, ALL, REPORT)
 )

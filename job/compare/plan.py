@@ -21,6 +21,7 @@ from job.sources.estimates import estimate_rows
 from job.sources.finding import find_fleet, find_series
 from job.sources.series import Series
 from job.storage.files import Storage
+from job.storage.snapshot import Snapshot
 from job.worker.context import Need, Sampling, needs_of
 from job.worker.memory import estimate_memory
 from transforms.bars import duration_us
@@ -62,6 +63,10 @@ def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: s
     models = config.model_trainer.model_directory
     found = find_series(config.data, registry=models)
     fleet = cache(partial(find_fleet, found, config.data, registry=models))
+    registry = Snapshot(registry)
+    by_name: dict[tuple[str, str], list[Series]] = {}
+    for one in found.series:
+        by_name.setdefault((one.exchange, one.symbol), []).append(one)
     tasks: list[ComparisonTask] = []
     same: list[Key] = []
     failures: dict[Key, JobError] = {}
@@ -77,7 +82,7 @@ def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: s
                 same.append(key)
                 continue
             metadata = [read_metadata(registry, key, version) for version in versions]
-            task = _with_needs(_task(key, metadata, found.series, config), metadata, fleet, config)
+            task = _task(key, metadata, _series_of(key, found.series, by_name), config, fleet)
             tasks.append(_with_history(registry, task, only_input=config.data.start is not None))
             if known_until(metadata[1], key) > known_until(metadata[0], key):
                 fresher.add(key)
@@ -126,18 +131,31 @@ def _with_history(registry: Storage, task: ComparisonTask, *, only_input: bool) 
     return replace(task, earlier=earlier, looked=evidence.looks if seen_before else 0)
 
 
-def _task(key: Key, metadata: Sequence[Mapping[str, Any]], series: Sequence[Series], config: Config) -> ComparisonTask:
-    """Return the comparison of two versions, given their metadata and all series of the input.
+def _series_of(
+    key: Key, series: Sequence[Series], by_name: Mapping[tuple[str, str], Sequence[Series]]
+) -> tuple[Series, ...]:
+    """Return the series of the input that a model is about, which are also given by exchange and symbol."""
+    if key.exchange == POOLED:
+        return tuple(one for one in series if key.symbol in {ALL, one.exchange})
+    return tuple(by_name.get((key.exchange, key.symbol), ()))
+
+
+def _task(
+    key: Key,
+    metadata: Sequence[Mapping[str, Any]],
+    own: tuple[Series, ...],
+    config: Config,
+    fleet: Callable[[], Sequence[Series]],
+) -> ComparisonTask:
+    """Return the comparison of two versions, given their metadata and the model's series.
+
+    What the versions see of other series stands with it, a first; `fleet` gives all series of the input.
 
     Raises:
         DataError: the input has no bars of the model.
         RegistryError: the versions were trained on different labels.
         ConfigError: `data.start` is too early.
     """
-    if key.exchange == POOLED:
-        own = tuple(one for one in series if key.symbol in {ALL, one.exchange})
-    else:
-        own = tuple(one for one in series if (one.exchange, one.symbol) == (key.exchange, key.symbol))
     if not own:
         raise DataError(f"{key}: {config.data.input} holds no bars of it: give its bars with --input")
     a, b = (str(one["version"]) for one in metadata)
@@ -147,6 +165,10 @@ def _task(key: Key, metadata: Sequence[Mapping[str, Any]], series: Sequence[Seri
             f"{key}: {a} was trained on the label {first.label.definition()}, {b} on {second.label.definition()}: "
             "only versions of one label can be compared"
         )
+    needed: list[tuple[Need, ...]] = []
+    if not (first.origins.alone and second.origins.alone):
+        sampling = Sampling.of(config.data)
+        needed = [needs_of(one, fleet(), key.exchange) or (Need(sampling),) for one in (first, second)]
     rows = sum(estimate_rows(one, key.timeframe, config.data) for one in own)
     return ComparisonTask(
         key=key,
@@ -156,18 +178,8 @@ def _task(key: Key, metadata: Sequence[Mapping[str, Any]], series: Sequence[Seri
         series=own,
         seconds=SECONDS_PER_TASK + SECONDS_PER_ROW * rows,
         memory=estimate_memory(rows, len({*first.names, *second.names})),
+        needs=tuple(one for several in needed for one in several),
     )
-
-
-def _with_needs(
-    task: ComparisonTask, metadata: Sequence[Mapping[str, Any]], fleet: Callable[[], Sequence[Series]], config: Config
-) -> ComparisonTask:
-    """Return a task with what its versions see of other series, a first; `fleet` gives all series of the input."""
-    versions = [Definition.of(one, config.data, where=f"{task.key}: {one['version']}") for one in metadata]
-    if all(one.origins.alone for one in versions):
-        return task
-    needed = [needs_of(one, fleet(), task.key.exchange) or (Need(Sampling.of(config.data)),) for one in versions]
-    return replace(task, needs=tuple(one for several in needed for one in several))
 
 
 def _usable_from(key: Key, metadata: Sequence[Mapping[str, Any]], since: datetime | None) -> datetime:

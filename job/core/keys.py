@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Protocol
 from urllib.parse import quote, unquote
 
@@ -27,6 +28,11 @@ class Key:
     symbol: str
     timeframe: str
     model_type: str
+
+    @property
+    def parts(self) -> tuple[str, str, str, str]:
+        """Its fields: what it is sorted by, faster than by comparing keys."""
+        return self.exchange, self.symbol, self.timeframe, self.model_type
 
     @property
     def folder(self) -> str:
@@ -66,6 +72,7 @@ def kind_order(of: Kind) -> tuple[str, int]:
     return of.model_type, -duration_us(of.timeframe)
 
 
+@lru_cache(2**16)
 def encode(name: str) -> str:
     """Map any name to one safe path component; `decode` gives the name back.
 

@@ -1,6 +1,7 @@
 """Timeframes as files and people spell them: `60min`, `M15`, `1H`, `daily`, `1w`."""
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from transforms.bars import duration_us, timeframe_name
@@ -29,6 +30,7 @@ _WORDS: Final = {
 _MONTH: Final = re.compile(r"(?i:\d+ ?mon?|\d* ?months?|mn1?|monthly)|\d+M")
 
 
+@lru_cache(1024)
 def timeframe_of(text: str) -> str | None:
     """Read a timeframe in any usual spelling: `1m`, `60min`, `M15`, `1H`, `daily`; None where it is none.
 

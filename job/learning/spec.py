@@ -1,5 +1,6 @@
 """Everything that determines a model, given its bars."""
 
+from functools import lru_cache
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, PlainValidator
@@ -74,7 +75,7 @@ class ModelSpec(BaseModel):
     @property
     def origins(self) -> Origins:
         """The features by the bars that they are made of."""
-        return origins(self.features)
+        return _origins(self.features)
 
     @property
     def flow(self) -> bool:
@@ -83,7 +84,7 @@ class ModelSpec(BaseModel):
         Raises:
             EntryError: there is no such feature, or its module is not here.
         """
-        return reads_flow(resolve_features(self.features))
+        return _reads_flow(self.features)
 
     @property
     def members(self) -> tuple[Self, ...]:
@@ -116,3 +117,13 @@ class ModelSpec(BaseModel):
         """
         algorithms = {one.algorithm for one in self.fits}
         return {path: source_digest(path) for path in self.import_paths if path not in algorithms}
+
+
+@lru_cache
+def _origins(features: tuple[str, ...]) -> Origins:
+    return origins(features)
+
+
+@lru_cache
+def _reads_flow(features: tuple[str, ...]) -> bool:
+    return reads_flow(resolve_features(features))

@@ -14,7 +14,7 @@ from job.core.wording import did_you_mean, first_of
 from job.predict.task import Predicted, PredictionTask, path_of
 from job.registry.catalog import key_of, keys, list_summaries
 from job.registry.definition import Definition
-from job.registry.fingerprints import bare_digest, listing_fingerprint, prediction_fingerprint
+from job.registry.fingerprints import bare_digest, listing_fingerprints, prediction_fingerprints
 from job.registry.listings import read_listings
 from job.registry.model_age import check_age, label_end_of
 from job.registry.predictions import Footer, Tail, read_footers
@@ -25,6 +25,7 @@ from job.sources.known import Reading
 from job.sources.problems import as_one
 from job.sources.series import Series
 from job.storage.files import Storage
+from job.storage.snapshot import Snapshot
 from job.worker.context import needs_of
 from job.worker.memory import estimate_memory
 
@@ -89,7 +90,7 @@ def plan(config: Config, request: Request) -> PredictionPlan:
         DataError: nothing in the input can be read.
         RegistryError: the registry holds nothing to predict with, or no model of a kind or timeframe that is asked for.
     """
-    models = Storage(config.model_trainer.model_directory, options=config.storage.options)
+    models: Storage = Snapshot(Storage(config.model_trainer.model_directory, options=config.storage.options))
     known = keys(models)
     if not known:
         raise RegistryError(f"{models.url} holds no models: train some, or name the registry with --models")
@@ -150,13 +151,14 @@ def _asked(
 ) -> list[_Wanted]:
     """Return a file for every series and every kind of model that is asked for and held for any of the series."""
     owners = {one: model_owner(one.exchange, one.symbol, config.model_trainer.group_by) for one in series}
-    own = [key for key in held if (key.exchange, key.symbol) in owners.values()]
+    there = {*owners.values()}
+    own = [key for key in held if (key.exchange, key.symbol) in there]
     if not own:
         pooled = any(key.exchange == POOLED for key in held)
         hint = "; models over all series are asked for with --group-by timeframe" if pooled else ""
-        there = first_of(sorted({f"{key.exchange}/{key.symbol}" for key in held}))
+        known = first_of(sorted({f"{key.exchange}/{key.symbol}" for key in held}))
         raise RegistryError(
-            f"{models.url} holds no model of {first_of(map(str, series))}; it has models of {there}{hint}"
+            f"{models.url} holds no model of {first_of(map(str, series))}; it has models of {known}{hint}"
         )
     kinds = _kinds(own, request, models)
     return [
@@ -200,13 +202,14 @@ def _with_footers(wanted: Sequence[_Wanted], config: Config, request: Request) -
     output = Storage(request.output, options=config.storage.options)
     present = set(output.list(*{one.key.folder for one in wanted})) if wanted else set()
     footers = read_footers(output, [path for one in wanted if (path := path_of(one.key)) in present])
-    listings = {one: listing_fingerprint(one, config.data) for one in {one.series for one in wanted}}
+    listings = listing_fingerprints({(one.series, False) for one in wanted}, config.data)
+    fingerprints = prediction_fingerprints({(one.model, one.version) for one in wanted}, config.data)
     found = []
     for one in wanted:
-        fingerprint = prediction_fingerprint(one.model, one.version, config.data)
+        fingerprint = fingerprints[one.model, one.version]
         footer = footers.get(path_of(one.key))
         held = footer if footer and footer.fingerprint == fingerprint else None
-        found.append(replace(one, fingerprint=fingerprint, listing=listings[one.series], held=held))
+        found.append(replace(one, fingerprint=fingerprint, listing=listings[one.series, False], held=held))
     return found
 
 

@@ -103,13 +103,24 @@ def read_aliases(registry: Storage, key: Key) -> Aliases:
     return _parse(registry.read(path), key, path, registry).aliases
 
 
-def read_all_aliases(registry: Storage, keys: Iterable[Key]) -> dict[Key, Aliases]:
-    """Return what the aliases of many models name, with one listing for all; raises as `read_aliases` does."""
+def last_decisions(registry: Storage) -> dict[str, str]:
+    """Return the path of the last decision on every model that has any, by the folder of its decisions; one listing."""
     last: dict[str, str] = {}
     for path in registry.list(FOLDER):
         folder, _, name = path.rpartition("/")
         if NAME.fullmatch(name):
             last[folder] = path
+    return last
+
+
+def read_all_aliases(
+    registry: Storage, keys: Iterable[Key], last: Mapping[str, str] | None = None
+) -> dict[Key, Aliases]:
+    """Return what the aliases of many models name; raises as `read_aliases` does.
+
+    `last` are `last_decisions`, for who asks page by page; without, they are listed.
+    """
+    last = last_decisions(registry) if last is None else last
     wanted = {key: last[_folder(key)] for key in keys if _folder(key) in last}
     read = registry.read_many(wanted.values())
     return {key: _parse(read[path], key, path, registry).aliases for key, path in wanted.items() if path in read}

@@ -2,14 +2,15 @@
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from sys import intern
 from typing import Any, Final
 
 from job.config.settings import Config
 from job.core.errors import RegistryError
-from job.core.keys import Key
+from job.core.keys import Key, encode
 from job.learning.metrics import scores_shown
 from job.registry.names import ListedVersion, listed_versions
 from job.registry.scored import text_of
@@ -101,15 +102,19 @@ def key_of(summary: Summary) -> Key:
 
 def keys(registry: Storage) -> list[Key]:
     """Return the key of every model with a committed version, in order."""
-    return sorted({one.key for one in _committed(registry, ()).values()})
+    return sorted({one.key for one in _committed(registry, ())}, key=lambda key: key.parts)
 
 
 @dataclass(frozen=True)
 class Rebuilt:
-    """Summaries of all versions, and what is wrong with the metadata of those left out."""
+    """Summaries of all versions, and what is wrong with the metadata of those left out.
+
+    `read` are those of the summaries that the catalog lacked, and that were made of metadata.
+    """
 
     summaries: list[Summary]
     problems: list[RegistryError]
+    read: list[Summary]
 
 
 def list_summaries(registry: Storage, *prefixes: str, catalog: Iterable[Summary] | None = None) -> list[Summary]:
@@ -121,25 +126,36 @@ def list_summaries(registry: Storage, *prefixes: str, catalog: Iterable[Summary]
     Raises:
         RegistryError: metadata that is not in the catalog is newer than this code reads.
     """
+    return find_summaries(registry, *prefixes, catalog=catalog).summaries
+
+
+def find_summaries(registry: Storage, *prefixes: str, catalog: Iterable[Summary] | None = None) -> Rebuilt:
+    """Return what `list_summaries` returns, and which of it the catalog lacks; arguments and errors are the same."""
     cached = read_catalog(registry) if catalog is None else catalog
     found = _summaries(registry, prefixes, cached)
     for problem in found.problems:
         log.warning("%s", problem)
-    return found.summaries
+    return found
 
 
 def _summaries(registry: Storage, prefixes: Iterable[str], catalog: Iterable[Summary]) -> Rebuilt:
-    committed = _committed(registry, prefixes)
     cached = {_path(one): one for one in catalog}
-    read = registry.read_many(path for path in committed if path not in cached)
-    found, problems = [cached[path] for path in committed if path in cached], list[RegistryError]()
-    for path, data in read.items():
-        one = committed[path]
+    known: list[Summary] = []
+    unknown: dict[str, ListedVersion] = {}
+    for one in _committed(registry, prefixes):
+        path = one.files[".json"]
+        if path in cached:
+            known.append(cached.pop(path))
+        else:
+            unknown[path] = one
+    found, problems = list[Summary](), list[RegistryError]()
+    for path, data in registry.read_many(unknown).items():
+        one = unknown[path]
         try:
             found.append(summarize(parse_metadata(data, one.key, one.version, where=f"{registry.url}/{path}")))
         except DamagedMetadataError as error:
             problems.append(error)
-    return Rebuilt(sorted(found, key=_order), problems)
+    return Rebuilt(sorted([*known, *found], key=_order), problems, found)
 
 
 def read_catalog(registry: Storage) -> list[Summary]:
@@ -151,7 +167,10 @@ def read_catalog(registry: Storage) -> list[Summary]:
     try:
         document = json.loads(registry.read(CATALOG))
         schema, summaries = document["schema_version"], list(document["versions"])
-        _ = [_path(one) for one in summaries]
+        for one in summaries:
+            exchange, symbol, timeframe, model_type = map(intern, one["key"])
+            one["key"] = [exchange, symbol, timeframe, model_type]
+            _path(one)
     except MissingFileError:
         return []
     except (ValueError, LookupError, TypeError) as error:
@@ -169,6 +188,8 @@ def write_catalog(registry: Storage, summaries: Iterable[Summary]) -> None:
     of ours is lost. One that is lost all the same costs the next run a read.
     """
     ours = {_path(one): one for one in summaries}
+    if not ours:
+        return
     for _ in range(WRITE_ATTEMPTS):
         stored = {_path(one): one for one in read_catalog(registry)}
         if ours.keys() <= stored.keys():
@@ -195,15 +216,17 @@ def replace_catalog(registry: Storage, summaries: Iterable[Summary]) -> None:
     registry.replace(CATALOG, text.encode())
 
 
-def _committed(registry: Storage, prefixes: Iterable[str]) -> dict[str, ListedVersion]:
-    """Return every committed version below `prefixes` by the path of its metadata."""
-    return {one.files[".json"]: one for one in listed_versions(registry.list(*prefixes)) if one.committed}
+def _committed(registry: Storage, prefixes: Iterable[str]) -> Iterator[ListedVersion]:
+    """Yield every committed version below `prefixes`."""
+    for listing in registry.listings(*prefixes):
+        yield from (one for one in listed_versions(listing) if one.committed)
 
 
 def _path(summary: Summary) -> str:
     """Return where the metadata of a summary's version stands."""
-    return f"{key_of(summary).folder}/{summary['version']}.json"
+    exchange, symbol, _, _ = summary["key"]
+    return f"{encode(exchange)}/{encode(symbol)}/{summary['version']}.json"
 
 
-def _order(summary: Summary) -> tuple[Key, str]:
-    return key_of(summary), summary["version"]
+def _order(summary: Summary) -> tuple[str, ...]:
+    return (*summary["key"], summary["version"])

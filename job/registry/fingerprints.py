@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from job.config.sections import Affects, fields_that_affect
@@ -44,10 +45,28 @@ then give other samples."""
 PREDICTIONS: Final = 1
 """Version of what a file of predictions holds, given a model and bars; raised whenever that changes."""
 
+CONTENT: Final = "\0content"
+"""What stands for the digest of the bars in a recipe: no setting holds it."""
+
 MODEL: Final = fields_that_affect(DataSettings, Affects.MODEL, Affects.SAMPLING)
 """Settings of the data that decide which of a series' bars become samples."""
 READING: Final = fields_that_affect(DataSettings, Affects.READING)
 """Settings of the data that decide which bars are read from a series' files."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a model's numbers but its bars, as text around the place where the bars' digest belongs.
+
+    Models of one kind and timeframe share it, and it takes many times longer to make than the fingerprint of each.
+    """
+
+    before: str
+    after: str
+
+    def fingerprint(self, content: str) -> str:
+        """Return the SHA-256 of it and the digest of the canonical bars, which also says where `data.end` cut them."""
+        return hashlib.sha256(f"{self.before}{json.dumps(content)}{self.after}".encode()).hexdigest()
 
 
 def fingerprint(
@@ -59,18 +78,31 @@ def fingerprint(
     max_samples: int | None = None,
     trading: TradingSettings | None = None,
 ) -> str:
-    """Return the SHA-256 of everything that decides a model's numbers: definitions, bars, range and libraries.
+    """Return the fingerprint of a model on bars of the digest `content`; other arguments are those of `recipe`."""
+    made = recipe(spec, timeframe=timeframe, data=data, max_samples=max_samples, trading=trading)
+    return made.fingerprint(content)
+
+
+def recipe(
+    spec: ModelSpec,
+    *,
+    timeframe: str,
+    data: DataSettings,
+    max_samples: int | None = None,
+    trading: TradingSettings | None = None,
+) -> Recipe:
+    """Return everything that decides a model's numbers but its bars: definitions, range and libraries.
 
     Args:
         spec: the model's definition.
         timeframe: of the model.
         data: settings, of which those in `MODEL` count.
-        content: digest of the canonical bars, which also says where `data.end` cut them.
         max_samples: of a pooled model, which may be thinned to it.
         trading: adds scores to a version's metadata, so a version without them is another; None changes no fingerprint.
     """
     parts = _parts(spec, timeframe, max_samples, trading)
-    return _digest(parts | {"bars": _decisive(data), "content": content})
+    before, _, after = _text(parts | {"bars": _decisive(data), "content": CONTENT}).partition(json.dumps(CONTENT))
+    return Recipe(before, after)
 
 
 def definition_fingerprint(
@@ -120,19 +152,31 @@ def _of_member(spec: ModelSpec) -> dict[str, Any]:
 
 
 def prediction_fingerprint(model: Key, version: str, data: DataSettings) -> str:
-    """Return the SHA-256 of everything but the bars that decides what a version predicts for a series.
+    """Return the fingerprint of what a version predicts for a series, see `prediction_fingerprints`."""
+    return prediction_fingerprints([(model, version)], data)[model, version]
+
+
+def prediction_fingerprints(wanted: Iterable[tuple[Key, str]], data: DataSettings) -> dict[tuple[Key, str], str]:
+    """Return, of each version of a model, the SHA-256 of everything but the bars that decides what it predicts.
 
     The version stands for its features: it never changes, its metadata holds their definitions, and `Definition.of`
     refuses it where they are defined otherwise. Features that it does not use do not matter.
     """
-    return _digest(
-        {
-            "model": [model.exchange, model.symbol, model.timeframe, model.model_type, version],
-            "definitions": {"samples": DEFINITIONS["samples"], "predictions": PREDICTIONS} | _of_weeks(model.timeframe),
-            "bars": _decisive(data),
-            "libraries": {name: number for name, number in versions().items() if name != "code"},
-        }
-    )
+    same = {
+        "bars": _decisive(data),
+        "libraries": {name: number for name, number in versions().items() if name != "code"},
+    }
+    definitions = {"samples": DEFINITIONS["samples"], "predictions": PREDICTIONS}
+    return {
+        (model, version): _digest(
+            {
+                "model": [model.exchange, model.symbol, model.timeframe, model.model_type, version],
+                "definitions": definitions | _of_weeks(model.timeframe),
+                **same,
+            }
+        )
+        for model, version in wanted
+    }
 
 
 def _of_weeks(timeframe: str) -> dict[str, int]:
@@ -187,37 +231,62 @@ def pooled_content(digests: Iterable[str]) -> str:
 
 
 def listing_fingerprint(series: Series, data: DataSettings, *, flow: bool = False) -> str | None:
-    """Return the SHA-256 of what the bars of `series` are read from, and how: files, settings, and the reading code.
+    """Return the fingerprint of a series' files, see `listing_fingerprints`."""
+    return listing_fingerprints([(series, flow)], data)[series, flow]
 
-    With `flow`, of what they and the columns of `transforms.bars.FLOW` are read from.
+
+def listing_fingerprints(
+    wanted: Iterable[tuple[Series, bool]], data: DataSettings
+) -> dict[tuple[Series, bool], str | None]:
+    """Return the SHA-256 of what the bars of each series are read from, and how: files, settings, and the reading code.
+
+    With a series stands whether the columns of `transforms.bars.FLOW` are read, too.
 
     A file is its address, size and stamp (ETag or time of change). None if the storage gives a file no stamp, since
     nothing else would show a change. A better reader may find other bars in the same files, so its code counts, too.
     """
-    if not all(file.stamp for file in series.files):
-        return None
-    files = [[redact_url(file.url), file.member, file.size, file.stamp, file.format] for file in series.files]
-    return _digest({"files": files, **_how_read(series, data, flow=flow)})
+    common = _how_read(data)
+    return {
+        (series, flow): _digest(
+            {
+                "files": [[redact_url(one.url), one.member, one.size, one.stamp, one.format] for one in series.files],
+                **common,
+                **_which_rows(series, flow=flow),
+            }
+        )
+        if all(file.stamp for file in series.files)
+        else None
+        for series, flow in wanted
+    }
 
 
 def reading_fingerprint(series: Series, data: DataSettings, *, flow: bool) -> str:
     """Return the SHA-256 of how the bars of `series` are read, from whatever files: settings, and the reading code."""
-    return _digest(_how_read(series, data, flow=flow))
+    return _digest({**_how_read(data), **_which_rows(series, flow=flow)})
 
 
-def _how_read(series: Series, data: DataSettings, *, flow: bool) -> dict[str, Any]:
+def _how_read(data: DataSettings) -> dict[str, Any]:
     return {
-        "columns": [series.symbol_column, series.exchange_column, series.timeframe_column],
-        "series": [series.exchange, series.symbol, series.timeframe],
         "settings": data.model_dump(mode="json", include={*READING}),
         "reader": [
             code_digest("job/sources", "transforms/bars.py", "transforms/grids.py", "transforms/sessions.py"),
             installed("polars"),
             installed("pyarrow"),
         ],
+    }
+
+
+def _which_rows(series: Series, *, flow: bool) -> dict[str, Any]:
+    return {
+        "columns": [series.symbol_column, series.exchange_column, series.timeframe_column],
+        "series": [series.exchange, series.symbol, series.timeframe],
         **({"flow": True} if flow else {}),
     }
 
 
 def _digest(parts: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_text(parts).encode()).hexdigest()
+
+
+def _text(parts: dict[str, Any]) -> str:
+    return json.dumps(parts, sort_keys=True)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from job.core.keys import Key, decode
@@ -12,14 +12,16 @@ ROLES: Final = {"model": "", "scaler": "_scaler"}
 """Artifacts of a version, and what their names add to it."""
 
 RUN_ID: Final = r"\d{8}_\d{6}_[0-9a-f]{6}"
-PART_NAME: Final = re.compile(
-    rf"(?P<version>(?P<model_type>[A-Za-z0-9_]+)_(?P<timeframe>[1-9]\d*[smhd])_(?P<run_id>{RUN_ID}))"
-    rf"(?P<part>\.json|\.{FORMAT_NAME}|_scaler\.(?:skops|pkl))"
+VERSION: Final = re.compile(
+    rf"(?P<stem>(?P<model_type>[A-Za-z0-9_]+)_(?P<timeframe>[1-9]\d*[smhd]))_(?P<run_id>{RUN_ID})"
 )
-"""Name of a file that is part of a version: its metadata or one of its artifacts.
+"""Name of a version."""
+PART: Final = re.compile(rf"\.json|\.{FORMAT_NAME}|_scaler\.(?:skops|pkl)")
+"""What the name of a file that is part of a version, its metadata or one of its artifacts, has beyond the version's.
 
 A model's suffix is the name of its format, which a user's module may have brought that is not known here.
 """
+SCALER: Final = "_scaler"
 
 
 @dataclass(frozen=True)
@@ -34,26 +36,52 @@ class ListedVersion:
     @property
     def committed(self) -> bool:
         """Whether all of it is there: a version without its artifacts cannot be loaded, and is none."""
-        models = self.files.keys() - {".json", "_scaler.skops", "_scaler.pkl"}
-        whole = any(f"_scaler.{format_of('scaler', model.removeprefix('.'))}" in self.files for model in models)
-        return whole and ".json" in self.files
+        if ".json" not in self.files:
+            return False
+        scaler = "_scaler.skops" in self.files
+        models = (part for part in self.files if part != ".json" and not part.startswith(SCALER))
+        return any("_scaler.pkl" in self.files if part == ".pkl" else scaler for part in models)
 
 
 def listed_versions(paths: Iterable[str]) -> list[ListedVersion]:
-    """Return the versions that files of a registry belong to, committed or not, in order; other files are ignored."""
-    found: dict[tuple[Key, str], ListedVersion] = {}
+    """Return the versions that files of a registry belong to, committed or not, in order; other files are ignored.
+
+    Names are read once for each folder and each version, not for each file: a registry has many of these.
+    """
+    found: dict[tuple[str, str], dict[str, str]] = {}
     for path in paths:
         place, _, name = path.rpartition("/")
-        exchange, _, symbol = place.partition("/")
-        part = PART_NAME.fullmatch(name)
-        if part is None:
+        version = name.partition(".")[0].removesuffix(SCALER)
+        if PART.fullmatch(part := name[len(version) :]):
+            found.setdefault((place, version), {})[part] = path
+    series: dict[str, tuple[str, str] | None] = {}
+    keys: dict[tuple[str, str], Key] = {}
+    versions = []
+    for (place, version), files in found.items():
+        if place not in series:
+            series[place] = series_in(place)
+        named, match = series[place], VERSION.fullmatch(version)
+        if named is None or match is None:
             continue
-        key = Key(decode(exchange), decode(symbol), part["timeframe"], part["model_type"])
-        if not exchange or not symbol or key.folder != place:
-            continue
-        one = found.setdefault((key, part["version"]), ListedVersion(key, part["version"], part["run_id"], {}))
-        found[key, part["version"]] = replace(one, files={**one.files, part["part"]: path})
-    return [found[name] for name in sorted(found)]
+        key = keys.get((place, match["stem"])) or Key(*named, match["timeframe"], match["model_type"])
+        keys[place, match["stem"]] = key
+        versions.append(ListedVersion(key, version, match["run_id"], files))
+    return sorted(versions, key=lambda one: (*one.key.parts, one.version))
+
+
+def series_in(folder: str) -> tuple[str, str] | None:
+    """Return the exchange and the symbol whose versions stand in a folder of a registry, None in any other folder."""
+    exchange, _, symbol = folder.partition("/")
+    if not exchange or not symbol:
+        return None
+    key = Key(decode(exchange), decode(symbol), "", "")
+    return (key.exchange, key.symbol) if key.folder == folder else None
+
+
+def is_part(name: str) -> bool:
+    """Return whether a file's name is that of a part of a version."""
+    version = name.partition(".")[0].removesuffix(SCALER)
+    return VERSION.fullmatch(version) is not None and PART.fullmatch(name[len(version) :]) is not None
 
 
 def version_name(key: Key, run_id: str) -> str:

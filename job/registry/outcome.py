@@ -1,16 +1,19 @@
 """What became of a task: the record that travels from the workers to the run record and the terminal."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from job.core.keys import Key
 from job.learning.fleet import cluster_us
-from job.registry.catalog import Summary, key_of, summarize, summary_scores
+from job.registry.catalog import Summary, summarize
 from transforms.bars import duration_us
 
 Status = Literal["trained", "predicted", "compared", "scored", "tuned", "current", "fresh_enough", "failed"]
+
+NOT_KEPT: Final = frozenset({"cluster_us", "log_loss_delta", "summary"})
+"""Fields that are no part of the run record."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,7 @@ class Outcome:
 
     def record(self) -> dict[str, Any]:
         """Return what the run record keeps."""
-        fields = asdict(self)
-        del fields["log_loss_delta"], fields["summary"], fields["cluster_us"]
-        return fields
+        return {name: value for name, value in vars(self).items() if name not in NOT_KEPT}
 
     def to_json(self) -> str:
         """Return the whole outcome as JSON; `from_json` gives it back."""
@@ -126,8 +127,7 @@ def version_cluster_us(key: Key, metadata: Mapping[str, Any]) -> int:
 
 def current(stored: Outcome, *, latest: str) -> Outcome:
     """Return the outcome of a model that the registry already holds; says so if a later version hides it."""
-    hidden = (f"{stored.key}: {stored.version} is current, but {latest} is later: --force makes it the latest",)
-    warnings = () if stored.version == latest else hidden
+    warnings = _hidden(stored.key, str(stored.version), latest)
     return replace(stored, status="current", warnings=warnings, summary={}, log_loss_delta={})
 
 
@@ -146,12 +146,27 @@ def fresh_enough(stored: Outcome, *, latest: str, why: str, until: Mapping[str, 
     )
 
 
-def of_summary(summary: Summary) -> Outcome:
-    """Return the outcome of a committed version as far as its summary in the catalog tells."""
-    scores = {name: summary.get(name) for name in summary_scores()}
-    return replace(
-        of(key_of(summary), "trained"), version=summary["version"], rows=summary.get("rows", 0), scores=scores
+def current_summary(summary: Summary, key: Key, scores: Sequence[str], *, latest: str) -> Outcome:
+    """Return the outcome of a model that the registry already holds as far as its summary in the catalog tells.
+
+    `scores` are the names of those that summaries keep; of a later version, `latest`, it says that it hides this one.
+    """
+    version = summary["version"]
+    return Outcome(
+        *key.parts,
+        "current",
+        version=version,
+        rows=summary.get("rows", 0),
+        scores={name: summary.get(name) for name in scores},
+        warnings=_hidden(key, version, latest),
     )
+
+
+def _hidden(key: Key, version: str, latest: str) -> tuple[str, ...]:
+    """Return what to warn of where a version is current, and another one is later."""
+    if version == latest:
+        return ()
+    return (f"{key}: {version} is current, but {latest} is later: --force makes it the latest",)
 
 
 def of(key: Key, status: Status) -> Outcome:

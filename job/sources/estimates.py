@@ -17,13 +17,18 @@ COMPRESSED_SHARE: Final = 0.4
 
 def estimate_rows(series: Series, timeframe: str, settings: DataSettings) -> int:
     """Estimate the bars of `timeframe` that a series gives in the settings' date range."""
+    return estimate_span(series, settings) // duration_us(timeframe)
+
+
+def estimate_span(series: Series, settings: DataSettings) -> int:
+    """Estimate the microseconds of bars that a series has in the settings' date range."""
     step = duration_us(series.timeframe or settings.timeframe or ASSUMED_TIMEFRAME)
     span = expected_rows(series) * step
     if settings.start and settings.end:
         span = min(span, int((settings.end - settings.start).total_seconds() * 1e6))
     if settings.lookback_days:
         span = min(span, int(settings.lookback_days * duration_us("1d")))
-    return span // duration_us(timeframe)
+    return span
 
 
 def expected_rows(series: Series) -> int:

@@ -68,6 +68,10 @@ class Series:
     def __str__(self) -> str:
         return f"{self.exchange}/{self.symbol}"
 
+    def __hash__(self) -> int:
+        """Hash what tells most series apart: those of a year of daily files are looked up as fast as any other."""
+        return hash((self.exchange, self.symbol, self.timeframe))
+
 
 @dataclass(frozen=True)
 class Found:

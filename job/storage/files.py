@@ -3,10 +3,11 @@
 import errno
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar
 
@@ -20,6 +21,8 @@ from job.storage.errors import remote_errors, retry
 from job.storage.messages import one_line, output_remedy
 
 CONCURRENT_READS: Final = 16
+FOLDERS_AT_ONCE: Final = 1024
+"""Folders whose files are held at the same time while many are listed."""
 
 EXCLUSIVE: Final = frozenset({"memory", "s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
 """Protocols, beside local files, whose fsspec implementation creates exclusively in one request."""
@@ -136,16 +139,24 @@ class Storage:
 
     def list(self, *prefixes: str) -> list[str]:
         """Return the sorted paths of all whole files below the folders `prefixes` (default: all)."""
-        return [*self.sizes(*prefixes)]
+        return sorted({path for listing in self.listings(*prefixes) for path in listing})
+
+    def listings(self, *prefixes: str) -> Iterator[Sequence[str]]:
+        """Yield the paths of all whole files below the folders `prefixes` (default: all), part by part, unsorted.
+
+        The files of a folder are in one part. Who wants little of each path needs not hold all of them at once.
+        """
+        for listing in self._listings(prefixes):
+            yield [path for path, _ in listing if not local.is_temporary(path.rpartition("/")[2])]
 
     def sizes(self, *prefixes: str) -> dict[str, int]:
         """Return the bytes of all whole files below the folders `prefixes` (default: all), by path, sorted."""
-        found = self._all_sizes(prefixes)
-        return {path: size for path, size in found.items() if not local.is_temporary(path.rpartition("/")[2])}
+        found = {path: size for listing in self._listings(prefixes, sizes=True) for path, size in listing}
+        return {path: found[path] for path in sorted(found) if not local.is_temporary(path.rpartition("/")[2])}
 
     def unfinished(self) -> dict[str, str]:
         """Return the writer of every file that is being written, or was when its writer died, by path."""
-        names = {path: path.rpartition("/")[2] for path in self._all_sizes(())}
+        names = {path: path.rpartition("/")[2] for listing in self._listings(()) for path, _ in listing}
         return {path: local.writer_of(name) for path, name in names.items() if local.is_temporary(name)}
 
     def remove(self, path: str) -> None:
@@ -205,20 +216,42 @@ class Storage:
                 raise FileExistsError(path) from error
             raise
 
-    def _all_sizes(self, prefixes: Iterable[str]) -> dict[str, int]:
-        """Return the bytes of all files below `prefixes` (default: all), unfinished ones too, by path, sorted."""
-        with ThreadPoolExecutor(CONCURRENT_READS) as pool:
-            listings = [*pool.map(self._list, tuple(prefixes) or ("",))]
-        return dict(sorted({path: size for listing in listings for path, size in listing}.items()))
+    def _listings(self, prefixes: Sequence[str], *, sizes: bool = False) -> Iterator[Sequence[tuple[str, int]]]:
+        """Yield all files below `prefixes` (default: all), unfinished ones too, listing by listing, with their bytes.
 
-    def _list(self, prefix: str) -> Iterator[tuple[str, int]]:
-        folder = self._at(prefix) if prefix else self._root
-        strict = {"on_error": "raise"} if self._local else {}
+        Many folders of an object store are found by listing the folders above them: one request names a thousand files,
+        and one for each folder would be as many as there are series.
+        """
+        wanted = frozenset(prefixes)
+        folders = [one for one in dict.fromkeys(prefixes) if wanted.isdisjoint([*_folders_of(one)][:-1])] or [""]
+        apart = self._local or len(folders) <= CONCURRENT_READS
+        if not apart:
+            folders = sorted({prefix.partition("/")[0] for prefix in prefixes})
+
+        def listed(share: Sequence[str]) -> Sequence[tuple[str, int]]:
+            return [one for folder in share for one in self._list(folder, sizes=sizes)]
+
+        with ThreadPoolExecutor(CONCURRENT_READS) as pool:
+            for start in range(0, len(folders), FOLDERS_AT_ONCE):
+                part = folders[start : start + FOLDERS_AT_ONCE]
+                for listing in pool.map(listed, [part[first::CONCURRENT_READS] for first in range(CONCURRENT_READS)]):
+                    yield listing if apart else [one for one in listing if not wanted.isdisjoint(_folders_of(one[0]))]
+
+    def _list(self, prefix: str, *, sizes: bool) -> Iterable[tuple[str, int]]:
+        """Return the files below a folder with their bytes; on local disks these are 0 unless `sizes` are asked for."""
+        folder = (self._at(prefix) if prefix else self._root) or "/"
+
+        def found() -> dict[str, int]:
+            if self._local:
+                return local.walk(folder, sizes=sizes)
+            return {path: int(about["size"]) for path, about in self._files.find(folder, detail=True).items()}
+
         try:
-            found = self._attempt("list", prefix, lambda: self._files.find(folder or "/", detail=True, **strict))
+            listed = self._attempt("list", prefix, found)
         except (FileNotFoundError, NotADirectoryError):
-            return iter(())
-        return ((path[len(self._root) :].lstrip("/"), int(about["size"])) for path, about in found.items())
+            return ()
+        cut = len(self._root)
+        return ((path[cut:].lstrip("/"), size) for path, size in listed.items())
 
     def _attempt(self, action: str, path: str, call: Callable[[], T]) -> T:
         """Return what `call` returns, trying again where that may help.
@@ -240,3 +273,8 @@ class Storage:
             remedy = output_remedy(error, local=self._local)
             cause = one_line(error, self._options) + (f"; {remedy}" if remedy else "")
             raise RegistryError(f"cannot {action} {where}: {cause}") from error
+
+
+def _folders_of(path: str) -> Iterator[str]:
+    """Yield every folder that a file lies in, and the file: `binance`, `binance/BTCUSDT`."""
+    return accumulate(path.split("/"), "{}/{}".format)

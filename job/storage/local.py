@@ -4,7 +4,7 @@ import errno
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +50,26 @@ def replace(target: Path, data: bytes, *, writer: str = "") -> None:
     with _staged(target, data, writer) as staged:
         staged.replace(target)
     _sync_folder(target.parent)
+
+
+def walk(folder: str, *, sizes: bool) -> dict[str, int]:
+    """Return the path of every file below a folder, and of every link, which is not followed, with its bytes.
+
+    The bytes are 0 unless `sizes` are asked for, which takes a look at each file. What is removed meanwhile is left
+    out.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError: there is no such folder.
+    """
+    found: dict[str, int] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                if entry.is_dir(follow_symlinks=False):
+                    found |= walk(entry.path, sizes=sizes)
+                else:
+                    found[entry.path] = entry.stat(follow_symlinks=False).st_size if sizes else 0
+    return found
 
 
 def is_temporary(name: str) -> bool:

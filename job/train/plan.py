@@ -14,7 +14,7 @@ from job.learning.algorithms import Window
 from job.learning.estimators import algorithm_named, build, sequence_bars
 from job.registry.catalog import open_registry
 from job.registry.watching import alarms as noted_alarms
-from job.sources.estimates import estimate_rows
+from job.sources.estimates import estimate_span
 from job.sources.finding import find_fleet, find_series
 from job.sources.problems import as_one
 from job.sources.series import Series
@@ -120,25 +120,30 @@ def plan_tasks(series: Sequence[Series], config: Config, fleet: Sequence[Series]
     for one in series:
         groups.setdefault(model_owner(one.exchange, one.symbol, trainer.group_by), []).append(one)
     tasks = []
-    for (exchange, symbol), members in groups.items():
-        for model_type, timeframe, spec in config.model_specs():
-            available = sum(estimate_rows(one, timeframe, config.data) for one in members)
-            pooled = exchange == POOLED
+    sampling = Sampling.of(config.data)
+    kinds = [  # what does not depend on the series is found out once
+        (model_type, timeframe, spec, [algorithm_named(one.algorithm) for one in spec.fits], sequence_bars(spec) > 1)
+        for model_type, timeframe, spec in config.model_specs()
+    ]
+    for (exchange, symbol), own in groups.items():
+        members, pooled = tuple(own), exchange == POOLED
+        spans = [estimate_span(one, config.data) for one in members]
+        for model_type, timeframe, spec, algorithms, sequences in kinds:
+            available = sum(span // duration_us(timeframe) for span in spans)
             rows = min(available, trainer.max_samples) if pooled else available
             # seconds_per_row is of six fits: five folds and the holdout
-            algorithms, sequences = [algorithm_named(one.algorithm) for one in spec.fits], sequence_bars(spec) > 1
             fits = sum(SECONDS_PER_FIT + one.seconds_per_row / 6 * rows * spec.n_estimators / 100 for one in algorithms)
             held = available if sequences else rows  # of a downsampled pool, sequences keep all bars
             library = sum(one.import_bytes for one in algorithms)
             task = Task(
                 key=Key(exchange, symbol, timeframe, model_type),
                 spec=spec,
-                series=tuple(members),
+                series=members,
                 rows=rows,
                 seconds=(spec.cv_folds + 1) * fits + sum(one.import_seconds for one in algorithms),
                 memory=estimate_memory(held, len(spec.features), sequences=sequences, library=library),
                 capped=pooled and available * ESTIMATE_ERROR > trainer.max_samples,
-                needs=needs(spec.origins, fleet, exchange, Sampling.of(config.data)),
+                needs=needs(spec.origins, fleet, exchange, sampling),
             )
             tasks.append(task)
-    return sorted(tasks, key=lambda task: task.key)
+    return sorted(tasks, key=lambda task: task.key.parts)

@@ -77,7 +77,7 @@ class TrainingRecord(KeptRecord[Outcome]):
             if outcome.status == "trained":
                 kind = (outcome.model_type, outcome.timeframe)
                 self._fleets.setdefault(kind, Fleet(*kind)).add(outcome)
-            return super().add(replace(outcome, log_loss_delta={}))
+            return super().add(replace(outcome, log_loss_delta={}) if outcome.log_loss_delta else outcome)
 
     @property
     def counts(self) -> dict[str, int]:

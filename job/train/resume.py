@@ -9,13 +9,13 @@ from types import MappingProxyType
 from typing import Final
 
 from job.config.settings import Config
-from job.core.keys import Key
+from job.core.keys import POOLED, Key
 from job.core.wording import first_of
-from job.registry.catalog import Summary, key_of, list_summaries, open_registry
-from job.registry.fingerprints import digest_for, has_sessions, listing_fingerprint
+from job.registry.catalog import Summary, find_summaries, key_of, open_registry, summary_scores
+from job.registry.fingerprints import Recipe, digest_for, has_sessions, listing_fingerprints
 from job.registry.ledger import scored_versions
 from job.registry.listings import read_listings
-from job.registry.outcome import Outcome, current, fresh_enough, of_summary, of_version
+from job.registry.outcome import Outcome, current, current_summary, fresh_enough, of_version
 from job.registry.versions import DamagedMetadataError, read_metadata
 from job.sources.series import Series
 from job.storage.files import MissingFileError, Storage
@@ -46,59 +46,117 @@ def skip_completed(
         RegistryError: the registry cannot be read.
     """
     registry = open_registry(config)
-    summaries = tuple(list_summaries(registry, *sorted({task.key.folder for task in plan.tasks})))
+    looked_up = find_summaries(registry, *sorted({task.key.folder for task in plan.tasks}))
+    summaries = looked_up.summaries
     listings = read_listings(registry) if summaries else {}
-    known = with_known(plan.tasks, summaries, listings, config, verify=verify, fleet=plan.fleet)
-    tasks = [*with_costs(known, summaries)]
-    if config.model_trainer.trading is not None:
-        scored = scored_versions(registry, [task.key for task in tasks], summaries)
-        tasks = [replace(task, scored=scored[task.key]) for task in tasks]
-    notes = (*plan.notes, *with_sessions(tasks))
-    if force:
-        fresh = tuple(replace(task, known=()) for task in tasks)
-        return replace(plan, tasks=fresh, summaries=summaries, notes=notes)
-    versions = {task.key: version for task in tasks if (version := task.known_version(config, task.content))}
-    left = [task for task in tasks if task.key not in versions]
+
+    def known(tasks: Sequence[Task]) -> Iterator[Task]:
+        return with_known(tasks, summaries, listings, config, verify=verify, fleet=plan.fleet)
+
+    def ready(tasks: Sequence[Task]) -> list[Task]:
+        return [*with_costs(with_scored(tasks, summaries, config, registry), summaries)]
+
+    found, left, sessions = _sorted_out(known(plan.tasks), config, force=force)
     decisions: dict[Key, Decision] = {}
-    if config.retrain.is_set:
+    if config.retrain.is_set and not force:
+        latest = {task.key: task.known[-1][1] for task in left if task.known}
         left, decisions = with_decisions(left, summaries, config, registry, alarms=alarms, verify=verify)
-        versions |= {key: decision.version for key, decision in decisions.items()}
-    stored, unfinished = read_outcomes(registry, summaries, versions)
+        found |= {key: (one.version, latest[key]) for key, one in decisions.items()}
+    left = ready(left)
+    if len(found) > FEW:
+        stored, unfinished = _catalogued(found, summaries), list[str]()
+    else:
+        stored, unfinished = _described(found, registry)
+        damaged = [task for task in plan.tasks if task.key in found and task.key not in stored]
+        left = sorted([*left, *ready([*known(damaged)])], key=lambda task: task.key.parts)
+    notes = plan.notes
+    if sessions:
+        what = "markets with sessions, whose closing times are neither filled nor cut (data.gaps)"
+        notes = (*notes, f"{first_of(sessions)}: {what}")
     if unfinished:
         notes = (*notes, f"{first_of(unfinished)}: without a last bar that nothing showed to be finished")
-    lost = [task for task in tasks if task.key in versions and task.key not in stored]
-    latest = {task.key: task.known[-1][1] for task in tasks if task.key in stored}
+    settled = [task.key for task in plan.tasks if task.key in stored]
     return replace(
         plan,
         notes=notes,
-        tasks=tuple(sorted([*left, *lost], key=lambda task: task.key)),
-        current=tuple(current(stored[key], latest=name) for key, name in latest.items() if key not in decisions),
+        tasks=tuple(left),
+        current=tuple(stored[key] for key in settled if key not in decisions),
         fresh=tuple(
-            fresh_enough(stored[key], latest=latest[key], **one.record())
-            for key, one in decisions.items()
-            if key in stored
+            fresh_enough(stored[key], latest=found[key][1], **decisions[key].record())
+            for key in settled
+            if key in decisions
         ),
-        summaries=summaries,
+        uncatalogued=tuple(looked_up.read),
     )
 
 
-def read_outcomes(
-    registry: Storage, summaries: Iterable[Summary], versions: Mapping[Key, str]
-) -> tuple[dict[Key, Outcome], list[str]]:
-    """Return the outcomes of versions, and the series whose last bar was left out as nothing showed it to be finished.
+def with_scored(
+    tasks: Sequence[Task], summaries: Iterable[Summary], config: Config, registry: Storage
+) -> Sequence[Task]:
+    """Return the tasks with what is known of the versions that were scored before, where models are by trading."""
+    if config.model_trainer.trading is None or not tasks:
+        return tasks
+    scored = scored_versions(registry, [task.key for task in tasks], summaries)
+    return [replace(task, scored=scored[task.key]) for task in tasks]
 
-    A version without its metadata has none: its model is trained again.
+
+def _sorted_out(
+    tasks: Iterable[Task], config: Config, *, force: bool
+) -> tuple[dict[Key, tuple[str, str]], list[Task], list[str]]:
+    """Return what is current, the tasks that are left, and the series that had sessions when they were last read.
+
+    Of a model that is current, as far as listings tell, there are the version that is and the latest one; its task,
+    which knows all versions, is let go at once: there may be many thousands.
     """
-    held = [one for one in summaries if one["version"] == versions.get(key_of(one))]
-    if len(held) > FEW:
-        return {key_of(one): of_summary(one) for one in held}, []
+    recipes: dict[tuple[int, str, bool], Recipe] = {}  # tasks of one kind share their spec
+    found: dict[Key, tuple[str, str]] = {}
+    left: list[Task] = []
+    sessions: set[str] = set()
+    for task in tasks:
+        pairs = zip(task.series, task.cached_digests, strict=False)
+        sessions.update(str(one) for one, digest in pairs if digest and has_sessions(digest))
+        if force:
+            left.append(replace(task, known=()))
+            continue
+        version, content = None, task.content if task.known else None
+        if content is not None:
+            kind = (id(task.spec), task.key.timeframe, task.key.exchange == POOLED)
+            if kind not in recipes:
+                recipes[kind] = task.recipe(config)
+            version = task.version_of(recipes[kind].fingerprint(content))
+        if version is None:
+            left.append(task)
+        else:
+            found[task.key] = (version, task.known[-1][1])
+    return found, left, sorted(sessions)
+
+
+def _catalogued(found: Mapping[Key, tuple[str, str]], summaries: list[Summary]) -> dict[Key, Outcome]:
+    """Return the outcomes of models that are current by what the catalog says; the list is emptied on the way.
+
+    Of many thousands, summaries and outcomes together would take more memory than all else.
+    """
+    stored: dict[Key, Outcome] = {}
+    names = summary_scores()
+    while summaries:
+        one = summaries.pop()
+        version, latest = found.get(key := key_of(one), ("", ""))
+        if version == one["version"]:
+            stored[key] = current_summary(one, key, names, latest=latest)
+    return stored
+
+
+def _described(found: Mapping[Key, tuple[str, str]], registry: Storage) -> tuple[dict[Key, Outcome], list[str]]:
+    """Return the outcomes of models that are current, and the series that were trained without their last bar.
+
+    They come with all that their metadata say, which alone knows of the last bar.
+    """
     stored: dict[Key, Outcome] = {}
     unfinished: set[str] = set()
-    for one in held:
-        key = key_of(one)
-        with suppress(MissingFileError, DamagedMetadataError):
-            metadata = read_metadata(registry, key, one["version"])
-            stored[key] = of_version(key, metadata)
+    for key, (version, latest) in found.items():
+        with suppress(MissingFileError, DamagedMetadataError):  # a version without its metadata is trained again
+            metadata = read_metadata(registry, key, version)
+            stored[key] = current(of_version(key, metadata), latest=latest)
             if metadata["data"].get("counts", {}).get("unfinished"):
                 unfinished.add(f"{key.exchange}/{key.symbol}")
     return stored, sorted(unfinished)
@@ -112,8 +170,8 @@ def with_known(
     *,
     verify: bool,
     fleet: Sequence[Series] = (),
-) -> list[Task]:
-    """Return the tasks with what the registry says of them: their versions, and the digests of their bars.
+) -> Iterator[Task]:
+    """Yield the tasks with what the registry says of them: their versions, and the digests of their bars.
 
     Args:
         tasks: as planned.
@@ -123,23 +181,21 @@ def with_known(
         verify: trust no listing.
         fleet: series that models may see beside their own.
     """
-    known: dict[Key, list[tuple[str, str]]] = {}
+    known: dict[tuple[str, ...], list[tuple[str, str]]] = {}
     for summary in summaries:
-        known.setdefault(key_of(summary), []).append((summary.get("fingerprint", ""), summary["version"]))
+        known.setdefault(tuple(summary["key"]), []).append((summary.get("fingerprint", ""), summary["version"]))
     wanted = {(one, task.flow) for task in tasks for one in task.series} if listings else set()
     wanted |= {(one, flow) for one in fleet for flow in (False, True)} if listings else set()
-    found = {(one, flow): listings.get(listing_fingerprint(one, config.data, flow=flow) or "") for one, flow in wanted}
+    found = {one: listings.get(listing or "") for one, listing in listing_fingerprints(wanted, config.data).items()}
     digests = {one: digest_for(digest, config.data) for one, digest in found.items() if digest is not None}
-    return [
-        replace(
+    for task in tasks:
+        yield replace(
             task,
-            known=tuple(known.get(task.key, ())),
+            known=tuple(known.get(task.key.parts, ())),
             cached_digests=tuple(digests.get((one, task.flow)) for one in task.series),
             context_digest=context_digest(task.needs[0], fleet, digests) if task.needs else None,
             trust_listing=not verify,
         )
-        for task in tasks
-    ]
 
 
 def with_costs(tasks: Iterable[Task], summaries: Iterable[Summary]) -> Iterator[Task]:
@@ -147,6 +203,9 @@ def with_costs(tasks: Iterable[Task], summaries: Iterable[Summary]) -> Iterator[
 
     Both grow with the rows.
     """
+    tasks = [*tasks]
+    if not tasks:
+        return
     latest = {key_of(one): one for one in summaries if one.get("seconds") and one.get("rows")}
     rates: dict[str, list[float]] = {}
     for key, one in latest.items():
@@ -161,10 +220,3 @@ def with_costs(tasks: Iterable[Task], summaries: Iterable[Summary]) -> Iterator[
         elif task.key.stem in usual:
             seconds = usual[task.key.stem] * task.rows
         yield replace(task, seconds=seconds, memory=memory)
-
-
-def with_sessions(tasks: Iterable[Task]) -> Iterator[str]:
-    """Yield one note that names the series which were found to have sessions when they were last read."""
-    pairs = {pair for task in tasks for pair in zip(task.series, task.cached_digests, strict=False)}
-    if names := sorted(str(one) for one, digest in pairs if digest and has_sessions(digest)):
-        yield f"{first_of(names)}: markets with sessions, whose closing times are neither filled nor cut (data.gaps)"

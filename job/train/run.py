@@ -118,8 +118,9 @@ TRAINING: Final = Operation[Task, Outcome](
 
 def _conclude(plan: Plan, job: Job, record: TrainingRecord, others: list[OtherRun]) -> None:
     """Add what was committed unseen, sweep what is half written, and bring the catalog up to date."""
-    registry, done = job.registry(), {outcome.key for outcome in record.outcomes}
-    if len(done) < record.planned:
+    registry = job.registry()
+    if len(record.outcomes) < record.planned:
+        done = {outcome.key for outcome in record.outcomes}
         missing = {task.key: task for task in plan.tasks if task.key not in done}
         for outcome in committed(missing, job):
             record.add(outcome)
@@ -132,8 +133,8 @@ def _conclude(plan: Plan, job: Job, record: TrainingRecord, others: list[OtherRu
     # The catalog is made of what is listed now, so that of two runs that end at once either lists both.
     trained = {(one.key, str(one.version)) for one in record.outcomes if one.status == "trained"}
     folders = sorted({key.folder for key, _ in trained})
-    found = [*plan.summaries, *(list_summaries(registry, *folders) if folders else ())]
-    write_catalog(registry, found)
+    found = list_summaries(registry, *folders) if folders else []
+    write_catalog(registry, [*plan.uncatalogued, *found])
     scored = scored_versions(registry, {key for key, _ in trained}, found)
     record.tried = tried(registry, scored, dict(tested_ranges(scored, trained)))
     for key, version in sorted(trained - {(key_of(one), one["version"]) for one in found}):

@@ -10,7 +10,7 @@ from job.core.keys import POOLED, Key
 from job.learning.estimators import algorithm_named, libraries_of
 from job.learning.spec import ModelSpec
 from job.registry.catalog import Summary, short_fingerprint
-from job.registry.fingerprints import definition_fingerprint, fingerprint, joined_digest, pooled_content
+from job.registry.fingerprints import Recipe, definition_fingerprint, joined_digest, pooled_content, recipe
 from job.registry.outcome import Outcome
 from job.registry.scored import Scored
 from job.sources.series import Series
@@ -85,9 +85,13 @@ class Task(Work):
         """Whether the registry holds versions of it, and its bars must be read to know if one of them will do."""
         return bool(self.known) and (self.content is None or self.held is not None)
 
+    def recipe(self, config: Config) -> Recipe:
+        """Return what decides its model's numbers beside its bars: the same for all tasks of its spec and timeframe."""
+        return recipe(self.spec, **self._how(config))
+
     def fingerprint(self, config: Config, content: str) -> str:
         """Return the fingerprint of its model, given the digest of its bars."""
-        return fingerprint(self.spec, content=content, **self._how(config))
+        return self.recipe(config).fingerprint(content)
 
     def definition(self, config: Config) -> str:
         """Return the fingerprint of its model, whatever its bars."""
@@ -105,7 +109,11 @@ class Task(Work):
         """Return the version of its key that was trained on bars of this digest in the same way, if there is one."""
         if content is None or not self.known:
             return None
-        return dict(self.known).get(short_fingerprint(self.fingerprint(config, content)))
+        return self.version_of(self.fingerprint(config, content))
+
+    def version_of(self, fingerprint: str) -> str | None:
+        """Return the version of its key that has a fingerprint, the latest of several, None if there is none."""
+        return dict(self.known).get(short_fingerprint(fingerprint))
 
 
 @dataclass(frozen=True)
@@ -113,8 +121,9 @@ class Plan:
     """The tasks of a run, the files that no task can be made of, and notes for the user.
 
     Once compared with a registry, `tasks` are those left to train or to check, `current` are the outcomes of the
-    others, or of those that the retrain policy leaves alone (`fresh`), and `summaries` describe all versions that the
-    registry has in their folders. `fleet` are all series of the input where models see others beside their own.
+    others, or of those that the retrain policy leaves alone (`fresh`), and `uncatalogued` are summaries of the versions
+    that the registry has in their folders and its catalog lacks. `fleet` are all series of the input where models see
+    others beside their own.
     """
 
     tasks: tuple[Task, ...]
@@ -122,7 +131,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     current: tuple[Outcome, ...] = ()
     fresh: tuple[Outcome, ...] = ()
-    summaries: tuple[Summary, ...] = ()
+    uncatalogued: tuple[Summary, ...] = ()
     fleet: tuple[Series, ...] = ()
 
     @property

@@ -63,7 +63,7 @@ def plan(config: Config, *, per_key: bool = False) -> TuningPlan:
         raise ConfigError("tune needs two folds or more, of which the last shrinks the others: raise cv_folds")
     config = config.model_copy(update={"model_trainer": trainer.model_copy(update={"tuned": None})})
     made, registry = make_plan(config), open_registry(config)
-    tasks = with_known(made.tasks, (), read_listings(registry), config, verify=False, fleet=made.fleet)
+    tasks = [*with_known(made.tasks, (), read_listings(registry), config, verify=False, fleet=made.fleet)]
     studies = [*studies_of(tasks, config, per_key=per_key)]
     found = [(study, finished(study, registry, config)) for study in studies]
     return TuningPlan(

@@ -59,6 +59,8 @@ def check_folders(group: list[Part], settings: DataSettings) -> None:
     Raises:
         DataError: several files of one name, and nothing tells that they are of one series.
     """
+    if len(group) == 1:
+        return
     by_place: dict[tuple[str, ...], Part] = {}
     for part in group:
         by_place.setdefault(_place(part), part)

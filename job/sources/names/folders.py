@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
@@ -70,7 +71,13 @@ class Folders:
 
 def read_folders(path: str, exchanges: frozenset[str]) -> Folders:
     """Read the folders of a path, the nearest one first."""
-    names = [part for part in path.split("/")[:-1] if part]
+    return _read(path.rpartition("/")[0], exchanges)
+
+
+@lru_cache(256)
+def _read(folder: str, exchanges: frozenset[str]) -> Folders:
+    """Read the folders of all files in one; the same names stand above many folders, so what each says is kept."""
+    names = [part for part in folder.split("/") if part]
     keys = hive_keys(names)
     market, timeframe, symbol = keys.get("market"), timeframe_of(keys.get("timeframe", "")), None
     others: list[str] = []
@@ -91,6 +98,7 @@ def read_folders(path: str, exchanges: frozenset[str]) -> Folders:
     return Folders(keys, keys.get("exchange", exchange), symbol, market, timeframe, tuple(others))
 
 
+@lru_cache(1024)
 def _is_date_folder(name: str) -> bool:
     """Return whether a folder is a date or a part of one: `2024-01`, `01`, `year=2024`."""
     key, equals, _ = name.partition("=")
@@ -107,6 +115,7 @@ def hive_keys(names: list[str]) -> dict[str, str]:
     return {ours: value for ours, value in found.items() if value is not None}
 
 
+@lru_cache(1024)
 def _unknown(name: str) -> bool:
     """Return whether a `key=value` folder tells neither a date, a number, nor what is known under our names."""
     value = name.partition("=")[2]

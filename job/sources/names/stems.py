@@ -1,6 +1,7 @@
 """Names of files that name nothing: `ohlcv`, `data_0`, `part-00000-<GUID>.c000.snappy`, `2024-01`, `15m`."""
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from job.core.timeframes import timeframe_of
@@ -52,6 +53,7 @@ def is_date(stem: str) -> bool:
     return _ONLY_DATES.fullmatch(stem) is not None
 
 
+@lru_cache(1024)
 def is_generic(word: str) -> bool:
     """Return whether a word, with a number or without, says what a file holds but not of which symbol."""
     match = _WORD.fullmatch(word)
@@ -64,6 +66,7 @@ def is_timeframe(text: str) -> bool:
     return timeframe_of(text) is not None and (any(map(str.isdigit, text)) or (len(text) > 1 and not text.isupper()))
 
 
+@lru_cache(1024)
 def names_nothing(stem: str) -> bool:
     """Return whether a name of more than a bare number says nothing of the symbol: generic words, dates, numbers."""
     if stem.isdigit():
