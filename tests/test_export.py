@@ -253,7 +253,7 @@ def test_a_server_has_each_champion_once_and_its_predictions_are_ours(
     assert {*models["analyst_15m"].aliases} == {f"champion-synthetic-SYN0{n}USDT" for n in (0, 1)}
     (one,) = client.search_model_versions("name = 'analyst_15m' and tag.symbol = 'SYN00USDT'")
     assert one.tags["version"] == read_aliases(registry, keys[0]).champion
-    run = client.get_run(one.run_id)
+    run = client.get_run(str(one.run_id))
     assert run.info.status == "FINISHED"
     assert run.data.params["algorithm"] == "random_forest"
     assert "log_loss" in run.data.metrics

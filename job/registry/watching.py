@@ -13,8 +13,8 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
@@ -69,11 +69,16 @@ class WatchedModel:
 
 @dataclass(frozen=True)
 class State:
-    """All that watchers know after decision number `seq`; `readings` say what was read of each series, by its name."""
+    """All that watchers know after decision number `seq`.
+
+    By the name of a series, `readings` say what was read of it, and `listings` have the fingerprints of its files then,
+    with flow and without.
+    """
 
     seq: int = 0
     models: Mapping[Key, WatchedModel] = field(default_factory=dict)
     readings: Mapping[str, Reading] = field(default_factory=dict)
+    listings: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def read_state(registry: Storage) -> State:
@@ -92,7 +97,7 @@ def read_state(registry: Storage) -> State:
             raise RegistryError(f"{registry.url}/{path} is newer than this release reads; upgrade")
         models = {Key(**one["key"]): WatchedModel.of_record(one["model"]) for one in document["models"]}
         readings = {name: Reading.of_record(one) for name, one in document["readings"].items()}
-        return State(numbers[-1], models, readings)
+        return State(numbers[-1], models, readings, document["listings"])
     except (OSError, EOFError, ValueError, LookupError, TypeError) as error:
         raise RegistryError(
             f"{registry.url}/{path} is damaged ({error}); restore it from a backup, or delete it: the state before it "
@@ -111,6 +116,7 @@ def write_state(registry: Storage, state: State, *, run_id: str) -> State:
         "schema_version": SCHEMA,
         "run_id": run_id,
         "models": [{"key": asdict(key), "model": one.record()} for key, one in sorted(state.models.items())],
+        "listings": dict(sorted(state.listings.items())),
         "readings": {name: one.record() for name, one in sorted(state.readings.items())},
     }
     text = json.dumps(document, separators=(",", ":"), allow_nan=False)
@@ -120,7 +126,7 @@ def write_state(registry: Storage, state: State, *, run_id: str) -> State:
         raise ConflictError(
             "another watcher scored these models meanwhile: the next round goes on from there"
         ) from None
-    return State(seq, state.models, state.readings)
+    return replace(state, seq=seq)
 
 
 def alarms(registry: Storage) -> dict[Key, datetime]:

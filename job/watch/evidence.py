@@ -1,33 +1,61 @@
 """What the outcomes of a round add to what is known of every model."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 
+from job.config.settings import DataSettings
 from job.core.keys import Key
 from job.learning.blocks import merge
+from job.registry.fingerprints import listing_fingerprint
+from job.registry.listings import Continued
 from job.registry.watching import State, WatchedModel
 from job.sources.known import Reading
+from job.sources.series import Series
 from job.watch.plan import ScoringPlan
 from job.watch.task import Scored
+from transforms.bars import duration_us
 
 
-def updated(state: State, plan: ScoringPlan, outcomes: Iterable[Scored]) -> State:
+def updated(state: State, plan: ScoringPlan, outcomes: Iterable[Scored], data: DataSettings) -> State:
     """Return the state with what was scored added to it; it has the same number, since it is not written yet.
 
     Where a series failed, or where bars have changed since they were scored, nothing is added to its models, and their
     evidence is to be counted again: what was read of the series is noted for all of its models alike.
     """
     models = {task.key: task.model for task in plan.tasks}
+    series = {task.key: task.series[0] for task in plan.tasks}
     own: dict[Key, list[Scored]] = {}
-    readings = dict(state.readings)
+    readings, listings = dict(state.readings), dict(state.listings)
     for outcome in outcomes:
         own.setdefault(models[outcome.key], []).append(outcome)
         if outcome.reading is not None:
-            readings[f"{outcome.exchange}/{outcome.symbol}"] = Reading.of_record(outcome.reading)
+            name = str(series[outcome.key])
+            readings[name] = Reading.of_record(outcome.reading)
+            listings[name] = listings_of(series[outcome.key], data)
     wanted = Counter(models.values())
     found = {key: _added(plan.models[key], scored, wanted[key]) for key, scored in own.items()}
-    return replace(state, models={**state.models, **found}, readings=readings)
+    return replace(state, models={**state.models, **found}, readings=readings, listings=listings)
+
+
+def listings_of(series: Series, data: DataSettings) -> list[str]:
+    """Return the fingerprints of a series' files, without flow and with it; none where these could not show a change."""
+    found = (listing_fingerprint(series, data, flow=flow) for flow in (False, True))
+    return [one for one in found if one is not None]
+
+
+def continued(before: State, after: State, outcomes: Iterable[Scored]) -> Iterator[Continued]:
+    """Yield what the plan of training can know of files of which only the new bars were read."""
+    added = {f"{one.exchange}/{one.symbol}": one.added_us for one in outcomes if one.added_us is not None}
+    for name, lasts in added.items():
+        known = before.readings.get(name)
+        if known is None:
+            continue
+        end = known.last + timedelta(microseconds=duration_us(known.timeframe))
+        for old, new in zip(before.listings.get(name, ()), after.listings.get(name, ()), strict=False):
+            if old != new:
+                yield Continued(old, new, end, timedelta(microseconds=lasts))
 
 
 def _added(model: WatchedModel, scored: list[Scored], wanted: int) -> WatchedModel:

@@ -48,8 +48,8 @@ class Round:
     """A round that is going on, and what came of it.
 
     `problems` are those for which it is tried again, by stage; `failures` are those of single models and files, which
-    new bars may mend. `changes` are those of aliases; `judged` is what is known of
-    every model, `drift` how far the new rows of series are from training rows, where that is unusual.
+    new bars may mend. `changes` are those of aliases. `scored` are the models that were, `judged` is what is known of
+    all, `drift` how far new rows of series are from training rows, where that is unusual.
     """
 
     config: Config
@@ -61,6 +61,7 @@ class Round:
     status: Status = "finished"
     counts: dict[str, int] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)
+    scored: set[Key] = field(default_factory=set)
     judged: dict[Key, Judged] = field(default_factory=dict)
     drift: dict[Key, dict[str, Any]] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)

@@ -22,11 +22,13 @@ from job.predict.plan import plan as plan_predictions
 from job.predict.run import run as run_predictions
 from job.registry.aliases import Aliases, read_all_aliases
 from job.registry.catalog import key_of, list_summaries
+from job.registry.listings import carry_growth
 from job.registry.record import RunRecord
 from job.registry.watching import State, read_state, write_round, write_state
+from job.train.freshness import UNREAD
 from job.train.plan import plan as plan_training
 from job.train.run import run as run_training
-from job.watch.evidence import updated
+from job.watch.evidence import continued, updated
 from job.watch.plan import ScoringPlan, series_of_models
 from job.watch.plan import plan as plan_scoring
 from job.watch.record import Round
@@ -67,10 +69,13 @@ def score(done: Round) -> None:
     only = None
     while (plan := plan_scoring(done.config, done.registry, state, done.found, only=only)).tasks:
         done.failures += map(str, plan.failures.values())
-        scored = updated(state, plan, _outcomes(done, plan))
+        before, outcomes = state, _outcomes(done, plan)
+        scored = updated(state, plan, outcomes, done.config.data)
         only = {key for key in plan.models if scored.models[key].again and not plan.models[key].again}
         judged = judge({key: one.evidence for key, one in scored.models.items()}, alpha=done.config.promotion.alpha)
         state = write_state(done.registry, with_alarms(scored, judged), run_id=done.run_id)
+        carry_growth(done.registry, continued(before, state, outcomes))
+        done.scored |= plan.models.keys()
         done.notes += [f"{key}: bars have changed that it was scored on: it is scored again from there" for key in only]
         if not only:
             break
@@ -128,8 +133,14 @@ def decide_all(done: Round) -> None:
 
 
 def train(done: Round) -> None:
-    """Train what the retrain policy asks for."""
+    """Train what the retrain policy asks for.
+
+    What can only be told by reading bars is asked once they were read in this round, or there is no champion to score.
+    """
     plan = plan_training(done.config)
+    later = {task.key for task in plan.tasks if task.why == UNREAD} - done.scored
+    scorable = {key for key, one in read_state(done.registry).models.items() if not one.again}
+    plan = replace(plan, tasks=tuple(task for task in plan.tasks if task.key not in later & scorable))
     done.notes += plan.notes
     if not plan.tasks:
         done.failures += map(str, plan.problems)

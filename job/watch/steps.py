@@ -40,6 +40,7 @@ def score(task: ScoringTask, row: BarsRow, bars: pl.DataFrame, job: Job) -> Scor
         reading=row.reading.record(),
         whole=row.whole,
         revised=not task.again and row.revised_from is not None,
+        added_us=added_us(task, row, bars),
         warnings=row.info.warnings,
     )
     if outcome.revised:
@@ -47,6 +48,13 @@ def score(task: ScoringTask, row: BarsRow, bars: pl.DataFrame, job: Job) -> Scor
     with recorded_failure("scoring", job) as failure:
         outcome = with_new_rows(outcome, task, bars, row.info, job)
     return outcome if failure.error is None else Scored.failed(task, failure.error)
+
+
+def added_us(task: ScoringTask, row: BarsRow, bars: pl.DataFrame) -> int | None:
+    """Return how long the bars last that a series has beyond those that were known; None where these are others now."""
+    if task.reading is None or row.revised_from is not None:
+        return None
+    return bars.filter(pl.col("timestamp") > task.reading.last).height * duration_us(task.reading.timeframe)
 
 
 def with_new_rows(outcome: Scored, task: ScoringTask, bars: pl.DataFrame, info: SeriesInfo, job: Job) -> Scored:

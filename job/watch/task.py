@@ -48,7 +48,8 @@ class Scored(Outcome):
     """What new rows of one series say of a model's champion and challenger.
 
     Nothing is `found` where no row is new, or where `revised` says that bars which were scored have changed since.
-    `reading` is what is known of the series now, `whole` whether all of it was read. `drift` is the record of
+    `reading` is what is known of the series now, `whole` whether all of it was read, and `added_us` how long the bars
+    last that came since it was read before, null where this is not known. `drift` is the record of
     `learning.drift.Drift` of the new rows, and no more than information.
     """
 
@@ -56,6 +57,7 @@ class Scored(Outcome):
     revised: bool = False
     whole: bool = False
     reading: dict[str, Any] | None = None
+    added_us: int | None = None
     drift: dict[str, Any] | None = None
 
     @classmethod
