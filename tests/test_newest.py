@@ -37,7 +37,7 @@ from job.storage.files import Storage
 from job.train.run import run
 from job.worker.load_bars import in_range, left_out, read_clean
 from job.worker.messages import Job, pack
-from job.worker.newest import ROWS, Newest, _common, read_newest, read_newest_bars
+from job.worker.newest import ROWS, Newest, common, read_newest, read_newest_bars
 from transforms.bars import duration_us
 from transforms.digest import row_hashes
 
@@ -277,26 +277,26 @@ def predict(config: Config, output: Path) -> dict[str, Predicted]:
 
 def test_fifty_rounds_predict_as_one(models: Path, tmp_path: Path) -> None:
     bars, rounds, once = tmp_path / "bars", tmp_path / "rounds", tmp_path / "once"
-    parts = days(bars_of(40))
-    random, read = np.random.default_rng(3), []
-    for number, part in enumerate(parts):
+    random, config, added = np.random.default_rng(3), config_for(bars, models), list[bool]()
+    for number, part in enumerate(days(bars_of(40))):
         path = bars / f"BTCUSDT-1m-{part['timestamp'][0]:%Y-%m-%d}.parquet"
-        if number < 25:
+        if number < 23:
             write(path, part)
             continue
         for share in sorted([*random.random(2), 1.0]):
             write(path, part[: max(1, int(share * part.height))])
+            in_rounds = predict(config, rounds)
+            added += [content_of(rounds, one).startswith(ROWS) for one in in_rounds.values()]
+            if len(added) // len(in_rounds) not in {2, 10, 11, 30, 51}:
+                continue
             shutil.rmtree(once, ignore_errors=True)
-            config = config_for(bars, models)
-            first, second = predict(config, rounds), predict(config, once)
-            assert [(one.rows, one.last, one.counts) for one in first.values()] == [
-                (one.rows, one.last, one.counts) for one in second.values()
-            ]
-            for one in first:
-                in_rounds, at_once = (read_predictions(Storage(str(out)), one) for out in (rounds, once))
-                assert in_rounds[0].cast(PLAIN).equals(at_once[0].cast(PLAIN))
-                read.append(in_rounds[1] is not None and in_rounds[1].content.startswith(ROWS))
-    assert np.mean(read) > 0.9
+            for name, one in predict(config, once).items():
+                tables = [read_predictions(Storage(str(out)), name)[0].cast(PLAIN) for out in (rounds, once)]
+                assert tables[0].equals(tables[1])
+                same = in_rounds[name]
+                assert (one.rows, one.last, one.counts) == (same.rows, same.last, same.counts)
+    assert len(added) == 3 * 51
+    assert np.mean(added) > 0.9
 
 
 def names(folder: Path, suffix: str = "csv") -> list[Path]:
@@ -555,7 +555,35 @@ def test_tasks_that_know_other_things_are_read_whole() -> None:
     series_bars = bars_of(3)
     reading = Reading("x", "1m", 0, "UTC", (), (), (), START, series_bars["timestamp"][-1], 1)
     other = replace(reading, hashes=2)
-    assert _common([START, START + MINUTE], [reading, reading]) == (START, reading)
-    assert _common([START, None], [reading, reading]) == (None, reading)
-    assert _common([START, START], [reading, other])[1] is None
-    assert _common([START, START], [reading, None])[1] is None
+    assert common([START, START + MINUTE], [reading, reading]) == (START, reading)
+    assert common([START, None], [reading, reading]) == (None, reading)
+    assert common([START, START], [reading, other])[1] is None
+    assert common([START, START], [reading, None])[1] is None
+
+
+def test_flow_is_read_alone_as_with_all(tmp_path: Path) -> None:
+    known: Reading | None = None
+    whole = []
+    for number, part in enumerate(days(bars_of(24))):
+        traded = pl.int_range(1, pl.len() + 1)
+        rows = part.with_columns(quote_volume=pl.col("volume") * pl.col("close"), trades=traded)
+        put_day = tmp_path / f"BTCUSDT-1m-{part['timestamp'][0]:%Y-%m-%d}.csv"
+        write(put_day, rows if number < 23 else rows.with_columns(trades=traded + 0.5))
+        if number > 15:
+            newest = again(tmp_path, known, part["timestamp"][0] - timedelta(days=2), flow=True)
+            known = newest.reading
+            whole.append(newest.whole)
+            assert ("trades" in known.columns) == (number < 23)
+            assert "quote_volume" in known.columns
+    assert whole == [True, *[False] * 6, True]
+
+
+def test_sums_of_hashes_tell_rows_wherever_they_are_cut() -> None:
+    rows = bars_of(2)
+    hashes = row_hashes(rows)
+    assert len({*hashes.tolist()}) == rows.height
+    assert (np.concatenate([row_hashes(rows[:700]), row_hashes(rows[700:])]) == hashes).all()
+    swapped = rows.with_columns(pl.col("close").shift(-1, fill_value=rows["close"][0]))
+    assert row_hashes(swapped).sum() != hashes.sum()
+    null, nan = (rows[:1].with_columns(volume=pl.lit(value, pl.Float64)) for value in (None, float("nan")))
+    assert row_hashes(null) == row_hashes(nan)

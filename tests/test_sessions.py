@@ -23,7 +23,7 @@ from transforms.preparing import Preparation
 from transforms.resampling import resample
 from transforms.samples import make_samples
 from transforms.segments import segment
-from transforms.sessions import MINUTE, Sessions, find_sessions, opening_hours
+from transforms.sessions import MINUTE, Sessions, find_sessions, no_sessions_until, opening_hours
 
 MONDAY = date(2024, 1, 1)
 Days = Callable[[date], bool]
@@ -423,3 +423,21 @@ def test_hours_that_cannot_be_read_are_refused() -> None:
     }  # fmt: skip
     with pytest.raises(RegistryError, match="does not say what the model was trained on"):
         Definition.of(metadata, load_config({}).data, where="x")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from([MINUTE * 15, HOUR, 4 * HOUR, DAY]))
+def test_no_bars_make_sessions_before_a_time(seed: int, length: int, step: int) -> None:
+    """A market that is open around the clock closes at night and on weekends, from one day to the next."""
+    random = np.random.default_rng(seed)
+    every = np.arange(length * DAY // step) * step + 20_000 * DAY
+    times = every[random.random(every.size) < random.uniform(0.3, 1)]
+    if times.size < 2 or find_sessions(times, step) is not None:
+        return
+    until = no_sessions_until(times, step)
+    added = np.arange(times[-1] + step, until, step)
+    hours, weekday = added % DAY // HOUR, (added // DAY + 3) % 7
+    chosen = (hours >= 8) & (hours < 17) & (weekday < 5) if seed % 2 else weekday < int(random.integers(1, 7))
+    for share in (0.3, 1.0):
+        more = added[: int(share * added.size)]
+        assert find_sessions(np.concatenate([times, more[chosen[: more.size]]]), step) is None

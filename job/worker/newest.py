@@ -163,34 +163,12 @@ def _revised_from(known: Reading, reading: Reading, bars: pl.DataFrame) -> datet
 def _read_tail(series: Series, data: DataSettings, since: datetime, known: Reading, how: str, *, flow: bool) -> Newest:
     """Read what is behind a cut; raises Doubt where that may not be what the whole series has there."""
     cut = _cut_before(series, data, since, known, how)
-    files = series.files[cut.files :]
     try:
-        read = read_with_notes(replace(series, files=files), data, flow=flow)
-        _check_decided(read, series, data, known, cut)
-        cleaned = clean(
-            read.bars,
-            timeframe=known.timeframe,
-            zones=(data.timezone, *read.zones),
-            duplicates=data.duplicates,
-        )
-    except (DataError, ValueError) as error:
+        read = read_with_notes(replace(series, files=series.files[cut.files :]), data, flow=flow)
+    except DataError as error:
         raise Doubt(f"its newest files cannot be read alone: {error}") from None
-    if (cleaned.offset_us, cleaned.zone) != (known.offset_us, known.zone):
-        raise Doubt("its newest bars are on another grid")
-    if has_jump(pl.concat([cleaned.bars, cleaned.rejected.drop("rule")]).sort("timestamp")["close"]):
-        raise Doubt("prices jump")
-    since_cut = counted_since(cut, read.bars, cleaned, data.duplicates)
-    counts = {name: cut.counts.get(name, 0) + count for name, count in since_cut.items()}
-    cleaned = Cleaned(
-        cleaned.bars.filter(pl.col("timestamp") >= cut.start),
-        cleaned.rejected.filter(pl.col("timestamp") >= cut.start),
-        cleaned.timeframe,
-        cleaned.offset_us,
-        counts,
-        cleaned.zone,
-    )
-    if cleaned.bars.is_empty() or too_many_rejected(counts, data):
-        raise Doubt("too many rows break a rule")
+    _check_decided(read, series, data, known, cut)
+    cleaned = _clean_behind(cut, read, known, data)
     try:
         cleaned, notes = finished(series, cleaned, read, data)
         bars, info = in_range(series, cleaned, data)
@@ -201,9 +179,33 @@ def _read_tail(series: Series, data: DataSettings, since: datetime, known: Readi
     if known.changed_from(bars, cut) is not None:
         raise Doubt("bars are others than before")
     reading = _extended(known, cut, series, read, cleaned, bars, data)
-    warnings = (*notes, *left_out(series, counts))
+    warnings = (*notes, *left_out(series, info.counts))
     info = replace(info, first=known.first, digest=f"{ROWS}{reading.digest}", flow="", sessions=None, warnings=warnings)
     return Newest(bars, info, reading, whole=False, notes=notes)
+
+
+def _clean_behind(cut: Cut, read: SeriesBars, known: Reading, data: DataSettings) -> Cleaned:
+    """Clean the rows of the files behind a cut; return those from it on, with the counts of the whole series."""
+    try:
+        cleaned = clean(
+            read.bars,
+            timeframe=known.timeframe,
+            zones=(data.timezone, *read.zones),
+            duplicates=data.duplicates,
+        )
+    except ValueError as error:
+        raise Doubt(str(error)) from None
+    if (cleaned.offset_us, cleaned.zone) != (known.offset_us, known.zone):
+        raise Doubt("its newest bars are on another grid")
+    rows = [one.select("timestamp", "close") for one in (cleaned.bars, cleaned.rejected)]
+    if has_jump(pl.concat(rows).sort("timestamp")["close"]):
+        raise Doubt("prices jump")
+    since = counted_since(cut, read.bars, cleaned, data.duplicates)
+    counts = {name: cut.counts.get(name, 0) + count for name, count in since.items()}
+    bars, rejected = (one.filter(pl.col("timestamp") >= cut.start) for one in (cleaned.bars, cleaned.rejected))
+    if bars.is_empty() or too_many_rejected(counts, data):
+        raise Doubt("too many rows break a rule")
+    return replace(cleaned, bars=bars, rejected=rejected, counts=counts)
 
 
 def _cut_before(series: Series, data: DataSettings, since: datetime, known: Reading, how: str) -> Cut:
@@ -265,7 +267,7 @@ def read_newest_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
     """
     for bundle, _ in unpack(batch):
         reset_peak()
-        since, known = _common([task.since for task in bundle.tasks], [task.reading for task in bundle.tasks])
+        since, known = common([task.since for task in bundle.tasks], [task.reading for task in bundle.tasks])
         with recorded_failure("reading bars", job) as failure:
             check_versions(job)
             newest = read_newest(bundle.series, job.config.data, since=since, known=known, flow=bundle.flow)
@@ -278,9 +280,7 @@ def read_newest_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
             yield pack(row, newest.bars)
 
 
-def _common(
-    since: Sequence[datetime | None], known: Sequence[Reading | None]
-) -> tuple[datetime | None, Reading | None]:
+def common(since: Sequence[datetime | None], known: Sequence[Reading | None]) -> tuple[datetime | None, Reading | None]:
     """Return from when on bars are needed, and what is known of the series: as the tasks say, if all say the same."""
     times = [time for time in since if time is not None]
     same = all(one is not None and known[0] is not None and one.digest == known[0].digest for one in known)
