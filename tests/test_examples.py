@@ -43,6 +43,7 @@ def test_notebooks_are_stored_without_outputs(notebook: Path) -> None:
         assert cell["cell_type"] == "markdown" or (cell["outputs"], cell["execution_count"]) == ([], None)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_run(notebook: Path, tmp_path: Path) -> None:
