@@ -26,6 +26,8 @@ for cell in json.load(open(sys.argv[1], encoding="utf-8"))["cells"]:
 """Runs a notebook as Jupyter does, as far as these need it: cell by cell, showing what a last line is worth."""
 NOTEBOOKS = sorted((ROOT / "job" / "examples").glob("*.ipynb"))
 LONGEST_S = 90.0
+BUSY = 2.0
+"""Processes that wait for each CPU, from which on a machine says nothing about how long a notebook takes."""
 
 
 def cells(notebook: Path) -> list[dict[str, Any]]:
@@ -43,6 +45,7 @@ def test_notebooks_are_stored_without_outputs(notebook: Path) -> None:
         assert cell["cell_type"] == "markdown" or (cell["outputs"], cell["execution_count"]) == ([], None)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_run(notebook: Path, tmp_path: Path) -> None:
@@ -58,4 +61,5 @@ def test_notebooks_run(notebook: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "<b>Run " in done.stdout
-    assert time.monotonic() - began < LONGEST_S
+    if os.getloadavg()[0] < BUSY * (os.cpu_count() or 1):
+        assert time.monotonic() - began < LONGEST_S
