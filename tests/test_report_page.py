@@ -16,7 +16,7 @@ from typing import Any, Final
 import polars as pl
 import pytest
 
-from job.core.errors import DataError
+from job.core.errors import DataError, RegistryError
 from job.core.keys import Key
 from job.storage.files import Storage
 from tests.fleets import KINDS, RUN_ID, START, synthetic_fleet, write_decision, write_run
@@ -150,6 +150,9 @@ def test_a_run_is_shown_by_its_own_versions(tmp_path: Path) -> None:
     write_run(registry, outcomes, run_id=other)
     registry.replace(f"runs/{other}.json", registry.read(f"runs/{RUN_ID}.json"))
     assert report_of(registry, run_id=other).frames["fleet"].height == 1
+    key = Key("synthetic", "COIN0001USDT", "1h", "analyst")
+    with pytest.raises(RegistryError, match="run 20260401_000000_000000 made no synthetic/COIN0001USDT analyst 1h"):
+        report_of(registry, run_id=other, key=key)
     path = write_into(registry, other)
     assert path == f"runs/{other}.html"
     checked(registry.read(path).decode())

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from job.core.errors import DataError
+from job.core.errors import DataError, RegistryError
 from job.core.keys import Key, kind_order
 from job.core.paths import redact_url
 from job.registry import aliases, studies
@@ -101,7 +101,7 @@ def read_contents(registry: Storage, *, run_id: str | None = None, key: Key | No
 
     Raises:
         DataError: the registry holds no model, or no such run.
-        RegistryError: it cannot be read, or is newer than this code reads.
+        RegistryError: it cannot be read, or is newer than this code reads; or the run did not make this model.
     """
     known = list_summaries(registry)
     if not known:
@@ -112,9 +112,12 @@ def read_contents(registry: Storage, *, run_id: str | None = None, key: Key | No
         named = set(map(_identity, outcomes))
         own = {key_of(one): one for one in known if (*one["key"][:2], one["version"]) in named}
         chosen = own or {key_of(one): one for one in known if one["version"].endswith(run_id)} or chosen
+    folders = [aliases.FOLDER, studies.FOLDER]
     if key is not None:
-        chosen = {key: chosen[key]}
-    paths = registry.list(aliases.FOLDER, studies.FOLDER)
+        if key not in chosen:
+            raise RegistryError(f"run {run_id} made no {key}: leave --run out for its latest version")
+        chosen, folders = {key: chosen[key]}, [f"{aliases.FOLDER}/{key.folder}/{key.stem}"]
+    paths = registry.list(*folders)
     contents = describe(registry, chosen, outcomes)
     trials = _by_study(path for path in paths if TRIAL.fullmatch(path))
     return replace(

@@ -33,6 +33,11 @@ def cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else escape(str(value))
 
 
+def loss(value: float | None) -> str:
+    """Return a log-loss, which is compared in its fourth digit."""
+    return "n/a" if value is None else f"{value:.4f}"
+
+
 def interval(row: Mapping[str, Any]) -> str:
     """Return a model's skill in percent, with its interval, and a star where it is underpowered."""
     low, high = row["skill_low"], row["skill_high"]

@@ -14,7 +14,7 @@ import polars as pl
 
 from job.report import values
 from job.report.contents import Contents, Described
-from job.report.markup import cell, interval, prose, table
+from job.report.markup import cell, interval, loss, prose, table
 from job.report.model import FOLDS, MODEL_PICTURES, alone, decisions, describe
 from job.report.pictures import PICTURES, RELIABILITY, Picture
 from job.report.summary import about, problems, tiles
@@ -95,7 +95,7 @@ def model_rows(contents: Contents, models: pl.DataFrame) -> str:
     head = "".join(f"<th scope=col>{name}" for name in columns)
     rows = "\n".join(
         f"<tr id={row['id']}><th scope=row>{escape(row['name'])}"
-        f"<td>{cell(row['log_loss'])}<td>{cell(row['base_log_loss'])}<td>{interval(row)}"
+        f"<td>{loss(row['log_loss'])}<td>{loss(row['base_log_loss'])}<td>{interval(row)}"
         f"<td>{cell(row['rows'])}<td>{cell(row['created_at'])}"
         for row in models.to_dicts()
     )
