@@ -4,7 +4,6 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, Final, Self
 
 import polars as pl
@@ -234,10 +233,6 @@ def describe_label(label: Label, stats: Mapping[str, Any]) -> dict[str, Any]:
     return {**stats, "source_digest": source_digest(label.kind)}
 
 
-_own_feature = lru_cache(4096)(describe_feature)
-"""The same of features of this project, which stay what they are: a plan asks for them once for each model."""
-
-
 def _feature(entry: Mapping[str, Any], where: str) -> str:
     """Return the feature that an entry of the metadata names, which must be defined here as at training."""
     name = str(entry["name"])
@@ -252,7 +247,7 @@ def _feature(entry: Mapping[str, Any], where: str) -> str:
             f"{where} was trained on the feature {name!r}, which this release does not make"
             f"{did_you_mean(name, FEATURES)}; retrain the model"
         )
-    here = describe_feature(feature) if "import_path" in entry else _own_feature(feature)
+    here = describe_feature(feature)
     for what in (*DEFINING, "context"):
         if what in entry and entry[what] != here[what]:
             raise RegistryError(
