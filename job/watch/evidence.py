@@ -40,7 +40,7 @@ def updated(state: State, plan: ScoringPlan, outcomes: Iterable[Scored], data: D
 
 
 def listings_of(series: Series, data: DataSettings) -> list[str]:
-    """Return the fingerprints of a series' files, without flow and with it; none where these could not show a change."""
+    """Return the fingerprints of a series' files, without flow and with it; none where they could show no change."""
     found = (listing_fingerprint(series, data, flow=flow) for flow in (False, True))
     return [one for one in found if one is not None]
 
