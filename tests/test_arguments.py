@@ -39,6 +39,7 @@ VALUES = {
     "tune.trials": "7",
     "tune.series": "7",
     "data.lookback_days": "3",
+    "watch.every": "5m",
     "data.start": "2024-01-01",
     "data.end": "2024-01-01",
     "model_trainer.group_by": "timeframe",

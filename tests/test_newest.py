@@ -108,7 +108,7 @@ def days(bars: pl.DataFrame, every: str = "1d") -> list[pl.DataFrame]:
     return [part for _, part in bars.group_by(pl.col("timestamp").dt.truncate(every), maintain_order=True)]
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet", "zip"])
+@pytest.mark.parametrize("suffix", [*(pytest.param(one, marks=pytest.mark.slow) for one in ("csv", "zip")), "parquet"])
 @pytest.mark.parametrize("step", ["1m", "15m", "1h"])
 def test_a_file_a_day(suffix: str, step: str, tmp_path: Path) -> None:
     known: Reading | None = None
@@ -226,6 +226,7 @@ def one_history(case: dict[str, Any], folder: Path) -> list[str]:
     return why
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(case=histories())
 def test_random_histories(case: dict[str, Any]) -> None:
@@ -275,6 +276,7 @@ def predict(config: Config, output: Path) -> dict[str, Predicted]:
     return found
 
 
+@pytest.mark.slow
 def test_fifty_rounds_predict_as_one(models: Path, tmp_path: Path) -> None:
     bars, rounds, once = tmp_path / "bars", tmp_path / "rounds", tmp_path / "once"
     random, config, added = np.random.default_rng(3), config_for(bars, models), list[bool]()
@@ -508,6 +510,7 @@ def with_other_rows(path: Path, place: int) -> None:
     write_predictions(registry, path.name, table_of(frame.with_columns(probability_up=up)), footer)
 
 
+@pytest.mark.slow
 def test_rows_are_added_where_nothing_else_changed(models: Path, tmp_path: Path) -> None:
     bars, output = tmp_path / "bars", tmp_path / "out"
     parts = days(bars_of(40))

@@ -14,7 +14,7 @@ from job.cli.report import fleet_table, models_table, telling
 from job.cli.tables import best_in_words, tried_in_words
 from job.config.settings import load_config
 from job.core.keys import Key
-from job.registry.catalog import summary_scores
+from job.registry.catalog import scores_of
 from job.registry.ledger import Tried
 from job.registry.outcome import Outcome, failed
 from job.storage.files import Storage
@@ -103,7 +103,7 @@ def test_no_model_is_among_the_best_and_the_worst() -> None:
 
 
 def test_scores_of_the_catalog_alone_fill_a_table() -> None:
-    known = {name: SCORES.get(name) for name in summary_scores()}
+    known = scores_of(SCORES)
     (row,) = [line for line in printed([replace(trained("BTC", "1h"), scores=known)], 200) if "binance/" in line]
     assert "0.6707" in row
 

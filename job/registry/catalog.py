@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from sys import intern
 from typing import Any, Final
@@ -20,11 +21,11 @@ from job.storage.files import MissingFileError, Storage
 CATALOG: Final = "model_metadata.json"
 CATALOG_SCHEMA: Final = 1
 FINGERPRINT_DIGITS: Final = 16
-BASIS_DIGITS: Final = 8
+BASIS_DIGITS: Final = 7
 SIGNIFICANT_DIGITS: Final = 4
 WRITE_ATTEMPTS: Final = 5
 
-SKILL_SCORES: Final = ("base_log_loss", "skill", "skill_low", "skill_high")
+SKILL_SCORES: Final = ("skill", "skill_low", "skill_high")
 KEPT: Final = {
     "created_at": ("created_at",),
     "label_end": ("label_end",),
@@ -33,7 +34,7 @@ KEPT: Final = {
     "seconds": ("seconds", "training"),
     "peak_mb": ("peak_rss_mb",),
     "sharpe": ("trading", "sharpe"),
-    "underpowered": ("scores", "underpowered"),
+    "weak": ("scores", "underpowered"),
 }
 """What a summary keeps beside version, key and scores, and where the metadata has it."""
 
@@ -57,7 +58,7 @@ def summarize(metadata: Mapping[str, Any]) -> Summary:
 
     `key` is (exchange, symbol, timeframe, model type); the rest is `KEPT`, where the metadata has it: times, the
     first 16 digits of the fingerprint, what the training cost, and scores to four significant digits. `basis` are the
-    first 8 digits of the fingerprint of the definition, and of a model of one series the first 8 of its bars' digest.
+    first 7 digits of the fingerprint of the definition, and of a model of one series the first 7 of its bars' digest.
     `tried` is the text of `scored.text_of`. A study that chose settings and a Sharpe ratio come on top.
     """
     key = metadata["key"]
@@ -71,8 +72,9 @@ def summarize(metadata: Mapping[str, Any]) -> Summary:
             value = value.get(part) if isinstance(value, Mapping) else None
         if isinstance(value, float):
             value = float(f"{value:.{SIGNIFICANT_DIGITS}g}")
-        if value is not None and value is not False:  # what is true of few is kept for these
-            summary[name] = short_fingerprint(value) if name == "fingerprint" else value
+        if value is None or value is False:  # what is true of few is kept for these
+            continue
+        summary[name] = SHORT.get(name, lambda known: known)(value)
     if basis := _basis(metadata):
         summary["basis"] = basis
     if text := text_of(metadata):
@@ -90,9 +92,37 @@ def _basis(metadata: Mapping[str, Any]) -> str:
         return ""
 
 
+def scores_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the scores that a summary keeps, and `base_log_loss`, which follows: skill is 1 - loss / base."""
+    scores = {name: summary.get(name) for name in summary_scores()}
+    loss, skill = scores["log_loss"], scores["skill"]
+    base = None
+    if loss is not None and skill is not None and skill < 1:
+        base = float(f"{loss / (1 - skill):.{SIGNIFICANT_DIGITS}g}")
+    return {**scores, "base_log_loss": summary.get("base_log_loss", base)}
+
+
+def short_time(text: str) -> str:
+    """Return a time as 20240131T1200Z, as it is if it is none."""
+    try:
+        return f"{datetime.fromisoformat(text).astimezone(UTC):%Y%m%dT%H%MZ}"
+    except ValueError:
+        return text
+
+
 def short_fingerprint(fingerprint: str) -> str:
     """Return the part of a fingerprint by which summaries are compared."""
     return fingerprint[:FINGERPRINT_DIGITS]
+
+
+SHORT: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "fingerprint": short_fingerprint,
+    "created_at": short_time,
+    "label_end": short_time,
+    "peak_mb": round,
+    "weak": int,
+}
+"""How a summary writes what it keeps, where that is not how the metadata has it."""
 
 
 def key_of(summary: Summary) -> Key:

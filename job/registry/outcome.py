@@ -1,13 +1,13 @@
 """What became of a task: the record that travels from the workers to the run record and the terminal."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, Self
 
 from job.core.keys import Key
 from job.learning.fleet import cluster_us
-from job.registry.catalog import Summary, summarize
+from job.registry.catalog import Summary, scores_of, summarize
 from transforms.bars import duration_us
 
 Status = Literal["trained", "predicted", "compared", "scored", "tuned", "current", "fresh_enough", "failed"]
@@ -146,10 +146,10 @@ def fresh_enough(stored: Outcome, *, latest: str, why: str, until: Mapping[str, 
     )
 
 
-def current_summary(summary: Summary, key: Key, scores: Sequence[str], *, latest: str) -> Outcome:
+def current_summary(summary: Summary, key: Key, *, latest: str) -> Outcome:
     """Return the outcome of a model that the registry already holds as far as its summary in the catalog tells.
 
-    `scores` are the names of those that summaries keep; of a later version, `latest`, it says that it hides this one.
+    Of a later version, `latest`, it says that it hides this one.
     """
     version = summary["version"]
     return Outcome(
@@ -157,7 +157,7 @@ def current_summary(summary: Summary, key: Key, scores: Sequence[str], *, latest
         "current",
         version=version,
         rows=summary.get("rows", 0),
-        scores={name: summary.get(name) for name in scores},
+        scores=scores_of(summary),
         warnings=_hidden(key, version, latest),
     )
 

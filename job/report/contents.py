@@ -12,7 +12,7 @@ from job.core.errors import DataError, RegistryError
 from job.core.keys import Key, kind_order
 from job.core.paths import redact_url
 from job.registry import aliases, studies
-from job.registry.catalog import Summary, key_of, list_summaries
+from job.registry.catalog import Summary, key_of, list_summaries, scores_of
 from job.registry.names import RUN_ID
 from job.registry.runs import record_path
 from job.report import values
@@ -185,13 +185,14 @@ def _identity(outcome: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _row(key: Key, summary: Summary, scores: object) -> dict[str, Any]:
     """Return a model's row in `MODELS`."""
+    kept = scores_of(summary)
 
     def score(name: str, *, least: float, most: float) -> float | None:
         known = values.number(values.at(scores, name), least=least, most=most)
-        return values.number(summary.get(name), least=least, most=most) if known is None else known
+        return values.number(kept.get(name), least=least, most=most) if known is None else known
 
     underpowered = values.at(scores, "underpowered")
-    underpowered = summary.get("underpowered") if underpowered is None else underpowered
+    underpowered = bool(summary.get("weak")) if underpowered is None else underpowered
     return {
         "name": f"{key.folder}/{key.stem}",
         "series": values.text(f"{key.exchange}/{key.symbol}"),

@@ -27,6 +27,11 @@ class Snapshot(Storage):
             first, last = (bisect_left(self._paths, f"{prefix}{end}") for end in "/0")
             yield self._paths[first:last]
 
+    def sizes(self, *prefixes: str) -> dict[str, int]:
+        """Return the bytes of all whole files below the folders `prefixes` that held any, by path, sorted."""
+        held = [prefix for prefix in prefixes if any(self.listings(prefix))]
+        return super().sizes(*held) if held or not prefixes else {}
+
     def exists(self, path: str) -> bool:
         """Return whether there is a file (not a folder) at `path`."""
         at = bisect_left(self._paths, path)

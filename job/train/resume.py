@@ -11,7 +11,7 @@ from typing import Final
 from job.config.settings import Config
 from job.core.keys import POOLED, Key
 from job.core.wording import first_of
-from job.registry.catalog import Summary, find_summaries, key_of, open_registry, summary_scores
+from job.registry.catalog import Summary, find_summaries, key_of, open_registry
 from job.registry.fingerprints import Recipe, digest_for, has_sessions, listing_fingerprints
 from job.registry.ledger import scored_versions
 from job.registry.listings import read_listings
@@ -137,12 +137,11 @@ def _catalogued(found: Mapping[Key, tuple[str, str]], summaries: list[Summary]) 
     Of many thousands, summaries and outcomes together would take more memory than all else.
     """
     stored: dict[Key, Outcome] = {}
-    names = summary_scores()
     while summaries:
         one = summaries.pop()
         version, latest = found.get(key := key_of(one), ("", ""))
         if version == one["version"]:
-            stored[key] = current_summary(one, key, names, latest=latest)
+            stored[key] = current_summary(one, key, latest=latest)
     return stored
 
 

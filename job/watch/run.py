@@ -114,7 +114,7 @@ def decide_all(done: Round) -> None:
     policy = done.config.promotion.model_copy(update={"patience_days": done.config.watch.patience_days})
     done.judged = judge({key: one.evidence for key, one in models.items()}, alpha=policy.alpha, margin=policy.margin)
     aliases = read_all_aliases(done.registry, models)
-    until = {(key_of(one), one["version"]): one.get("label_end", "") for one in list_summaries(done.registry)}
+    until = {(key_of(one), one["version"]): str(one.get("label_end", "")) for one in list_summaries(done.registry)}
     for key, found in done.judged.items():
         (a, b), challenge = models[key].versions, models[key].evidence.challenge
         if found.verdict is None or challenge is None or (a, b) != (aliases[key].champion, aliases[key].challenger):
