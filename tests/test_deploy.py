@@ -38,10 +38,30 @@ KNOWN = {
 """Fields of KubeRay's RayJob (ray.io/v1) that are used here: a mistyped one would be refused or ignored."""
 
 
-@pytest.fixture(scope="module")
-def rayjob() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((DEPLOY / "rayjob.yaml").read_text(encoding="utf-8"))
+def manifest(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((DEPLOY / name).read_text(encoding="utf-8"))
     return found
+
+
+@pytest.fixture(scope="module", params=["rayjob.yaml", "watch-raycronjob.yaml"])
+def rayjob(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """A RayJob, or the one that a RayCronJob makes again and again."""
+    found = manifest(request.param)
+    if found["kind"] == "RayCronJob":
+        assert found["spec"].keys() == {"schedule", "jobTemplate"}
+        found |= {"kind": "RayJob", "spec": found["spec"]["jobTemplate"]}
+    return found
+
+
+def test_a_round_runs_in_one_pod_on_a_schedule() -> None:
+    cron = manifest("watch-cronjob.yaml")
+    assert (cron["apiVersion"], cron["kind"]) == ("batch/v1", "CronJob")
+    assert cron["spec"]["concurrencyPolicy"] == "Forbid"
+    pod = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    options = parse(container["args"])
+    assert (options.command.name, options.once) == ("watch", True)
+    assert pod["restartPolicy"] == "Never"
 
 
 @pytest.fixture(scope="module")
