@@ -83,24 +83,18 @@ def score_both(header: PairRow, bars: pl.DataFrame, info: SeriesInfo, job: Job) 
     from job.worker.scorer import load_scorer  # noqa: PLC0415 - brings scikit-learn; the driver names these steps only
 
     task, registry = header.task, job.registry()
+    start = start_of(task.key.timeframe, task.usable_from)
     scores: list[pl.DataFrame] = []
     scorers: list[Scorer] = []
     for place, version in enumerate((task.a, task.b)):
         scorer = load_scorer(registry, task.key, version, data=job.config.data, allow_pickle=task.allow_pickle)
         needs = task.needs[place : place + 1]
         samples = samples_of(
-            scorer.definition,
-            bars,
-            info,
-            job,
-            name=header.series,
-            start=start_of(task.key.timeframe, task.usable_from),
-            needs=needs,
-            market=job.trading,
+            scorer.definition, bars, info, job, name=header.series, start=start, needs=needs, market=job.trading
         )
         scored = with_probability(scorer, samples)
         if scorer.definition.sequence_bars > 1:  # the bars before stand in sequences only
-            scored = scored.filter(pl.col("timestamp") >= start_of(task.key.timeframe, task.usable_from))
+            scored = scored.filter(pl.col("timestamp") >= start)
         scores.append(scored)
         scorers.append(scorer)
     a, b = scores

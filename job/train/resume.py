@@ -69,16 +69,10 @@ def skip_completed(
         stored, unfinished = _described(found, registry)
         damaged = [task for task in plan.tasks if task.key in found and task.key not in stored]
         left = sorted([*left, *ready([*known(damaged)])], key=lambda task: task.key.parts)
-    notes = plan.notes
-    if sessions:
-        what = "markets with sessions, whose closing times are neither filled nor cut (data.gaps)"
-        notes = (*notes, f"{first_of(sessions)}: {what}")
-    if unfinished:
-        notes = (*notes, f"{first_of(unfinished)}: without a last bar that nothing showed to be finished")
     settled = [task.key for task in plan.tasks if task.key in stored]
     return replace(
         plan,
-        notes=notes,
+        notes=(*plan.notes, *_notes(sessions, unfinished)),
         tasks=tuple(left),
         current=tuple(stored[key] for key in settled if key not in decisions),
         fresh=tuple(
@@ -88,6 +82,14 @@ def skip_completed(
         ),
         uncatalogued=tuple(looked_up.read),
     )
+
+
+def _notes(sessions: Sequence[str], unfinished: Sequence[str]) -> Iterator[str]:
+    """Yield what a user must know of series that have sessions, and of those that were read without their last bar."""
+    if sessions:
+        yield f"{first_of(sessions)}: markets with sessions, whose closing times are neither filled nor cut (data.gaps)"
+    if unfinished:
+        yield f"{first_of(unfinished)}: without a last bar that nothing showed to be finished"
 
 
 def with_scored(
