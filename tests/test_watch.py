@@ -293,6 +293,19 @@ def test_a_round_that_fails_is_tried_again(tmp_path: Path) -> None:
     assert done.counts["trained"] == 1
 
 
+def test_a_dry_run_says_what_a_round_would_begin_with(
+    watched: tuple[Feed, Config, list[Round]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    feed, _, _ = watched
+    before = files_of(feed.folder)
+    arguments = ["watch", "--dry-run", "--json", "--timeframes", "5m", "--model-types", "analyst"]
+    where = ["--input", str(feed.folder / "bars"), "--output", str(feed.folder / "models")]
+    assert main([*arguments, *where]) == 0
+    counts = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert counts == {"series to score": 1, "models to train or check": 1, "current": 0, "fresh enough": 0}
+    assert files_of(feed.folder) == before
+
+
 def test_the_fixed_test_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     Feed.of(tmp_path, days=2).until(2)
     arguments = ["watch", "--once", "--input", str(tmp_path / "bars"), "--output", str(tmp_path / "models")]

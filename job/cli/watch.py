@@ -6,6 +6,7 @@ from typing import Final
 
 from job.cli.arguments import (
     CONFIG,
+    DRY_RUN,
     GROUP_BY,
     INPUT,
     JSON,
@@ -24,9 +25,15 @@ from job.cli.logs import log
 from job.cli.options import run_settings
 from job.cli.progress import watching
 from job.cli.report import count_in_words, print_json
+from job.config.settings import Config
 from job.core.errors import ConfigError
 from job.core.paths import redact_url, require_disjoint, resolve_output
+from job.registry.catalog import open_registry
+from job.registry.watching import read_state
+from job.sources.finding import find_series
+from job.train.plan import plan as plan_training
 from job.watch.loop import watch as watch_rounds
+from job.watch.plan import plan as plan_scoring
 from job.watch.record import Round
 
 TEXT: Final = """Look for new bars every so often, and keep models current: score champions and challengers on bars
@@ -48,6 +55,11 @@ def watch(options: argparse.Namespace) -> int:
     if config.watch.predictions is not None:
         output = require_disjoint(resolve_output(config.watch.predictions, chosen=True), models, source)
         config = config.model_copy(update={"watch": config.watch.model_copy(update={"predictions": output})})
+    if options.dry_run:
+        counts = preview(config)
+        log.info("%s into %s: %s", source, models, count_in_words(counts) or "nothing to do")
+        print_json(options, counts)
+        return 0
     often = "once" if options.once else f"every {config.watch.every}"
     log.info("watching %s for models in %s, %s", source, models, often)
     status = 0
@@ -56,6 +68,19 @@ def watch(options: argparse.Namespace) -> int:
         status = done.exit_status
         print_json(options, done.record())
     return status
+
+
+def preview(config: Config) -> dict[str, int]:
+    """Return how many series, models and files a round would begin with, as far as listings tell."""
+    registry = open_registry(config)
+    found = find_series(config.data, registry=registry.url)
+    training = plan_training(config)
+    return {
+        "series to score": len(plan_scoring(config, registry, read_state(registry), found).tasks),
+        "models to train or check": len(training.tasks),
+        "current": len(training.current),
+        "fresh enough": len(training.fresh),
+    }
 
 
 def show(done: Round) -> None:
@@ -98,6 +123,7 @@ COMMAND: Final = Command(
         LOOKBACK_DAYS,
         START,
         GROUP_BY,
+        DRY_RUN,
         SET,
         JSON,
     ),
