@@ -28,6 +28,7 @@ from job.cli.report import count_in_words, print_json
 from job.config.settings import Config
 from job.core.errors import ConfigError
 from job.core.paths import redact_url, require_disjoint, resolve_output
+from job.core.wording import first_of
 from job.registry.catalog import open_registry
 from job.registry.watching import read_state
 from job.sources.finding import find_series
@@ -40,6 +41,10 @@ TEXT: Final = """Look for new bars every so often, and keep models current: scor
 that are new to them, promote and give up by a test that may be looked at as often as one likes, train what the settings
 under retrain ask for, let a new version challenge the champion, and predict. A round without new bars does nothing.
 What a round left undone is done by the next one. With --once one round, for cron and Kubernetes."""
+
+
+MOST_LINES: Final = 20
+"""Changes that are told one by one; the record has them all."""
 
 
 def watch(options: argparse.Namespace) -> int:
@@ -90,11 +95,12 @@ def show(done: Round) -> None:
         return
     for note in done.notes:
         log.info("%s", note)
-    for change in done.changes:
+    for change in done.changes[:MOST_LINES]:
         log.info("%s: %s %s: %s", change.key, change.action, change.version, change.reason)
-    for key, one in done.judged.items():
-        if one.standing == "decayed":
-            log.warning("%s: the champion has decayed: it does worse than its base rate", key)
+    if (more := len(done.changes) - MOST_LINES) > 0:
+        log.info("%d more champions and challengers: see the record, or `models list`", more)
+    if decayed := sorted(str(key) for key, one in done.judged.items() if one.standing == "decayed"):
+        log.warning("%s: the champion has decayed: it does worse than its base rate", first_of(decayed))
     if done.drift:
         log.info("%d series have bars unlike those of training; see drift in the record", len(done.drift))
     for failure in done.failures:
