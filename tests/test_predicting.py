@@ -315,6 +315,7 @@ def test_a_series_without_a_model_of_a_kind_is_named(bars: Path, models: Path, t
     assert "holds no model synthetic/SYN00USDT tactician 1m" in record.failures[0].error_message
 
 
+@pytest.mark.slow
 def test_a_pooled_model_predicts_every_series(bars: Path, tmp_path: Path) -> None:
     own = tmp_path / "models"
     config = config_for(bars, own, model_trainer={"enable_analyst_models": False, "group_by": ["timeframe"]})

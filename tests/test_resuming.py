@@ -243,6 +243,7 @@ def test_a_damaged_catalogue_and_lost_listings_cost_reads_only(own: Path) -> Non
     assert verdicts(config_for(own)) == (6, 0, 0)
 
 
+@pytest.mark.slow
 def test_pools_are_recognised_like_single_series(own: Path) -> None:
     config = config_for(own, model_trainer={"group_by": ["timeframe"]})
     assert run(config).counts["trained"] == 3

@@ -98,6 +98,7 @@ def test_a_dry_run_says_what_is_left(bars: Path, tmp_path: Path, capsys: pytest.
     assert not registry_of(file).list()
 
 
+@pytest.mark.slow
 def test_training_takes_what_was_chosen(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:
     winner = read_winners(registry_of(tuned))[Key("pooled", "all", "5m", "analyst")]
     trading = ("--set", "model_trainer.trading.cost_bps=1")

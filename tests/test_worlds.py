@@ -68,6 +68,7 @@ def detector_auc_of_all(symbol: int) -> float:
     return auc
 
 
+@pytest.mark.slow
 def test_a_forest_that_remembers_every_row_finds_nothing_in_all_packs_and_contexts() -> None:
     assert not leaks(in_two_processes(detector_auc_of_all, range(LEAK_SYMBOLS // 2)))
 
