@@ -1,6 +1,7 @@
 """Rounds of watching: what they do as bars come in, and that they leave alone what has not changed."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -304,6 +305,45 @@ def test_a_dry_run_says_what_a_round_would_begin_with(
     counts = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert counts == {"series to score": 1, "models to train or check": 1, "current": 0, "fresh enough": 0}
     assert files_of(feed.folder) == before
+
+
+def test_predictions_that_are_asked_for_later_are_made_without_new_bars(tmp_path: Path) -> None:
+    feed = Feed.of(tmp_path, days=9)
+    feed.until(8)
+    assert round_of(feed.config()).counts["trained"] == 1
+    done = round_of(feed.config(watch={"predictions": str(tmp_path / "predictions")}))
+    assert (done.status, done.counts) == ("finished", done.counts | {"predicted": 1})
+
+
+def test_a_watcher_outlives_a_registry_that_is_away(tmp_path: Path) -> None:
+    feed = Feed.of(tmp_path, days=9)
+    feed.until(8)
+    with patch.object(run, "write_round", side_effect=RegistryError("the bucket is away")):
+        done = round_of(feed.config())
+    assert (done.status, [stage for stage, _ in done.problems]) == ("failed", ["recording"])
+    assert round_of(feed.config()).status == "finished"
+
+
+@pytest.mark.parametrize("policy", ["better", "fresher"])
+def test_models_beyond_the_input_are_left_in_peace(
+    watched: tuple[Feed, Config, list[Round]], tmp_path: Path, policy: str
+) -> None:
+    """Evidence on a model may be left over: its series is not in the input, and its aliases or versions are gone."""
+    feed, _, _ = watched
+    shutil.copytree(feed.folder / "models", tmp_path / "models")
+    config = feed.config(model_trainer={"model_directory": str(tmp_path / "models")}, promotion={"policy": policy})
+    registry, other = open_registry(config), Key("synthetic", "GONE", "5m", "analyst")
+    state = read_state(registry)
+    told = replace(state.models[KEY], evidence=better(state.models[KEY].evidence, -0.004))
+    write_state(registry, replace(state, models={KEY: told, other: told}), run_id="x")
+    done = new_round(config)
+    for stage in (run.decide_all, run.name_challengers, run.face):
+        stage(done)
+    assert [(one.key, one.action) for one in done.changes][:1] == [(KEY, "promoted")]
+    assert not read_aliases(registry, other).seq
+    shutil.rmtree(tmp_path / "models" / "aliases")
+    run.decide_all(new_round(config))
+    assert read_aliases(registry, KEY).champion is None
 
 
 def test_the_fixed_test_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -41,8 +41,6 @@ TEXT: Final = """Look for new bars every so often, and keep models current: scor
 that are new to them, promote and give up by a test that may be looked at as often as one likes, train what the settings
 under retrain ask for, let a new version challenge the champion, and predict. A round without new bars does nothing.
 What a round left undone is done by the next one. With --once one round, for cron and Kubernetes."""
-
-
 MOST_LINES: Final = 20
 """Changes that are told one by one; the record has them all."""
 
@@ -76,7 +74,7 @@ def watch(options: argparse.Namespace) -> int:
 
 
 def preview(config: Config) -> dict[str, int]:
-    """Return how many series, models and files a round would begin with, as far as listings tell."""
+    """Return how many series and models a round would begin with, as far as listings tell."""
     registry = open_registry(config)
     found = find_series(config.data, registry=registry.url)
     training = plan_training(config)

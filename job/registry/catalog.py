@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from sys import intern
 from typing import Any, Final
 
@@ -48,9 +48,10 @@ def open_registry(config: Config, *, writer: str = "") -> Storage:
     return Storage(config.model_trainer.model_directory, options=config.storage.options, writer=writer)
 
 
-def summary_scores() -> list[str]:
+@cache
+def summary_scores() -> tuple[str, ...]:
     """Return the names of the scores that a summary keeps."""
-    return [*(score.name for score in scores_shown("catalog")), *SKILL_SCORES]
+    return (*(score.name for score in scores_shown("catalog")), *SKILL_SCORES)
 
 
 def summarize(metadata: Mapping[str, Any]) -> Summary:

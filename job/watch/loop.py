@@ -23,7 +23,7 @@ from transforms.bars import duration_us
 log = logging.getLogger("job")
 
 LOOK_S = 1.0
-"""How often a watcher that waits looks whether Ray has been idle for too long, or the other watcher is gone."""
+"""How often a watcher that waits looks whether Ray has been idle for too long."""
 
 
 def watch(config: Config, *, once: bool = False, progress: Progress = unseen) -> Generator[Round]:
@@ -76,13 +76,18 @@ def _round(config: Config, heart: Heartbeat, warm: WarmRay, progress: Progress) 
     if heart.about.get("input") == digest:
         done.status = "idle"
         return done
-    run(done)
-    heart.beat(input=None if done.problems else digest, last_round=run_id, status=done.status)
+    try:
+        run(done)
+        heart.beat(input=None if done.problems else digest, last_round=run_id, status=done.status)
+    except JobError as error:
+        done.problems.append(("recording", error))
+        done.status = "failed"
     return done
 
 
 def input_digest(config: Config, found: Found) -> str:
-    """Return a digest of all files of an input as they were listed, and of the settings."""
+    """Return a digest of all files of an input as they were listed, and of the settings that say what to do of them."""
     files = sorted((file.url, file.size, file.stamp) for one in found.series for file in one.files)
     settings = {name: section for name, section in config.masked().items() if name not in {"ray", "watch"}}
-    return hashlib.sha256(json.dumps((files, settings), sort_keys=True).encode()).hexdigest()
+    asked = (files, settings, config.watch.predictions)
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -38,7 +38,7 @@ ROWS: Final = 5_000
 class ScoringPlan:
     """Series to be scored; `models` is what is known of their models, with new champions and challengers in place.
 
-    `series` counts those of each model; `fleet` are all of the input where a model sees others beside its own.
+    `fleet` are all series of the input where a model sees others beside its own.
     """
 
     tasks: tuple[ScoringTask, ...]
@@ -58,7 +58,7 @@ def plan(
         RegistryError: the registry cannot be read.
     """
     series = series_of_models(config, keys(registry), found)
-    aliases = read_all_aliases(registry, series.keys() if only is None else only)
+    aliases = read_all_aliases(registry, series.keys() if only is None else series.keys() & only)
     due = [key for key, own in aliases.items() if own.champion and _due(state.models.get(key), own, config)]
     fleet = cache(partial(find_fleet, found, config.data, registry=registry.url))
 

@@ -6,15 +6,15 @@ A stage that fails leaves the others to be done, and what it left undone is done
 kill, too: nothing that a stage needs is known to this process alone.
 """
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
 from job.cluster.operation import Operation
 from job.compare.decisions import Decision, decide
+from job.compare.plan import known_until
 from job.core.environment import versions
-from job.core.errors import ClusterError, JobError
+from job.core.errors import ClusterError, JobError, RegistryError
 from job.core.keys import Key
 from job.learning.judging import Judged, judge
 from job.predict.plan import Request
@@ -24,7 +24,9 @@ from job.registry.aliases import Aliases, read_all_aliases
 from job.registry.catalog import key_of, list_summaries
 from job.registry.listings import carry_growth
 from job.registry.record import RunRecord
+from job.registry.versions import read_metadata
 from job.registry.watching import State, read_state, write_round, write_state
+from job.storage.files import Storage
 from job.train.freshness import UNREAD
 from job.train.plan import plan as plan_training
 from job.train.run import run as run_training
@@ -36,8 +38,6 @@ from job.watch.task import Scored, ScoringTask
 from job.worker.messages import Job
 
 SCORING: Final = Operation[ScoringTask, Scored]("job.watch.pipeline", failed=Scored.failed)
-
-log = logging.getLogger("job")
 
 
 def run(done: Round) -> None:
@@ -114,22 +114,33 @@ def decide_all(done: Round) -> None:
     policy = done.config.promotion.model_copy(update={"patience_days": done.config.watch.patience_days})
     done.judged = judge({key: one.evidence for key, one in models.items()}, alpha=policy.alpha, margin=policy.margin)
     aliases = read_all_aliases(done.registry, models)
-    until = {(key_of(one), one["version"]): str(one.get("label_end", "")) for one in list_summaries(done.registry)}
     for key, found in done.judged.items():
         (a, b), challenge = models[key].versions, models[key].evidence.challenge
-        if found.verdict is None or challenge is None or (a, b) != (aliases[key].champion, aliases[key].challenger):
+        now = aliases.get(key, Aliases())
+        if found.verdict is None or challenge is None or (a, b) != (now.champion, now.challenger):
+            continue
+        try:
+            fresher = policy.policy == "fresher" and _is_fresher(done.registry, key, challenge.version, a)
+        except RegistryError as error:  # a version that is gone or damaged; other models are decided all the same
+            done.failures.append(str(error))
             continue
         decision = decide(
             found.verdict,
             challenge.days,
             policy,
-            fresher=until.get((key, b), "") > until.get((key, a), ""),
+            fresher=fresher,
             challenger=True,
             decidable=challenge.seeds is not None,
         )
         if decision is not None and decision.action != "held":
             numbers = {**found.record(), **policy.model_dump(), "test": "sequential", "a": a, "round": done.run_id}
             done.change(key, challenge.version, decision, numbers=numbers, instead_of=a)
+
+
+def _is_fresher(registry: Storage, key: Key, version: str, champion: str) -> bool:
+    """Return whether a version was trained on later bars than the champion."""
+    ends = [known_until(read_metadata(registry, key, one), key) for one in (version, champion)]
+    return ends[0] > ends[1]
 
 
 def train(done: Round) -> None:

@@ -17,9 +17,8 @@ class ScoringTask(Work):
     """Rows of one series that are new to a model's champion and challenger.
 
     `key` names the series, `model` is the same except where the model is pooled. Rows count for the champion that are
-    available at `champion_from` (µs) or later, for the challenger from `challenger_from` on. By the `stretch` of rows
-    up to the newest one, drift is told. With `again` all of them
-    are scored once more, whatever has become of their bars.
+    available at `champion_from` (µs) or later, for the challenger from `challenger_from` on. The newest `stretch` rows
+    tell of drift. With `again` all rows are scored once more, whatever has become of their bars.
     """
 
     model: Key
