@@ -266,6 +266,7 @@ def shown(registry: Storage) -> Contents:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_metadata_becomes_numbers_and_texts(tmp_path: Path, name: str) -> None:
     contents = shown(synthetic_fleet(tmp_path / "models", 10, spoil=HOSTILE[name]))
+    assert contents.described
     for one in contents.described:
         checked(f"<p>{describe(one)}</p>", whole=False)
 

@@ -58,7 +58,9 @@ def frame_of(contents: Contents, name: str) -> pl.DataFrame:
 
 
 def rows_of(contents: Contents, name: str) -> list[dict[str, Any]]:
-    return frame_of(contents, name).to_dicts()
+    rows = frame_of(contents, name).to_dicts()
+    assert rows, "a picture without data would agree with anything"
+    return rows
 
 
 def same_spread(row: dict[str, Any], values: Iterable[float]) -> None:
