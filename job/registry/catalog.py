@@ -48,7 +48,6 @@ def open_registry(config: Config, *, writer: str = "") -> Storage:
     return Storage(config.model_trainer.model_directory, options=config.storage.options, writer=writer)
 
 
-@cache
 def summary_scores() -> tuple[str, ...]:
     """Return the names of the scores that a summary keeps."""
     return (*(score.name for score in scores_shown("catalog")), *SKILL_SCORES)
