@@ -14,9 +14,19 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import log_loss
 from sklearn.tree import DecisionTreeClassifier
 
+from job.learning.forests import counts
 from job.learning.forests import histogram as forests
+from job.learning.forests.binning import MAX_BINS, bin_rows
+from job.learning.forests.counts import (
+    COMPLEX_BITS,
+    PACKED_ROWS,
+    by_class,
+    distinct_rows,
+    draw_counts,
+    row_counts,
+)
 from job.learning.forests.histogram import candidates, grow
-from job.learning.forests.trees import MAX_BINS, TreeParams, bin_rows, bootstrap, by_class, grow_batch
+from job.learning.forests.trees import TreeParams, bootstrap, grow_batch
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int8]
@@ -44,10 +54,10 @@ def test_each_tree_is_scikit_learns_on_the_same_draw(seed: int, max_depth: int |
     matrix, label = problem(9_000, seed=seed, values=100)
     binned, rules = bin_rows(matrix, label), TreeParams(max_depth, leaf, candidates=6)
     grown = grow_batch(binned, 3, rules, np.random.default_rng(seed))
-    drawn = bootstrap(binned, 3, np.random.default_rng(seed))
-    for number, tree in enumerate(grown):
-        mine = drawn.node == number
-        weight = np.bincount(drawn.row[mine], weights=np.add(*by_class(drawn.weight[mine])), minlength=len(label))
+    random = np.random.default_rng(seed)
+    drawn = [bootstrap(binned, random) for _ in grown]
+    for root, tree in zip(drawn, grown, strict=True):
+        weight = np.bincount(root.row, weights=np.add(*by_class(root.counts)), minlength=len(label))
         reference = DecisionTreeClassifier(max_depth=max_depth, min_samples_leaf=leaf, random_state=0)
         reference.fit(matrix, label, sample_weight=weight)
         assert info(tree) == info(reference.tree_)
@@ -124,6 +134,33 @@ def test_any_batch_size_grows_all_trees(entries: int, monkeypatch: pytest.Monkey
     grown = RandomForestClassifier(10, min_samples_leaf=100, random_state=0)
     grow(grown, matrix, label)
     assert [tree.tree_.n_node_samples[0] > 550 for tree in grown.estimators_] == [True] * 10
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_counts_of_large_windows_give_the_same_trees(monkeypatch: pytest.MonkeyPatch, *, weighted: bool) -> None:
+    matrix, label = problem(2_000)
+    weight = np.linspace(0.1, 1.9, 2_000) if weighted else None
+    packed, unpacked = (RandomForestClassifier(10, min_samples_leaf=100, random_state=0) for _ in range(2))
+    grow(packed, matrix, label, weight)
+    monkeypatch.setattr(counts, "PACKED_ROWS", 2_000)
+    assert np.iscomplexobj(bin_rows(matrix, label).counts)
+    grow(unpacked, matrix, label, weight)
+    for one, other in zip(packed.estimators_, unpacked.estimators_, strict=True):
+        assert np.array_equal(one.tree_.value, other.tree_.value)
+        assert np.array_equal(one.tree_.threshold, other.tree_.threshold)
+        assert np.array_equal(one.tree_.n_node_samples, other.tree_.n_node_samples)
+
+
+@pytest.mark.parametrize(("packed", "rows"), [(True, 1), (True, PACKED_ROWS - 1), (False, 2**COMPLEX_BITS - 1)])
+def test_counts_are_exact(monkeypatch: pytest.MonkeyPatch, rows: int, *, packed: bool) -> None:
+    """One row that is drawn as often as there may be rows, and so many rows that are drawn once."""
+    monkeypatch.setattr(counts, "PACKED_ROWS", PACKED_ROWS * packed)
+    of_one_draw = draw_counts(np.array([0, 1], dtype=np.int8))
+    assert np.iscomplexobj(of_one_draw) is not packed
+    for draws, times, distinct in ((rows, 1, 1), (1, rows, rows)):
+        sums = row_counts(of_one_draw, np.array([draws, draws])) * times
+        assert np.array_equal(by_class(sums), [[rows, 0], [0, rows]])
+        assert distinct_rows(sums).tolist() == [distinct, distinct]
 
 
 @pytest.mark.parametrize("constant", [slice(2, 6), slice(0, 6)])

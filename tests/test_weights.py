@@ -17,7 +17,9 @@ from job.learning import fitting
 from job.learning.algorithms import Algorithm
 from job.learning.estimators import ALGORITHMS
 from job.learning.fitting import fit_scaled
-from job.learning.forests.trees import bin_rows, bootstrap, by_class, weighted_draws
+from job.learning.forests.binning import bin_rows
+from job.learning.forests.counts import by_class
+from job.learning.forests.trees import bootstrap, weighted_draws
 from job.learning.rows import read_rows
 from job.learning.spec import ModelSpec
 from job.learning.splits import walk_forward
@@ -301,9 +303,10 @@ def test_rows_are_drawn_as_often_as_they_weigh() -> None:
 def test_unweighted_draws_are_what_they_were() -> None:
     matrix, label = problem(50)
     binned = bin_rows(matrix, label)
-    drawn = bootstrap(binned, 2, np.random.default_rng(3))
+    random = np.random.default_rng(3)
+    _, drawn = bootstrap(binned, random), bootstrap(binned, random)
     rows = np.random.default_rng(3).integers(50, size=(2, 50))
-    times = np.add(*by_class(drawn.weight[drawn.node == 1]))
+    times = np.add(*by_class(drawn.counts))
     assert times.tolist() == np.unique(rows[1], return_counts=True)[1].tolist()
 
 

@@ -14,8 +14,10 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.tree._tree import Tree
 
+from job.learning.forests.binning import Matrix, bin_rows
+from job.learning.forests.counts import Floats
 from job.learning.forests.engines import leaf_rows
-from job.learning.forests.trees import Floats, Matrix, TreeParams, bin_rows, grow_batch
+from job.learning.forests.trees import TreeParams, grow_batch
 
 BATCH_ENTRIES: Final = 200_000
 """Rows times trees that grow at a time: few enough for the CPU's caches, many enough that calls cost little."""

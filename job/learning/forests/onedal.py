@@ -15,9 +15,11 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.tree._tree import Tree
 from sklearnex.ensemble import RandomForestClassifier as OneDALForest
 
+from job.learning.forests.binning import Matrix
+from job.learning.forests.counts import Ints
 from job.learning.forests.engines import leaf_rows
 from job.learning.forests.histogram import set_fitted_attributes
-from job.learning.forests.trees import LEAF, Ints, Matrix
+from job.learning.forests.trees import LEAF
 
 DRAWS_PER_ROW: Final = 1 / (1 - math.exp(-1))
 """How often a bootstrap of many rows draws a row on average, given that it draws it at all."""
