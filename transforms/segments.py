@@ -62,6 +62,7 @@ def _fill(bars: pl.DataFrame, missing: Ints, grid: Grid) -> pl.DataFrame:
 def positions(segments: pl.Series) -> Ints:
     """Count, for each row, the rows of its segment before it; rows of a segment stand together."""
     numbers = segments.to_numpy()
-    first = np.flatnonzero(np.diff(numbers, prepend=numbers[:1] + 1))
-    lengths = np.diff(np.append(first, numbers.size))
-    return np.arange(numbers.size) - np.repeat(first, lengths)
+    first = np.append(0, np.flatnonzero(numbers[1:] != numbers[:-1]) + 1)
+    position = np.arange(numbers.size)
+    position -= np.repeat(first, np.diff(np.append(first, numbers.size)))
+    return position

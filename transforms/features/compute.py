@@ -1,11 +1,14 @@
 """From bars to columns of features."""
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import polars as pl
 
 from transforms.features.feature import EXACT, POSITION, WARM, Feature, Term, every_term
 from transforms.segments import positions
+
+_NONE: Final = pl.Series([None], dtype=pl.Float32)
 
 
 def available(features: Iterable[Feature], columns: Iterable[str]) -> tuple[tuple[Feature, ...], tuple[str, ...]]:
@@ -39,25 +42,48 @@ def add_features(bars: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFram
         raise ValueError(f"no {absent} in these bars: leave out the features {', '.join(left_out)}")
     several = bars.height > 0 and bars["segment"][0] != bars["segment"][-1]
     position = pl.Series(POSITION, positions(bars["segment"]))
-    base = bars.with_columns(pl.col("segment").set_sorted(), position)
+    read = {column for feature in features for column in feature.inputs}
+    base = bars.select(pl.col("segment").set_sorted(), *sorted(read)).hstack([position])
+    warm = {warmup: position >= warmup for warmup in {feature.warmup for feature in features}}
     made: dict[str, pl.Series] = {}
-    for family in _families(features):  # one at a time: the terms of all need several times the memory of the features
-        working, depths = base, _depths(family).values()
-        # Step by step: a term reads only terms of earlier steps.
+    for batch in _batches(features):  # not all at once: their terms need several times the memory of the features
+        working, depths = base, _depths(batch).values()
+        # Step by step: a term reads only terms of earlier steps. One column after the other, as handing so little work
+        # to threads costs more than it saves.
         for step in sorted({depth for depth, _ in depths}):
-            working = working.with_columns(
+            working = working.with_columns_seq(
                 # Sums over a window may read past a segment's start, where their features are still null; an average
                 # would never forget what it read there.
                 (term.expr.over("segment") if several and term.weight is not None else term.expr).alias(term.name)
                 for depth, term in depths
                 if depth == step
             )
-        made |= working.select(feature.column for feature in family).to_dict()
+        working = working.with_columns_seq(feature.column for feature in batch)
+        made |= {feature.name: working[feature.name].zip_with(warm[feature.warmup], _NONE) for feature in batch}
     return bars.hstack([made[feature.name] for feature in features])
 
 
-def _families(features: Iterable[Feature]) -> list[list[Feature]]:
-    """Split features into groups that share no term; those without terms are one."""
+def _batches(features: Iterable[Feature]) -> list[list[Feature]]:
+    """Put families of features together, as long as they have no more terms than the family with the most.
+
+    Every batch has its price, however few the bars are.
+    """
+    families = _families(features)
+    most = max((len(terms) for _, terms in families), default=0)
+    batches: list[tuple[list[Feature], set[str]]] = []
+    for family, terms in families:
+        for batch, others in batches:
+            if len(terms) + len(others) <= most:
+                batch += family
+                others |= terms
+                break
+        else:
+            batches.append((family, terms))
+    return [batch for batch, _ in batches]
+
+
+def _families(features: Iterable[Feature]) -> list[tuple[list[Feature], set[str]]]:
+    """Split features into groups that share no term, each with the names of its terms; those without are one group."""
     groups: list[tuple[list[Feature], set[str]]] = []
     for feature in features:
         family, terms = [feature], {term.name for term in every_term(feature.terms)}
@@ -65,7 +91,7 @@ def _families(features: Iterable[Feature]) -> list[list[Feature]]:
             groups.remove(group)
             family, terms = group[0] + family, group[1] | terms
         groups.append((family, terms))
-    return [family for family, _ in groups]
+    return groups
 
 
 def _depths(features: Iterable[Feature]) -> dict[str, tuple[int, Term]]:

@@ -107,8 +107,8 @@ class Feature:
 
     @cached_property
     def column(self) -> pl.Expr:
-        """The feature as a Float32 column, null before its warm-up, of bars with `position` and the terms' columns."""
-        return pl.when(pl.col(POSITION) >= self.warmup).then(self.expr).cast(pl.Float32).alias(self.name)
+        """The feature as a Float32 column of bars with `position` and the terms' columns, meaningless in its warm-up."""
+        return self.expr.cast(pl.Float32).alias(self.name)
 
     @cached_property
     def warmup(self) -> int:
