@@ -172,6 +172,8 @@ def _names(features: Sequence[Feature], beside: Sequence[Beside]) -> list[str]:
 
 def _rarely_known(rows: pl.DataFrame, beside: Sequence[Beside]) -> tuple[str, ...]:
     """Return the columns beside the features that too many bars lack which could be samples."""
+    if not beside:
+        return ()
     names = [name for one in beside for name in one.names]
     lacking = rows.filter(~pl.col("filled") & ~pl.col("cold")).select(pl.col(names).is_null().mean())
     return tuple(name for name in names if (lacking[name][0] or 0) > MOST_LACKING)

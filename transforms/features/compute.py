@@ -1,11 +1,12 @@
 """From bars to columns of features."""
 
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Final
 
 import polars as pl
 
-from transforms.features.feature import EXACT, POSITION, WARM, Feature, Term, every_term
+from transforms.features.feature import EXACT, POSITION, WARM, Feature, Term
 from transforms.segments import positions
 
 _NONE: Final = pl.Series([None], dtype=pl.Float32)
@@ -47,16 +48,13 @@ def add_features(bars: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFram
     warm = {warmup: position >= warmup for warmup in {feature.warmup for feature in features}}
     made: dict[str, pl.Series] = {}
     for batch in _batches(features):  # not all at once: their terms need several times the memory of the features
-        working, depths = base, _depths(batch).values()
-        # Step by step: a term reads only terms of earlier steps. One column after the other, as handing so little work
-        # to threads costs more than it saves.
-        for step in sorted({depth for depth, _ in depths}):
+        working = base
+        for terms in _steps(batch):  # one column after the other: handing so little to threads costs more than it saves
             working = working.with_columns_seq(
                 # Sums over a window may read past a segment's start, where their features are still null; an average
                 # would never forget what it read there.
                 (term.expr.over("segment") if several and term.weight is not None else term.expr).alias(term.name)
-                for depth, term in depths
-                if depth == step
+                for term in terms
             )
         working = working.with_columns_seq(feature.column for feature in batch)
         made |= {feature.name: working[feature.name].zip_with(warm[feature.warmup], _NONE) for feature in batch}
@@ -74,8 +72,8 @@ def _batches(features: Iterable[Feature]) -> list[list[Feature]]:
     for family, terms in families:
         for batch, others in batches:
             if len(terms) + len(others) <= most:
-                batch += family
-                others |= terms
+                batch.extend(family)
+                others.update(terms)
                 break
         else:
             batches.append((family, terms))
@@ -86,7 +84,7 @@ def _families(features: Iterable[Feature]) -> list[tuple[list[Feature], set[str]
     """Split features into groups that share no term, each with the names of its terms; those without are one group."""
     groups: list[tuple[list[Feature], set[str]]] = []
     for feature in features:
-        family, terms = [feature], {term.name for term in every_term(feature.terms)}
+        family, terms = [feature], {term.name for term in feature.every_term}
         for group in [group for group in groups if group[1] & terms or not (group[1] or terms)]:
             groups.remove(group)
             family, terms = group[0] + family, group[1] | terms
@@ -94,21 +92,13 @@ def _families(features: Iterable[Feature]) -> list[tuple[list[Feature], set[str]
     return groups
 
 
-def _depths(features: Iterable[Feature]) -> dict[str, tuple[int, Term]]:
-    """Return the terms that features need, by name, each with the length of the longest chain of terms below it."""
-    found: dict[str, tuple[int, Term]] = {}
-
-    def visit(terms: Iterable[Term]) -> int:
-        depths = []
-        for term in terms:
-            if term.name not in found or found[term.name][1] is not term:
-                found.setdefault(term.name, (visit(term.terms), term))
-            depth, known = found[term.name]
+def _steps(features: Iterable[Feature]) -> list[list[Term]]:
+    """Return the terms that features need, each once, in steps: a term reads only terms of earlier ones."""
+    found: dict[str, Term] = {}
+    for feature in features:
+        for term in feature.every_term:
+            known = found.setdefault(term.name, term)
             if known is not term and not (known == term and known.expr.meta.eq(term.expr)):
                 raise ValueError(f"two terms are named {term.name} and differ: rename one")
-            depths.append(depth)
-        return 1 + max(depths, default=-1)
-
-    for feature in features:
-        visit(feature.terms)
-    return found
+    ordered = sorted(found.values(), key=lambda term: term.depth)
+    return [list(terms) for _, terms in groupby(ordered, key=lambda term: term.depth)]

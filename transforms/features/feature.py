@@ -60,6 +60,11 @@ class Term:
         """Columns that it reads, itself or through its terms."""
         return frozenset(self.expr.meta.root_names()).union(*(term.roots for term in self.terms))
 
+    @cached_property
+    def depth(self) -> int:
+        """Length of the longest chain of terms below it."""
+        return 1 + max((term.depth for term in self.terms), default=-1)
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -98,7 +103,7 @@ class Feature:
         if self.lookback < 0:
             raise ValueError(f"feature {self.name}: lookback must be 0 bars or more, got {self.lookback}")
         _check_bounded(f"feature {self.name}", self.expr)
-        known = {*self.inputs, POSITION, *(term.name for term in every_term(self.terms))}
+        known = {*self.inputs, POSITION, *(term.name for term in self.every_term)}
         read = set(self.expr.meta.root_names()).union(*(term.roots for term in self.terms))
         if undeclared := sorted(read - known):
             raise ValueError(f"feature {self.name} reads {', '.join(undeclared)}: add it to its inputs or terms")
@@ -107,8 +112,13 @@ class Feature:
 
     @cached_property
     def column(self) -> pl.Expr:
-        """The feature as a Float32 column of bars with `position` and the terms' columns, meaningless in its warm-up."""
+        """The feature as a Float32 column of bars with `position` and the terms' columns; its warm-up is not masked."""
         return self.expr.cast(pl.Float32).alias(self.name)
+
+    @cached_property
+    def every_term(self) -> tuple[Term, ...]:
+        """The terms that it reads, itself or through others, each once and after those that it reads."""
+        return tuple(_each_once(self.terms, set()))
 
     @cached_property
     def warmup(self) -> int:
@@ -120,23 +130,22 @@ class Feature:
 
         An exponential average of weight a owes the share (1 - a)^n to its start after n bars.
         """
-        weights = [term.weight for term in every_term(self.terms) if term.weight is not None]
+        weights = [term.weight for term in self.every_term if term.weight is not None]
         if self.slowest is not None:
             weights.append(self.slowest)
         settled = (math.ceil(math.log(tolerance) / math.log1p(-weight)) for weight in weights)
         return max((self.lookback, *settled))
 
 
-def every_term(terms: tuple[Term, ...], seen: set[int] | None = None) -> Iterator[Term]:
-    """Yield terms, each once and after the terms that it reads.
+def _each_once(terms: tuple[Term, ...], seen: set[int]) -> Iterator[Term]:
+    """Yield terms and those below them.
 
     A term may be held by many others: each is visited once, or a few levels of windows would take millions of visits.
     """
-    seen = set() if seen is None else seen
     for term in terms:
         if id(term) not in seen:
             seen.add(id(term))
-            yield from every_term(term.terms, seen)
+            yield from _each_once(term.terms, seen)
             yield term
 
 
