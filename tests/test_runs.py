@@ -96,20 +96,12 @@ FLAT_MB = 12
 
 def scored(symbol: str) -> Outcome:
     """Return an outcome of a usual size: 1.1 kB of JSON."""
-    names = (
-        *summary_scores(),
-        "accuracy",
-        "precision",
-        "recall",
-        "f1",
-        "base_log_loss",
-        "benchmark_log_loss",
-        "shrink",
-    )
+    names = (*summary_scores(), "accuracy", "precision", "recall", "f1", "base_log_loss", "benchmark_log_loss")
+    scores: dict[str, float | bool | None] = {**dict.fromkeys(names, 0.1), "underpowered": False}
     counts = dict.fromkeys(("bars", "filled", "low_coverage", "warmup", "no_label", "segments", "used"), 43_200)
-    one = outcome(symbol, len(symbol) / 1e4, {"1": [2.0, 0.5]})
-    return replace(one, version=f"analyst_1m_{RUN_ID}", scores=dict.fromkeys(names, 0.1) | {"underpowered": False},
-                   counts=counts, seconds=2.5, node="a-node", summary={"key": [*one.key.parts], "rows": 43_200})  # fmt: skip
+    one = replace(outcome(symbol, len(symbol) / 1e4, {"1": [2.0, 0.5]}), counts=counts, seconds=2.5, node="a-node")
+    summary = {"key": [*one.key.parts], "rows": 43_200}
+    return replace(one, version=f"analyst_1m_{RUN_ID}", scores=scores, summary=summary)
 
 
 @pytest.mark.slow
