@@ -1,17 +1,31 @@
 """The run record: what it adds up, and what it does not keep."""
 
+import json
+import tracemalloc
 from dataclasses import replace
+from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
+import pytest
 
+from job.cli.progress import watching
+from job.cli.report import show_result
 from job.config.settings import load_config
 from job.learning.fleet import HOUR_US, fleet_test
+from job.predict.task import Predicted
+from job.registry import kept_record
+from job.registry.catalog import summary_scores
+from job.registry.kept_record import OUTCOMES_PER_FILE
 from job.registry.ledger import Tried
 from job.registry.outcome import Outcome
 from job.registry.record import RunRecord
+from job.registry.spool import Spool
 from job.storage.files import Storage
-from job.train.record import TrainingRecord
+from job.train.record import STATUSES, TrainingRecord
+from job.tune.task import Tuned
 
+RUN_ID = "20240101_000000_abcdef"
 CONFIG = load_config({"data": {"input": "https://me:hidden@host/bars.csv?sig=hidden"}})
 
 
@@ -22,7 +36,7 @@ def outcome(symbol: str, skill: float, log_loss_delta: dict[str, list[float]]) -
 
 
 def record(name: str) -> TrainingRecord:
-    return TrainingRecord("20240101_000000_abcdef", CONFIG, Storage(f"memory://runs/{name}"), planned=3)
+    return TrainingRecord(RUN_ID, CONFIG, Storage(f"memory://runs/{name}"), planned=3)
 
 
 def test_fleets_are_added_up_without_keeping_their_clusters() -> None:
@@ -73,3 +87,71 @@ def test_a_record_without_trained_models_has_no_best() -> None:
     run = record("none")
     RunRecord.finish(run, "finished")
     assert run.as_dict()["best"] is None
+
+
+FEW, MANY = 2_000, 50_000
+FLAT_MB = 12
+"""What 48,000 further outcomes may add; as objects they take more than 300 MB."""
+
+
+def scored(symbol: str) -> Outcome:
+    """Return an outcome of a usual size: 1.1 kB of JSON."""
+    names = (*summary_scores(), "accuracy", "precision", "recall", "f1", "base_log_loss", "benchmark_log_loss")
+    scores: dict[str, float | bool | None] = {**dict.fromkeys(names, 0.1), "underpowered": False}
+    counts = dict.fromkeys(("bars", "filled", "low_coverage", "warmup", "no_label", "segments", "used"), 43_200)
+    one = replace(outcome(symbol, len(symbol) / 1e4, {"1": [2.0, 0.5]}), counts=counts, seconds=2.5, node="a-node")
+    summary = {"key": [*one.key.parts], "rows": 43_200}
+    return replace(one, version=f"analyst_1m_{RUN_ID}", scores=scores, summary=summary)
+
+
+@pytest.mark.slow
+def test_what_memory_holds_of_a_run_does_not_grow_with_its_models(tmp_path: Path) -> None:
+    run = TrainingRecord(RUN_ID, CONFIG, Storage(str(tmp_path)), planned=MANY)
+    held = {}
+    with watching(MANY) as watch, patch.object(kept_record, "write_catalog"):
+        tracemalloc.start()
+        for number in range(MANY):
+            watch(run.add(scored(f"S{number}")))
+            if number % 1_000 == 999:
+                run.save()
+            if number + 1 in {FEW, MANY}:
+                held[number + 1] = tracemalloc.get_traced_memory()[0] / 2**20
+        run.finish("finished")
+        tracemalloc.reset_peak()
+        show_result(run)
+        peak = tracemalloc.get_traced_memory()[1] / 2**20
+        tracemalloc.stop()
+    assert held[MANY] - held[FEW] < FLAT_MB
+    assert peak - held[MANY] < 2 * FLAT_MB
+    parts = sorted(tmp_path.glob(f"runs/{RUN_ID}/*.jsonl"))
+    assert len(parts) == MANY // OUTCOMES_PER_FILE - 1
+    last = json.loads((tmp_path / f"runs/{RUN_ID}.json").read_bytes())
+    rows = [json.loads(line) for part in parts for line in part.read_bytes().splitlines()] + last["outcomes"]
+    assert {row["symbol"] for row in rows} == {f"S{number}" for number in range(MANY)}
+
+
+@pytest.mark.parametrize("kind", [Outcome, Predicted, Tuned])
+def test_spooled_outcomes_are_as_their_records(kind: type[Outcome]) -> None:
+    error = {"type": "DataError", "message": "no bars\nat all\u2028", "where": "reading"}
+    ones = [kind("x", f"Ä{n}", "1h", "analyst", "failed", error=error, warnings=("a", "b")) for n in range(5)]
+    spool = Spool(kind)
+    for one in ones:
+        spool.append(one)
+    assert (len(spool), [*spool], spool[1:3], spool[3:99], spool[4:2]) == (5, ones, ones[1:3], ones[3:], [])
+    assert [json.loads(line) for line in spool.lines(slice(2, 4)).splitlines()] == [
+        json.loads(json.dumps(one.record())) for one in ones[2:4]
+    ]
+    spool.append(ones[0])
+    assert [*spool] == [*ones, ones[0]]
+
+
+def test_failures_and_counts_of_a_spool_are_those_of_a_list(tmp_path: Path) -> None:
+    kept = TrainingRecord(RUN_ID, CONFIG, Storage(str(tmp_path)), planned=4)
+    listed = RunRecord[Outcome](RUN_ID, CONFIG, planned=4, statuses=STATUSES)
+    bad = Outcome("x", "C", "1m", "analyst", "failed", error={"type": "X", "message": "x"}, attempts=2, warnings=("w",))
+    for one in (replace(outcome("A", 0.1, {}), cluster_us=HOUR_US), bad, outcome("B", 0.2, {})):
+        kept.add(one)
+        listed.add(one)
+    assert kept.failures == listed.failures == [bad]
+    assert kept.counts == {**listed.counts, "current_not_latest": 0}
+    assert (kept.retried, kept.warnings(), kept.exit_status) == (1, {"w"}, listed.exit_status) == (1, {"w"}, 1)

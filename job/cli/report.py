@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -29,6 +30,7 @@ from job.learning.metrics import scores_shown
 from job.predict.task import Predicted
 from job.registry.outcome import Outcome
 from job.registry.record import RunRecord
+from job.registry.spool import Outcomes
 from job.sources.problems import summarize
 from job.train.record import TrainingRecord
 
@@ -133,19 +135,23 @@ def show_predictions(record: RunRecord[Predicted]) -> None:
     for outcome in record.failures:
         if outcome.attempts == 1 and (outcome.error or {}).get("where") == "planning":  # others were seen as they came
             log.error("%s", outcome_line(outcome)[1])
-    rows = []
-    for kind in sorted({one.key.stem: one.key for one in record.outcomes}.values(), key=kind_order):
-        own = [one for one in record.outcomes if one.key.stem == kind.stem]
-        statuses = [one.status for one in own]
-        counts = [str(statuses.count(status)) for status in ("predicted", "current", "failed")]
-        left_out = sum(one.counts.get(what, 0) for one in own for what in ("warmup", "not_finite", "low_coverage"))
-        predicted = sum(one.rows for one in own)
-        drifted = str(sum(bool(one.drift and one.drift["unusual"]) for one in own))
-        rows.append((f"{kind.model_type} {kind.timeframe}", *counts, f"{predicted:,}", f"{left_out:,}", drifted))
+    totals: dict[str, Counter[str]] = {}
+    kinds = {}
+    for one in record.outcomes:
+        kinds[one.key.stem] = one.key
+        total = totals.setdefault(one.key.stem, Counter())
+        left_out = sum(one.counts.get(what, 0) for what in ("warmup", "not_finite", "low_coverage"))
+        drifted = bool(one.drift and one.drift["unusual"])
+        total.update({one.status: 1, "rows": one.rows, "left out": left_out, "drifted": drifted})
+    columns = ("predicted", "current", "failed", "rows", "left out", "drifted")
+    rows = [
+        (f"{kind.model_type} {kind.timeframe}", *(f"{totals[kind.stem][column]:,}" for column in columns))
+        for kind in sorted(kinds.values(), key=kind_order)
+    ]
     screen = console()
     if screen.is_terminal:
-        columns = ("model", "predicted", "current", "failed", "rows", "bars left out", "drifted")
-        screen.print(totals_table("predictions", columns, rows))
+        names = ("model", "predicted", "current", "failed", "rows", "bars left out", "drifted")
+        screen.print(totals_table("predictions", names, rows))
     else:
         for cells in rows:
             log.info("{}: {} predicted, {} current, {} failed, {} rows, {} bars left out, {} drifted".format(*cells))
@@ -179,36 +185,50 @@ def _log_problems(record: TrainingRecord | RunRecord[Predicted]) -> None:
 
 def gap_lines(outcomes: Iterable[Outcome]) -> Iterator[str]:
     """Yield the shares of bars that gaps cost each kind of model, where it has sessions, or they are worth a line."""
-    known = [one for one in outcomes if one.counts.get("bars")]
-    for kind in sorted({one.key.stem: one.key for one in known}.values(), key=kind_order):
-        own = [one for one in known if one.key.stem == kind.stem]
-        total = {name: sum(one.counts.get(name, 0) for one in own) for name in GAP_COUNTS}
+    totals: dict[str, Counter[str]] = {}
+    kinds = {}
+    for one in outcomes:
+        if one.counts.get("bars"):
+            kinds[one.key.stem] = one.key
+            counts = {name: one.counts.get(name, 0) for name in GAP_COUNTS}
+            with_hours = one.gaps in {"sessions", "auto"}
+            totals.setdefault(one.key.stem, Counter()).update({**counts, "models": 1, "sessions": with_hours})
+    for kind in sorted(kinds.values(), key=kind_order):
+        total = totals[kind.stem]
         shares = {
             "filled flat": total["filled"] / (total["bars"] + total["filled"]),
             "lost for too few source bars": total["low_coverage"] / (total["bars"] + total["low_coverage"]),
             "never predicted, as they warm up": total["warmup"] / total["bars"],
         }
-        cut = total["segments"] > len(own) and shares["never predicted, as they warm up"] >= WORTH_A_LINE
+        cut = total["segments"] > total["models"] and shares["never predicted, as they warm up"] >= WORTH_A_LINE
         lost = max(share for what, share in shares.items() if what != "never predicted, as they warm up")
-        if cut or lost >= WORTH_A_LINE or any(one.gaps in {"sessions", "auto"} for one in own):
+        if cut or lost >= WORTH_A_LINE or total["sessions"]:
             said = ", ".join(f"{share:.1%} {what}" for what, share in shares.items())
             yield f"{kind.model_type} {kind.timeframe}: of {total['bars']:,} bars {said}"
 
 
-def telling(outcomes: Sequence[Outcome]) -> dict[str, Sequence[Outcome]]:
+def telling(outcomes: Outcomes[Outcome]) -> dict[str, Sequence[Outcome]]:
     """Return those of many models that a person should see, by the titles of their tables.
 
     They are `TELLING` of the best by skill, best first, of the worst, worst first, and of the failed, by name; no table
     is without models.
     """
-    scored = [one for one in outcomes if one.scores.get("skill") is not None]
-    ranked = sorted(scored, key=lambda one: -(one.scores["skill"] or 0.0))
-    broken = sorted((one for one in outcomes if one.error is not None), key=lambda one: one.key.parts)
-    best, worst = ranked[:TELLING], ranked[TELLING:][: -TELLING - 1 : -1]
+    scored: list[tuple[float, int]] = []
+    failed: list[tuple[tuple[str, ...], int]] = []
+    for position, one in enumerate(outcomes):  # which may be more than memory should hold
+        if (skill := one.scores.get("skill")) is not None:
+            scored.append((-skill, position))
+        if one.error is not None:
+            failed.append((one.key.parts, position))
+    ranked, broken = ([position for _, position in sorted(found)] for found in (scored, failed))
+    best, worst, first = (
+        [one for position in positions for one in outcomes[position : position + 1]]
+        for positions in (ranked[:TELLING], ranked[TELLING:][: -TELLING - 1 : -1], broken[:TELLING])
+    )
     groups: dict[str, Sequence[Outcome]] = {
         f"the {len(best)} best of {len(ranked):,} models by skill, {SCORES_TITLE} (--all shows all)": best,
         f"the {len(worst)} worst": worst,
-        f"{min(TELLING, len(broken))} of {len(broken):,} that failed": broken[:TELLING],
+        f"{len(first)} of {len(broken):,} that failed": first,
     }
     return {title: members for title, members in groups.items() if members}
 

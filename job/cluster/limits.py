@@ -17,13 +17,13 @@ def reason_to_stop(record: RunRecord[OutcomeT], max_failures: float | None) -> s
 
     `max_failures` is a count (int) or a share of the planned models (float below 1).
     """
-    failed = len(record.failures)
+    failed = record.by_status["failed"]
     if max_failures is not None:
         most = max_failures if isinstance(max_failures, int) else max_failures * record.planned
         if failed > most:
             limit = f"{max_failures}" if isinstance(max_failures, int) else f"{max_failures:.3g} of them"
             return f"{failed} of {record.planned} models failed, more than model_trainer.max_failures allows ({limit})"
-    if failed != ALIKE or any(one.status not in {"failed", "current"} for one in record.outcomes):
+    if failed != ALIKE or len(record.outcomes) > failed + record.by_status["current"]:
         return None
     alike = set()
     for outcome in record.failures:

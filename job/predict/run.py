@@ -11,6 +11,7 @@ from job.predict.plan import PredictionPlan, Request
 from job.predict.task import Predicted, PredictionTask
 from job.registry.outcome import Outcome
 from job.registry.record import RunRecord
+from job.registry.spool import Spool
 from job.registry.versions import new_run_id
 from job.storage.files import Storage
 from job.worker.messages import Job
@@ -40,6 +41,7 @@ def run(
             "output": request.output,
             "version": request.version,
         },
+        spool=Spool(Predicted),
     )
     record.problems += plan.problems
     record.notes = plan.notes

@@ -8,15 +8,18 @@ from typing import Any, Final
 
 from job.config.settings import Config
 from job.core.errors import RegistryError
-from job.registry.catalog import write_catalog
+from job.registry.catalog import Summary, write_catalog
 from job.registry.leases import Lease
 from job.registry.outcome import Status
-from job.registry.record import OutcomeT, RunRecord, RunStatus
+from job.registry.record import RunRecord, RunStatus
 from job.registry.runs import open_marker, record_path
+from job.registry.spool import OutcomeT, Spool
 from job.storage.files import Storage
 
 SAVE_EVERY_S: Final = 30.0
 OUTCOMES_PER_FILE: Final = 1_000
+CATALOG_GROWTH: Final = 0.1
+"""By what share of what a run has added the catalog may lag behind while it goes on."""
 
 log = logging.getLogger("job")
 
@@ -24,7 +27,8 @@ log = logging.getLogger("job")
 class KeptRecord(RunRecord[OutcomeT]):
     """The record of one run, kept in the registry.
 
-    Between `open` and `finish` a thread keeps it, its lease and the catalog up to date.
+    Between `open` and `finish` a thread keeps it, its lease and the catalog up to date. Its outcomes, of the class
+    `kind`, are spooled: what memory holds of them does not grow with their number, but for warnings.
     """
 
     def __init__(
@@ -35,13 +39,17 @@ class KeptRecord(RunRecord[OutcomeT]):
         *,
         planned: int,
         statuses: tuple[Status, ...],
+        kind: type[OutcomeT],
         about: Mapping[str, Any] | None = None,
     ) -> None:
         about = {"output": registry.url, **(about or {})}
-        super().__init__(run_id, config, planned=planned, statuses=statuses, about=about)
+        self._spool = Spool(kind)
+        super().__init__(run_id, config, planned=planned, statuses=statuses, about=about, spool=self._spool)
         self._registry = registry
         self._files: list[str] = []
-        self._listed = 0
+        self._summaries: list[Summary] = []
+        """Of versions that the catalog lacks."""
+        self._catalogued = 0
         self._lock = threading.RLock()
         self._closing = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="run record", daemon=True)
@@ -66,6 +74,7 @@ class KeptRecord(RunRecord[OutcomeT]):
     def add(self, outcome: OutcomeT) -> OutcomeT:
         """Take an outcome and return it as it is kept."""
         with self._lock:
+            self._summaries += [outcome.summary] if outcome.summary else []
             return super().add(outcome)
 
     def finish(self, status: RunStatus, reason: str | None = None) -> None:
@@ -94,16 +103,18 @@ class KeptRecord(RunRecord[OutcomeT]):
         full = (len(self.outcomes) - 1) // OUTCOMES_PER_FILE
         for number in range(len(self._files), max(full, 0)):
             path = f"runs/{self.run_id}/outcomes-{number}.jsonl"
-            part = self.outcomes[number * OUTCOMES_PER_FILE : (number + 1) * OUTCOMES_PER_FILE]
-            self._registry.create(path, "".join(json.dumps(one.record()) + "\n" for one in part).encode())
+            part = slice(number * OUTCOMES_PER_FILE, (number + 1) * OUTCOMES_PER_FILE)
+            self._registry.create(path, self._spool.lines(part))
             self._files.append(path)
         record = self.as_dict(first=len(self._files) * OUTCOMES_PER_FILE)
         if self.status == "running":
             record["lease"] = Lease.of_this_process(self.config.storage.lease_s).record()
         self._registry.replace(record_path(self.run_id), json.dumps(record, indent=1).encode())
-        if new := [one.summary for one in self.outcomes[self._listed :] if one.summary]:
-            write_catalog(self._registry, new)
-        self._listed = len(self.outcomes)
+        # It is read and written whole: as it grows, less often. What a killed run leaves out, the next one reads.
+        if self.status != "running" or len(self._summaries) >= CATALOG_GROWTH * self._catalogued:
+            write_catalog(self._registry, self._summaries)
+            self._catalogued += len(self._summaries)
+            self._summaries.clear()
 
     def as_dict(self, *, first: int = 0) -> dict[str, Any]:
         """Return the record as JSON values, with the files that hold the outcomes before number `first`."""

@@ -1,15 +1,16 @@
 """The run record: what a run was asked, and what became of every task."""
 
+from array import array
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal
 
 from job.config.settings import Config
 from job.core.errors import DataError, JobError, RegistryError
 from job.core.wording import once_per_kind
-from job.registry.outcome import Outcome, Status
-
-OutcomeT = TypeVar("OutcomeT", bound=Outcome)
+from job.registry.outcome import Status
+from job.registry.spool import Outcomes, OutcomeT, Spool
 
 RunStatus = Literal["running", "finished", "interrupted", "aborted"]
 INTERRUPTED: Final = 130
@@ -26,6 +27,7 @@ class RunRecord(Generic[OutcomeT]):
         planned: how many tasks there are, those included that need not be done.
         statuses: of outcomes, in the order in which they are counted.
         about: what else the record says of the run, by name.
+        spool: where to keep the outcomes as far as their `record` goes; by default they are kept in memory, whole.
     """
 
     def __init__(
@@ -36,28 +38,43 @@ class RunRecord(Generic[OutcomeT]):
         planned: int,
         statuses: tuple[Status, ...],
         about: Mapping[str, Any] | None = None,
+        spool: Spool[OutcomeT] | None = None,
     ) -> None:
         self.run_id = run_id
         self.config = config
         self.planned = planned
         self.status: RunStatus = "running"
         self.reason: str | None = None
-        self.outcomes: list[OutcomeT] = []
-        self.failures: list[OutcomeT] = []
+        self.outcomes: Outcomes[OutcomeT] = [] if spool is None else spool
+        self.by_status = Counter[str]()
+        self.retried = 0
+        """How many outcomes took more than one attempt."""
         self.problems: list[JobError] = []
         self.notes: tuple[str, ...] = ()
         self.cluster: dict[str, int] = {"nodes": 0, "cpus": 0}
         self.about = dict(about or {})
         self._statuses = statuses
+        self._failed = array("Q")
+        self._errors = Counter[str]()
+        self._warnings: set[str] = set()
         self._started = datetime.now(UTC)
         self._finished: datetime | None = None
 
     def add(self, outcome: OutcomeT) -> OutcomeT:
         """Take an outcome and return it as it is kept."""
         if outcome.status == "failed":
-            self.failures.append(outcome)
+            self._failed.append(len(self.outcomes))
         self.outcomes.append(outcome)
+        self.by_status[outcome.status] += 1
+        self._errors.update([outcome.error["type"]] if outcome.error else [])
+        self._warnings.update(outcome.warnings)
+        self.retried += outcome.attempts > 1
         return outcome
+
+    @property
+    def failures(self) -> list[OutcomeT]:
+        """The outcomes that failed; `by_status` says how many without making them again."""
+        return [outcome for number in self._failed for outcome in self.outcomes[number : number + 1]]
 
     def finish(self, status: RunStatus, reason: str | None = None) -> None:
         """Say how the run ended."""
@@ -66,11 +83,9 @@ class RunRecord(Generic[OutcomeT]):
     @property
     def counts(self) -> dict[str, int]:
         """Outcomes by status; a file that cannot be read counts as a failure."""
-        found = [outcome.status for outcome in self.outcomes]
-        counts: dict[str, int] = {status: found.count(status) for status in self._statuses}
         return {
-            **counts,
-            "failed": counts["failed"] + len(self.problems),
+            **{status: self.by_status[status] for status in self._statuses},
+            "failed": self.by_status["failed"] + len(self.problems),
             "not_run": self.planned - len(self.outcomes),
         }
 
@@ -79,16 +94,17 @@ class RunRecord(Generic[OutcomeT]):
         """0 all done or current, 1 some failed, 130 interrupted; where all failed for one kind of reason, 2 or 3."""
         if self.status == "interrupted":
             return INTERRUPTED
-        if not self.failures and not self.problems and not self.counts["not_run"]:
+        failed = self.by_status["failed"]
+        if not failed and not self.problems and not self.counts["not_run"]:
             return 0
-        kinds = {(one.error or {}).get("type", "") for one in self.failures}
-        if len(self.failures) == self.planned and len(kinds) == 1:
-            return SAME_FOR_ALL.get(kinds.pop(), JobError.exit_status)
+        if failed == self.planned and len(self._errors) == 1:
+            (kind,) = self._errors
+            return SAME_FOR_ALL.get(kind, JobError.exit_status)
         return JobError.exit_status
 
     def warnings(self) -> set[str]:
         """Return what the outcomes warn of, each once."""
-        return {warning for outcome in self.outcomes for warning in outcome.warnings}
+        return self._warnings
 
     def as_dict(self, *, first: int = 0) -> dict[str, Any]:
         """Return the record as JSON values, with the outcomes from number `first` on."""

@@ -63,7 +63,8 @@ class TrainingRecord(KeptRecord[Outcome]):
     """The record of one training run."""
 
     def __init__(self, run_id: str, config: Config, registry: Storage, *, planned: int) -> None:
-        super().__init__(run_id, config, registry, planned=planned, statuses=STATUSES)
+        super().__init__(run_id, config, registry, planned=planned, statuses=STATUSES, kind=Outcome)
+        self._hidden = 0
         self._fleets: dict[tuple[str, str], Fleet] = {}
         self.tried = Tried()
         """What was tried on the bars by which the trained models are judged, known at the end."""
@@ -77,13 +78,13 @@ class TrainingRecord(KeptRecord[Outcome]):
             if outcome.status == "trained":
                 kind = (outcome.model_type, outcome.timeframe)
                 self._fleets.setdefault(kind, Fleet(*kind)).add(outcome)
+            self._hidden += outcome.status == "current" and bool(outcome.warnings)
             return super().add(replace(outcome, log_loss_delta={}) if outcome.log_loss_delta else outcome)
 
     @property
     def counts(self) -> dict[str, int]:
         """Outcomes by status; `current_not_latest` are current ones that a later version hides."""
-        hidden = sum(outcome.status == "current" and bool(outcome.warnings) for outcome in self.outcomes)
-        return {**super().counts, "current_not_latest": hidden}
+        return {**super().counts, "current_not_latest": self._hidden}
 
     def as_dict(self, *, first: int = 0) -> dict[str, Any]:
         """Return the record as JSON values, with what the fleet of each kind scores, and the best of them all.

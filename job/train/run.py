@@ -125,13 +125,14 @@ def _conclude(plan: Plan, job: Job, record: TrainingRecord, others: list[OtherRu
         for outcome in committed(missing, job):
             record.add(outcome)
     # A worker may have left something half written where it failed, died or was stopped.
-    disturbed = record.status != "running" or record.failures or any(one.attempts > 1 for one in record.outcomes)
+    disturbed = record.status != "running" or record.by_status["failed"] or record.retried
     if disturbed or any(not one.live for one in others):
         sweep(registry, record.run_id, others, at_end=True)
     if plan.tasks:
         registry.remove_folder(attempts_folder(record.run_id))
     # The catalog is made of what is listed now, so that of two runs that end at once either lists both.
-    trained = {(one.key, str(one.version)) for one in record.outcomes if one.status == "trained"}
+    outcomes = record.outcomes if record.by_status["trained"] else ()
+    trained = {(one.key, str(one.version)) for one in outcomes if one.status == "trained"}
     folders = sorted({key.folder for key, _ in trained})
     found = list_summaries(registry, *folders) if folders else []
     write_catalog(registry, [*plan.uncatalogued, *found])

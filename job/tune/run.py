@@ -30,7 +30,7 @@ class TuningRecord(KeptRecord[Tuned]):
     """The record of one run of studies; an outcome is one series of one request, and leaves its losses with `made`."""
 
     def __init__(self, run_id: str, config: Config, registry: Storage, *, planned: int) -> None:
-        super().__init__(run_id, config, registry, planned=planned, statuses=("tuned", "failed"))
+        super().__init__(run_id, config, registry, planned=planned, statuses=("tuned", "failed"), kind=Tuned)
         self.made: dict[Key, Tuned] = {}
         self.winners: list[Winner] = []
 
@@ -44,8 +44,8 @@ class TuningRecord(KeptRecord[Tuned]):
         """As of any run; a series of bad bars that its study does without is no failure. 3 where none can be used."""
         if self.status == "finished" and not self.winners and {type(one) for one in self.problems} == {DataError}:
             return DataError.exit_status
-        left_out = [one for one in self.failures if one.error and one.error.get("type") in OF_ITS_BARS]
-        if self.status == "finished" and not self.problems and len(left_out) == len(self.failures):
+        of_bars = all((one.error or {}).get("type") in OF_ITS_BARS for one in self.failures)
+        if self.status == "finished" and not self.problems and of_bars:
             return 0
         return super().exit_status
 

@@ -96,7 +96,7 @@ def _outcomes(done: Round, plan: ScoringPlan) -> list[Scored]:
         run_tasks(plan.tasks, job, SCORING, record, watch=watch)
     done.keep("score", record)
     done.drift |= {one.key: one.drift for one in record.outcomes if one.drift and one.drift["unusual"]}
-    return record.outcomes
+    return [*record.outcomes]
 
 
 def with_alarms(state: State, judged: Mapping[Key, Judged]) -> State:

@@ -9,7 +9,7 @@ warm: 5,000 tasks in 20 s; 85% efficiency.
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -35,6 +35,8 @@ SLEEP_S: Final = 0.2
 NOTHING_S: Final = 20.0
 EFFICIENCY_PERCENT: Final = 85.0
 WARMING_S: Final = 1.0
+
+Step = Callable[..., Iterator[pa.Table]]
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,11 @@ def measure(*, quick: bool) -> Table:
     sleepers = [replace(task, seconds=SLEEP_S) for task in tasks(sizes.sleepers)]
     settings = RaySettings(num_cpus=sizes.cpus)
     with running(settings):
-        warm_up(sizes)
-        bundled = [(seconds(nothings, 0.0, sizes), seconds(sleepers, SLEEP_S, sizes)) for _ in range(sizes.runs)]
+        warm_up(sizes.capacity)
+        bundled = [both(nothings, sleepers, sizes.capacity) for _ in range(sizes.runs)]
         with patch.object(pipeline, "bundle", unbundled):
-            alone = seconds(nothings, 0.0, sizes), seconds(sleepers, SLEEP_S, sizes)
-    cold = [cold_seconds(work, sleep, settings, sizes) for work, sleep in ((nothings, 0.0), (sleepers, SLEEP_S))]
+            alone = both(nothings, sleepers, sizes.capacity)
+    cold = [cold_seconds(work, step, settings, sizes) for work, step in ((nothings, DO_NOTHING), (sleepers, SLEEP))]
     did_nothing, slept = ([run[way] for run in bundled] for way in (0, 1))
     nothing, sleeping = f"{sizes.nothings:,} tasks", f"{sizes.sleepers:,} that sleep {SLEEP_S} s"
     return Table(
@@ -99,35 +101,36 @@ def tasks(count: int) -> list[Task]:
     return plan_tasks([Series("synthetic", name, "1m", (file,)) for name in names], Config())
 
 
-def warm_up(sizes: Sizes) -> None:
+def both(nothings: Sequence[Task], sleepers: Sequence[Task], capacity: Capacity) -> tuple[float, float]:
+    """Return the seconds that either take."""
+    return seconds(nothings, DO_NOTHING, capacity), seconds(sleepers, SLEEP, capacity)
+
+
+def warm_up(capacity: Capacity) -> None:
     """Have every worker started and what it needs imported: as many tasks at a time as there are CPUs, for a while."""
     with patch.object(pipeline, "bundle", unbundled):
         for _ in range(2):
-            seconds(tasks(MODELS_A_SYMBOL * sizes.cpus), WARMING_S, sizes)
+            seconds(tasks(MODELS_A_SYMBOL * capacity.cpus), partial(sleep_for, seconds=WARMING_S), capacity)
 
 
-def cold_seconds(work: Sequence[Task], sleep_s: float, settings: RaySettings, sizes: Sizes) -> float:
+def cold_seconds(work: Sequence[Task], step: Step, settings: RaySettings, sizes: Sizes) -> float:
     """Return the seconds that the tasks take with a Ray of their own."""
     started = time.perf_counter()
     with running(settings):
-        seconds(work, sleep_s, sizes)
+        seconds(work, step, sizes.capacity)
     return time.perf_counter() - started
 
 
-def seconds(work: Sequence[Task], sleep_s: float, sizes: Sizes) -> float:
-    """Return the seconds in which the pipeline, with steps that do nothing, gives every task's outcome."""
-    steps: dict[str, Any] = {
-        "load_bars": load,
-        "prepare_samples": prepare,
-        "train_models": partial(sleep_for, seconds=sleep_s),
-    }
+def seconds(work: Sequence[Task], step: Step, capacity: Capacity) -> float:
+    """Return the seconds in which the pipeline gives every task's outcome; `step` stands in for `train_models`."""
+    steps: dict[str, Any] = {"load_bars": load, "prepare_samples": prepare, "train_models": step}
     with tempfile.TemporaryDirectory() as folder, patch.multiple(pipeline, **steps):
         job = Job("20240101_000000_abcdef", Config(), folder, versions())
         started = time.perf_counter()
-        outcomes = [one for run in pipeline.runs(work, job, capacity=sizes.capacity) for one in run]
+        outcomes = [one for run in pipeline.runs(work, job, capacity=capacity) for one in run]
         took = time.perf_counter() - started
     if {one.key for one in outcomes} != {task.key for task in work} or any(one.error for one in outcomes):
-        raise SystemExit(f"orchestration: {len(work)} tasks gave {len(outcomes)} outcomes, or some failed")
+        raise SystemExit(f"{len(work)} tasks gave {len(outcomes)} outcomes, or some failed")
     return took
 
 
@@ -154,3 +157,7 @@ def sleep_for(batch: pa.Table, *, job: Job, seconds: float) -> Iterator[pa.Table
     for task, _ in unpack(batch):
         time.sleep(seconds)
         yield pa.table({"outcome": [of(task.key, "trained").to_json()]})
+
+
+DO_NOTHING: Final = partial(sleep_for, seconds=0.0)
+SLEEP: Final = partial(sleep_for, seconds=SLEEP_S)
