@@ -6,7 +6,7 @@ import numpy as np
 import scipy
 
 from job.learning.metrics import CONFIDENCE, FloatArray, LabelArray, block_length, clip
-from job.learning.splits import IntArray
+from job.learning.times import IntArray, numbered
 
 BINS: Final = 10
 STEPS: Final = 50
@@ -42,7 +42,7 @@ def calibration(times: IntArray, label: LabelArray, p: FloatArray, *, horizon_ba
 
 def _blocks(times: IntArray, horizon_bars: int) -> tuple[IntArray, int]:
     """Return the block of each row, and how many there are; an incomplete last one is part of the one before."""
-    _, position = np.unique(times, return_inverse=True)
+    _, position = numbered(times)
     count = int(position[-1]) + 1
     length = block_length(count, horizon_bars)
     blocks = max(1, count // length)

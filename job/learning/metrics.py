@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy  # not its parts, which load on first use: the driver scores nothing, and needs none
 
+from job.learning.times import numbered
+
 FloatArray = npt.NDArray[np.float64]
 LabelArray = npt.NDArray[np.integer[Any]]
 
@@ -25,6 +27,7 @@ MIN_BLOCKS: Final = 8
 """An interval from fewer blocks is flagged as underpowered."""
 CONFIDENCE: Final = 0.95
 QUADRATURE_NODES: Final = 24
+SIDES: Final[tuple[Literal["left", "right"], ...]] = ("left", "right")
 
 
 def clip(p: FloatArray) -> FloatArray:
@@ -80,7 +83,9 @@ def roc_auc(label: LabelArray, p: FloatArray) -> float | None:
     ups, downs = int(up.sum()), int((~up).sum())
     if not ups or not downs:
         return None
-    return float((scipy.stats.rankdata(p)[up].sum() - ups * (ups + 1) / 2) / (ups * downs))
+    p_up, p_down = np.sort(p[up]), np.sort(p[~up])
+    below = sum(int(np.searchsorted(p_down, p_up, side).sum()) for side in SIDES)  # ties once, what ranks lower twice
+    return below / 2 / (ups * downs)
 
 
 def _ratio(part: int, whole: int) -> float:
@@ -171,9 +176,14 @@ def fit_shrink(label: LabelArray, p: FloatArray, base: FloatArray) -> float:
     low, high = max(0.0, mode - 6 * deviation), min(1.0, mode + 6 * deviation)
     nodes, shares = np.polynomial.legendre.leggauss(QUADRATURE_NODES)
     weights = low + (high - low) * (nodes + 1) / 2
-    losses = np.array([np.logaddexp(0.0, offset + weight * signed).sum() for weight in weights.tolist()])
+    losses = np.array([_softplus(offset + weight * signed).sum() for weight in weights.tolist()])
     # Relative to the least loss, since exp(-loss) of many rows underflows.
     return float(np.average(weights, weights=shares * np.exp(losses.min() - losses)))
+
+
+def _softplus(values: FloatArray) -> FloatArray:
+    """Return log(1 + exp(values)); as `np.logaddexp(0, values)`, but by functions that NumPy has for whole vectors."""
+    return np.maximum(values, 0.0) + np.log1p(np.exp(-np.abs(values)))
 
 
 @dataclass(frozen=True)
@@ -220,7 +230,7 @@ def block_half_width(
 
     `influence` of the rows adds up to zero. The half-width is None with fewer than two blocks.
     """
-    _, position = np.unique(times, return_inverse=True)
+    _, position = numbered(times)
     by_time = np.bincount(position, weights=influence) / total
     length = block_length(len(by_time), horizon_bars)
     blocks = len(by_time) // length
@@ -230,4 +240,4 @@ def block_half_width(
     running = np.concatenate(([0.0], np.cumsum(np.concatenate((by_time, by_time[: length - 1])))))
     variance = float((running[length:] - running[:-length]).var() * len(by_time) / length)
     error = math.sqrt(variance * blocks / (blocks - 1))
-    return float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, blocks - 1)) * error, blocks
+    return float(scipy.special.stdtrit(blocks - 1, (1 + CONFIDENCE) / 2)) * error, blocks

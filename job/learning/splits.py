@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from job.core.errors import TrainingError
+from job.learning.times import IntArray, numbered
 
-IntArray = npt.NDArray[np.int64]
+__all__ = ["Fold", "IntArray", "Splits", "last_part", "walk_forward"]
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,14 @@ def walk_forward(
     """
     rows = np.arange(len(available_at))
     if holdout_from is None:
-        times = np.unique(available_at)
+        times, _ = numbered(available_at)
         if len(times) < 2:
             raise TrainingError(f"samples at {len(times)} distinct times cannot be split: give more bars")
         holdout_from = int(times[holdout_start(len(times), test_size)])
     known = _where(_closed(available_at, label_end, holdout_from, embargo_us), rows)
     holdout = Fold(train=known, test=_where(available_at >= holdout_from, rows))
     available_at, label_end = available_at[known], label_end[known]
-    times = np.unique(available_at)
+    times, _ = numbered(available_at)
     if len(times) <= folds:
         raise TrainingError(
             f"{len(times)} distinct times before the holdout are too few for {folds} folds: "
@@ -86,7 +87,7 @@ def last_part(available_at: IntArray, label_end: IntArray, *, share: float) -> F
 
     It is cut and purged as `walk_forward` cuts the holdout. None where one side would be empty.
     """
-    times = np.unique(available_at)
+    times, _ = numbered(available_at)
     if len(times) < 2:
         return None
     rows, start = np.arange(len(available_at)), int(times[holdout_start(len(times), share)])

@@ -21,19 +21,16 @@ RELEASE: Final = "0.16."
 PROTOCOL: Final = 2
 """The release of skops whose nodes these are, and the number that it gives to its format."""
 
-Node = dict[str, Any]
-
 
 class UnknownTypeError(TypeError):
     """An object that only skops itself can describe."""
 
 
 class Schema:
-    """The nodes of one estimator.
+    """The nodes of one estimator, as text: of a forest's 5,000, most say the same, and are written once.
 
     Attributes:
-        root: the node of the estimator, ready for JSON.
-        arrays: the content of the .npy files by name: `1.npy`, `2.npy`, … in the order of the nodes.
+        text: the node of the estimator, as JSON.
         types: (loader, type) of all nodes.
     """
 
@@ -46,71 +43,89 @@ class Schema:
         release = installed("skops")
         if release is None or not release.startswith(RELEASE):
             raise UnknownTypeError
-        self.arrays: dict[str, bytes] = {}
         self.types: set[tuple[str, str]] = set()
+        self._files: dict[bytes, str] = {}
+        self._texts: dict[int, str] = {}
         self._numbers: dict[int, int] = {}
-        self._files: dict[int, str] = {}
         self._described: list[object] = []  # kept, so that nothing else takes the address that tells them apart
-        self.root = {**self._node(estimator), "protocol": PROTOCOL, "_skops_version": release}
+        self.text = f'{self._node(estimator)[:-1]},"protocol":{PROTOCOL},"_skops_version":{_quoted(release)}}}'
 
-    def _node(self, value: Any) -> Node:
+    @property
+    def arrays(self) -> dict[str, bytes]:
+        """The content of the .npy files by name, in the order of the nodes; equal arrays share one file."""
+        return {name: data for data, name in self._files.items()}
+
+    def _node(self, value: Any) -> str:
         """Return the node of an object, with its keys in the order of skops, numbered parents first."""
+        if (known := self._texts.get(id(value))) is not None:
+            return known
         self._described.append(value)
         number = self._numbers.setdefault(id(value), len(self._numbers) + 1)
         loader, contents = _loader_of(type(value))  # type: ignore[arg-type]
         named = value if loader == "TypeNode" else str if loader == "JsonNode" else type(value)
         self.types.add((loader, f"{named.__module__}.{named.__name__}"))
-        node = {"__class__": named.__name__, "__module__": named.__module__, "__loader__": loader}
-        node |= contents(self, value)
-        if "__reduce__" in node:
-            node["__loader__"] = node.pop("__loader__")  # moves it to the end
-        return {**node, "__id__": number}
+        parts = [f'"__loader__":"{loader}"', contents(self, value)]
+        if contents is Schema._compiled:
+            parts.reverse()
+        elif contents is Schema._type:
+            parts.pop()
+        kind = f'"__class__":{_quoted(named.__name__)},"__module__":{_quoted(named.__module__)}'
+        text = f'{{{kind},{",".join(parts)},"__id__":{number}}}'
+        if loader in UNCHANGING:
+            self._texts[id(value)] = text
+        return text
 
-    def _json(self, value: object) -> Node:
-        return {"content": json.dumps(value), "is_json": True}
+    def _json(self, value: object) -> str:
+        return f'"content":{json.dumps(json.dumps(value))},"is_json":true'
 
-    def _type(self, _: type) -> Node:
-        return {}
+    def _type(self, _: type) -> str:
+        return ""
 
-    def _sequence(self, values: Iterable[object]) -> Node:
-        return {"content": [self._node(value) for value in values]}
+    def _sequence(self, values: Iterable[object]) -> str:
+        return f'"content":[{",".join([self._node(value) for value in values])}]'
 
-    def _dict(self, values: dict[Any, object]) -> Node:
+    def _dict(self, values: dict[Any, object]) -> str:
         if not {type(key) for key in values} <= {str, int}:
             raise UnknownTypeError
-        content = {str(key): self._node(value) for key, value in values.items()}
-        return {"content": content, "key_types": self._node([type(key) for key in values])}
+        content = ",".join([f"{_quoted(str(key))}:{self._node(value)}" for key, value in values.items()])
+        return f'"content":{{{content}}},"key_types":{self._node([type(key) for key in values])}'
 
-    def _array(self, values: NDArray[Any]) -> Node:
+    def _array(self, values: NDArray[Any]) -> str:
         if values.dtype == object:
-            return {**self._sequence(values.tolist()), "type": "json", "shape": self._node(values.shape)}
-        file = self._files.setdefault(id(values), f"{len(self._files) + 1}.npy")
-        if file not in self.arrays:
-            self.arrays[file] = npy_bytes(values)
-        return {"type": "numpy", "file": file}
+            return f'{self._sequence(values.tolist())},"type":"json","shape":{self._node(values.shape)}'
+        file = self._files.setdefault(npy_bytes(values), f"{len(self._files) + 1}.npy")
+        return f'"type":"numpy","file":"{file}"'
 
-    def _random_state(self, value: np.random.RandomState) -> Node:
-        return {"content": self._node(value.get_state(legacy=False))}
+    def _random_state(self, value: np.random.RandomState) -> str:
+        return f'"content":{self._node(value.get_state(legacy=False))}'
 
-    def _generator(self, value: np.random.Generator) -> Node:
+    def _generator(self, value: np.random.Generator) -> str:
         bits: Any = value.bit_generator
-        return {"content": {"bit_generator": self._node(bits.state), "seed_seq": self._node(bits.seed_seq.state)}}
+        state, seed = self._node(bits.state), self._node(bits.seed_seq.state)
+        return f'"content":{{"bit_generator":{state},"seed_seq":{seed}}}'
 
-    def _compiled(self, value: Any) -> Node:
+    def _compiled(self, value: Any) -> str:
         """Describe a compiled object by the call that makes it, and by its state."""
         kind, arguments, *state = value.__reduce__()
         if kind is not type(value):
             raise UnknownTypeError
-        made = {"args": self._node(arguments)}
-        return {"__reduce__": made, "content": self._node(state[0] if state else value.__getstate__() or {})}
+        made = self._node(arguments)
+        content = self._node(state[0] if state else value.__getstate__() or {})
+        return f'"__reduce__":{{"args":{made}}},"content":{content}'
 
-    def _object(self, value: Any) -> Node:
-        if value.__reduce__()[0] is type(value):
+    def _object(self, value: Any) -> str:
+        reduce: object = type(value).__reduce__
+        if reduce is not object.__reduce__:  # skops calls it, to see whether it names the class
             raise UnknownTypeError
-        return {"content": self._node(value.__getstate__())}
+        return f'"content":{self._node(value.__getstate__())}'
 
 
-Contents = Callable[[Schema, Any], Node]
+_quoted: Final = cache(json.dumps)
+"""A text as JSON."""
+UNCHANGING: Final = {"JsonNode", "TypeNode"}
+"""Loaders of what reads the same wherever it stands again."""
+
+Contents = Callable[[Schema, Any], str]
 
 LOADERS: Final[dict[type, tuple[str, Contents]]] = {
     **dict.fromkeys((str, int, float, bool, type(None)), ("JsonNode", Schema._json)),
