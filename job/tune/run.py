@@ -110,12 +110,12 @@ def _conduct_all(
 
     libraries = sorted({library for study in plan.studies for library in libraries_of(study.spec)})
     job = Job(run_id=record.run_id, config=config, output=registry.url, versions=versions(*libraries), fleet=plan.fleet)
-    with session(plan.tasks, job, TUNING, record) as capacity:
-        runs = pipeline.Runs(capacity).runs
+    with session(plan.tasks, job, TUNING, record) as opened:
+        runs = pipeline.Runs(opened.capacity).runs
         asked = [(one, next(one)) for one in (conduct(study, registry, config) for study in plan.studies)]
         while asked and record.status == "running":
             tasks = [task for _, own in asked for task in own]
-            run_in_session(tasks, job, TUNING, runs, record, watch=watch)
+            run_in_session(tasks, job, TUNING, runs, record, events=opened.events, watch=watch)
             asked = [(one, more) for one, _ in asked if (more := _next(one, record)) is not None]
 
 
