@@ -32,7 +32,11 @@ SETTINGS = {"model_trainer": {"model_directory": "memory://session"}}
 
 def record(planned: int = 3, config: Config | None = None) -> RunRecord[Any]:
     return RunRecord(
-        "20240101_000000_abcdef", config or load_config(SETTINGS), planned=planned, statuses=("predicted", "failed")
+        "20240101_000000_abcdef",
+        config or load_config(SETTINGS),
+        operation="predict",
+        planned=planned,
+        statuses=("predicted", "failed"),
     )
 
 

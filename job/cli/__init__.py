@@ -2,12 +2,13 @@
 
 import argparse
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from job.cli import compare, doctor, features, html_report, models, plan, predict, reindex, synth, train, tune, watch
-from job.cli.arguments import Command, CommandGroup
-from job.cli.logs import configure_logging, log
+from job.cli.arguments import COMMON, Command, CommandGroup
+from job.cli.logs import FORMAT_VARIABLE, configure_logging, log
 from job.core.errors import ConfigError, JobError
 
 COMMANDS: Final = (
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str], *, program: str = PROGRAM) -> int:
     `program` is what the help calls the program.
     """
     options = parse(arguments, program=program)
-    configure_logging("info")
+    configure_logging("info", options.log_format or os.environ.get(FORMAT_VARIABLE))
     try:
         for argument in options.command.arguments:
             value = getattr(options, argument.attribute)
@@ -82,6 +83,6 @@ def _add(parser: argparse.ArgumentParser, commands: Iterable[Command | CommandGr
             _add(own, command.commands, what="action")
             continue
         own.set_defaults(command=command)
-        for argument in command.arguments:
+        for argument in (*command.arguments, *COMMON):
             more = argument.more if argument.metavar is None else {**argument.more, "metavar": argument.metavar}
             own.add_argument(*argument.names, help=argument.help, **more)

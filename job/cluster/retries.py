@@ -14,6 +14,7 @@ from job.cluster.operation import Operation, OutcomeT, T
 from job.core.clock import now
 from job.core.errors import LostRowsError
 from job.core.keys import Key
+from job.core.log_fields import of_model
 from job.core.wording import on_one_line
 from job.registry.attempts import Attempt
 from job.worker.messages import Job
@@ -102,7 +103,8 @@ def fail_exhausted(
             yield _of_dead(operation.failed(task, error), attempt)
         else:
             retried(task, attempt, error)
-            log.warning("%s: attempt %d of %d failed: %s", key, task.attempt, MAX_ATTEMPTS, error["message"])
+            said = f"attempt {task.attempt} of {MAX_ATTEMPTS} failed: {error['message']}"
+            log.warning("%s: %s", key, said, extra=of_model(key, attempt=task.attempt))
             missing[key] = replace(task, attempt=task.attempt + 1)
 
 

@@ -1,7 +1,7 @@
 """One way to run anything: start or join Ray, check its nodes, run tasks with retries, record the outcomes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -11,11 +11,13 @@ from job.cluster.connect import running
 from job.cluster.limits import reason_to_stop
 from job.cluster.nodes import check_nodes
 from job.cluster.operation import Operation, OutcomeT, T
+from job.cluster.ray_metrics import told_to_ray
 from job.cluster.retries import Runs, run_with_retries
 from job.core.errors import ClusterError, JobError
 from job.registry.attempts import Attempt
 from job.registry.catalog import open_registry
 from job.registry.events import EventLog
+from job.registry.metrics import process_metrics
 from job.registry.record import RunRecord
 from job.worker.messages import Job
 
@@ -78,7 +80,8 @@ def session(
         if cluster.joined:
             check_nodes(job, tasks)
         try:
-            yield Session(cluster.capacity, events)
+            with told_to_ray(process_metrics()) if cluster.joined else nullcontext():
+                yield Session(cluster.capacity, events)
         except KeyboardInterrupt:
             # At once, before Ray is shut down: after SIGTERM there are three seconds, and Ray takes some of them.
             record.finish("interrupted")
@@ -126,6 +129,7 @@ def run_in_session(
     """Run every task and put its outcome into the record as it comes; finish it as `aborted` if too many fail."""
 
     def retried(task: T, note: Attempt | None, error: Mapping[str, str]) -> None:
+        process_metrics().task_retried(operation.name)
         events.task_retried(task.key, note, error, attempt=task.attempt)
 
     with closing(run_with_retries(tasks, job, operation, runs, retried)) as outcomes:

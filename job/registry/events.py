@@ -4,8 +4,9 @@
     runs/<run id>/events-00001.jsonl  the parts after it
 
 A line has the `time` at which it happened (UTC, ISO 8601 to the ms) and the `event`: `run_began`, `task_began`,
-`task_retried`, `task_ended`, `run_ended`. Those of tasks have the fields of the key. A log without its last line is of
-a run that was killed; the next run that writes to the registry adds what the dead one's workers had begun.
+`task_retried`, `task_ended`, `run_ended`; `events_lost` counts those that could not be written. Those of tasks have the
+fields of the key. A log without its last line is of a run that was killed; the next run that writes to the registry
+adds what the dead one's workers had begun.
 """
 
 import json
@@ -44,8 +45,8 @@ log = logging.getLogger("job")
 class EventLog:
     """The log of one run, from any thread; what it holds in memory does not grow with the number of events.
 
-    A log that cannot be written costs the run nothing: it is said once, tried again, and what does not fit into a part
-    meanwhile is lost. A run goes on with a log that is there.
+    A log that cannot be written costs the run nothing: it is said once, tried again, and of events
+    that do not fit into a part meanwhile only the number is kept. A run goes on with a log that is there.
 
     Args:
         registry: where to.
@@ -59,6 +60,7 @@ class EventLog:
         self._written = b""
         """What the part on the object store holds; a local file is appended to."""
         self._pending = bytearray()
+        self._lost = 0
         self._lock = threading.RLock()
         self._failed_at: float | None = None
         self._later = Delayed(self.flush, WRITE_AFTER_S)
@@ -103,7 +105,8 @@ class EventLog:
     def flush(self) -> None:
         """Write what waits; a failure is logged once, and what waits is kept as far as it fits."""
         with self._lock:
-            if not self._pending or (self._failed_at is not None and time.monotonic() < self._failed_at + TRY_AGAIN_S):
+            waits = self._failed_at is not None and time.monotonic() < self._failed_at + TRY_AGAIN_S
+            if not self._pending or waits:
                 return
             try:
                 self._write()
@@ -111,11 +114,12 @@ class EventLog:
                 if self._failed_at is None:
                     log.info("the event log cannot be written: %s", error)
                 self._failed_at = time.monotonic()
-                if len(self._pending) > PART_BYTES:
-                    self._pending.clear()
                 return
             self._failed_at = None
             self._pending.clear()
+            lost, self._lost = self._lost, 0
+        if lost:
+            self._add(now(), "events_lost", {"events": lost})
 
     def close(self) -> None:
         """Write what waits, and wait no longer."""
@@ -125,6 +129,10 @@ class EventLog:
     def _add(self, at: str, event: str, fields: Mapping[str, Any]) -> None:
         line = json.dumps({"time": at, "event": event, **fields}, separators=(",", ":"), allow_nan=False)
         with self._lock:
+            if len(self._pending) >= PART_BYTES:  # they could not be written
+                self._lost += 1
+                self.flush()
+                return
             self._pending += line.encode() + b"\n"
             if self._registry.appends or len(self._written) + len(self._pending) >= PART_BYTES:
                 self.flush()

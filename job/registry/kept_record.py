@@ -33,12 +33,13 @@ class KeptRecord(RunRecord[OutcomeT]):
         config: Config,
         registry: Storage,
         *,
+        operation: str,
         planned: int,
         statuses: tuple[Status, ...],
         about: Mapping[str, Any] | None = None,
     ) -> None:
         about = {"output": registry.url, **(about or {})}
-        super().__init__(run_id, config, planned=planned, statuses=statuses, about=about)
+        super().__init__(run_id, config, operation=operation, planned=planned, statuses=statuses, about=about)
         self._registry = registry
         self._files: list[str] = []
         self._listed = 0

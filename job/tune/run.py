@@ -13,7 +13,7 @@ from job.core.keys import Key
 from job.learning.estimators import libraries_of
 from job.registry.catalog import open_registry
 from job.registry.kept_record import KeptRecord
-from job.registry.outcome import Outcome
+from job.registry.outcome import Outcome, Status
 from job.registry.record import RunStatus
 from job.registry.runs import attempts_folder
 from job.registry.studies import Winner
@@ -30,7 +30,8 @@ class TuningRecord(KeptRecord[Tuned]):
     """The record of one run of studies; an outcome is one series of one request, and leaves its losses with `made`."""
 
     def __init__(self, run_id: str, config: Config, registry: Storage, *, planned: int) -> None:
-        super().__init__(run_id, config, registry, planned=planned, statuses=("tuned", "failed"))
+        statuses: tuple[Status, ...] = ("tuned", "failed")
+        super().__init__(run_id, config, registry, operation="tune", planned=planned, statuses=statuses)
         self.made: dict[Key, Tuned] = {}
         self.winners: list[Winner] = []
 
