@@ -225,10 +225,10 @@ def test_the_format_is_chosen_as_any_setting(
     }[how]  # fmt: skip
     if how == "environment":
         monkeypatch.setenv(FORMAT_VARIABLE, "json")
-    assert main(["plan", "--timeframes", "1h", "--json", *given]) == 0
+    assert main(["watch", "--dry-run", "--timeframes", "1h", "--json", *given]) == 0
     printed = capsys.readouterr()
     assert lines_of(printed.err)
-    assert json.loads(printed.out.splitlines()[-1])["models"] or True
+    assert json.loads(printed.out.splitlines()[-1])["models to train or check"] == 2
 
 
 def test_arguments_win_over_the_environment(
@@ -236,8 +236,8 @@ def test_arguments_win_over_the_environment(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(FORMAT_VARIABLE, "json")
-    assert main(["plan", "--timeframes", "1h", "--log-format", "text"]) == 0
-    assert not capsys.readouterr().err.startswith("{")
+    assert main(["watch", "--dry-run", "--log-format", "text"]) == 0
+    assert "INFO" in capsys.readouterr().err
     monkeypatch.setenv(FORMAT_VARIABLE, "xml")
     assert main(["plan", "--timeframes", "1h"]) == 2
     assert "ray.logging_format" in capsys.readouterr().err
