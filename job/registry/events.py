@@ -35,7 +35,6 @@ WRITE_AFTER_S: Final = 10.0
 """How long lines may wait on the way to an object store."""
 TRY_AGAIN_S: Final = 30.0
 MOST_BYTES: Final = 2**26
-"""Of each file of a log so much is read."""
 MOST_TEXT: Final = 300
 MEASURED: Final = ("node", "pid", "rows", "seconds", "cpu_seconds", "peak_rss_mb", "bytes")
 
@@ -181,15 +180,17 @@ def event_files(registry: Storage, run_id: str) -> list[str]:
     return parts
 
 
-def read_events(registry: Storage, run_id: str) -> Iterator[dict[str, Any]]:
+def read_events(registry: Storage, run_id: str, *, most_bytes: int = MOST_BYTES) -> Iterator[dict[str, Any]]:
     """Yield the events of a run in the order of the log; lines that are none, as a last one that was cut, are left out.
+
+    Of each file of the log so many bytes are read.
 
     Raises:
         RegistryError: the log cannot be read.
     """
     for path in event_files(registry, run_id):
         try:
-            data = registry.look_into(path, lambda file: file.read(MOST_BYTES))
+            data = registry.look_into(path, lambda file: file.read(most_bytes))
         except MissingFileError:
             continue
         for line in data.splitlines():
