@@ -3,7 +3,7 @@
 import json
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,13 +11,16 @@ from typing import Any, Final
 
 from job.core.keys import Key
 from job.learning.fleet import HOUR_US
+from job.predict.task import Predicted
 from job.registry.catalog import replace_catalog, summarize
+from job.registry.events import EventLog
 from job.storage.files import Storage
 from transforms.bars import duration_us
 
 KINDS: Final = (("analyst", "1h"), ("analyst", "15m"), ("analyst", "5m"), ("analyst", "1m"), ("tactician", "1m"))
 FEATURES: Final = ("change_1", "change_5", "close_ma_20", "high_low", "macd", "rsi_14", "volatility_10", "volume_ma_5")
 RUN_ID: Final = "20260301_060000_a1b2c3"
+PREDICTED: Final = "20260302_060000_a1b2c3"
 START: Final = datetime(2026, 3, 1, 6, tzinfo=UTC)
 
 Metadata = dict[str, Any]
@@ -56,6 +59,7 @@ def synthetic_fleet(
         outcomes.append(outcome_of(metadata, draw))
     replace_catalog(registry, summaries)
     write_run(registry, outcomes)
+    write_newest(registry, [Key(*one["key"]) for one in summaries], draw)
     for number, summary in enumerate(summaries[:40]):
         write_decision(folder, Key(*summary["key"]), summary["version"], at=START + timedelta(days=number))
     write_study(folder, draw)
@@ -173,6 +177,17 @@ def write_run(registry: Storage, outcomes: list[Metadata], **more: Any) -> None:
         "problems": [], "outcomes": outcomes, "outcome_files": [],
     }  # fmt: skip
     registry.replace(f"runs/{RUN_ID}.json", json.dumps(record | more).encode())
+
+
+def write_newest(registry: Storage, keys: Iterable[Key], draw: random.Random, *, run_id: str = PREDICTED) -> None:
+    """Write the log of a later run that predicted new bars of every model."""
+    log = EventLog(registry, run_id)
+    log.run_began("predict", planned=1, settled=0)
+    for key in keys:
+        drift = {"worst": [[FEATURES[0], draw.uniform(0, 1), None]], "median": draw.uniform(0, 0.2),
+                 "unusual": draw.randint(0, 1)}  # fmt: skip
+        log.task_ended(Predicted(*key.parts, "predicted", drift=drift))
+    log.close()
 
 
 def write_decision(

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from job.cluster.bundles import singles
 from job.cluster.operation import Operation
-from job.cluster.retries import run_with_retries
+from job.cluster.session import logged_events, run_in_session
 from job.cluster.warm import WarmRay
 from job.config.settings import Config
 from job.predict.steps import predict_models, prepare_features
@@ -69,8 +69,8 @@ def _run_tasks(
             tables = _after(step, tables, job)
         yield (kind.from_json(text) for table in tables for text in table["outcome"].to_pylist())
 
-    for outcome in run_with_retries(tasks, job, operation, runs):
-        record.add(outcome)
+    with logged_events(job, operation, record) as events:
+        run_in_session(tasks, job, operation, runs, record, events=events)
 
 
 def _after(step: Step, tables: Iterator[pa.Table], job: Job) -> Iterator[pa.Table]:

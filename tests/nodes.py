@@ -18,9 +18,9 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from job.core.keys import Key
+from job.registry.attempts import Attempt
 from job.registry.names import listed_versions
 from job.storage.files import Storage
-from job.worker.attempts import Attempt
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 RAY: Final = Path(sys.executable).with_name("ray")

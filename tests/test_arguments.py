@@ -44,6 +44,7 @@ VALUES = {
     "data.end": "2024-01-01",
     "model_trainer.group_by": "timeframe",
     "model_trainer.max_failures": "5%",
+    "metrics.textfile": "figures.prom",
 }
 """Values of arguments that are short for these settings; elsewhere any text is one."""
 

@@ -529,7 +529,9 @@ def test_notes_of_one_kind_are_one_line(tmp_path: Path) -> None:
 
 
 def test_warnings_of_one_kind_are_one_line_on_the_terminal_and_in_the_record() -> None:
-    record: RunRecord[Outcome] = RunRecord("r", Config(), planned=30, statuses=("trained", "current", "failed"))
+    record: RunRecord[Outcome] = RunRecord(
+        "r", Config(), operation="train", planned=30, statuses=("trained", "current", "failed")
+    )
     for number in range(30):
         warnings = (
             f"unknown/S{number:02}: no volume is read",
@@ -548,7 +550,9 @@ def test_warnings_of_one_kind_are_one_line_on_the_terminal_and_in_the_record() -
 
 
 def test_notes_stand_in_the_run_record(tmp_path: Path) -> None:
-    record: RunRecord[Outcome] = RunRecord("r", Config(), planned=0, statuses=("trained", "current", "failed"))
+    record: RunRecord[Outcome] = RunRecord(
+        "r", Config(), operation="train", planned=0, statuses=("trained", "current", "failed")
+    )
     record.notes = ("left out 1 file without any bars: x",)
     record.finish("finished")
     kept = record.as_dict()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from job.registry.attempts import Attempt, record_attempt
 from job.registry.cleanup import other_runs, sweep
 from job.registry.leases import Lease
 from job.registry.names import version_name
@@ -15,7 +16,6 @@ from job.registry.runs import open_marker, record_path
 from job.registry.versions import commit
 from job.storage.files import Storage
 from job.storage.local import temporary_name
-from job.worker.attempts import Attempt, record_attempt
 from tests.registries import KEY, fitted
 
 OWN, DEAD, ALIVE = "20240101_000000_00000a", "20240102_000000_00000b", "20240103_000000_00000c"

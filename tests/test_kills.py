@@ -25,6 +25,7 @@ from job.config.settings import Config, load_config
 from job.core.errors import RegistryError
 from job.core.keys import Key
 from job.core.synth import write_world
+from job.registry.attempts import Attempt, record_attempt
 from job.registry.catalog import CATALOG, key_of, list_summaries, read_catalog
 from job.registry.cleanup import other_runs, sweep
 from job.registry.leases import Lease
@@ -34,7 +35,6 @@ from job.registry.versions import load
 from job.storage.files import Storage
 from job.storage.local import temporary_name
 from job.train.record import TrainingRecord
-from job.worker.attempts import Attempt, record_attempt
 from tests.here import run_here
 from tests.kills import (
     AGENTS_OUTLIVE_S,

@@ -26,6 +26,7 @@ from job.cluster.nodes import ask_nodes
 from job.config.settings import Config, load_config
 from job.core.keys import Key
 from job.core.synth import make_bars, write_world
+from job.registry.attempts import Attempt
 from job.registry.catalog import keys, list_summaries, read_catalog
 from job.registry.names import listed_versions
 from job.registry.outcome import Outcome
@@ -36,7 +37,6 @@ from job.train.record import TrainingRecord
 from job.train.run import run
 from job.train.steps import load_bars
 from job.train.task import Task
-from job.worker.attempts import Attempt
 from job.worker.messages import Bundle, Job
 
 pytestmark = pytest.mark.usefixtures("local_ray")

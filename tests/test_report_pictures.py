@@ -5,8 +5,9 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from statistics import median, quantiles
 from typing import Any
 
@@ -15,6 +16,11 @@ import pytest
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
+from job.core.keys import Key
+from job.predict.task import Predicted
+from job.registry.events import EventLog
+from job.registry.outcome import of
+from job.registry.runs import events_path
 from job.report.contents import Contents, read_contents
 from job.storage.files import Storage
 from tests.fleets import RUN_ID, synthetic_fleet
@@ -81,7 +87,7 @@ def test_pictures_have_names_of_their_own_and_say_what_is_suspicious() -> None:
 
 def test_the_order_of_pictures() -> None:
     order = ["fleet", "gain", "learners", "reliability", "importances", "equity", "odds", "champions", "quality"]
-    assert [one.name for one in PICTURES] == [*order, "workers", "cost", "memory", "trials", "drift"]
+    assert [one.name for one in PICTURES] == [*order, "workers", "cost", "memory", "trials", "drift", "newest"]
 
 
 def test_kinds_are_in_the_order_in_which_people_read_them(contents: Contents) -> None:
@@ -281,3 +287,70 @@ def test_every_change_has_a_name(decision: dict[str, Any], change: str, contents
     one = replace(contents, decisions=[{**decision, "at": "2026-03-01T00:00:00+00:00"}])
     assert frame_of(one, "champions")["change"].to_list() == [change]
     assert change in CHANGES
+
+
+def test_the_timeline_has_every_task_of_the_log(folder: Path) -> None:
+    """Also those that failed, and those whose worker died; in slots that are told by plain loops."""
+    registry = Storage(str(folder))
+    log = EventLog(registry, RUN_ID)
+    ran = datetime(2024, 1, 1, 12, tzinfo=UTC)
+    spans: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
+    log.run_began("train", planned=30, settled=0)
+    for number in range(30):
+        begun, seconds, pid = 7.0 * (number // 3), 5.0 + number % 3, 100 + number % 3
+        key = Key("synthetic", f"COIN{number:04d}USDT", "1h", "analyst")
+        started, ended = (
+            (ran + timedelta(seconds=at)).isoformat(timespec="milliseconds") for at in (begun, begun + seconds)
+        )
+        one = of(key, "failed" if number == 4 else "trained")
+        error = {"type": "X", "message": "x", "where": ""} if number == 4 else None
+        log.task_ended(
+            replace(one, node="box", pid=pid, started_at=started, finished_at=ended, seconds=seconds,
+                    cpu_seconds=0.5 * seconds, peak_rss_mb=300.0 + number, error=error)
+        )  # fmt: skip
+        spans[f"box/{pid}"].append((begun, begun + seconds, 300.0 + number))
+    log.close()
+    try:
+        frame = frame_of(read_contents(registry, run_id=RUN_ID), "workers")
+    finally:
+        registry.remove(events_path(RUN_ID))
+    end = max(until for own in spans.values() for _, until, _ in own)
+    slot = end / 60
+    assert frame["tasks"].sum() == 30
+    assert frame["failed"].sum() == 1
+    for row in frame.to_dicts():
+        opens = (row["begun"] - ran) / timedelta(seconds=1)
+        shares = [(max(0.0, min(until, opens + slot) - max(begun, opens)), peak)
+                  for begun, until, peak in spans[row["worker"]]
+                  if begun < opens + slot + 1e-6 and until > opens - 1e-6]  # fmt: skip
+        busy = sum(spent for spent, _ in shares) / slot
+        assert row["busy"] == pytest.approx(busy, abs=1e-4)
+        assert row["cpus"] == pytest.approx(0.5 * busy, abs=1e-4)
+        assert row["memory"] in {peak for _, peak in shares}
+
+
+def test_new_bars_are_those_of_the_last_run_that_predicted(folder: Path) -> None:
+    registry, random = Storage(str(folder)), Random(3)
+    other, later = "20990101_000000_abcdef", "20990102_000000_abcdef"
+    psi: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
+    for run_id, operation in ((other, "predict"), (later, "train")):
+        log = EventLog(registry, run_id)
+        log.run_began(operation, planned=20, settled=0)
+        for number in range(20 if operation == "predict" else 0):
+            key = Key("synthetic", f"COIN{number:04d}USDT", ("1h", "15m")[number % 2], "analyst")
+            worst, middle, unusual = random.uniform(0, 2), random.uniform(0, 0.3), number % 3
+            drift = {"rows": 900, "features": 3, "worst": [["a", worst, None], ["b", middle, None]],
+                     "median": middle, "unusual": unusual}  # fmt: skip
+            log.task_ended(Predicted(*key.parts, "predicted", drift=drift))
+            psi[f"analyst {key.timeframe}"].append((worst, middle, unusual))
+        log.close()
+    try:
+        frame = frame_of(read_contents(registry), "newest")
+    finally:
+        for run_id in (other, later):
+            registry.remove(events_path(run_id))
+    assert frame.height == 4
+    for row in frame.to_dicts():
+        own = psi[row["kind"]]
+        same_spread(row, (one[row["feature"] == "middle one"] for one in own))
+        assert row["drifted"] == sum(unusual > 0 for *_, unusual in own)

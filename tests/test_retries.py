@@ -9,10 +9,10 @@ from ray.exceptions import ObjectLostError
 from job.cluster.retries import MAX_ATTEMPTS, failure_reason, never_started, run_with_retries
 from job.config.settings import load_config
 from job.core.keys import Key
+from job.registry.attempts import Attempt, record_attempt
 from job.registry.outcome import Outcome, of
 from job.train.run import TRAINING
 from job.train.task import Task
-from job.worker.attempts import Attempt, record_attempt
 from job.worker.messages import Job
 from tests.registries import open_registry
 

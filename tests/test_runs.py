@@ -147,7 +147,7 @@ def test_spooled_outcomes_are_as_their_records(kind: type[Outcome]) -> None:
 
 def test_failures_and_counts_of_a_spool_are_those_of_a_list(tmp_path: Path) -> None:
     kept = TrainingRecord(RUN_ID, CONFIG, Storage(str(tmp_path)), planned=4)
-    listed = RunRecord[Outcome](RUN_ID, CONFIG, planned=4, statuses=STATUSES)
+    listed = RunRecord[Outcome](RUN_ID, CONFIG, operation="train", planned=4, statuses=STATUSES)
     bad = Outcome("x", "C", "1m", "analyst", "failed", error={"type": "X", "message": "x"}, attempts=2, warnings=("w",))
     for one in (replace(outcome("A", 0.1, {}), cluster_us=HOUR_US), bad, outcome("B", 0.2, {})):
         kept.add(one)

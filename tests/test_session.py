@@ -27,8 +27,17 @@ CLUSTER = Cluster(nodes=1, joined=False, capacity=Capacity(cpus=1, node_cpus=1, 
 TASKS = [Work(key=Key("binance", symbol, "1m", "analyst"), series=(), seconds=1, memory=1) for symbol in "ABC"]
 
 
+SETTINGS = {"model_trainer": {"model_directory": "memory://session"}}
+
+
 def record(planned: int = 3, config: Config | None = None) -> RunRecord[Any]:
-    return RunRecord("20240101_000000_abcdef", config or Config(), planned=planned, statuses=("predicted", "failed"))
+    return RunRecord(
+        "20240101_000000_abcdef",
+        config or load_config(SETTINGS),
+        operation="predict",
+        planned=planned,
+        statuses=("predicted", "failed"),
+    )
 
 
 def outcome(symbol: str, *, error: str | None = None) -> Predicted:
@@ -81,7 +90,7 @@ def test_a_run_that_ends_early_keeps_what_came(
 
 
 def test_too_many_failures_end_a_run_of_any_operation(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = record(config=load_config({"model_trainer": {"max_failures": 0}}))
+    run = record(config=load_config({"model_trainer": {**SETTINGS["model_trainer"], "max_failures": 0}}))
     failures = (outcome(symbol, error="DataError") for symbol in "ABC")
     assert run_with(monkeypatch, failures, run) == ["A"]
     assert run.status == "aborted"

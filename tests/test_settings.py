@@ -43,6 +43,8 @@ VALUES = (
         "last",
         "comma",
         "other",
+        "json",
+        "figures.prom",
     ),
 )
 """Other values for settings: of these, the first that a setting takes and that is another one than its own."""

@@ -3,12 +3,13 @@
 import argparse
 import gc
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from job.cli import compare, doctor, features, html_report, models, plan, predict, reindex, synth, train, tune, watch
-from job.cli.arguments import Command, CommandGroup
-from job.cli.logs import configure_logging, log
+from job.cli.arguments import COMMON, Command, CommandGroup
+from job.cli.logs import FORMAT_VARIABLE, configure_logging, log
 from job.core.errors import ConfigError, JobError
 
 COMMANDS: Final = (
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str], *, program: str = PROGRAM) -> int:
     """
     gc.set_threshold(NEW_OBJECTS)
     options = parse(arguments, program=program)
-    configure_logging("info")
+    configure_logging("info", options.log_format or os.environ.get(FORMAT_VARIABLE))
     try:
         for argument in options.command.arguments:
             value = getattr(options, argument.attribute)
@@ -87,6 +88,6 @@ def _add(parser: argparse.ArgumentParser, commands: Iterable[Command | CommandGr
             _add(own, command.commands, what="action")
             continue
         own.set_defaults(command=command)
-        for argument in command.arguments:
+        for argument in (*command.arguments, *COMMON):
             more = argument.more if argument.metavar is None else {**argument.more, "metavar": argument.metavar}
             own.add_argument(*argument.names, help=argument.help, **more)

@@ -120,8 +120,23 @@ TUNED: Final = Argument(
 DRY_RUN: Final = flag("--dry-run", "say what would be done, and do nothing")
 JSON: Final = flag("--json", "print the result as JSON, the last line of stdout")
 
+LOG_FORMAT: Final = Argument(
+    ("--log-format",),
+    "log lines on stderr: text (default), or json, one object per line",
+    setting="ray.logging_format",
+    more={"choices": ("text", "json")},
+)
+METRICS: Final = Argument(
+    ("--metrics",),
+    "file to keep figures in that Prometheus reads, for the textfile collector of its node_exporter",
+    "FILE.prom",
+    setting="metrics.textfile",
+)
+
+COMMON: Final = (LOG_FORMAT,)
+"""What every command takes."""
 RUN: Final = (
     INPUT, OUTPUT, CONFIG, SYMBOLS, TIMEFRAMES, MODEL_TYPES, LOOKBACK_DAYS, START, END, GROUP_BY, MAX_FAILURES, SET,
-    TUNED, FORCE, VERIFY, JSON,
+    TUNED, FORCE, VERIFY, METRICS, JSON,
 )  # fmt: skip
 """What `train`, and the commands that say what it would do, take."""

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from job.cli.arguments import CONFIG, INPUT, JSON, MODELS, SET, START, VERSION, Command, flag
+from job.cli.arguments import CONFIG, INPUT, JSON, METRICS, MODELS, SET, START, VERSION, Command, flag
 from job.cli.logs import log
 from job.cli.options import settings
 from job.cli.report import print_json
@@ -163,6 +163,7 @@ COMMAND: Final = Command(
         *FILTER_ARGUMENTS,
         CONFIG,
         SET,
+        METRICS,
         JSON,
     ),
     TEXT,

@@ -1,11 +1,13 @@
 """From parsed arguments to settings: a config file, then arguments, then --set, the later winning."""
 
 import argparse
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from job.cli.logs import log
+from job.cli.arguments import COMMON
+from job.cli.logs import FORMAT_VARIABLE, configure_logging
 from job.config.models import ModelSettings
 from job.config.overrides import merge, overlay
 from job.config.settings import Config, load_config, read_settings
@@ -25,13 +27,15 @@ def settings(options: argparse.Namespace) -> Config:
         ConfigError: naming the key or argument.
     """
     values: dict[str, Any] = {"data": {"input": str(BUNDLED_SAMPLE)}}
+    if form := os.environ.get(FORMAT_VARIABLE):
+        values["ray"] = {"logging_format": form}
     if options.config:
         values = overlay(values, read_settings(Path(options.config)))
-    for argument in options.command.arguments:
+    for argument in (*options.command.arguments, *COMMON):
         if argument.setting and (value := getattr(options, argument.attribute)) is not None:
             values = merge(values, argument.setting, value)
     config = load_config(values, getattr(options, "set", ())).with_absolute_paths()
-    log.setLevel(config.ray.logging_level.upper())
+    configure_logging(config.ray.logging_level, config.ray.logging_format)
     return config
 
 

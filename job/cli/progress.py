@@ -8,8 +8,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 from rich.text import Text
 
-from job.cli.logs import log
+from job.cli.logs import in_json, log
 from job.cli.report import outcome_line
+from job.core.log_fields import of_model
 from job.registry.outcome import Outcome
 
 
@@ -17,12 +18,13 @@ from job.registry.outcome import Outcome
 def watching(total: int, *, step: str = "training") -> Iterator[Callable[[Outcome], None]]:
     """Yield a function that shows each outcome: on a progress bar if stderr is a terminal, else as a log line."""
     console = Console(stderr=True)
+    on_terminal = console.is_terminal and not in_json()
     columns = (
         TextColumn(step), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
         TimeRemainingColumn(), TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
     )  # fmt: skip
     done = 0
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not on_terminal) as progress:
         bar = progress.add_task("starting Ray", total=total)
 
         def show(outcome: Outcome) -> None:
@@ -31,12 +33,13 @@ def watching(total: int, *, step: str = "training") -> Iterator[Callable[[Outcom
             progress.update(bar, advance=1, description=str(outcome.key))
             level, text = outcome_line(outcome)
             traceback = (outcome.error or {}).get("traceback", "").splitlines()  # kept under `logging_level: debug`
-            if console.is_terminal:
+            if on_terminal:
                 for line in (text, *traceback) if outcome.status == "failed" else ():
                     console.print(Text(line, style="red"), soft_wrap=True)
                 return
-            log.log(level, "%s", f"{done}/{total} {text}")
+            about = of_model(outcome.key, status=outcome.status, attempt=outcome.attempts)
+            log.log(level, "%s", f"{done}/{total} {text}", extra=about)
             for line in traceback:
-                log.error("%s", line)
+                log.error("%s", line, extra=about)
 
         yield show

@@ -11,6 +11,7 @@ from job.cli.arguments import (
     INPUT,
     JSON,
     LOOKBACK_DAYS,
+    METRICS,
     MODEL_TYPES,
     OUTPUT,
     SET,
@@ -27,6 +28,7 @@ from job.cli.progress import watching
 from job.cli.report import count_in_words, print_json
 from job.config.settings import Config
 from job.core.errors import ConfigError
+from job.core.log_fields import set_run
 from job.core.paths import redact_url, require_disjoint, resolve_output
 from job.core.wording import first_of
 from job.registry.catalog import open_registry
@@ -88,6 +90,7 @@ def preview(config: Config) -> dict[str, int]:
 
 def show(done: Round) -> None:
     """Log what a round did."""
+    set_run(done.run_id)
     if done.status == "idle":
         log.info("no new bars")
         return
@@ -129,6 +132,7 @@ COMMAND: Final = Command(
         GROUP_BY,
         DRY_RUN,
         SET,
+        METRICS,
         JSON,
     ),
     TEXT,

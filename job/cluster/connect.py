@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import ray
 from ray.exceptions import AuthenticationError, RayError, RpcError
+from ray.job_config import JobConfig
 
 from job.cluster.bundles import Capacity
 from job.cluster.heartbeat import HealthCheck, OnDeath, connection_error, is_reachable, monitored
@@ -95,7 +96,7 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
             os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of objects lost with a node, made again
             stack.enter_context(patched(WORKER_LOGS))
         if address and joined:
-            _join(address, environment, level)
+            _join(address, settings, environment, level)
         else:
             _start(settings, environment, level)
         stack.callback(_handle_stop, on_stop)
@@ -147,6 +148,7 @@ def _start(settings: RaySettings, environment: Mapping[str, str], level: int) ->
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=level,
+                job_config=_job_config(settings),
                 _temp_dir=folder,
             )
     except (OSError, ValueError, RuntimeError, RayError) as error:  # all that Ray raises where a process does not start
@@ -156,7 +158,7 @@ def _start(settings: RaySettings, environment: Mapping[str, str], level: int) ->
             os.environ.pop(PRELOAD)  # a Ray that the caller starts later imports none of it
 
 
-def _join(address: str, environment: Mapping[str, str], level: int) -> None:
+def _join(address: str, settings: RaySettings, environment: Mapping[str, str], level: int) -> None:
     """Join a running cluster. Submitted jobs have the code there already; otherwise it is shipped from a checkout.
 
     An installed package is not shipped: `site-packages` holds much else, so every node must have it installed.
@@ -174,11 +176,28 @@ def _join(address: str, environment: Mapping[str, str], level: int) -> None:
         runtime_env |= {"working_dir": str(ROOT), "excludes": [*NOT_SHIPPED]}
     try:
         _check_reachable(address)
-        ray.init(address=address, runtime_env=runtime_env, log_to_driver=False, logging_level=level)
+        ray.init(
+            address=address,
+            runtime_env=runtime_env,
+            log_to_driver=False,
+            logging_level=level,
+            job_config=_job_config(settings),
+        )
     except (ConnectionError, ValueError) as error:  # Ray's word for an address that is none
         raise _unreachable(address, error) from None
     except RuntimeError as error:
         raise ConfigError(f"cannot join the Ray cluster at {address}: {' '.join(str(error).split())}") from None
+
+
+def _job_config(settings: RaySettings) -> JobConfig:
+    """Return what has workers log as this process does.
+
+    `ray.init(logging_config=…)` would have this process log each line twice.
+    """
+    config = JobConfig()
+    if settings.logging_format == "json":
+        config.set_py_logging_config(ray.LoggingConfig(encoding="JSON", log_level=settings.logging_level.upper()))
+    return config
 
 
 def _check_reachable(address: str) -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from job.core.keys import Key
+from job.registry.attempts import Attempt
 from job.registry.outcome import Outcome
-from job.worker.attempts import Attempt
 from job.worker.messages import Job, Work
 
 T = TypeVar("T", bound=Work)
@@ -31,3 +31,8 @@ class Operation(Generic[T, OutcomeT]):
     failed: Callable[[T, Mapping[str, str]], OutcomeT]
     finished: Callable[[Mapping[Key, T], Job], Iterable[OutcomeT]] = lambda _missing, _job: ()
     begun: Callable[[Mapping[Key, T], Job], Mapping[Key, Attempt | None]] = lambda missing, _job: dict.fromkeys(missing)
+
+    @property
+    def name(self) -> str:
+        """Such as `train`, the folder of its pipeline."""
+        return self.pipeline.split(".")[1]

@@ -11,10 +11,12 @@ from typing import Final
 from ray.exceptions import RayError
 
 from job.cluster.operation import Operation, OutcomeT, T
+from job.core.clock import now
 from job.core.errors import LostRowsError
 from job.core.keys import Key
+from job.core.log_fields import of_model
 from job.core.wording import on_one_line
-from job.worker.attempts import Attempt
+from job.registry.attempts import Attempt
 from job.worker.messages import Job
 
 log = logging.getLogger("job")
@@ -33,14 +35,20 @@ MAX_QUOTED: Final = 200
 
 Runs = Callable[[Sequence[T], Job], Iterable[Iterator[OutcomeT]]]
 """Starts every task once; yields the outcomes that come, Dataset by Dataset; those of dead workers do not come."""
+Retried = Callable[[T, Attempt | None, Mapping[str, str]], None]
+"""Hears of a task that is tried again: the task, the note that its dead worker left, and what is known of the death."""
 WorkerErrors = Callable[[], Sequence[str]]
 """Returns what Ray said of dead workers since it was last asked."""
 
 
 def run_with_retries(
-    tasks: Iterable[T], job: Job, operation: Operation[T, OutcomeT], runs: Runs[T, OutcomeT]
+    tasks: Iterable[T],
+    job: Job,
+    operation: Operation[T, OutcomeT],
+    runs: Runs[T, OutcomeT],
+    retried: Retried[T] = lambda _task, _note, _error: None,
 ) -> Generator[OutcomeT]:
-    """Yield one outcome per task, as they end.
+    """Yield one outcome per task, as they end; `retried` hears of each that is tried again.
 
     Ray retries nothing. Tasks of a round that are left without an outcome run in the next one: those that a worker had
     begun when it died have an attempt less, all others lose nothing but time. Where Ray gives up a whole Dataset, what
@@ -68,7 +76,7 @@ def run_with_retries(
                 return
             errors = worker_errors()
             begun = operation.begun(missing, this)
-            yield from fail_exhausted(begun, missing, errors, operation, job)
+            yield from fail_exhausted(begun, missing, errors, operation, job, retried=retried)
             idle = 0 if begun or len(missing) < before else idle + 1
             if not missing:
                 return
@@ -83,6 +91,8 @@ def fail_exhausted(
     errors: Sequence[str],
     operation: Operation[T, OutcomeT],
     job: Job,
+    *,
+    retried: Retried[T],
 ) -> Iterator[OutcomeT]:
     """Count an attempt for each task that a dead worker had begun; yield, and drop, those that had their last."""
     for key, attempt in begun.items():
@@ -90,10 +100,19 @@ def fail_exhausted(
         timed_out = attempt is not None and attempt.trace is not None
         if timed_out or task.attempt >= MAX_ATTEMPTS:
             del missing[key]
-            yield operation.failed(task, error)
+            yield _of_dead(operation.failed(task, error), attempt)
         else:
-            log.warning("%s: attempt %d of %d failed: %s", key, task.attempt, MAX_ATTEMPTS, error["message"])
+            retried(task, attempt, error)
+            said = f"attempt {task.attempt} of {MAX_ATTEMPTS} failed: {error['message']}"
+            log.warning("%s: %s", key, said, extra=of_model(key, attempt=task.attempt))
             missing[key] = replace(task, attempt=task.attempt + 1)
+
+
+def _of_dead(outcome: OutcomeT, note: Attempt | None) -> OutcomeT:
+    """Return the outcome of a task with what its dead worker told of itself."""
+    if note is None:
+        return outcome
+    return replace(outcome, node=note.node, pid=note.pid, started_at=note.started_at, finished_at=now())
 
 
 def failure_reason(attempt: Attempt | None, errors: Sequence[str], job: Job) -> dict[str, str]:

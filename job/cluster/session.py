@@ -1,7 +1,8 @@
 """One way to run anything: start or join Ray, check its nodes, run tasks with retries, record the outcomes."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 
@@ -10,8 +11,13 @@ from job.cluster.connect import running
 from job.cluster.limits import reason_to_stop
 from job.cluster.nodes import check_nodes
 from job.cluster.operation import Operation, OutcomeT, T
+from job.cluster.ray_metrics import told_to_ray
 from job.cluster.retries import Runs, run_with_retries
-from job.core.errors import ClusterError
+from job.core.errors import ClusterError, JobError
+from job.registry.attempts import Attempt
+from job.registry.catalog import open_registry
+from job.registry.events import EventLog
+from job.registry.metrics import process_metrics
 from job.registry.record import RunRecord
 from job.worker.messages import Job
 
@@ -33,16 +39,24 @@ def run_tasks(
     """
     if not tasks:
         return
-    with session(tasks, job, operation, record) as capacity:
-        runs = partial(import_module(operation.pipeline).runs, capacity=capacity)
-        run_in_session(tasks, job, operation, runs, record, watch=watch)
+    with session(tasks, job, operation, record) as opened:
+        runs = partial(import_module(operation.pipeline).runs, capacity=opened.capacity)
+        run_in_session(tasks, job, operation, runs, record, events=opened.events, watch=watch)
+
+
+@dataclass(frozen=True)
+class Session:
+    """What there is to run on, and where what happens is kept."""
+
+    capacity: Capacity
+    events: EventLog
 
 
 @contextmanager
 def session(
     tasks: Sequence[T], job: Job, operation: Operation[T, OutcomeT], record: RunRecord[OutcomeT]
-) -> Iterator[Capacity]:
-    """Start or join Ray and yield what there is to run on.
+) -> Iterator[Session]:
+    """Start or join Ray and yield what there is to run on, while the registry keeps a log of what happens.
 
     A run that ends early finishes its record at once, as `interrupted` on Ctrl-C and SIGTERM, as `aborted` where the
     cluster dies; otherwise the record is left open.
@@ -56,21 +70,50 @@ def session(
     Raises:
         ConfigError: Ray cannot be started or joined, or a node cannot be used; nothing was run.
     """
+    with (
+        logged_events(job, operation, record) as events,
+        _ended_early(record),
+        running(job.config.ray, on_death=partial(record.finish, "aborted")) as cluster,
+    ):
+        import_module(operation.pipeline)  # now, while the workers import the same
+        record.cluster = {"nodes": cluster.nodes, "cpus": cluster.cpus}
+        if cluster.joined:
+            check_nodes(job, tasks)
+        try:
+            with told_to_ray(process_metrics()) if cluster.joined else nullcontext():
+                yield Session(cluster.capacity, events)
+        except KeyboardInterrupt:
+            # At once, before Ray is shut down: after SIGTERM there are three seconds, and Ray takes some of them.
+            record.finish("interrupted")
+            events.flush()
+
+
+@contextmanager
+def _ended_early(record: RunRecord[OutcomeT]) -> Iterator[None]:
+    """Finish the record where the body is interrupted, or the cluster dies."""
     try:
-        with running(job.config.ray, on_death=partial(record.finish, "aborted")) as cluster:
-            import_module(operation.pipeline)  # now, while the workers import the same
-            record.cluster = {"nodes": cluster.nodes, "cpus": cluster.cpus}
-            if cluster.joined:
-                check_nodes(job, tasks)
-            try:
-                yield cluster.capacity
-            except KeyboardInterrupt:
-                # At once, before Ray is shut down: after SIGTERM there are three seconds, and Ray takes some of them.
-                record.finish("interrupted")
+        yield
     except KeyboardInterrupt:
         record.finish("interrupted")
     except ClusterError as error:
         record.finish("aborted", str(error))
+
+
+@contextmanager
+def logged_events(job: Job, operation: Operation[T, OutcomeT], record: RunRecord[OutcomeT]) -> Iterator[EventLog]:
+    """Yield the event log of a run, in the registry of models whatever the operation; it ends with the body."""
+    events = EventLog(open_registry(job.config, writer=job.run_id), job.run_id)
+    events.run_began(operation.name, planned=record.planned, settled=len(record.outcomes))
+    reason: str | None = None
+    try:
+        yield events
+    except JobError as error:
+        reason = str(error)
+        raise
+    finally:
+        status = "finished" if record.status == "running" and reason is None else record.status
+        events.run_ended("aborted" if reason else status, reason or record.reason, counts=record.counts)
+        events.close()
 
 
 def run_in_session(
@@ -80,11 +123,18 @@ def run_in_session(
     runs: Runs[T, OutcomeT],
     record: RunRecord[OutcomeT],
     *,
+    events: EventLog,
     watch: Callable[[OutcomeT], None] | None = None,
 ) -> None:
     """Run every task and put its outcome into the record as it comes; finish it as `aborted` if too many fail."""
-    with closing(run_with_retries(tasks, job, operation, runs)) as outcomes:
+
+    def retried(task: T, note: Attempt | None, error: Mapping[str, str]) -> None:
+        process_metrics().task_retried(operation.name)
+        events.task_retried(task.key, note, error, attempt=task.attempt)
+
+    with closing(run_with_retries(tasks, job, operation, runs, retried)) as outcomes:
         for outcome in outcomes:
+            events.task_ended(outcome)
             kept = record.add(outcome)
             if watch is not None:
                 watch(kept)

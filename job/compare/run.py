@@ -120,7 +120,12 @@ def run(
     """
     run_id = new_run_id(datetime.now(UTC))
     record = RunRecord[Compared](
-        run_id, config, planned=len(plan.tasks), statuses=("compared", "failed"), about={"models": registry.url}
+        run_id,
+        config,
+        operation="compare",
+        planned=len(plan.tasks),
+        statuses=("compared", "failed"),
+        about={"models": registry.url},
     )
     if plan.tasks:
         from job.cluster.session import run_tasks  # noqa: PLC0415 - Ray takes seconds to import

@@ -1,6 +1,5 @@
 """The steps of comparing inside a worker; each takes and yields Arrow tables, none knows Ray."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,6 +19,7 @@ from job.learning.metrics import FloatArray, row_log_loss
 from job.learning.trading import trading_scores
 from job.registry.definition import Definition
 from job.worker.context import Need, beside_version, history
+from job.worker.cost import NO_COST, Cost, Meter
 from job.worker.messages import BarsRow, Job, SeriesInfo, pack, recorded_failure, unpack
 from transforms.bars import duration_us
 from transforms.features.feature import WARM
@@ -52,7 +52,7 @@ class PairRow:
     only_b: int = 0
     seed_influence_a: FloatArray | None = None
     seed_influence_b: FloatArray | None = None
-    seconds: float = 0.0
+    cost: Cost = NO_COST
     warnings: tuple[str, ...] = ()
     error: dict[str, str] | None = None
 
@@ -67,15 +67,15 @@ def pair_samples(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
 
 def prepare(task: ComparisonTask, row: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[PairRow, pl.DataFrame | None]:
     """Return the header and the paired samples of one model on one series; none where that failed."""
-    header = PairRow(task, str(row.bundle.series), error=row.error)
+    header = PairRow(task, str(row.bundle.series), error=row.error, cost=row.cost_of(task))
     if row.info is None:
         return header, None
-    started = time.perf_counter()
+    meter = Meter()
     with recorded_failure("scoring", job) as failure:
         scored, frame = score_both(header, bars, row.info, job)
     if failure.error is not None:
-        return replace(header, error=failure.error), None
-    return replace(scored, seconds=time.perf_counter() - started), frame
+        return replace(header, error=failure.error, cost=meter.cost()), None
+    return replace(scored, cost=meter.cost()), frame
 
 
 def score_both(header: PairRow, bars: pl.DataFrame, info: SeriesInfo, job: Job) -> tuple[PairRow, pl.DataFrame]:
@@ -229,10 +229,11 @@ def compare_group(group: pa.Table, *, job: Job, members: Mapping[Key, frozenset[
 
 def compare_parts(parts: Sequence[tuple[PairRow, pl.DataFrame]], job: Job) -> Compared:
     """Return the comparison of two versions on the samples of one or more series; those that failed are named."""
+    meter, task = Meter(), parts[0][0].task
+    before = Cost.total(header.cost for header, _ in parts)
     good = sorted(((header, frame) for header, frame in parts if header.error is None), key=lambda part: part[0].series)
-    task = parts[0][0].task
     if not good:
-        return Compared.failed(task, parts[0][0].error or {})
+        return meter.charge(Compared.failed(task, parts[0][0].error or {}), attempts=task.attempt, before=before)
     frames = [frame.with_columns(series=pl.lit(header.series)) for header, frame in good]
     with recorded_failure("comparing", job) as failure:
         if not any(frame.filter(SAME).height for frame in frames):
@@ -240,7 +241,9 @@ def compare_parts(parts: Sequence[tuple[PairRow, pl.DataFrame]], job: Job) -> Co
         left_out = tuple(f"left out {header.series}: {header.error['message']}" for header, _ in parts if header.error)
         warnings = dict.fromkeys([*left_out, *(warning for header, _ in good for warning in header.warnings)])
         outcome = replace(compared([header for header, _ in good], pl.concat(frames), job), warnings=tuple(warnings))
-    return outcome if failure.error is None else Compared.failed(task, failure.error)
+    if failure.error is not None:
+        outcome = Compared.failed(task, failure.error)
+    return meter.charge(outcome, attempts=task.attempt, before=before)
 
 
 def no_rows(task: ComparisonTask) -> str:
@@ -288,7 +291,6 @@ def compared(headers: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compar
         log_loss_delta=log_loss_delta_by_cluster(times, row_log_loss(up, p_b) - row_log_loss(up, p_a), **lengths),
         cluster_us=cluster_us(**lengths),
         trading=traded(task, bars, label, job),
-        seconds=round(sum(header.seconds for header in headers), 3),
     )
 
 

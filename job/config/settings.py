@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from job.config.mistakes import mistakes
+from job.config.observing import MetricsSettings
 from job.config.overrides import overlay, parse_override
 from job.config.policies import PredictionSettings, RetrainSettings
 from job.config.sections import AffectsModel, AffectsNothing, AffectsReading, AffectsSampling, Section
@@ -53,6 +54,7 @@ class RaySettings(Section):
     address: AffectsNothing[str | None] = None
     workers: AffectsNothing[WorkerSettings | None] = None
     logging_level: AffectsNothing[Literal["debug", "info", "warning", "error"]] = "info"
+    logging_format: AffectsNothing[Literal["text", "json"]] = "text"
 
     @field_validator("logging_level", mode="before")
     @classmethod
@@ -148,6 +150,7 @@ class Config(Section):
     predictions: PredictionSettings = PredictionSettings()
     tune: TuneSettings = TuneSettings()
     watch: WatchSettings = WatchSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     def model_specs(self) -> Iterator[tuple[str, str, ModelSpec]]:
         """Yield (model type, timeframe, spec) of every model that a series gets; on the driver only.

@@ -34,6 +34,7 @@ def run(
     record = RunRecord[Predicted](
         run_id,
         config,
+        operation="predict",
         planned=plan.total,
         statuses=("predicted", "current", "failed"),
         about={

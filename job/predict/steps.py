@@ -1,7 +1,5 @@
 """The steps of predicting inside a worker; each takes and yields Arrow tables, none knows Ray."""
 
-import platform
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -22,8 +20,8 @@ from job.registry.versions import load
 from job.sources.known import Reading
 from job.sources.reading import as_listed
 from job.worker.context import beside_version
+from job.worker.cost import NO_COST, Cost, Meter
 from job.worker.load_bars import range_start
-from job.worker.memory import peak_mb, reset_peak
 from job.worker.messages import BarsRow, Bundle, Job, SeriesInfo, pack, recorded_failure, unpack
 from job.worker.newest import read_newest_bars
 from transforms.features.feature import EXACT
@@ -37,7 +35,7 @@ class FeaturesRow:
     task: PredictionTask
     info: SeriesInfo | None
     counts: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
+    cost: Cost = NO_COST
     error: dict[str, str] | None = None
     digest: str = ""
     """Digest of the bars, empty where they could not be read."""
@@ -74,12 +72,12 @@ def prepare(
     """Return the header and the features of one task."""
     info, series = row.info, str(row.bundle.series)
     if info is None:
-        return FeaturesRow(task, None, error=row.error), None
+        return FeaturesRow(task, None, error=row.error, cost=row.cost_of(task)), None
     adds = task.tail if not row.whole else None
     header = FeaturesRow(task, info, digest=bare_digest(job.content_of(task, info)), reading=row.reading, adds=adds)
     if header.current:
         return header, None
-    started = time.perf_counter()
+    meter = Meter()
     with recorded_failure("making features", job) as failure:
         if adds is not None:
             bars = bars.filter(pl.col("timestamp") >= adds.since)
@@ -94,11 +92,11 @@ def prepare(
         if _can_be_added_to(task, row, job):
             tail = next_tail(task, bars, info, made, lambda bars, start: features_of(task, bars, info, start, job))
     if failure.error is not None:
-        return replace(header, error=failure.error), None
+        return replace(header, error=failure.error, cost=meter.cost()), None
     # A bar of the source that was left out is the model's own, or part of one that is unfinished without it.
     unfinished = max(made.counts["unfinished"], info.counts["unfinished"])
     counted = {**made.counts, "unfinished": unfinished}
-    return replace(header, counts=counted, seconds=time.perf_counter() - started, tail=tail), made.frame
+    return replace(header, counts=counted, cost=meter.cost(), tail=tail), made.frame
 
 
 def _can_be_added_to(task: PredictionTask, row: BarsRow, job: Job) -> bool:
@@ -127,6 +125,12 @@ def predict_models(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
 
 def predict_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predicted:
     """Write one file of predictions, unless it turned out to be current, and return what became of it."""
+    meter = Meter()
+    return meter.charge(made_of(header, features, job), attempts=header.task.attempt, before=header.cost)
+
+
+def made_of(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predicted:
+    """Return what became of a file, without what it cost."""
     task, data = header.task, job.config.data
     if header.error is not None:
         return Predicted.failed(task, header.error)
@@ -136,7 +140,6 @@ def predict_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predi
         return Predicted.failed(task, failure.error)
     if task.held is not None and header.current:
         return replace(Predicted.of(task.key, task.held, status="current"), warnings=aged)
-    started, cpu_started = time.perf_counter(), time.process_time()
     with recorded_failure("predicting", job) as failure:
         from job.worker.scorer import Scorer  # noqa: PLC0415 - brings scikit-learn, which the driver does not need
 
@@ -158,20 +161,14 @@ def predict_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predi
             reading=None if header.reading is None else header.reading.record(),
             tail=None if header.tail is None else header.tail.record(),
         )
-        write_predictions(output, path_of(task.key), table, footer)
+        written = write_predictions(output, path_of(task.key), table, footer)
         output.remove(superseded_path(task.key))
         drift = drift_of(metadata, features)
     if failure.error is not None:
         return Predicted.failed(task, failure.error)
-    outcome = Predicted.of(task.key, footer, status="predicted").with_cost(
-        seconds=time.perf_counter() - started + header.seconds,
-        cpu_seconds=time.process_time() - cpu_started + header.seconds,
-        peak_rss_mb=peak_mb(),
-        node=platform.node(),
-        attempts=task.attempt,
-    )
-    reset_peak()
-    return replace(outcome, drift=drift, warnings=(*aged, *(header.info.warnings if header.info else ())))
+    warnings = (*aged, *(header.info.warnings if header.info else ()))
+    outcome = Predicted.of(task.key, footer, status="predicted")
+    return replace(outcome, bytes=written, drift=drift, warnings=warnings)
 
 
 def warn_of_age(header: FeaturesRow, features: pl.DataFrame, job: Job) -> tuple[str, ...]:

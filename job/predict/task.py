@@ -77,6 +77,10 @@ class Predicted(Outcome):
         described = {"type": type(error).__name__, "message": str(error), "where": "planning"}
         return cls(**vars(key), status="failed", error=described)
 
+    def event_fields(self) -> dict[str, Any]:
+        """Return what the event log keeps of it beside what it keeps of any outcome: how far its bars have drifted."""
+        return {} if self.drift is None else {"drift": self.drift}
+
     def record(self) -> dict[str, Any]:
         """Return what the run record keeps."""
         return {name: value for name, value in super().record().items() if name not in WITHOUT}

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from job.registry.events import close_dead
 from job.registry.leases import Lease
 from job.registry.names import listed_versions
 from job.registry.runs import attempts_folder, open_marker, record_path
@@ -96,11 +97,16 @@ def _began(run_id: str) -> datetime:
 
 def _close(registry: Storage, run: OtherRun) -> None:
     """Write into a dead run's record that it ended, remove its notes, and its marker if its lease has expired."""
+    reason = "its process ended without closing the record"
+    try:
+        close_dead(registry, run.run_id, reason=reason)
+    except (ValueError, LookupError, TypeError) as error:
+        log.warning("the notes of run %s cannot be read (%s)", run.run_id, error)
     registry.remove_folder(attempts_folder(run.run_id))
     try:
         record = json.loads(registry.read(record_path(run.run_id)))
         if record["status"] == "running":
-            closed = {**record, "status": "aborted", "reason": "its process ended without closing the record"}
+            closed = {**record, "status": "aborted", "reason": reason}
             registry.replace(record_path(run.run_id), json.dumps(closed, indent=1).encode())
     except (MissingFileError, ValueError, LookupError, TypeError) as error:
         log.warning("the record of run %s cannot be read (%s)", run.run_id, error)

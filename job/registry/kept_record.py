@@ -37,6 +37,7 @@ class KeptRecord(RunRecord[OutcomeT]):
         config: Config,
         registry: Storage,
         *,
+        operation: str,
         planned: int,
         statuses: tuple[Status, ...],
         kind: type[OutcomeT],
@@ -44,7 +45,9 @@ class KeptRecord(RunRecord[OutcomeT]):
     ) -> None:
         about = {"output": registry.url, **(about or {})}
         self._spool = Spool(kind)
-        super().__init__(run_id, config, planned=planned, statuses=statuses, about=about, spool=self._spool)
+        super().__init__(
+            run_id, config, operation=operation, planned=planned, statuses=statuses, about=about, spool=self._spool
+        )
         self._registry = registry
         self._files: list[str] = []
         self._summaries: list[Summary] = []

@@ -20,6 +20,8 @@ NOT_KEPT: Final = frozenset({"cluster_us", "log_loss_delta", "summary"})
 class Outcome:
     """One task's result. `seconds` are wall, `peak_rss_mb` is the worker's so far, `error` is None on success.
 
+    The worker `pid` on `node` was at it from `started_at` to `finished_at` (UTC, ISO 8601 to the ms; empty where that
+    is not known, as of a task that nobody began), and wrote `bytes`: artifacts, or a file of predictions.
     `log_loss_delta` holds log-loss minus base-rate log-loss summed over clusters of the clock: {cluster: [rows, sum]}.
     A fleet's test rests on it; it is not part of the run record, nor is the length `cluster_us`, 0 where that is not
     known. `counts` are those of `transforms.samples`, and `gaps`
@@ -41,6 +43,10 @@ class Outcome:
     peak_rss_mb: float = 0.0
     attempts: int = 1
     node: str = ""
+    pid: int = 0
+    started_at: str = ""
+    finished_at: str = ""
+    bytes: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     gaps: str = ""
     scores: dict[str, float | bool | None] = field(default_factory=dict)
@@ -63,16 +69,19 @@ class Outcome:
         """What went wrong, empty if nothing did."""
         return (self.error or {}).get("message", "")
 
-    def with_cost(self, *, seconds: float, cpu_seconds: float, peak_rss_mb: float, node: str, attempts: int) -> Self:
-        """Return the outcome with what it took, rounded for people."""
+    def with_cost(self, *, seconds: float, cpu_seconds: float, peak_rss_mb: float, **rest: Any) -> Self:
+        """Return the outcome with what it took, rounded for people; `rest` are other fields of it."""
         return replace(
             self,
             seconds=round(seconds, 3),
             cpu_seconds=round(cpu_seconds, 3),
             peak_rss_mb=round(peak_rss_mb, 1),
-            node=node,
-            attempts=attempts,
+            **rest,
         )
+
+    def event_fields(self) -> dict[str, Any]:
+        """Return what the event log keeps of it, beside what it keeps of any outcome."""
+        return {}
 
     def record(self) -> dict[str, Any]:
         """Return what the run record keeps."""
@@ -105,6 +114,7 @@ def of_version(key: Key, metadata: Mapping[str, Any]) -> Outcome:
         of(key, "trained"),
         version=metadata["version"],
         rows=metadata["data"]["samples"]["used"],
+        bytes=sum(one["bytes"] for one in metadata["artefacts"].values() if isinstance(one, Mapping)),
         counts=metadata["data"]["samples"],
         gaps=metadata["data"].get("sampling", {}).get("gaps", ""),
         scores=metadata["scores"],
@@ -128,7 +138,7 @@ def version_cluster_us(key: Key, metadata: Mapping[str, Any]) -> int:
 def current(stored: Outcome, *, latest: str) -> Outcome:
     """Return the outcome of a model that the registry already holds; says so if a later version hides it."""
     warnings = _hidden(stored.key, str(stored.version), latest)
-    return replace(stored, status="current", warnings=warnings, summary={}, log_loss_delta={})
+    return replace(stored, status="current", bytes=0, warnings=warnings, summary={}, log_loss_delta={})
 
 
 def fresh_enough(stored: Outcome, *, latest: str, why: str, until: Mapping[str, str]) -> Outcome:
@@ -138,6 +148,7 @@ def fresh_enough(stored: Outcome, *, latest: str, why: str, until: Mapping[str, 
     return replace(
         stored,
         status="fresh_enough",
+        bytes=0,
         warnings=warnings,
         why=why,
         until=dict(until),

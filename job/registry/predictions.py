@@ -85,8 +85,8 @@ def table_of(frame: pl.DataFrame) -> pa.Table:
     return frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(SCHEMA)
 
 
-def write_predictions(registry: Storage, path: str, table: pa.Table, footer: Footer) -> None:
-    """Write a file whole in place of what was there; equal predictions and footers give equal bytes.
+def write_predictions(registry: Storage, path: str, table: pa.Table, footer: Footer) -> int:
+    """Write a file whole in place of what was there, and return its bytes: equal for equal predictions and footers.
 
     Args:
         registry: where to.
@@ -101,6 +101,7 @@ def write_predictions(registry: Storage, path: str, table: pa.Table, footer: Foo
     buffer = io.BytesIO()
     pq.write_table(table.replace_schema_metadata({FOOTER: about.encode()}), buffer, compression=COMPRESSION)
     registry.replace(path, buffer.getvalue())
+    return buffer.tell()
 
 
 def read_footers(registry: Storage, paths: Iterable[str]) -> dict[str, Footer]:

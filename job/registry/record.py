@@ -4,11 +4,14 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final, Generic, Literal
 
 from job.config.settings import Config
 from job.core.errors import DataError, JobError, RegistryError
+from job.core.log_fields import set_run
 from job.core.wording import once_per_kind
+from job.registry.metrics import process_metrics
 from job.registry.outcome import Status
 from job.registry.spool import Outcomes, OutcomeT, Spool
 
@@ -24,6 +27,7 @@ class RunRecord(Generic[OutcomeT]):
     Args:
         run_id: of the run.
         config: its settings.
+        operation: what it does, such as `train`.
         planned: how many tasks there are, those included that need not be done.
         statuses: of outcomes, in the order in which they are counted.
         about: what else the record says of the run, by name.
@@ -35,13 +39,16 @@ class RunRecord(Generic[OutcomeT]):
         run_id: str,
         config: Config,
         *,
+        operation: str,
         planned: int,
         statuses: tuple[Status, ...],
         about: Mapping[str, Any] | None = None,
         spool: Spool[OutcomeT] | None = None,
     ) -> None:
+        set_run(run_id)
         self.run_id = run_id
         self.config = config
+        self.operation = operation
         self.planned = planned
         self.status: RunStatus = "running"
         self.reason: str | None = None
@@ -59,6 +66,10 @@ class RunRecord(Generic[OutcomeT]):
         self._warnings: set[str] = set()
         self._started = datetime.now(UTC)
         self._finished: datetime | None = None
+        self._metrics = process_metrics()
+        if config.metrics.textfile is not None:
+            self._metrics.textfile = Path(config.metrics.textfile).expanduser().absolute()
+        self._metrics.run_began(operation, planned=planned)
 
     def add(self, outcome: OutcomeT) -> OutcomeT:
         """Take an outcome and return it as it is kept."""
@@ -69,6 +80,7 @@ class RunRecord(Generic[OutcomeT]):
         self._errors.update([outcome.error["type"]] if outcome.error else [])
         self._warnings.update(outcome.warnings)
         self.retried += outcome.attempts > 1
+        self._metrics.task_ended(self.operation, outcome, left=self.left)
         return outcome
 
     @property
@@ -76,9 +88,15 @@ class RunRecord(Generic[OutcomeT]):
         """The outcomes that failed; `by_status` says how many without making them again."""
         return [outcome for number in self._failed for outcome in self.outcomes[number : number + 1]]
 
+    @property
+    def left(self) -> int:
+        """How many tasks have not ended."""
+        return self.planned - len(self.outcomes)
+
     def finish(self, status: RunStatus, reason: str | None = None) -> None:
         """Say how the run ended."""
         self.status, self.reason, self._finished = status, reason, datetime.now(UTC)
+        self._metrics.run_ended(self.operation, left=self.left)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -86,7 +104,7 @@ class RunRecord(Generic[OutcomeT]):
         return {
             **{status: self.by_status[status] for status in self._statuses},
             "failed": self.by_status["failed"] + len(self.problems),
-            "not_run": self.planned - len(self.outcomes),
+            "not_run": self.left,
         }
 
     @property
@@ -110,6 +128,7 @@ class RunRecord(Generic[OutcomeT]):
         """Return the record as JSON values, with the outcomes from number `first` on."""
         return {
             "run_id": self.run_id,
+            "operation": self.operation,
             "status": self.status,
             "reason": self.reason,
             "started_at": self._started.isoformat(timespec="seconds"),

@@ -11,6 +11,16 @@ def report_path(run_id: str) -> str:
     return f"runs/{run_id}.html"
 
 
+def events_path(run_id: str) -> str:
+    """Return where the event log of a run stands, on object stores its first part."""
+    return f"runs/{run_id}.events.jsonl"
+
+
+def events_part_path(run_id: str, number: int) -> str:
+    """Return where a later part of the event log of a run stands, from 1 on."""
+    return f"runs/{run_id}/events-{number:05d}.jsonl"
+
+
 def open_marker(run_id: str) -> str:
     """Return the empty file that is there while a run's record is not closed, so that a listing shows such runs."""
     return f"runs/{run_id}.open"

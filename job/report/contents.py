@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Final
 
 import polars as pl
@@ -13,6 +14,7 @@ from job.core.keys import Key, kind_order
 from job.core.paths import redact_url
 from job.registry import aliases, studies
 from job.registry.catalog import Summary, key_of, list_summaries, scores_of
+from job.registry.events import read_events
 from job.registry.names import RUN_ID
 from job.registry.runs import record_path
 from job.report import values
@@ -23,8 +25,11 @@ MOST_DESCRIBED: Final = 600
 MOST_DECISIONS: Final = 2_000
 MOST_STUDIES: Final = 12
 MOST_RECORDS: Final = 20
-"""So many run records are looked through for the last one of training."""
+"""So many run records are looked through for the last one of training, so many logs for the last predictions."""
+FIRST_LINE: Final = 4_096
+MOST_EVENTS: Final = 100_000
 RECORD: Final = re.compile(rf"runs/({RUN_ID})\.json")
+LOG: Final = re.compile(rf"runs/({RUN_ID})\.events\.jsonl")
 OUTCOMES: Final = re.compile(rf"runs/{RUN_ID}/outcomes-\d+\.jsonl")
 DECISION: Final = re.compile(rf"{aliases.FOLDER}/(?P<model>[^/]+/[^/]+/[^/]+)/(?P<seq>\d+)\.json")
 TRIAL: Final = re.compile(rf"(?P<study>{studies.FOLDER}/[^/]+/[^/]+/[^/]+)/(?:trials/\d+|winner-\d+)\.json")
@@ -61,7 +66,8 @@ class Contents:
 
     `models` has a row per model, of `MODELS` and `kind`, an Enum in the order in which people read kinds; `described`
     the metadata of all of them, or of a sample. `run` is the record of the run that the report is about, without its
-    `outcomes`. `decisions` and `trials` are documents as they are stored, the latter by study.
+    `outcomes`; `events` are those of its log that end a task or an attempt, and `newest` those of the last run that
+    predicted or scored. `decisions` and `trials` are documents as they are stored, the latter by study.
     """
 
     url: str
@@ -70,6 +76,8 @@ class Contents:
     versions: int = 0
     run: Mapping[str, Any] | None = None
     outcomes: Sequence[Mapping[str, Any]] = ()
+    events: Sequence[Mapping[str, Any]] = ()
+    newest: Sequence[Mapping[str, Any]] = ()
     decisions: Sequence[Mapping[str, Any]] = ()
     trials: Mapping[str, Sequence[Mapping[str, Any]]] | None = None
 
@@ -125,6 +133,8 @@ def read_contents(registry: Storage, *, run_id: str | None = None, key: Key | No
         versions=len(known),
         run=run,
         outcomes=outcomes,
+        events=_ends_of(registry, values.text(values.at(run, "run_id"))),
+        newest=[one for one in _newest(registry) if key is None or _named_key(one) == key],
         decisions=_documents(registry, _last_decisions(paths)),
         trials={study: _documents(registry, of_study) for study, of_study in trials.items()},
     )
@@ -176,6 +186,32 @@ def read_run(registry: Storage, run_id: str | None) -> tuple[Mapping[str, Any] |
             outcomes = [*filter(None, map(_parse, lines)), *values.items(record.get("outcomes"))]
             return record, [one for one in outcomes if isinstance(one, Mapping)]
     return None, []
+
+
+def _ends_of(registry: Storage, run_id: str | None) -> list[Mapping[str, Any]]:
+    """Return the events of a run that end a task or an attempt at it, as far as they are read."""
+    if run_id is None or not re.fullmatch(RUN_ID, run_id):
+        return []
+    ends = (one for one in read_events(registry, run_id) if one.get("event") in {"task_ended", "task_retried"})
+    return [*islice(ends, MOST_EVENTS)]
+
+
+def _newest(registry: Storage) -> list[Mapping[str, Any]]:
+    """Return the ends of tasks of the last run that compared new bars with training rows; none where there is none."""
+    logs = sorted((match[1] for path in registry.list("runs") if (match := LOG.fullmatch(path))), reverse=True)
+    for run_id in logs[:MOST_RECORDS]:
+        first = next(read_events(registry, run_id, most_bytes=FIRST_LINE), {})
+        if first.get("operation") in {"predict", "watch"} and (found := _with_drift(_ends_of(registry, run_id))):
+            return found
+    return []
+
+
+def _with_drift(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [one for one in events if isinstance(one.get("drift"), Mapping)]
+
+
+def _named_key(event: Mapping[str, Any]) -> Key:
+    return Key(*(str(event.get(name)) for name in ("exchange", "symbol", "timeframe", "model_type")))
 
 
 def _identity(outcome: Mapping[str, Any]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import altair as alt
 import polars as pl
 
+from job.learning.drift import LARGE
 from job.report import values
 from job.report.contents import Contents
 from job.report.shapes import rule_at, spread_chart, spread_of
@@ -19,6 +20,7 @@ PERIODS: Final = {"1d": 1, "1w": 7, "1mo": 31, "1q": 92, "1y": 366}
 MOST_PERIODS: Final = 40
 STATES: Final = {"complete": BLUE, "given up": GREY}
 MILLI: Final = 1_000
+FEATURES: Final = {"furthest off": VERMILLION, "middle one": BLUE}
 
 
 def champions(contents: Contents) -> pl.DataFrame:
@@ -166,6 +168,40 @@ def drift(contents: Contents) -> pl.DataFrame:
         if before is not None and after is not None:
             found.append({"kind": one.kind, "change": "holdout less training", "value": 100 * (after - before)})
     return spread_of(contents, found, "change")
+
+
+def newest(contents: Contents) -> pl.DataFrame:
+    """Return how far the newest bars are from training rows, by the last run that predicted or scored.
+
+    Returns:
+        kind; feature: `furthest off` or `middle one`; low, middle, high: quartiles over series of the population
+        stability index of this feature; models: UInt32, series with models of the kind; drifted: UInt32, how many of
+        these have a feature beyond what is usual.
+    """
+    kinds = set(contents.kinds)
+    found = [
+        {"kind": kind, "drifted": bool(values.count(values.at(event, "drift", "unusual"))), **indices}
+        for event in contents.newest
+        if (kind := f"{event.get('model_type')} {event.get('timeframe')}") in kinds
+        and (indices := _indices(event)) is not None
+    ]
+    rows = [{"kind": one["kind"], "feature": name, "value": one[name]} for one in found for name in FEATURES]
+    schema: dict[str, Any] = {"kind": pl.String, "drifted": pl.Boolean}
+    drifted = contents.in_order(pl.DataFrame([{name: one[name] for name in schema} for one in found], schema=schema))
+    counts = drifted.group_by("kind").agg(pl.col("drifted").sum())
+    return spread_of(contents, rows, "feature").join(counts, on="kind", how="left", maintain_order="left")
+
+
+def _indices(event: Mapping[str, Any]) -> dict[str, float] | None:
+    worst = values.items(next(iter(values.items(values.at(event, "drift", "worst"))), None))
+    found = (worst[1] if len(worst) > 1 else None, values.at(event, "drift", "median"))
+    known = [values.number(one, least=0.0, most=1e3) for one in found]
+    return None if None in known else dict(zip(FEATURES, [one or 0.0 for one in known], strict=True))
+
+
+def draw_newest(frame: pl.DataFrame, width: int) -> alt.TopLevelMixin:
+    """Return for each kind the median and the quartiles of both indices, and the usual alarm at .25."""
+    return spread_chart(frame, width, by="feature", colors=FEATURES, title="stability index (PSI)", mark=LARGE)
 
 
 def draw_drift(frame: pl.DataFrame, width: int) -> alt.TopLevelMixin:

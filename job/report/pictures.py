@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
-from job.report import heat_map, history, holdout, skill, trading, work
+from job.report import heat_map, history, holdout, skill, timeline, trading, work
 from job.report.contents import Contents
 from job.report.theme import to_svg
 
@@ -183,13 +183,15 @@ PICTURES: Final = (
         name="workers",
         title="When workers were busy",
         sentence=(
-            "Each row is a process of the run, darkest where it fitted models all the time. Long gaps, or one worker "
-            "that is busy long after all others, say that the work was badly spread or waited for bars."
+            "Each row is a process of the run, darkest where it was at tasks all the time, those that failed or were "
+            "begun again included; below are the CPUs that they took and the memory that they held, all together. Long "
+            "gaps, or one worker that is busy long after all others, say that the work was badly spread or waited for "
+            "bars."
         ),
-        absent="The run's models tell no times: they were trained before these were kept, or by another run.",
-        unit="share of the time",
-        data=work.workers,
-        draw=work.draw_workers,
+        absent="The run left no log of events, and its models tell no times: it was one of an early release.",
+        unit="busy: share of the time; memory: MiB",
+        data=timeline.workers,
+        draw=timeline.draw_workers,
     ),
     Picture(
         name="cost",
@@ -243,5 +245,20 @@ PICTURES: Final = (
         unit="percentage points",
         data=history.drift,
         draw=history.draw_drift,
+    ),
+    Picture(
+        name="newest",
+        title="Are new bars like those of training?",
+        sentence=(
+            "Points are medians over series of the stability index (PSI) between the newest bars that were predicted, "
+            "or scored by `watch`, and the training rows: of the feature furthest off, and of the middle one; bars are "
+            "quartiles. Right of the dashed line, .25, is the usual alarm, but features of bars move slowly: "
+            "suspicious are series that count as drifted, since these are beyond what their own training rows do."
+        ),
+        absent="Nothing was predicted or scored since logs of events are kept: `predict` or `watch`.",
+        unit="stability index",
+        data=history.newest,
+        draw=history.draw_newest,
+        sampled=False,
     ),
 )

@@ -1,7 +1,6 @@
-"""Pictures of data and work: what bars were lost, what workers did, and what it cost."""
+"""Pictures of data and work: what bars were lost, and what tasks cost."""
 
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 import altair as alt
@@ -18,8 +17,6 @@ MOST_SERIES: Final = 25
 CAUSES: Final = ("rejected", "missing", "filled", "thin", "warm-up")
 NO_RULES: Final = frozenset({"rows_read", "rows_kept", "out_of_order"})
 """Counts of rows that no rule rejected."""
-SLOTS: Final = 60
-MOST_WORKERS: Final = 24
 
 
 def quality(contents: Contents) -> pl.DataFrame:
@@ -107,73 +104,6 @@ def draw_quality(frame: pl.DataFrame, width: int) -> alt.TopLevelMixin:
     cells = base.mark_rect(color=VERMILLION).encode(opacity=alt.Opacity("share:Q", legend=None, scale=scale))
     numbers = base.mark_text().encode(text=alt.Text("share:Q", format=".2~f"))
     return alt.layer(cells, numbers).properties(width=width - letters - 30, height=alt.Step(20))
-
-
-def workers(contents: Contents) -> pl.DataFrame:
-    """Return when each worker of a run was busy fitting, from `timing` of the run's versions.
-
-    Returns:
-        worker: `node/process`, or only the node where there are more than `MOST_WORKERS` of them; begun: Datetime, when
-        one of `SLOTS` equal parts of the run begins; until: when it ends; busy: Float64, share of it spent fitting,
-        which of several workers of a node is their sum.
-    """
-    run = values.at(contents.run, "run_id")
-    spans = [
-        span for one in contents.described if values.at(one.metadata, "run_id") == run and (span := _span(one.metadata))
-    ]
-    schema: dict[str, Any] = {
-        "worker": pl.String,
-        **dict.fromkeys(("begun", "until"), pl.Datetime("us", "UTC")),
-        "busy": pl.Float64,
-    }
-    if run is None or not spans:
-        return pl.DataFrame(schema=schema)
-    if len({worker for worker, *_ in spans}) > MOST_WORKERS:
-        spans = [(worker.rpartition("/")[0] or worker, begun, until) for worker, begun, until in spans]
-    start, end = min(begun for _, begun, _ in spans), max(until for *_, until in spans)
-    slot = max((end - start) / SLOTS, timedelta(milliseconds=1))
-    busy: dict[tuple[str, int], float] = {}
-    for worker, begun, until in spans:
-        for number in range(int((begun - start) / slot), min(SLOTS, int((until - start) / slot) + 1)):
-            opens = start + number * slot
-            spent = (min(until, opens + slot) - max(begun, opens)) / slot
-            busy[worker, number] = busy.get((worker, number), 0.0) + max(0.0, spent)
-    rows = [
-        {"worker": worker, "begun": start + number * slot, "until": start + (number + 1) * slot, "busy": share}
-        for (worker, number), share in sorted(busy.items())
-    ]
-    return pl.DataFrame(rows, schema=schema)
-
-
-def _span(metadata: Mapping[str, Any]) -> tuple[str, datetime, datetime] | None:
-    timing = metadata.get("timing")
-    begun, until = (values.time(values.at(timing, name)) for name in ("started_at", "finished_at"))
-    worker = values.text(values.at(timing, "worker"))
-    if begun is None or until is None or worker is None or not timedelta(0) <= until - begun < timedelta(days=30):
-        return None
-    return worker, begun, until
-
-
-def draw_workers(frame: pl.DataFrame, width: int) -> alt.TopLevelMixin:
-    """Return a row per worker, filled as far as it was busy."""
-    letters = min(150, 7 * max(map(len, frame["worker"])))
-    scale = alt.Scale(domain=[0, frame["busy"].max()], range=[0, 0.9])
-    return (
-        alt.Chart(frame)
-        .mark_rect(color=BLUE)
-        .encode(
-            x=alt.X(
-                "begun:T",
-                title="time of day, UTC",
-                axis=alt.Axis(format="%H:%M:%S", tickCount=4),
-                scale=alt.Scale(type="utc"),
-            ),
-            x2="until:T",
-            y=alt.Y("worker:N", title=None, axis=alt.Axis(labelColor=INK, labelLimit=150)),
-            opacity=alt.Opacity("busy:Q", legend=None, scale=scale),
-        )
-        .properties(width=width - letters - 20, height=alt.Step(22))
-    )
 
 
 COSTS: Final = {"seconds": BLUE, "cpu_seconds": GREEN}

@@ -97,6 +97,19 @@ class Storage:
         else:
             self._attempt("write", path, lambda: self._files.pipe_file(target, data))
 
+    @property
+    def appends(self) -> bool:
+        """Whether `append` can be called: object stores only write files whole."""
+        return self._local
+
+    def append(self, path: str, data: bytes) -> None:
+        """Add bytes to the end of a local file, which is made if need be; what was added outlives this process.
+
+        Raises:
+            RegistryError: it cannot be written.
+        """
+        self._attempt("write", path, lambda: local.append(Path(self._at(path)), data))
+
     def read(self, path: str) -> bytes:
         """Return a file's bytes.
 

@@ -52,6 +52,13 @@ def replace(target: Path, data: bytes, *, writer: str = "") -> None:
     _sync_folder(target.parent)
 
 
+def append(target: Path, data: bytes) -> None:
+    """Add bytes to the end of a file, which is made if need be."""
+    _make_folder(target.parent)
+    with target.open("ab") as file:
+        file.write(data)
+
+
 def walk(folder: str, *, sizes: bool) -> dict[str, int]:
     """Return the path of every file below a folder, and of every link, which is not followed, with its bytes.
 

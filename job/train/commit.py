@@ -118,7 +118,7 @@ def describe_version(
         "features_left_out": list(row.left_out),
         "label": describe_label(spec.label, row.label_stats),
         "peak_rss_mb": peak_mb(),
-        "seconds": {"samples": round(row.seconds, 3), "training": round(seconds, 3)},
+        "seconds": {"samples": round(row.cost.seconds, 3), "training": round(seconds, 3)},
         "scores": trained.scores,
         "warnings": [*(info.warnings if info else ()), *notes_of(row.certificates)],
         **({"audit": row.certificates} if row.certificates else {}),

@@ -25,6 +25,7 @@ from job.train.audit import certify
 from job.train.freshness import grown_of, trained_on
 from job.train.steps import samples_of, train_task
 from job.train.task import SamplesRow, Task
+from job.worker.cost import Cost, Meter
 from job.worker.messages import Job, recorded_failure, unpack
 from transforms.samples import MARKET, UNIQUENESS
 
@@ -175,15 +176,24 @@ def _samples(batch: pa.Table, job: Job) -> Iterator[tuple[Task, SamplesRow, pl.D
         series = str(row.bundle.series)
         for task in row.bundle.tasks:
             if row.info is None:
-                yield task, SamplesRow(task, None, series=series, error=row.error), pl.DataFrame()
+                yield (
+                    task,
+                    SamplesRow(task, None, series=series, error=row.error, cost=row.cost_of(task)),
+                    pl.DataFrame(),
+                )
                 continue
+            meter = Meter()
             with recorded_failure("making samples", job) as failure:
                 certificates = certify(task, bars, row.info, job.config.data, name=series)
                 samples, left_out = samples_of(
                     task, bars, row.info, job.config.data, name=series, market=job.trading, context=job.context
                 )
             if failure.error is not None:
-                yield task, SamplesRow(task, None, series=series, error=failure.error), pl.DataFrame()
+                yield (
+                    task,
+                    SamplesRow(task, None, series=series, error=failure.error, cost=meter.cost()),
+                    pl.DataFrame(),
+                )
                 continue
             header = SamplesRow(
                 task,
@@ -191,7 +201,8 @@ def _samples(batch: pa.Table, job: Job) -> Iterator[tuple[Task, SamplesRow, pl.D
                 samples.counts,
                 samples.label_stats,
                 left_out,
-                series=series,
+                meter.cost(),
+                series,
                 certificates=certificates,
                 trained_on={series: trained_on(row.info, flow=task.flow)},
             )
@@ -240,6 +251,7 @@ def merge(headers: list[SamplesRow]) -> SamplesRow:
         info=info,
         counts={name: sum(header.counts.get(name, 0) for header in good) for name in good[0].counts},
         label_stats={"series": {header.series: header.label_stats for header in good}},
+        cost=Cost.total(header.cost for header in headers),
         left_out=tuple(sorted({name for header in good for name in header.left_out})),
         sessions={header.series: header.info.sessions for header in good if header.info is not None},
         trained_on={series: one for header in good for series, one in header.trained_on.items()},

@@ -63,7 +63,7 @@ class TrainingRecord(KeptRecord[Outcome]):
     """The record of one training run."""
 
     def __init__(self, run_id: str, config: Config, registry: Storage, *, planned: int) -> None:
-        super().__init__(run_id, config, registry, planned=planned, statuses=STATUSES, kind=Outcome)
+        super().__init__(run_id, config, registry, operation="train", planned=planned, statuses=STATUSES, kind=Outcome)
         self._hidden = 0
         self._fleets: dict[tuple[str, str], Fleet] = {}
         self.tried = Tried()

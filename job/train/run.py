@@ -4,13 +4,14 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from job.cluster.operation import Operation
 from job.config.settings import Config
 from job.core.environment import versions
 from job.core.errors import JobError, RegistryError
 from job.core.keys import Key
+from job.registry.attempts import Attempt, read_attempts
 from job.registry.catalog import key_of, list_summaries, open_registry, write_catalog
 from job.registry.cleanup import OtherRun, other_runs, sweep
 from job.registry.ledger import scored_versions, tried
@@ -23,7 +24,6 @@ from job.registry.versions import new_run_id, read_metadata
 from job.train.plan import plan as plan_training
 from job.train.record import TrainingRecord
 from job.train.task import Plan, Task
-from job.worker.attempts import Attempt, read_attempts
 from job.worker.messages import Job
 
 log = logging.getLogger("job")
@@ -98,8 +98,20 @@ def committed(missing: Mapping[Key, Task], job: Job) -> Iterator[Outcome]:
         return
     for one in listed_versions(registry.list(*sorted({key.folder for key in left}))):
         if one.committed and one.version in expected and one.key in left:
-            outcome = of_version(one.key, read_metadata(registry, one.key, one.version))
-            yield replace(outcome, attempts=left[one.key].attempt)
+            metadata = read_metadata(registry, one.key, one.version)
+            outcome = of_version(one.key, metadata)
+            yield replace(outcome, attempts=left[one.key].attempt, **spent_on(metadata))
+
+
+def spent_on(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an outcome that tell who made a version, and how long that took; none of early releases."""
+    timing, seconds = metadata.get("timing"), metadata["seconds"]
+    if not timing:
+        return {}
+    node, _, pid = timing["worker"].rpartition("/")
+    times = {name: timing[name] for name in ("started_at", "finished_at")}
+    took = round(seconds["samples"] + seconds["training"], 3)
+    return {**times, "node": node, "pid": int(pid), "seconds": took, "peak_rss_mb": metadata["peak_rss_mb"]}
 
 
 def begun(missing: Mapping[Key, Task], job: Job) -> dict[Key, Attempt]:

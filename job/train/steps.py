@@ -1,7 +1,5 @@
 """The three steps of training inside a worker; each takes and yields Arrow tables, none knows Ray."""
 
-import platform
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,16 +12,17 @@ from job.core.errors import DataError
 from job.core.keys import POOLED, Key
 from job.learning.estimators import sequence_bars
 from job.learning.features import resolve_features
+from job.registry.attempts import Attempt, record_attempt
 from job.registry.outcome import Outcome, current, failed, fresh_enough, of_version
 from job.registry.versions import read_metadata
 from job.train.audit import certify
 from job.train.freshness import decide_on, grown_of, trained_on
 from job.train.task import SamplesRow, Task
-from job.worker.attempts import Attempt, record_attempt
 from job.worker.context import Context, Sampling, besides, history
+from job.worker.cost import Meter
 from job.worker.gathering import preparation
 from job.worker.load_bars import load_series, range_start
-from job.worker.memory import peak_mb, reset_peak
+from job.worker.memory import reset_peak
 from job.worker.messages import BarsRow, Job, SeriesInfo, check_versions, pack, recorded_failure, unpack
 from job.worker.timeout import time_limit
 from transforms.bars import Gaps
@@ -39,12 +38,13 @@ def load_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
         first = bundle.tasks[0]
         listed = {task.flow: task.cached_digests[0] if task.cached_digests else None for task in bundle.tasks}
         reset_peak()
+        meter = Meter()
         with recorded_failure("reading bars", job) as failure:
             check_versions(job)
             with announced(job, first.key, f"reading bars of {bundle.series} and making samples"):
                 bars, info = load_series(bundle.series, job, listed=listed)
         if failure.error is not None:
-            yield pack(BarsRow(bundle, None, failure.error))
+            yield pack(BarsRow(bundle, None, failure.error, cost=meter.cost()))
         else:
             yield pack(BarsRow(bundle, info), bars)
 
@@ -71,10 +71,10 @@ def prepare(task: Task, row: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[Sam
     """Return the header and the samples of one task; None in place of samples if it failed or is current."""
     info, series = row.info, str(row.bundle.series)
     if info is None:
-        return SamplesRow(task, None, error=row.error), None
+        return SamplesRow(task, None, error=row.error, cost=row.cost_of(task)), None
     if task.known_version(job.config, job.content_of(task, info)):
         return SamplesRow(task, info), None
-    started = time.perf_counter()
+    meter = Meter()
     limit = time_limit(job.config.model_trainer.task_timeout_s, on_timeout(job, task.key, "making samples"))
     with recorded_failure("making samples", job) as failure, limit:
         certificates = certify(task, bars, info, job.config.data, name=series)
@@ -82,15 +82,14 @@ def prepare(task: Task, row: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[Sam
             task, bars, info, job.config.data, name=series, market=job.trading, context=job.context
         )
     if failure.error is not None:
-        return SamplesRow(task, None, error=failure.error), None
-    seconds = time.perf_counter() - started
+        return SamplesRow(task, None, error=failure.error, cost=meter.cost()), None
     header = SamplesRow(
         task,
         info,
         samples.counts,
         samples.label_stats,
         left_out,
-        seconds,
+        meter.cost(),
         series,
         certificates=certificates,
         trained_on={series: trained_on(info, flow=task.flow)},
@@ -107,9 +106,9 @@ def train_models(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
 def train_task(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
     """Train and commit one model, unless it need not be trained as its bars show, and return what became of it."""
     task, info = row.task, row.info
+    meter = Meter()
     if row.error is not None:
-        return failed(task.key, row.error, attempts=task.attempt)
-    started, cpu_started = time.perf_counter(), time.process_time()
+        return meter.charge(failed(task.key, row.error), attempts=task.attempt, before=row.cost)
     with recorded_failure("training", job) as failure:
         if info and (version := task.known_version(job.config, job.content_of(task, info))):
             outcome = current(stored(job, task.key, version), latest=task.known[-1][1])
@@ -122,16 +121,8 @@ def train_task(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
             with announced(job, task.key, "training"):
                 outcome = replace(commit_version(row, samples, job), why=task.why)
     if failure.error is not None:
-        return failed(task.key, failure.error, attempts=task.attempt)
-    outcome = outcome.with_cost(
-        seconds=time.perf_counter() - started + row.seconds,
-        cpu_seconds=time.process_time() - cpu_started + row.seconds,
-        peak_rss_mb=peak_mb(),
-        node=platform.node(),
-        attempts=task.attempt,
-    )
-    reset_peak()
-    return outcome
+        outcome = failed(task.key, failure.error)
+    return meter.charge(outcome, attempts=task.attempt, before=row.cost)
 
 
 def stored(job: Job, key: Key, version: str) -> Outcome:

@@ -15,6 +15,7 @@ from job.registry.outcome import Outcome
 from job.registry.scored import Scored
 from job.sources.series import Series
 from job.train.policy import Decision, Held, TrainedOn
+from job.worker.cost import NO_COST, Cost
 from job.worker.messages import SeriesInfo, Work
 from transforms.sessions import Sessions
 
@@ -168,7 +169,7 @@ class SamplesRow:
     counts: dict[str, int] = field(default_factory=dict)
     label_stats: dict[str, Any] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
-    seconds: float = 0.0
+    cost: Cost = NO_COST
     series: str = ""
     sessions: dict[str, Sessions | None] = field(default_factory=dict)
     holdout_from: int | None = None

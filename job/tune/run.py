@@ -13,7 +13,7 @@ from job.core.keys import Key
 from job.learning.estimators import libraries_of
 from job.registry.catalog import open_registry
 from job.registry.kept_record import KeptRecord
-from job.registry.outcome import Outcome
+from job.registry.outcome import Outcome, Status
 from job.registry.record import RunStatus
 from job.registry.runs import attempts_folder
 from job.registry.studies import Winner
@@ -30,7 +30,8 @@ class TuningRecord(KeptRecord[Tuned]):
     """The record of one run of studies; an outcome is one series of one request, and leaves its losses with `made`."""
 
     def __init__(self, run_id: str, config: Config, registry: Storage, *, planned: int) -> None:
-        super().__init__(run_id, config, registry, planned=planned, statuses=("tuned", "failed"), kind=Tuned)
+        statuses: tuple[Status, ...] = ("tuned", "failed")
+        super().__init__(run_id, config, registry, operation="tune", planned=planned, statuses=statuses, kind=Tuned)
         self.made: dict[Key, Tuned] = {}
         self.winners: list[Winner] = []
 
@@ -110,12 +111,12 @@ def _conduct_all(
 
     libraries = sorted({library for study in plan.studies for library in libraries_of(study.spec)})
     job = Job(run_id=record.run_id, config=config, output=registry.url, versions=versions(*libraries), fleet=plan.fleet)
-    with session(plan.tasks, job, TUNING, record) as capacity:
-        runs = pipeline.Runs(capacity).runs
+    with session(plan.tasks, job, TUNING, record) as opened:
+        runs = pipeline.Runs(opened.capacity).runs
         asked = [(one, next(one)) for one in (conduct(study, registry, config) for study in plan.studies)]
         while asked and record.status == "running":
             tasks = [task for _, own in asked for task in own]
-            run_in_session(tasks, job, TUNING, runs, record, watch=watch)
+            run_in_session(tasks, job, TUNING, runs, record, events=opened.events, watch=watch)
             asked = [(one, more) for one, _ in asked if (more := _next(one, record)) is not None]
 
 

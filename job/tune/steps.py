@@ -1,7 +1,5 @@
 """The steps of tuning inside a worker; bars are loaded and samples made as for training. None knows Ray."""
 
-import platform
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
@@ -13,11 +11,11 @@ from job.core.keys import Key
 from job.learning.choice import FoldLoss
 from job.learning.features import split_reference
 from job.learning.spec import ModelSpec
+from job.registry.attempts import Attempt, record_attempt
 from job.train.steps import on_timeout, prepare
 from job.train.task import SamplesRow
 from job.tune.task import Request, Tuned, TuningTask
-from job.worker.attempts import Attempt, record_attempt
-from job.worker.memory import peak_mb, reset_peak
+from job.worker.cost import NO_COST, Meter
 from job.worker.messages import Job, pack, recorded_failure, unpack
 from job.worker.timeout import time_limit
 
@@ -65,25 +63,17 @@ def try_settings(batch: pa.Table, *, job: Job, asked: Mapping[Key, Request]) -> 
 def tune_task(row: SamplesRow, samples: pl.DataFrame, request: Request, job: Job) -> Tuned:
     """Return what came of a request."""
     task: TuningTask = row.task  # type: ignore[assignment]  # the rows of this pipeline
+    meter = Meter()
+    before = NO_COST if request.folds else row.cost  # samples are made once
     if row.error is not None or row.info is None:
-        return Tuned.failed(task, row.error or {})
-    started, cpu_started = time.perf_counter(), time.process_time()
+        return meter.charge(Tuned.failed(task, row.error or {}), attempts=task.attempt, before=before)
     made = replace(Tuned.of_task(task), content=job.content_of(task, row.info), rows=samples.height)
     with recorded_failure("tuning", job) as failure:
         record_attempt(job.registry(), job.run_id, job.round, Attempt.of_this_process(task.key, FITTING))
         made = fit_all(made, row, samples, request, job)
     if failure.error is not None:
-        return Tuned.failed(task, failure.error)
-    own = row.seconds if not request.folds else 0.0  # samples are made once
-    outcome = made.with_cost(
-        seconds=time.perf_counter() - started + own,
-        cpu_seconds=time.process_time() - cpu_started + own,
-        peak_rss_mb=peak_mb(),
-        node=platform.node(),
-        attempts=task.attempt,
-    )
-    reset_peak()
-    return outcome
+        made = Tuned.failed(task, failure.error)
+    return meter.charge(made, attempts=task.attempt, before=before)
 
 
 def fit_all(made: Tuned, row: SamplesRow, samples: pl.DataFrame, request: Request, job: Job) -> Tuned:

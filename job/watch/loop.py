@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from job.cluster.warm import WarmRay
 from job.config.settings import Config
 from job.core.errors import JobError
+from job.core.log_fields import set_run
 from job.registry.catalog import open_registry
 from job.registry.versions import new_run_id
 from job.registry.watching import Heartbeat
@@ -64,6 +65,7 @@ def watch(config: Config, *, once: bool = False, progress: Progress = unseen) ->
 def _round(config: Config, heart: Heartbeat, warm: WarmRay, progress: Progress) -> Round:
     """Work through one round, unless the input is as it was after the last one."""
     run_id = new_run_id(datetime.now(UTC))
+    set_run(run_id)
     registry = open_registry(config, writer=run_id)
     done = Round(config, registry, run_id, warm, Found(()), progress)
     try:

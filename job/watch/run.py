@@ -82,7 +82,9 @@ def score(done: Round) -> None:
 
 
 def _outcomes(done: Round, plan: ScoringPlan) -> list[Scored]:
-    record = RunRecord[Scored](done.run_id, done.config, planned=len(plan.tasks), statuses=("scored", "failed"))
+    record = RunRecord[Scored](
+        done.run_id, done.config, operation="watch", planned=len(plan.tasks), statuses=("scored", "failed")
+    )
     job = Job(
         run_id=done.run_id,
         config=done.config,

@@ -14,6 +14,7 @@ from job.learning.blocks import Blocks, Seeds, block_us
 from job.learning.drift import Reference, measure
 from job.learning.metrics import FloatArray, row_log_loss
 from job.watch.task import Scored, ScoringTask
+from job.worker.cost import Meter
 from job.worker.messages import BarsRow, Job, SeriesInfo, recorded_failure, unpack
 from transforms.bars import duration_us
 
@@ -33,6 +34,11 @@ def score_models(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
 
 def score(task: ScoringTask, row: BarsRow, bars: pl.DataFrame, job: Job) -> Scored:
     """Return what a series says of the versions of one model."""
+    meter = Meter()
+    return meter.charge(_scored(task, row, bars, job), attempts=task.attempt, before=row.cost_of(task))
+
+
+def _scored(task: ScoringTask, row: BarsRow, bars: pl.DataFrame, job: Job) -> Scored:
     if row.info is None or row.reading is None:
         return Scored.failed(task, row.error or {})
     outcome = replace(

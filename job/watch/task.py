@@ -69,6 +69,10 @@ class Scored(Outcome):
         """Return the outcome of a series that could not be scored."""
         return replace(cls.of_task(task), status="failed", error=dict(error))
 
+    def event_fields(self) -> dict[str, Any]:
+        """Return what the event log keeps of it beside what it keeps of any outcome: how far its bars have drifted."""
+        return {} if self.drift is None else {"drift": self.drift}
+
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Inverse of `to_json`."""

@@ -21,6 +21,7 @@ from job.sources.finished import without_unfinished
 from job.sources.reading import SeriesBars, as_listed, read_with_notes
 from job.sources.series import Series
 from job.storage.files import ExistingFileError, Storage
+from job.worker.cost import Meter
 from job.worker.memory import reset_peak
 from job.worker.messages import BarsRow, Job, SeriesInfo, check_versions, pack, recorded_failure, unpack
 from transforms.bars import FLOW, RULES, Cleaned, clean, duration_us
@@ -34,12 +35,13 @@ def read_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
     """Read and clean each bundle's series; one row of bars per bundle. The registry is left as it is."""
     for bundle, _ in unpack(batch):
         reset_peak()
+        meter = Meter()
         with recorded_failure("reading bars", job) as failure:
             check_versions(job)
             cleaned, notes = read_clean(bundle.series, job.config.data, flow=bundle.flow)
             bars, info = in_range(bundle.series, cleaned, job.config.data)
         if failure.error is not None:
-            yield pack(BarsRow(bundle, None, failure.error))
+            yield pack(BarsRow(bundle, None, failure.error, cost=meter.cost()))
         else:
             warnings = (*notes, *left_out(bundle.series, info.counts))
             yield pack(BarsRow(bundle, replace(info, warnings=warnings)), bars)

@@ -26,6 +26,7 @@ from job.sources.known import Reading
 from job.sources.series import Series
 from job.storage.files import Storage
 from job.worker.context import Context, Need
+from job.worker.cost import NO_COST, Cost
 from transforms.sessions import Sessions
 
 
@@ -171,7 +172,7 @@ class BarsRow:
     """Header of a row of bars.
 
     `reading` is what is then known of the series, where newest bars were asked for; `whole` and `revised_from` are as
-    in `job.worker.newest.Newest`.
+    in `job.worker.newest.Newest`. `cost` is that of a reading that failed.
     """
 
     bundle: Bundle[Any]
@@ -180,6 +181,11 @@ class BarsRow:
     reading: Reading | None = None
     whole: bool = True
     revised_from: datetime | None = None
+    cost: Cost = NO_COST
+
+    def cost_of(self, task: Work) -> Cost:
+        """Return what the reading cost to one of its tasks: the first one bears it all."""
+        return self.cost if task is self.bundle.tasks[0] else NO_COST
 
 
 def check_versions(job: Job) -> None:

@@ -14,6 +14,7 @@ from job.registry.fingerprints import reading_fingerprint
 from job.sources.known import SHORT, Cut, HashSums, Reading, listed_digest, moment
 from job.sources.reading import SeriesBars, read_with_notes
 from job.sources.series import Series
+from job.worker.cost import Meter
 from job.worker.cuts import counted_since, head_digest, possible_cuts, thinned, with_counts, with_hashes
 from job.worker.load_bars import clean_reading, finished, in_range, left_out, too_many_rejected
 from job.worker.memory import reset_peak
@@ -267,12 +268,13 @@ def read_newest_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
     """
     for bundle, _ in unpack(batch):
         reset_peak()
+        meter = Meter()
         since, known = common([task.since for task in bundle.tasks], [task.reading for task in bundle.tasks])
         with recorded_failure("reading bars", job) as failure:
             check_versions(job)
             newest = read_newest(bundle.series, job.config.data, since=since, known=known, flow=bundle.flow)
         if failure.error is not None:
-            yield pack(BarsRow(bundle, None, failure.error))
+            yield pack(BarsRow(bundle, None, failure.error, cost=meter.cost()))
         else:
             row = BarsRow(
                 bundle, newest.info, reading=newest.reading, whole=newest.whole, revised_from=newest.revised_from

@@ -4,10 +4,11 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Self
 
+from job.core.clock import now
 from job.core.keys import Key, encode
 from job.registry.runs import attempts_folder
 from job.storage.files import Storage
@@ -30,8 +31,8 @@ class Attempt:
     @classmethod
     def of_this_process(cls, key: Key, step: str) -> Self:
         """Return a note of this worker, written now."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls((key.exchange, key.symbol, key.timeframe, key.model_type), step, platform.node(), os.getpid(), now)
+        whose = (key.exchange, key.symbol, key.timeframe, key.model_type)
+        return cls(whose, step, platform.node(), os.getpid(), now())
 
 
 def record_attempt(registry: Storage, run_id: str, round_number: int, note: Attempt) -> None:
@@ -42,9 +43,21 @@ def record_attempt(registry: Storage, run_id: str, round_number: int, note: Atte
 def read_attempts(registry: Storage, run_id: str, round_number: int) -> dict[Key, Attempt]:
     """Return the last note of every model that was begun in a round, by model."""
     prefix = f"{attempts_folder(run_id)}/{round_number}-"
-    paths = [path for path in registry.list(attempts_folder(run_id)) if path.startswith(prefix)]
+    return _read(registry, [path for path in registry.list(attempts_folder(run_id)) if path.startswith(prefix)])
+
+
+def read_all_attempts(registry: Storage, run_id: str) -> dict[Key, Attempt]:
+    """Return the last note of every model that was begun in any round, by model."""
+    return _read(registry, sorted(registry.list(attempts_folder(run_id)), key=_round_of))
+
+
+def _read(registry: Storage, paths: Sequence[str]) -> dict[Key, Attempt]:
     notes = [json.loads(data) for data in registry.read_many(paths).values()]
     return {Key(*note["key"]): Attempt(**note | {"key": tuple(note["key"])}) for note in notes}
+
+
+def _round_of(path: str) -> int:
+    return int(path.rpartition("/")[2].partition("-")[0])
 
 
 def _path(run_id: str, round_number: int, key: Key) -> str:
