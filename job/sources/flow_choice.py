@@ -33,17 +33,13 @@ def choose_flow(
         theirs = next(raw.flow[name] for raw in raws if name in raw.flow)
         if without:
             reason: str | None = f"{display_path(without[0])} has none"
+        elif not any((raw.bars[name] > 0).any() for raw in raws):
+            reason = "it is empty, or 0 throughout"
         else:
-            reason = _contradiction(name, raws)
+            reason = contradiction(name, (raw.bars for raw in raws))
         if reason and not without and chosen.get(name):
             raise DataError(f"{display_path(files[0])}: data.columns.{name} names {quoted(theirs)}, but {reason}")
         if reason:
             left_out.add(name)
             notes.append(f"{name} is not read from {quoted(theirs)}: {reason}; features that need it are left out")
     return [replace(raw, bars=raw.bars.drop(left_out, strict=False)) for raw in raws], notes
-
-
-def _contradiction(name: str, raws: Sequence[Raw]) -> str | None:
-    if not any((raw.bars[name] > 0).any() for raw in raws):
-        return "it is empty, or 0 throughout"
-    return contradiction(name, (raw.bars for raw in raws))

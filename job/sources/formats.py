@@ -7,6 +7,7 @@ from typing import Final
 import polars as pl
 
 from job.config.settings import DataSettings
+from job.sources.access import as_data_errors
 from job.sources.bars import Look, Raw
 from job.sources.names.paths import Name, freqtrade_name, hive_name, plain_name
 from job.sources.readers.arrow import (
@@ -21,6 +22,7 @@ from job.sources.readers.json_rows import json_columns, look_at_json, read_json
 from job.sources.readers.layouts import LAYOUTS, USUAL, Layout
 from job.sources.readers.texts import look_at_text, read_text, text_values
 from job.sources.series import Series, SourceFile
+from job.storage.messages import with_retries
 from job.storage.opening import PACKED
 
 TEXT_SUFFIXES: Final = (".csv", ".txt", ".tsv")
@@ -57,6 +59,17 @@ FORMATS: Final[dict[str, FileFormat]] = {
         *map(text_format, LAYOUTS.values()),
     )
 }
+
+
+def read_file(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
+    """Read the bars of a series from one of its files, again while its storage fails by what is transient.
+
+    Raises:
+        DataError: it cannot be read; the message names it and what to do.
+    """
+    settings = file.settings(settings)
+    with as_data_errors(file):
+        return with_retries(file.url, settings.options, lambda: FORMATS[file.format].read(file, series, settings))
 
 
 def format_of(path: str, forced: str = "auto") -> str | None:

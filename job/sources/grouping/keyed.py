@@ -15,7 +15,6 @@ from job.sources.columns.named import COLUMN_ALIASES, KEYS, given
 from job.sources.formats import FORMATS
 from job.sources.grouping.part import Part, part_of
 from job.sources.names.paths import Name
-from job.sources.names.symbols import normalize_symbol
 from job.sources.series import SourceFile
 from job.sources.words import LONGEST_QUOTE, normal, printable
 from job.storage.messages import with_retries
@@ -27,12 +26,6 @@ def key_columns(look: Look, settings: DataSettings) -> dict[str, str]:
     found = {key: next((by_alias[alias] for alias in COLUMN_ALIASES[key] if alias in by_alias), None) for key in KEYS}
     mapped = {key: name for key, name in given(settings.columns).items() if key in KEYS and name in look.names}
     return {key: column for key, column in found.items() if column is not None} | mapped
-
-
-def agree(look: Look, column: str, name: Name) -> bool:
-    """Whether the file's name and the symbol in its first row agree, so that the rest need not be read to know it."""
-    first = dict(zip(look.names, look.first, strict=False)).get(column)
-    return bool(first) and normalize_symbol(str(first)) == normalize_symbol(name.symbol)
 
 
 def by_columns(

@@ -69,17 +69,20 @@ def refuse_mixture(bars: pl.DataFrame, file: SourceFile, series: Series, setting
         if not 2 <= distinct.len() <= bars.height / least:
             continue
         by_jumps = name in file.labels or _IDENTIFIER.fullmatch(normal(name)) is not None
-        if reason := _several(bars.with_columns(label=labels), repeats, by_jumps=by_jumps):
-            raise DataError(
-                f"{display_path(file)}: column {quoted(name)} holds {first_of(map(printable, distinct), 3)}, and "
-                f"{reason}, as in several series; {_remedy(name, distinct)}, or leave the column out if they are one"
-            )
-
-
-def _remedy(name: str, distinct: pl.Series) -> str:
-    if all(timeframe_of(value) for value in distinct):
-        return f"split the file by {printable(name)!r}"
-    return f"set data.columns.symbol={printable(name)} to read each by itself"
+        labeled = bars.with_columns(label=labels)
+        if repeats > FEW_REPEATS and labeled.select("timestamp", "label").is_unique().all():
+            reason = "times come again with other prices where it changes"
+        elif by_jumps and jumps_between(labeled):
+            reason = "prices jump where it changes"
+        else:
+            continue
+        remedy = f"set data.columns.symbol={printable(name)} to read each by itself"
+        if all(timeframe_of(value) for value in distinct):
+            remedy = f"split the file by {printable(name)!r}"
+        raise DataError(
+            f"{display_path(file)}: column {quoted(name)} holds {first_of(map(printable, distinct), 3)}, and {reason}, "
+            f"as in several series; {remedy}, or leave the column out if they are one"
+        )
 
 
 def _own_values(names: list[str], file: SourceFile, series: Series, settings: DataSettings) -> pl.DataFrame:
@@ -89,13 +92,6 @@ def _own_values(names: list[str], file: SourceFile, series: Series, settings: Da
     wanted = [*names, *own]
     values = with_retries(file.url, settings.options, lambda: FORMATS[file.format].values(file, wanted, settings))
     return values.filter(*(pl.col(name).cast(pl.String).str.strip_chars() == value for name, value in own.items()))
-
-
-def _several(labeled: pl.DataFrame, repeats: float, *, by_jumps: bool) -> str | None:
-    apart = labeled.select("timestamp", "label").is_unique().all()
-    if repeats > FEW_REPEATS and apart:
-        return "times come again with other prices where it changes"
-    return "prices jump where it changes" if by_jumps and jumps_between(labeled) else None
 
 
 def _share_repeated(bars: pl.DataFrame) -> float:

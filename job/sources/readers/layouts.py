@@ -36,21 +36,14 @@ _BINANCE: Final = re.compile(
 _BINANCE_MARKETS: Final = {"spot": "binance", "futures/um": "binanceusdm", "futures/cm": "binancecoinm"}
 
 
-def _no_name(path: str, stem: str) -> None:
-    """Say nothing: the vendor's names follow no convention of its own."""
-
-
-def _opens(_: DelimitedText) -> Edge:
-    return "open"
-
-
 @dataclass(frozen=True)
 class Layout:
     """A way to write bars as delimited text.
 
     `claims` says whether a text is in it; `columns` gives the positions of the columns, a mapping (`data.columns`)
     winning over what the layout says; `edge` says which end of a bar its time marks. `read_name` reads the names of the
-    vendor's files: those that are `certain` before a file is opened, the others once the layout claims what is in it.
+    vendor's files, if these follow a convention of its own: those that are `certain` before a file is opened, the
+    others once the layout claims what is in it.
     `zone` is that of its times, where the vendor writes them in one and `data.timezone` is not set. `flow` says where
     the columns of `transforms.bars.FLOW` stand in files without a header.
     """
@@ -59,8 +52,8 @@ class Layout:
     bytes_per_row: int
     claims: Callable[[DelimitedText], bool]
     columns: Callable[[DelimitedText, Mapping[str, str | None], str], Indices]
-    edge: Callable[[DelimitedText], Edge] = _opens
-    read_name: NameReader = _no_name
+    edge: Callable[[DelimitedText], Edge] = lambda _: "open"
+    read_name: NameReader = lambda _path, _stem: None
     zone: str | None = None
     flow: Indices = field(default_factory=dict)
 
@@ -166,11 +159,6 @@ def _hist_data_name(path: str, stem: str) -> Name | None:  # noqa: ARG001 - a Na
     return Name(None, match["symbol"].upper(), "1m", certain=True)
 
 
-def _hist_data(text: DelimitedText, mapping: Mapping[str, str | None], where: str) -> Indices:
-    """As NinjaTrader's, or as MetaTrader's with a day and a clock; the volume is zero throughout."""
-    return _usual(text, mapping, where)
-
-
 def _is_ninja_trader(text: DelimitedText) -> bool:
     unnamed = text.header is None and text.separator == ";" and text.width == len(BAR)
     return unnamed and bool(_NINJA.fullmatch(text.sample[0][0]))
@@ -217,7 +205,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ),
         Layout("kraken", 60, _is_kraken, _in_order, read_name=_kraken_name, flow={"trades": (6,)}),
         Layout("metatrader", 45, _is_meta_trader, _usual, read_name=_meta_trader_name),
-        Layout("histdata", 45, lambda _: False, _hist_data, read_name=_hist_data_name, zone="Etc/GMT+5"),
+        # As NinjaTrader's, or as MetaTrader's with a day and a clock; the volume is zero throughout.
+        Layout("histdata", 45, lambda _: False, _usual, read_name=_hist_data_name, zone="Etc/GMT+5"),
         Layout("ninjatrader", 45, _is_ninja_trader, _in_order, _ninja_trader_edge),
     )
 }
