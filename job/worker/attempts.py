@@ -36,7 +36,8 @@ class Attempt:
 
 def record_attempt(registry: Storage, run_id: str, round_number: int, note: Attempt) -> None:
     """Write a note in place of the one that the same model had in the same round."""
-    registry.replace(_path(run_id, round_number, Key(*note.key)), json.dumps(asdict(note)).encode())
+    name = hashlib.sha256(encode(str(Key(*note.key))).encode()).hexdigest()[:16]
+    registry.replace(f"{attempts_folder(run_id)}/{round_number}-{name}.json", json.dumps(asdict(note)).encode())
 
 
 def read_attempts(registry: Storage, run_id: str, round_number: int) -> dict[Key, Attempt]:
@@ -45,8 +46,3 @@ def read_attempts(registry: Storage, run_id: str, round_number: int) -> dict[Key
     paths = [path for path in registry.list(attempts_folder(run_id)) if path.startswith(prefix)]
     notes = [json.loads(data) for data in registry.read_many(paths).values()]
     return {Key(*note["key"]): Attempt(**note | {"key": tuple(note["key"])}) for note in notes}
-
-
-def _path(run_id: str, round_number: int, key: Key) -> str:
-    name = hashlib.sha256(encode(str(key)).encode()).hexdigest()[:16]
-    return f"{attempts_folder(run_id)}/{round_number}-{name}.json"
