@@ -160,19 +160,18 @@ def no_sessions_until(times: Ints, step: int) -> int:
         times: sorted, µs in UTC, of the bars of a market in which no sessions were found.
         step: of their grid, which is UTC's.
     """
-    return min(_not_closed_until(times, step, period, least=least) for period, least in _periods(step))
+    until = []
+    for period, least in _periods(step):
+        occupied, seen, periods = _occupied(times, step, period)
+        # Hours before the first bar, or after the last one so far, are seen once more often than counted.
+        more = np.sort(occupied / RARELY - seen - 2)[::-1]
+        lasting = int(more[min(more.size - int(CLOSED_AT_LEAST * more.size), more.size - 1)])
+        until.append(int(times[-1] // period + max(least - periods, lasting)) * period)
+    return min(until)
 
 
 def _periods(step: int) -> tuple[tuple[int, int], ...]:
     return ((WEEK, WEEKS), (DAY, DAYS)) if step < DAY else ((WEEK, WEEKS),)
-
-
-def _not_closed_until(times: Ints, step: int, period: int, *, least: int) -> int:
-    occupied, seen, periods = _occupied(times, step, period)
-    # Hours before the first bar, or after the last one so far, are seen once more often than counted.
-    more = np.sort(occupied / RARELY - seen - 2)[::-1]
-    lasting = int(more[min(more.size - int(CLOSED_AT_LEAST * more.size), more.size - 1)])
-    return int(times[-1] // period + max(least - periods, lasting)) * period
 
 
 def opening_hours(times: Ints, step: int) -> Sessions:
