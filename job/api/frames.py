@@ -15,10 +15,10 @@ from job.core.wording import first_of, on_one_line
 from job.learning.features import reads_flow
 from job.registry.model_age import check_age
 from job.sources.bars import raw_of
+from job.sources.choices import without_meaning
 from job.sources.columns.flow import contradiction, flow_columns
 from job.sources.columns.named import resolve
 from job.sources.series import Series
-from job.sources.volume_choice import without_meaning
 from job.storage.files import Storage
 from job.worker.context import beside_version
 from job.worker.load_bars import check_rejected, rule_counts

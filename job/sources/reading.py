@@ -12,16 +12,15 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import as_data_errors, display_path
 from job.sources.bars import Decided, Raw
+from job.sources.choices import choose_flow, choose_volume
 from job.sources.columns.volumes import unit_of
 from job.sources.finished import Written
-from job.sources.flow_choice import choose_flow
 from job.sources.formats import read_file
 from job.sources.grouping.mixtures import refuse_mixture
 from job.sources.series import Series, SourceFile
 from job.sources.splits import adjusted
 from job.sources.times.decoding import Dates, NotATimeError, UnclearDaysError
 from job.sources.times.stamps import are_months, openings, short_of, usual_step
-from job.sources.volume_choice import choose_volume
 from job.sources.words import normal
 from job.storage.listing import list_files
 from transforms.bars import duration_us, timeframe_name

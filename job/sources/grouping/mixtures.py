@@ -12,12 +12,11 @@ from job.core.wording import first_of
 from job.sources.access import display_path
 from job.sources.bars import Look
 from job.sources.columns.named import CLOCK, COLUMN_ALIASES, DAY, given, named_columns
-from job.sources.formats import FORMATS
+from job.sources.formats import read_columns
 from job.sources.grouping.evidence import jumps_between
 from job.sources.series import Series, SourceFile
 from job.sources.times.names import end_named
 from job.sources.words import normal, printable, quoted
-from job.storage.messages import with_retries
 
 ROWS_PER_LABEL: Final = 4
 """Rows, at least, that each value of a column has on average, if it tells series apart."""
@@ -89,8 +88,7 @@ def _own_values(names: list[str], file: SourceFile, series: Series, settings: Da
     """Columns of a file, of the rows of one series where known columns tell several apart."""
     keys = {series.symbol_column: series.symbol, series.exchange_column: series.exchange}
     own = {name: value for name, value in keys.items() if name is not None}
-    wanted = [*names, *own]
-    values = with_retries(file.url, settings.options, lambda: FORMATS[file.format].values(file, wanted, settings))
+    values = read_columns(file, [*names, *own], settings)
     return values.filter(*(pl.col(name).cast(pl.String).str.strip_chars() == value for name, value in own.items()))
 
 

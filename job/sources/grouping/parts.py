@@ -88,11 +88,11 @@ def _concerned(parts: list[Part], settings: DataSettings) -> list[Part]:
     }
 
     found = []
-    for part in parts:
-        names = None if part.names is None else {*part.names}
-        without = tuple(ours for ours, columns in wanted.items() if names is not None and not names.issuperset(columns))
+    for part in parts if wanted else ():
+        names = seen if part.names is None else {*part.names}
+        without = tuple(ours for ours, columns in wanted.items() if not names.issuperset(columns))
         found.append(replace(part, file=replace(part.file, without=without)) if without else part)
-    return found
+    return found or parts
 
 
 def _understood(listed: ListedFile, fmt: str, name: Name, settings: DataSettings) -> list[Part | Unreadable | Stray]:
