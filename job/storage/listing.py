@@ -15,10 +15,8 @@ from job.core.paths import redact_url, without_query
 from job.core.wording import first_of
 from job.storage.backends import connect
 from job.storage.errors import transient_cause
-from job.storage.links import follow, resolved
+from job.storage.links import Infos, follow, resolved
 from job.storage.messages import input_errors, with_retries
-
-Infos = dict[str, dict[str, Any]]
 
 _WILD: Final = re.compile(r"[*?\[]")
 
