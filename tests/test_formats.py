@@ -19,7 +19,7 @@ from job.config.settings import Config, DataSettings
 from job.core.errors import DataError
 from job.core.timeframes import timeframe_of
 from job.sources.access import display_path, read_all
-from job.sources.bars import Look, Raw, bars_of, by_position
+from job.sources.bars import Look, Raw, by_position, raw_of
 from job.sources.columns.named import Indices, resolve
 from job.sources.estimates import estimate_rows, expected_rows
 from job.sources.finding import find_series
@@ -146,7 +146,7 @@ def test_a_format_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     def bars(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
         indices = resolve(columns, settings.columns, display_path(file))
-        return Raw(bars_of(by_position(frame(file, settings), range(6)), indices, series, settings, "x"), "open")
+        return raw_of(by_position(frame(file, settings), range(6)), indices, series, settings, "x")
 
     doubles = FileFormat(
         "doubles",

@@ -184,7 +184,11 @@ def clean(
     times = times.filter(times.to_physical().diff().fill_null(1) > 0)
     timeframe = timeframe or infer_timeframe(times)
     grid = grid_of(times, duration_us(timeframe), zones=zones)
-    judged = _judge(distinct, grid.off(distinct["timestamp"]))
+    checked = distinct.with_columns(residue=grid.off(distinct["timestamp"]), off_scale=_off_scale(distinct["close"]))
+    known = [rule for rule in RULES if set(rule.breaks.meta.root_names()) <= set(checked.columns)]
+    names = pl.Enum([rule.name for rule in RULES])
+    broken = pl.coalesce(pl.when(rule.breaks).then(pl.lit(rule.name, dtype=names)) for rule in known)
+    judged = checked.with_columns(rule=broken).drop("residue", "off_scale")
     bars = _with_flow(judged.filter(pl.col("rule").is_null()).drop("rule"), raw)
     rejected = judged.filter(pl.col("rule").is_not_null()).with_columns(pl.col("rule").cast(pl.String))
     counts = {"rows_read": given.height, "duplicate": duplicate}
@@ -260,15 +264,6 @@ def _one_per_time(given: pl.DataFrame, duplicates: Duplicates) -> pl.DataFrame:
             raise ValueError("no volume to choose the fullest rows by; set data.duplicates to last or reject")
         timed = timed.sort(pl.col("volume").fill_nan(None), maintain_order=True)
     return pl.concat([timed.unique("timestamp", keep="last", maintain_order=True), rest])
-
-
-def _judge(rows: pl.DataFrame, residue: pl.Series) -> pl.DataFrame:
-    """Add `rule`: the first rule that a row breaks, null for a good bar."""
-    names = pl.Enum([rule.name for rule in RULES])
-    checked = rows.with_columns(residue=residue, off_scale=_off_scale(rows["close"]))
-    known = [rule for rule in RULES if set(rule.breaks.meta.root_names()) <= set(checked.columns)]
-    broken = [pl.when(rule.breaks).then(pl.lit(rule.name, dtype=names)) for rule in known]
-    return checked.with_columns(rule=pl.coalesce(broken)).drop("residue", "off_scale")
 
 
 def _off_scale(closes: pl.Series) -> pl.Series:

@@ -7,10 +7,8 @@ import numpy as np
 import polars as pl
 
 from transforms.bars import Gaps
-from transforms.grids import DAY, Ints
+from transforms.grids import DAY
 from transforms.sessions import MINUTE, Sessions, local_times
-
-Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 CLOCK: Final = ("minute_of_day", "day_of_week", "session_minute")
 """Columns, Float64: minutes from midnight to a bar's open time; days from Monday; minutes since the market opened."""
@@ -43,11 +41,7 @@ def add_clock(bars: pl.DataFrame, wanted: Iterable[str], *, zone: str, gaps: Gap
     # Day 0, 1970-01-01, was a Thursday.
     columns = {"minute_of_day": minute, "day_of_week": (times // DAY + 3) % 7 * 1.0}
     if "session_minute" in added and sessions:
-        columns["session_minute"] = _since(minute, np.array(openings(sessions)))
+        starts = np.array(openings(sessions))  # before the first of them, the last one of the day before counts
+        last = starts[np.searchsorted(starts, minute, side="right") - 1]
+        columns["session_minute"] = (minute - last) % _MINUTES_A_DAY
     return bars.with_columns(pl.Series(name, columns[name], pl.Float64) for name in added)
-
-
-def _since(minute: Floats, starts: Ints) -> Floats:
-    """Minutes since the last of some times of the day, which ascend; the day before counts before the first of them."""
-    since: Floats = (minute - starts[np.searchsorted(starts, minute, side="right") - 1]) % _MINUTES_A_DAY
-    return since

@@ -113,13 +113,10 @@ def moves(bars: pl.DataFrame, how: Preparation) -> pl.DataFrame:
     """
     prepared, _ = how.of(bars)
     made = add_features(prepared, MOVES).filter(~pl.col("filled")).drop_nulls([move.name for move in MOVES])
-    return closed(made, how.timeframe).select("available_at", pl.lit(1, pl.Int64).alias("series"), *_whole())
-
-
-def _whole() -> list[pl.Expr]:
     bounded = [pl.col(move.name).cast(pl.Float64).clip(-LIMIT, LIMIT) for move in MOVES]
     amounts = [*bounded, (bounded[0] ** 2).alias("square")]
-    return [(amount / QUANTUM).round().cast(pl.Int64) for amount in amounts]
+    whole = [(amount / QUANTUM).round().cast(pl.Int64) for amount in amounts]
+    return closed(made, how.timeframe).select("available_at", pl.lit(1, pl.Int64).alias("series"), *whole)
 
 
 def market_sums(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:

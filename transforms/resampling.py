@@ -58,7 +58,10 @@ def resample(
     joined = _aggregate(bars, windows)
     end = int(windows.closes(joined["timestamp"].tail(1)).to_physical()[0])
     last = int(sources.closes(bars["timestamp"].tail(1)).to_physical()[0])
-    unfinished = int(last < end and not (isinstance(gaps, Sessions) and _is_closed(gaps, last, end)))
+    unfinished = int(last < end)
+    if unfinished and isinstance(gaps, Sessions) and gaps.opens:
+        # No more bars come where the market is closed until the end, as far as the hours of its day tell.
+        unfinished = int(gaps.open_us(np.array([last]), np.array([end - last]))[0] != 0)
     finished = joined.head(joined.height - unfinished)
     if isinstance(gaps, Sessions):
         holes = gaps.holes(bars["timestamp"], sources)
@@ -67,11 +70,6 @@ def resample(
         covered = finished["rows"] >= (0 if gaps == "ignore" else min_coverage * (step // source_step) - _ROUNDING)
     valid = finished.filter(covered).drop("rows")
     return Resampled(valid, {"unfinished": unfinished, "low_coverage": finished.height - valid.height})
-
-
-def _is_closed(sessions: Sessions, start: int, end: int) -> bool:
-    """Return whether a market is closed from `start` to `end`, as far as the hours of its day tell."""
-    return bool(sessions.opens) and sessions.open_us(np.array([start]), np.array([end - start]))[0] == 0
 
 
 def _covers_sessions(

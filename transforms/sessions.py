@@ -160,19 +160,18 @@ def no_sessions_until(times: Ints, step: int) -> int:
         times: sorted, µs in UTC, of the bars of a market in which no sessions were found.
         step: of their grid, which is UTC's.
     """
-    return min(_not_closed_until(times, step, period, least=least) for period, least in _periods(step))
+    until = []
+    for period, least in _periods(step):
+        occupied, seen, periods = _occupied(times, step, period)
+        # Hours before the first bar, or after the last one so far, are seen once more often than counted.
+        more = np.sort(occupied / RARELY - seen - 2)[::-1]
+        lasting = int(more[min(more.size - int(CLOSED_AT_LEAST * more.size), more.size - 1)])
+        until.append(int(times[-1] // period + max(least - periods, lasting)) * period)
+    return min(until)
 
 
 def _periods(step: int) -> tuple[tuple[int, int], ...]:
     return ((WEEK, WEEKS), (DAY, DAYS)) if step < DAY else ((WEEK, WEEKS),)
-
-
-def _not_closed_until(times: Ints, step: int, period: int, *, least: int) -> int:
-    occupied, seen, periods = _occupied(times, step, period)
-    # Hours before the first bar, or after the last one so far, are seen once more often than counted.
-    more = np.sort(occupied / RARELY - seen - 2)[::-1]
-    lasting = int(more[min(more.size - int(CLOSED_AT_LEAST * more.size), more.size - 1)])
-    return int(times[-1] // period + max(least - periods, lasting)) * period
 
 
 def opening_hours(times: Ints, step: int) -> Sessions:
@@ -184,21 +183,15 @@ def opening_hours(times: Ints, step: int) -> Sessions:
     shown = {zone: local_times(some, zone) for zone in ZONES}
     # Only a change of the clocks tells one zone from another.
     told = {zone: local for zone, local in shown.items() if zone == "UTC" or np.ptp(local - some)}
-    shares = {zone: _share_of_days(local, slot) for zone, local in told.items()}
+    slots, shares = -(-DAY // slot), {}  # for each slot of the day, the share of days with bars that have some in it
+    for zone, local in told.items():
+        visited = np.unique(local // DAY * slots + local % DAY // slot)
+        shares[zone] = np.bincount(visited % slots, minlength=slots) / _distinct(visited // slots).size
     clear = {zone: float(np.abs(2 * share - 1).mean()) for zone, share in shares.items()}
     best = max(clear, key=lambda zone: clear[zone] - (CRISPER if zone != "UTC" else 0))
     is_open = np.concatenate([[False], shares[best] >= MOSTLY, [False]]).astype(np.int8)
     edges = np.minimum(np.flatnonzero(np.diff(is_open)) * slot, DAY) // MINUTE
     return Sessions(best, tuple((int(start), int(end)) for start, end in edges.reshape(-1, 2)))
-
-
-def _share_of_days(local: Ints, slot: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Return for each slot of the day the share of days with bars that have some in it."""
-    slots = -(-DAY // slot)
-    visited = np.unique(local // DAY * slots + local % DAY // slot)
-    days = _distinct(visited // slots).size
-    share: np.ndarray[tuple[int], np.dtype[np.float64]] = np.bincount(visited % slots, minlength=slots) / days
-    return share
 
 
 def local_times(times: Ints, zone: str) -> Ints:

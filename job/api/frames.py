@@ -14,11 +14,11 @@ from job.core.keys import Key
 from job.core.wording import first_of, on_one_line
 from job.learning.features import reads_flow
 from job.registry.model_age import check_age
-from job.sources.bars import bars_of
+from job.sources.bars import raw_of
+from job.sources.choices import without_meaning
 from job.sources.columns.flow import contradiction, flow_columns
 from job.sources.columns.named import resolve
 from job.sources.series import Series
-from job.sources.volume_choice import without_meaning
 from job.storage.files import Storage
 from job.worker.context import beside_version
 from job.worker.load_bars import check_rejected, rule_counts
@@ -77,7 +77,7 @@ def clean_frame(bars: pl.DataFrame | pd.DataFrame, key: Key, data: DataSettings,
     numbered = frame.rename({name: str(position) for position, name in enumerate(frame.columns)})
     series = Series(key.exchange, key.symbol, data.timeframe, ())
     try:
-        raw = _with_flow(_with_meaning(bars_of(numbered, indices, series, data, WHERE)))
+        raw = _with_flow(_with_meaning(raw_of(numbered, indices, series, data, WHERE).bars))
         cleaned = clean(raw, timeframe=data.timeframe, zones=(data.timezone,), duplicates=data.duplicates)
     except ValueError as error:
         raise DataError(f"{WHERE}: {error}") from None

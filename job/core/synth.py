@@ -138,8 +138,13 @@ def make_bars(
     sigma = volatility(minutes, random)
     noise = fractional_gaussian_noise(random.standard_normal(2 * minutes * SUBSTEPS), exponent)
     steps = sigma[:, None] * noise.reshape(minutes, SUBSTEPS) * SUBSTEPS**-exponent
-    bars = _bars(steps, sigma, start, random)
-    return bars.filter(pl.Series(random.random(bars.height) >= dropout))
+    prices = cut_path(steps)
+    volume = trading_volume(sigma, steps.sum(axis=1), random.normal(0.0, VOLUME_NOISE, minutes))
+    decimals = max(0, DIGITS - 1 - math.floor(math.log10(prices["low"].min())))
+    rounded = {name: np.round(values, decimals) for name, values in prices.items()}
+    minute = pl.lit(start).cast(pl.Datetime("us", "UTC")) + pl.duration(minutes=pl.int_range(minutes))
+    bars = pl.DataFrame(rounded | {"volume": np.round(volume, 2)}).select(minute.alias("timestamp"), pl.all())
+    return bars.filter(pl.Series(random.random(minutes) >= dropout))
 
 
 def write_world(
@@ -166,16 +171,6 @@ def write_world(
             raise ConfigError(f"cannot write synthetic bars to {path}: {error.strerror or error}") from None
         paths.append(path)
     return tuple(paths)
-
-
-def _bars(steps: Array, sigma: Array, start: datetime, random: np.random.Generator) -> pl.DataFrame:
-    """Cut the price path with log increments `steps` of shape (minutes, sub-steps) into bars and give them volume."""
-    prices = cut_path(steps)
-    volume = trading_volume(sigma, steps.sum(axis=1), random.normal(0.0, VOLUME_NOISE, len(sigma)))
-    decimals = max(0, DIGITS - 1 - math.floor(math.log10(prices["low"].min())))
-    rounded = {name: np.round(values, decimals) for name, values in prices.items()}
-    minute = pl.lit(start).cast(pl.Datetime("us", "UTC")) + pl.duration(minutes=pl.int_range(len(sigma)))
-    return pl.DataFrame(rounded | {"volume": np.round(volume, 2)}).select(minute.alias("timestamp"), pl.all())
 
 
 def _hurst(world: str, override: float | None) -> float:

@@ -37,7 +37,8 @@ class Attempt:
 
 def record_attempt(registry: Storage, run_id: str, round_number: int, note: Attempt) -> None:
     """Write a note in place of the one that the same model had in the same round."""
-    registry.replace(_path(run_id, round_number, Key(*note.key)), json.dumps(asdict(note)).encode())
+    name = hashlib.sha256(encode(str(Key(*note.key))).encode()).hexdigest()[:16]
+    registry.replace(f"{attempts_folder(run_id)}/{round_number}-{name}.json", json.dumps(asdict(note)).encode())
 
 
 def read_attempts(registry: Storage, run_id: str, round_number: int) -> dict[Key, Attempt]:
@@ -58,8 +59,3 @@ def _read(registry: Storage, paths: Sequence[str]) -> dict[Key, Attempt]:
 
 def _round_of(path: str) -> int:
     return int(path.rpartition("/")[2].partition("-")[0])
-
-
-def _path(run_id: str, round_number: int, key: Key) -> str:
-    name = hashlib.sha256(encode(str(key)).encode()).hexdigest()[:16]
-    return f"{attempts_folder(run_id)}/{round_number}-{name}.json"

@@ -69,13 +69,8 @@ class Look:
 
 
 def by_position(frame: pl.DataFrame, wanted: Sequence[int]) -> pl.DataFrame:
-    """Name the columns by their position in the file, as `bars_of` takes them."""
+    """Name the columns by their position in the file, as `raw_of` takes them."""
     return frame.rename(dict(zip(frame.columns, map(str, wanted), strict=True)))
-
-
-def bars_of(frame: pl.DataFrame, indices: Indices, series: Series, settings: DataSettings, where: str) -> pl.DataFrame:
-    """Bars of one series from columns of a file, as `raw_of` finds them."""
-    return raw_of(frame, indices, series, settings, where).bars
 
 
 def raw_of(  # noqa: PLR0917 - the file, and how to understand it
@@ -105,7 +100,12 @@ def raw_of(  # noqa: PLR0917 - the file, and how to understand it
     bars = pl.DataFrame([stamps.times.alias("timestamp"), *numbers(given, where, decimal=settings.decimal)])
     if twins := {name: own[str(indices[f"{TWIN}{name}"][0])] for name in BAR if f"{TWIN}{name}" in indices}:
         bars = _of_twins(bars, twins, settings, where)
-    flow, on_flow = _flow(own, indices, settings, where)
+    given = [own[str(indices[name][0])].alias(name) for name in FLOW if name in indices]
+    flow, on_flow = list[pl.Series](), tuple[str, ...]()
+    try:  # apart from the bars, so that these are the same with flow and without
+        flow = numbers(given, where, decimal=settings.decimal)
+    except DataError as error:
+        on_flow = (f"{', '.join(one.name for one in given)} left out: {error}",)
     used = {*positions(indices)}
     return Raw(
         bars.hstack(flow),
@@ -117,20 +117,6 @@ def raw_of(  # noqa: PLR0917 - the file, and how to understand it
         volume=names[indices["volume"][0]] if names and "volume" in indices else None,
         flow={one.name: names[indices[one.name][0]] if names else f"{indices[one.name][0] + 1}" for one in flow},
     )
-
-
-def _flow(
-    own: pl.DataFrame, indices: Indices, settings: DataSettings, where: str
-) -> tuple[list[pl.Series], tuple[str, ...]]:
-    """Columns of `FLOW`, and a note on what is no number among them.
-
-    They are read apart from the bars, so that these are the same with them and without.
-    """
-    given = [own[str(indices[name][0])].alias(name) for name in FLOW if name in indices]
-    try:
-        return numbers(given, where, decimal=settings.decimal), ()
-    except DataError as error:
-        return [], (f"{', '.join(one.name for one in given)} left out: {error}",)
 
 
 def _stamps(  # noqa: PLR0917 - as `raw_of`
@@ -165,10 +151,12 @@ def _of_twins(bars: pl.DataFrame, twins: Mapping[str, pl.Series], settings: Data
     Raises:
         DataError: the rows do not tell.
     """
+    # The high of a row is the highest price, and the low the lowest.
+    in_order = (pl.col("high") >= pl.max_horizontal(PRICES)) & (pl.col("low") <= pl.min_horizontal(PRICES))
     for name, other in twins.items():
         value = numbers([other.alias(name)], where, decimal=settings.decimal)[0]
         swapped = bars.with_columns(value.alias(name))
-        right, wrong = (_in_order(one) for one in (bars, swapped))
+        right, wrong = (one.select(in_order).to_series() for one in (bars, swapped))
         if name == "volume":
             right, wrong = bars[name] >= value, bars[name] <= value
         if right.all() == wrong.all():
@@ -179,12 +167,6 @@ def _of_twins(bars: pl.DataFrame, twins: Mapping[str, pl.Series], settings: Data
         if wrong.all():
             bars = swapped
     return bars
-
-
-def _in_order(bars: pl.DataFrame) -> pl.Series:
-    """Whether the high of each row is the highest price, and the low the lowest."""
-    highest, lowest = pl.max_horizontal(PRICES), pl.min_horizontal(PRICES)
-    return bars.select((pl.col("high") >= highest) & (pl.col("low") <= lowest)).to_series()
 
 
 def _own_rows(frame: pl.DataFrame, indices: Indices, series: Series, where: str) -> pl.DataFrame:

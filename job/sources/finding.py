@@ -16,7 +16,7 @@ from job.sources.formats import FORMATS
 from job.sources.grouping.groups import check_folders, notes_on_timeframes, one_timeframe, split_markets
 from job.sources.grouping.numbered import by_count, by_number
 from job.sources.grouping.part import UNKNOWN, Part, Parts, Unreadable
-from job.sources.grouping.parts import notes_on_doubts, notes_on_empty, parts_of
+from job.sources.grouping.parts import note_on, notes_on_doubts, parts_of
 from job.sources.names.symbols import symbol_named, unknown_symbol
 from job.sources.series import Found, Series
 from job.sources.splits import declared
@@ -75,7 +75,7 @@ def _grouped(parts: Parts, settings: DataSettings) -> Found:
     empty = [one for one in parts.bad if one.empty and (one.exchange, one.symbol) in groups]
     bad = [one for one in parts.bad if one not in empty]
     failed = {(one.exchange, one.symbol) for one in bad}
-    series, problems, left, doubtful = [], [one.problem for one in bad], [], list[Part]()
+    series, problems, left, read = [], [one.problem for one in bad], [], list[Part]()
     for name in sorted(groups.keys() - failed):
         try:
             _check_names(groups[name][0])
@@ -85,10 +85,10 @@ def _grouped(parts: Parts, settings: DataSettings) -> Found:
             problems.append(error)
         else:
             series.append(_series(chosen))
-            doubtful += [part for part in chosen if part.doubt]
+            read += chosen
             left += [left_out] if left_out else []
-    notes += [*notes_on_timeframes(left), *notes_on_empty(empty), *notes_on_doubts(doubtful)]
-    return Found(tuple(series), tuple(problems), (*parts.notes, *notes))
+    notes += [*notes_on_timeframes(left), *note_on([str(one.problem) for one in empty], "without a row")]
+    return Found(tuple(series), tuple(problems), (*parts.notes, *notes, *notes_on_doubts(read, settings)))
 
 
 def _check_names(part: Part) -> None:

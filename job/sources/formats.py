@@ -7,20 +7,15 @@ from typing import Final
 import polars as pl
 
 from job.config.settings import DataSettings
+from job.sources.access import as_data_errors
 from job.sources.bars import Look, Raw
 from job.sources.names.paths import Name, freqtrade_name, hive_name, plain_name
-from job.sources.readers.arrow import (
-    feather_columns,
-    look_at_feather,
-    look_at_parquet,
-    parquet_columns,
-    read_feather,
-    read_parquet,
-)
+from job.sources.readers.arrow import FEATHER, PARQUET, read_feather, read_parquet
 from job.sources.readers.json_rows import json_columns, look_at_json, read_json
 from job.sources.readers.layouts import LAYOUTS, USUAL, Layout
 from job.sources.readers.texts import look_at_text, read_text, text_values
 from job.sources.series import Series, SourceFile
+from job.storage.messages import with_retries
 from job.storage.opening import PACKED
 
 TEXT_SUFFIXES: Final = (".csv", ".txt", ".tsv")
@@ -51,12 +46,28 @@ def text_format(layout: Layout) -> FileFormat:
 FORMATS: Final[dict[str, FileFormat]] = {
     entry.name: entry
     for entry in (
-        FileFormat("parquet", (".parquet", ".pq"), 30, look_at_parquet, parquet_columns, read_parquet),
-        FileFormat("feather", (".feather", ".arrow", ".ipc"), 24, look_at_feather, feather_columns, read_feather),
+        FileFormat("parquet", (".parquet", ".pq"), 30, PARQUET.look, PARQUET.columns, read_parquet),
+        FileFormat("feather", (".feather", ".arrow", ".ipc"), 24, FEATHER.look, FEATHER.columns, read_feather),
         FileFormat("json", (".json", ".jsonl", ".ndjson"), 60, look_at_json, json_columns, read_json),
         *map(text_format, LAYOUTS.values()),
     )
 }
+
+
+def read_file(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
+    """Read the bars of a series from one of its files, again while its storage fails by what is transient.
+
+    Raises:
+        DataError: it cannot be read; the message names it and what to do.
+    """
+    settings = file.settings(settings)
+    with as_data_errors(file):
+        return with_retries(file.url, settings.options, lambda: FORMATS[file.format].read(file, series, settings))
+
+
+def read_columns(file: SourceFile, names: Sequence[str], settings: DataSettings) -> pl.DataFrame:
+    """Read whole columns of a file by their names in it, again while its storage fails by what is transient."""
+    return with_retries(file.url, settings.options, lambda: FORMATS[file.format].values(file, names, settings))
 
 
 def format_of(path: str, forced: str = "auto") -> str | None:

@@ -75,11 +75,15 @@ class Reading:
     whole: str = ""
 
     @property
+    def grid(self) -> tuple[str | int, ...]:
+        """What bars must have in common to be compared: their grid and their columns."""
+        return (self.timeframe, self.offset_us, self.zone, *self.columns)
+
+    @property
     def digest(self) -> str:
         """Digest of the bars, the same whether they were read at once or in rounds."""
-        grid = [self.timeframe, self.offset_us, self.zone, *self.columns]
         bars = [micros(self.first), micros(self.last), f"{self.hashes:x}"]
-        return hashlib.sha256(json.dumps([grid, bars]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.grid, bars]).encode()).hexdigest()
 
     def record(self) -> dict[str, Any]:
         """Return it as JSON values; some 2 kB at most."""

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,18 +20,13 @@ def summarize(problems: Sequence[JobError]) -> list[str]:
     if len(messages) <= MOST:
         return messages
     rest = f"and {len(messages) - EXAMPLES} more files or series that cannot be used"
-    return [*messages[:EXAMPLES], f"{rest}{_kept(messages)}"]
+    with suppress(OSError):
+        with tempfile.NamedTemporaryFile("w", prefix="ohlcv-problems-", suffix=".txt", delete=False) as file:
+            file.write("\n".join(messages) + "\n")
+        rest = f"{rest}; all {len(messages)} stand in {Path(file.name)}"
+    return [*messages[:EXAMPLES], rest]
 
 
 def as_one(problems: Sequence[JobError]) -> DataError:
     """Return one error for an input of which nothing can be read."""
     return DataError("; ".join(summarize(problems)))
-
-
-def _kept(messages: Sequence[str]) -> str:
-    try:
-        with tempfile.NamedTemporaryFile("w", prefix="ohlcv-problems-", suffix=".txt", delete=False) as file:
-            file.write("\n".join(messages) + "\n")
-    except OSError:
-        return ""
-    return f"; all {len(messages)} stand in {Path(file.name)}"

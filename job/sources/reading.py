@@ -12,20 +12,18 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.sources.access import as_data_errors, display_path
 from job.sources.bars import Decided, Raw
+from job.sources.choices import choose_flow, choose_volume
 from job.sources.columns.volumes import unit_of
 from job.sources.finished import Written
-from job.sources.flow_choice import choose_flow
-from job.sources.formats import FORMATS
+from job.sources.formats import read_file
 from job.sources.grouping.mixtures import refuse_mixture
 from job.sources.series import Series, SourceFile
 from job.sources.splits import adjusted
 from job.sources.times.decoding import Dates, NotATimeError, UnclearDaysError
 from job.sources.times.stamps import are_months, openings, short_of, usual_step
-from job.sources.volume_choice import choose_volume
 from job.sources.words import normal
 from job.storage.listing import list_files
-from job.storage.messages import with_retries
-from transforms.bars import duration_us, infer_timeframe, timeframe_name
+from transforms.bars import duration_us, timeframe_name
 
 AT_ONCE: Final = 4
 """Files fetched at the same time: hides the latency of a bucket without holding more than a few of them as text."""
@@ -91,7 +89,6 @@ def read_with_notes(series: Series, settings: DataSettings, *, flow: bool = Fals
     if bars.is_empty():
         raise DataError(f"{display_path(series.files[0])}: no rows of {series.symbol}; check that the file is whole")
     distinct = _distinct(bars["timestamp"])
-    _refuse_months(distinct, series)
     _check_timeframe(bars["timestamp"], distinct, series, settings)
     steps = _refuse_two_timeframes(raws, series)
     bars, on_times = _at_open(bars, distinct, raws, series, settings)
@@ -150,11 +147,10 @@ def _read_all(series: Series, settings: DataSettings) -> list[Raw]:
 
 
 def _read(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
-    settings = file.settings(settings)
+    raw = read_file(file, series, settings)
     with as_data_errors(file):
-        raw = with_retries(file.url, settings.options, lambda: FORMATS[file.format].read(file, series, settings))
-        refuse_mixture(raw.bars, file, series, settings)
-        return raw
+        refuse_mixture(raw.bars, file, series, file.settings(settings))
+    return raw
 
 
 def _distinct(times: pl.Series) -> pl.Series:
@@ -164,16 +160,26 @@ def _distinct(times: pl.Series) -> pl.Series:
 
 
 def _check_timeframe(times: pl.Series, distinct: pl.Series, series: Series, settings: DataSettings) -> None:
-    """Refuse bars of which no two are as far apart as their timeframe: gaps would be filled that are none."""
+    """Refuse bars of months, and those of which no two are as far apart as their timeframe.
+
+    Gaps would be filled that are none.
+    """
+    if distinct.len() >= FEWEST_MONTHS and are_months(distinct):
+        raise DataError(
+            f"{display_path(series.files[0])}: bars of months, quarters or years, which have no fixed length; "
+            "use bars of weeks or of anything shorter"
+        )
     named = settings.timeframe or series.timeframe
     if named is None or (times.to_physical().diff().abs() == duration_us(named)).any():
         return
     if distinct.len() < ENOUGH_TO_JUDGE or (distinct.to_physical().diff() == duration_us(named)).any():
         return
     says = "data.timeframe says" if settings.timeframe else "name or column says"
+    step = usual_step(distinct)
     raise DataError(
         f"{display_path(series.files[0])}: {says} {named}, but no two rows are that far apart, most are "
-        f"{_step(distinct)}; correct the {'setting' if settings.timeframe else 'name'}"
+        f"{timeframe_name(step) if step else 'no whole number of seconds'}; "
+        f"correct the {'setting' if settings.timeframe else 'name'}"
     )
 
 
@@ -199,13 +205,6 @@ def _refuse_two_timeframes(raws: list[Raw], series: Series) -> list[int]:
             "data.input, or call their folders after their timeframes, such as 1h"
         )
     return [*steps]
-
-
-def _step(distinct: pl.Series) -> str:
-    try:
-        return infer_timeframe(distinct)
-    except ValueError:
-        return "no whole number of seconds"
 
 
 def _same_columns(series: Series, raws: list[Raw], settings: DataSettings) -> None:
@@ -236,9 +235,12 @@ def _at_open(
     """Move times that mark the end of a bar to its beginning, file by file, and say so where the times alone tell."""
     edges = [raw.edge if settings.bar_time == "auto" or raw.proven else settings.bar_time for raw in raws]
     timeframe = settings.timeframe or series.timeframe
-    if timeframe is None and "close" in edges:
-        timeframe = _inferred(distinct, series)
     step = duration_us(timeframe) if timeframe else usual_step(distinct)
+    if step is None and "close" in edges:
+        raise DataError(
+            f"{display_path(series.files[0])}: times mark the end of bars, and the rows do not tell how long these "
+            "are; set data.timeframe, such as 1m"
+        )
     if step is None:
         return bars, []
     by_file = [raw.bars["timestamp"] for raw in raws]
@@ -253,24 +255,6 @@ def _at_open(
     moved = openings(by_file, ends, step, zones)
     notes = [f"times such as {distinct[0]} are taken for ends of bars; set data.bar_time: open if they are not"]
     return bars.with_columns(moved.alias("timestamp")), notes if told else []
-
-
-def _refuse_months(distinct: pl.Series, series: Series) -> None:
-    if distinct.len() >= FEWEST_MONTHS and are_months(distinct):
-        raise DataError(
-            f"{display_path(series.files[0])}: bars of months, quarters or years, which have no fixed length; "
-            "use bars of weeks or of anything shorter"
-        )
-
-
-def _inferred(distinct: pl.Series, series: Series) -> str:
-    try:
-        return infer_timeframe(distinct)
-    except ValueError:
-        raise DataError(
-            f"{display_path(series.files[0])}: times mark the end of bars, and the rows do not tell how long these "
-            "are; set data.timeframe, such as 1m"
-        ) from None
 
 
 def as_listed(series: Series, settings: DataSettings) -> bool:

@@ -15,10 +15,8 @@ from job.core.paths import redact_url, without_query
 from job.core.wording import first_of
 from job.storage.backends import connect
 from job.storage.errors import transient_cause
-from job.storage.links import follow, resolved
+from job.storage.links import Infos, follow, resolved
 from job.storage.messages import input_errors, with_retries
-
-Infos = dict[str, dict[str, Any]]
 
 _WILD: Final = re.compile(r"[*?\[]")
 
@@ -59,7 +57,13 @@ def _listed(url: str, options: Mapping[str, Any]) -> list[ListedFile]:
     with input_errors(url, options):
         fs, path = connect(url, options)
         fs.invalidate_cache()
-        infos, left_out = follow(fs, _infos(fs, path))
+        try:
+            infos = _found(fs, path)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if error.__cause__ is not None:
+                raise
+            infos = {}  # nothing is there, and the storage says no more than that
+        infos, left_out = follow(fs, infos)
     links = [
         ListedFile(fs.unstrip_protocol(name), name, 0, "", left_out=why)
         for name, why in left_out.items()
@@ -77,16 +81,6 @@ def _listed(url: str, options: Mapping[str, Any]) -> list[ListedFile]:
 def natural(text: str) -> tuple[tuple[int, str], ...]:
     """Sort key by which part-2 comes before part-10."""
     return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", text))
-
-
-def _infos(fs: Any, path: str) -> Infos:
-    """Details of the files by name; none where nothing is there and the storage says no more than that."""
-    try:
-        return _found(fs, path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if error.__cause__ is not None:
-            raise
-        return {}
 
 
 def _found(fs: Any, path: str) -> Infos:
@@ -117,8 +111,14 @@ def _matching(fs: Any, pattern: str) -> Infos:
             break
         entries = _entries(fs, folders, "/".join(parts[:depth]))
         folders = [name for name, info in entries.items() if info["type"] == "directory"]
-    if "**" in pattern:
-        return _any_level(fs, folders, pattern)
+    if "**" in pattern:  # which the name of a file matches, or that of a folder above it
+        wanted = re.compile(glob_translate(pattern))
+        return {
+            name: info
+            for folder in folders
+            for name, info in _below(fs, folder).items()
+            if any(map(wanted.match, accumulate(name.split("/"), "{}/{}".format)))
+        }
     entries = _entries(fs, folders, pattern)
     files = {name: info for name, info in entries.items() if info["type"] != "directory"}
     return files | {name: info for folder in entries.keys() - files for name, info in _below(fs, folder).items()}
@@ -130,16 +130,6 @@ def _entries(fs: Any, folders: list[str], pattern: str) -> Infos:
     listings = [fs.ls(folder, detail=True) for folder in folders]
     named = ((info["name"].rstrip("/"), info) for listing in listings for info in listing)
     return resolved(fs, {name: info for name, info in named if wanted.match(name)})
-
-
-def _any_level(fs: Any, folders: list[str], pattern: str) -> Infos:
-    """Files below `folders` of which the name, or that of a folder above, matches a pattern with `**`."""
-    wanted = re.compile(glob_translate(pattern))
-
-    def matches(name: str) -> bool:
-        return any(map(wanted.match, accumulate(name.split("/"), "{}/{}".format)))
-
-    return {name: info for folder in folders for name, info in _below(fs, folder).items() if matches(name)}
 
 
 def _root(path: str) -> str:

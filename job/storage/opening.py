@@ -55,21 +55,18 @@ def content(url: str, member: str | None, options: Mapping[str, Any], limit: int
 def _decompressed(file: IO[bytes], url: str, member: str | None, limit: int) -> bytes:
     path = without_query(url).lower()
     if path.endswith(".zip"):
-        with zipfile.ZipFile(file) as archive, archive.open(member or _only_member(archive, url)) as inner:
-            return inner.read(limit)
+        with zipfile.ZipFile(file) as archive:
+            names = [member] if member else [info.filename for info in _files_of(archive)]
+            if len(names) != 1:
+                raise DataError(
+                    f"{redact_url(url)}: expected one file in the archive, found {len(names)}; unpack it into a folder"
+                )
+            with archive.open(names[0]) as inner:
+                return inner.read(limit)
     if path.endswith(".gz"):
         with gzip.GzipFile(fileobj=file) as inner:
             return inner.read(limit)
     return file.read(limit)
-
-
-def _only_member(archive: zipfile.ZipFile, url: str) -> str:
-    names = [info.filename for info in _files_of(archive)]
-    if len(names) != 1:
-        raise DataError(
-            f"{redact_url(url)}: expected one file in the archive, found {len(names)}; unpack it into a folder"
-        )
-    return names[0]
 
 
 def _files_of(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:

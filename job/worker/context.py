@@ -194,12 +194,14 @@ def besides(
         ValueError: the bars cannot be made.
     """
     found = [_longer(seen, bars, how, tolerance)]
+    of_market: Found = ([], [*seen.market])
     if needs and context is not None:
         found.append(_others(how, itself, needs[0], context))
-    if needs and context is not None and needs[0].market:
-        found.append(_market(seen.market, bars, how, needs[0], context))
-    else:
-        found.append(([], [*seen.market]))
+        place = (how.timeframe, needs[0].sampling)
+        members = context.members.get(place, 0) if needs[0].market else 0
+        if members > FEWEST:
+            of_market = ([market(moves(bars, how), context.markets[place](), members, seen.market)], [])
+    found.append(of_market)
     return [one for columns, _ in found for one in columns], tuple(name for _, absent in found for name in absent)
 
 
@@ -268,11 +270,3 @@ def _others(how: Preparation, itself: str | None, need: Need, context: Context) 
         found.append(Beside(table.select("available_at", pl.col(present).name.suffix(f"{AT}{symbol}"))))
         absent += [f"{name}{AT}{symbol}" for name in wanted if name not in present]
     return found, absent
-
-
-def _market(names: tuple[str, ...], bars: pl.DataFrame, how: Preparation, need: Need, context: Context) -> Found:
-    place = (how.timeframe, need.sampling)
-    members = context.members.get(place, 0)
-    if members <= FEWEST:
-        return [], [*names]
-    return [market(moves(bars, how), context.markets[place](), members, names)], []

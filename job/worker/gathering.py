@@ -13,13 +13,11 @@ from job.learning.features import reads_flow, resolve_features
 from job.sources.series import Series
 from job.worker.context import Context, Place, Sampling, Table
 from job.worker.load_bars import read_bars
-from job.worker.messages import BarsRow, Bundle, Job, SeriesInfo, Work, pack, recorded_failure, unpack
-from transforms.bars import Gaps
+from job.worker.messages import Bundle, Job, SeriesInfo, Work, pack, recorded_failure, unpack
 from transforms.clock import clock_columns
 from transforms.context import known_features, market_sums, moves
 from transforms.features.compute import available
 from transforms.preparing import Preparation
-from transforms.sessions import Sessions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +30,7 @@ class Gathering(Work):
 
     @property
     def rows(self) -> int:
-        """How many rows `gathered` yields of a series that can be read."""
+        """How many rows `gather` yields of a series that can be read."""
         return 1 + len(self.features) + len(self.moves)
 
     @property
@@ -82,32 +80,27 @@ def gatherings(tasks: Iterable[Work], fleet: Sequence[Series], *, tolerance: flo
 
 
 def gather(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
-    """Turn a series' bars into the tables that are wanted of it."""
+    """Turn a series' bars into one row that says what was read, and one a table that is wanted of it."""
     for row, bars in unpack(batch):
-        yield from gathered(row, bars, job)
-
-
-def gathered(row: BarsRow, bars: pl.DataFrame, job: Job) -> Iterator[pa.Table]:
-    """Yield one row that says what was read, and one a table."""
-    (work,), series, info = row.bundle.tasks, row.bundle.series, row.info
-    if info is None:
-        yield pack(GatheredRow(series, error=(row.error or {}).get("message", "")))
-        return
-    yield pack(GatheredRow(series, digests=(info.content(flow=False), info.content(flow=True))))
-    wanted: list[tuple[GatheredRow, Callable[[], pl.DataFrame]]] = [
-        *(
+        (work,), series, info = row.bundle.tasks, row.bundle.series, row.info
+        if info is None:
+            yield pack(GatheredRow(series, error=(row.error or {}).get("message", "")))
+            continue
+        yield pack(GatheredRow(series, digests=(info.content(flow=False), info.content(flow=True))))
+        wanted: list[tuple[GatheredRow, Callable[[], pl.DataFrame]]] = [
             (GatheredRow(series, table=place), partial(features_at, place, bars, info, names, work.tolerance))
             for place, names in work.features
-        ),
-        *((GatheredRow(series, table=place, moves=True), partial(moves_at, place, bars, info)) for place in work.moves),
-    ]
-    for header, make in wanted:
-        with recorded_failure("making context", job) as failure:
-            table = make()
-        if failure.error is not None:
-            yield pack(replace(header, error=failure.error["message"]))
-        else:
-            yield pack(header, table)
+        ]
+        for place in work.moves:
+            part = partial(moves, bars, preparation(info, *place))
+            wanted.append((GatheredRow(series, table=place, moves=True), part))
+        for header, make in wanted:
+            with recorded_failure("making context", job) as failure:
+                table = make()
+            if failure.error is not None:
+                yield pack(replace(header, error=failure.error["message"]))
+            else:
+                yield pack(header, table)
 
 
 def features_at(
@@ -119,11 +112,6 @@ def features_at(
     return known_features(bars, how, kept, tolerance=tolerance)
 
 
-def moves_at(place: Place, bars: pl.DataFrame, info: SeriesInfo) -> pl.DataFrame:
-    """Return the part of a series in the market at some timeframe."""
-    return moves(bars, preparation(info, *place))
-
-
 def preparation(info: SeriesInfo, timeframe: str, sampling: Sampling) -> Preparation:
     """Return how the bars of a series become bars of a timeframe."""
     return Preparation(
@@ -133,13 +121,8 @@ def preparation(info: SeriesInfo, timeframe: str, sampling: Sampling) -> Prepara
         zone=info.zone,
         max_fill=sampling.max_fill,
         min_coverage=sampling.min_coverage,
-        gaps=understood(sampling, info.sessions),
+        gaps="ignore" if sampling.gaps == "ignore" else info.sessions or "segment",
     )
-
-
-def understood(sampling: Sampling, sessions: Sessions | None) -> Gaps:
-    """Return what gaps of a series mean, whose bars were read with these sessions."""
-    return "ignore" if sampling.gaps == "ignore" else sessions or "segment"
 
 
 def collect(rows: Iterable[tuple[GatheredRow, pl.DataFrame]], put: Callable[[pl.DataFrame], Table]) -> Context:

@@ -62,7 +62,14 @@ def load_series(
     bars, info = in_range(series, cleaned, job.config.data)
     kept = keep_rejected(series, cleaned, bare_digest(info.digest), job.registry())
     changed = [note for flow in listed for note in keep_listing(series, bars, info, listed[flow], job, flow=flow)]
-    return bars, replace(info, warnings=(*notes, *kept, *dict.fromkeys(changed), *note_sessions(series, info)))
+    warnings = (*notes, *kept, *dict.fromkeys(changed))
+    if info.sessions:
+        on_sessions = (
+            f"{series}: a market with sessions ({info.sessions}): its closing times are neither filled nor cut, "
+            "windows and labels count bars across them; data.gaps: segment cuts there"
+        )
+        warnings = (*warnings, on_sessions)
+    return bars, replace(info, warnings=warnings)
 
 
 def read_clean(series: Series, data: DataSettings, *, flow: bool = False) -> tuple[Cleaned, tuple[str, ...]]:
@@ -121,7 +128,13 @@ def in_range(series: Series, cleaned: Cleaned, data: DataSettings) -> tuple[pl.D
     Raises:
         DataError: none of them lies in the settings' date range.
     """
-    check_range(str(series), cleaned, data)
+    first, last = cleaned.bars["timestamp"][0], cleaned.bars["timestamp"][-1]
+    start = range_start(last, cleaned.timeframe, data)
+    if (start is not None and start > last) or (data.end is not None and data.end <= first):
+        lies = " and ".join(f"{word} {time}" for word, time in (("from", start), ("before", data.end)) if time)
+        raise DataError(
+            f"{series}: no bars {lies}, it has {first} to {last}: change data.start, data.end or data.lookback_days"
+        )
     bars = cleaned.bars if data.end is None else cleaned.bars.filter(pl.col("timestamp") < data.end)
     sessions = sessions_of(bars, cleaned.timeframe, data.gaps, cleaned.zone)
     info = SeriesInfo(
@@ -156,15 +169,6 @@ def sessions_of(bars: pl.DataFrame, timeframe: str, gaps: GapsSetting, zone: str
         return None
     times, step = bars["timestamp"].to_physical().to_numpy(), duration_us(timeframe)
     return find_sessions(times, step, zone) or (opening_hours(times, step) if gaps == "sessions" else None)
-
-
-def note_sessions(series: Series, info: SeriesInfo) -> Iterator[str]:
-    """Yield what a user must know of a market with sessions."""
-    if info.sessions:
-        yield (
-            f"{series}: a market with sessions ({info.sessions}): its closing times are neither filled nor cut, "
-            "windows and labels count bars across them; data.gaps: segment cuts there"
-        )
 
 
 def check_rejected(name: str, cleaned: Cleaned, data: DataSettings) -> None:
@@ -205,17 +209,6 @@ def _revised(cleaned: Cleaned) -> str:
     if not cleaned.counts["conflicting_duplicate"]:
         return ""
     return "; of rows that share a time, data.duplicates: last (or fullest) keeps the last (or that of most volume)"
-
-
-def check_range(name: str, cleaned: Cleaned, data: DataSettings) -> None:
-    """Raise DataError when no bar of a series lies in the settings' date range."""
-    first, last = cleaned.bars["timestamp"][0], cleaned.bars["timestamp"][-1]
-    start = range_start(last, cleaned.timeframe, data)
-    if (start is not None and start > last) or (data.end is not None and data.end <= first):
-        lies = " and ".join(f"{word} {time}" for word, time in (("from", start), ("before", data.end)) if time)
-        raise DataError(
-            f"{name}: no bars {lies}, it has {first} to {last}: change data.start, data.end or data.lookback_days"
-        )
 
 
 def rule_counts(rejected: pl.DataFrame) -> str:

@@ -92,6 +92,10 @@ def _read_whole(series: Series, data: DataSettings, known: Reading | None, how: 
         counted = with_counts(possible, read.bars, read.heights, cleaned, duplicates=data.duplicates)
         cuts = with_hashes(counted, sums, info.last)
         reason = "" if cuts else "no file begins where the ones before it end"
+    until: datetime | None = None
+    step = duration_us(info.timeframe)
+    if data.gaps == "auto" and not info.sessions and info.zone == "UTC" and step <= DAY:
+        until = moment(no_sessions_until(bars["timestamp"].to_physical().to_numpy(), step))
     reading = Reading(
         how=how,
         timeframe=info.timeframe,
@@ -103,12 +107,14 @@ def _read_whole(series: Series, data: DataSettings, known: Reading | None, how: 
         first=info.first,
         last=info.last,
         hashes=sums(info.first),
-        no_sessions_until=_no_sessions_until(bars, info, data),
+        no_sessions_until=until,
         cuts=cuts,
         whole=reason,
     )
     warnings = (*notes, *left_out(series, info.counts))
-    revised = None if known is None else _revised_from(known, reading, bars)
+    revised = None
+    if known is not None:
+        revised = known.changed_from(bars) if known.grid == reading.grid else reading.first
     return Newest(bars, replace(info, warnings=warnings), reading, revised, why=why, notes=notes)
 
 
@@ -140,25 +146,6 @@ def _keeps_grid(times: pl.Series, timeframe: str, offset_us: int, zone: str, *, 
     kept = float((distinct % step == offset_us).mean() or 0)  # type: ignore[arg-type]  # of truths
     steady = named or float((distinct.diff().drop_nulls() == step).mean() or 0) >= MOSTLY  # type: ignore[arg-type]
     return steady and kept >= (MOSTLY if HOUR % step == 0 else 1)
-
-
-def _no_sessions_until(bars: pl.DataFrame, info: SeriesInfo, data: DataSettings) -> datetime | None:
-    if data.gaps != "auto" or info.sessions or info.zone != "UTC":
-        return None
-    times, step = bars["timestamp"].to_physical().to_numpy(), duration_us(info.timeframe)
-    return moment(no_sessions_until(times, step)) if step <= DAY else None
-
-
-def _revised_from(known: Reading, reading: Reading, bars: pl.DataFrame) -> datetime | None:
-    """Return from when on bars of a whole series differ from those that were known."""
-    if (known.timeframe, known.offset_us, known.zone, known.columns) != (
-        reading.timeframe,
-        reading.offset_us,
-        reading.zone,
-        reading.columns,
-    ):
-        return reading.first
-    return known.changed_from(bars)
 
 
 def _read_tail(series: Series, data: DataSettings, since: datetime, known: Reading, how: str, *, flow: bool) -> Newest:

@@ -13,7 +13,7 @@ from job.core.errors import RegistryError
 from job.core.keys import Key
 from job.learning.fitting import probability_of_up
 from job.learning.metrics import FloatArray, predicted, shrink
-from job.learning.rows import Inputs, Matrix, inputs_of, scaled_inputs
+from job.learning.rows import Inputs, inputs_of, scaled_inputs
 from job.learning.sequences import Sequences
 from job.registry.definition import Definition
 from job.registry.versions import LATEST, load, resolve_version
@@ -71,13 +71,9 @@ class Scorer:
         if not len(matrix):  # for which scikit-learn has no answer
             return np.empty(0)
         with threadpool_limits(limits=1):
-            return probability_of_up(self.model, self._scaled(matrix))
-
-    def _scaled(self, matrix: Inputs) -> Inputs:
-        if isinstance(matrix, Sequences):
-            return scaled_inputs(self.scaler, matrix)
-        transformed: Matrix = self.scaler.transform(matrix)
-        return transformed
+            sequences = isinstance(matrix, Sequences)
+            scaled = scaled_inputs(self.scaler, matrix) if sequences else self.scaler.transform(matrix)
+            return probability_of_up(self.model, scaled)
 
     def score(self, frame: pl.DataFrame) -> FloatArray:
         """Return the shrunk probability of up of each row of a frame that has the model's features as columns.

@@ -163,7 +163,10 @@ def audit(bars: pl.DataFrame, features: Sequence[Feature]) -> tuple[Audited, ...
         violations, seen = _changes_of_the_past(whole, cut)
         found.append(violations)
         reach = np.maximum(reach, seen)
-    equal = ~(whole.differs(whole.compute(bars.with_columns(*_scaled(bars))), SCALED) & whole.warm)
+    # Prices 1024 times as high and volumes 64 times as low: powers of two, which round nothing.
+    scales = dict.fromkeys(PRICES, 1024.0) | {"volume": 1 / 64, "taker_buy_volume": 1 / 64, "quote_volume": 1024 / 64}
+    scaled = bars.with_columns(pl.col(name) * scale for name, scale in scales.items() if name in bars.columns)
+    equal = ~(whole.differs(whole.compute(scaled), SCALED) & whole.warm)
     bars_used = whole.warm.sum(axis=0)
     return tuple(
         Audited(
@@ -274,9 +277,3 @@ def _rewritten(bars: pl.DataFrame, start: int) -> pl.DataFrame:
     later = pl.int_range(pl.len()) >= start
     present = {name: value for name, value in changed.items() if name in bars.columns}
     return bars.with_columns(pl.when(later).then(value).otherwise(name).alias(name) for name, value in present.items())
-
-
-def _scaled(bars: pl.DataFrame) -> Iterator[pl.Expr]:
-    """Yield prices 1024 times as high and volumes 64 times as low: powers of two, which round nothing."""
-    scales = dict.fromkeys(PRICES, 1024.0) | {"volume": 1 / 64, "taker_buy_volume": 1 / 64, "quote_volume": 1024 / 64}
-    yield from (pl.col(name) * scale for name, scale in scales.items() if name in bars.columns)

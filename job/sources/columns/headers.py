@@ -65,11 +65,7 @@ def fitted(header: Row, rows: Sequence[Row]) -> tuple[str, ...] | None:
         return (*header, *[""] * (width - len(header))) if has_time else None
     if not has_time and all(_TIME.match(row[0]) for row in rows):
         return ("", *header)
-    if has_time and _counts_up([row[0] for row in rows]):
+    numbers = [int(row[0]) for row in rows if re.fullmatch(r"\d{1,9}", row[0])]
+    if has_time and len(numbers) == len(rows) and numbers == [*range(numbers[0], numbers[0] + len(rows))]:
         return ("row number", *header)
     return None
-
-
-def _counts_up(column: Row) -> bool:
-    numbers = [int(text) for text in column if re.fullmatch(r"\d{1,9}", text)]
-    return len(numbers) == len(column) and numbers == [*range(numbers[0], numbers[0] + len(numbers))]

@@ -80,9 +80,10 @@ def resolve(header: Sequence[str], mapping: Mapping[str, str | None], where: str
     """
     names = [normal(name) for name in flattened(header, where)]
     found = mapped(header, mapping, where)
-    split = _day_and_clock(names)
-    if "timestamp" not in found and split and not {"timestamp", "datetime", "open_time"} & set(names):
-        found["timestamp"] = split
+    day, clock = (next((names.index(word) for word in words if word in names), None) for words in (DAY, CLOCK))
+    whole = {"timestamp", "datetime", "open_time"} & set(names)
+    if "timestamp" not in found and not whole and day is not None and clock is not None:
+        found["timestamp"] = (day, clock)
     for ours, aliases in COLUMN_ALIASES.items():
         index = _aliased(header, names, aliases, where) if ours not in {*found, *mapping} else None
         if ours == "volume" and index is None and ours not in mapping:
@@ -159,19 +160,20 @@ def mapped(header: Sequence[str], mapping: Mapping[str, str | None], where: str)
     Raises:
         DataError: the file does not have one of them.
     """
-    return {
-        ours: tuple(_mapped(header, ours, column, where) for column in named_columns(ours, theirs, header))
-        for ours, theirs in given(mapping).items()
-    }
-
-
-def _mapped(header: Sequence[str], ours: str, theirs: str, where: str) -> int:
-    if theirs in header:
-        return list(header).index(theirs)
-    if theirs.isdecimal() and 1 <= int(theirs) <= len(header):
-        return int(theirs) - 1
-    hint = did_you_mean(theirs, header) or f"; it has {_listed(header)}"
-    raise DataError(f"{where}: data.columns.{ours} names column {theirs!r}, which the file does not have{hint}")
+    found: Indices = {}
+    for ours, theirs in given(mapping).items():
+        for column in named_columns(ours, theirs, header):
+            if column in header:
+                place = list(header).index(column)
+            elif column.isdecimal() and 1 <= int(column) <= len(header):
+                place = int(column) - 1
+            else:
+                hint = did_you_mean(column, header) or f"; it has {_listed(header)}"
+                raise DataError(
+                    f"{where}: data.columns.{ours} names column {column!r}, which the file does not have{hint}"
+                )
+            found[ours] = (*found.get(ours, ()), place)
+    return found
 
 
 def _aliased(header: Sequence[str], names: Sequence[str], aliases: Sequence[str], where: str) -> int | None:
@@ -185,9 +187,3 @@ def _aliased(header: Sequence[str], names: Sequence[str], aliases: Sequence[str]
         if alias in names and (alias or names[0] == ""):
             return names.index(alias)
     return None
-
-
-def _day_and_clock(names: Sequence[str]) -> tuple[int, int] | None:
-    day = next((names.index(name) for name in DAY if name in names), None)
-    clock = next((names.index(name) for name in CLOCK if name in names), None)
-    return (day, clock) if day is not None and clock is not None else None

@@ -140,13 +140,7 @@ def _refuse_text(column: pl.Series, wrong: pl.Series, where: str) -> None:
     """Raise for the first wrong row."""
     if wrong.any():
         row = int(wrong.arg_true()[0])
-        raise DataError(
-            f"{where}: column {column.name!r}, row {row + 1}: {quoted(str(column[row]))} is not a number; "
-            f"{_remedy(str(column[row]))}"
-        )
-
-
-def _remedy(text: str) -> str:
-    if re.fullmatch(r"[-+]?[\d.,' ]+", text):
-        return "write numbers with a decimal point and without thousands separators"
-    return "correct the row, or download the file again"
+        text, remedy = str(column[row]), "correct the row, or download the file again"
+        if re.fullmatch(r"[-+]?[\d.,' ]+", text):
+            remedy = "write numbers with a decimal point and without thousands separators"
+        raise DataError(f"{where}: column {column.name!r}, row {row + 1}: {quoted(text)} is not a number; {remedy}")

@@ -6,10 +6,8 @@ import polars as pl
 
 from job.config.settings import DataSettings
 from job.core.errors import DataError
-from job.sources.access import as_data_errors
-from job.sources.formats import FORMATS
+from job.sources.formats import read_file
 from job.sources.series import Series, SourceFile
-from job.storage.messages import with_retries
 
 Relation = Literal["same", "different", "apart"]
 """Bars of two files: equal at the times they share, or one going on where the other ends; others at these times; or
@@ -28,9 +26,10 @@ LEAST_JUMP: Final = 0.02
 def relation(one: SourceFile, other: SourceFile, series: Series, settings: DataSettings) -> Relation:
     """Compare the bars of two files; `series` says which rows, where they hold several."""
     try:
-        first, second = (_bars(file, series, settings) for file in (one, other))
+        both = [read_file(file, series, settings).bars.select("timestamp", "close") for file in (one, other)]
     except DataError:
         return "apart"
+    first, second = (bars.drop_nulls().unique("timestamp", keep="first").sort("timestamp") for bars in both)
     shared = first.join(second, on="timestamp", suffix="_other")
     if shared.height:
         differ = (shared["close"] - shared["close_other"]).abs() > 1e-9 * shared["close"].abs()
@@ -51,13 +50,6 @@ def _most(values: pl.Series) -> float:
     """Median of numbers, 0 where there are none."""
     middle = values.to_frame("value").select(pl.col("value").cast(pl.Float64).median()).item()
     return 0.0 if middle is None else float(middle)
-
-
-def _bars(file: SourceFile, series: Series, settings: DataSettings) -> pl.DataFrame:
-    settings = file.settings(settings)
-    with as_data_errors(file):
-        raw = with_retries(file.url, settings.options, lambda: FORMATS[file.format].read(file, series, settings))
-    return raw.bars.select("timestamp", "close").drop_nulls().unique("timestamp", keep="first").sort("timestamp")
 
 
 def jumps_between(labeled: pl.DataFrame) -> bool:

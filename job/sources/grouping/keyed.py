@@ -12,13 +12,11 @@ from job.core.wording import first_of
 from job.sources.access import display_path
 from job.sources.bars import Look
 from job.sources.columns.named import COLUMN_ALIASES, KEYS, given
-from job.sources.formats import FORMATS
+from job.sources.formats import read_columns
 from job.sources.grouping.part import Part, part_of
 from job.sources.names.paths import Name
-from job.sources.names.symbols import normalize_symbol
 from job.sources.series import SourceFile
 from job.sources.words import LONGEST_QUOTE, normal, printable
-from job.storage.messages import with_retries
 
 
 def key_columns(look: Look, settings: DataSettings) -> dict[str, str]:
@@ -29,18 +27,11 @@ def key_columns(look: Look, settings: DataSettings) -> dict[str, str]:
     return {key: column for key, column in found.items() if column is not None} | mapped
 
 
-def agree(look: Look, column: str, name: Name) -> bool:
-    """Whether the file's name and the symbol in its first row agree, so that the rest need not be read to know it."""
-    first = dict(zip(look.names, look.first, strict=False)).get(column)
-    return bool(first) and normalize_symbol(str(first)) == normalize_symbol(name.symbol)
-
-
 def by_columns(
     file: SourceFile, name: Name, path: str, columns: dict[str, str], settings: DataSettings
 ) -> Iterator[Part]:
     """Yield one part for each exchange, symbol and timeframe that the columns hold."""
-    wanted, fmt = list(columns.values()), FORMATS[file.format]
-    values = with_retries(file.url, settings.options, lambda: fmt.values(file, wanted, settings))
+    values = read_columns(file, list(columns.values()), settings)
     text = values.select(pl.col(column).cast(pl.String).str.strip_chars().alias(key) for key, column in columns.items())
     for key, column in columns.items():
         if absent := int((text[key].fill_null("") == "").sum()):

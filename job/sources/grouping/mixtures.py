@@ -12,12 +12,11 @@ from job.core.wording import first_of
 from job.sources.access import display_path
 from job.sources.bars import Look
 from job.sources.columns.named import CLOCK, COLUMN_ALIASES, DAY, given, named_columns
-from job.sources.formats import FORMATS
+from job.sources.formats import read_columns
 from job.sources.grouping.evidence import jumps_between
 from job.sources.series import Series, SourceFile
 from job.sources.times.names import end_named
 from job.sources.words import normal, printable, quoted
-from job.storage.messages import with_retries
 
 ROWS_PER_LABEL: Final = 4
 """Rows, at least, that each value of a column has on average, if it tells series apart."""
@@ -69,33 +68,28 @@ def refuse_mixture(bars: pl.DataFrame, file: SourceFile, series: Series, setting
         if not 2 <= distinct.len() <= bars.height / least:
             continue
         by_jumps = name in file.labels or _IDENTIFIER.fullmatch(normal(name)) is not None
-        if reason := _several(bars.with_columns(label=labels), repeats, by_jumps=by_jumps):
-            raise DataError(
-                f"{display_path(file)}: column {quoted(name)} holds {first_of(map(printable, distinct), 3)}, and "
-                f"{reason}, as in several series; {_remedy(name, distinct)}, or leave the column out if they are one"
-            )
-
-
-def _remedy(name: str, distinct: pl.Series) -> str:
-    if all(timeframe_of(value) for value in distinct):
-        return f"split the file by {printable(name)!r}"
-    return f"set data.columns.symbol={printable(name)} to read each by itself"
+        labeled = bars.with_columns(label=labels)
+        if repeats > FEW_REPEATS and labeled.select("timestamp", "label").is_unique().all():
+            reason = "times come again with other prices where it changes"
+        elif by_jumps and jumps_between(labeled):
+            reason = "prices jump where it changes"
+        else:
+            continue
+        remedy = f"set data.columns.symbol={printable(name)} to read each by itself"
+        if all(timeframe_of(value) for value in distinct):
+            remedy = f"split the file by {printable(name)!r}"
+        raise DataError(
+            f"{display_path(file)}: column {quoted(name)} holds {first_of(map(printable, distinct), 3)}, and {reason}, "
+            f"as in several series; {remedy}, or leave the column out if they are one"
+        )
 
 
 def _own_values(names: list[str], file: SourceFile, series: Series, settings: DataSettings) -> pl.DataFrame:
     """Columns of a file, of the rows of one series where known columns tell several apart."""
     keys = {series.symbol_column: series.symbol, series.exchange_column: series.exchange}
     own = {name: value for name, value in keys.items() if name is not None}
-    wanted = [*names, *own]
-    values = with_retries(file.url, settings.options, lambda: FORMATS[file.format].values(file, wanted, settings))
+    values = read_columns(file, [*names, *own], settings)
     return values.filter(*(pl.col(name).cast(pl.String).str.strip_chars() == value for name, value in own.items()))
-
-
-def _several(labeled: pl.DataFrame, repeats: float, *, by_jumps: bool) -> str | None:
-    apart = labeled.select("timestamp", "label").is_unique().all()
-    if repeats > FEW_REPEATS and apart:
-        return "times come again with other prices where it changes"
-    return "prices jump where it changes" if by_jumps and jumps_between(labeled) else None
 
 
 def _share_repeated(bars: pl.DataFrame) -> float:

@@ -17,8 +17,7 @@ class Part:
     """One file's bars of one series.
 
     `stated` means that the exchange stands in the path or a column as such; `market`, `number` and `by_folder` are
-    those of `Name`. `path` is that of the file, in which a member of an archive stands beside it. `doubt` says why its
-    header cannot be understood.
+    those of `Name`. `path` is that of the file, in which a member of an archive stands beside it.
     """
 
     exchange: str
@@ -33,7 +32,6 @@ class Part:
     number: str | None = None
     by_folder: bool = False
     path: str = ""
-    doubt: str = ""
     names: tuple[str, ...] | None = None
     """Names of the file's columns, None where it was not looked into."""
 

@@ -11,7 +11,7 @@ from job.core.wording import first_of
 from job.sources.access import as_data_errors, display_path, max_unpacked, unpacks_to_too_much
 from job.sources.columns.named import given, named_columns, resolve
 from job.sources.formats import FORMATS, format_of, name_in_format, name_of, stem_of
-from job.sources.grouping.keyed import agree, by_columns, key_columns
+from job.sources.grouping.keyed import by_columns, key_columns
 from job.sources.grouping.mixtures import unknown_columns
 from job.sources.grouping.part import UNKNOWN, Part, Parts, Unreadable, part_of
 from job.sources.names.paths import Name
@@ -34,29 +34,25 @@ HEADERS_ALONE: Final = frozenset({"parquet", "feather", "json", USUAL.name})
 def parts_of(listed: Sequence[ListedFile], settings: DataSettings) -> Parts:
     """Understand every listed file."""
     links = sorted({file.left_out for file in listed if file.left_out})
-    notes = [
-        line for why in links for line in _left_out(f"({why})", [one.path for one in listed if one.left_out == why])
-    ]
+    left_out = {f"({why})": [one.path for one in listed if one.left_out == why] for why in links}
     listed = [file for file in listed if not file.left_out]
     known = [(file, fmt) for file in listed if (fmt := format_of(file.path, settings.format)) is not None]
     if not known and settings.format != "auto":
         known = [(file, settings.format) for file in listed]
     readable = {file for file, _ in known}
-    notes += _left_out("of no known format", [file.path for file in listed if file not in readable])
+    left_out["of no known format"] = [file.path for file in listed if file not in readable]
     named = [(file, fmt, name_of(file.path)) for file, fmt in known]
-    notes += _left_out("without bars of trades", [file.path for file, _, name in named if name.contents == "no_bars"])
-    notes += _left_out(
-        "of bars without a fixed length", [f.path for f, _, name in named if name.contents == "no_fixed_length"]
-    )
+    for why, contents in (("without bars of trades", "no_bars"), ("of bars without a fixed length", "no_fixed_length")):
+        left_out[why] = [file.path for file, _, name in named if name.contents == contents]
     with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
         jobs = [pool.submit(_understood, *item, settings) for item in named if item[2].contents == "bars"]
         outcomes = [one for job in jobs for one in job.result()]
     good = _concerned([one for one in outcomes if isinstance(one, Part)], settings)
-    good = [_with_doubt(part, settings) for part in good]
     bad = [one for one in outcomes if isinstance(one, Unreadable)]
     strays, failures = _sort_strays([one for one in outcomes if isinstance(one, Stray)], good)
-    notes += _left_out("without any bars", [one.path for one in strays])
-    return Parts(good, bad + failures, notes)
+    left_out["without any bars"] = [one.path for one in strays]
+    file_names = {why: [printable(path.rsplit("/", 1)[-1]) for path in paths] for why, paths in left_out.items()}
+    return Parts(good, bad + failures, [line for why, names in file_names.items() for line in note_on(names, why)])
 
 
 def _sort_strays(strays: Sequence[Stray], good: Sequence[Part]) -> tuple[list[Stray], list[Unreadable]]:
@@ -76,14 +72,10 @@ def _sort_strays(strays: Sequence[Stray], good: Sequence[Part]) -> tuple[list[St
     return left, failures
 
 
-def notes_on_empty(files: Sequence[Unreadable]) -> list[str]:
-    """One note for all files that hold nothing beside others of their series."""
-    examples = first_of((str(one.problem) for one in files), 3)
-    return [f"left out {len(files)} {_files(len(files))} without a row: {examples}"] if files else []
-
-
-def _files(count: int) -> str:
-    return "file" if count == 1 else "files"
+def note_on(files: Sequence[str], why: str) -> list[str]:
+    """One note for all files that were left out for one reason, with some of what is said of them, if there are any."""
+    kind = "file" if len(files) == 1 else "files"
+    return [f"left out {len(files)} {kind} {why}: {first_of(files, 3)}"] if files else []
 
 
 def _concerned(parts: list[Part], settings: DataSettings) -> list[Part]:
@@ -95,20 +87,12 @@ def _concerned(parts: list[Part], settings: DataSettings) -> list[Part]:
         if seen.issuperset(columns := named_columns(ours, theirs, tuple(seen)))
     }
 
-    def concerned(part: Part) -> Part:
-        if part.names is None:
-            return part
-        without = tuple(ours for ours, columns in wanted.items() if not {*part.names}.issuperset(columns))
-        return replace(part, file=replace(part.file, without=without)) if without else part
-
-    return [concerned(part) for part in parts] if wanted else parts
-
-
-def _left_out(why: str, paths: Sequence[str]) -> list[str]:
-    if not paths:
-        return []
-    names = first_of((printable(path.rsplit("/", 1)[-1]) for path in paths), 3)
-    return [f"left out {len(paths)} {_files(len(paths))} {why}: {names}"]
+    found = []
+    for part in parts if wanted else ():
+        names = seen if part.names is None else {*part.names}
+        without = tuple(ours for ours, columns in wanted.items() if not names.issuperset(columns))
+        found.append(replace(part, file=replace(part.file, without=without)) if without else part)
+    return found or parts
 
 
 def _understood(listed: ListedFile, fmt: str, name: Name, settings: DataSettings) -> list[Part | Unreadable | Stray]:
@@ -125,20 +109,15 @@ def _understood(listed: ListedFile, fmt: str, name: Name, settings: DataSettings
     return [one for part, path in inner for one in _looked(part, path, settings)]
 
 
-def _with_doubt(part: Part, settings: DataSettings) -> Part:
-    """Say why the columns of a file cannot be told by its header, as reading it will find."""
-    if not part.names or part.symbol_column or part.file.format not in HEADERS_ALONE:
-        return part
-    try:
-        resolve(part.names, part.file.settings(settings).columns, display_path(part.file))
-    except DataError as error:
-        return replace(part, doubt=str(error))
-    return part
-
-
-def notes_on_doubts(parts: Sequence[Part]) -> list[str]:
-    """One note on all series that will fail by the headers of their files."""
-    doubts = {(part.exchange, part.symbol): part.doubt for part in parts if part.doubt}
+def notes_on_doubts(parts: Sequence[Part], settings: DataSettings) -> list[str]:
+    """One note on all series that will fail by the headers of their files, as reading these will find."""
+    doubts: dict[tuple[str, str], str] = {}
+    for part in parts:
+        if part.names and not part.symbol_column and part.file.format in HEADERS_ALONE:
+            try:
+                resolve(part.names, part.file.settings(settings).columns, display_path(part.file))
+            except DataError as error:
+                doubts[part.exchange, part.symbol] = str(error)
     if not doubts:
         return []
     count = f"{len(doubts)} series, " if len(doubts) > 1 else ""
@@ -191,7 +170,10 @@ def _looked(file: SourceFile, path: str, settings: DataSettings) -> list[Part | 
             unread = unknown_columns(look, settings)
             file = replace(file, unread=unread, labels=tuple(name for name in unread if name in look.text))
             columns = key_columns(look, settings)
-            if "symbol" not in columns or agree(look, columns["symbol"], name):
+            first = dict(zip(look.names, look.first, strict=False)).get(columns.get("symbol", ""))
+            # Where the file's name and its first row agree on the symbol, the rest need not be read to know it.
+            agree = bool(first) and normalize_symbol(str(first)) == normalize_symbol(name.symbol)
+            if "symbol" not in columns or agree:
                 return [replace(part_of(file, name, path, settings), names=look.names)]
             return [replace(part, names=look.names) for part in by_columns(file, name, path, columns, settings)]
     except DataError as error:

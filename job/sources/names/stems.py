@@ -75,12 +75,12 @@ def names_nothing(stem: str) -> bool:
         return True
     words = [word for word in _SEPARATORS.split(_GUID.sub(" ", stem)) if word]
     numbered = any(map(str.isdigit, "".join(words)))
-    return all(is_generic(word) or is_timeframe(word) or (numbered and _of_writer(word)) for word in words)
-
-
-def _of_writer(word: str) -> bool:
-    match = _WORD.fullmatch(word)
-    return match is not None and match["word"] in _WRITERS
+    return all(
+        is_generic(word)
+        or is_timeframe(word)
+        or (numbered and (match := _WORD.fullmatch(word)) is not None and match["word"] in _WRITERS)
+        for word in words
+    )
 
 
 def timeframe_within(stem: str) -> str | None:

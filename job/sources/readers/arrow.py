@@ -1,8 +1,8 @@
 """Parquet and Feather, read by Arrow: only the columns and row groups that are needed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import IO, Final, cast
 
 import polars as pl
@@ -20,18 +20,40 @@ from job.sources.series import Series, SourceFile
 from job.sources.words import quoted
 
 
-@contextmanager
-def _arrow_file(file: SourceFile, settings: DataSettings, kind: str) -> Iterator[IO[bytes]]:
-    """Open a file for Arrow, whose complaints become a `DataError`."""
-    with open_file(file, settings) as handle:
-        try:
-            yield handle
-        except (pa.ArrowException, OSError) as error:
-            if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
-                raise  # of the storage: Arrow's own errors, on content that it cannot read, have no number
-            raise DataError(
-                f"{display_path(file)}: truncated or no {kind} file ({reason(error)}); download or write it again"
-            ) from None
+@dataclass(frozen=True)
+class ArrowFormat:
+    """A format that Arrow reads: its name, and how the schema and whole columns of an open file are read."""
+
+    name: str
+    schema: Callable[[IO[bytes]], pa.Schema]
+    table: Callable[[IO[bytes], list[str]], pa.Table]
+
+    @contextmanager
+    def opened(self, file: SourceFile, settings: DataSettings) -> Iterator[IO[bytes]]:
+        """Open a file for Arrow, whose complaints become a `DataError`."""
+        with open_file(file, settings) as handle:
+            try:
+                yield handle
+            except (pa.ArrowException, OSError) as error:
+                if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+                    raise  # of the storage: Arrow's own errors, on content that it cannot read, have no number
+                raise DataError(
+                    f"{display_path(file)}: truncated or no {self.name} file ({reason(error)}); "
+                    "download or write it again"
+                ) from None
+
+    def look(self, file: SourceFile, settings: DataSettings) -> Look:
+        """Read the schema."""
+        with self.opened(file, settings) as handle:
+            schema = self.schema(handle)
+            words = (field.name for field in schema if _is_text(getattr(field.type, "value_type", field.type)))
+            return Look(self.name.lower(), tuple(schema.names), text=tuple(words))
+
+    def columns(self, file: SourceFile, names: Sequence[str], settings: DataSettings) -> pl.DataFrame:
+        """Read whole columns by name."""
+        with self.opened(file, settings) as handle:
+            table = self.table(handle, list(names))
+        return _frame(table, display_path(file)).select(names)
 
 
 def _frame(table: pa.Table, where: str) -> pl.DataFrame:
@@ -80,22 +102,11 @@ _PLAIN: Final = (
 )
 
 
-def look_at_parquet(file: SourceFile, settings: DataSettings) -> Look:
-    """Read the footer."""
-    with _arrow_file(file, settings, "Parquet") as handle:
-        return _look("parquet", pq.read_schema(handle))
-
-
-def _look(name: str, schema: pa.Schema) -> Look:
-    words = (field.name for field in schema if _is_text(getattr(field.type, "value_type", field.type)))
-    return Look(name, tuple(schema.names), text=tuple(words))
-
-
-def parquet_columns(file: SourceFile, names: Sequence[str], settings: DataSettings) -> pl.DataFrame:
-    """Read whole columns by name."""
-    with _arrow_file(file, settings, "Parquet") as handle:
-        table = pq.ParquetFile(handle, page_checksum_verification=True).read(columns=list(names))
-    return _frame(table, display_path(file)).select(names)
+PARQUET: Final = ArrowFormat(
+    "Parquet",
+    pq.read_schema,
+    lambda handle, names: pq.ParquetFile(handle, page_checksum_verification=True).read(columns=names),
+)
 
 
 def read_parquet(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
@@ -108,8 +119,8 @@ def read_parquet(file: SourceFile, series: Series, settings: DataSettings) -> Ra
         raw = raw_of(frame, indices, series, settings, where, schema.names)
         return replace(raw, zone=_zone(schema.field(indices["timestamp"][0])))
 
-    with _arrow_file(file, settings, "Parquet") as handle:
-        schema = pq.read_schema(handle)
+    with PARQUET.opened(file, settings) as handle:
+        schema = PARQUET.schema(handle)
         indices = resolve(schema.names, settings.columns, where)
         indices = flow_columns(indices, schema.names, settings.columns, wanted=series.flow)
         names = [schema.names[index] for index in positions(indices)]
@@ -125,29 +136,23 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def look_at_feather(file: SourceFile, settings: DataSettings) -> Look:
-    """Read the schema."""
-    with _arrow_file(file, settings, "Feather") as handle:
-        return _look("feather", pa.ipc.open_file(handle).schema)
+def _feather_table(handle: IO[bytes], names: list[str]) -> pa.Table:
+    schema = pa.ipc.open_file(handle).schema
+    options = pa.ipc.IpcReadOptions(included_fields=[schema.get_field_index(name) for name in names])
+    return pa.ipc.open_file(handle, options=options).read_all()
 
 
-def feather_columns(file: SourceFile, names: Sequence[str], settings: DataSettings) -> pl.DataFrame:
-    """Read whole columns by name."""
-    with _arrow_file(file, settings, "Feather") as handle:
-        schema = pa.ipc.open_file(handle).schema
-        options = pa.ipc.IpcReadOptions(included_fields=[schema.get_field_index(name) for name in names])
-        table = pa.ipc.open_file(handle, options=options).read_all()
-    return _frame(table, display_path(file)).select(names)
+FEATHER: Final = ArrowFormat("Feather", lambda handle: pa.ipc.open_file(handle).schema, _feather_table)
 
 
 def read_feather(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     """Read a series from Feather (Arrow IPC), as freqtrade writes it."""
-    with _arrow_file(file, settings, "Feather") as handle:
-        schema = pa.ipc.open_file(handle).schema
+    with FEATHER.opened(file, settings) as handle:
+        schema = FEATHER.schema(handle)
     names = schema.names
     indices = resolve(names, settings.columns, display_path(file))
     indices = flow_columns(indices, names, settings.columns, wanted=series.flow)
-    frame = feather_columns(file, [names[index] for index in positions(indices)], settings)
+    frame = FEATHER.columns(file, [names[index] for index in positions(indices)], settings)
     raw = raw_of(by_position(frame, positions(indices)), indices, series, settings, display_path(file), names)
     return replace(raw, zone=_zone(schema.field(indices["timestamp"][0])))
 

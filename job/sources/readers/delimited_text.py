@@ -54,7 +54,7 @@ def read_delimited(raw: bytes, where: str) -> DelimitedText:
         DataError: it is empty, no text, a web page or JSON, or no delimiter makes at least five columns of it.
     """
     data = plain_text(raw, where)
-    lines = _first_lines(data)
+    lines = data[: 1 << 16].decode("utf-8", errors="replace").splitlines()[:_SAMPLE_LINES]
     separator, width = _separator(lines, where)
     rows = [tuple(field.strip() for field in row) for row in csv.reader(lines, delimiter=separator)]
     preamble = next(index for index, row in enumerate(rows) if len(row) == width)
@@ -98,34 +98,24 @@ def plain_text(raw: bytes, where: str) -> bytes:
     return text
 
 
-def _first_lines(data: bytes) -> list[str]:
-    """First whole lines; the last line only where nothing else is there or the text ends with it."""
-    head = data[: 1 << 16]
-    lines = head.decode("utf-8", errors="replace").splitlines()[: _SAMPLE_LINES + 1]
-    return lines[:-1] if len(lines) > _SAMPLE_LINES else lines
-
-
 def _separator(lines: Sequence[str], where: str) -> tuple[str, int]:
     """Delimiter and number of columns: the first delimiter that gives most lines the same five columns or more."""
+    table = False
     for separator in SEPARATORS:
         widths = Counter(len(row) for row in csv.reader(lines, delimiter=separator))
         width, count = max(widths.items(), key=lambda item: (item[1], item[0]))
         if width >= MIN_COLUMNS and count * 2 >= len(lines) - 1:
             return separator, width
+        # Lines that all have the same two columns or more are a table, though none of bars.
+        table = table or (len(lines) > 2 and len(widths) == 1 and width != 1)
     first = lines[0][:60]
     if first.startswith(("{", "[")):
         raise DataError(f"{where}: this is JSON, not delimited text; name it .json, or download it again")
     raise NoBarsError(
         f"{where}: no delimiter (comma, semicolon, tab, |) splits it into time, open, high, low and close; "
         f"it begins with {first!r}",
-        table=any(_is_narrow_table(lines, separator) for separator in SEPARATORS),
+        table=table,
     )
-
-
-def _is_narrow_table(lines: Sequence[str], separator: str) -> bool:
-    """Return whether all lines have the same two columns or more: a table, though none of bars."""
-    widths = {len(row) for row in csv.reader(lines, delimiter=separator)}
-    return len(lines) > 2 and len(widths) == 1 and widths != {1}
 
 
 def text_columns(text: DelimitedText, indices: Sequence[int], where: str) -> pl.DataFrame:

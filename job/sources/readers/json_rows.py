@@ -98,10 +98,10 @@ def _table(file: SourceFile, settings: DataSettings) -> _Table:
     with suppress(pl.exceptions.PolarsError):  # what its parser is too strict for, Python's reads
         if (found := _of_list(text, where)) is not None:
             return found
-    rows = rows_in(text, where)
+    bars, zone = rows_in(text, where)
     with suppress(pl.exceptions.PolarsError):
-        if (found := _of_list(json.dumps(rows.bars), where)) is not None:
-            return replace(found, zone=rows.zone)
+        if (found := _of_list(json.dumps(bars), where)) is not None:
+            return replace(found, zone=zone)
     raise DataError(
         f"{where}: truncated or no JSON of bars (a row is not like the others); correct it or download it again"
     )

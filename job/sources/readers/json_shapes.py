@@ -2,8 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from job.core.errors import DataError
@@ -25,16 +24,11 @@ _ANSWER: Final = re.compile(r'"(?:code|error|errors|msg|message|detail|ret_?msg)
 """What stands in an exchange's answer that it gives no bars."""
 
 
-@dataclass(frozen=True)
-class RowsFound:
-    """Bars, and the zone that stands beside them for their times, if one does."""
-
-    bars: Rows
-    zone: str | None
-
-
-def rows_in(text: str, where: str) -> RowsFound:
+def rows_in(text: str, where: str) -> tuple[Rows, str | None]:
     """Find the bars in a JSON text of any of these shapes; `NaN` and `Infinity`, which Python writes, are null.
+
+    Returns:
+        The bars, and the zone that stands beside them for their times, if one does.
 
     Raises:
         DataError: it is no JSON, holds no table of bars, or several of them.
@@ -48,9 +42,9 @@ def rows_in(text: str, where: str) -> RowsFound:
         )
         raise DataError(message) if _ANSWER.search(text[:200]) else NoBarsError(message)
     if len(tables) > 1:
-        paths = first_of((quoted(table.path) for table in tables), 4)
+        paths = first_of((quoted(path) for path, _ in tables), 4)
         raise DataError(f"{where}: {len(tables)} lists of bars in one file ({paths}); write a file for each")
-    return RowsFound(tables[0].rows, next(_zones(parsed), None))
+    return tables[0][1], next(_zones(parsed), None)
 
 
 def _zones(value: Any, depth: int = 0) -> Iterator[str]:
@@ -84,26 +78,25 @@ def _line(line: str, number: int, where: str) -> Any:
         ) from None
 
 
-@dataclass(frozen=True)
-class _Table:
-    path: str
-    rows: Rows
+def _tables(
+    value: Any, path: str, times: Mapping[str, list[Any]] | None = None, depth: int = 0
+) -> Iterator[tuple[str, Rows]]:
+    """Yield the tables of bars in a value, with their paths.
 
-
-def _tables(value: Any, path: str, times: Mapping[str, list[Any]] | None = None, depth: int = 0) -> Iterator[_Table]:
-    """Yield the tables of bars in a value. `times` are columns further out, maybe those of one further in."""
+    `times` are columns further out, maybe those of one further in.
+    """
     if depth > DEEPEST:
         return
     if isinstance(value, list):
         if rows := _listed(value):
-            yield _Table(path, rows)
+            yield path, rows
         elif len(value) == 1 or any(isinstance(one, dict | list) for one in value[:5]):
             for number, inner in enumerate(value[:100]):
                 yield from _tables(inner, f"{path}[{number}]", times, depth + 1)
     elif isinstance(value, dict):
         rows = _by_column(value, times or {}) or _by_time(value) or _split(value)
         if rows:
-            yield _Table(path, rows)
+            yield path, rows
             return
         around = {**(times or {}), **{key: one for key, one in value.items() if isinstance(one, list)}}
         for key, inner in value.items():
@@ -142,9 +135,8 @@ def _by_column(value: dict[str, Any], times: Mapping[str, list[Any]]) -> Rows | 
     price = next(one for key, one in value.items() if normal(key) in COLUMN_ALIASES["open"] + COLUMN_ALIASES["close"])
     if isinstance(price, dict):
         columns = {key: one for key, one in value.items() if isinstance(one, dict)}
-        timed = any(normal(key) in COLUMN_ALIASES["timestamp"] for key in columns)
         labels = [*price]
-        front = {} if timed else {"": labels}
+        front = {} if _names_time(columns) else {"": labels}
         return [
             {
                 **{key: one[number] for key, one in front.items()},
@@ -156,7 +148,11 @@ def _by_column(value: dict[str, Any], times: Mapping[str, list[Any]]) -> Rows | 
         listed = {**times, **value}
         lists = {key: one for key, one in listed.items() if isinstance(one, list) and len(one) == len(price)}
         return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
-    return [value] if any(normal(key) in COLUMN_ALIASES["timestamp"] for key in value) else None
+    return [value] if _names_time(value) else None
+
+
+def _names_time(names: Iterable[Any]) -> bool:
+    return any(normal(str(name)) in COLUMN_ALIASES["timestamp"] for name in names)
 
 
 def _by_time(value: dict[str, Any]) -> Rows | None:
@@ -165,7 +161,7 @@ def _by_time(value: dict[str, Any]) -> Rows | None:
     if not isinstance(first, dict) or not names_prices([*first]) or isinstance(next(iter(first.values())), dict | list):
         return None
     bars = {key: one for key, one in value.items() if isinstance(one, dict)}
-    timed = any(normal(key) in COLUMN_ALIASES["timestamp"] for key in first)
+    timed = _names_time(first)
     return [one if timed else {"": key, **one} for key, one in bars.items()]
 
 
@@ -175,6 +171,6 @@ def _split(value: dict[str, Any]) -> Rows | None:
     if not (isinstance(columns, list) and isinstance(data, list) and names_prices([*map(str, columns)])):
         return None
     rows = [dict(zip(map(str, columns), row, strict=False)) for row in data]
-    if any(normal(str(name)) in COLUMN_ALIASES["timestamp"] for name in columns) or not isinstance(index, list):
+    if _names_time(columns) or not isinstance(index, list):
         return rows
     return [{"": label, **row} for label, row in zip(index, rows, strict=False)]

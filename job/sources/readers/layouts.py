@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from job.core.errors import DataError
@@ -21,7 +22,6 @@ _CLOCK: Final = re.compile(r"\d{1,2}:\d{2}(:\d{2})?")
 _DAY: Final = re.compile(r"(?:19|20)\d{6}|\d{1,4}([-/.])\d{1,2}\1\d{1,4}")
 _DIGITS: Final = re.compile(r"(?:[01]?\d|2[0-3])?[0-5]?\d(?:[0-5]\d)?")
 """A clock without colons, such as `930`."""
-_NINJA: Final = re.compile(r"\d{8}(?: \d{6})?")
 _HIST_DATA: Final = re.compile(
     r"(?:HISTDATA_COM_(?:DAT_)?|DAT_)(?:ASCII|NT|MT|MS)_(?P<symbol>[A-Za-z0-9]+)_(?P<kind>M1|T(?:_\w+)?)_?(?:19|20)\d\d(?:\d\d)?(?:[_-]?\d+)?",
     re.IGNORECASE,
@@ -36,21 +36,14 @@ _BINANCE: Final = re.compile(
 _BINANCE_MARKETS: Final = {"spot": "binance", "futures/um": "binanceusdm", "futures/cm": "binancecoinm"}
 
 
-def _no_name(path: str, stem: str) -> None:
-    """Say nothing: the vendor's names follow no convention of its own."""
-
-
-def _opens(_: DelimitedText) -> Edge:
-    return "open"
-
-
 @dataclass(frozen=True)
 class Layout:
     """A way to write bars as delimited text.
 
     `claims` says whether a text is in it; `columns` gives the positions of the columns, a mapping (`data.columns`)
     winning over what the layout says; `edge` says which end of a bar its time marks. `read_name` reads the names of the
-    vendor's files: those that are `certain` before a file is opened, the others once the layout claims what is in it.
+    vendor's files, if these follow a convention of its own: those that are `certain` before a file is opened, the
+    others once the layout claims what is in it.
     `zone` is that of its times, where the vendor writes them in one and `data.timezone` is not set. `flow` says where
     the columns of `transforms.bars.FLOW` stand in files without a header.
     """
@@ -59,8 +52,8 @@ class Layout:
     bytes_per_row: int
     claims: Callable[[DelimitedText], bool]
     columns: Callable[[DelimitedText, Mapping[str, str | None], str], Indices]
-    edge: Callable[[DelimitedText], Edge] = _opens
-    read_name: NameReader = _no_name
+    edge: Callable[[DelimitedText], Edge] = lambda _: "open"
+    read_name: NameReader = lambda _path, _stem: None
     zone: str | None = None
     flow: Indices = field(default_factory=dict)
 
@@ -131,29 +124,25 @@ def _crypto_data_download(text: DelimitedText, mapping: Mapping[str, str | None]
     return found
 
 
-def _kraken_name(path: str, stem: str) -> Name | None:  # noqa: ARG001 - a NameReader
-    """Read `XBTUSD_60.csv`, where 60 is minutes; only the content tells it from the 60th part of a file."""
-    match = _KRAKEN.fullmatch(stem)
-    return Name("kraken", match["symbol"], timeframe_of(f"{match['minutes']}m")) if match else None
+def _name_in_minutes(
+    pattern: re.Pattern[str],
+    exchange: str | None,
+    path: str,  # noqa: ARG001 - a NameReader once the first two are given
+    stem: str,
+) -> Name | None:
+    """Read `XBTUSD_60.csv` or `EURUSD60.csv`, where 60 is minutes.
+
+    Only the content tells the former from the 60th part of a file, the latter from a symbol that ends in digits.
+    """
+    match = pattern.fullmatch(stem)
+    return Name(exchange, match["symbol"], timeframe_of(f"{match['minutes']}m")) if match else None
 
 
-def _is_kraken(text: DelimitedText) -> bool:
-    """Seconds, open, high, low, close, volume, trades."""
+def _is_unnamed(first: Mapping[int, str], width: int, text: DelimitedText, separator: str | None = None) -> bool:
+    """Return whether a text has no header, so many columns, and values of these patterns in its first row."""
     row = text.sample[0]
-    return text.header is None and text.width == 7 and bool(re.fullmatch(r"\d{9,10}", row[0])) and row[6].isdigit()
-
-
-def _meta_trader_name(path: str, stem: str) -> Name | None:  # noqa: ARG001 - a NameReader
-    """Read `EURUSD60.csv`, where 60 is minutes; only the content tells it from a symbol that ends in digits."""
-    match = _META_TRADER.fullmatch(stem)
-    return Name(None, match["symbol"], timeframe_of(f"{match['minutes']}m")) if match else None
-
-
-def _is_meta_trader(text: DelimitedText) -> bool:
-    """Day, clock, open, high, low, close, volume, as the history center of MetaTrader 4 writes them."""
-    row = text.sample[0]
-    unnamed = text.header is None and text.width == 7
-    return unnamed and bool(re.fullmatch(r"\d{4}\.\d\d\.\d\d", row[0]) and re.fullmatch(r"\d\d:\d\d", row[1]))
+    unnamed = text.header is None and text.width == width and separator in {None, text.separator}
+    return unnamed and all(re.fullmatch(pattern, row[place]) for place, pattern in first.items())
 
 
 def _hist_data_name(path: str, stem: str) -> Name | None:  # noqa: ARG001 - a NameReader
@@ -164,16 +153,6 @@ def _hist_data_name(path: str, stem: str) -> Name | None:  # noqa: ARG001 - a Na
     if match["kind"].upper() != "M1":
         return Name(None, match["symbol"].upper(), None, contents="no_bars", certain=True)
     return Name(None, match["symbol"].upper(), "1m", certain=True)
-
-
-def _hist_data(text: DelimitedText, mapping: Mapping[str, str | None], where: str) -> Indices:
-    """As NinjaTrader's, or as MetaTrader's with a day and a clock; the volume is zero throughout."""
-    return _usual(text, mapping, where)
-
-
-def _is_ninja_trader(text: DelimitedText) -> bool:
-    unnamed = text.header is None and text.separator == ";" and text.width == len(BAR)
-    return unnamed and bool(_NINJA.fullmatch(text.sample[0][0]))
 
 
 def _ninja_trader_edge(text: DelimitedText) -> Edge:
@@ -215,10 +194,32 @@ LAYOUTS: Final[dict[str, Layout]] = {
             _crypto_data_download,
             read_name=_crypto_data_download_name,
         ),
-        Layout("kraken", 60, _is_kraken, _in_order, read_name=_kraken_name, flow={"trades": (6,)}),
-        Layout("metatrader", 45, _is_meta_trader, _usual, read_name=_meta_trader_name),
-        Layout("histdata", 45, lambda _: False, _hist_data, read_name=_hist_data_name, zone="Etc/GMT+5"),
-        Layout("ninjatrader", 45, _is_ninja_trader, _in_order, _ninja_trader_edge),
+        Layout(
+            "kraken",
+            60,
+            # Seconds, open, high, low, close, volume, trades.
+            partial(_is_unnamed, {0: r"\d{9,10}", 6: r"\d+"}, 7),
+            _in_order,
+            read_name=partial(_name_in_minutes, _KRAKEN, "kraken"),
+            flow={"trades": (6,)},
+        ),
+        Layout(
+            "metatrader",
+            45,
+            # Day, clock, open, high, low, close, volume, as the history center of MetaTrader 4 writes them.
+            partial(_is_unnamed, {0: r"\d{4}\.\d\d\.\d\d", 1: r"\d\d:\d\d"}, 7),
+            _usual,
+            read_name=partial(_name_in_minutes, _META_TRADER, None),
+        ),
+        # As NinjaTrader's, or as MetaTrader's with a day and a clock; the volume is zero throughout.
+        Layout("histdata", 45, lambda _: False, _usual, read_name=_hist_data_name, zone="Etc/GMT+5"),
+        Layout(
+            "ninjatrader",
+            45,
+            partial(_is_unnamed, {0: r"\d{8}(?: \d{6})?"}, len(BAR), separator=";"),
+            _in_order,
+            _ninja_trader_edge,
+        ),
     )
 }
 

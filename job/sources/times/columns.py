@@ -64,7 +64,9 @@ def choose(
         DataError: no column holds times, or nothing tells which of them names the start of a bar; or they are called
             after a zone, and `zone` is UTC.
     """
-    columns = _regular(decoded(given, zone, where, dates))
+    columns = decoded(given, zone, where, dates)
+    counts = [column.times.n_unique() for column in columns]
+    columns = [column for column, count in zip(columns, counts, strict=True) if count >= _MOST * max(counts)]
     if all(column.zone for column in columns):
         refuse_zone(columns[0].zone, columns[0].name, zone, where)
     if len(columns) == 1:
@@ -89,12 +91,6 @@ def with_edge_of_writer(stamps: Stamps, names: Sequence[str]) -> Stamps:
         return stamps
     note = f"times are those of the ends of bars, as {writer} writes them; set data.bar_time: open if they are not"
     return replace(stamps, edge="close", notes=(*stamps.notes, note))
-
-
-def _regular(columns: list[TimeColumn]) -> list[TimeColumn]:
-    """Columns whose times are about as many as those of the column with the most."""
-    counts = [column.times.n_unique() for column in columns]
-    return [column for column, count in zip(columns, counts, strict=True) if count >= _MOST * max(counts)]
 
 
 def _only(column: TimeColumn) -> Stamps:
@@ -171,7 +167,12 @@ def _by_order(
         if "end" in says or any(column.end == "start" for column in ends):
             raise _undecided([*same, *ends], where)
         _same_zone([same[0], *ends], step, where)
-        return Stamps(same[0].times, "open", proven=True, notes=_note(same[0], later, steady))
+        if same[0] is steady[0]:  # the one that the names suggest
+            return Stamps(same[0].times, "open", proven=True)
+        others = first_of((repr(printable(column.name)) for column in later), 4)
+        lie = "lies" if len(later) == 1 else "lie"
+        note = f"bars begin at {printable(same[0].name)!r}; {others} {lie} later"
+        return Stamps(same[0].times, "open", proven=True, notes=(note,))
     return _of_equal(same, trades, step, bar_time, where)
 
 
@@ -203,14 +204,6 @@ def _closing(column: TimeColumn, other: TimeColumn) -> Stamps:
         return Stamps(column.times, "close", proven=True, notes=(f"{printable(column.name)!r} marks the end of a bar",))
     note = f"{printable(column.name)!r} marks the end of a bar, as {printable(other.name)!r} shows"
     return Stamps(column.times, "close", proven=True, notes=(note,))
-
-
-def _note(start: TimeColumn, later: Sequence[TimeColumn], steady: Sequence[TimeColumn]) -> tuple[str, ...]:
-    """Say which column was taken, where it is not the one that its name suggests first."""
-    if start is steady[0]:
-        return ()
-    others = first_of((repr(printable(column.name)) for column in later), 4)
-    return (f"bars begin at {printable(start.name)!r}; {others} {'lies' if len(later) == 1 else 'lie'} later",)
 
 
 def _same_zone(columns: Sequence[TimeColumn], step: int | None, where: str) -> None:

@@ -79,14 +79,6 @@ def end_named(name: str) -> End | None:
     return None
 
 
-def zone_named(name: str) -> str | None:
-    """Zone that the name of a column, as `normal` writes it, says its times are of; None where it says none or UTC."""
-    words = name.split("_")
-    if {"utc", "gmt"} & {*words}:
-        return None
-    return next((zone for word, zone in ZONE_WORDS.items() if word in words or ("_" in word and word in name)), None)
-
-
 def time_columns(
     header: Sequence[str], names: Sequence[str], aliases: Sequence[str], chosen: tuple[int, ...]
 ) -> dict[str, tuple[int, ...]]:

@@ -9,7 +9,7 @@ import polars as pl
 
 from job.core.errors import DataError
 from job.sources.times.decoding import Dates, UnclearDaysError, joined, utc
-from job.sources.times.names import End, end_named, zone_named
+from job.sources.times.names import ZONE_WORDS, End, end_named
 from job.sources.times.zones import DoubtfulHourError
 from job.sources.words import normal, printable
 
@@ -94,9 +94,11 @@ def is_absolute(values: pl.Series) -> bool:
 
 
 def zone_of(name: str, values: pl.Series) -> str | None:
-    """Zone that the name of a column says, None where its values tell theirs."""
-    told = zone_named(normal(name))
-    return told if told and not is_absolute(values) else None
+    """Zone that the name of a column says, None where that is UTC or its values tell theirs."""
+    name = normal(name)
+    words = name.split("_")
+    told = next((zone for word, zone in ZONE_WORDS.items() if word in words or ("_" in word and word in name)), None)
+    return told if told and {"utc", "gmt"}.isdisjoint(words) and not is_absolute(values) else None
 
 
 def refuse_zone(told: str | None, name: str, zone: str, where: str) -> None:

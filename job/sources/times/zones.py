@@ -26,7 +26,8 @@ def from_zone(naive: pl.Series, zone: str, where: str) -> pl.Series:
     """
     if zone == "UTC":
         return naive.dt.replace_time_zone("UTC")
-    long = _are_long(naive)
+    steps = naive.drop_nulls().unique().sort().to_physical().diff().drop_nulls()
+    long = 2 * int((steps > HOUR).sum()) > steps.len()
     early = naive.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null").dt.convert_time_zone("UTC")
     absent = early.is_null() & naive.is_not_null()
     if absent.any() and long:
@@ -45,12 +46,6 @@ def from_zone(naive: pl.Series, zone: str, where: str) -> pl.Series:
     if long:
         return early.zip_with(~_only_late_on_grid(early, late, ambiguous), late) if ambiguous.any() else early
     return early.zip_with(~ambiguous | ~_fold(naive, ambiguous, zone, where), late) if ambiguous.any() else early
-
-
-def _are_long(naive: pl.Series) -> bool:
-    """Whether most of the times are more than an hour apart."""
-    steps = naive.drop_nulls().unique().sort().to_physical().diff().drop_nulls()
-    return 2 * int((steps > HOUR).sum()) > steps.len()
 
 
 def _only_late_on_grid(early: pl.Series, late: pl.Series, ambiguous: pl.Series) -> pl.Series:
