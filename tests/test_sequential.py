@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from job.learning.comparison import SeedVariance, compare, e_value, interval_and_p, row_sums, sequence_and_p, verdict
+from job.learning.comparison import SeedVariance, compare, interval_and_p, row_sums, sequential_test, verdict
 from job.learning.evidence import Evidence, gather
 from job.learning.metrics import MIN_BLOCKS
 from job.learning.sequential import BETS, CLIP, Running
@@ -94,7 +94,7 @@ def evidence_of(differences: Floats, *, horizon: int = HORIZON) -> Evidence:
 def test_p_and_interval_agree(shift: float, seeds: tuple[SeedVariance, ...]) -> None:
     found = evidence_of(np.random.default_rng(2).normal(shift, 0.01, 30_000))
     for alpha in (0.01, 0.05, 0.3):
-        low, high, p = sequence_and_p(found, seeds, alpha=alpha)
+        low, high, p, _ = sequential_test(found, seeds, alpha=alpha)
         assert low is not None
         assert high is not None
         assert p is not None
@@ -105,23 +105,23 @@ def test_p_and_interval_agree(shift: float, seeds: tuple[SeedVariance, ...]) -> 
 @pytest.mark.parametrize("shift", [-0.002, 0.0003])
 def test_p_is_1_over_e_but_where_luck_is_part_of_it(shift: float) -> None:
     found = evidence_of(np.random.default_rng(5).normal(shift, 0.01, 20_000))
-    e, p = e_value(found, ()), sequence_and_p(found, (), alpha=ALPHA)[2]
+    _, _, p, e = sequential_test(found, (), alpha=ALPHA)
     assert e is not None
     assert p == pytest.approx(min(1.0, 1 / e))
-    lucky = e_value(found, (SeedVariance(1e-3**2, 9),))
+    *_, lucky = sequential_test(found, (SeedVariance(1e-3**2, 9),), alpha=ALPHA)
     assert lucky is not None
     assert lucky < max(e, 1.0)
 
 
 def test_an_e_value_beyond_all_numbers_is_one_of_json() -> None:
-    e = e_value(evidence_of(np.full(2_000_000, -0.5)), ())
+    *_, e = sequential_test(evidence_of(np.full(2_000_000, -0.5)), (), alpha=ALPHA)
     assert e is not None
     assert math.isfinite(e)
 
 
 def test_the_luck_of_seeds_widens() -> None:
     found = evidence_of(np.random.default_rng(3).normal(-0.002, 0.01, 30_000))
-    narrow, wide = (sequence_and_p(found, seeds, alpha=ALPHA) for seeds in ((), (SeedVariance(1e-3**2, 5),)))
+    narrow, wide = (sequential_test(found, seeds, alpha=ALPHA) for seeds in ((), (SeedVariance(1e-3**2, 5),)))
     assert narrow[1] is not None
     assert narrow[1] < 0
     assert wide[1] is not None
@@ -136,7 +136,7 @@ def test_a_rare_loss_that_is_cut_off_makes_no_version_better() -> None:
     assert found.running is not None
     assert found.running.interval(ALPHA)[1] < 0
     assert found.mean("difference") > 0
-    _, high, p = sequence_and_p(found, (), alpha=ALPHA)
+    _, high, p, _ = sequential_test(found, (), alpha=ALPHA)
     assert high is not None
     assert high >= found.mean("difference")
     assert p is not None
@@ -146,7 +146,7 @@ def test_evidence_of_early_releases_begins_anew() -> None:
     differences = np.random.default_rng(4).normal(0, 0.01, 5_000)
     old = {**vars(evidence_of(differences[:3_000])), "running": None}
     before = Evidence.of_record({name: value for name, value in old.items() if name != "running"})
-    assert sequence_and_p(before, (), alpha=ALPHA) == (None, None, None)
+    assert sequential_test(before, (), alpha=ALPHA) == (None, None, None, None)
     sums = row_sums(np.ones(2_000, np.int8), np.full(2_000, 0.5), np.full(2_000, 0.51))
     after = gather(np.arange(3_000, 5_000), sums, horizon=HORIZON, before=before)
     assert after.running == Running(length=after.running.length if after.running else 0).add(

@@ -16,7 +16,7 @@ from scipy.stats import false_discovery_control, norm
 from job.core.keys import Key
 from job.learning.anytime import log_e, sequences
 from job.learning.blocks import Blocks, block_us, merge
-from job.learning.comparison import SeedVariance, false_discovery, sequence_and_p, verdict
+from job.learning.comparison import SeedVariance, false_discovery, sequential_test, verdict
 from job.learning.decay import BLOCKS_BETWEEN, STAKES, Skill, log_e_of_decay, log_share
 from job.learning.judging import judge
 from job.learning.metrics import MIN_BLOCKS
@@ -224,8 +224,8 @@ def test_intervals_are_those_of_comparisons(shift: float, seeds: Any) -> None:
     known = replace(evidence, running=replace(evidence.running, **vars(state.challenge.bets)))
     (found,) = judge({Key("x", "A", "5m", "analyst"): state}).values()
     assert found.challenge is not None
-    expected = sequence_and_p(known, seeds, alpha=0.05)
-    assert (found.challenge.low, found.challenge.high, found.challenge.p) == pytest.approx(expected)
+    *expected, _ = sequential_test(known, seeds, alpha=0.05)
+    assert (found.challenge.low, found.challenge.high, found.challenge.p) == pytest.approx(tuple(expected))
 
 
 def test_too_few_blocks_tell_nothing() -> None:
