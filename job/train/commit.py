@@ -10,11 +10,10 @@ from typing import Any
 import polars as pl
 
 from job.core.environment import cpu_model, versions
-from job.learning.equity import daily_returns
 from job.learning.estimators import libraries_of, stored_as
 from job.learning.features import split_reference
 from job.learning.spec import ModelSpec
-from job.learning.trading import keep_books, score_books
+from job.learning.trading import daily_returns, keep_books, score_books
 from job.learning.training import Trained, train
 from job.registry.definition import describe_feature, describe_label, describe_sampling
 from job.registry.ledger import versions_scored
