@@ -1,7 +1,7 @@
 """One run from its plan to its closed record: what is current is taken, the rest trained, the traces swept."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -18,7 +18,6 @@ from job.registry.names import listed_versions, version_name
 from job.registry.outcome import Outcome, failed, of_version
 from job.registry.record import RunStatus
 from job.registry.runs import attempts_folder
-from job.registry.scored import Range, Scored
 from job.registry.versions import new_run_id, read_metadata
 from job.train.plan import plan as plan_training
 from job.train.record import TrainingRecord
@@ -136,15 +135,10 @@ def _conclude(plan: Plan, job: Job, record: TrainingRecord, others: list[OtherRu
     found = list_summaries(registry, *folders) if folders else []
     write_catalog(registry, [*plan.uncatalogued, *found])
     scored = scored_versions(registry, {key for key, _ in trained}, found)
-    record.tried = tried(registry, scored, dict(tested_ranges(scored, trained)))
+    holdouts = {
+        key: (one.first, one.last) for key, own in scored.items() for one in own if (key, one.version) in trained
+    }
+    record.tried = tried(registry, scored, holdouts)
     for key, version in sorted(trained - {(key_of(one), one["version"]) for one in found}):
         gone = f"{key}: version {version} is gone from {registry.url}; train the model again"
         record.problems.append(RegistryError(gone))
-
-
-def tested_ranges(scored: Mapping[Key, Iterable[Scored]], trained: set[tuple[Key, str]]) -> Iterator[tuple[Key, Range]]:
-    """Yield when the holdout of each trained model was."""
-    for key, own in scored.items():
-        for one in own:
-            if (key, one.version) in trained:
-                yield key, (one.first, one.last)
