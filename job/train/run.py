@@ -4,19 +4,19 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from job.cluster.operation import Operation
 from job.config.settings import Config
 from job.core.environment import versions
-from job.core.errors import JobError, RegistryError
+from job.core.errors import RegistryError
 from job.core.keys import Key
 from job.registry.catalog import key_of, list_summaries, open_registry, write_catalog
 from job.registry.cleanup import OtherRun, other_runs, sweep
 from job.registry.ledger import scored_versions, tried
 from job.registry.names import listed_versions, version_name
 from job.registry.outcome import Outcome, failed, of_version
-from job.registry.record import RunStatus
 from job.registry.runs import attempts_folder
 from job.registry.versions import new_run_id, read_metadata
 from job.train.plan import plan as plan_training
@@ -60,12 +60,9 @@ def run(
     record.problems += plan.problems
     record.notes = plan.notes
     job = Job(run_id=run_id, config=config, output=registry.url, versions=versions(*plan.libraries), fleet=plan.fleet)
-    record.open()
-    status: RunStatus = "aborted"
-    reason: str | None = None
     others: list[OtherRun] = []
-    try:
-        others = other_runs(registry, run_id, lease_s=config.storage.lease_s)
+    with record.kept(partial(_conclude, plan, job, record, others)):
+        others += other_runs(registry, run_id, lease_s=config.storage.lease_s)
         if any(not one.live for one in others):
             sweep(registry, run_id, others)
         for outcome in plan.settled:
@@ -74,18 +71,6 @@ def run(
             from job.cluster.session import run_tasks  # noqa: PLC0415 - Ray takes seconds to import
 
             run_tasks(plan.tasks, job, TRAINING, record, watch=watch)
-        status, reason = ("finished", None) if record.status == "running" else (record.status, record.reason)
-    except KeyboardInterrupt:
-        status = "interrupted"
-    except JobError as error:
-        reason = str(error)
-        raise
-    finally:
-        try:
-            _conclude(plan, job, record, others)
-        finally:
-            record.finish(status, reason)
-        record.close()
     return record
 
 
