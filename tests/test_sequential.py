@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
+from job.learning.anytime import sequences
 from job.learning.comparison import SeedVariance, compare, interval_and_p, row_sums, sequential_test, verdict
 from job.learning.evidence import Evidence, gather
 from job.learning.metrics import MIN_BLOCKS
-from job.learning.sequential import BETS, CLIP, Running
+from job.learning.sequential import BETS, CLIP, Betting, Running, log_wealth
 from tests.test_evidence import HORIZON, versions
 from tests.worlds import in_two_processes
 
@@ -29,6 +30,19 @@ ALPHA = 0.05
 
 def running(differences: Floats, *, length: int) -> Running:
     return Running(length=length).add(np.arange(len(differences)), differences)
+
+
+def wealth_of(found: Betting, mean: float, *, below: bool) -> float:
+    """Return the log of the wealth of bets that the mean is below `mean`, or above it."""
+    gain = found.blocks * mean - found.total
+    return float(log_wealth(np.array(gain if below else -gain), np.array(found.spread)))
+
+
+def interval_of(found: Betting) -> tuple[float, float]:
+    """Return the ends of the confidence sequence of the mean over blocks."""
+    blocks, total, spread, none, one = np.array([[found.blocks], [found.total], [found.spread], [0.0], [1.0]])
+    ends = sequences(blocks, total, spread, total / blocks, variance=none, freedom=one, alpha=ALPHA)
+    return float(ends.low[0]), float(ends.high[0])
 
 
 def oracle(differences: Floats, mean: float, *, length: int, below: bool) -> float:
@@ -61,7 +75,7 @@ def test_day_after_day_is_all_at_once(seed: int, days: list[int], length: int) -
         assert getattr(found, name) == pytest.approx(getattr(together, name), abs=1e-12)
     for below in (False, True):
         expected = oracle(differences, 0.0005, length=length, below=below)
-        assert together.log_wealth(0.0005, below=below) == pytest.approx(expected, abs=1e-9)
+        assert wealth_of(together, 0.0005, below=below) == pytest.approx(expected, abs=1e-9)
 
 
 def test_rows_of_one_time_count_together() -> None:
@@ -76,11 +90,11 @@ def test_rows_of_one_time_count_together() -> None:
 @pytest.mark.parametrize("mean", [-0.004, 0.0, 0.004])
 def test_the_interval_ends_where_wealth_is_enough(mean: float) -> None:
     found = running(np.random.default_rng(1).normal(mean, 0.01, 20_000), length=50)
-    low, high = found.interval(ALPHA)
+    low, high = interval_of(found)
     assert low < mean < high
     assert high - low < 0.005
     for end, below in ((low, False), (high, True)):
-        assert found.log_wealth(end, below=below) == pytest.approx(math.log(2 / ALPHA))
+        assert wealth_of(found, end, below=below) == pytest.approx(math.log(2 / ALPHA))
 
 
 def evidence_of(differences: Floats, *, horizon: int = HORIZON) -> Evidence:
@@ -134,7 +148,7 @@ def test_a_rare_loss_that_is_cut_off_makes_no_version_better() -> None:
     differences[::2000] += 5.0
     found = evidence_of(differences)
     assert found.running is not None
-    assert found.running.interval(ALPHA)[1] < 0
+    assert interval_of(found.running)[1] < 0
     assert found.mean("difference") > 0
     _, high, p, _ = sequential_test(found, (), alpha=ALPHA)
     assert high is not None
@@ -166,7 +180,7 @@ def wrong(seed: int) -> tuple[bool, bool]:
             continue
         _, _, p = interval_and_p(known, "difference", (), alpha=ALPHA)
         fixed |= p is not None and p < ALPHA
-        bets = () if known.running is None else (known.running.log_wealth(0.0, below=below) for below in (True, False))
+        bets = () if known.running is None else (wealth_of(known.running, 0.0, below=below) for below in (True, False))
         sequential |= max(bets) >= math.log(2 / ALPHA)
     return fixed, sequential
 

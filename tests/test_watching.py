@@ -23,7 +23,7 @@ from job.learning.metrics import MIN_BLOCKS
 from job.learning.sequential import CLIP
 from job.learning.watching import SCALE, Watched
 from tests.test_comparison import comparison
-from tests.test_sequential import evidence_of
+from tests.test_sequential import evidence_of, wealth_of
 
 Floats = npt.NDArray[np.float64]
 HORIZON = 2
@@ -295,5 +295,5 @@ def test_without_luck_e_values_are_the_wealth() -> None:
     bets = [one.challenge.bets for one in known.values() if one.challenge is not None]
     blocks, total, spread = np.array([astuple(one) for one in bets]).T
     found = log_e(blocks, -total, spread, variance=np.array([0.0, 1e-8]), freedom=np.array([1.0, 9.0]))
-    assert found[0] == pytest.approx(bets[0].log_wealth(0.0, below=True))
-    assert found[1] < bets[1].log_wealth(0.0, below=True) + math.log(2)
+    assert found[0] == pytest.approx(wealth_of(bets[0], 0.0, below=True))
+    assert found[1] < wealth_of(bets[1], 0.0, below=True) + math.log(2)
