@@ -125,7 +125,7 @@ CHANGES: tuple[tuple[str, str, Any], ...] = (
     ("weights", "job.learning.weights.DAY_US", 86_000_000_000),
     ("context", "transforms.context.LIMIT", 1.0),
     ("context", "transforms.context.QUANTUM", 2.0**-6),
-    ("trading", "job.learning.trading.ROUNDING", 0.3),
+    ("trading", "job.learning.positions.ROUNDING", 0.3),
     ("trading", "job.learning.sharpe.LONG_HELD_DAYS", 2.0),
     ("trading", "job.learning.sharpe.LEAST_TRIALS", 6),
     ("trading", "job.learning.sharpe_difference.BLOCK_DAYS", 6),

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from job.learning.comparison import SeedVariance, compare, e_value, interval_and_p, row_sums, sequence_and_p, verdict
+from job.learning.anytime import sequences
+from job.learning.comparison import SeedVariance, compare, interval_and_p, row_sums, sequential_test, verdict
 from job.learning.evidence import Evidence, gather
 from job.learning.metrics import MIN_BLOCKS
-from job.learning.sequential import BETS, CLIP, Running
+from job.learning.sequential import BETS, CLIP, Betting, Running, log_wealth
 from tests.test_evidence import HORIZON, versions
 from tests.worlds import in_two_processes
 
@@ -29,6 +30,19 @@ ALPHA = 0.05
 
 def running(differences: Floats, *, length: int) -> Running:
     return Running(length=length).add(np.arange(len(differences)), differences)
+
+
+def wealth_of(found: Betting, mean: float, *, below: bool) -> float:
+    """Return the log of the wealth of bets that the mean is below `mean`, or above it."""
+    gain = found.blocks * mean - found.total
+    return float(log_wealth(np.array(gain if below else -gain), np.array(found.spread)))
+
+
+def interval_of(found: Betting) -> tuple[float, float]:
+    """Return the ends of the confidence sequence of the mean over blocks."""
+    blocks, total, spread, none, one = np.array([[found.blocks], [found.total], [found.spread], [0.0], [1.0]])
+    ends = sequences(blocks, total, spread, total / blocks, variance=none, freedom=one, alpha=ALPHA)
+    return float(ends.low[0]), float(ends.high[0])
 
 
 def oracle(differences: Floats, mean: float, *, length: int, below: bool) -> float:
@@ -61,7 +75,7 @@ def test_day_after_day_is_all_at_once(seed: int, days: list[int], length: int) -
         assert getattr(found, name) == pytest.approx(getattr(together, name), abs=1e-12)
     for below in (False, True):
         expected = oracle(differences, 0.0005, length=length, below=below)
-        assert together.log_wealth(0.0005, below=below) == pytest.approx(expected, abs=1e-9)
+        assert wealth_of(together, 0.0005, below=below) == pytest.approx(expected, abs=1e-9)
 
 
 def test_rows_of_one_time_count_together() -> None:
@@ -76,11 +90,11 @@ def test_rows_of_one_time_count_together() -> None:
 @pytest.mark.parametrize("mean", [-0.004, 0.0, 0.004])
 def test_the_interval_ends_where_wealth_is_enough(mean: float) -> None:
     found = running(np.random.default_rng(1).normal(mean, 0.01, 20_000), length=50)
-    low, high = found.interval(ALPHA)
+    low, high = interval_of(found)
     assert low < mean < high
     assert high - low < 0.005
     for end, below in ((low, False), (high, True)):
-        assert found.log_wealth(end, below=below) == pytest.approx(math.log(2 / ALPHA))
+        assert wealth_of(found, end, below=below) == pytest.approx(math.log(2 / ALPHA))
 
 
 def evidence_of(differences: Floats, *, horizon: int = HORIZON) -> Evidence:
@@ -94,7 +108,7 @@ def evidence_of(differences: Floats, *, horizon: int = HORIZON) -> Evidence:
 def test_p_and_interval_agree(shift: float, seeds: tuple[SeedVariance, ...]) -> None:
     found = evidence_of(np.random.default_rng(2).normal(shift, 0.01, 30_000))
     for alpha in (0.01, 0.05, 0.3):
-        low, high, p = sequence_and_p(found, seeds, alpha=alpha)
+        low, high, p, _ = sequential_test(found, seeds, alpha=alpha)
         assert low is not None
         assert high is not None
         assert p is not None
@@ -105,23 +119,23 @@ def test_p_and_interval_agree(shift: float, seeds: tuple[SeedVariance, ...]) -> 
 @pytest.mark.parametrize("shift", [-0.002, 0.0003])
 def test_p_is_1_over_e_but_where_luck_is_part_of_it(shift: float) -> None:
     found = evidence_of(np.random.default_rng(5).normal(shift, 0.01, 20_000))
-    e, p = e_value(found, ()), sequence_and_p(found, (), alpha=ALPHA)[2]
+    _, _, p, e = sequential_test(found, (), alpha=ALPHA)
     assert e is not None
     assert p == pytest.approx(min(1.0, 1 / e))
-    lucky = e_value(found, (SeedVariance(1e-3**2, 9),))
+    *_, lucky = sequential_test(found, (SeedVariance(1e-3**2, 9),), alpha=ALPHA)
     assert lucky is not None
     assert lucky < max(e, 1.0)
 
 
 def test_an_e_value_beyond_all_numbers_is_one_of_json() -> None:
-    e = e_value(evidence_of(np.full(2_000_000, -0.5)), ())
+    *_, e = sequential_test(evidence_of(np.full(2_000_000, -0.5)), (), alpha=ALPHA)
     assert e is not None
     assert math.isfinite(e)
 
 
 def test_the_luck_of_seeds_widens() -> None:
     found = evidence_of(np.random.default_rng(3).normal(-0.002, 0.01, 30_000))
-    narrow, wide = (sequence_and_p(found, seeds, alpha=ALPHA) for seeds in ((), (SeedVariance(1e-3**2, 5),)))
+    narrow, wide = (sequential_test(found, seeds, alpha=ALPHA) for seeds in ((), (SeedVariance(1e-3**2, 5),)))
     assert narrow[1] is not None
     assert narrow[1] < 0
     assert wide[1] is not None
@@ -134,9 +148,9 @@ def test_a_rare_loss_that_is_cut_off_makes_no_version_better() -> None:
     differences[::2000] += 5.0
     found = evidence_of(differences)
     assert found.running is not None
-    assert found.running.interval(ALPHA)[1] < 0
+    assert interval_of(found.running)[1] < 0
     assert found.mean("difference") > 0
-    _, high, p = sequence_and_p(found, (), alpha=ALPHA)
+    _, high, p, _ = sequential_test(found, (), alpha=ALPHA)
     assert high is not None
     assert high >= found.mean("difference")
     assert p is not None
@@ -146,7 +160,7 @@ def test_evidence_of_early_releases_begins_anew() -> None:
     differences = np.random.default_rng(4).normal(0, 0.01, 5_000)
     old = {**vars(evidence_of(differences[:3_000])), "running": None}
     before = Evidence.of_record({name: value for name, value in old.items() if name != "running"})
-    assert sequence_and_p(before, (), alpha=ALPHA) == (None, None, None)
+    assert sequential_test(before, (), alpha=ALPHA) == (None, None, None, None)
     sums = row_sums(np.ones(2_000, np.int8), np.full(2_000, 0.5), np.full(2_000, 0.51))
     after = gather(np.arange(3_000, 5_000), sums, horizon=HORIZON, before=before)
     assert after.running == Running(length=after.running.length if after.running else 0).add(
@@ -166,7 +180,7 @@ def wrong(seed: int) -> tuple[bool, bool]:
             continue
         _, _, p = interval_and_p(known, "difference", (), alpha=ALPHA)
         fixed |= p is not None and p < ALPHA
-        bets = () if known.running is None else (known.running.log_wealth(0.0, below=below) for below in (True, False))
+        bets = () if known.running is None else (wealth_of(known.running, 0.0, below=below) for below in (True, False))
         sequential |= max(bets) >= math.log(2 / ALPHA)
     return fixed, sequential
 

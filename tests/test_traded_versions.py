@@ -20,10 +20,9 @@ from job.core.errors import ConfigError
 from job.core.keys import Key
 from job.core.synth import make_bars
 from job.learning.drift import Reference
-from job.learning.equity import daily_returns
 from job.learning.fleet import cluster_us
 from job.learning.spec import ModelSpec
-from job.learning.trading import Books
+from job.learning.trading import Books, daily_returns
 from job.learning.training import Trained, train
 from job.registry.catalog import list_summaries, rebuild
 from job.registry.comparisons import write_comparison

@@ -11,22 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from job.learning.equity import daily_returns
 from job.learning.metrics import shrink
+from job.learning.positions import Ledger, Market, Trades, keep_ledger, make_trades, read_market, signals
 from job.learning.sharpe import expected_best_sharpe, probabilistic_sharpe, sharpe_error, sharpe_scores
-from job.learning.trading import (
-    Ledger,
-    Market,
-    Trades,
-    keep_books,
-    keep_ledger,
-    make_trades,
-    max_drawdown,
-    read_market,
-    score_books,
-    signals,
-    trading_scores,
-)
+from job.learning.trading import daily_returns, keep_books, max_drawdown, score_books, trading_scores
 from tests.oracles_trading import statement
 from transforms.bars import PRICES
 from transforms.labels import Direction, Label, TripleBarrier

@@ -16,14 +16,14 @@ from scipy.stats import false_discovery_control, norm
 from job.core.keys import Key
 from job.learning.anytime import log_e, sequences
 from job.learning.blocks import Blocks, block_us, merge
-from job.learning.comparison import SeedVariance, false_discovery, sequence_and_p, verdict
+from job.learning.comparison import SeedVariance, false_discovery, sequential_test, verdict
 from job.learning.decay import BLOCKS_BETWEEN, STAKES, Skill, log_e_of_decay, log_share
 from job.learning.judging import judge
 from job.learning.metrics import MIN_BLOCKS
 from job.learning.sequential import CLIP
 from job.learning.watching import SCALE, Watched
 from tests.test_comparison import comparison
-from tests.test_sequential import evidence_of
+from tests.test_sequential import evidence_of, wealth_of
 
 Floats = npt.NDArray[np.float64]
 HORIZON = 2
@@ -224,8 +224,8 @@ def test_intervals_are_those_of_comparisons(shift: float, seeds: Any) -> None:
     known = replace(evidence, running=replace(evidence.running, **vars(state.challenge.bets)))
     (found,) = judge({Key("x", "A", "5m", "analyst"): state}).values()
     assert found.challenge is not None
-    expected = sequence_and_p(known, seeds, alpha=0.05)
-    assert (found.challenge.low, found.challenge.high, found.challenge.p) == pytest.approx(expected)
+    *expected, _ = sequential_test(known, seeds, alpha=0.05)
+    assert (found.challenge.low, found.challenge.high, found.challenge.p) == pytest.approx(tuple(expected))
 
 
 def test_too_few_blocks_tell_nothing() -> None:
@@ -295,5 +295,5 @@ def test_without_luck_e_values_are_the_wealth() -> None:
     bets = [one.challenge.bets for one in known.values() if one.challenge is not None]
     blocks, total, spread = np.array([astuple(one) for one in bets]).T
     found = log_e(blocks, -total, spread, variance=np.array([0.0, 1e-8]), freedom=np.array([1.0, 9.0]))
-    assert found[0] == pytest.approx(bets[0].log_wealth(0.0, below=True))
-    assert found[1] < bets[1].log_wealth(0.0, below=True) + math.log(2)
+    assert found[0] == pytest.approx(wealth_of(bets[0], 0.0, below=True))
+    assert found[1] < wealth_of(bets[1], 0.0, below=True) + math.log(2)

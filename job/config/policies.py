@@ -1,11 +1,11 @@
-"""The sections `retrain` and `predictions`: when a model is trained again, and when it is too old to predict."""
+"""The sections `retrain`, `predictions` and `watch`: when models are trained again, or too old, or looked after."""
 
 from typing import Literal
 
 from pydantic import Field
 
 from job.config.sections import AffectsNothing, Section
-from job.config.values import MAX_BARS, Duration
+from job.config.values import MAX_BARS, MAX_DAYS, Duration, Timeframe
 
 
 class RetrainSettings(Section):
@@ -34,3 +34,18 @@ class PredictionSettings(Section):
 
     max_model_age: AffectsNothing[Duration | None] = None
     old_models: AffectsNothing[Literal["refuse", "flag"]] = "refuse"
+
+
+class WatchSettings(Section):
+    """How `watch` goes about it.
+
+    It looks `every` so often for new bars. Champions are scored on them once there may be `score_every` of them. A
+    challenger that is undecided after `patience_days` of bars is given up. Ray is kept for as long as `keep_ray`
+    without work. Where `predictions` names a folder or URL, champions predict into it.
+    """
+
+    every: AffectsNothing[Timeframe] = "15m"
+    score_every: AffectsNothing[Timeframe] = "1d"
+    patience_days: AffectsNothing[float] = Field(default=365.0, gt=0, le=MAX_DAYS)
+    keep_ray: AffectsNothing[Timeframe] = "30m"
+    predictions: AffectsNothing[str | None] = Field(default=None, min_length=1)

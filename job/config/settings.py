@@ -12,12 +12,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from job.config.mistakes import mistakes
 from job.config.observing import MetricsSettings
 from job.config.overrides import overlay, parse_override
-from job.config.policies import PredictionSettings, RetrainSettings
+from job.config.policies import PredictionSettings, RetrainSettings, WatchSettings
 from job.config.sections import AffectsModel, AffectsNothing, AffectsReading, AffectsSampling, Section
 from job.config.trainer import TrainerSettings
 from job.config.tuning import TuneSettings
-from job.config.values import MAX_BARS, Names, Time, Timeframe
-from job.config.watching import WatchSettings
+from job.config.values import MAX_BARS, MAX_DAYS, Names, Time, Timeframe
 from job.config.yaml_text import read_yaml
 from job.core.errors import ConfigError
 from job.core.paths import redact_url, resolve_input, resolve_output
@@ -27,8 +26,6 @@ from job.learning.spec import ModelSpec, Scalar
 
 SECRET_WORDS: Final = ("key", "secret", "token", "pass", "auth", "credential", "cookie", "sas", "sig", "connection_str")
 MASK: Final = "***"
-
-MAX_LOOKBACK_DAYS: Final = 36_525.0
 
 GapsSetting = Literal["auto", "segment", "sessions", "ignore"]
 
@@ -79,7 +76,7 @@ class DataSettings(Section):
     timeframe: AffectsReading[Timeframe | None] = None
     start: AffectsModel[Time | None] = None
     end: AffectsReading[Time | None] = None
-    lookback_days: AffectsModel[float | None] = Field(default=None, gt=0, le=MAX_LOOKBACK_DAYS)
+    lookback_days: AffectsModel[float | None] = Field(default=None, gt=0, le=MAX_DAYS)
     columns: AffectsReading[dict[str, str | None]] = Field(default_factory=dict)
     timezone: AffectsReading[str] = "UTC"
     dates: AffectsReading[Literal["auto", "day_first", "month_first"]] = "auto"
@@ -135,7 +132,7 @@ class PromotionSettings(Section):
     alpha: AffectsNothing[float] = Field(default=0.05, gt=0, lt=1)
     test: AffectsNothing[Literal["fixed", "sequential"]] = "fixed"
     margin: AffectsNothing[float] = Field(default=0.001, gt=0, le=1)
-    patience_days: AffectsNothing[float] = Field(default=90.0, gt=0, le=MAX_LOOKBACK_DAYS)
+    patience_days: AffectsNothing[float] = Field(default=90.0, gt=0, le=MAX_DAYS)
 
 
 class Config(Section):

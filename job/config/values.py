@@ -14,7 +14,8 @@ from transforms.bars import duration_us, timeframe_name
 
 COUNT_OR_SHARE: Final = "expected a count such as 10, or a share such as 0.05 or 5%"
 MAX_TIMEFRAME: Final = "366d"
-MAX_DURATION: Final = timedelta(days=36_525)
+MAX_DAYS: Final = 36_525.0
+MAX_DURATION: Final = timedelta(days=MAX_DAYS)
 MAX_BARS: Final = 10_000_000
 """More than any series has: a number of bars beyond it is a slip, and would overflow."""
 YEARS: Final = (1900, 2200)

@@ -41,6 +41,7 @@ def sequences(
 ) -> Sequences:
     """Return intervals that hold at all times with a probability of 1 - `alpha`, and p.
 
+    They are of the mean over blocks of the clipped difference that was to be expected, in nats per row.
     Where the luck of seeds is part of the difference, half of a level is for that, which no further row changes. The
     plain `mean` over rows is always in the interval: the sequence is of clipped differences, and a rare large loss is
     no gain.

@@ -26,7 +26,11 @@ def calibration(times: IntArray, label: LabelArray, p: FloatArray, *, horizon_ba
     share that was `up`; rows of one p stay together, so there may be fewer than ten.
     """
     odds = scipy.special.logit(clip(p))
-    block, blocks = _blocks(times, horizon_bars)
+    _, position = numbered(times)
+    count = int(position[-1]) + 1
+    length = block_length(count, horizon_bars)
+    blocks = max(1, count // length)
+    block = np.minimum(position // length, blocks - 1)  # an incomplete last one is part of the one before
     fitted = _fit(odds, label)
     names = ("intercept", "slope")
     found: dict[str, Any] = {name: None for one in names for name in (one, f"{one}_low", f"{one}_high")}
@@ -38,15 +42,6 @@ def calibration(times: IntArray, label: LabelArray, p: FloatArray, *, horizon_ba
             for name, value, half in zip(names, fitted.tolist(), half_widths.tolist(), strict=True):
                 found |= {f"{name}_low": value - half, f"{name}_high": value + half}
     return {**found, "blocks": blocks, "reliability": _reliability(label, p)}
-
-
-def _blocks(times: IntArray, horizon_bars: int) -> tuple[IntArray, int]:
-    """Return the block of each row, and how many there are; an incomplete last one is part of the one before."""
-    _, position = numbered(times)
-    count = int(position[-1]) + 1
-    length = block_length(count, horizon_bars)
-    blocks = max(1, count // length)
-    return np.minimum(position // length, blocks - 1), blocks
 
 
 def _fit(odds: FloatArray, label: LabelArray) -> FloatArray | None:

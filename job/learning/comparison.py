@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
@@ -120,33 +120,43 @@ def compare(
     rows = np.arange(len(up)) if times is None else times
     sums = row_sums(up, p_a, p_b)
     found = gather(rows, sums, horizon=horizon) if evidence is None else evidence
-    difference, gained = found.mean("difference"), found.mean("gained")
-    e = None
-    if test == "sequential":
-        low, high, p_value = sequence_and_p(found, seeds or (), alpha=alpha)
-        e = e_value(found, seeds or ())
-    else:
-        low, high, p_value = interval_and_p(found, "difference", seeds or (), alpha=alpha)
-    accuracy_low, accuracy_high, _ = interval_and_p(found, "gained", (), alpha=alpha)
     statistic, dm_p = diebold_mariano(sums[:, 2], horizon=horizon, times=rows)
     right_a, right_b = sums[:, 3] == 1, sums[:, 3] + sums[:, 4] == 1
+    return replace(
+        compare_evidence(found, seeds, alpha=alpha, test=test),
+        dm_statistic=statistic,
+        dm_p=dm_p,
+        mcnemar_p=mcnemar(right_a[::horizon], right_b[::horizon]) if len(np.unique(rows)) == len(rows) else None,
+    )
+
+
+def compare_evidence(
+    evidence: Evidence, seeds: Sequence[SeedVariance] | None, *, alpha: float, test: Test
+) -> Comparison:
+    """Return what `compare` does, without the two tests of the rows that are given."""
+    difference, gained = evidence.mean("difference"), evidence.mean("gained")
+    if test == "sequential":
+        low, high, p_value, e = sequential_test(evidence, seeds or (), alpha=alpha)
+    else:
+        (low, high, p_value), e = interval_and_p(evidence, "difference", seeds or (), alpha=alpha), None
+    accuracy_low, accuracy_high, _ = interval_and_p(evidence, "gained", (), alpha=alpha)
     return Comparison(
-        rows=round(found.total("rows")),
-        log_loss_a=found.mean("loss_a"),
-        log_loss_b=found.mean("loss_a") + difference,
+        rows=round(evidence.total("rows")),
+        log_loss_a=evidence.mean("loss_a"),
+        log_loss_b=evidence.mean("loss_a") + difference,
         difference=difference,
         low=low,
         high=high,
         p=p_value,
-        dm_statistic=statistic,
-        dm_p=dm_p,
-        accuracy_a=found.mean("right_a"),
-        accuracy_b=found.mean("right_a") + gained,
+        dm_statistic=None,
+        dm_p=None,
+        accuracy_a=evidence.mean("right_a"),
+        accuracy_b=evidence.mean("right_a") + gained,
         accuracy_difference=gained,
         accuracy_low=accuracy_low,
         accuracy_high=accuracy_high,
-        mcnemar_p=mcnemar(right_a[::horizon], right_b[::horizon]) if len(np.unique(rows)) == len(rows) else None,
-        blocks=found.complete_blocks,
+        mcnemar_p=None,
+        blocks=evidence.complete_blocks,
         alpha=alpha,
         seed_error=None if seeds is None else float(np.sqrt(sum(one.variance for one in seeds))),
         test=test,
@@ -176,35 +186,26 @@ def interval_and_p(
     return mean - half_width, mean + half_width, float(2 * scipy.stats.t.sf(abs(mean) / total, freedom))
 
 
-def sequence_and_p(
+def sequential_test(
     evidence: Evidence, seeds: Sequence[SeedVariance], *, alpha: float
-) -> tuple[float | None, float | None, float | None]:
-    """Return what `interval_and_p` does of the difference, but right however often it is looked at.
+) -> tuple[float | None, float | None, float | None, float | None]:
+    """Return what `interval_and_p` does of the difference, but right however often it is looked at, and an e-value.
 
     Where the luck of seeds is part of the difference, half of alpha is for that, which no further row changes. The
     plain mean is always in the interval: the sequence is of clipped differences, and a rare large loss is no gain.
+    The e-value is against both versions being as good: half of what is bet is bet on each side, see `log_e`.
     """
     running = evidence.running
     if running is None or not running.blocks:
-        return None, None, None
+        return None, None, None, None
     blocks, total, spread, mean = np.array(
         [[running.blocks], [running.total], [running.spread], [evidence.mean("difference")]]
     )
     variance, freedom = np.array([variance_and_freedom(seeds)]).T
     found = sequences(blocks, total, spread, mean, variance=variance, freedom=freedom, alpha=alpha)
-    return float(found.low[0]), float(found.high[0]), float(found.p[0])
-
-
-def e_value(evidence: Evidence, seeds: Sequence[SeedVariance]) -> float | None:
-    """Return an e-value against both versions being as good: half of what is bet is bet on each side, see `log_e`."""
-    running = evidence.running
-    if running is None or not running.blocks:
-        return None
-    toward = -running.total if evidence.mean("difference") < 0 else running.total
-    blocks, total, spread = np.array([[running.blocks], [toward], [running.spread]])
-    variance, freedom = np.array([variance_and_freedom(seeds)]).T
-    log_wealth = log_e(blocks, total, spread, variance=variance, freedom=freedom)
-    return float(np.exp(min(log_wealth[0], LARGEST_LOG))) / 2
+    log_wealth = log_e(blocks, np.where(mean < 0, -total, total), spread, variance=variance, freedom=freedom)
+    e = float(np.exp(min(log_wealth[0], LARGEST_LOG))) / 2
+    return float(found.low[0]), float(found.high[0]), float(found.p[0]), e
 
 
 def variance_and_freedom(seeds: Sequence[SeedVariance]) -> tuple[float, float]:

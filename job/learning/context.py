@@ -5,8 +5,9 @@ series at the model's timeframe. The columns of the market are those of `transfo
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from transforms.bars import duration_us
@@ -46,7 +47,8 @@ def is_timeframe(where: str) -> bool:
     return _TIMEFRAME.fullmatch(where) is not None
 
 
-def origins(features: Iterable[str]) -> Origins:
+@lru_cache
+def origins(features: tuple[str, ...]) -> Origins:
     """Sort a model's features by the bars that they are made of, each kind in their order."""
     own, market = list[str](), list[str]()
     longer, others = dict[str, tuple[str, ...]](), dict[str, tuple[str, ...]]()

@@ -75,7 +75,7 @@ def judge(states: Mapping[Key, Watched], *, alpha: float = ALPHA, margin: float 
     estimates = _estimates([*skills, *challenges], alpha=alpha)
     q_values = _q_of_challengers(challenges, held.values(), [states[key].challengers for key in held])
     told = {
-        key: (_verdict(one, q, alpha=alpha, margin=margin), one, q)
+        key: ("cannot tell" if q is None else verdict_of(one.low, one.high, q, alpha=alpha, margin=margin), one, q)
         for key, one, q in zip(held, estimates[len(skills) :], q_values, strict=True)
     }
     decays = false_discovery(_p_of(log_e_of_decay([one.skill for one in states.values()])))
@@ -99,10 +99,6 @@ def _standing(skill: Estimate, decay_q: float | None, *, alpha: float) -> Standi
     if decay_q is not None and decay_q < alpha:
         return "decayed"
     return "better" if skill.high is not None and skill.high < 0 else "unproven"
-
-
-def _verdict(challenge: Estimate, q: float | None, *, alpha: float, margin: float) -> Verdict:
-    return "cannot tell" if q is None else verdict_of(challenge.low, challenge.high, q, alpha=alpha, margin=margin)
 
 
 def _q_of_challengers(tested: Sequence[_Tested], held: Iterable[Challenge], order: Sequence[int]) -> list[float | None]:

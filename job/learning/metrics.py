@@ -216,28 +216,16 @@ def skill(times: npt.NDArray[np.int64], loss: FloatArray, base_loss: FloatArray,
     """
     total, base_total = loss.sum(), base_loss.sum()
     value = float(1 - total / base_total)
-    influence = loss - (total / base_total) * base_loss
-    half_width, blocks = block_half_width(times, influence, base_total, horizon_bars=horizon_bars)
-    if half_width is None:
-        return Skill(value, None, None, blocks)
-    return Skill(value, value - half_width, value + half_width, blocks)
-
-
-def block_half_width(
-    times: npt.NDArray[np.int64], influence: FloatArray, total: float, *, horizon_bars: int
-) -> tuple[float | None, int]:
-    """Return half the 95% interval of sum(`influence`) / `total` as `skill` describes it, and the number of blocks.
-
-    `influence` of the rows adds up to zero. The half-width is None with fewer than two blocks.
-    """
+    influence = loss - (total / base_total) * base_loss  # of the rows, which adds up to zero
     _, position = numbered(times)
-    by_time = np.bincount(position, weights=influence) / total
+    by_time = np.bincount(position, weights=influence) / base_total
     length = block_length(len(by_time), horizon_bars)
     blocks = len(by_time) // length
     if blocks < 2:
-        return None, blocks
+        return Skill(value, None, None, blocks)
     # The variance of the sum of a series resampled in blocks that start anywhere and wrap around.
     running = np.concatenate(([0.0], np.cumsum(np.concatenate((by_time, by_time[: length - 1])))))
     variance = float((running[length:] - running[:-length]).var() * len(by_time) / length)
     error = math.sqrt(variance * blocks / (blocks - 1))
-    return float(scipy.special.stdtrit(blocks - 1, (1 + CONFIDENCE) / 2)) * error, blocks
+    half_width = float(scipy.special.stdtrit(blocks - 1, (1 + CONFIDENCE) / 2)) * error
+    return Skill(value, value - half_width, value + half_width, blocks)

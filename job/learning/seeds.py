@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from job.learning.algorithms import SeedInfluence, takes_a_seed
+from job.learning.algorithms import takes_a_seed
 from job.learning.blend import Blend
 from job.learning.comparison import SeedVariance
 from job.learning.estimators import ALGORITHMS, algorithm_named
@@ -29,7 +29,9 @@ def second_seed(rows: Rows, holdout: Evaluated, spec: ModelSpec, *, weight: floa
     Where there is none, the holdout's model is fitted again by another seed, and `log_loss_change` is what that changes
     on the holdout, with probabilities shrunk by `weight`.
     """
-    drawn = drawing(spec, holdout.model)
+    fitted = holdout.model.members if isinstance(holdout.model, Blend) else {spec.algorithm: holdout.model}
+    known = {name: algorithm_named(name) for name in fitted}
+    drawn = {name: known[name].seed_influence for name, one in fitted.items() if known[name].draws(one)}
     if not drawn:
         return {"drawn": False}
     if all(influence is not None for influence in drawn.values()):
@@ -41,16 +43,6 @@ def second_seed(rows: Rows, holdout: Evaluated, spec: ModelSpec, *, weight: floa
     raw = probability_of_up(model, inputs(rows, holdout.fold.test, holdout.scaler))
     change = log_loss(holdout.label, shrink(raw, holdout.base, weight)) - log_loss(holdout.label, holdout.p)
     return {"drawn": True, "log_loss_change": change}
-
-
-def drawing(spec: ModelSpec, model: Any) -> dict[str, SeedInfluence | None]:
-    """Return the algorithms that drew random numbers to fit `model`, which a blend may have several of.
-
-    With each comes what tells from the fitted model what its seed did.
-    """
-    fitted = model.members if isinstance(model, Blend) else {spec.algorithm: model}
-    known = {name: algorithm_named(name) for name in fitted}
-    return {name: known[name].seed_influence for name, one in fitted.items() if known[name].draws(one)}
 
 
 def reseeded(spec: ModelSpec, model: Any) -> ModelSpec:

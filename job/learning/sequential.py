@@ -85,21 +85,6 @@ class Betting:
             count += 1
         return count, total, spread
 
-    def log_wealth(self, mean: float, *, below: bool) -> float:
-        """Return the log of the wealth of bets that the mean is below `mean` (or above it), which began as 1."""
-        gain = self.blocks * mean - self.total
-        return float(log_wealth(np.array(gain if below else -gain), np.array(self.spread)))
-
-    def interval(self, alpha: float) -> tuple[float, float]:
-        """Return the ends of a confidence sequence: with probability 1 - `alpha` the mean is between them at all times.
-
-        It is of the mean over blocks of the clipped difference that was to be expected, in nats per row.
-        """
-        if not self.blocks:
-            return -CLIP, CLIP
-        gain = float(gain_for(np.array(np.log(2 / alpha)), np.array(self.spread)))
-        return max(-CLIP, (self.total - gain) / self.blocks), min(CLIP, (self.total + gain) / self.blocks)
-
 
 @dataclass(frozen=True)
 class Running(Betting):

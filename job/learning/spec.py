@@ -75,7 +75,7 @@ class ModelSpec(BaseModel):
     @property
     def origins(self) -> Origins:
         """The features by the bars that they are made of."""
-        return _origins(self.features)
+        return origins(self.features)
 
     @property
     def flow(self) -> bool:
@@ -117,11 +117,6 @@ class ModelSpec(BaseModel):
         """
         algorithms = {one.algorithm for one in self.fits}
         return {path: source_digest(path) for path in self.import_paths if path not in algorithms}
-
-
-@lru_cache
-def _origins(features: tuple[str, ...]) -> Origins:
-    return origins(features)
 
 
 @lru_cache

@@ -3,11 +3,12 @@
 import json
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 from job.config.settings import Config
-from job.core.errors import RegistryError
+from job.core.errors import JobError, RegistryError
 from job.registry.catalog import Summary, write_catalog
 from job.registry.leases import Lease
 from job.registry.outcome import Status
@@ -73,6 +74,33 @@ class KeptRecord(RunRecord[OutcomeT]):
             raise
         self.save()
         self._keeper.start()
+
+    @contextmanager
+    def kept(self, conclude: Callable[[], None]) -> Iterator[None]:
+        """Keep the record while a run goes on, then `conclude` and close it, whatever ended the run.
+
+        Ctrl-C and SIGTERM end it as `interrupted`, a JobError as `aborted`, for its reason.
+
+        Raises:
+            RegistryError: as `open`.
+        """
+        self.open()
+        status: RunStatus = "aborted"
+        reason: str | None = None
+        try:
+            yield
+            status, reason = ("finished", None) if self.status == "running" else (self.status, self.reason)
+        except KeyboardInterrupt:
+            status = "interrupted"
+        except JobError as error:
+            reason = str(error)
+            raise
+        finally:
+            try:
+                conclude()
+            finally:
+                self.finish(status, reason)
+            self.close()
 
     def add(self, outcome: OutcomeT) -> OutcomeT:
         """Take an outcome and return it as it is kept."""

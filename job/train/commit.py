@@ -10,11 +10,10 @@ from typing import Any
 import polars as pl
 
 from job.core.environment import cpu_model, versions
-from job.learning.equity import daily_returns
 from job.learning.estimators import libraries_of, stored_as
 from job.learning.features import split_reference
 from job.learning.spec import ModelSpec
-from job.learning.trading import keep_books, score_books
+from job.learning.trading import daily_returns, keep_books, score_books
 from job.learning.training import Trained, train
 from job.registry.definition import describe_feature, describe_label, describe_sampling
 from job.registry.ledger import versions_scored
@@ -70,24 +69,6 @@ def describe_timing(started_at: datetime) -> dict[str, str]:
     }
 
 
-def describe_context(task: Task, job: Job) -> dict[str, Any]:
-    """Return what the metadata of the data keeps of the other series that a model sees, nothing where it sees none."""
-    if job.context is None or not task.needs:
-        return {}
-    return {"context": job.context.record(task.needs[0], task.key.timeframe)}
-
-
-def describe_bars(row: SamplesRow, job: Job) -> dict[str, Any]:
-    """Return by what later runs know which bars a version was trained on; nothing for samples made elsewhere."""
-    if not row.trained_on:
-        return {}
-    bars = {
-        series: {"digest": one.digest, "end": one.end.isoformat(timespec="seconds")}
-        for series, one in row.trained_on.items()
-    }
-    return {"definition": row.task.definition(job.config), "trained_on": bars}
-
-
 def describe_version(
     row: SamplesRow,
     samples: pl.DataFrame,
@@ -98,20 +79,26 @@ def describe_version(
     identity: str,
     seconds: float,
 ) -> dict[str, Any]:
-    """Return a version's metadata, except for what the registry adds: name, sizes and digests of the artifacts."""
-    info = row.info
+    """Return a version's metadata, except for what the registry adds: name, sizes and digests of the artifacts.
+
+    By `definition` and `trained_on` later runs know which bars it was trained on; samples made elsewhere give neither.
+    `context` is about the other series that it sees, if any.
+    """
+    info, task = row.info, row.task
+    bars = {series: one.record() for series, one in row.trained_on.items()}
+    beside = job.context.record(task.needs[0], task.key.timeframe) if job.context is not None and task.needs else None
     return {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "run_id": job.run_id,
         "fingerprint": identity,
-        **describe_bars(row, job),
-        "library_versions": versions(*libraries_of(row.task.spec)),
+        **({"definition": task.definition(job.config), "trained_on": bars} if bars else {}),
+        "library_versions": versions(*libraries_of(task.spec)),
         "cpu": cpu_model(),
         "data": {
             **(info.record() if info else {}),
             "samples": row.counts,
             **describe_sampling(row.sessions or ({row.series: info.sessions} if info else {}), job.config.data),
-            **describe_context(row.task, job),
+            **({} if beside is None else {"context": beside}),
         },
         "features": [describe_feature(feature) for feature in spec.features],
         "label_end": samples.select(pl.col("label_end").max().dt.to_string("%Y-%m-%dT%H:%M:%S+00:00")).item(),
@@ -122,7 +109,7 @@ def describe_version(
         "scores": trained.scores,
         "warnings": [*(info.warnings if info else ()), *notes_of(row.certificates)],
         **({"audit": row.certificates} if row.certificates else {}),
-        **({"tuning": dict(row.task.tuning)} if row.task.tuning else {}),
+        **({"tuning": dict(task.tuning)} if task.tuning else {}),
         **trained.metadata,
     }
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import cache
 from typing import Final
 
 import polars as pl
@@ -18,7 +18,7 @@ from job.config.settings import Config
 from job.core.keys import POOLED, Key
 from job.core.wording import first_of
 from job.registry.catalog import BASIS_DIGITS, Summary, key_of
-from job.registry.fingerprints import bare_digest, listing_fingerprint
+from job.registry.fingerprints import bare_digest, listing_fingerprint, listing_fingerprints
 from job.registry.listings import Growth, read_growth, write_growth
 from job.sources.reading import as_listed
 from job.sources.series import Series
@@ -57,7 +57,10 @@ def with_decisions(
         verify: trust no listing.
     """
     newest = newest_versions(tasks, summaries, config)
-    growths = {} if verify else _growths([task for task in tasks if task.key in newest], config, registry)
+    places = {(one, task.flow) for task in tasks if task.key in newest and not verify for one in task.series}
+    listings = listing_fingerprints(places, config.data)
+    noted = read_growth(registry, {listing for listing in listings.values() if listing})
+    growths = {place: noted[listing] for place, listing in listings.items() if listing in noted}
     held = _held_versions(tasks, newest, growths, registry, alarms)
     left: list[Task] = []
     fresh: dict[Key, Decision] = {}
@@ -87,13 +90,6 @@ def newest_versions(tasks: Iterable[Task], summaries: Iterable[Summary], config:
         if key in wanted and one.get("basis", "")[:BASIS_DIGITS] == wanted[key]:
             found[key] = one
     return found
-
-
-def _growths(tasks: Iterable[Task], config: Config, registry: Storage) -> Growths:
-    wanted = {(one, task.flow) for task in tasks for one in task.series}
-    listings = {place: listing_fingerprint(place[0], config.data, flow=place[1]) for place in wanted}
-    found = read_growth(registry, {listing for listing in listings.values() if listing})
-    return {place: found[listing] for place, listing in listings.items() if listing in found}
 
 
 def _held_versions(
@@ -190,43 +186,30 @@ def trained_on(info: SeriesInfo, *, flow: bool) -> TrainedOn:
 def grown_of(series: Series, bars: pl.DataFrame, info: SeriesInfo, job: Job) -> Grown:
     """Return how the tasks of a bundle learn by how much their series has grown; tasks that ask alike share the answer.
 
-    What is found is noted in the registry, so that the next plan knows it without reading.
+    What is found is noted in a listing of the registry, so that the next plan knows it without reading.
+
+    Args:
+        series: whose files were read.
+        bars: all that they hold.
+        info: what is known of these.
+        job: of the run.
     """
-    since = cache(partial(growth_since, series=series, bars=bars, info=info, job=job))
+    step = timedelta(microseconds=duration_us(info.timeframe))
+
+    @cache
+    def since(seen: TrainedOn, *, flow: bool) -> timedelta | None:
+        earlier = bars.filter(pl.col("timestamp") <= seen.end - step)
+        if info.last < seen.end - step or bare_digest(with_digests(info, earlier).content(flow=flow)) != seen.digest:
+            return None
+        added = (bars.height - earlier.height) * step
+        listing = listing_fingerprint(series, job.config.data, flow=flow)
+        if listing is not None and as_listed(series, job.config.data):
+            about = {"exchange": series.exchange, "symbol": series.symbol, "last_bar": info.last.isoformat()}
+            write_growth(job.registry(), listing, Growth(seen.digest, seen.end, added), about)
+        return added
 
     def grown(task: Task) -> timedelta | None:
         seen = task.held.trained_on.get(str(series)) if task.held else None
         return timedelta(0) if seen is None else since(seen, flow=task.flow)
 
     return grown
-
-
-def growth_since(
-    seen: TrainedOn, *, series: Series, bars: pl.DataFrame, info: SeriesInfo, job: Job, flow: bool
-) -> timedelta | None:
-    """Return how long the bars last that a series has beyond those that a version was trained on; note it in a listing.
-
-    None where the earlier bars are others now, or not all there.
-
-    Args:
-        seen: the bars that the version was trained on.
-        series: whose files were read.
-        bars: all that they hold.
-        info: what is known of these.
-        job: of the run.
-        flow: whether the columns of `transforms.bars.FLOW` were among the version's.
-    """
-    step = timedelta(microseconds=duration_us(info.timeframe))
-    earlier = bars.filter(pl.col("timestamp") <= seen.end - step)
-    if info.last < seen.end - step or bare_digest(with_digests(info, earlier).content(flow=flow)) != seen.digest:
-        return None
-    added = (bars.height - earlier.height) * step
-    listing = listing_fingerprint(series, job.config.data, flow=flow)
-    if listing is not None and as_listed(series, job.config.data):
-        about = {
-            "exchange": series.exchange,
-            "symbol": series.symbol,
-            "last_bar": info.last.isoformat(),
-        }
-        write_growth(job.registry(), listing, Growth(seen.digest, seen.end, added), about)
-    return added

@@ -19,6 +19,10 @@ class TrainedOn:
     digest: str
     end: datetime
 
+    def record(self) -> dict[str, str]:
+        """Return it as JSON values, as metadata keep it."""
+        return {"digest": self.digest, "end": self.end.isoformat(timespec="seconds")}
+
 
 @dataclass(frozen=True)
 class Held:
@@ -83,7 +87,8 @@ def decide(policy: RetrainSettings, timeframe: str, held: Held, *, added: timede
     if wanted is not None:
         (reached if bars >= wanted else below).append(f"{bars} of {wanted} new bars")
     if policy.max_age is not None:
-        (reached if age >= policy.max_age else below).append(f"{_days(age)} of {duration_text(policy.max_age)} old")
+        old = f"{age / timedelta(days=1):.1f} days of {duration_text(policy.max_age)} old"
+        (reached if age >= policy.max_age else below).append(old)
     if policy.on_evidence:
         flagged = held.alarm is not None and held.alarm > held.end
         (reached if flagged else below).append(f"flagged at {_minute(held.alarm)}" if flagged else "not flagged")
@@ -103,10 +108,6 @@ def decide(policy: RetrainSettings, timeframe: str, held: Held, *, added: timede
 def revised(end: datetime) -> str:
     """Return why a model is trained of whose version the bars are others now."""
     return f"bars before {_minute(end)}, which it was trained on, are others now"
-
-
-def _days(age: timedelta) -> str:
-    return f"{age / timedelta(days=1):.1f} days"
 
 
 def _minute(time: datetime | None) -> str:

@@ -1,14 +1,13 @@
 """The run record: what a run was asked, what became of every task, kept in the registry while it runs."""
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from job.config.settings import Config
 from job.core.keys import kind_order
 from job.learning.fleet import LogLossDelta, add_log_loss_delta, fleet_of_one, fleet_test, p_of_interval
-from job.learning.multiplicity import Best, best_of
+from job.learning.multiplicity import best_of
 from job.registry.kept_record import KeptRecord
 from job.registry.ledger import Tried
 from job.registry.outcome import Outcome, Status
@@ -90,26 +89,15 @@ class TrainingRecord(KeptRecord[Outcome]):
         """Return the record as JSON values, with what the fleet of each kind scores, and the best of them all.
 
         `adjusted_p` of a fleet and `best` say whether it is better than its base rates, allowing for the others; they
-        are there once the run is over, as is what was `tried` on these bars.
+        are there once the run is over, as is what was `tried` on these bars. `best` is null where there is no fleet.
         """
         with self._lock:
             fleets = sorted(self._fleets.values(), key=kind_order)
             rows, found = [fleet.scores() for fleet in fleets], {}
             if self.status != "running":
-                best = best_fleet(fleets)
+                best = best_of([(one.cluster_us, one.log_loss_delta if one.cluster_us else {}) for one in fleets])
                 rows = [{**row, "adjusted_p": p} for row, p in zip(rows, best.adjusted, strict=True)]
-                found = {"best": best_record(best, rows), "tried": self.tried.record()}
+                top = best.best
+                named = {name: None if top is None else rows[top][name] for name in ("model_type", "timeframe")}
+                found = {"best": {**named, **best.record()} if rows else None, "tried": self.tried.record()}
         return {**super().as_dict(first=first), "fleet": rows, **found}
-
-
-def best_fleet(fleets: Sequence[Fleet]) -> Best:
-    """Return which kind and timeframe is the best of all, and whether it is better than its base rates."""
-    return best_of([(fleet.cluster_us, fleet.log_loss_delta if fleet.cluster_us else {}) for fleet in fleets])
-
-
-def best_record(best: Best, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return the best of the fleets and what is said of it as JSON values; None where there are none."""
-    if not rows:
-        return None
-    named = {name: None if best.best is None else rows[best.best][name] for name in ("model_type", "timeframe")}
-    return {**named, **best.record()}

@@ -16,6 +16,7 @@ from job.registry.fingerprints import Recipe, digest_for, has_sessions, listing_
 from job.registry.ledger import scored_versions
 from job.registry.listings import read_listings
 from job.registry.outcome import Outcome, current, current_summary, fresh_enough, of_version
+from job.registry.scored import Scored
 from job.registry.versions import DamagedMetadataError, read_metadata
 from job.sources.series import Series
 from job.storage.files import MissingFileError, Storage
@@ -53,33 +54,28 @@ def skip_completed(
     def known(tasks: Sequence[Task]) -> Iterator[Task]:
         return with_known(tasks, summaries, listings, config, verify=verify, fleet=plan.fleet)
 
-    def ready(tasks: Sequence[Task]) -> list[Task]:
-        return [*with_costs(with_scored(tasks, summaries, config, registry), summaries)]
-
     found, left, sessions = _sorted_out(known(plan.tasks), config, force=force)
     decisions: dict[Key, Decision] = {}
     if config.retrain.is_set and not force:
         latest = {task.key: task.known[-1][1] for task in left if task.known}
         left, decisions = with_decisions(left, summaries, config, registry, alarms=alarms, verify=verify)
         found |= {key: (one.version, latest[key]) for key, one in decisions.items()}
-    left = ready(left)
+    left = with_history(left, summaries, config, registry)
     if len(found) > FEW:
         stored, unfinished = _catalogued(found, summaries), list[str]()
     else:
         stored, unfinished = _described(found, registry)
         damaged = [task for task in plan.tasks if task.key in found and task.key not in stored]
-        left = sorted([*left, *ready([*known(damaged)])], key=lambda task: task.key.parts)
+        left += with_history([*known(damaged)], summaries, config, registry)
+        left.sort(key=lambda task: task.key.parts)
     settled = [task.key for task in plan.tasks if task.key in stored]
+    fresh = [key for key in settled if key in decisions]
     return replace(
         plan,
         notes=(*plan.notes, *_notes(sessions, unfinished)),
         tasks=tuple(left),
         current=tuple(stored[key] for key in settled if key not in decisions),
-        fresh=tuple(
-            fresh_enough(stored[key], latest=found[key][1], **decisions[key].record())
-            for key in settled
-            if key in decisions
-        ),
+        fresh=tuple(fresh_enough(stored[key], latest=found[key][1], **decisions[key].record()) for key in fresh),
         uncatalogued=tuple(looked_up.read),
     )
 
@@ -90,16 +86,6 @@ def _notes(sessions: Sequence[str], unfinished: Sequence[str]) -> Iterator[str]:
         yield f"{first_of(sessions)}: markets with sessions, whose closing times are neither filled nor cut (data.gaps)"
     if unfinished:
         yield f"{first_of(unfinished)}: without a last bar that nothing showed to be finished"
-
-
-def with_scored(
-    tasks: Sequence[Task], summaries: Iterable[Summary], config: Config, registry: Storage
-) -> Sequence[Task]:
-    """Return the tasks with what is known of the versions that were scored before, where models are by trading."""
-    if config.model_trainer.trading is None or not tasks:
-        return tasks
-    scored = scored_versions(registry, [task.key for task in tasks], summaries)
-    return [replace(task, scored=scored[task.key]) for task in tasks]
 
 
 def _sorted_out(
@@ -199,19 +185,22 @@ def with_known(
         )
 
 
-def with_costs(tasks: Iterable[Task], summaries: Iterable[Summary]) -> Iterator[Task]:
-    """Yield the tasks with seconds and memory as earlier versions took them: the key's latest, else its kind's median.
+def with_history(tasks: Sequence[Task], summaries: Sequence[Summary], config: Config, registry: Storage) -> list[Task]:
+    """Return the tasks with what earlier versions took, and how they were scored where models are by trading, too.
 
-    Both grow with the rows.
+    Seconds and memory are those of the key's latest version, else of its kind's median. Both grow with the rows.
     """
-    tasks = [*tasks]
     if not tasks:
-        return
+        return []
+    scored: Mapping[Key, tuple[Scored, ...]] = {}
+    if config.model_trainer.trading is not None:
+        scored = scored_versions(registry, [task.key for task in tasks], summaries)
     latest = {key_of(one): one for one in summaries if one.get("seconds") and one.get("rows")}
     rates: dict[str, list[float]] = {}
     for key, one in latest.items():
         rates.setdefault(key.stem, []).append(one["seconds"] / one["rows"])
     usual = {stem: median(found) for stem, found in rates.items()}
+    found = []
     for task in tasks:
         seconds, memory = task.seconds, task.memory
         if before := latest.get(task.key):
@@ -220,4 +209,5 @@ def with_costs(tasks: Iterable[Task], summaries: Iterable[Summary]) -> Iterator[
                 memory = int(before["peak_mb"] * 2**20 * max(1.0, task.rows / before["rows"]))
         elif task.key.stem in usual:
             seconds = usual[task.key.stem] * task.rows
-        yield replace(task, seconds=seconds, memory=memory)
+        found.append(replace(task, seconds=seconds, memory=memory, scored=scored.get(task.key, ())))
+    return found

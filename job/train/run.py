@@ -1,15 +1,16 @@
 """One run from its plan to its closed record: what is current is taken, the rest trained, the traces swept."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from job.cluster.operation import Operation
 from job.config.settings import Config
 from job.core.environment import versions
-from job.core.errors import JobError, RegistryError
+from job.core.errors import RegistryError
 from job.core.keys import Key
 from job.registry.attempts import Attempt, read_attempts
 from job.registry.catalog import key_of, list_summaries, open_registry, write_catalog
@@ -17,9 +18,7 @@ from job.registry.cleanup import OtherRun, other_runs, sweep
 from job.registry.ledger import scored_versions, tried
 from job.registry.names import listed_versions, version_name
 from job.registry.outcome import Outcome, failed, of_version
-from job.registry.record import RunStatus
 from job.registry.runs import attempts_folder
-from job.registry.scored import Range, Scored
 from job.registry.versions import new_run_id, read_metadata
 from job.train.plan import plan as plan_training
 from job.train.record import TrainingRecord
@@ -61,12 +60,9 @@ def run(
     record.problems += plan.problems
     record.notes = plan.notes
     job = Job(run_id=run_id, config=config, output=registry.url, versions=versions(*plan.libraries), fleet=plan.fleet)
-    record.open()
-    status: RunStatus = "aborted"
-    reason: str | None = None
     others: list[OtherRun] = []
-    try:
-        others = other_runs(registry, run_id, lease_s=config.storage.lease_s)
+    with record.kept(partial(_conclude, plan, job, record, others)):
+        others += other_runs(registry, run_id, lease_s=config.storage.lease_s)
         if any(not one.live for one in others):
             sweep(registry, run_id, others)
         for outcome in plan.settled:
@@ -75,18 +71,6 @@ def run(
             from job.cluster.session import run_tasks  # noqa: PLC0415 - Ray takes seconds to import
 
             run_tasks(plan.tasks, job, TRAINING, record, watch=watch)
-        status, reason = ("finished", None) if record.status == "running" else (record.status, record.reason)
-    except KeyboardInterrupt:
-        status = "interrupted"
-    except JobError as error:
-        reason = str(error)
-        raise
-    finally:
-        try:
-            _conclude(plan, job, record, others)
-        finally:
-            record.finish(status, reason)
-        record.close()
     return record
 
 
@@ -149,15 +133,10 @@ def _conclude(plan: Plan, job: Job, record: TrainingRecord, others: list[OtherRu
     found = list_summaries(registry, *folders) if folders else []
     write_catalog(registry, [*plan.uncatalogued, *found])
     scored = scored_versions(registry, {key for key, _ in trained}, found)
-    record.tried = tried(registry, scored, dict(tested_ranges(scored, trained)))
+    holdouts = {
+        key: (one.first, one.last) for key, own in scored.items() for one in own if (key, one.version) in trained
+    }
+    record.tried = tried(registry, scored, holdouts)
     for key, version in sorted(trained - {(key_of(one), one["version"]) for one in found}):
         gone = f"{key}: version {version} is gone from {registry.url}; train the model again"
         record.problems.append(RegistryError(gone))
-
-
-def tested_ranges(scored: Mapping[Key, Iterable[Scored]], trained: set[tuple[Key, str]]) -> Iterator[tuple[Key, Range]]:
-    """Yield when the holdout of each trained model was."""
-    for key, own in scored.items():
-        for one in own:
-            if (key, one.version) in trained:
-                yield key, (one.first, one.last)

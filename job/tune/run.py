@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from job.cluster.operation import Operation
@@ -14,7 +15,6 @@ from job.learning.estimators import libraries_of
 from job.registry.catalog import open_registry
 from job.registry.kept_record import KeptRecord
 from job.registry.outcome import Outcome, Status
-from job.registry.record import RunStatus
 from job.registry.runs import attempts_folder
 from job.registry.studies import Winner
 from job.registry.versions import new_run_id
@@ -79,22 +79,9 @@ def run(config: Config, plan: TuningPlan, *, watch: Callable[[Outcome], None] | 
     record.problems += plan.problems
     record.notes = plan.notes
     record.winners += plan.finished
-    record.open()
-    status: RunStatus = "aborted"
-    reason: str | None = None
-    try:
+    with record.kept(partial(registry.remove_folder, attempts_folder(run_id))):
         if plan.studies:
             _conduct_all(plan, config, record, registry, watch)
-        status, reason = ("finished", None) if record.status == "running" else (record.status, record.reason)
-    except KeyboardInterrupt:
-        status = "interrupted"
-    except JobError as error:
-        reason = str(error)
-        raise
-    finally:
-        registry.remove_folder(attempts_folder(run_id))
-        record.finish(status, reason)
-        record.close()
     return record
 
 

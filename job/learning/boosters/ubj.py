@@ -123,13 +123,9 @@ def _write(value: Any, put: Callable[[bytes], object]) -> None:
         case str():
             put(b"S" + _counted(value.encode("ascii")))
         case int():
-            marker, dtype = next(one for one in INTEGERS.items() if _fits(value, np.dtype(one[1])))
-            put(marker.encode() + value.to_bytes(np.dtype(dtype).itemsize, "big", signed=True))
-
-
-def _fits(value: int, dtype: np.dtype[Any]) -> bool:
-    limit: int = 2 ** (8 * dtype.itemsize - 1)
-    return -limit <= value < limit - 1
+            sizes = ((marker, np.dtype(dtype).itemsize) for marker, dtype in INTEGERS.items())
+            marker, size = next(one for one in sizes if -(2 ** (8 * one[1] - 1)) <= value < 2 ** (8 * one[1] - 1) - 1)
+            put(marker.encode() + value.to_bytes(size, "big", signed=True))
 
 
 def _size(count: int) -> bytes:

@@ -83,10 +83,11 @@ class Network(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sci
         weight = np.ones(len(label)) if sample_weight is None else sample_weight
         up, weights = (torch.from_numpy(np.array(one, np.float32)).to(device) for one in (label == 1, weight))
         examples = optimizing.Examples(*optimizing.view_of(rows, device), up, weights)
+        schedule = optimizing.Schedule(
+            self.epochs, self.patience, self.batch_rows, self.learning_rate, self.weight_decay
+        )
         with optimizing.one_thread():
-            self.fit_ = optimizing.fit(
-                module, examples, self._schedule(), validation=validation, seed=self.random_state
-            )
+            self.fit_ = optimizing.fit(module, examples, schedule, validation=validation, seed=self.random_state)
         self.module_ = module.to("cpu")
         return self
 
@@ -117,9 +118,6 @@ class Network(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sci
 
     def _as_rows(self, rows: Rows) -> Rows:
         return rows
-
-    def _schedule(self) -> optimizing.Schedule:
-        return optimizing.Schedule(self.epochs, self.patience, self.batch_rows, self.learning_rate, self.weight_decay)
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -1,0 +1,173 @@
+"""From signals to positions, and what these gain and cost bar by bar.
+
+Each signal is one trade: bought or sold short at the next bar's open, with 1/h of the capital, h being the label's
+horizon, so that the position is the mean of the last h signals.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from job.learning.metrics import FloatArray
+from job.learning.splits import IntArray
+from transforms.bars import PRICES
+from transforms.labels import Label, TripleBarrier, first_touch
+
+BoolArray = npt.NDArray[np.bool_]
+
+ROUNDING: Final = 1e-12
+"""Probabilities that are no further apart are the same one."""
+
+
+@dataclass(frozen=True)
+class Market:
+    """Real bars as arrays, one series after the other; bars that were filled have no price that anyone was offered.
+
+    `mark` is the price at which a bar ends: the open of the next one, however long it takes to come, and of the `last`
+    bar of a series its close. `until` is, for each row, the last row through which the trade of its signal is held:
+    that of the horizon, which counts filled bars too, the last one before a gap, or the one of a `jump`.
+    """
+
+    open: FloatArray
+    high: FloatArray
+    low: FloatArray
+    close: FloatArray
+    mark: FloatArray
+    last: BoolArray
+    jump: BoolArray
+    until: IntArray
+
+
+@dataclass(frozen=True)
+class Trades:
+    """One trade per signal: `side` is 1 or -1, `row` the signal's bar; it is entered at the open of `row` + 1.
+
+    It is held through bar `held`, and left at `price`: inside that bar where `inside`, otherwise where it ends.
+    """
+
+    row: IntArray
+    side: IntArray
+    held: IntArray
+    price: FloatArray
+    inside: BoolArray
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """For each bar: position at its open as a share of the capital, gross return on the capital, and turnover."""
+
+    position: FloatArray
+    gross: FloatArray
+    turnover: FloatArray
+
+
+def read_market(bars: pl.DataFrame, horizon: int) -> Market:
+    """Return as arrays the real ones of bars sorted by series and time; `horizon` is that of the label, in bars."""
+    real = ~bars["filled"].to_numpy()
+    series, run, segment = (
+        bars.select(pl.struct("series", *columns).rle_id()).to_series().to_numpy()[real]
+        for columns in ((), ("contiguous_run",), ("contiguous_run", "segment"))
+    )
+    prices = {name: bars[name].to_numpy()[real] for name in PRICES}
+    rows, place = np.arange(len(run)), np.flatnonzero(real)
+    # Nobody can leave before a gap or a jump, which nobody foresees: after a gap a trade is left at the first open, and
+    # a jump ends it where the bar of the jump does.
+    jump = (np.diff(segment, prepend=segment[0]) != 0) & (np.diff(run, prepend=run[0]) == 0)
+    jumps = np.append(np.flatnonzero(jump), len(rows))
+    ends = np.searchsorted(place, place + horizon, side="right") - 1, np.searchsorted(run, run, side="right") - 1
+    last = np.append(np.diff(series) != 0, True)
+    return Market(
+        **prices,
+        mark=np.where(last, prices["close"], np.roll(prices["open"], -1)),
+        last=last,
+        jump=jump,
+        until=np.minimum(np.minimum(*ends), jumps[np.searchsorted(jumps, rows, side="right")]),
+    )
+
+
+def signals(bars: pl.DataFrame) -> IntArray:
+    """Return the side that each bar speaks for: the sign of p - p_base, 0 where there is no p or nothing between them.
+
+    Not of p - 1/2: p is shrunk to the base rate, so that sign would mostly be the drift of the training rows.
+    """
+    away = (bars["p"] - bars["p_base"]).fill_null(0.0).to_numpy()
+    side: IntArray = (np.sign(away) * (np.abs(away) > ROUNDING)).astype(np.int64)
+    return side
+
+
+def base_signals(bars: pl.DataFrame) -> IntArray:
+    """Return the side that the base rate alone speaks for, wherever there is a p."""
+    away = bars.select(pl.when(pl.col("p").is_not_null()).then(pl.col("p_base") - 0.5).fill_null(0.0)).to_series()
+    side: IntArray = np.sign(away.to_numpy()).astype(np.int64)
+    return side
+
+
+def make_trades(bars: pl.DataFrame, side: IntArray, market: Market, label: Label) -> Trades:
+    """Return the trades of the signals in `side` that a bar follows at whose open to enter, before they would end.
+
+    A trade ends after `horizon` bars, at the first open after a gap, after the bar of a jump, or, under a triple
+    barrier, at the first touch. Without a barrier for its row, or with one at distance zero, a signal of such a label
+    is not traded. `bars` are the real ones.
+    """
+    held, price, inside = market.until, market.mark[market.until], np.zeros(bars.height, dtype=np.bool_)
+    if isinstance(label, TripleBarrier):
+        side = side * bars["barrier"].is_not_null().to_numpy()
+        held, price, inside = stop_at_barriers(bars, market, label, side)
+    row = np.flatnonzero((side != 0) & (held > np.arange(bars.height)))
+    return Trades(row, side[row], held[row], price[row], inside[row])
+
+
+def stop_at_barriers(
+    bars: pl.DataFrame, market: Market, label: TripleBarrier, side: IntArray
+) -> tuple[IntArray, FloatArray, BoolArray]:
+    """Return `held`, `price` and `inside` of trades that end at the first touch of a barrier of their label, if any.
+
+    Where a bar opens beyond a barrier, the trade is left at that open; if it would be entered at that open, it is not
+    made at all. Where one bar reaches both barriers, the trade loses: which came first is unknown. In the bar of a jump
+    no order that loses is filled at its barrier: the trade is left where the bar ends.
+    """
+    priced = bars.select(
+        "high",
+        "low",
+        upper=label.entry_price() * pl.col("barrier").exp(),
+        lower=label.entry_price() * (-pl.col("barrier")).exp(),
+    )
+    # Of real bars there are no more within the horizon than of all; a touch after the trade's end is none.
+    touch, rows = first_touch(priced, label.horizon), np.arange(bars.height)
+    at = np.minimum(rows + touch, market.until)
+    touched = (touch > 0) & (rows + touch <= market.until)
+    upper, lower = priced["upper"].to_numpy(), priced["lower"].to_numpy()
+    # A bar that opens beyond a barrier fills at its open: the trade was held through the bar before. Where that is the
+    # signal's own bar, `held` equals its row, and `make_trades` drops the trade.
+    gapped = touched & ((market.open[at] >= upper) | (market.open[at] <= lower))
+    loses = np.where(side > 0, market.low[at] <= lower, market.high[at] >= upper)
+    inside = touched & ~gapped & ~(loses & market.jump[at])
+    barrier = np.where(loses == (side > 0), lower, upper)
+    # An open beyond a barrier is a price at the end of the bar before, so the trade is held for one bar less.
+    held = np.where(gapped, at - 1, np.where(touched, at, market.until))
+    return held, np.where(gapped, market.open[at], np.where(inside, barrier, market.mark[held])), inside
+
+
+def keep_ledger(market: Market, trades: Trades, horizon: int) -> Ledger:
+    """Return position, gross return and turnover of every bar; trades that meet at an open are netted."""
+    # The position only changes at opens, so it is the running sum of entries less exits. A trade that a barrier ends
+    # inside a bar counts as held until the bar's end; `missed` corrects its return, `left` what remains afterwards.
+    rows = len(market.open)
+    change = sum_at(trades.row + 1, trades.side, rows + 1) - sum_at(trades.held + 1, trades.side, rows + 1)
+    position = np.cumsum(change)[:rows] / horizon
+    at, side = trades.held[trades.inside], trades.side[trades.inside] / horizon
+    missed = sum_at(at, side * (trades.price[trades.inside] - market.mark[at]), rows)
+    left = position - sum_at(at, side, rows)
+    # What changes hands: at the open the difference from what the bar before left, inside the bar what barriers end,
+    # and at a series' last close everything.
+    carried = np.roll(np.where(market.last, 0.0, left), 1)
+    turnover = np.abs(position - carried) + sum_at(at, np.abs(side), rows) + np.where(market.last, np.abs(left), 0.0)
+    return Ledger(position, position * (market.mark / market.open - 1) + missed / market.open, turnover)
+
+
+def sum_at(rows: IntArray, values: npt.NDArray[Any], length: int) -> FloatArray:
+    """Add up `values` by the rows that they belong to."""
+    return np.bincount(rows, weights=values, minlength=length).astype(np.float64)
