@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from job.api.frames import predict_frame
+from job.api.frames import predict_bars
 from job.cli import main
 from job.cluster import machine
 from job.cluster.machine import check_machine, ray_folder
@@ -29,6 +29,7 @@ from job.sources.finding import find_series
 from job.storage.files import Storage
 from job.train.run import run
 from job.worker.load_bars import in_range, read_clean
+from job.worker.scorer import load_scorer
 from tests.documents import python_blocks
 from transforms.sessions import Sessions
 
@@ -111,7 +112,7 @@ def test_currencies_train_and_are_found_current_and_predicted_by_their_hours(
     assert "analyst 1h: of 12,480 bars 0.0% filled flat, 0.0% lost" in printed
 
     few = pl.read_csv(folder / "EURUSD_1h.csv").tail(450)
-    made = predict_frame(few, registry, key, config.data, version="latest")
+    made = predict_bars(few, load_scorer(registry, key, data=config.data), config.data)
     assert made.height == 450 - 280
     assert Definition.of(metadata, config.data, where="x").gaps_of("bars", few, "1h") == Sessions("UTC", ((0, 1_440),))
 

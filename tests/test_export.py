@@ -273,7 +273,7 @@ def test_a_server_has_each_champion_once_and_its_predictions_are_ours(
     promote(registry, keys[3], "latest", alias="challenger")
     assert call(capsys, *where, "--version", "latest")["counts"] == {"current": 4}
     assert "challenger-synthetic-SYN01USDT" in client.get_registered_model("tactician_15m").aliases
-    release_challenger(registry, keys[3], list_versions(registry, keys[3])[-1], reason="a test")
+    release_challenger(registry, keys[3], list_versions(registry, keys[3])[-1], command="compare", reason="a test")
     call(capsys, *where, "--version", "latest")
     assert "challenger-synthetic-SYN01USDT" not in client.get_registered_model("tactician_15m").aliases
 

@@ -24,7 +24,7 @@ from job.learning.tuning import TuningRows, fold_loss, probabilities, ready, wit
 from job.registry.studies import Winner, read_winners
 from job.storage.files import Storage
 from job.train.task import Task
-from job.tune import ask as asking
+from job.tune import plan as planning
 from job.tune.ask import ask
 from job.tune.plan import plan, sample, space_of
 from job.tune.study import conduct
@@ -399,6 +399,6 @@ def test_what_cannot_be_tuned_is_refused(trainer: dict[str, Any], message: str) 
 
 
 def test_without_optuna_the_message_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "installed", lambda _name: None)
+    monkeypatch.setattr(planning, "installed", lambda _name: None)
     with pytest.raises(ConfigError, match=r"tune needs optuna.*pip install -c constraints.txt '\.\[tune\]'"):
         plan(Config())

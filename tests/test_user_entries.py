@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from job.api.frames import predict_frame
+from job.api.frames import predict_bars
 from job.config.settings import Config, DataSettings, load_config
 from job.config.yaml_text import read_yaml
 from job.core.entries import import_entry, source_digest
@@ -27,7 +27,7 @@ from job.learning.labels import label_at, parse_label
 from job.learning.spec import ModelSpec
 from job.learning.training import train
 from job.registry.definition import Definition
-from job.registry.fingerprints import fingerprint, prediction_fingerprint
+from job.registry.fingerprints import fingerprint, prediction_fingerprints
 from job.registry.versions import read_metadata
 from job.storage.files import Storage
 from job.train.commit import commit_version
@@ -223,7 +223,7 @@ def test_a_user_s_features_and_label_go_all_the_way(package: Path, tmp_path: Pat
     both = holdout.join(scored, on="available_at", how="left").drop_nulls("p_here")
     assert both.height > 200
     assert both["p"].equals(both["p_here"].alias("p"))
-    predictions = predict_frame(small_bars(), registry, KEY, config.data, version="latest")
+    predictions = predict_bars(small_bars(), load_scorer(registry, KEY, data=config.data), config.data)
     assert predictions["probability_up"].to_list() == scored["p_here"].to_list()
     elsewhere = fresh_process(registry, package.parent)
     assert elsewhere == f"{scorer.definition.label.definition()} {scored['p_here'].to_list()}"
@@ -308,7 +308,7 @@ def test_only_models_that_use_a_module_hang_on_it(package: Path, monkeypatch: py
     settings = settings_of(package)
     kinds: list[dict[str, Any]] = [{}, {"features": settings["features"]}, {"label": settings["label"]}]
     before = [identity(spec_with(**kind)) for kind in kinds]
-    file = prediction_fingerprint(KEY, VERSION, DataSettings())
+    file = prediction_fingerprints([(KEY, VERSION)], DataSettings())
     assert len(set(before)) == 3
     for module in ("alphas", "labels"):
         source = package / f"{module}.py"
@@ -318,7 +318,7 @@ def test_only_models_that_use_a_module_hang_on_it(package: Path, monkeypatch: py
     after = [identity(spec_with(**kind)) for kind in kinds]
     assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, False]
     assert spec_with().features == DEFAULT_FEATURES
-    assert prediction_fingerprint(KEY, VERSION, DataSettings()) == file
+    assert prediction_fingerprints([(KEY, VERSION)], DataSettings()) == file
     assert "sources" not in json.dumps(spec_with().model_dump(mode="json"))
 
 

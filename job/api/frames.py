@@ -19,10 +19,9 @@ from job.sources.choices import without_meaning
 from job.sources.columns.flow import contradiction, flow_columns
 from job.sources.columns.named import resolve
 from job.sources.series import Series
-from job.storage.files import Storage
 from job.worker.context import beside_version
 from job.worker.load_bars import check_rejected, rule_counts
-from job.worker.scorer import Scorer, load_scorer
+from job.worker.scorer import Scorer
 from transforms.bars import FLOW, Cleaned, clean
 from transforms.features.feature import EXACT
 
@@ -32,21 +31,6 @@ WHERE = "bars"
 """What messages call a frame."""
 
 log = logging.getLogger("job")
-
-
-def predict_frame(
-    bars: Frame,
-    registry: Storage,
-    key: Key,
-    data: DataSettings,
-    *,
-    version: str,
-    allow_pickle: bool = False,
-    ages: PredictionSettings | None = None,
-) -> Frame:
-    """Predict bars of one series with one model; see `RayModelTrainer.predict`."""
-    scorer = load_scorer(registry, key, version, data=data, allow_pickle=allow_pickle)
-    return predict_bars(bars, scorer, data, ages=ages)
 
 
 def predict_bars(bars: Frame, scorer: Scorer, data: DataSettings, *, ages: PredictionSettings | None = None) -> Frame:
@@ -77,7 +61,11 @@ def clean_frame(bars: pl.DataFrame | pd.DataFrame, key: Key, data: DataSettings,
     numbered = frame.rename({name: str(position) for position, name in enumerate(frame.columns)})
     series = Series(key.exchange, key.symbol, data.timeframe, ())
     try:
-        raw = _with_flow(_with_meaning(raw_of(numbered, indices, series, data, WHERE).bars))
+        raw = _with_flow(raw_of(numbered, indices, series, data, WHERE).bars)
+        meaningless = without_meaning([raw]) if "volume" in raw.columns and not raw.is_empty() else None
+        if meaningless not in {None, "0 throughout"}:  # a few quiet bars may have no volume
+            log.warning("%s: volume counts as none, since it is %s", WHERE, meaningless)
+            raw = raw.drop("volume")
         cleaned = clean(raw, timeframe=data.timeframe, zones=(data.timezone,), duplicates=data.duplicates)
     except ValueError as error:
         raise DataError(f"{WHERE}: {error}") from None
@@ -85,14 +73,6 @@ def clean_frame(bars: pl.DataFrame | pd.DataFrame, key: Key, data: DataSettings,
     if rejected := rule_counts(cleaned.rejected):
         log.warning("%s: left out bars that break a rule: %s", WHERE, rejected)
     return cleaned
-
-
-def _with_meaning(bars: pl.DataFrame) -> pl.DataFrame:
-    """Return bars without a volume that means nothing; one of zeros stays, as a few quiet bars may have it."""
-    if "volume" not in bars.columns or bars.is_empty() or without_meaning([bars]) in {None, "0 throughout"}:
-        return bars
-    log.warning("%s: volume counts as none, since it is %s", WHERE, without_meaning([bars]))
-    return bars.drop("volume")
 
 
 def _with_flow(bars: pl.DataFrame) -> pl.DataFrame:

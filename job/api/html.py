@@ -5,7 +5,7 @@ from html import escape
 from statistics import median
 from typing import Any, Final
 
-from job.core.keys import kind_order
+from job.core.keys import by_kind
 from job.registry.outcome import Outcome
 
 MOST_SERIES: Final = 60
@@ -16,38 +16,36 @@ BLUE, ORANGE = (33, 102, 172), (217, 95, 2)
 """Of skill above and below 0: told apart by eyes that see no red or no green, too."""
 CELL: Final = "padding:2px 8px;text-align:right"
 
-Kind = tuple[str, str]
-
 
 def run_as_html(record: Mapping[str, Any], outcomes: Sequence[Outcome]) -> str:
     """Return a run as HTML; whatever names and messages hold is text in it."""
     counts = ", ".join(f"{number:,} {status}" for status, number in record["counts"].items() if number)
     title = f"<p><b>Run {escape(record['run_id'])}</b> {escape(record['status'])}: {escape(counts or 'no models')}</p>"
     scored = [one for one in outcomes if isinstance(one.scores.get("skill"), int | float)]
-    kinds = sorted({(one.model_type, one.timeframe): one for one in scored}.values(), key=kind_order)
-    columns = [(one.model_type, one.timeframe) for one in kinds]
+    kinds = by_kind(scored)
     failed = [f"<li>{escape(str(one.key))}: {escape(one.error_message)}</li>" for one in outcomes if one.error]
     errors = f"<p>failed:</p><ul>{''.join(failed[:MOST_SERIES])}</ul>" if failed else ""
-    tables = f"{_fleets(scored, columns)}{_heat_map(scored, columns)}" if scored else ""
+    tables = f"{_fleets(kinds)}{_heat_map(kinds)}" if scored else ""
     return f"<div>{title}{tables}{errors}</div>"
 
 
-def _fleets(scored: Sequence[Outcome], kinds: Iterable[Kind]) -> str:
+def _fleets(kinds: Mapping[str, Sequence[Outcome]]) -> str:
     """Return a row for each kind and timeframe: models, how many beat their base rate, median skill."""
     rows = []
-    for model_type, timeframe in kinds:
-        own = [_skill(one) for one in scored if (one.model_type, one.timeframe) == (model_type, timeframe)]
-        best = sum(skill > 0 for skill in own)
-        rows.append((f"{model_type} {timeframe}", f"{len(own):,}", f"{best:,}", f"{median(own):+.2%}"))
+    for kind, own in kinds.items():
+        skills = [*map(_skill, own)]
+        best = sum(skill > 0 for skill in skills)
+        rows.append((kind, f"{len(own):,}", f"{best:,}", f"{median(skills):+.2%}"))
     head = ("model", "models", "beat base", "median skill")
     return _table(head, ("".join(f"<td style='{CELL}'>{escape(cell)}</td>" for cell in row) for row in rows))
 
 
-def _heat_map(scored: Sequence[Outcome], kinds: Sequence[Kind]) -> str:
+def _heat_map(kinds: Mapping[str, Sequence[Outcome]]) -> str:
     """Return a row for each series, best first, and a cell for each model: its skill, coloured; `*` if underpowered."""
-    series: dict[str, dict[Kind, Outcome]] = {}
-    for one in scored:
-        series.setdefault(f"{one.exchange}/{one.symbol}", {})[one.model_type, one.timeframe] = one
+    series: dict[str, dict[str, Outcome]] = {}
+    for kind, own in kinds.items():
+        for one in own:
+            series.setdefault(f"{one.exchange}/{one.symbol}", {})[kind] = one
     ordered = sorted(series, key=lambda name: (-sum(map(_skill, series[name].values())) / len(series[name]), name))
     half = MOST_SERIES // 2
     shown = ordered if len(ordered) <= MOST_SERIES else [*ordered[:half], *ordered[-half:]]
@@ -57,8 +55,8 @@ def _heat_map(scored: Sequence[Outcome], kinds: Sequence[Kind]) -> str:
     ]
     left_out = len(ordered) - len(shown)
     note = f"; {left_out:,} series between the best and the worst are left out" if left_out else ""
-    head = ("skill", *(f"{model_type} {timeframe}" for model_type, timeframe in kinds))
-    return f"{_table(head, rows)}<p>skill is what is saved of the base rate's log-loss; * is underpowered{note}</p>"
+    table = _table(("skill", *kinds), rows)
+    return f"{table}<p>skill is what is saved of the base rate's log-loss; * is underpowered{note}</p>"
 
 
 def _cell(one: Outcome | None) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -90,7 +90,14 @@ class RayModelTrainer:
             ConfigError, DataError, RegistryError: nothing could be trained.
         """
         config = self._targeted(target or {})
-        return _results(self._run(config, force=force), config.model_trainer.all_kinds)
+        record = self._run(config, force=force)
+        kinds = [f"{model_type}_models" for model_type in config.model_trainer.all_kinds]
+        series: dict[str, dict[str, Any]] = {}
+        for outcome in record.outcomes:
+            one = series.setdefault(f"{outcome.exchange}/{outcome.symbol}", {kind: {} for kind in kinds})
+            one[f"{outcome.model_type}_models"][outcome.timeframe] = _entry(outcome)
+        alone = next(iter(series.values())) if len(series) == 1 else {kind: {} for kind in kinds}
+        return {**alone, "series": series, "run": record.as_dict()}
 
     def train(
         self,
@@ -208,19 +215,13 @@ class RayModelTrainer:
                 by `predictions.max_model_age`.
             DataError: the bars cannot be understood, or none is past warm-up.
         """
-        from job.api.frames import predict_frame  # noqa: PLC0415 - brings pandas and scikit-learn
+        from job.api.frames import predict_bars  # noqa: PLC0415 - brings pandas and scikit-learn
+        from job.worker.scorer import load_scorer  # noqa: PLC0415 - as above
 
-        registry = open_registry(self._config)
+        registry, data = open_registry(self._config), self._config.data
         key = _find_key(registry, model_type, timeframe, symbol, exchange)
-        return predict_frame(
-            bars,
-            registry,
-            key,
-            self._config.data,
-            version=version,
-            allow_pickle=allow_pickle,
-            ages=self._config.predictions,
-        )
+        scorer = load_scorer(registry, key, version, data=data, allow_pickle=allow_pickle)
+        return predict_bars(bars, scorer, data, ages=self._config.predictions)
 
     def training_data(self, model_type: str, timeframe: str, target: Mapping[str, Any] | None = None) -> "TrainingData":
         """Return the features and labels that the model of one series would be trained on, made in this process."""
@@ -276,17 +277,6 @@ def _find_key(registry: Storage, model_type: str, timeframe: str, symbol: str | 
             f"{len(matching)} models {wanted} in {registry.url}: name symbol and exchange, one of {series}"
         )
     return matching[0]
-
-
-def _results(record: TrainingRecord, model_types: Iterable[str]) -> dict[str, Any]:
-    """Return the outcomes by kind and timeframe, of the one series there is and of all by name; and the run record."""
-    kinds = [f"{model_type}_models" for model_type in model_types]
-    series: dict[str, dict[str, Any]] = {}
-    for outcome in record.outcomes:
-        one = series.setdefault(f"{outcome.exchange}/{outcome.symbol}", {kind: {} for kind in kinds})
-        one[f"{outcome.model_type}_models"][outcome.timeframe] = _entry(outcome)
-    alone = next(iter(series.values())) if len(series) == 1 else {kind: {} for kind in kinds}
-    return {**alone, "series": series, "run": record.as_dict()}
 
 
 def _entry(outcome: Outcome) -> dict[str, Any]:

@@ -54,7 +54,12 @@ def compare(options: argparse.Namespace) -> int:
     if len(failures) == len(wanted):  # nothing could be done: the first failure stands for all
         others = f" ({len(failures) - 1} other models fail, too)" if len(failures) > 1 else ""
         raise type(failures[0])(f"{failures[0]}{others}")
-    counted = tried_on_rows(plan, results, registry)
+    tested = {
+        one.key: (datetime.fromisoformat(one.compared.first), datetime.fromisoformat(one.compared.last))
+        for one in results
+        if one.verdict is not None
+    }
+    counted = tried(registry, plan.scored, tested).record()  # these comparisons included
     shared = shared_holdouts(plan, results, registry)
     show(plan, results, options, tried=counted, shared=shared)
     record = {
@@ -79,16 +84,6 @@ def log_comparison(outcome: Compared) -> None:
 def _notes(plan: ComparisonPlan, results: Sequence[ComparisonResult]) -> list[str]:
     """Notes on what was found, and what the series of the comparisons warn of, once per kind."""
     return [*plan.notes, *once_per_kind(warning for one in results for warning in one.compared.warnings)]
-
-
-def tried_on_rows(plan: ComparisonPlan, results: Sequence[ComparisonResult], registry: Storage) -> dict[str, int]:
-    """Return what was tried on the rows of the comparisons, these comparisons included, as JSON values."""
-    tested = {
-        one.key: (datetime.fromisoformat(one.compared.first), datetime.fromisoformat(one.compared.last))
-        for one in results
-        if one.verdict is not None
-    }
-    return tried(registry, plan.scored, tested).record()
 
 
 def shared_holdouts(

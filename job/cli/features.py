@@ -4,9 +4,6 @@ import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from rich import box
-from rich.table import Table
-
 from job.cli.arguments import (
     CONFIG,
     END,
@@ -23,7 +20,7 @@ from job.cli.arguments import (
 from job.cli.logs import log
 from job.cli.options import settings, split_names, timeframe_names
 from job.cli.report import print_json
-from job.cli.tables import console
+from job.cli.tables import console, text_table
 from job.config.settings import Config
 from job.core.entries import source_digest
 from job.core.errors import DataError
@@ -42,7 +39,10 @@ from transforms.features.feature import Feature
 TEXT: Final = """List the features that models may see, and audit them on bars: no value may change with later bars, nor
 with bars before its warm-up or in another segment."""
 
-NUMERIC_COLUMNS: Final = {"lookback", "warm-up", "measured", "ns a value"}
+LIST_COLUMNS: Final = ("feature", "packs", "inputs", "lookback", "warm-up", "scale-free", "source")
+AUDIT_COLUMNS: Final = (
+    "feature", "lookback", "measured", "warm-up", "measured", "scale-free", "measured", "ns a value", "verdict"
+)  # fmt: skip
 MEASURED: Final = (
     "measured: how many bars back the farthest one is that moves a value by more than 1e-7 (lookback) or 1e-2 "
     "(warm-up) of its deviation"
@@ -62,7 +62,7 @@ def list_features(options: argparse.Namespace) -> int:
         for row in rows
     ]  # fmt: skip
     if not options.json:
-        console().print(_table(("feature", "packs", "inputs", "lookback", "warm-up", "scale-free", "source"), cells))
+        console().print(text_table(*LIST_COLUMNS, rows=cells))
     print_json(options, {"features": rows})
     return 0
 
@@ -75,11 +75,14 @@ def audit_features(options: argparse.Namespace) -> int:
     features = chosen([*configured, *split_names(options.features)])
     found = find_series(config.data)
     problems = [*found.problems]
+    configured_timeframes = (timeframe for kind in kinds for timeframe in kind.timeframes)
+    # the one of the most bars first, on which features are timed
+    timeframes = sorted({*(timeframe_names(options.timeframes) or configured_timeframes)}, key=duration_us)
     audits: list[Row] = []
     times: dict[str, float] = {}
     for series in found.series:
         try:
-            audits += audit_series(series, config, timeframes_of(options, config), tuple(features.values()), times)
+            audits += audit_series(series, config, timeframes, tuple(features.values()), times)
         except DataError as error:
             problems.append(error)
     for message in summarize(problems):
@@ -91,7 +94,9 @@ def audit_features(options: argparse.Namespace) -> int:
         for reference, feature in features.items()
     ]
     if not options.json:
-        show_audit(rows)
+        table = text_table(*AUDIT_COLUMNS, rows=map(_cells, rows))
+        table.caption, table.caption_justify = MEASURED, "left"
+        console().print(table)
     refused = [row for row in rows if row["verdict"] == "refused"]
     for row in refused:
         log.error("%s", row["reason"])
@@ -107,12 +112,6 @@ def chosen(more: Iterable[str]) -> dict[str, Feature]:
     named = (split_origin(name)[0] for name in expand_features([*FEATURES, *more]))
     references = [*dict.fromkeys(name for name in named if name not in MARKET_FEATURES)]
     return dict(zip(references, resolve_features(references), strict=True))
-
-
-def timeframes_of(options: argparse.Namespace, config: Config) -> list[str]:
-    """Return the timeframes of --timeframes, or else of the models that are configured: first that of the most bars."""
-    configured = (timeframe for kind in config.model_trainer.kinds.values() for timeframe in kind.timeframes)
-    return sorted({*(timeframe_names(options.timeframes) or configured)}, key=duration_us)
 
 
 def audit_series(
@@ -182,25 +181,6 @@ def summed_up(audits: Sequence[Row]) -> Row:
         "verdict": "refused" if refused else "not tried" if not tried else "slow" if speed > SLOW_NS else "sound",
         "reason": refused,
     }
-
-
-def show_audit(rows: Sequence[Row]) -> None:
-    """Print what is measured beside what is declared."""
-    columns = (
-        "feature", "lookback", "measured", "warm-up", "measured", "scale-free", "measured", "ns a value", "verdict"
-    )  # fmt: skip
-    table = _table(columns, map(_cells, rows))
-    table.caption, table.caption_justify = MEASURED, "left"
-    console().print(table)
-
-
-def _table(columns: Sequence[str], rows: Iterable[Iterable[str]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in columns:
-        table.add_column(name, justify="right" if name in NUMERIC_COLUMNS else "left", overflow="fold")
-    for cells in rows:
-        table.add_row(*cells)
-    return table
 
 
 def _cells(row: Row) -> Iterator[str]:

@@ -77,18 +77,14 @@ def describe_plan(plan: Plan, *, policy: bool = False) -> dict[str, Any]:
         kinds.append(row)
     totals = {name: sum(one[name] for one in kinds) for name in ("models", *ANSWERS, "rows")}
     seconds = round(sum(task.seconds for task in plan.tasks), 1)
-    return {**totals, "cpu_seconds": seconds, "kinds": kinds, "answers": [*answers_of(plan)] if policy else []}
-
-
-def answers_of(plan: Plan) -> Iterator[dict[str, Any]]:
-    """Yield the answer of a retrain policy for each model that is not current."""
-    for one in plan.fresh:
-        yield {
-            **asdict(one.key), "answer": "fresh_enough", "version": one.version, "why": one.why, "until": one.until,
-        }  # fmt: skip
-    for task in plan.tasks:
+    answers: list[dict[str, Any]] = []
+    for one in plan.fresh if policy else ():
+        why = {"version": one.version, "why": one.why, "until": one.until}
+        answers.append({**asdict(one.key), "answer": "fresh_enough", **why})
+    for task in plan.tasks if policy else ():
         answer, version = "to_check" if task.to_check else "to_train", task.held.version if task.held else None
-        yield {**asdict(task.key), "answer": answer, "version": version, "why": task.why, "until": {}}
+        answers.append({**asdict(task.key), "answer": answer, "version": version, "why": task.why, "until": {}})
+    return {**totals, "cpu_seconds": seconds, "kinds": kinds, "answers": answers}
 
 
 def policy_lines(answers: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -24,7 +24,7 @@ from job.cli.tables import (
     totals_table,
     tried_in_words,
 )
-from job.core.keys import kind_order
+from job.core.keys import by_kind, kind_order
 from job.core.wording import once_per_kind
 from job.learning.metrics import scores_shown
 from job.predict.task import Predicted
@@ -163,14 +163,15 @@ def show_predictions(record: RunRecord[Predicted]) -> None:
 
 def drift_lines(outcomes: Iterable[Predicted]) -> Iterator[str]:
     """Yield for each kind of model how many series have unusual newest bars, and the worst of them."""
-    drifted = [(one, one.drift) for one in outcomes if one.drift and one.drift["unusual"]]
-    for kind in sorted({one.key.stem: one.key for one, _ in drifted}.values(), key=kind_order):
-        own = [(one, drift) for one, drift in drifted if one.key.stem == kind.stem]
-        worst, drift = max(own, key=lambda pair: float(pair[1]["worst"][0][1]))
+    drifted = [one for one in outcomes if one.drift and one.drift["unusual"]]
+    for kind, own in by_kind(drifted).items():
+        worst, drift = max(
+            ((one, one.drift) for one in own if one.drift), key=lambda pair: float(pair[1]["worst"][0][1])
+        )
         name, index, usual = drift["worst"][0]
         usually = "" if usual is None else f", usually below {usual:.2f}"
         yield (
-            f"{kind.model_type} {kind.timeframe}: the newest bars of {len(own)} series are unlike those of training, "
+            f"{kind}: the newest bars of {len(own)} series are unlike those of training, "
             f"most so of {worst.exchange}/{worst.symbol}: stability index {index:.2f} of {name} over {drift['rows']:,} "
             f"bars{usually}; whether the model still is right, only scores tell"
         )

@@ -19,7 +19,7 @@ WIDE: Final = 200
 """Width of tables where stdout is no terminal."""
 NUMERIC_COLUMNS: Final = {
     "#", "versions", "skill", "rows", "log-loss a", "log-loss b", "q", "models", *VERDICTS, "mean difference",
-    "t", "p", "clusters", "adjusted p",
+    "t", "p", "clusters", "adjusted p", "lookback", "warm-up", "measured", "ns a value",
 }  # fmt: skip
 DOUBTS: Final = {
     "*": "* underpowered: too few independent blocks to find a difference",
@@ -95,9 +95,19 @@ def totals_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str
     return table
 
 
+def text_table(*names: str, rows: Iterable[Iterable[str]] = ()) -> Table:
+    """Return a table of text without a frame, in which numbers stand on the right."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in names:
+        table.add_column(name, justify="right" if name in NUMERIC_COLUMNS else "left", overflow="fold")
+    for cells in rows:
+        table.add_row(*cells)
+    return table
+
+
 def versions_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     """Return one row per model, from the rows of `models list`."""
-    table = _table("model", "versions", "latest", "skill", "champion", "skill", "challenger")
+    table = text_table("model", "versions", "latest", "skill", "champion", "skill", "challenger")
     for row in rows:
         latest, champion, challenger = row["latest"], row["champion"] or {}, row["challenger"] or {}
         table.add_row(
@@ -114,7 +124,7 @@ def versions_table(rows: Iterable[Mapping[str, Any]]) -> Table:
 
 def history_table(decisions: Sequence[Mapping[str, Any]]) -> Table:
     """Return one row per decision on a model's aliases, the last one last."""
-    table = _table("#", "at", "by", "alias", "from", "to", "reason")
+    table = text_table("#", "at", "by", "alias", "from", "to", "reason")
     for one in decisions:
         before, after = ({"version": one[name] or ""} for name in ("before", "after"))
         table.add_row(
@@ -127,7 +137,7 @@ def history_table(decisions: Sequence[Mapping[str, Any]]) -> Table:
 def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return one row per comparison, from `ComparisonResult.record`; a difference below 0 says that b is better."""
     level = 100 * (1 - max(row["alpha"] for row in rows))
-    table = _table("model", "rows", "log-loss a", "log-loss b", f"difference [{level:.4g}%]", "q", "verdict")
+    table = text_table("model", "rows", "log-loss a", "log-loss b", f"difference [{level:.4g}%]", "q", "verdict")
     for row in rows:
         interval = "" if row["low"] is None else f" [{row['low']:+.5f}, {row['high']:+.5f}]"
         table.add_row(
@@ -146,7 +156,9 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 def fleets_table(rows: Iterable[Mapping[str, Any]], *, note: str = "") -> Table:
     """Return one row per kind and timeframe, from `compare.run.fleets`, above a note."""
-    table = _table("all models of a kind", "models", *VERDICTS, "mean difference", "t", "p", "clusters", "adjusted p")
+    table = text_table(
+        "all models of a kind", "models", *VERDICTS, "mean difference", "t", "p", "clusters", "adjusted p"
+    )
     table.caption = note or None
     for row in rows:
         table.add_row(
@@ -208,14 +220,10 @@ def stability(skills: Mapping[str, Any], calibration: Mapping[str, Any]) -> Iter
         yield "skill by fold", ", ".join(_interval(percent, one["value"], one["low"], one["high"]) for one in folds)
     if calibration.get("slope") is not None:
         found = [
-            f"{name} {_interval(_signed, *(calibration[f'{name}{end}'] for end in ('', '_low', '_high')))}"
+            f"{name} {_interval('{:+.2f}'.format, *(calibration[f'{name}{end}'] for end in ('', '_low', '_high')))}"
             for name in ("slope", "intercept")
         ]
         yield "calibration", ", ".join(found)
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}"
 
 
 def _interval(text: Callable[[float], str], value: float, low: float | None, high: float | None) -> str:
@@ -232,10 +240,3 @@ def run_id(summary: Mapping[str, Any]) -> str:
     """Return the run that made a version, as tables show it, marked `gone` if the registry does not hold it anymore."""
     name: str = summary.get("version", "")[-RUN_DIGITS:]
     return f"{name} (gone)" if summary.get("missing") else name
-
-
-def _table(*names: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in names:
-        table.add_column(name, justify="right" if name in NUMERIC_COLUMNS else "left", overflow="fold")
-    return table

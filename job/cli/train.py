@@ -12,7 +12,6 @@ from job.core.errors import JobError
 from job.core.paths import redact_url
 from job.registry.catalog import open_registry
 from job.train.plan import plan as plan_training
-from job.train.record import TrainingRecord
 from job.train.run import run
 
 
@@ -39,21 +38,16 @@ def train(options: argparse.Namespace) -> int:
         record = run(config, watch=watch, plan=plan)
     show_result(record, everything=options.all)
     if options.report:
-        write_report(record)
+        from job.report.write import write_into  # noqa: PLC0415 - altair takes half a second to import
+
+        registry = open_registry(record.config)
+        try:
+            log.info("report: %s/%s", registry.url, write_into(registry, record.run_id))
+        except JobError as error:  # a registry without models has none, and the run's status stands
+            log.error("no report was written: %s", error)
     if options.json:  # an entry for each model
         print_json(options, record.as_dict())
     return record.exit_status
-
-
-def write_report(record: TrainingRecord) -> None:
-    """Write the report of a run beside its record; a registry without models has none, and the run's status stands."""
-    from job.report.write import write_into  # noqa: PLC0415 - altair takes half a second to import
-
-    registry = open_registry(record.config)
-    try:
-        log.info("report: %s/%s", registry.url, write_into(registry, record.run_id))
-    except JobError as error:
-        log.error("no report was written: %s", error)
 
 
 ALL: Final = flag("--all", "show all models on the terminal, instead of the best, the worst and those that failed")

@@ -26,10 +26,10 @@ from job.cli.options import run_settings
 from job.cli.progress import watching
 from job.cli.report import print_json
 from job.cli.tables import console, number, totals_table
-from job.core.keys import POOLED, kind_order
+from job.core.keys import kind_order
 from job.core.paths import redact_url
 from job.core.wording import once_per_kind
-from job.registry.studies import Winner
+from job.registry.studies import study_title
 from job.sources.problems import summarize
 from job.tune.plan import TuningPlan
 from job.tune.plan import plan as plan_tuning
@@ -90,33 +90,22 @@ def show(record: TuningRecord) -> None:
         log.error("%s", problem)
     winners = sorted(record.winners, key=lambda one: (*kind_order(one), one.key))
     columns = ("study", "trials", "given up", "series", "best saves", "error", "needed", "chosen")
-    cells = [
-        (
-            name_of(one), str(one.trials), str(one.pruned), str(one.series), f"{one.gain:+.5f}",
-            number(one.error, 5), number(one.required, 5), chosen_in_words(one),
-        )
-        for one in winners
-    ]  # fmt: skip
+    cells = []
+    for one in winners:
+        params = [
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in one.params.items()
+        ]
+        row = (
+            study_title(one.key), str(one.trials), str(one.pruned), str(one.series), f"{one.gain:+.5f}",
+            number(one.error, 5), number(one.required, 5), ", ".join(params) or "the default",
+        )  # fmt: skip
+        cells.append(row)
     if winners:
         console().print(totals_table("nats per row out of fold against the default", columns, cells))
     if record.reason:
         log.error("%s: %s", record.status, record.reason)
     log.info("run %s %s: %d studies in %s", record.run_id, record.status, len(winners), record.about["output"])
-
-
-def name_of(winner: Winner) -> str:
-    """Return what a study is about, as a table shows it."""
-    where = "" if winner.exchange == POOLED else f"{winner.exchange}/{winner.symbol} "
-    return f"{where}{winner.model_type} {winner.timeframe}"
-
-
-def chosen_in_words(winner: Winner) -> str:
-    """Return the parameters that were chosen, as a table shows them."""
-    chosen = (
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in winner.params.items()
-    )
-    return ", ".join(chosen) or "the default"
 
 
 COMMAND: Final = Command(

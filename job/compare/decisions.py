@@ -1,10 +1,14 @@
-"""What `compare --promote` does with a verdict: a new champion, a challenger held until it is decided, or none."""
+"""What `compare --promote` and `watch` do with a verdict: a new champion, a challenger held until decided, or none."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from job.config.settings import PromotionSettings
+from job.core.keys import Key
 from job.learning.comparison import Verdict
+from job.registry.promote import promote, release_challenger
+from job.storage.files import Storage
 
 Action = Literal["promoted", "held", "given up"]
 
@@ -48,3 +52,43 @@ def decide(
     if not challenger:
         return None
     return Decision("given up", "worse than the champion" if found == "worse" else f"{found} after {days:.3g} days")
+
+
+def carry_out(
+    decision: Decision,
+    registry: Storage,
+    key: Key,
+    version: str,
+    *,
+    command: str,
+    numbers: Mapping[str, Any] | None = None,
+    instead_of: str | None = None,
+) -> None:
+    """Move the alias that a decision on version b is about.
+
+    Args:
+        decision: on it.
+        registry: where.
+        key: the model.
+        version: b.
+        command: that decided, for the history.
+        numbers: JSON values that the decision rests on, for the history.
+        instead_of: the version that must still be the champion where b becomes it, None for any.
+
+    Raises:
+        RegistryError: version b cannot be loaded, or another decision came first.
+    """
+    if decision.action == "given up":
+        release_challenger(registry, key, version, command=command, reason=decision.reason, numbers=numbers)
+        return
+    promoted = decision.action == "promoted"
+    promote(
+        registry,
+        key,
+        version,
+        alias="champion" if promoted else "challenger",
+        command=command,
+        reason=decision.reason,
+        numbers=numbers,
+        instead_of=instead_of if promoted else None,
+    )

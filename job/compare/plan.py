@@ -7,7 +7,7 @@ from functools import cache, partial
 from typing import Any, Final
 
 from job.compare.task import ComparisonTask
-from job.config.settings import Config
+from job.config.settings import Config, DataSettings
 from job.core.errors import ConfigError, DataError, JobError, RegistryError
 from job.core.keys import ALL, POOLED, Key
 from job.registry.aliases import read_aliases
@@ -74,41 +74,31 @@ def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: s
     held: set[Key] = set()
     for key in keys:
         try:
-            challenger = _challenger(registry, key) if (a, b) == ("champion", LATEST) else None
-            if challenger is not None:
+            second = read_aliases(registry, key).undecided if (a, b) == ("champion", LATEST) else None
+            if second is not None and second in list_versions(registry, key):
                 held.add(key)
-            versions = [resolve_version(registry, key, name) for name in (a, challenger or b)]
+            else:
+                second = b
+            versions = [resolve_version(registry, key, name) for name in (a, second)]
             if versions[0] == versions[1]:
                 same.append(key)
                 continue
             metadata = [read_metadata(registry, key, version) for version in versions]
             task = _task(key, metadata, _series_of(key, found.series, by_name), config, fleet)
             tasks.append(_with_history(registry, task, only_input=config.data.start is not None))
-            if known_until(metadata[1], key) > known_until(metadata[0], key):
+            if is_fresher(key, *metadata):
                 fresher.add(key)
         except JobError as error:
             failures[key] = error
-    scored = _scored(registry, tasks)
+    folders = sorted({task.key.folder for task in tasks})
+    summaries = list_summaries(registry, *folders) if folders else []
+    scored = scored_versions(registry, [task.key for task in tasks], summaries)
     tasks = [replace(task, others=_others(task, scored[task.key])) for task in tasks]
     notes = (*found.notes, *map(str, found.problems))
     others = fleet() if any(task.needs for task in tasks) else ()
     return ComparisonPlan(
         tuple(tasks), tuple(same), failures, notes, frozenset(fresher), frozenset(held), others, scored
     )
-
-
-def _challenger(registry: Storage, key: Key) -> str | None:
-    """Return the challenger of a model's champion, None if there is none any more."""
-    aliases = read_aliases(registry, key)
-    held = aliases.challenger != aliases.champion and aliases.challenger in list_versions(registry, key)
-    return aliases.challenger if held else None
-
-
-def _scored(registry: Storage, tasks: Sequence[ComparisonTask]) -> dict[Key, tuple[Scored, ...]]:
-    """Return every version that was ever scored of each model that is compared."""
-    folders = sorted({task.key.folder for task in tasks})
-    summaries = list_summaries(registry, *folders) if folders else []
-    return scored_versions(registry, [task.key for task in tasks], summaries)
 
 
 def _others(task: ComparisonTask, scored: Iterable[Scored]) -> int:
@@ -165,10 +155,6 @@ def _task(
             f"{key}: {a} was trained on the label {first.label.definition()}, {b} on {second.label.definition()}: "
             "only versions of one label can be compared"
         )
-    needed: list[tuple[Need, ...]] = []
-    if not (first.origins.alone and second.origins.alone):
-        sampling = Sampling.of(config.data)
-        needed = [needs_of(one, fleet(), key.exchange) or (Need(sampling),) for one in (first, second)]
     rows = sum(estimate_rows(one, key.timeframe, config.data) for one in own)
     return ComparisonTask(
         key=key,
@@ -178,8 +164,18 @@ def _task(
         series=own,
         seconds=SECONDS_PER_TASK + SECONDS_PER_ROW * rows,
         memory=estimate_memory(rows, len({*first.names, *second.names})),
-        needs=tuple(one for several in needed for one in several),
+        needs=needs_of_each((first, second), fleet, key.exchange, config.data),
     )
+
+
+def needs_of_each(
+    definitions: Sequence[Definition], fleet: Callable[[], Sequence[Series]], exchange: str, data: DataSettings
+) -> tuple[Need, ...]:
+    """Return what each of the versions of a model needs of other series, in their order; nothing if none needs any."""
+    if all(one.origins.alone for one in definitions):
+        return ()
+    nothing = Need(Sampling.of(data))
+    return tuple((needs_of(one, fleet(), exchange) or (nothing,))[0] for one in definitions)
 
 
 def _usable_from(key: Key, metadata: Sequence[Mapping[str, Any]], since: datetime | None) -> datetime:
@@ -201,6 +197,11 @@ def _usable_from(key: Key, metadata: Sequence[Mapping[str, Any]], since: datetim
             f"{usable:%Y-%m-%dT%H:%M:%S}; give --since {usable - bar:%Y-%m-%dT%H:%M:%S} or later, or leave it out"
         )
     return since + bar
+
+
+def is_fresher(key: Key, a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Return whether version b was trained on later bars than a, by their metadata; raises as `known_until`."""
+    return known_until(b, key) > known_until(a, key)
 
 
 def known_until(metadata: Mapping[str, Any], key: Key) -> datetime:

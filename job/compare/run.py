@@ -1,24 +1,23 @@
 """Comparing versions from their plan to the verdicts: kept in the registry, and acted upon where that is asked for."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from job.cluster.operation import Operation
-from job.compare.decisions import Action, Decision, decide
+from job.compare.decisions import Action, carry_out, decide
 from job.compare.plan import ComparisonPlan
 from job.compare.task import Compared, ComparisonTask
 from job.config.settings import Config, PromotionSettings
 from job.core.environment import versions
 from job.core.errors import ConfigError, DataError, JobError, RegistryError
-from job.core.keys import Key, kind_order
+from job.core.keys import Key, by_kind
 from job.learning.comparison import VERDICTS, Comparison, Verdict, false_discovery, verdict
 from job.learning.fleet import LogLossDelta, add_log_loss_delta, fleet_of_one, fleet_test
-from job.learning.multiplicity import Best, Clusters, best_of
+from job.learning.multiplicity import Clusters, best_of
 from job.registry.aliases import read_aliases
 from job.registry.comparisons import overlapping, write_comparison
-from job.registry.promote import promote, release_challenger
 from job.registry.record import RunRecord
 from job.registry.versions import new_run_id
 from job.storage.files import Storage
@@ -191,33 +190,18 @@ def _conclude(
         return one
     numbers = {**one.numbers(), **policy.model_dump(), "fresher": fresher, "comparison": run_id, "a": one.compared.a}
     try:
-        carry_out(decision, one, registry, numbers)
+        carry_out(
+            decision,
+            registry,
+            one.key,
+            one.compared.b,
+            command="compare",
+            numbers=numbers,
+            instead_of=one.compared.a,
+        )
     except RegistryError as error:
         return replace(one, error=error)
     return replace(one, action=decision.action)
-
-
-def carry_out(decision: Decision, one: ComparisonResult, registry: Storage, numbers: Mapping[str, Any]) -> None:
-    """Move the alias that a decision is about.
-
-    Raises:
-        RegistryError: version b cannot be loaded, or another decision came first.
-    """
-    a, b = one.compared.a, one.compared.b
-    if decision.action == "given up":
-        release_challenger(registry, one.key, b, reason=decision.reason, numbers=numbers)
-        return
-    promoted = decision.action == "promoted"
-    promote(
-        registry,
-        one.key,
-        b,
-        alias="champion" if promoted else "challenger",
-        command="compare",
-        reason=decision.reason,
-        numbers=numbers,
-        instead_of=a if promoted else None,
-    )
 
 
 def fleets(results: Sequence[ComparisonResult]) -> list[dict[str, Any]]:
@@ -226,9 +210,15 @@ def fleets(results: Sequence[ComparisonResult]) -> list[dict[str, Any]]:
     A single model has the test of its own interval. `adjusted_p` is one-sided, that b is better, and allows for all
     kinds.
     """
-    kinds = by_kind(results)
+    kinds = [*by_kind(one for one in results if one.verdict is not None).values()]
+    clusters: list[Clusters] = []
+    for own in kinds:
+        totals: LogLossDelta = {}
+        for one in own:
+            add_log_loss_delta(totals, one.compared.log_loss_delta)
+        clusters.append((own[0].compared.cluster_us, totals))
     rows = []
-    for own, adjusted_p in zip(kinds, best_kind(kinds).adjusted, strict=True):
+    for own, adjusted_p in zip(kinds, best_of(clusters).adjusted, strict=True):
         found = fleet_test([one.compared.log_loss_delta for one in own])
         if len(own) == 1 and (only := own[0].compared.comparison) is not None:
             found = fleet_of_one(only.difference, only.p, only.blocks)
@@ -244,23 +234,3 @@ def fleets(results: Sequence[ComparisonResult]) -> list[dict[str, Any]]:
         }
         rows.append(row)
     return rows
-
-
-def by_kind(results: Iterable[ComparisonResult]) -> list[list[ComparisonResult]]:
-    """Return the comparisons that have a verdict by kind and timeframe, in the order of tables."""
-    kinds: dict[tuple[str, str], list[ComparisonResult]] = {}
-    for one in results:
-        if one.verdict is not None:
-            kinds.setdefault((one.key.model_type, one.key.timeframe), []).append(one)
-    return sorted(kinds.values(), key=lambda own: kind_order(own[0].key))
-
-
-def best_kind(kinds: Iterable[Sequence[ComparisonResult]]) -> Best:
-    """Test whether version b is better than a in the best of several kinds and timeframes."""
-    found: list[Clusters] = []
-    for own in kinds:
-        totals: LogLossDelta = {}
-        for one in own:
-            add_log_loss_delta(totals, one.compared.log_loss_delta)
-        found.append((own[0].compared.cluster_us, totals))
-    return best_of(found)

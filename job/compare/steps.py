@@ -1,6 +1,6 @@
 """The steps of comparing inside a worker; each takes and yields Arrow tables, none knows Ray."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -17,8 +17,7 @@ from job.learning.evidence import gather
 from job.learning.fleet import cluster_us, log_loss_delta_by_cluster
 from job.learning.metrics import FloatArray, row_log_loss
 from job.learning.trading import trading_scores
-from job.registry.definition import Definition
-from job.worker.context import Need, beside_version, history
+from job.worker.context import Need, beside_version, history_of
 from job.worker.cost import NO_COST, Cost, Meter
 from job.worker.messages import BarsRow, Job, SeriesInfo, pack, recorded_failure, unpack
 from transforms.bars import duration_us
@@ -83,20 +82,16 @@ def score_both(header: PairRow, bars: pl.DataFrame, info: SeriesInfo, job: Job) 
     from job.worker.scorer import load_scorer  # noqa: PLC0415 - brings scikit-learn; the driver names these steps only
 
     task, registry = header.task, job.registry()
-    start = start_of(task.key.timeframe, task.usable_from)
-    scores: list[pl.DataFrame] = []
-    scorers: list[Scorer] = []
-    for place, version in enumerate((task.a, task.b)):
-        scorer = load_scorer(registry, task.key, version, data=job.config.data, allow_pickle=task.allow_pickle)
-        needs = task.needs[place : place + 1]
-        samples = samples_of(
-            scorer.definition, bars, info, job, name=header.series, start=start, needs=needs, market=job.trading
-        )
-        scored = with_probability(scorer, samples)
-        if scorer.definition.sequence_bars > 1:  # the bars before stand in sequences only
-            scored = scored.filter(pl.col("timestamp") >= start)
-        scores.append(scored)
-        scorers.append(scorer)
+    # the open time of the first bar that is available at `usable_from` or later
+    start = task.usable_from - timedelta(microseconds=duration_us(task.key.timeframe))
+    scorers = [
+        load_scorer(registry, task.key, version, data=job.config.data, allow_pickle=task.allow_pickle)
+        for version in (task.a, task.b)
+    ]
+    scores = [
+        scored_samples(scorer, bars, info, job, name=header.series, start=start, needs=needs, market=job.trading)
+        for scorer, needs in zip(scorers, (task.needs[:1], task.needs[1:]), strict=True)
+    ]
     a, b = scores
     kept = ["available_at", "label", *(MARKET_COLUMNS if job.trading else ())]
     both = a.select(*kept, p_a="p", p_base_a="p_base").join(
@@ -111,10 +106,9 @@ def score_both(header: PairRow, bars: pl.DataFrame, info: SeriesInfo, job: Job) 
         seed_influence(scorer, samples.join(same, on="available_at", how="semi"))
         for scorer, samples in zip(scorers, scores, strict=True)
     )
-    label = scorer.definition.label
     found = replace(
         header,
-        label=label,
+        label=scorers[1].definition.label,
         only_a=only_a,
         only_b=only_b,
         seed_influence_a=seeds_a,
@@ -122,19 +116,6 @@ def score_both(header: PairRow, bars: pl.DataFrame, info: SeriesInfo, job: Job) 
         warnings=info.warnings,
     )
     return found, both
-
-
-def with_probability(scorer: "Scorer", samples: pl.DataFrame) -> pl.DataFrame:
-    """Add `p`, a version's probability of up, and `p_base`, its base rate.
-
-    `p` is null where the model cannot score a row, which only samples with a market or of sequences have.
-    """
-    told = "complete" in samples.columns
-    complete = samples["complete"].to_numpy() if told else np.ones(samples.height, np.bool_)
-    p = np.full(samples.height, np.nan)
-    if complete.any():
-        p[complete] = scorer.score(samples)
-    return samples.with_columns(p=pl.Series(p).fill_nan(None), p_base=pl.lit(scorer.base_rate))
 
 
 def seed_influence(scorer: "Scorer", samples: pl.DataFrame) -> FloatArray | None:
@@ -148,20 +129,20 @@ def seed_influence(scorer: "Scorer", samples: pl.DataFrame) -> FloatArray | None
     return influence_of(scorer.metadata, scorer.model, scaled, up, base_rate=scorer.base_rate, weight=scorer.weight)
 
 
-def seeds_of(headers: Sequence[PairRow], rows: int) -> list[SeedVariance] | None:
-    """Return the variance over seeds of both versions on the rows of all series; None if one is not known."""
+def seeds_of(influences: Iterable[Sequence[FloatArray | None]], rows: int) -> list[SeedVariance] | None:
+    """Return the variance over seeds of versions on `rows` of all series; None if one is not known.
+
+    Of each version there is the `seed_influence` of every series.
+    """
     from job.learning.seeds import seed_variance  # noqa: PLC0415 - brings scikit-learn
 
-    found = [
-        seed_variance([header.seed_influence_a for header in headers], rows),
-        seed_variance([header.seed_influence_b for header in headers], rows),
-    ]
+    found = [seed_variance(parts, rows) for parts in influences]
     known = [one for one in found if one is not None]
     return known if len(known) == len(found) else None
 
 
-def samples_of(
-    definition: Definition,
+def scored_samples(
+    scorer: "Scorer",
     bars: pl.DataFrame,
     info: SeriesInfo,
     job: Job,
@@ -173,25 +154,20 @@ def samples_of(
 ) -> pl.DataFrame:
     """Return the samples of one version whose bars open at `start` or later.
 
-    With `market` all such bars are there, with `MARKET_COLUMNS`, whether they are samples or not.
+    Beside them stand `p`, its probability of up, and `p_base`, its base rate. With `market` all such bars are there,
+    with `MARKET_COLUMNS`, whether they are samples or not. `p` is null where the model cannot score a row, which only
+    samples with a market or of sequences have.
 
     Raises:
         DataError: the timeframe cannot be made from these bars, or they lack what a feature needs.
     """
-    timeframe = definition.timeframe
+    definition = scorer.definition
     how = definition.preparation(bars, info, name=name)
     if how.gaps == "segment":
-        before = history(
-            definition.origins,
-            definition.features,
-            timeframe,
-            sequence_bars=definition.sequence_bars,
-            exact=True,
-        )
-        bars = bars.filter(pl.col("timestamp") >= start - before)
+        bars = bars.filter(pl.col("timestamp") >= start - history_of(definition))
     beside = beside_version(definition, bars, info, name=name, needs=needs, context=job.context, tolerance=WARM)
     try:
-        return make_samples(
+        samples = make_samples(
             bars,
             how,
             features=definition.features,
@@ -202,12 +178,13 @@ def samples_of(
             sequence_bars=definition.sequence_bars,
         ).frame
     except ValueError as error:
-        raise DataError(f"{name} {timeframe}: {error}") from None
-
-
-def start_of(timeframe: str, usable_from: datetime) -> datetime:
-    """Return the open time of the first bar that is available at `usable_from` or later."""
-    return usable_from - timedelta(microseconds=duration_us(timeframe))
+        raise DataError(f"{name} {definition.timeframe}: {error}") from None
+    complete = samples["complete"].to_numpy() if "complete" in samples.columns else np.ones(samples.height, np.bool_)
+    p = np.full(samples.height, np.nan)
+    if complete.any():
+        p[complete] = scorer.score(samples)
+    scored = samples.with_columns(p=pl.Series(p).fill_nan(None), p_base=pl.lit(scorer.base_rate))
+    return scored.filter(pl.col("timestamp") >= start)  # of sequences the bars before are there, too
 
 
 def compare_rows(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
@@ -265,6 +242,7 @@ def compared(headers: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compar
     evidence = gather(times, row_sums(up, p_a, p_b), horizon=label.horizon, before=task.evidence)
     evidence = replace(evidence, looks=evidence.looks + task.looked)
     lengths = {"horizon_bars": label.horizon, "timeframe_us": duration_us(task.key.timeframe)}
+    influences = [one.seed_influence_a for one in headers], [one.seed_influence_b for one in headers]
     first, last = rows.select(
         first=pl.col("available_at").min().dt.to_string("iso:strict"),
         last=pl.col("available_at").max().dt.to_string("iso:strict"),
@@ -283,7 +261,7 @@ def compared(headers: Sequence[PairRow], bars: pl.DataFrame, job: Job) -> Compar
             horizon=label.horizon,
             times=times,
             evidence=evidence,
-            seeds=seeds_of(headers, rows.height),
+            seeds=seeds_of(influences, rows.height),
             alpha=job.config.promotion.alpha,
             test=job.config.promotion.test,
         ),

@@ -1,9 +1,9 @@
 """The name of a model: which series, timeframe and kind it stands for, and its folder in the registry."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 from urllib.parse import quote, unquote
 
 from job.core.errors import DataError
@@ -70,6 +70,25 @@ class Kind(Protocol):
 def kind_order(of: Kind) -> tuple[str, int]:
     """Sort key by which people read models: by kind, then from the longest timeframe to the shortest."""
     return of.model_type, -duration_us(of.timeframe)
+
+
+class Keyed(Protocol):
+    """Anything that is about a model."""
+
+    @property
+    def key(self) -> Key:
+        """The model."""
+
+
+T = TypeVar("T", bound=Keyed)
+
+
+def by_kind(some: Iterable[T]) -> dict[str, list[T]]:
+    """Return what there is of each kind and timeframe, by names such as `analyst 15m`, in the order of `kind_order`."""
+    kinds: dict[str, list[T]] = {}
+    for one in sorted(some, key=lambda one: kind_order(one.key)):
+        kinds.setdefault(f"{one.key.model_type} {one.key.timeframe}", []).append(one)
+    return kinds
 
 
 @lru_cache(2**16)

@@ -155,6 +155,19 @@ class Drift:
         }
 
 
+def drift_of(metadata: Mapping[str, Any], rows: pl.DataFrame, *, labeled: bool = False) -> dict[str, Any] | None:
+    """Return how far the newest rows are from the training rows of a version; None if it is of an early release.
+
+    These are as many as the version's metadata calls a stretch. Where rows say which of them are `complete`, only those
+    count. With `labeled` their column `label` tells the share of up.
+    """
+    reference = Reference.read(metadata)
+    if reference is None:
+        return None
+    newest = (rows.filter("complete") if "complete" in rows.columns else rows).tail(reference.stretch)
+    return measure(reference, newest, float(newest["label"].to_numpy().mean()) if labeled else None).record()
+
+
 def measure(reference: Reference, features: pl.DataFrame, up: float | None = None) -> Drift:
     """Compare new rows with a model's training rows.
 

@@ -1,7 +1,7 @@
 """Rows that are added to a file of predictions: made of its last bars and the new ones, with the bits that all give."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -13,7 +13,7 @@ from job.core.errors import RegistryError
 from job.predict.task import PredictionTask, path_of
 from job.registry.predictions import PLAIN, Tail, read_predictions, table_of
 from job.storage.files import Storage
-from job.worker.context import history
+from job.worker.context import history_of
 from job.worker.messages import SeriesInfo
 from transforms.bars import duration_us
 from transforms.grids import Grid, windows_of
@@ -46,35 +46,20 @@ def next_tail(
     if frame.height <= MADE_AGAIN:
         return None
     start = frame["timestamp"][-MADE_AGAIN]
-    since = _warm_from(task, bars, info, start)
-    if since is None:
+    definition, width = task.definition, duration_us(task.definition.timeframe)
+    # From when on bars warm up the one that opens at `start`.
+    windows = windows_of(Grid(duration_us(info.timeframe), info.offset_us, info.zone), width)
+    held = np.unique(windows.index(bars["timestamp"]))
+    warm_bars = math.ceil(BITS * (history_of(definition) / timedelta(microseconds=width)))
+    first = int(np.searchsorted(held, windows.index(pl.Series([start]))[0])) - warm_bars
+    if first < 1:  # the first window may lack bars
         return None
+    since: datetime = windows.starts(held[first : first + 1])[0]
     end = again(bars.filter(pl.col("timestamp") >= since), start)
     if not end.frame.equals(made.frame.tail(end.frame.height)):
         return None
     counts = {name: count - end.counts[name] for name, count in made.counts.items()}
     return Tail(since, start, made.counts["used"] - MADE_AGAIN, counts)
-
-
-def _warm_from(task: PredictionTask, bars: pl.DataFrame, info: SeriesInfo, start: datetime) -> datetime | None:
-    """Return from when on bars warm up the one that opens at `start`; None where there are too few."""
-    definition, step = task.definition, timedelta(microseconds=duration_us(task.definition.timeframe))
-    warm = history(
-        definition.origins,
-        definition.features,
-        definition.timeframe,
-        sequence_bars=definition.sequence_bars,
-        exact=True,
-    )
-    windows = windows_of(
-        Grid(duration_us(info.timeframe), info.offset_us, info.zone), duration_us(definition.timeframe)
-    )
-    held = np.unique(windows.index(bars["timestamp"]))
-    first = int(np.searchsorted(held, windows.index(pl.Series([start]))[0])) - math.ceil(BITS * (warm / step))
-    if first < 1:  # the first window may lack bars
-        return None
-    since: datetime = windows.starts(held[first : first + 1])[0]
-    return since
 
 
 def appended(task: PredictionTask, tail: Tail, rows: pl.DataFrame, output: Storage) -> pa.Table | None:
@@ -91,8 +76,3 @@ def appended(task: PredictionTask, tail: Tail, rows: pl.DataFrame, output: Stora
     if footer != task.held or not last.cast(PLAIN).equals(again.cast(PLAIN)):
         return None
     return pa.concat_tables([in_place.slice(0, tail.rows), made]).unify_dictionaries()
-
-
-def added_up(before: Mapping[str, int], since: Mapping[str, int]) -> dict[str, int]:
-    """Return the counts of all bars, of those before a tail and those from it on."""
-    return {name: before[name] + count for name, count in since.items()}

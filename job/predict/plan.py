@@ -1,6 +1,6 @@
 """Which files of predictions to make: those that are asked for, by which versions, except those that are current."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -17,11 +17,10 @@ from job.registry.definition import Definition
 from job.registry.fingerprints import bare_digest, listing_fingerprints, prediction_fingerprints
 from job.registry.listings import read_listings
 from job.registry.model_age import check_age, label_end_of
-from job.registry.predictions import Footer, Tail, read_footers
+from job.registry.predictions import Footer, read_footers
 from job.registry.versions import LATEST, read_metadata, resolve_version
 from job.sources.estimates import estimate_rows
 from job.sources.finding import find_fleet, find_series
-from job.sources.known import Reading
 from job.sources.problems import as_one
 from job.sources.series import Series
 from job.storage.files import Storage
@@ -98,15 +97,8 @@ def plan(config: Config, request: Request) -> PredictionPlan:
     if not found.series:
         raise as_one(found.problems)
     asked = _asked(found.series, known, config, request, models)
-    versions = _at_once(lambda model: resolve_version(models, model, request.version), {one.model for one in asked})
-    failures, wanted = [], []
-    for one in asked:
-        version = versions[one.model]
-        if isinstance(version, RegistryError):
-            failures.append(Predicted.refused(one.key, version))
-        else:
-            wanted.append(replace(one, version=version))
-    wanted = _with_footers(wanted, config, request)
+    resolved, failures = _answers(asked, lambda model: resolve_version(models, model, request.version))
+    wanted = _with_footers([replace(one, version=version) for one, version in resolved], config, request)
     # A file is current if it was made from these bars: by its own footer, or by what a training run noted of them.
     listings = read_listings(models) if any(one.held for one in wanted) else {}
     current: dict[Key, Footer] = {}
@@ -214,35 +206,27 @@ def _with_footers(wanted: Sequence[_Wanted], config: Config, request: Request) -
 
 
 def _tasks(
-    wanted: Sequence[_Wanted],
-    config: Config,
-    request: Request,
-    models: Storage,
-    fleet: Callable[[], Sequence[Series]],
+    wanted: Sequence[_Wanted], config: Config, request: Request, models: Storage, fleet: Callable[[], Sequence[Series]]
 ) -> tuple[list[PredictionTask], list[Predicted]]:
     """Return the tasks, and the failures of those whose models cannot be given their features.
 
     `fleet` gives all series of the input.
     """
     versions = {one.model: one.version for one in wanted}
-    found = _at_once(
+    defined, failures = _answers(
+        wanted,
         lambda model: Definition.of(
             read_metadata(models, model, versions[model]), config.data, where=f"{model}: {versions[model]}"
         ),
-        versions,
     )
-    tasks, failures = [], []
-    for one in wanted:
-        definition = found[one.model]
-        if isinstance(definition, RegistryError):
-            failures.append(Predicted.refused(one.key, definition))
-            continue
+    tasks = []
+    for one, definition in defined:
         try:
             needed = () if definition.origins.alone else needs_of(definition, fleet(), one.series.exchange)
         except JobError as error:
             failures.append(Predicted.refused(one.key, error))
             continue
-        reading = None if needed else _reading(one.held)
+        reading = None if needed or one.held is None else one.held.reading
         rows = estimate_rows(one.series, one.key.timeframe, config.data)
         task = PredictionTask(
             key=one.key,
@@ -264,16 +248,6 @@ def _tasks(
     return tasks, failures
 
 
-def _reading(held: Footer | None) -> Reading | None:
-    """Return what is known of a series, as the file in place says."""
-    if held is None or held.reading is None:
-        return None
-    try:
-        return Reading.of_record(held.reading)
-    except (LookupError, TypeError, ValueError):
-        return None
-
-
 def _since(one: _Wanted, definition: Definition) -> datetime | None:
     """Return from when on bars are needed to add rows to the file in place; None where all are to be made anew.
 
@@ -283,20 +257,29 @@ def _since(one: _Wanted, definition: Definition) -> datetime | None:
         return None
     if definition.gaps not in {"segment", "ignore"} and str(one.series) not in definition.sessions:
         return None
-    try:
-        return Tail.of_record(one.held.tail).since
-    except (LookupError, TypeError, ValueError):
-        return None
+    return one.held.tail.since
 
 
-def _at_once(call: Callable[[Key], T], models: Collection[Key]) -> dict[Key, T | RegistryError]:
-    """Return what `call` returns or raises for each model; all are asked at once, since every answer takes a while."""
+def _answers(wanted: Sequence[_Wanted], ask: Callable[[Key], T]) -> tuple[list[tuple[_Wanted, T]], list[Predicted]]:
+    """Return the files with what `ask` says of the model of each, and the failures of those for which it raises.
+
+    All models are asked at once, since every answer takes a while.
+    """
 
     def answer(model: Key) -> T | RegistryError:
         try:
-            return call(model)
+            return ask(model)
         except RegistryError as error:
             return error
 
+    models = {one.model for one in wanted}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return dict(zip(models, pool.map(answer, models), strict=True))
+        answers = dict(zip(models, pool.map(answer, models), strict=True))
+    answered, failures = [], []
+    for one in wanted:
+        found = answers[one.model]
+        if isinstance(found, RegistryError):
+            failures.append(Predicted.refused(one.key, found))
+        else:
+            answered.append((one, found))
+    return answered, failures

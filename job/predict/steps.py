@@ -1,16 +1,15 @@
 """The steps of predicting inside a worker; each takes and yields Arrow tables, none knows Ray."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from job.core.errors import DataError
-from job.learning.drift import Reference, measure
-from job.predict.appending import added_up, appended, next_tail
+from job.learning.drift import drift_of
+from job.predict.appending import appended, next_tail
 from job.predict.task import Predicted, PredictionTask, path_of, superseded_path
 from job.registry.catalog import open_registry
 from job.registry.fingerprints import bare_digest
@@ -49,14 +48,10 @@ class FeaturesRow:
     @property
     def current(self) -> bool:
         """Whether the file in place was made from these bars in the same way."""
-        held = self.task.held
-        return held is not None and (held.content == self.digest or self._known)
-
-    @property
-    def _known(self) -> bool:
-        """Whether the bars are those of the file in place, however they were read, and the model sees no others."""
-        held = self.task.reading
-        return held is not None and self.reading is not None and held.digest == self.reading.digest
+        held, known = self.task.held, self.task.reading
+        # The same bars may have been read in another way; what is known of a series says nothing of others beside it.
+        same_bars = known is not None and self.reading is not None and known.digest == self.reading.digest
+        return held is not None and (held.content == self.digest or same_bars)
 
 
 def prepare_features(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
@@ -84,12 +79,13 @@ def prepare(
         start = adds.start if adds is not None else range_start(info.last, info.timeframe, job.config.data)
         made = features_of(task, bars, info, start, job)
         if adds is not None:
-            made = replace(made, counts=added_up(adds.counts, made.counts))
+            made = replace(made, counts={name: adds.counts[name] + count for name, count in made.counts.items()})
         if not made.counts["used"]:
             counts = ", ".join(f"{what} {count}" for what, count in made.counts.items() if count) or "no bars"
             raise DataError(f"{series} {task.key.timeframe}: no bar to predict ({counts}): give more bars")
-        tail = None
-        if _can_be_added_to(task, row, job):
+        data, tail = job.config.data, None
+        first_rows_go = data.lookback_days is not None and data.end is None
+        if row.reading is not None and row.reading.cuts and not task.needs and not first_rows_go:
             tail = next_tail(task, bars, info, made, lambda bars, start: features_of(task, bars, info, start, job))
     if failure.error is not None:
         return replace(header, error=failure.error, cost=meter.cost()), None
@@ -97,13 +93,6 @@ def prepare(
     unfinished = max(made.counts["unfinished"], info.counts["unfinished"])
     counted = {**made.counts, "unfinished": unfinished}
     return replace(header, counts=counted, cost=meter.cost(), tail=tail), made.frame
-
-
-def _can_be_added_to(task: PredictionTask, row: BarsRow, job: Job) -> bool:
-    """Return whether rows may be added to a file later: none of its rows goes, and its series can be cut."""
-    data = job.config.data
-    moves = data.lookback_days is not None and data.end is None
-    return row.reading is not None and bool(row.reading.cuts) and not task.needs and not moves
 
 
 def features_of(
@@ -158,8 +147,8 @@ def made_of(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predicted:
             rows=table.num_rows,
             last=predictions["available_at"][-1].isoformat(),
             counts=header.counts,
-            reading=None if header.reading is None else header.reading.record(),
-            tail=None if header.tail is None else header.tail.record(),
+            reading=header.reading,
+            tail=header.tail,
         )
         written = write_predictions(output, path_of(task.key), table, footer)
         output.remove(superseded_path(task.key))
@@ -187,15 +176,3 @@ def predict_anew(task: PredictionTask, job: Job) -> Predicted:
                       for found in unpack(one))  # fmt: skip
     header, features = prepare(alone, row, bars, job)
     return predict_task(header, pl.DataFrame() if features is None else features, job)
-
-
-def drift_of(metadata: Mapping[str, Any], features: pl.DataFrame) -> dict[str, Any] | None:
-    """Return how far the newest bars are from the training rows of a version; None if it is of an early release.
-
-    These are as many as the version's metadata calls a stretch, 1,000 at most.
-    """
-    reference = Reference.read(metadata)
-    if reference is None:
-        return None
-    complete = features.filter("complete") if "complete" in features.columns else features
-    return measure(reference, complete.tail(reference.stretch)).record()

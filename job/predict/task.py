@@ -38,8 +38,7 @@ class PredictionTask(Work):
     @property
     def tail(self) -> Tail | None:
         """From where on rows are made and added to those in place, if nothing else is others than it was."""
-        record = self.held.tail if self.held is not None and self.since is not None else None
-        return None if record is None else Tail.of_record(record)
+        return self.held.tail if self.held is not None and self.since is not None else None
 
     @property
     def flow(self) -> bool:

@@ -46,6 +46,11 @@ class Aliases:
     challenger: str | None = None
     previous: tuple[str, ...] = ()
 
+    @property
+    def undecided(self) -> str | None:
+        """The challenger, None where that is the champion itself."""
+        return None if self.challenger == self.champion else self.challenger
+
     def named(self, alias: Alias) -> str | None:
         """Return the version that an alias names."""
         return self.champion if alias == "champion" else self.challenger

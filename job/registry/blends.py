@@ -61,7 +61,12 @@ def parse(data: bytes, *, own: Own = NO_OWN, where: str = "the blend") -> Blend:
         if type(model) is not algorithm.estimator:
             raise ValueError(f"its member {name} is of type {type(model).__name__}")
         members[name] = model
-    _check_members(members)
+    features = {name: model.n_features_in_ for name, model in members.items()}
+    if len({*features.values()}) != 1:
+        raise ValueError(f"its members are of different numbers of features: {features!r:.100}")
+    for name, model in members.items():
+        if list(model.classes_) != [0, 1]:
+            raise ValueError(f"the classes of its member {name} are not down and up")
     return Blend(members, tuple(weights))
 
 
@@ -104,16 +109,6 @@ def _check_header(header: Any) -> None:
         raise ValueError("its header names a member twice")
     if not all(type(one) is float and 0 <= one <= 1 for one in weights) or abs(math.fsum(weights) - 1) > TOLERANCE:
         raise ValueError("its weights are no shares of 1")
-
-
-def _check_members(members: Mapping[str, Any]) -> None:
-    """Check that members see the same features and tell the same classes; raises ValueError."""
-    features = {name: model.n_features_in_ for name, model in members.items()}
-    if len({*features.values()}) != 1:
-        raise ValueError(f"its members are of different numbers of features: {features!r:.100}")
-    for name, model in members.items():
-        if list(model.classes_) != [0, 1]:
-            raise ValueError(f"the classes of its member {name} are not down and up")
 
 
 def _algorithm(name: str, own: Own) -> Algorithm:

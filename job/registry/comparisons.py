@@ -8,15 +8,15 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from job.core.keys import Key
 from job.learning.evidence import Evidence
+from job.registry.names import time_of, time_text
 from job.storage.files import MissingFileError, Storage
 
 FOLDER: Final = "comparisons"
-TIME: Final = "%Y%m%dT%H%M%SZ"
 NAME: Final = re.compile(r"\d{8}_\d{6}_[0-9a-f]{6}-(?P<first>\d{8}T\d{6}Z)-(?P<last>\d{8}T\d{6}Z)\.json")
 
 MOST_READ: Final = 5
@@ -29,7 +29,7 @@ def overlapping(registry: Storage, key: Key, *, first: datetime, last: datetime)
     """Return how many comparisons of a model's versions used rows between two times, both inclusive."""
     names = (path.rpartition("/")[2] for path in registry.list(_folder(key)))
     ends = [(match["first"], match["last"]) for match in map(NAME.fullmatch, names) if match]
-    return sum(begun <= _text(last) and ended >= _text(first) for begun, ended in ends)
+    return sum(begun <= time_text(last) and ended >= time_text(first) for begun, ended in ends)
 
 
 def ranges(registry: Storage, keys: Iterable[Key]) -> dict[Key, list[tuple[datetime, datetime]]]:
@@ -40,7 +40,7 @@ def ranges(registry: Storage, keys: Iterable[Key]) -> dict[Key, list[tuple[datet
     for path in paths:
         folder, _, name = path.rpartition("/")
         if folder in folders and (match := NAME.fullmatch(name)):
-            first, last = (datetime.strptime(match[end], TIME).replace(tzinfo=UTC) for end in ("first", "last"))
+            first, last = (time_of(match[end]) for end in ("first", "last"))
             found.setdefault(folders[folder], []).append((first, last))
     return found
 
@@ -64,12 +64,8 @@ def write_comparison(
     """Keep what a comparison found (JSON values), of rows that became available between two times."""
     document = {"schema_version": 1, "key": asdict(key), "run_id": run_id, **about}
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
-    registry.create(f"{_folder(key)}/{run_id}-{_text(first)}-{_text(last)}.json", text.encode())
+    registry.create(f"{_folder(key)}/{run_id}-{time_text(first)}-{time_text(last)}.json", text.encode())
 
 
 def _folder(key: Key) -> str:
     return f"{FOLDER}/{key.folder}/{key.stem}"
-
-
-def _text(time: datetime) -> str:
-    return f"{time.astimezone(UTC):{TIME}}"

@@ -126,6 +126,10 @@ def definition_fingerprint(
 def _parts(spec: ModelSpec, timeframe: str, max_samples: int | None, trading: TradingSettings | None) -> dict[str, Any]:
     """Return what decides a model's numbers, but for its bars and the settings that say which of them count."""
     sources = spec.sources()
+    members = {  # the rest that decides them is in the spec
+        one.algorithm: {"version": algorithm_named(one.algorithm).version, "source": user_source(one.algorithm)}
+        for one in spec.members
+    }
     return {
         "spec": spec.model_dump(mode="json"),
         "features": {
@@ -142,18 +146,8 @@ def _parts(spec: ModelSpec, timeframe: str, max_samples: int | None, trading: Tr
         **({"weights_version": WEIGHTS} if spec.weights else {}),
         **({"sources": sources} if sources else {}),
         **({"algorithm_source": source} if (source := user_source(spec.algorithm)) else {}),
-        **({"members": {one.algorithm: _of_member(one) for one in spec.members}} if spec.members else {}),
+        **({"members": members} if members else {}),
     }
-
-
-def _of_member(spec: ModelSpec) -> dict[str, Any]:
-    """Return what decides a blend's member, beside what its blend's fingerprint has anyway."""
-    return {"version": algorithm_named(spec.algorithm).version, "source": user_source(spec.algorithm)}
-
-
-def prediction_fingerprint(model: Key, version: str, data: DataSettings) -> str:
-    """Return the fingerprint of what a version predicts for a series, see `prediction_fingerprints`."""
-    return prediction_fingerprints([(model, version)], data)[model, version]
 
 
 def prediction_fingerprints(wanted: Iterable[tuple[Key, str]], data: DataSettings) -> dict[tuple[Key, str], str]:

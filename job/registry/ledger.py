@@ -7,19 +7,18 @@ version's settings.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from job.core.keys import Key
 from job.registry.catalog import Summary, key_of
 from job.registry.comparisons import ranges
+from job.registry.names import time_of, time_text
 from job.registry.scored import ALWAYS, Range, Scored, holdout_range, settings_tried, trials_of
 from job.storage.files import ExistingFileError, Storage
 
 FOLDER: Final = "pruned"
-TIME: Final = "%Y%m%dT%H%M%SZ"
 NAME: Final = re.compile(r"(?P<version>.+)-(?P<first>\d{8}T\d{6}Z)-(?P<last>\d{8}T\d{6}Z)\.json")
 
 
@@ -53,7 +52,7 @@ def remember(registry: Storage, key: Key, version: str, metadata: bytes) -> None
             content = json.dumps(tuning).encode()
     except ValueError:
         tested = ALWAYS
-    first, last = (f"{time.astimezone(UTC):{TIME}}" for time in tested)
+    first, last = map(time_text, tested)
     try:
         registry.create(f"{FOLDER}/{key.folder}/{key.stem}/{version}-{first}-{last}.json", content)
     except ExistingFileError:  # an earlier attempt was interrupted after it
@@ -65,8 +64,16 @@ def scored_versions(
 ) -> dict[Key, tuple[Scored, ...]]:
     """Return every version of each model that was ever scored: by their summaries, and pruned ones by a listing."""
     found: dict[Key, dict[str, Scored]] = {key: {} for key in keys}
-    for key, one in _pruned(registry, found):
-        found[key][one.version] = one
+    folders = {f"{FOLDER}/{key.folder}/{key.stem}": key for key in found}
+    sizes = registry.sizes(*sorted({f"{FOLDER}/{key.folder}" for key in found})) if found else {}
+    contents = registry.read_many(path for path, size in sizes.items() if size)
+    for path in sizes:
+        folder, _, name = path.rpartition("/")
+        match = NAME.fullmatch(name)
+        if match and folder in folders:
+            trials = trials_of(_json(contents.get(path, b"null")))
+            pruned = Scored(match["version"], time_of(match["first"]), time_of(match["last"]), trials=trials)
+            found[folders[folder]][pruned.version] = pruned
     for summary in summaries:
         if (key := key_of(summary)) in found:
             found[key][summary["version"]] = Scored.of_summary(summary)
@@ -107,25 +114,8 @@ def tried(registry: Storage, scored: Mapping[Key, Iterable[Scored]], tested: Map
     )
 
 
-def _pruned(registry: Storage, keys: Iterable[Key]) -> Iterator[tuple[Key, Scored]]:
-    """Yield the pruned versions of models, with the times of their holdouts and what was tried for each."""
-    folders = {f"{FOLDER}/{key.folder}/{key.stem}": key for key in keys}
-    sizes = registry.sizes(*sorted({f"{FOLDER}/{key.folder}" for key in folders.values()})) if folders else {}
-    contents = registry.read_many(path for path, size in sizes.items() if size)
-    for path in sizes:
-        folder, _, name = path.rpartition("/")
-        match = NAME.fullmatch(name)
-        if match and folder in folders:
-            trials = trials_of(_json(contents.get(path, b"null")))
-            yield folders[folder], Scored(match["version"], _time(match["first"]), _time(match["last"]), trials=trials)
-
-
 def _json(data: bytes) -> object:
     try:
         return json.loads(data)
     except ValueError:
         return None
-
-
-def _time(text: str) -> datetime:
-    return datetime.strptime(text, TIME).replace(tzinfo=UTC)

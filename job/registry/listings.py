@@ -13,15 +13,15 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from job.registry.fingerprints import SESSIONS, bare_digest, mark_sessions
+from job.registry.names import time_of, time_text
 from job.storage.files import ExistingFileError, Storage
 
 FOLDER: Final = "listings"
 NAME: Final = re.compile(rf"{FOLDER}/(?P<listing>[0-9a-f]{{64}})-(?P<content>[0-9a-f]{{64}}({SESSIONS})?)\.json")
-TIME: Final = "%Y%m%dT%H%M%SZ"
 GROWN: Final = re.compile(
     rf"{FOLDER}/(?P<listing>[0-9a-f]{{64}})-(?P<bars>[0-9a-f]{{64}})-(?P<end>\d{{8}}T\d{{6}}Z)-(?P<added>\d+)\.json"
 )
@@ -55,7 +55,7 @@ def read_growth(registry: Storage, listings: Iterable[str]) -> dict[str, list[Gr
     found: dict[tuple[str, str], list[Growth]] = {}
     for match in filter(None, map(GROWN.fullmatch, registry.list(FOLDER) if wanted else ())):
         if match["listing"] in wanted:
-            end = datetime.strptime(match["end"], TIME).replace(tzinfo=UTC)
+            end = time_of(match["end"])
             growth = Growth(match["bars"], end, timedelta(microseconds=int(match["added"])))
             found.setdefault((match["listing"], growth.bars), []).append(growth)
     told: dict[str, list[Growth]] = {}
@@ -119,7 +119,7 @@ def forget_listing(registry: Storage, listing: str, content: str) -> None:
 
 def _growth_path(listing: str, growth: Growth) -> str:
     added = growth.added // timedelta(microseconds=1)
-    return f"{FOLDER}/{listing}-{growth.bars}-{growth.end.astimezone(UTC):{TIME}}-{added}.json"
+    return f"{FOLDER}/{listing}-{growth.bars}-{time_text(growth.end)}-{added}.json"
 
 
 def _path(listing: str, content: str) -> str:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from job.core.keys import Key, decode
@@ -22,6 +23,10 @@ PART: Final = re.compile(rf"\.json|\.{FORMAT_NAME}|_scaler\.(?:skops|pkl)")
 A model's suffix is the name of its format, which a user's module may have brought that is not known here.
 """
 SCALER: Final = "_scaler"
+
+
+TIME: Final = "%Y%m%dT%H%M%SZ"
+"""How names of files tell a time (UTC), to the second."""
 
 
 @dataclass(frozen=True)
@@ -102,3 +107,13 @@ def format_of(role: str, format_: str) -> str:
 def file_name(version: str, role: str, format_: str) -> str:
     """Return the name of a version's artifact, given the model's format."""
     return f"{version}{ROLES[role]}.{format_of(role, format_)}"
+
+
+def time_text(time: datetime) -> str:
+    """Return a time as names of files tell it: `20240131T120000Z`."""
+    return f"{time.astimezone(UTC):{TIME}}"
+
+
+def time_of(text: str) -> datetime:
+    """Inverse of `time_text`."""
+    return datetime.strptime(text, TIME).replace(tzinfo=UTC)

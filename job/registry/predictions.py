@@ -2,17 +2,20 @@
 
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import IO, Any, Final, Self
+from typing import IO, Any, Final, Self, TypeVar
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from job.sources.known import Reading
 from job.storage.files import CONCURRENT_READS, Storage
+
+T = TypeVar("T")
 
 FOOTER: Final = b"ohlcv-predictions"
 COMPRESSION: Final = "zstd"
@@ -64,9 +67,8 @@ class Footer:
     `fingerprint` is of all that decides the predictions but the bars, `content` of these, `listing` of the files that
     they came from (None where these could not show a change). `last` is the time at which the last bar closed.
 
-    `reading` is what is known of the series, as `job.sources.known.Reading.record` has it. A file to which rows were
-    added was made without reading all bars, whose `content` is not known then: the digest of `reading` stands for it.
-    `tail` is the record of a `Tail`, None where rows cannot be added.
+    `reading` is what is known of the series. A file to which rows were added was made without reading all bars, whose
+    `content` is not known then: the digest of `reading` stands for it. `tail` is None where rows cannot be added.
     """
 
     fingerprint: str
@@ -76,8 +78,26 @@ class Footer:
     rows: int
     last: str
     counts: dict[str, int]
-    reading: dict[str, Any] | None = None
-    tail: dict[str, Any] | None = None
+    reading: Reading | None = None
+    tail: Tail | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        records = {name: one and one.record() for name, one in (("reading", self.reading), ("tail", self.tail))}
+        return vars(self) | records
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Self:
+        """Inverse of `record`; a reading or tail that another release wrote in its own way is not known."""
+        reading, tail = _known(Reading.of_record, record.get("reading")), _known(Tail.of_record, record.get("tail"))
+        return cls(**{**record, "reading": reading, "tail": tail})
+
+
+def _known(read: Callable[[Any], T], record: Mapping[str, Any] | None) -> T | None:
+    try:
+        return read(record)
+    except (LookupError, TypeError, ValueError):
+        return None
 
 
 def table_of(frame: pl.DataFrame) -> pa.Table:
@@ -97,7 +117,7 @@ def write_predictions(registry: Storage, path: str, table: pa.Table, footer: Foo
     Raises:
         RegistryError: it cannot be written.
     """
-    about = json.dumps(asdict(footer), sort_keys=True, separators=(",", ":"))
+    about = json.dumps(footer.record(), sort_keys=True, separators=(",", ":"))
     buffer = io.BytesIO()
     pq.write_table(table.replace_schema_metadata({FOOTER: about.encode()}), buffer, compression=COMPRESSION)
     registry.replace(path, buffer.getvalue())
@@ -128,7 +148,6 @@ def _footer(file: IO[bytes]) -> Footer | None:
     """Return what a file says of itself, None where it is another or damaged."""
     try:
         about: dict[bytes, bytes] = pq.read_metadata(file).metadata or {}
-        values: dict[str, Any] = json.loads(about[FOOTER])
-        return Footer(**values)
-    except (pa.ArrowException, LookupError, TypeError, ValueError):
+        return Footer.of_record(json.loads(about[FOOTER]))
+    except (pa.ArrowException, LookupError, TypeError, ValueError, AttributeError):
         return None

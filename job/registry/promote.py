@@ -84,7 +84,7 @@ def release_challenger(
     key: Key,
     version: str,
     *,
-    command: str = "compare",
+    command: str,
     reason: str,
     numbers: Mapping[str, Any] | None = None,
 ) -> None:

@@ -30,6 +30,11 @@ def fleet_key(key: Key) -> Key:
     return Key(POOLED, ALL, key.timeframe, key.model_type)
 
 
+def study_title(key: Key) -> str:
+    """Return what a study is about: `analyst 15m` of all series, `binance/BTCUSDT analyst 15m` of one."""
+    return str(key) if key != fleet_key(key) else f"{key.model_type} {key.timeframe}"
+
+
 @dataclass(frozen=True)
 class StudyFolder:
     """A study in a registry: `key` is a model's, or `fleet_key` of many, `definition` what it tries and on what."""

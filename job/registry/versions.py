@@ -84,7 +84,15 @@ def commit(
     text = metadata_text(document)
     for role in ROLES:
         registry.create(f"{key.folder}/{artifacts[role]['file']}", data[role])
-    return _commit_metadata(registry, key, version, text)
+    committed: dict[str, Any] = json.loads(text)
+    try:
+        registry.create(f"{key.folder}/{version}.json", text.encode())
+    except ExistingFileError:  # an earlier attempt committed it
+        stored = read_metadata(registry, key, version)
+        if stored.get("artefacts") != committed["artefacts"]:
+            raise
+        return stored
+    return committed
 
 
 def load(
@@ -227,19 +235,6 @@ def _unknown_format(named: object, where: str, known: Iterable[str]) -> Registry
 def _describe(version: str, role: str, format_: str, data: bytes) -> dict[str, Any]:
     digest = hashlib.sha256(data).hexdigest()
     return {"file": file_name(version, role, format_), "bytes": len(data), "sha256": digest}
-
-
-def _commit_metadata(registry: Storage, key: Key, version: str, text: str) -> dict[str, Any]:
-    """Create the metadata, unless an earlier attempt committed the same artifacts."""
-    document: dict[str, Any] = json.loads(text)
-    try:
-        registry.create(f"{key.folder}/{version}.json", text.encode())
-    except ExistingFileError:
-        stored = read_metadata(registry, key, version)
-        if stored.get("artefacts") != document["artefacts"]:
-            raise
-        return stored
-    return document
 
 
 def _format_in(metadata: Mapping[str, Any], *, where: str) -> str:

@@ -127,7 +127,10 @@ def read_contents(registry: Storage, *, run_id: str | None = None, key: Key | No
         chosen, folders = {key: chosen[key]}, [f"{aliases.FOLDER}/{key.folder}/{key.stem}"]
     paths = registry.list(*folders)
     contents = describe(registry, chosen, outcomes)
-    trials = _by_study(path for path in paths if TRIAL.fullmatch(path))
+    by_model, by_study = _grouped(paths, DECISION), _grouped(paths, TRIAL)
+    # of each model the last decision, then the last but one, and so on; the studies of the whole fleet first
+    ages = sorted((age, path) for own in by_model.values() for age, path in enumerate(sorted(own, reverse=True)))
+    shown = sorted(by_study, key=lambda study: (not study.startswith(f"{studies.FOLDER}/pooled/"), study))
     return replace(
         contents,
         versions=len(known),
@@ -135,8 +138,8 @@ def read_contents(registry: Storage, *, run_id: str | None = None, key: Key | No
         outcomes=outcomes,
         events=_ends_of(registry, values.text(values.at(run, "run_id"))),
         newest=[one for one in _newest(registry) if key is None or _named_key(one) == key],
-        decisions=_documents(registry, _last_decisions(paths)),
-        trials={study: _documents(registry, of_study) for study, of_study in trials.items()},
+        decisions=_documents(registry, [path for _, path in ages[:MOST_DECISIONS]]),
+        trials={study: _documents(registry, by_study[study]) for study in shown[:MOST_STUDIES]},
     )
 
 
@@ -243,24 +246,13 @@ def _row(key: Key, summary: Summary, scores: object) -> dict[str, Any]:
     }
 
 
-def _last_decisions(paths: Iterable[str]) -> list[str]:
-    """Return where the last decisions stand: of each model the last one, then the last but one, and so on."""
-    by_model: dict[str, list[str]] = {}
-    for path in paths:
-        if found := DECISION.fullmatch(path):
-            by_model.setdefault(found["model"], []).append(path)
-    ages = [(age, path) for own in by_model.values() for age, path in enumerate(sorted(own, reverse=True))]
-    return [path for _, path in sorted(ages)[:MOST_DECISIONS]]
-
-
-def _by_study(paths: Iterable[str]) -> dict[str, list[str]]:
-    """Return the files of the studies that are shown: those of the whole fleet first."""
+def _grouped(paths: Iterable[str], name: re.Pattern[str]) -> dict[str, list[str]]:
+    """Return the paths that a pattern matches, by its first group."""
     found: dict[str, list[str]] = {}
     for path in paths:
-        if match := TRIAL.fullmatch(path):
-            found.setdefault(match["study"], []).append(path)
-    first = sorted(found, key=lambda study: (not study.startswith(f"{studies.FOLDER}/pooled/"), study))
-    return {study: found[study] for study in first[:MOST_STUDIES]}
+        if match := name.fullmatch(path):
+            found.setdefault(match[1], []).append(path)
+    return found
 
 
 def _documents(registry: Storage, paths: Iterable[str]) -> list[Mapping[str, Any]]:

@@ -46,12 +46,6 @@ def percent(value: float, digits: int = 2) -> str:
     return f"{100 * value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def step_of(value: float, most: float) -> str:
-    """Return the class of the colour of a skill, where the fullest colour is for `most` and more."""
-    step = min(STEPS, int(abs(value) / most * STEPS) + 1) if most and value else 0
-    return f"{'n' if value < 0 else 'p'}{step}" if step else "z"
-
-
 def draw_fleet(frame: pl.DataFrame, _: int) -> str:
     """Return the table, under a legend; every cell leads to its model."""
     kinds = [(kind, *kind.rsplit(" ", 1)) for kind in frame.sort("kind")["kind"].unique(maintain_order=True).to_list()]
@@ -71,18 +65,17 @@ def draw_fleet(frame: pl.DataFrame, _: int) -> str:
         + "</tbody></table>"
     )
     named = 'tabindex="0" role="region" aria-label="Skill of every model"'
-    return f'{_legend(most)}<div class="{area}" {named}>{table}</div>'
-
-
-def _cell(anchor: str, value: float, most: float, *, weak: bool | None) -> str:
-    doubt = " u" if weak else ""
-    return f'<td class="{step_of(value, most)}{doubt}"><a href=#{anchor}>{percent(value)}</a>'
-
-
-def _legend(most: float) -> str:
     steps = [f"n{step}" for step in range(STEPS, 0, -1)] + [f"p{step}" for step in range(1, STEPS + 1)]
     squares = "".join(f'<i class="{step}"></i>' for step in steps)
-    return (
+    legend = (
         f'<p class="legend">skill, % of log-loss saved: {percent(-most)} <span aria-hidden="true">{squares}</span> '
         f'{percent(most)} and beyond <span><i class="u" aria-hidden="true"></i> underpowered</span></p>'
     )
+    return f'{legend}<div class="{area}" {named}>{table}</div>'
+
+
+def _cell(anchor: str, value: float, most: float, *, weak: bool | None) -> str:
+    """Return a cell in the colour of a skill; the fullest colour is for `most` and more."""
+    step = min(STEPS, int(abs(value) / most * STEPS) + 1) if most and value else 0
+    color = f"{'n' if value < 0 else 'p'}{step}" if step else "z"
+    return f'<td class="{color}{" u" if weak else ""}"><a href=#{anchor}>{percent(value)}</a>'

@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 import scipy
 
+from job.core.keys import by_kind
 from job.learning.metrics import CONFIDENCE
 from job.report import values
 from job.report.contents import Contents, Described
-from job.report.shapes import by_kind, panels, rule_at
+from job.report.shapes import panels, rule_at
 from job.report.theme import BLUE, INK, MUTED, VERMILLION, WIDE
 
 BINS: Final = 10
@@ -30,30 +31,24 @@ def reliability(contents: Contents) -> pl.DataFrame:
         kind; p: Float64, mean probability of up; up: Float64, share of up; low, high: its 95% interval (Wilson 1927),
         rows counting by how unique their labels are; rows: Int64. At most `BINS` rows per kind.
     """
-    rows = [{"kind": kind, **one} for kind, own in by_kind(contents.described) for one in _bins(own)]
+    rows = []
+    for kind, own in by_kind(contents.described).items():
+        deciles = np.array([row for one in own for row in _deciles(one)]).reshape(-1, 4)
+        deciles = deciles[np.argsort(deciles[:, 0], kind="stable")]
+        weight = deciles[:, 2]
+        group = np.minimum(((np.cumsum(weight) - weight / 2) / weight.sum() * BINS).astype(int), BINS - 1)
+        for each in np.unique(group).tolist():
+            p, up, counted, effective = deciles[group == each].T
+            share = float(np.average(up, weights=counted))
+            low, high = wilson(share, float(effective.sum()))
+            mean = float(np.average(p, weights=counted))
+            rows.append({"kind": kind, "p": mean, "up": share, "low": low, "high": high, "rows": int(counted.sum())})
     schema: dict[str, Any] = {
         "kind": pl.String,
         **dict.fromkeys(("p", "up", "low", "high"), pl.Float64),
         "rows": pl.Int64,
     }
     return contents.in_order(pl.DataFrame(rows, schema=schema))
-
-
-def _bins(own: Iterable[Described]) -> list[dict[str, Any]]:
-    deciles = np.array([row for one in own for row in _deciles(one)]).reshape(-1, 4)
-    if not len(deciles):
-        return []
-    deciles = deciles[np.argsort(deciles[:, 0], kind="stable")]
-    weight = deciles[:, 2]
-    group = np.minimum(((np.cumsum(weight) - weight / 2) / weight.sum() * BINS).astype(int), BINS - 1)
-    found = []
-    for each in np.unique(group).tolist():
-        p, up, counted, effective = deciles[group == each].T
-        share = float(np.average(up, weights=counted))
-        low, high = wilson(share, float(effective.sum()))
-        mean = float(np.average(p, weights=counted))
-        found.append({"p": mean, "up": share, "low": low, "high": high, "rows": int(counted.sum())})
-    return found
 
 
 def _deciles(one: Described) -> Iterable[tuple[float, float, float, float]]:

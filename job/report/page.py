@@ -18,7 +18,7 @@ from job.report.markup import cell, interval, loss, prose, table
 from job.report.model import FOLDS, MODEL_PICTURES, alone, decisions, describe
 from job.report.pictures import PICTURES, RELIABILITY, Picture
 from job.report.summary import about, problems, tiles
-from job.report.theme import NARROW, WIDE, dark_rules
+from job.report.theme import DARK, NARROW, WIDE
 
 MOST_PARTS: Final = 12
 """Fleets of at most so many models have a part for each."""
@@ -67,7 +67,14 @@ def figure(picture: Picture, frame: pl.DataFrame, contents: Contents) -> str:
     if frame.is_empty():
         absent = f'<p class="absent">Nothing to show. {prose(picture.absent)}</p>'
         return f'<figure id="{picture.name}"><figcaption>{title}</figcaption>{absent}</figure>'
-    inner = _drawn(picture, frame)
+    label = f"{picture.title}. {picture.sentence}"
+    if picture.chart:  # for a wide page and for a narrow one, of which a page shows one; a table fits both
+        inner = "".join(
+            f'<div class="{name}">{picture.drawn(frame, width, name=f"{picture.name}-{name}", label=label)}</div>'
+            for name, width in (("wide", WIDE), ("narrow", NARROW))
+        )
+    else:
+        inner = picture.drawn(frame, WIDE, name=picture.name, label=label)
     if picture.sampled and contents.sampled:
         read, there = len(contents.described), contents.models.height
         inner += f'<p class="muted">From {read:,} of the {there:,} models, spread evenly over them.</p>'
@@ -76,17 +83,6 @@ def figure(picture: Picture, frame: pl.DataFrame, contents: Contents) -> str:
         inner += f"<details><summary>Numbers{unit}</summary>{table(frame)}</details>"
     caption = f"<figcaption>{title}<p>{prose(picture.sentence)}</p></figcaption>"
     return f'<figure id="{picture.name}">{caption}{inner}</figure>'
-
-
-def _drawn(picture: Picture, frame: pl.DataFrame) -> str:
-    """Return a picture for a wide page and for a narrow one, of which a page shows one; a table fits both."""
-    label = f"{picture.title}. {picture.sentence}"
-    if not picture.chart:
-        return picture.drawn(frame, WIDE, name=picture.name, label=label)
-    return "".join(
-        f'<div class="{name}">{picture.drawn(frame, width, name=f"{picture.name}-{name}", label=label)}</div>'
-        for name, width in (("wide", WIDE), ("narrow", NARROW))
-    )
 
 
 def model_rows(contents: Contents, models: pl.DataFrame) -> str:
@@ -141,7 +137,10 @@ def _document(title: str, body: str, made_at: datetime) -> str:
     """Return a whole document whose policy lets nothing in but its own style and script, by their digests."""
     here = files("job.report")
     style = here.joinpath("page.css").read_text(encoding="utf-8")
-    style += f"@media screen and (prefers-color-scheme:dark){{{dark_rules()}}}"
+    dark = "".join(
+        f'svg [fill="{light}"]{{fill:{color}}}svg [stroke="{light}"]{{stroke:{color}}}' for light, color in DARK.items()
+    )
+    style += f"@media screen and (prefers-color-scheme:dark){{{dark}}}"
     script = here.joinpath("page.js").read_text(encoding="utf-8")
     policy = (
         f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; img-src data:; "

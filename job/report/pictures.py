@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
 from job.report import heat_map, history, holdout, skill, timeline, trading, work
 from job.report.contents import Contents
-from job.report.theme import to_svg
+from job.report.shapes import spread_chart
+from job.report.theme import BLUE, GREEN, VERMILLION, to_svg
 
 if TYPE_CHECKING:
     import altair as alt
@@ -108,7 +110,13 @@ PICTURES: Final = (
         absent="The models have no scores of a benchmark.",
         unit="% of log-loss saved",
         data=skill.learners,
-        draw=skill.draw_learners,
+        draw=partial(
+            spread_chart,
+            by="who",
+            colors={"model": BLUE, "logistic regression": VERMILLION},
+            title="log-loss saved against the base rate, %",
+            mark=0.0,
+        ),
     ),
     RELIABILITY,
     Picture(
@@ -150,7 +158,13 @@ PICTURES: Final = (
         ),
         unit="probabilities",
         data=trading.odds,
-        draw=trading.draw_odds,
+        draw=partial(
+            spread_chart,
+            by="score",
+            colors={"probabilistic Sharpe": BLUE, "deflated Sharpe": GREEN},
+            title="probability that the Sharpe ratio is above 0",
+            mark=trading.WORTH,
+        ),
     ),
     Picture(
         name="champions",
@@ -204,7 +218,7 @@ PICTURES: Final = (
         absent="The run trained no model.",
         unit="seconds",
         data=work.cost,
-        draw=work.draw_cost,
+        draw=partial(spread_chart, by="what", colors=work.COSTS, title="seconds per model", mark=0.0),
         sampled=False,
     ),
     Picture(
@@ -217,7 +231,7 @@ PICTURES: Final = (
         absent="The run trained no model.",
         unit="MB",
         data=work.memory,
-        draw=work.draw_memory,
+        draw=partial(spread_chart, by="what", colors={"worker": BLUE}, title="peak memory of the worker, MB", mark=0.0),
         sampled=False,
     ),
     Picture(

@@ -1,26 +1,18 @@
 """Shapes that several pictures have: panels per kind, and spreads over models."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import altair as alt
 import polars as pl
 
-from job.core.keys import kind_order
-from job.report.contents import Contents, Described
+from job.report.contents import Contents
 from job.report.theme import INK, MUTED, WIDE
 
 ROOM: Final = 64
 """Room for an axis of numbers beside a panel, in pixels."""
 LETTER: Final = 7
 """About the width of a letter, in pixels."""
-
-
-def by_kind(described: Iterable[Described]) -> Iterator[tuple[str, list[Described]]]:
-    """Yield the models of each kind."""
-    ordered = sorted(described, key=lambda one: kind_order(one.key))
-    yield from ((kind, [*own]) for kind, own in groupby(ordered, key=lambda one: one.kind))
 
 
 def spread_of(contents: Contents, found: Sequence[Mapping[str, Any]], by: str) -> pl.DataFrame:

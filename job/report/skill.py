@@ -8,12 +8,13 @@ import numpy as np
 import polars as pl
 import scipy
 
+from job.core.keys import by_kind
 from job.learning.fleet import HOUR_US
 from job.learning.metrics import CONFIDENCE
 from job.report import values
 from job.report.contents import Contents, Described
-from job.report.shapes import by_kind, panels, rule_at, spread_chart, spread_of
-from job.report.theme import BLUE, VERMILLION
+from job.report.shapes import panels, rule_at, spread_of
+from job.report.theme import BLUE
 from transforms.bars import duration_us
 
 MOST_POINTS: Final = 60
@@ -30,7 +31,7 @@ def gain(contents: Contents) -> pl.DataFrame:
         `fleet.fleet_test`, null with fewer than two clusters. At most `MOST_POINTS` rows per kind.
     """
     rows: list[dict[str, Any]] = []
-    for kind, own in by_kind(contents.described):
+    for kind, own in by_kind(contents.described).items():
         clusters: dict[int, list[float]] = {}
         length = max(HOUR_US, 5 * own[0].horizon() * duration_us(own[0].key.timeframe))
         for one in own:
@@ -103,11 +104,3 @@ def learners(contents: Contents) -> pl.DataFrame:
             if base is not None and loss is not None:
                 found.append({"kind": one.kind, "who": who, "value": 100 * (1 - loss / base)})
     return spread_of(contents, found, "who")
-
-
-def draw_learners(frame: pl.DataFrame, width: int) -> alt.TopLevelMixin:
-    """Return for each kind the median and the quartiles of both, and the base rate at zero."""
-    colors = {"model": BLUE, "logistic regression": VERMILLION}
-    return spread_chart(
-        frame, width, by="who", colors=colors, title="log-loss saved against the base rate, %", mark=0.0
-    )

@@ -118,10 +118,3 @@ def _clean(element: ET.Element, name: str) -> None:
     kept.pop("font-family", None)  # the page's own
     element.attrib.clear()
     element.attrib.update(kept)
-
-
-def dark_rules() -> str:
-    """Return the style rules that turn charts dark."""
-    return "".join(
-        f'svg [fill="{light}"]{{fill:{dark}}}svg [stroke="{light}"]{{stroke:{dark}}}' for light, dark in DARK.items()
-    )

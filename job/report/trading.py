@@ -8,10 +8,11 @@ import altair as alt
 import numpy as np
 import polars as pl
 
+from job.core.keys import by_kind
 from job.report import values
-from job.report.contents import Contents, Described
-from job.report.shapes import by_kind, panels, rule_at, spread_chart, spread_of
-from job.report.theme import BLUE, GREEN, MUTED, VERMILLION
+from job.report.contents import Contents
+from job.report.shapes import panels, rule_at, spread_of
+from job.report.theme import BLUE, MUTED, VERMILLION
 
 MOST_PERIODS: Final = 60
 WORTH: Final = 0.95
@@ -26,35 +27,26 @@ def equity(contents: Contents) -> pl.DataFrame:
         the models and of trading on the base rates, in percent of the capital; drawdown: Float64, how far the former
         is below its highest value so far, 0 or less; models: UInt32. At most `MOST_PERIODS` rows per kind.
     """
-    rows = [{"kind": kind, **one} for kind, own in by_kind(contents.described) for one in _curve(own)]
+    rows: list[dict[str, Any]] = []
+    for kind, own in by_kind(contents.described).items():
+        books = [book for one in own if (book := _book(one.metadata))]
+        days = sorted({day for book in books for day in book})
+        if not days:
+            continue
+        place = {day: position for position, day in enumerate(days)}
+        total = np.zeros((len(days), 2))
+        for book in books:
+            for day, returns in book.items():
+                total[place[day]] += returns
+        sums = 100 * np.cumsum(total, axis=0) / len(books)
+        below = sums[:, 0] - np.maximum.accumulate(np.maximum(sums[:, 0], 0.0))
+        for position in np.unique(np.linspace(0, len(days) - 1, MOST_PERIODS).round().astype(int)).tolist():
+            earned, base = sums[position].tolist()
+            known = {"equity": earned, "base": base, "drawdown": float(below[position]), "models": len(books)}
+            rows.append({"kind": kind, "day": days[position], **known})
     numbers = dict.fromkeys(("equity", "base", "drawdown"), pl.Float64)
     schema: dict[str, Any] = {"kind": pl.String, "day": pl.Date, **numbers, "models": pl.UInt32}
     return contents.in_order(pl.DataFrame(rows, schema=schema))
-
-
-def _curve(own: list[Described]) -> list[dict[str, Any]]:
-    books = [book for one in own if (book := _book(one.metadata))]
-    days = sorted({day for book in books for day in book})
-    if not days:
-        return []
-    place = {day: position for position, day in enumerate(days)}
-    total = np.zeros((len(days), 2))
-    for book in books:
-        for day, returns in book.items():
-            total[place[day]] += returns
-    sums = 100 * np.cumsum(total, axis=0) / len(books)
-    below = sums[:, 0] - np.maximum.accumulate(np.maximum(sums[:, 0], 0.0))
-    chosen = np.unique(np.linspace(0, len(days) - 1, MOST_PERIODS).round().astype(int))
-    return [
-        {
-            "day": days[position],
-            "equity": float(sums[position, 0]),
-            "base": float(sums[position, 1]),
-            "drawdown": float(below[position]),
-            "models": len(books),
-        }
-        for position in chosen.tolist()
-    ]
 
 
 def _book(metadata: Mapping[str, Any]) -> dict[date, tuple[float, float]]:
@@ -98,10 +90,3 @@ def odds(contents: Contents) -> pl.DataFrame:
         if (known := values.share(values.at(one.metadata, "trading", name))) is not None
     ]
     return spread_of(contents, found, "score")
-
-
-def draw_odds(frame: pl.DataFrame, width: int) -> alt.TopLevelMixin:
-    """Return for each kind the median and the quartiles of both probabilities, and where they count as proof."""
-    colors = {"probabilistic Sharpe": BLUE, "deflated Sharpe": GREEN}
-    title = "probability that the Sharpe ratio is above 0"
-    return spread_chart(frame, width, by="score", colors=colors, title=title, mark=WORTH)

@@ -8,7 +8,7 @@ import polars as pl
 
 from job.report import values
 from job.report.contents import Contents
-from job.report.shapes import spread_chart, spread_of
+from job.report.shapes import spread_of
 from job.report.theme import BLUE, GREEN, INK, VERMILLION, WIDE
 from transforms.bars import duration_us
 
@@ -126,11 +126,6 @@ def cost(contents: Contents) -> pl.DataFrame:
     return spread_of(contents, [one for one in found if one["kind"] in kinds], "what")
 
 
-def draw_cost(frame: pl.DataFrame, width: int) -> alt.TopLevelMixin:
-    """Return for each kind the median and the quartiles of seconds, of the clock and of CPUs."""
-    return spread_chart(frame, width, by="what", colors=COSTS, title="seconds per model", mark=0.0)
-
-
 def memory(contents: Contents) -> pl.DataFrame:
     """Return the memory of a run's workers by the time a model of each kind was done.
 
@@ -146,10 +141,3 @@ def memory(contents: Contents) -> pl.DataFrame:
         and one.get("status") == "trained"
     ]
     return spread_of(contents, found, "what")
-
-
-def draw_memory(frame: pl.DataFrame, width: int) -> alt.TopLevelMixin:
-    """Return for each kind the median and the quartiles of memory."""
-    return spread_chart(
-        frame, width, by="what", colors={"worker": BLUE}, title="peak memory of the worker, MB", mark=0.0
-    )

@@ -9,8 +9,6 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from job.core.environment import installed
-from job.core.errors import ConfigError
 from job.learning.choice import Trial
 from job.learning.spaces import Range, Space
 from job.learning.spec import Scalar
@@ -24,12 +22,6 @@ RANDOM_TRIALS: Final = 8
 """Trials at random before the sampler goes by what the others came to."""
 REDRAWS: Final = 10
 """How often settings are drawn again that were tried already; small spaces run out of others."""
-
-
-def require_library() -> None:
-    """Raise ConfigError where Optuna is not installed."""
-    if installed(LIBRARY) is None:
-        raise ConfigError(f"tune needs {LIBRARY}, which is not installed: pip install -c constraints.txt '.[tune]'")
 
 
 def ask(numbers: Iterable[int], known: Iterable[Trial], space: Space, *, seed: int) -> dict[int, dict[str, Scalar]]:
@@ -47,24 +39,20 @@ def ask(numbers: Iterable[int], known: Iterable[Trial], space: Space, *, seed: i
 
 
 def _params(number: int, known: list[Trial], seen: list[dict[str, Any]], space: Space, seed: int) -> dict[str, Scalar]:
-    params: dict[str, Scalar] = {}
-    for draw in range(REDRAWS):
-        params = _draw(known, space, seed=_seed(seed, number, draw))
-        if params not in seen:
-            break
-    return params
-
-
-def _draw(known: Iterable[Trial], space: Space, *, seed: int) -> dict[str, Scalar]:
     import optuna  # noqa: PLC0415 - an optional library, which takes a second to import
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     distributions = _distributions(space)
-    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM_TRIALS)
-    study = optuna.create_study(sampler=sampler)
-    study.add_trials([_frozen(trial, distributions) for trial in known if trial.state != "failed"])
-    drawn = study.ask(distributions).params
-    return {name: drawn[name] for name in sorted(drawn)}
+    params: dict[str, Scalar] = {}
+    for draw in range(REDRAWS):
+        digest = hashlib.sha256(json.dumps([seed, number, draw]).encode()).digest()
+        own_seed = int.from_bytes(digest[:4], "big")
+        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=own_seed, n_startup_trials=RANDOM_TRIALS))
+        study.add_trials([_frozen(trial, distributions) for trial in known if trial.state != "failed"])
+        params = dict(sorted(study.ask(distributions).params.items()))
+        if params not in seen:
+            break
+    return params
 
 
 def _distributions(space: Space) -> dict[str, "BaseDistribution"]:
@@ -91,8 +79,3 @@ def _frozen(trial: Trial, distributions: Mapping[str, "BaseDistribution"]) -> "F
             intermediate_values={1: trial.mean},
         )  # fmt: skip
     return create_trial(value=trial.mean, params=trial.params, distributions=dict(distributions))
-
-
-def _seed(seed: int, number: int, draw: int) -> int:
-    digest = hashlib.sha256(json.dumps([seed, number, draw]).encode()).digest()
-    return int.from_bytes(digest[:4], "big")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from job.config.settings import Config
+from job.core.environment import installed
 from job.core.errors import ConfigError, DataError
 from job.core.keys import Key, kind_order
 from job.learning.algorithms import Window
@@ -21,7 +22,7 @@ from job.storage.files import Storage
 from job.train.plan import SOME_ROWS, make_plan
 from job.train.resume import with_known
 from job.train.task import Task
-from job.tune.ask import require_library
+from job.tune.ask import LIBRARY
 from job.tune.study import Study
 from job.tune.task import TuningTask
 
@@ -55,7 +56,8 @@ def plan(config: Config, *, per_key: bool = False) -> TuningPlan:
         DataError: nothing in the input can be read.
         RegistryError: the registry cannot be read.
     """
-    require_library()
+    if installed(LIBRARY) is None:
+        raise ConfigError(f"tune needs {LIBRARY}, which is not installed: pip install -c constraints.txt '.[tune]'")
     trainer = config.model_trainer
     if "symbol" not in trainer.group_by:
         raise ConfigError("tune tries settings on one series at a time: leave out --group-by, which pools series")

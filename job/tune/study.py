@@ -8,12 +8,12 @@ from typing import Any, Final
 from job.config.settings import Config
 from job.core.environment import installed
 from job.core.errors import DataError, JobError, TrainingError
-from job.core.keys import ALL, Key
+from job.core.keys import Key
 from job.learning.choice import FoldLoss, Losses, Trial, choose, first_losses, is_hopeless
 from job.learning.spaces import Space, describe_space
 from job.learning.spec import ModelSpec, Scalar
 from job.registry.fingerprints import fingerprint
-from job.registry.studies import StudyFolder, Winner
+from job.registry.studies import StudyFolder, Winner, study_title
 from job.storage.files import Storage
 from job.tune.ask import LIBRARY, ask
 from job.tune.task import Request, Tuned, TuningTask
@@ -45,8 +45,7 @@ class Study:
     first_folds: int
 
     def __str__(self) -> str:
-        where = "" if self.key.symbol == ALL else f"{self.key.exchange}/{self.key.symbol} "
-        return f"{where}{self.key.model_type} {self.key.timeframe}"
+        return study_title(self.key)
 
     def folder(self, registry: Storage, config: Config, contents: Mapping[Key, str]) -> StudyFolder:
         """Return where the study is kept: its name depends on all that decides what it tries and what comes of it."""

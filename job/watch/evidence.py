@@ -12,7 +12,6 @@ from job.registry.fingerprints import listing_fingerprint
 from job.registry.listings import Continued
 from job.registry.watching import State, WatchedModel
 from job.sources.known import Reading
-from job.sources.series import Series
 from job.watch.plan import ScoringPlan
 from job.watch.task import Scored
 from transforms.bars import duration_us
@@ -31,18 +30,13 @@ def updated(state: State, plan: ScoringPlan, outcomes: Iterable[Scored], data: D
     for outcome in outcomes:
         own.setdefault(models[outcome.key], []).append(outcome)
         if outcome.reading is not None:
-            name = str(series[outcome.key])
-            readings[name] = Reading.of_record(outcome.reading)
-            listings[name] = listings_of(series[outcome.key], data)
+            one = series[outcome.key]
+            readings[str(one)] = Reading.of_record(outcome.reading)
+            listed = (listing_fingerprint(one, data, flow=flow) for flow in (False, True))
+            listings[str(one)] = [known for known in listed if known is not None]
     wanted = Counter(models.values())
     found = {key: _added(plan.models[key], scored, wanted[key]) for key, scored in own.items()}
     return replace(state, models={**state.models, **found}, readings=readings, listings=listings)
-
-
-def listings_of(series: Series, data: DataSettings) -> list[str]:
-    """Return the fingerprints of a series' files, without flow and with it; none where they could show no change."""
-    found = (listing_fingerprint(series, data, flow=flow) for flow in (False, True))
-    return [one for one in found if one is not None]
 
 
 def continued(before: State, after: State, outcomes: Iterable[Scored]) -> Iterator[Continued]:

@@ -74,7 +74,11 @@ def _round(config: Config, heart: Heartbeat, warm: WarmRay, progress: Progress) 
         done.problems.append(("looking for bars", error))
         done.status = "failed"
         return done
-    digest = input_digest(config, done.found)
+    # What would make another round of the same registry: the files as they are listed, and what is to be done of them.
+    files = sorted((file.url, file.size, file.stamp) for one in done.found.series for file in one.files)
+    settings = {name: section for name, section in config.masked().items() if name not in {"ray", "watch"}}
+    asked = (files, settings, config.watch.predictions)
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     if heart.about.get("input") == digest:
         done.status = "idle"
         return done
@@ -85,11 +89,3 @@ def _round(config: Config, heart: Heartbeat, warm: WarmRay, progress: Progress) 
         done.problems.append(("recording", error))
         done.status = "failed"
     return done
-
-
-def input_digest(config: Config, found: Found) -> str:
-    """Return a digest of all files of an input as they were listed, and of the settings that say what to do of them."""
-    files = sorted((file.url, file.size, file.stamp) for one in found.series for file in one.files)
-    settings = {name: section for name, section in config.masked().items() if name not in {"ray", "watch"}}
-    asked = (files, settings, config.watch.predictions)
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Final
 
-from job.compare.plan import known_until
+from job.compare.plan import known_until, needs_of_each
 from job.config.settings import Config
 from job.core.errors import JobError, RegistryError
 from job.core.keys import POOLED, Key, model_owner
@@ -23,7 +23,7 @@ from job.sources.finding import find_fleet
 from job.sources.series import Found, Series
 from job.storage.files import Storage
 from job.watch.task import ScoringTask
-from job.worker.context import Need, Sampling, history, needs_of
+from job.worker.context import history_of
 from job.worker.memory import estimate_memory
 from transforms.bars import duration_us
 
@@ -100,15 +100,10 @@ def _due(known: WatchedModel | None, aliases: Aliases, config: Config) -> bool:
     """Return whether so much time has passed since the last row that was scored that there may be enough new ones."""
     if known is None or known.again or known.evidence.last is None:
         return True
-    if known.versions != (aliases.champion, challenger_of(aliases)):
+    if known.versions != (aliases.champion, aliases.undecided):
         return True
     waited = datetime.now(UTC).timestamp() * 1e6 - known.evidence.last
     return waited >= duration_us(config.watch.score_every)
-
-
-def challenger_of(aliases: Aliases) -> str | None:
-    """Return the challenger, None where that is the champion itself."""
-    return None if aliases.challenger == aliases.champion else aliases.challenger
 
 
 def _versions(key: Key, aliases: Aliases, config: Config, registry: Storage) -> tuple[list[Definition], list[int], int]:
@@ -121,7 +116,7 @@ def _versions(key: Key, aliases: Aliases, config: Config, registry: Storage) -> 
     """
     metadata = [
         read_metadata(registry, key, version)
-        for version in (aliases.champion, challenger_of(aliases))
+        for version in (aliases.champion, aliases.undecided)
         if version is not None
     ]
     definitions = [Definition.of(one, config.data, where=f"{key}: {one['version']}") for one in metadata]
@@ -140,7 +135,7 @@ def _standing(
     Rows on which a version was trained, or by which it was chosen, are no evidence for it or against it: those before
     `ends`, of champion and challenger, and those that were scored before it became one of them.
     """
-    champion, challenger = str(aliases.champion), challenger_of(aliases)
+    champion, challenger = str(aliases.champion), aliases.undecided
     length = block_us(definitions[0].label.horizon, duration_us(key.timeframe))
     next_row = known.evidence.last + 1 if known and known.evidence.last is not None else 0
     if known is None or known.evidence.champion != champion:
@@ -170,20 +165,13 @@ def _tasks(  # noqa: PLR0917 - the model, and where its bars are
     fleet: Callable[[], Sequence[Series]],
 ) -> Iterator[ScoringTask]:
     """Yield a task for each series of a model."""
-    before = max(
-        history(one.origins, one.features, key.timeframe, sequence_bars=one.sequence_bars, exact=True)
-        for one in definitions
-    )
+    before = max(map(history_of, definitions))
     evidence, champion_from = known.evidence, known.since
     if evidence.open is not None and key.exchange == POOLED:
         champion_from = (evidence.open[0] + 1) * evidence.length  # its series may not all be equally far
     elif evidence.last is not None:
         champion_from = evidence.last + 1
     for one in series:
-        needs: list[Need] = []
-        if not all(each.origins.alone for each in definitions):
-            nothing = Need(Sampling.of(config.data))
-            needs = [(needs_of(each, fleet(), one.exchange) or (nothing,))[0] for each in definitions]
         task = ScoringTask(
             key=Key(one.exchange, one.symbol, key.timeframe, key.model_type),
             model=key,
@@ -197,6 +185,6 @@ def _tasks(  # noqa: PLR0917 - the model, and where its bars are
             series=(one,),
             seconds=SECONDS_PER_TASK,
             memory=estimate_memory(ROWS, len(definitions[0].names)),
-            needs=tuple(needs),
+            needs=needs_of_each(definitions, fleet, one.exchange, config.data),
         )
         yield replace(task, since=task.start - before)

@@ -4,17 +4,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from job.cluster.warm import WarmRay
-from job.compare.decisions import Action, Decision
+from job.compare.decisions import Action, Decision, carry_out
 from job.config.settings import Config
 from job.core.errors import ClusterError, JobError, RegistryError
 from job.core.keys import Key
 from job.learning.judging import Judged
-from job.registry.aliases import Alias
 from job.registry.outcome import Outcome
-from job.registry.promote import promote, release_challenger
 from job.registry.record import INTERRUPTED, RunRecord
 from job.sources.series import Found
 from job.storage.files import Storage
@@ -22,9 +20,6 @@ from job.storage.files import Storage
 Progress = Callable[[int, str], AbstractContextManager[Callable[[Outcome], None]]]
 """Shows what becomes of so many tasks of a step."""
 Status = Literal["finished", "failed", "interrupted", "idle"]
-
-COMMAND: Final = "watch"
-"""What the history of aliases names."""
 
 
 @contextmanager
@@ -98,12 +93,7 @@ class Round:
     def change(self, key: Key, version: str, decision: Decision, **rest: Any) -> None:
         """Move the alias that a decision is about; where another decision came first, that one holds."""
         try:
-            if decision.action == "given up":
-                rest.pop("instead_of", None)
-                release_challenger(self.registry, key, version, command=COMMAND, reason=decision.reason, **rest)
-            else:
-                alias: Alias = "champion" if decision.action == "promoted" else "challenger"
-                promote(self.registry, key, version, alias=alias, command=COMMAND, reason=decision.reason, **rest)
+            carry_out(decision, self.registry, key, version, command="watch", **rest)
         except RegistryError as error:
             self.failures.append(str(error))
             return

@@ -12,11 +12,10 @@ from typing import Final
 
 from job.cluster.operation import Operation
 from job.compare.decisions import Decision, decide
-from job.compare.plan import known_until
+from job.compare.plan import is_fresher
 from job.core.environment import versions
 from job.core.errors import ClusterError, JobError, RegistryError
-from job.core.keys import Key
-from job.learning.judging import Judged, judge
+from job.learning.judging import judge
 from job.predict.plan import Request
 from job.predict.plan import plan as plan_predictions
 from job.predict.run import run as run_predictions
@@ -25,8 +24,7 @@ from job.registry.catalog import key_of, list_summaries
 from job.registry.listings import carry_growth
 from job.registry.record import RunRecord
 from job.registry.versions import read_metadata
-from job.registry.watching import State, read_state, write_round, write_state
-from job.storage.files import Storage
+from job.registry.watching import read_state, write_round, write_state
 from job.train.freshness import UNREAD
 from job.train.plan import plan as plan_training
 from job.train.run import run as run_training
@@ -73,7 +71,11 @@ def score(done: Round) -> None:
         scored = updated(state, plan, outcomes, done.config.data)
         only = {key for key in plan.models if scored.models[key].again and not plan.models[key].again}
         judged = judge({key: one.evidence for key, one in scored.models.items()}, alpha=done.config.promotion.alpha)
-        state = write_state(done.registry, with_alarms(scored, judged), run_id=done.run_id)
+        models = {  # each champion with the time at which it was first seen to have decayed
+            key: replace(one, alarm=(one.alarm or one.evidence.last) if judged[key].standing == "decayed" else None)
+            for key, one in scored.models.items()
+        }
+        state = write_state(done.registry, replace(scored, models=models), run_id=done.run_id)
         carry_growth(done.registry, continued(before, state, outcomes))
         done.scored |= plan.models.keys()
         done.notes += [f"{key}: bars have changed that it was scored on: it is scored again from there" for key in only]
@@ -101,15 +103,6 @@ def _outcomes(done: Round, plan: ScoringPlan) -> list[Scored]:
     return [*record.outcomes]
 
 
-def with_alarms(state: State, judged: Mapping[Key, Judged]) -> State:
-    """Return the state with the time at which each champion was first seen to have decayed."""
-    models = {
-        key: replace(one, alarm=(one.alarm or one.evidence.last) if judged[key].standing == "decayed" else None)
-        for key, one in state.models.items()
-    }
-    return replace(state, models=models)
-
-
 def decide_all(done: Round) -> None:
     """Promote challengers that are better, and give up those that are worse or stay undecided for too long."""
     models = read_state(done.registry).models
@@ -122,7 +115,9 @@ def decide_all(done: Round) -> None:
         if found.verdict is None or challenge is None or (a, b) != (now.champion, now.challenger):
             continue
         try:
-            fresher = policy.policy == "fresher" and _is_fresher(done.registry, key, challenge.version, a)
+            fresher = policy.policy == "fresher" and is_fresher(
+                key, *(read_metadata(done.registry, key, version) for version in (a, challenge.version))
+            )
         except RegistryError as error:  # a version that is gone or damaged; other models are decided all the same
             done.failures.append(str(error))
             continue
@@ -137,12 +132,6 @@ def decide_all(done: Round) -> None:
         if decision is not None and decision.action != "held":
             numbers = {**found.record(), **policy.model_dump(), "test": "sequential", "a": a, "round": done.run_id}
             done.change(key, challenge.version, decision, numbers=numbers, instead_of=a)
-
-
-def _is_fresher(registry: Storage, key: Key, version: str, champion: str) -> bool:
-    """Return whether a version was trained on later bars than the champion."""
-    ends = [known_until(read_metadata(registry, key, one), key) for one in (version, champion)]
-    return ends[0] > ends[1]
 
 
 def train(done: Round) -> None:

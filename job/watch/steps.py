@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from job.compare.steps import samples_of, seed_influence, with_probability
+from job.compare.steps import scored_samples, seed_influence, seeds_of
 from job.core.keys import POOLED
 from job.learning.blocks import Blocks, Seeds, block_us
-from job.learning.drift import Reference, measure
+from job.learning.drift import drift_of
 from job.learning.metrics import FloatArray, row_log_loss
 from job.watch.task import Scored, ScoringTask
 from job.worker.cost import Meter
@@ -87,11 +87,7 @@ def with_new_rows(outcome: Scored, task: ScoringTask, bars: pl.DataFrame, info: 
         length=length,
         seeds=seeds,
     )
-    reference = Reference.read(scorer.metadata)
-    newest = settled.tail(task.stretch)
-    drift = (
-        measure(reference, newest, float(newest["label"].to_numpy().mean())).record() if reference is not None else None
-    )
+    drift = drift_of(scorer.metadata, settled, labeled=True)
     return replace(outcome, found=blocks, rows=rows.height, drift=drift)
 
 
@@ -99,16 +95,13 @@ def against(
     rows: pl.DataFrame, champion: "Scorer", theirs: pl.DataFrame, challenger: "Scorer"
 ) -> tuple[FloatArray, Seeds]:
     """Return the challenger's log-loss of each of the champion's rows, nan where it has none, and the luck of seeds."""
-    from job.learning.seeds import seed_variance  # noqa: PLC0415 - brings scikit-learn
-
     theirs = theirs.join(rows, on=["available_at", "label"], how="semi")
     own = rows.join(theirs, on="available_at", how="semi")
     p = rows.join(theirs.select("available_at", theirs="p"), on="available_at", how="left", maintain_order="left")
     influences = seed_influence(champion, own), seed_influence(challenger, theirs)
-    known = [seed_variance([one], max(theirs.height, 1)) for one in influences]
-    seeds = tuple(one for one in known if one is not None)
+    seeds = seeds_of(([one] for one in influences), max(theirs.height, 1))
     loss = row_log_loss(rows["label"].to_numpy(), p["theirs"].fill_null(np.nan).to_numpy())
-    return loss, seeds if len(seeds) == len(known) else None
+    return loss, None if seeds is None else tuple(seeds)
 
 
 def scored_rows(  # noqa: PLR0917 - the version, and what it is to score
@@ -122,8 +115,8 @@ def scored_rows(  # noqa: PLR0917 - the version, and what it is to score
     from job.worker.scorer import load_scorer  # noqa: PLC0415 - brings scikit-learn; the driver names these steps only
 
     scorer = load_scorer(job.registry(), task.model, version, data=job.config.data)
-    samples = samples_of(
-        scorer.definition,
+    scored = scored_samples(
+        scorer,
         bars,
         info,
         job,
@@ -132,6 +125,5 @@ def scored_rows(  # noqa: PLR0917 - the version, and what it is to score
         needs=task.needs[place : place + 1],
         market=True,
     )
-    scored = with_probability(scorer, samples).filter(pl.col("timestamp") >= task.start)
     settled = scored.head(max(scored.height - scorer.horizon, 0))
     return scorer, settled.filter(pl.col("label").is_not_null() & pl.col("p").is_not_null())

@@ -160,6 +160,17 @@ def history(
     return longest + timedelta(microseconds=duration_us(timeframe)) * (sequence_bars - 1)
 
 
+def history_of(definition: Definition) -> timedelta:
+    """Return `history` of all that a version sees, exact."""
+    return history(
+        definition.origins,
+        definition.features,
+        definition.timeframe,
+        sequence_bars=definition.sequence_bars,
+        exact=True,
+    )
+
+
 MEMBERS: Final = 0.8
 """Share of the series of a market without which it is another one."""
 _GIVE: Final = "give the series that it was trained with, too, or retrain the model on these"
