@@ -10,7 +10,7 @@ import skops.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.metrics import log_loss
 from sklearn.tree import DecisionTreeClassifier
 
@@ -26,6 +26,7 @@ from job.learning.forests.counts import (
     row_counts,
 )
 from job.learning.forests.histogram import candidates, grow
+from job.learning.forests.probabilities import is_forest, mean_of_trees
 from job.learning.forests.trees import TreeParams, bootstrap, grow_batch
 
 Matrix = npt.NDArray[np.float32]
@@ -91,6 +92,25 @@ def test_a_grown_forest_is_a_plain_one() -> None:
     assert grown.classes_.dtype == reference.classes_.dtype
     assert len(grown.estimators_) == 7
     assert set(grown.predict(matrix)) == {0, 1}
+
+
+@pytest.mark.parametrize("algorithm", [RandomForestClassifier, ExtraTreesClassifier])
+@pytest.mark.parametrize("leaf", [1, 100])
+def test_probabilities_are_those_of_scikit_learn(algorithm: type[Any], leaf: int) -> None:
+    matrix, label = problem(1_000)
+    forest = algorithm(20, min_samples_leaf=leaf, random_state=0).fit(matrix, label)
+    assert is_forest(forest)
+    for rows in (matrix, np.ascontiguousarray(matrix), matrix[:1], matrix[::3]):
+        assert np.array_equal(mean_of_trees(forest, rows), forest.predict_proba(rows)[:, 1])
+
+
+def test_a_matrix_that_does_not_suit_a_forest_is_refused() -> None:
+    matrix, label = problem(200)
+    forest = RandomForestClassifier(2, random_state=0).fit(matrix, label)
+    with pytest.raises(ValueError, match="X has 5 features, but RandomForestClassifier is expecting 6 features"):
+        mean_of_trees(forest, matrix[:, :5])
+    with pytest.raises(ValueError, match="Input X contains infinity"):
+        mean_of_trees(forest, np.where(matrix > 1, np.inf, matrix))
 
 
 @pytest.mark.parametrize("copy", ["pickle", "skops"])

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from job.learning.algorithms import Window, bars_seen
 from job.learning.blend import Blend, seen
 from job.learning.estimators import algorithm_named, build, sequence_bars
+from job.learning.forests.probabilities import is_forest, mean_of_trees
 from job.learning.logistic import fit_logistic
 from job.learning.metrics import FloatArray, Skill, base_rate, row_log_loss, skill
 from job.learning.rows import (
@@ -95,6 +96,8 @@ def probability_of_up(model: ClassifierMixin, matrix: Inputs) -> FloatArray:
     if isinstance(model, Blend):
         return model.pool(probabilities_of_members(model, matrix))
     rows = len(matrix)
+    if is_forest(model) and not isinstance(matrix, Sequences):
+        return mean_of_trees(model, matrix)
     if isinstance(model, LogisticRegression) and not isinstance(matrix, Sequences):
         matrix = np.asfortranarray(np.pad(matrix, ((0, BLAS_ROWS), (0, 0))))
     return np.ascontiguousarray(model.predict_proba(matrix)[:rows, 1], dtype=np.float64)

@@ -77,7 +77,7 @@ SCIKIT_LEARN: Final = (
         _forest,
         "impurity",
         version=1,
-        seconds_per_row=5.0e-5,
+        seconds_per_row=2.0e-5,
         parallel=True,
         fitters={
             "histogram": Fitter("job.learning.forests.histogram:grow"),
