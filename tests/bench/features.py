@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from job.cluster.connect import THREAD_LIMITS
+from job.cluster.connect import ALLOCATOR, THREAD_LIMITS
 from job.core.synth import make_bars
 from tests.bench.table import Table, line
 from tests.oracles_transforms import random_flow
@@ -42,9 +42,9 @@ QUICK: Final = Sizes(days=10, runs=3)
 
 
 def measure(*, quick: bool) -> Table:
-    """Measure in a process of one thread: Polars counts its threads when it is imported."""
+    """Measure in a process of one thread and a worker's memory: Polars reads both settings when it is imported."""
     sizes = QUICK if quick else FULL
-    os.environ |= dict.fromkeys(THREAD_LIMITS, "1")
+    os.environ |= {**dict.fromkeys(THREAD_LIMITS, "1"), **ALLOCATOR}
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         nanoseconds = pool.submit(compare, sizes).result()
     polars, pandas, talib, all_polars, all_pandas, quick_pandas = nanoseconds
