@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from job.learning.features import SAMPLE_COLUMNS
 from tests.conformance import (
     FEATURE_PROPERTIES,
+    columns_of,
     feature_begins_at_the_end_of_its_warm_up,
     feature_forgets_what_came_before_its_warm_up,
     feature_is_finite,
@@ -22,6 +23,7 @@ from tests.conformance import (
     feature_never_looks_ahead,
     feature_reads_its_inputs_and_no_more,
     values_of,
+    with_clock,
 )
 from tests.oracles_transforms import (
     MINUTE,
@@ -292,6 +294,15 @@ def test_two_terms_of_one_name() -> None:
 def test_definitions_that_cannot_be_right(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@settings(max_examples=8, deadline=None)
+@given(lengths=st.lists(st.integers(1, 300), min_size=1, max_size=4))
+def test_any_segments_give_the_bits_of_each_alone(lengths: list[int]) -> None:
+    bars = with_clock(random_bars(20, 1200, flow=True)).head(sum(lengths))
+    bars = bars.with_columns(segment=pl.Series(np.repeat(np.arange(len(lengths)), lengths)).cast(pl.UInt32))
+    alone = pl.concat(columns_of(part, PACKS["all"]) for part in bars.partition_by("segment", maintain_order=True))
+    assert columns_of(bars, PACKS["all"]).equals(alone)
 
 
 def test_one_feature_at_a_time_gives_the_same_bits() -> None:

@@ -13,7 +13,7 @@ from tests.oracles_packs import ORACLES
 from tests.oracles_transforms import Row, bar_rows, random_bars
 from transforms.bars import FLOW, PRICES
 from transforms.features import DEFAULT_FEATURES, FEATURES, PACKS
-from transforms.features.alpha158 import WINDOWS
+from transforms.features.alpha158 import QUANTILES, SORTED_AT_ONCE, WINDOWS, quantiles
 from transforms.features.compute import available
 from transforms.features.feature import EXACT
 from transforms.segments import positions, segment
@@ -129,3 +129,13 @@ def test_what_bars_cannot_give_is_left_out_by_name() -> None:
 def test_all_is_every_feature_once() -> None:
     assert expand_features(["all"]) == tuple(FEATURES) == tuple(feature.name for feature in PACKS["all"])
     assert expand_features(["default", "all"]) == tuple(FEATURES)
+
+
+@pytest.mark.parametrize("count", [0, 4, 5, SORTED_AT_ONCE + 4, SORTED_AT_ONCE + 5, 2 * SORTED_AT_ONCE + 100])
+def test_sorted_windows_give_the_bits_of_a_sliding_one(count: int) -> None:
+    closes = random_bars(18, 2 * SORTED_AT_ONCE + 100, tick=0.05)["close"].head(count)
+    for bars in (5, 6, 60):
+        made = quantiles(closes, bars)
+        for name, share in QUANTILES.items():
+            sliding = closes.rolling_quantile(share, interpolation="linear", window_size=bars)
+            assert made.struct.field(name).fill_nan(None).equals(sliding)

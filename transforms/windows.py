@@ -29,5 +29,14 @@ def rolling_std(total: Column, squares: Column, bars: int) -> Column:
 
     It is exactly zero where all values are equal.
     """
-    deviations = squares - total * total / bars
+    return deviation(squared_deviations(total, squares, bars), squares, bars)
+
+
+def squared_deviations(total: Column, squares: Column, bars: int) -> Column:
+    """Sum of the squared differences of `bars` values from their mean, with the rounding of such sums."""
+    return squares - total * total / bars
+
+
+def deviation(deviations: Column, squares: Column, bars: int) -> Column:
+    """Standard deviation, ddof 1, of `bars` values with this sum of squared deviations and this sum of squares."""
     return (deviations * (deviations > squares * _CANCELLED) / (bars - 1)).sqrt()

@@ -1,8 +1,10 @@
 """[features] Features alone, one thread: `add_features` on segmented bars, pandas (`pandas_packs`), and TA-Lib.
 
-Nanoseconds of CPU time a value, that is a bar and feature: of the 20 default features, and of all packs. TA-Lib has 18
-of the 20; its functions are called on NumPy arrays and joined by NumPy to the same numbers. Ours also numbers the bars
-of segments, masks warm-ups, defines what pandas leaves NaN or infinite, and casts to float32.
+Nanoseconds of CPU time a value, that is a bar and feature: of the 20 default features, and of all packs. Memory is
+given back between calls as in a worker, so that what mapping it anew costs is counted. Targets are half of what was
+taken when workers gave it back at once: pandas took .7 times as long for the default features, and all took 46.2 ns.
+TA-Lib has 18 of the 20; its functions are called on NumPy arrays and joined by NumPy to the same numbers. Ours also
+numbers the bars of segments, masks warm-ups, defines what pandas leaves NaN or infinite, and casts to float32.
 """
 
 import os
@@ -16,7 +18,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from job.cluster.connect import THREAD_LIMITS
+from job.cluster.connect import ALLOCATOR, THREAD_LIMITS
 from job.core.synth import make_bars
 from tests.bench.table import Table, line
 from tests.oracles_transforms import random_flow
@@ -42,9 +44,9 @@ QUICK: Final = Sizes(days=10, runs=3)
 
 
 def measure(*, quick: bool) -> Table:
-    """Measure in a process of one thread: Polars counts its threads when it is imported."""
+    """Measure in a process of one thread and a worker's memory: Polars reads both settings when it is imported."""
     sizes = QUICK if quick else FULL
-    os.environ |= dict.fromkeys(THREAD_LIMITS, "1")
+    os.environ |= {**dict.fromkeys(THREAD_LIMITS, "1"), **ALLOCATOR}
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         nanoseconds = pool.submit(compare, sizes).result()
     polars, pandas, talib, all_polars, all_pandas, quick_pandas = nanoseconds
@@ -55,9 +57,11 @@ def measure(*, quick: bool) -> Table:
             line("20 default features, Polars", polars, "ns"),
             line("  pandas", pandas, "ns"),
             line("  TA-Lib and NumPy, 18 of them", talib, "ns"),
-            line("  pandas / ours", [one / other for one, other in zip(pandas, polars, strict=True)], "x"),
+            line(
+                "  pandas / ours", [one / other for one, other in zip(pandas, polars, strict=True)], "x", at_least=1.4
+            ),
             line("  ours / TA-Lib", [one / other for one, other in zip(polars, talib, strict=True)], "x"),
-            line(f"all {len(PACKS['all'])} features, Polars", all_polars, "ns", at_most=45),
+            line(f"all {len(PACKS['all'])} features, Polars", all_polars, "ns", at_most=23),
             line("  pandas", all_pandas, "ns"),
             line(
                 "  pandas / ours",

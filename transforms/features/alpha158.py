@@ -12,17 +12,21 @@ of their ranks, and of equal extremes the oldest counts. What differs:
 - The average price of VWAP0 is quote volume over volume, and the close where there is no volume.
 """
 
-from functools import cache, reduce
-from operator import add
+from functools import cache, partial
 from typing import Final
 
+import numpy as np
 import polars as pl
+from numpy.lib.stride_tricks import sliding_window_view
 
 from transforms.bars import PRICES
 from transforms.features.feature import Feature, Term, window_total
 from transforms.features.merged import Column, extreme, extreme_age, mean_offset, products, squares, trend
 
 WINDOWS: Final = (5, 10, 20, 30, 60)
+QUANTILES: Final = {"QTLU": 0.8, "QTLD": 0.2}
+SORTED_AT_ONCE: Final = 2048
+"""Windows that are sorted in one piece of memory."""
 
 _CANCELLED: Final = 1e-13
 """Share of a sum of squares below which a difference of two such sums is rounding, not deviation."""
@@ -128,25 +132,57 @@ def extremes(bars: int) -> tuple[Feature, ...]:
 
 def order(bars: int) -> tuple[Feature, ...]:
     """Upper and lower quantile of closes, and the rank of the last one."""
-    quantiles = {
-        name: _close.rolling_quantile(share, interpolation="linear", window_size=bars) / _close
-        for name, share in (("QTLU", 0.8), ("QTLD", 0.2))
-    }
+    returned = pl.Struct(dict.fromkeys(QUANTILES, pl.Float64))
+    both = Term(f"close_quantiles_{bars}", _close.map_batches(partial(quantiles, bars=bars), return_dtype=returned))
     points = rank_points(bars)
     return (
-        *(Feature(f"{name}{bars}", ("close",), bars - 1, value) for name, value in quantiles.items()),
+        *(
+            Feature(f"{name}{bars}", ("close",), bars - 1, pl.col(both.name).struct.field(name) / _close, (both,))
+            for name in QUANTILES
+        ),
         Feature(f"RANK{bars}", ("close",), bars - 1, (pl.col(points.name) + 2) / (2 * bars), (points,)),
     )
+
+
+def quantiles(closes: pl.Series, bars: int) -> pl.Series:
+    """Return `QUANTILES` of each window as a struct of Float64, NaN before the first window is full.
+
+    NumPy sorts whole windows in less time than a window that slides takes for one quantile.
+    """
+    values = closes.to_numpy()
+    found = {name: np.full(values.size, np.nan) for name in QUANTILES}
+    for first in range(0, values.size - bars + 1, SORTED_AT_ONCE):
+        windows = np.sort(sliding_window_view(values[first : first + SORTED_AT_ONCE + bars - 1], bars), axis=1)
+        for name, share in QUANTILES.items():
+            place = share * (bars - 1)
+            lower, upper = windows[:, int(place)], windows[:, int(place) + 1]
+            found[name][first + bars - 1 :][: len(windows)] = lower + (upper - lower) * (place - int(place))
+    return pl.DataFrame(found).to_struct(closes.name)
 
 
 @cache
 def rank_points(bars: int) -> Term:
     """Over the window's earlier closes: 2 for each below the last one, 1 for each that equals it, UInt8."""
     shorter = max((window for window in WINDOWS if window < bars), default=1)
-    below = (rank_points(shorter),) if shorter > 1 else ()
-    earlier = [_close.shift(back) for back in range(shorter, bars)]
-    points = [(one < _close).cast(pl.UInt8) + (one <= _close).cast(pl.UInt8) for one in earlier]
-    return Term(f"rank_points_{bars}", reduce(add, [*(pl.col(term.name) for term in below), *points]), below)
+    points = _close.map_batches(partial(points_against, backs=range(shorter, bars)), return_dtype=pl.UInt8)
+    if shorter == 1:
+        return Term(f"rank_points_{bars}", points)
+    below = rank_points(shorter)
+    return Term(f"rank_points_{bars}", pl.col(below.name) + points, (below,))
+
+
+def points_against(closes: pl.Series, backs: range) -> pl.Series:
+    """Return the points of each close against those so many bars before it, as `rank_points` counts them.
+
+    A loop of two comparisons each: Polars plans a sum of so many for longer than it takes.
+    """
+    values = closes.to_numpy()
+    points = np.zeros(values.size, dtype=np.uint8)
+    for back in backs:
+        earlier, later = values[:-back], values[back:]
+        points[back:] += earlier < later
+        points[back:] += earlier <= later
+    return pl.Series(closes.name, points)
 
 
 def price_and_volume(bars: int) -> Feature:

@@ -1,11 +1,12 @@
 """The pack `default`: changes, ratios, volatility, RSI and MACD of prices, and volume against its averages."""
 
+from functools import cache
 from typing import Final
 
 import polars as pl
 
 from transforms.features.feature import Feature, Term, exponential_average, window_total
-from transforms.windows import rolling_std
+from transforms.windows import deviation, squared_deviations
 
 CHANGES: Final = (1, 2, 3, 5, 10)
 WINDOWS: Final = (5, 10, 20)
@@ -31,20 +32,24 @@ def close_ma(bars: int) -> Feature:
     return Feature(f"close_ma_{bars}", ("close",), bars - 1, _close / (pl.col(total.name) / bars) - 1, (total,))
 
 
+@cache
 def return_deviation(bars: int) -> Term:
     """Standard deviation, ddof 1, of one-bar log returns."""
     total = window_total("return_sum", bars, pl.col("log_return"), (LOG_RETURN,))
     squares = window_total("square_sum", bars, pl.col("log_return_squared"), (_LOG_RETURN_SQUARED,))
-    deviation = rolling_std(pl.col(total.name), pl.col(squares.name), bars)
-    return Term(f"return_deviation_{bars}", deviation, (total, squares))
+    from_mean = squared_deviations(pl.col(total.name), pl.col(squares.name), bars)
+    deviations = Term(f"return_deviations_{bars}", from_mean, (total, squares))
+    value = deviation(pl.col(deviations.name), pl.col(squares.name), bars)
+    return Term(f"return_deviation_{bars}", value, (deviations, squares))
 
 
 def volatility(bars: int) -> Feature:
     """Standard deviation, ddof 1, of one-bar log returns."""
-    deviation = return_deviation(bars)
-    return Feature(f"volatility_{bars}", ("close",), bars, pl.col(deviation.name), (deviation,))
+    term = return_deviation(bars)
+    return Feature(f"volatility_{bars}", ("close",), bars, pl.col(term.name), (term,))
 
 
+@cache
 def volume_total(bars: int) -> Term:
     """Volume of the last bars."""
     return window_total("volume_sum", bars, pl.col("volume"))
