@@ -70,7 +70,7 @@ def clean_frame(bars: pl.DataFrame | pd.DataFrame, key: Key, data: DataSettings,
     except ValueError as error:
         raise DataError(f"{WHERE}: {error}") from None
     check_rejected(WHERE, cleaned, data)
-    if rejected := rule_counts(cleaned.rejected):
+    if rejected := rule_counts(cleaned.counts):
         log.warning("%s: left out bars that break a rule: %s", WHERE, rejected)
     return cleaned
 

@@ -58,7 +58,7 @@ def _listed(url: str, options: Mapping[str, Any]) -> list[ListedFile]:
         fs, path = connect(url, options)
         fs.invalidate_cache()
         try:
-            infos = _found(fs, path)
+            infos = _infos(fs, path)
         except (FileNotFoundError, NotADirectoryError) as error:
             if error.__cause__ is not None:
                 raise
@@ -83,7 +83,7 @@ def natural(text: str) -> tuple[tuple[int, str], ...]:
     return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", text))
 
 
-def _found(fs: Any, path: str) -> Infos:
+def _infos(fs: Any, path: str) -> Infos:
     if path.endswith("/"):
         return _below(fs, path) if fs.isdir(path) else {}
     try:

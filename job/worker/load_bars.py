@@ -174,7 +174,7 @@ def sessions_of(bars: pl.DataFrame, timeframe: str, gaps: GapsSetting, zone: str
 def check_rejected(name: str, cleaned: Cleaned, data: DataSettings) -> None:
     """Raise DataError when too large a share of a series breaks the cleaning rules."""
     rejected, read = rejected_rows(cleaned.counts), cleaned.counts["rows_read"]
-    by_rule = rule_counts(cleaned.rejected)
+    by_rule = rule_counts(cleaned.counts)
     if cleaned.bars.is_empty():
         raise DataError(
             f"{name}: no usable bar among {read} rows ({by_rule or 'no rows'}): check data.columns and the files"
@@ -199,8 +199,7 @@ def rejected_rows(counts: Mapping[str, int]) -> int:
 
 def left_out(series: Series, counts: Mapping[str, int]) -> tuple[str, ...]:
     """Return the warning that names the rules which rows break, the most frequent one first, if any do."""
-    broken = sorted((-counts[rule.name], rule.name) for rule in RULES if counts[rule.name])
-    by_rule = ", ".join(f"{name} {-count}" for count, name in broken)
+    by_rule = rule_counts(counts)
     return (f"{series}: left out bars that break a rule: {by_rule}",) if by_rule else ()
 
 
@@ -211,10 +210,10 @@ def _revised(cleaned: Cleaned) -> str:
     return "; of rows that share a time, data.duplicates: last (or fullest) keeps the last (or that of most volume)"
 
 
-def rule_counts(rejected: pl.DataFrame) -> str:
-    """Return `rule count` pairs, most frequent first."""
-    counts = rejected.group_by("rule").len().sort(["len", "rule"], descending=[True, False])
-    return ", ".join(f"{rule} {count}" for rule, count in counts.iter_rows())
+def rule_counts(counts: Mapping[str, int]) -> str:
+    """Return `rule count` pairs of the rules that rows break, by the counts of `Cleaned`, most frequent first."""
+    broken = sorted((-counts[rule.name], rule.name) for rule in RULES if counts[rule.name])
+    return ", ".join(f"{name} {-count}" for count, name in broken)
 
 
 def keep_rejected(series: Series, cleaned: Cleaned, digest: str, registry: Storage) -> tuple[str, ...]:
@@ -226,8 +225,8 @@ def keep_rejected(series: Series, cleaned: Cleaned, digest: str, registry: Stora
     cleaned.rejected.write_parquet(buffer)
     with suppress(ExistingFileError):  # the same bars, written by another version of the library
         registry.create(path, buffer.getvalue())
-    counts, advice = rule_counts(cleaned.rejected), _revised(cleaned)
-    return (f"{series.exchange}/{series.symbol}: rejected {counts}; kept in {path}{advice}",)
+    by_rule, advice = rule_counts(cleaned.counts), _revised(cleaned)
+    return (f"{series}: rejected {by_rule}; kept in {path}{advice}",)
 
 
 def keep_listing(

@@ -135,13 +135,15 @@ def _one_clock(columns: list[TimeColumn], step: int | None) -> list[TimeColumn]:
     ]
     if not sure:
         return columns
-
-    def elsewhere(column: TimeColumn) -> bool:
+    kept = []
+    for column in columns:
         apart = _difference(column, sure[0])
+        # What is whole quarters of an hour away, and neither equal nor a bar away, is on the clocks of another zone.
         whole = bool(apart.size) and float((apart % (HOUR // 4) == 0).mean()) >= _MOST
-        return whole and _share(apart, 0, 0) < _MOST and (step is None or _share(abs(apart), *_a_bar(step)) < _MOST)
-
-    return [column for column in columns if column in sure or not elsewhere(column)]
+        a_bar_away = step is not None and _share(abs(apart), *_a_bar(step)) >= _MOST
+        if column in sure or not whole or _share(apart, 0, 0) >= _MOST or a_bar_away:
+            kept.append(column)
+    return kept
 
 
 def _a_bar(step: int) -> tuple[int, int]:
