@@ -1,16 +1,31 @@
 """What estimators around a native model have in common."""
 
 from abc import ABC, abstractmethod
+from numbers import Integral, Real
 from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils._param_validation import Interval
 
 Matrix = npt.NDArray[np.floating[Any]]
 
 CLASSES: Final = (0, 1)
 BOOSTER: Final = "_booster"
+
+CONSTRAINTS: Final[dict[str, list[Any]]] = {
+    "n_estimators": [Interval(Integral, 1, None, closed="left")],
+    "max_depth": [Interval(Integral, 1, None, closed="left"), None],
+    "learning_rate": [Interval(Real, 0, None, closed="neither")],
+    "reg_alpha": [Interval(Real, 0, None, closed="left")],
+    "reg_lambda": [Interval(Real, 0, None, closed="left")],
+    "subsample": [Interval(Real, 0, 1, closed="right")],
+    "colsample_bytree": [Interval(Real, 0, 1, closed="right")],
+    "max_bin": [Interval(Integral, 2, 65_535, closed="both")],
+    "random_state": [Interval(Integral, 0, 2**31 - 1, closed="both")],
+}
+"""Of the parameters that all of them have; as scikit-learn's estimators declare theirs."""
 
 
 class NativeModel(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has no types

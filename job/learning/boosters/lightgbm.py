@@ -1,7 +1,7 @@
 """LightGBM's boosted trees as an estimator, and its text as an artifact."""
 
 from functools import cached_property
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, ClassVar, Final, Self
 
 import lightgbm
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils._param_validation import Interval
 
-from job.learning.boosters.estimator import Matrix, NativeModel
+from job.learning.boosters.estimator import CONSTRAINTS, Matrix, NativeModel
 from job.learning.boosters.lightgbm_text import check, stored
 
 FIXED: Final = {
@@ -20,7 +20,6 @@ FIXED: Final = {
     "force_col_wise": True,
     "verbosity": -1,
 }
-SHARE: Final = Interval(Real, 0, 1, closed="right")
 
 
 class LightGBM(NativeModel):
@@ -31,17 +30,9 @@ class LightGBM(NativeModel):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        **CONSTRAINTS,
         "num_leaves": [Interval(Integral, 2, 1_000, closed="both")],
-        "max_depth": [Interval(Integral, 1, None, closed="left"), None],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "min_child_samples": [Interval(Integral, 1, None, closed="left")],
-        "reg_alpha": [Interval(Real, 0, None, closed="left")],
-        "reg_lambda": [Interval(Real, 0, None, closed="left")],
-        "subsample": [SHARE],
-        "colsample_bytree": [SHARE],
-        "max_bin": [Interval(Integral, 2, 65_535, closed="both")],
-        "random_state": [Interval(Integral, 0, 2**31 - 1, closed="both")],
         "n_jobs": [Interval(Integral, 1, None, closed="left")],
     }
 

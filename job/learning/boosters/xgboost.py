@@ -9,7 +9,7 @@ import numpy.typing as npt
 import xgboost
 from sklearn.utils._param_validation import Interval
 
-from job.learning.boosters.estimator import Matrix, NativeModel
+from job.learning.boosters.estimator import CONSTRAINTS, Matrix, NativeModel
 from job.learning.boosters.xgboost_ubj import check
 
 FIXED: Final = {
@@ -20,7 +20,6 @@ FIXED: Final = {
     # Its threads add gradients up in parts, and the number of parts could change the last bits.
     "nthread": 1,
 }
-SHARE: Final = Interval(Real, 0, 1, closed="right")
 
 
 class XGBoost(NativeModel):
@@ -31,17 +30,9 @@ class XGBoost(NativeModel):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        **CONSTRAINTS,
         "max_leaves": [Interval(Integral, 2, 1_000, closed="both")],
-        "max_depth": [Interval(Integral, 1, None, closed="left"), None],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "min_child_weight": [Interval(Real, 0, None, closed="left")],
-        "reg_alpha": [Interval(Real, 0, None, closed="left")],
-        "reg_lambda": [Interval(Real, 0, None, closed="left")],
-        "subsample": [SHARE],
-        "colsample_bytree": [SHARE],
-        "max_bin": [Interval(Integral, 2, 65_535, closed="both")],
-        "random_state": [Interval(Integral, 0, 2**31 - 1, closed="both")],
     }
 
     def __init__(

@@ -1,5 +1,7 @@
 """What describes the networks. PyTorch is not imported: settings and plans need names and numbers only."""
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from job.learning.algorithms import Algorithm, ArtifactFormat, Window
@@ -15,8 +17,9 @@ LEAST_BATCH: Final = 64
 LARGEST_BATCH: Final = 512
 
 
-def _network(spec: ModelSpec, window: Window) -> dict[str, Any]:
+def _network(size: Mapping[str, int], spec: ModelSpec, window: Window) -> dict[str, Any]:
     return {
+        **size,
         "epochs": 30,
         "patience": 4,
         "batch_rows": min(max(window.rows // STEPS_PER_EPOCH, LEAST_BATCH), LARGEST_BATCH),
@@ -25,18 +28,6 @@ def _network(spec: ModelSpec, window: Window) -> dict[str, Any]:
         "device": "auto" if window.pooled else "cpu",
         "random_state": spec.random_state,
     }
-
-
-def _perceptron(spec: ModelSpec, window: Window) -> dict[str, Any]:
-    return {"width": 64, "blocks": 2, **_network(spec, window)}
-
-
-def _ensemble(spec: ModelSpec, window: Window) -> dict[str, Any]:
-    return {"members": 16, **_perceptron(spec, window)}
-
-
-def _of_sequences(spec: ModelSpec, window: Window) -> dict[str, Any]:
-    return {"sequence_bars": 32, "width": 32, **_network(spec, window)}
 
 
 SPACE: Final[Space] = {
@@ -49,7 +40,7 @@ NETWORKS: Final = tuple(
     Algorithm(
         name,
         f"job.learning.networks.estimators:{kind}",
-        defaults,
+        partial(_network, size),
         "permutation",
         version=1,
         seconds_per_row=seconds_per_row,
@@ -64,10 +55,10 @@ NETWORKS: Final = tuple(
         import_bytes=550 * 2**20,
         space=SPACE,
     )
-    for name, kind, defaults, seconds_per_row, also in (
-        ("mlp", "MlpClassifier", _perceptron, 2.5e-4, ()),
-        ("gru", "GruClassifier", _of_sequences, 1.8e-3, ()),
-        ("tcn", "TcnClassifier", _of_sequences, 5e-4, ()),
-        ("tabm", "TabMClassifier", _ensemble, 1.1e-3, ("tabm",)),
+    for name, kind, size, seconds_per_row, also in (
+        ("mlp", "MlpClassifier", {"width": 64, "blocks": 2}, 2.5e-4, ()),
+        ("gru", "GruClassifier", {"sequence_bars": 32, "width": 32}, 1.8e-3, ()),
+        ("tcn", "TcnClassifier", {"sequence_bars": 32, "width": 32}, 5e-4, ()),
+        ("tabm", "TabMClassifier", {"members": 16, "width": 64, "blocks": 2}, 1.1e-3, ("tabm",)),
     )
 )
