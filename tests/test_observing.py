@@ -160,7 +160,7 @@ def test_figures_that_come_together_are_told_together() -> None:
 
 
 def test_ray_is_told_what_counters_have_grown_by(local_ray: None) -> None:
-    from job.cluster import ray_metrics
+    from job.cluster import observing
 
     told: list[tuple[str, float, dict[str, str]]] = []
 
@@ -177,9 +177,9 @@ def test_ray_is_told_what_counters_have_grown_by(local_ray: None) -> None:
 
     metrics = Metrics()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ray_metrics, "Counter", Meter)
-        patch.setattr(ray_metrics, "Gauge", Level)
-        with ray_metrics.told_to_ray(metrics):
+        patch.setattr(observing, "Counter", Meter)
+        patch.setattr(observing, "Gauge", Level)
+        with observing.told_to_ray(metrics):
             for seconds in (1.0, 2.5):
                 metrics.task_ended("train", Outcome(*KEY.parts, "trained", seconds=seconds), left=0)
                 metrics.tell()
@@ -187,7 +187,7 @@ def test_ray_is_told_what_counters_have_grown_by(local_ray: None) -> None:
     assert [value for name, value, _ in told if name == "ohlcv_models"] == [1, 1]
     assert not metrics.listeners
     real = Metrics()
-    with ray_metrics.told_to_ray(real):  # what Ray itself takes
+    with observing.told_to_ray(real):  # what Ray itself takes
         real.run_began("train", planned=2)
         real.task_ended("train", Outcome(*KEY.parts, "trained", seconds=2.5), left=0)
         real.run_ended("train", left=0)

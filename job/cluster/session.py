@@ -10,8 +10,8 @@ from job.cluster.bundles import Capacity
 from job.cluster.connect import running
 from job.cluster.limits import reason_to_stop
 from job.cluster.nodes import check_nodes
+from job.cluster.observing import told_to_ray
 from job.cluster.operation import Operation, OutcomeT, T
-from job.cluster.ray_metrics import told_to_ray
 from job.cluster.retries import Runs, run_with_retries
 from job.core.errors import ClusterError, JobError
 from job.registry.attempts import Attempt

@@ -1,12 +1,26 @@
-"""The figures of this process among those that Ray exports, on a cluster that it joined."""
+"""How Ray shows what a run does: workers that log as the driver does, and its figures among those that Ray exports."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
+import ray
+from ray.job_config import JobConfig
 from ray.util.metrics import Counter, Gauge
 
+from job.config.settings import RaySettings
 from job.registry.metrics import Family, Metrics
+
+
+def job_config(settings: RaySettings) -> JobConfig:
+    """Return what has workers log as this process does.
+
+    `ray.init(logging_config=…)` would have this process log each line twice.
+    """
+    config = JobConfig()
+    if settings.logging_format == "json":
+        config.set_py_logging_config(ray.LoggingConfig(encoding="JSON", log_level=settings.logging_level.upper()))
+    return config
 
 
 class RayMetrics:
