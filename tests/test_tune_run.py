@@ -87,7 +87,7 @@ def test_a_finished_study_is_not_run_again(tuned: Path, capsys: pytest.CaptureFi
     assert study["gain"] > study["required"] > study["error"]
     assert registry_of(tuned).list("tuning") == before
     runs = registry_of(tuned).list("runs")
-    assert all(path.endswith(".json") for path in runs), "no marker and no note is left"
+    assert all(path.endswith((".json", ".events.jsonl")) for path in runs), "no marker and no note is left"
 
 
 def test_a_dry_run_says_what_is_left(bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
