@@ -35,12 +35,11 @@ class RayMetrics:
         """Tell Ray what has changed: counters take what they have grown by."""
         for family, values, value in self._metrics.samples():
             before = self._told.get((family, values), 0.0)
-            if value == before:
-                continue
             labels = dict(zip(family.labels, values, strict=True))
             meter = self._meter(family)
             if isinstance(meter, Counter):
-                meter.inc(value - before, labels)
+                if value > before:
+                    meter.inc(value - before, labels)
             else:
                 meter.set(value, labels)
             self._told[family, values] = value
@@ -52,10 +51,15 @@ def _meter(family: Family) -> Counter | Gauge:
     return Gauge(family.name, family.help, tag_keys=family.labels)
 
 
+@cache
+def _ray_metrics(metrics: Metrics) -> RayMetrics:
+    return RayMetrics(metrics)
+
+
 @contextmanager
 def told_to_ray(metrics: Metrics) -> Iterator[None]:
-    """Have Ray export the figures for as long as the body takes."""
-    listener = RayMetrics(metrics).tell
+    """Have Ray export the figures for as long as the body takes; counters go on where the body before left them."""
+    listener = _ray_metrics(metrics).tell
     metrics.listeners.append(listener)
     try:
         yield
