@@ -81,6 +81,9 @@ def test_a_finished_study_is_not_run_again(tuned: Path, capsys: pytest.CaptureFi
     record = last_json(capsys.readouterr().out)
     assert record["status"] == "finished"
     assert record["counts"]["tuned"] == 3, "samples are made to see that one series has none"
+    for one in record["outcomes"]:
+        assert one["finished_at"] >= one["started_at"] > "", one["status"]
+        assert min(one["seconds"], one["peak_rss_mb"], one["pid"]) > 0
     (study,) = record["studies"]
     assert (study["trials"], study["series"], study["exchange"], study["symbol"]) == (6, 3, "pooled", "all")
     assert study["winner"] > 0
