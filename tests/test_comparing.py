@@ -278,6 +278,9 @@ def test_pooled_series_are_judged_together_and_failed_ones_named(registry: Stora
     assert alone.comparison is not None
     assert found.comparison.rows == 2 * alone.comparison.rows
     assert found.comparison.difference == pytest.approx(alone.comparison.difference)
+    for one in (alone, found):
+        assert one.finished_at >= one.started_at > ""
+        assert min(one.seconds, one.cpu_seconds, one.peak_rss_mb, one.pid) > 0
     assert found.warnings == ("left out synthetic/BAD: no bars", "said of the bars")
     lost = {KEY: members[KEY] | {"synthetic/LOST"}}
     assert compare_group(group, job=job, members=lost).num_rows == 0, "rows of a dead worker are missing"

@@ -206,7 +206,7 @@ def test_nodes_that_cannot_do_their_part_are_named_before_any_training(
     assert record["status"] == "aborted"
     assert record["counts"]["not_run"] == 5 * SYMBOLS
     assert run.committed() == set()
-    assert not list(run.output.glob("runs/*.*[!n]"))
+    assert not list(run.output.glob("runs/*.*[!nl]"))
     (error,) = [line for line in said if " ERROR " in line]
     for ip, text in wrong.items():
         assert re.search(rf"\S+ \({ip}, Ray node [0-9a-f]{{8}}\): {text}(; |$)", error), error

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -160,7 +161,7 @@ def test_figures_that_come_together_are_told_together() -> None:
 
 
 def test_ray_is_told_what_counters_have_grown_by(local_ray: None) -> None:
-    from job.cluster import ray_metrics
+    from job.cluster import observing
 
     told: list[tuple[str, float, dict[str, str]]] = []
 
@@ -177,20 +178,65 @@ def test_ray_is_told_what_counters_have_grown_by(local_ray: None) -> None:
 
     metrics = Metrics()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ray_metrics, "Counter", Meter)
-        patch.setattr(ray_metrics, "Gauge", Level)
-        with ray_metrics.told_to_ray(metrics):
+        patch.setattr(observing, "Counter", Meter)
+        patch.setattr(observing, "Gauge", Level)
+        with observing.told_to_ray(metrics):
             for seconds in (1.0, 2.5):
                 metrics.task_ended("train", Outcome(*KEY.parts, "trained", seconds=seconds), left=0)
                 metrics.tell()
-    assert [value for name, value, _ in told if name == "ohlcv_task_seconds"] == [1.0, 2.5]
-    assert [value for name, value, _ in told if name == "ohlcv_models"] == [1, 1]
+        with observing.told_to_ray(metrics):
+            metrics.task_ended("train", Outcome(*KEY.parts, "trained", seconds=0.5), left=0)
+    assert [value for name, value, _ in told if name == "ohlcv_task_seconds"] == [1.0, 2.5, 0.5]
+    assert [value for name, value, _ in told if name == "ohlcv_models"] == [1, 1, 1]
     assert not metrics.listeners
     real = Metrics()
-    with ray_metrics.told_to_ray(real):  # what Ray itself takes
+    with observing.told_to_ray(real):  # what Ray itself takes
         real.run_began("train", planned=2)
         real.task_ended("train", Outcome(*KEY.parts, "trained", seconds=2.5), left=0)
         real.run_ended("train", left=0)
+
+
+EXPORTING = """
+import time, urllib.request
+import ray
+from ray.cluster_utils import Cluster
+from job.cluster.observing import told_to_ray
+from job.registry.metrics import Metrics
+from job.registry.outcome import Outcome
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+try:
+    ray.init(address=cluster.address, log_to_driver=False)
+    node, metrics, found, until = ray.nodes()[0], Metrics(), [], time.monotonic() + 90
+    with told_to_ray(metrics):
+        metrics.task_ended("train", Outcome("x", "S", "1h", "analyst", "trained", seconds=2.5), left=2)
+        metrics.tell()
+        while not found and time.monotonic() < until:
+            time.sleep(1)
+            page = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+            try:
+                text = urllib.request.urlopen(page, timeout=5).read().decode()
+            except OSError:
+                continue
+            found = [line for line in text.splitlines() if line.startswith("ray_ohlcv_")]
+finally:
+    ray.shutdown()
+    cluster.shutdown()
+print(*found, sep="\\n")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_a_node_of_ray_exports_the_figures() -> None:
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", EXPORTING], capture_output=True, text=True, timeout=200, check=True, env=environment
+    )
+    exported = {line.partition("{")[0]: float(line.rpartition(" ")[2]) for line in done.stdout.splitlines()}
+    assert exported["ray_ohlcv_models_total"] == 1
+    assert exported["ray_ohlcv_task_seconds_total"] == 2.5
+    assert exported["ray_ohlcv_queue_tasks"] == 2
 
 
 def lines_of(text: str) -> list[dict[str, Any]]:

@@ -18,8 +18,9 @@ import pytest
 
 from job.core.errors import DataError, RegistryError
 from job.core.keys import Key
+from job.registry.runs import events_path
 from job.storage.files import Storage
-from tests.fleets import KINDS, RUN_ID, START, synthetic_fleet, write_decision, write_run
+from tests.fleets import KINDS, PREDICTED, RUN_ID, START, synthetic_fleet, write_decision, write_run
 
 pytest.importorskip("altair", reason="altair is absent, which reports need: pip install '.[report]'")
 
@@ -189,6 +190,7 @@ def test_metadata_that_tells_nothing_leaves_placeholders(tmp_path: Path) -> None
     registry.remove(f"runs/{RUN_ID}.json")
     registry.remove_folder("aliases")
     registry.remove_folder("tuning")
+    registry.remove(events_path(PREDICTED))
     report = report_of(registry)
     page = checked(report.html)
     assert report.html.count("Nothing to show") == len(PICTURES)
@@ -319,6 +321,29 @@ def test_hostile_records_become_numbers_and_texts(tmp_path: Path, value: Any, wh
     spoil_records(tmp_path / "models", value, whole=whole)
     contents = shown(registry)
     checked(f"<p>{about(contents)}{tiles(contents)}{problems(contents)}</p>", whole=False)
+
+
+def spoil_logs(registry: Storage, value: Any) -> None:
+    """Put `value` in place of all that logs say but of what decides whether a line is looked at."""
+    predicted = [json.loads(line) for line in registry.read(events_path(PREDICTED)).splitlines()]
+    kept = {"event", "operation", "model_type", "timeframe"}
+    spoiled = [{name: one[name] if name in kept else leaves(one[name], value) for name in one} for one in predicted]
+    registry.replace(events_path(PREDICTED), "".join(json.dumps(one) + "\n" for one in spoiled).encode())
+    times = {"started_at": START.isoformat(), "time": START.replace(hour=7).isoformat()}
+    told = {"event": "task_ended", "node": value, "pid": value, "cpu_seconds": value, "peak_rss_mb": value, **times}
+    ended = [told, {**told, "node": SCRIPT, "pid": 7}, {**told, "node": "a", "pid": 7, "time": value}]
+    registry.replace(events_path(RUN_ID), "".join(json.dumps(one) + "\n" for one in ended).encode())
+
+
+@pytest.mark.parametrize("value", [SCRIPT, math.nan, 10**400, 1e300, None, [], {}, -5, True], ids=range(9))
+def test_hostile_logs_become_numbers_and_texts(tmp_path: Path, value: Any) -> None:
+    registry = synthetic_fleet(tmp_path / "models", 10)
+    spoil_logs(registry, value)
+    contents = shown(registry)
+    (workers,) = (one.data(contents)["worker"].unique().to_list() for one in PICTURES if one.name == "workers")
+    assert f"{values.text(SCRIPT)}/7" in workers
+    if value == SCRIPT:
+        checked(report_of(registry).html)
 
 
 def test_a_page_of_hostile_records_runs_nothing(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from job.core.errors import ClusterError
 from job.core.keys import Key
 from job.predict.run import PREDICTING
 from job.predict.task import Predicted
+from job.registry.catalog import open_registry
+from job.registry.events import read_events
 from job.registry.outcome import Outcome
 from job.registry.record import RunRecord
 from job.train.run import TRAINING
@@ -87,6 +89,19 @@ def test_a_run_that_ends_early_keeps_what_came(
     assert (run.status, run.reason, run.exit_status) == (status, reason, exit_status)
     assert run.counts == {"predicted": 1, "failed": 0, "not_run": 2}
     assert run.as_dict()["finished_at"] is not None
+
+
+def test_an_interruption_before_ray_is_up_ends_the_run_as_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    run = record()
+    job = Job(run_id="20240101_000000_00000c", config=run.config, output="memory://x", versions={})
+    monkeypatch.setattr(session, "running", interrupted)
+    run_tasks(TASKS, job, OPERATIONS["predict"], run)
+    assert run.status == "interrupted"
+    last = [*read_events(open_registry(run.config), job.run_id)][-1]
+    assert (last["event"], last["status"]) == ("run_ended", "interrupted")
 
 
 def test_too_many_failures_end_a_run_of_any_operation(monkeypatch: pytest.MonkeyPatch) -> None:

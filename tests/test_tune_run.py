@@ -81,13 +81,16 @@ def test_a_finished_study_is_not_run_again(tuned: Path, capsys: pytest.CaptureFi
     record = last_json(capsys.readouterr().out)
     assert record["status"] == "finished"
     assert record["counts"]["tuned"] == 3, "samples are made to see that one series has none"
+    for one in record["outcomes"]:
+        assert one["finished_at"] >= one["started_at"] > "", one["status"]
+        assert min(one["seconds"], one["peak_rss_mb"], one["pid"]) > 0
     (study,) = record["studies"]
     assert (study["trials"], study["series"], study["exchange"], study["symbol"]) == (6, 3, "pooled", "all")
     assert study["winner"] > 0
     assert study["gain"] > study["required"] > study["error"]
     assert registry_of(tuned).list("tuning") == before
     runs = registry_of(tuned).list("runs")
-    assert all(path.endswith(".json") for path in runs), "no marker and no note is left"
+    assert all(path.endswith((".json", ".events.jsonl")) for path in runs), "no marker and no note is left"
 
 
 def test_a_dry_run_says_what_is_left(bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import ray
 from ray.exceptions import AuthenticationError, RayError, RpcError
-from ray.job_config import JobConfig
 
 from job.cluster.bundles import Capacity
 from job.cluster.heartbeat import HealthCheck, OnDeath, connection_error, is_reachable, monitored
 from job.cluster.machine import cannot_start, check_machine, ray_folder
+from job.cluster.observing import job_config
 from job.cluster.ray_patches import ACTORS, AGENTS, PREFETCHING, PROCESSES, WORKER_LOGS, ask_head, head_address, patched
 from job.config.settings import RaySettings
 from job.core.environment import INSTALLED, ROOT
@@ -148,7 +148,7 @@ def _start(settings: RaySettings, environment: Mapping[str, str], level: int) ->
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=level,
-                job_config=_job_config(settings),
+                job_config=job_config(settings),
                 _temp_dir=folder,
             )
     except (OSError, ValueError, RuntimeError, RayError) as error:  # all that Ray raises where a process does not start
@@ -181,23 +181,12 @@ def _join(address: str, settings: RaySettings, environment: Mapping[str, str], l
             runtime_env=runtime_env,
             log_to_driver=False,
             logging_level=level,
-            job_config=_job_config(settings),
+            job_config=job_config(settings),
         )
     except (ConnectionError, ValueError) as error:  # Ray's word for an address that is none
         raise _unreachable(address, error) from None
     except RuntimeError as error:
         raise ConfigError(f"cannot join the Ray cluster at {address}: {' '.join(str(error).split())}") from None
-
-
-def _job_config(settings: RaySettings) -> JobConfig:
-    """Return what has workers log as this process does.
-
-    `ray.init(logging_config=…)` would have this process log each line twice.
-    """
-    config = JobConfig()
-    if settings.logging_format == "json":
-        config.set_py_logging_config(ray.LoggingConfig(encoding="JSON", log_level=settings.logging_level.upper()))
-    return config
 
 
 def _check_reachable(address: str) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 
@@ -10,8 +9,8 @@ from job.cluster.bundles import Capacity
 from job.cluster.connect import running
 from job.cluster.limits import reason_to_stop
 from job.cluster.nodes import check_nodes
+from job.cluster.observing import told_to_ray
 from job.cluster.operation import Operation, OutcomeT, T
-from job.cluster.ray_metrics import told_to_ray
 from job.cluster.retries import Runs, run_with_retries
 from job.core.errors import ClusterError, JobError
 from job.registry.attempts import Attempt
@@ -30,7 +29,7 @@ def run_tasks(
     *,
     watch: Callable[[OutcomeT], None] | None = None,
 ) -> None:
-    """Run every task and put its outcome into the record as it comes; `session` says how a run ends early.
+    """Run every task and put its outcome into the record as it comes; `logged_events` says how a run ends early.
 
     Where there is no task, Ray is not started.
 
@@ -39,81 +38,66 @@ def run_tasks(
     """
     if not tasks:
         return
-    with session(tasks, job, operation, record) as opened:
-        runs = partial(import_module(operation.pipeline).runs, capacity=opened.capacity)
-        run_in_session(tasks, job, operation, runs, record, events=opened.events, watch=watch)
+    with logged_events(job, operation, record) as events, session(tasks, job, operation, record) as capacity:
+        runs = partial(import_module(operation.pipeline).runs, capacity=capacity)
+        run_in_session(tasks, job, operation, runs, record, events=events, watch=watch)
 
 
-@dataclass(frozen=True)
-class Session:
-    """What there is to run on, and where what happens is kept."""
+@contextmanager
+def logged_events(job: Job, operation: Operation[T, OutcomeT], record: RunRecord[OutcomeT]) -> Iterator[EventLog]:
+    """Yield the log of what happens in a run, kept in the registry of models whatever the operation.
 
-    capacity: Capacity
-    events: EventLog
+    A body that ends early finishes the record, as `interrupted` on Ctrl-C and SIGTERM, as `aborted` where the cluster
+    dies; otherwise the record is left open.
+    """
+    events = EventLog(open_registry(job.config, writer=job.run_id), job.run_id)
+    events.run_began(operation.name, planned=record.planned, settled=len(record.outcomes))
+    status, reason = "finished", None
+    try:
+        yield events
+    except KeyboardInterrupt:
+        record.finish("interrupted")
+    except ClusterError as error:
+        record.finish("aborted", str(error))
+    except JobError as error:
+        status, reason = "aborted", str(error)
+        raise
+    finally:
+        if record.status != "running":
+            status, reason = record.status, record.reason
+        events.run_ended(status, reason, counts=record.counts)
+        events.close()
 
 
 @contextmanager
 def session(
     tasks: Sequence[T], job: Job, operation: Operation[T, OutcomeT], record: RunRecord[OutcomeT]
-) -> Iterator[Session]:
-    """Start or join Ray and yield what there is to run on, while the registry keeps a log of what happens.
-
-    A run that ends early finishes its record at once, as `interrupted` on Ctrl-C and SIGTERM, as `aborted` where the
-    cluster dies; otherwise the record is left open.
+) -> Iterator[Capacity]:
+    """Start or join Ray and yield what there is to run on.
 
     Args:
         tasks: what a node must be able to run.
         job: of the run.
         operation: whose pipeline the workers import.
-        record: of the run.
+        record: of the run; on Ctrl-C and SIGTERM it is finished as `interrupted` before Ray is shut down.
 
     Raises:
         ConfigError: Ray cannot be started or joined, or a node cannot be used; nothing was run.
+        ClusterError: the cluster died.
+        KeyboardInterrupt: on Ctrl-C and SIGTERM.
     """
-    with (
-        logged_events(job, operation, record) as events,
-        _ended_early(record),
-        running(job.config.ray, on_death=partial(record.finish, "aborted")) as cluster,
-    ):
+    with running(job.config.ray, on_death=partial(record.finish, "aborted")) as cluster:
         import_module(operation.pipeline)  # now, while the workers import the same
         record.cluster = {"nodes": cluster.nodes, "cpus": cluster.cpus}
         if cluster.joined:
             check_nodes(job, tasks)
         try:
             with told_to_ray(process_metrics()) if cluster.joined else nullcontext():
-                yield Session(cluster.capacity, events)
+                yield cluster.capacity
         except KeyboardInterrupt:
             # At once, before Ray is shut down: after SIGTERM there are three seconds, and Ray takes some of them.
             record.finish("interrupted")
-            events.flush()
-
-
-@contextmanager
-def _ended_early(record: RunRecord[OutcomeT]) -> Iterator[None]:
-    """Finish the record where the body is interrupted, or the cluster dies."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        record.finish("interrupted")
-    except ClusterError as error:
-        record.finish("aborted", str(error))
-
-
-@contextmanager
-def logged_events(job: Job, operation: Operation[T, OutcomeT], record: RunRecord[OutcomeT]) -> Iterator[EventLog]:
-    """Yield the event log of a run, in the registry of models whatever the operation; it ends with the body."""
-    events = EventLog(open_registry(job.config, writer=job.run_id), job.run_id)
-    events.run_began(operation.name, planned=record.planned, settled=len(record.outcomes))
-    reason: str | None = None
-    try:
-        yield events
-    except JobError as error:
-        reason = str(error)
-        raise
-    finally:
-        status = "finished" if record.status == "running" and reason is None else record.status
-        events.run_ended("aborted" if reason else status, reason or record.reason, counts=record.counts)
-        events.close()
+            raise
 
 
 def run_in_session(

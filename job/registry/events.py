@@ -76,7 +76,7 @@ class EventLog:
         attempt = {"attempt": outcome.attempts}
         if outcome.started_at:
             where = {"node": outcome.node, "pid": outcome.pid}
-            self._add(outcome.started_at, "task_began", {**asdict(outcome.key), **where, **attempt})
+            self._add(outcome.started_at, "task_began", {**asdict(outcome.key), **where, **attempt}, more=True)
         found = {name: getattr(outcome, name) for name in MEASURED}
         told = {**attempt, "status": outcome.status, "version": outcome.version, **found, **outcome.event_fields()}
         error = _error(outcome.error)
@@ -88,7 +88,7 @@ class EventLog:
         where = {} if note is None else {"node": note.node, "pid": note.pid}
         told = {**asdict(key), **where, "attempt": attempt}
         if note is not None:
-            self._add(note.started_at, "task_began", told)
+            self._add(note.started_at, "task_began", told, more=True)
             told = {**told, "started_at": note.started_at, "step": note.step}
         self._add(now(), "task_retried", {**told, **_error(error)})
 
@@ -125,7 +125,8 @@ class EventLog:
         self._later.close()
         self.flush()
 
-    def _add(self, at: str, event: str, fields: Mapping[str, Any]) -> None:
+    def _add(self, at: str, event: str, fields: Mapping[str, Any], *, more: bool = False) -> None:
+        """Add a line; with `more` it waits for the one that follows at once."""
         line = json.dumps({"time": at, "event": event, **fields}, separators=(",", ":"), allow_nan=False)
         with self._lock:
             if len(self._pending) >= PART_BYTES:  # they could not be written
@@ -133,6 +134,8 @@ class EventLog:
                 self.flush()
                 return
             self._pending += line.encode() + b"\n"
+            if more:
+                return
             if self._registry.appends or len(self._written) + len(self._pending) >= PART_BYTES:
                 self.flush()
             else:

@@ -114,7 +114,7 @@ def of_version(key: Key, metadata: Mapping[str, Any]) -> Outcome:
         of(key, "trained"),
         version=metadata["version"],
         rows=metadata["data"]["samples"]["used"],
-        bytes=sum(one["bytes"] for one in metadata["artefacts"].values() if isinstance(one, Mapping)),
+        bytes=sum(one["bytes"] for one in metadata.get("artefacts", {}).values() if isinstance(one, Mapping)),
         counts=metadata["data"]["samples"],
         gaps=metadata["data"].get("sampling", {}).get("gaps", ""),
         scores=metadata["scores"],

@@ -1,12 +1,26 @@
-"""The figures of this process among those that Ray exports, on a cluster that it joined."""
+"""How Ray shows what a run does: workers that log as the driver does, and its figures among those that Ray exports."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
+import ray
+from ray.job_config import JobConfig
 from ray.util.metrics import Counter, Gauge
 
+from job.config.settings import RaySettings
 from job.registry.metrics import Family, Metrics
+
+
+def job_config(settings: RaySettings) -> JobConfig:
+    """Return what has workers log as this process does.
+
+    `ray.init(logging_config=…)` would have this process log each line twice.
+    """
+    config = JobConfig()
+    if settings.logging_format == "json":
+        config.set_py_logging_config(ray.LoggingConfig(encoding="JSON", log_level=settings.logging_level.upper()))
+    return config
 
 
 class RayMetrics:
@@ -21,12 +35,11 @@ class RayMetrics:
         """Tell Ray what has changed: counters take what they have grown by."""
         for family, values, value in self._metrics.samples():
             before = self._told.get((family, values), 0.0)
-            if value == before:
-                continue
             labels = dict(zip(family.labels, values, strict=True))
             meter = self._meter(family)
             if isinstance(meter, Counter):
-                meter.inc(value - before, labels)
+                if value > before:
+                    meter.inc(value - before, labels)
             else:
                 meter.set(value, labels)
             self._told[family, values] = value
@@ -38,10 +51,15 @@ def _meter(family: Family) -> Counter | Gauge:
     return Gauge(family.name, family.help, tag_keys=family.labels)
 
 
+@cache
+def _ray_metrics(metrics: Metrics) -> RayMetrics:
+    return RayMetrics(metrics)
+
+
 @contextmanager
 def told_to_ray(metrics: Metrics) -> Iterator[None]:
-    """Have Ray export the figures for as long as the body takes."""
-    listener = RayMetrics(metrics).tell
+    """Have Ray export the figures for as long as the body takes; counters go on where the body before left them."""
+    listener = _ray_metrics(metrics).tell
     metrics.listeners.append(listener)
     try:
         yield
