@@ -21,10 +21,9 @@ from job.cluster.bundles import Capacity
 from job.cluster.connect import PRELOAD, running
 from job.config.settings import RaySettings
 from job.core.keys import Key
-from job.registry.outcome import of
 from job.train.task import Task
 from job.worker.messages import Job, unpack
-from tests.bench.orchestration import MODELS_A_SYMBOL, seconds, tasks, warm_up
+from tests.bench.orchestration import MODELS_A_SYMBOL, done, seconds, tasks, warm_up
 from tests.bench.table import Table, line
 
 EFFICIENCY_PERCENT: Final = 90.0
@@ -63,7 +62,7 @@ def sleepers(total: float) -> list[Task]:
     rough = sum(map(statistics.mean, RECORDED.values())) * statistics.mean(LENGTHS)
     made = tasks(MODELS_A_SYMBOL * (1 + int(total / rough)))
     usual = {kind: statistics.median(recorded) for kind, recorded in RECORDED.items()}
-    return [replace(one, seconds=usual[one.key.stem] * history(one.key), memory=1) for one in made]
+    return [replace(one, seconds=usual[one.key.stem] * history(one.key)) for one in made]
 
 
 def history(key: Key) -> float:
@@ -88,4 +87,4 @@ def sleep(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
     """Stand in for `train_models`: one outcome a task, after as much sleep as its model takes."""
     for task, _ in unpack(batch):
         time.sleep(length(task.key))
-        yield pa.table({"outcome": [of(task.key, "trained").to_json()]})
+        yield done(task)
