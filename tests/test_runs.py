@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from job.cli.progress import watching
-from job.cli.report import show_result
+from job.cli.report import print_record, show_result
 from job.config.settings import load_config
 from job.learning.fleet import HOUR_US, fleet_test
 from job.predict.task import Predicted
@@ -128,6 +129,17 @@ def test_what_memory_holds_of_a_run_does_not_grow_with_its_models(tmp_path: Path
     last = json.loads((tmp_path / f"runs/{RUN_ID}.json").read_bytes())
     rows = [json.loads(line) for part in parts for line in part.read_bytes().splitlines()] + last["outcomes"]
     assert {row["symbol"] for row in rows} == {f"S{number}" for number in range(MANY)}
+
+
+def test_a_printed_record_is_the_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for models in (0, 1, 3):
+        run = TrainingRecord(RUN_ID, CONFIG, Storage(str(tmp_path / str(models))), planned=3)
+        for number in range(models):
+            run.add(scored(f"S{number}"))
+        print_record(Namespace(json=True), run)
+        assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(run.as_dict()))
+        print_record(Namespace(json=False), run)
+        assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("kind", [Outcome, Predicted, Tuned])

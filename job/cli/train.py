@@ -7,7 +7,7 @@ from job.cli.arguments import RUN, Command, flag
 from job.cli.logs import log
 from job.cli.options import run_settings
 from job.cli.progress import watching
-from job.cli.report import count_in_words, print_json, show_result
+from job.cli.report import count_in_words, print_record, show_result
 from job.core.errors import JobError
 from job.core.paths import redact_url
 from job.registry.catalog import open_registry
@@ -40,8 +40,7 @@ def train(options: argparse.Namespace) -> int:
     show_result(record, everything=options.all)
     if options.report:
         write_report(record)
-    if options.json:  # an entry for each model
-        print_json(options, record.as_dict())
+    print_record(options, record)
     return record.exit_status
 
 
