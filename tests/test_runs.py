@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from job.cli.progress import watching
-from job.cli.report import print_record, show_result
+from job.cli.report import gap_lines, print_record, show_result, telling
 from job.config.settings import load_config
 from job.learning.fleet import HOUR_US, fleet_test
 from job.predict.task import Predicted
@@ -140,6 +140,23 @@ def test_a_printed_record_is_the_record(tmp_path: Path, capsys: pytest.CaptureFi
         assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(run.as_dict()))
         print_record(Namespace(json=False), run)
         assert capsys.readouterr().out == ""
+
+
+def test_what_is_shown_of_a_spool_is_what_is_shown_of_a_list() -> None:
+    skills = np.random.default_rng(5).normal(0, 0.1, 60).round(1)  # many alike
+    ones = [replace(scored(f"S{n}"), scores={"skill": float(one)}, summary={}, log_loss_delta={}) for n, one in
+            enumerate(skills)]  # fmt: skip
+    ones += [Outcome("x", f"F{n}", "1h", "analyst", "failed", error={"message": "x"}) for n in (3, 1, 2)]
+    spool = Spool(Outcome)
+    for one in ones:
+        spool.append(one)
+    assert telling(spool) == telling(ones)
+    best, worst, failed = telling(ones).values()
+    assert [one.scores["skill"] for one in (*best, *reversed(worst))] == sorted(
+        (one.scores["skill"] for one in (*best, *worst)), key=lambda skill: -(skill or 0.0)
+    )
+    assert [one.symbol for one in failed] == ["F1", "F2", "F3"]
+    assert [*gap_lines(spool)] == [*gap_lines(ones)]
 
 
 @pytest.mark.parametrize("kind", [Outcome, Predicted, Tuned])

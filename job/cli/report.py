@@ -155,9 +155,9 @@ def show_predictions(record: RunRecord[Predicted]) -> None:
         left_out = sum(one.counts.get(what, 0) for what in ("warmup", "not_finite", "low_coverage"))
         drifted = bool(one.drift and one.drift["unusual"])
         total.update({one.status: 1, "rows": one.rows, "left out": left_out, "drifted": drifted})
-    columns = ("predicted", "current", "failed", "rows", "left out", "drifted")
+    columns = {"predicted": "", "current": "", "failed": "", "rows": ",", "left out": ",", "drifted": ""}
     rows = [
-        (f"{kind.model_type} {kind.timeframe}", *(f"{totals[kind.stem][column]:,}" for column in columns))
+        (f"{kind.model_type} {kind.timeframe}", *(f"{totals[kind.stem][name]:{how}}" for name, how in columns.items()))
         for kind in sorted(kinds.values(), key=kind_order)
     ]
     screen = console()
