@@ -30,6 +30,12 @@ check: $(DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# `make bench small fleet` is `make bench CASES="small fleet"`: words behind `bench` are cases, and no targets.
+ifeq (bench,$(firstword $(MAKECMDGOALS)))
+CASES := $(wordlist 2,$(words $(MAKECMDGOALS)),$(MAKECMDGOALS))
+$(CASES): ; @:
+endif
+
 bench: $(DEV)
 	$(BIN)/python -m tests.bench $(CASES)
 

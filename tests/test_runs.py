@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from job.cli.progress import watching
-from job.cli.report import show_result
+from job.cli.report import gap_lines, print_record, show_result, telling
 from job.config.settings import load_config
 from job.learning.fleet import HOUR_US, fleet_test
 from job.predict.task import Predicted
@@ -128,6 +129,34 @@ def test_what_memory_holds_of_a_run_does_not_grow_with_its_models(tmp_path: Path
     last = json.loads((tmp_path / f"runs/{RUN_ID}.json").read_bytes())
     rows = [json.loads(line) for part in parts for line in part.read_bytes().splitlines()] + last["outcomes"]
     assert {row["symbol"] for row in rows} == {f"S{number}" for number in range(MANY)}
+
+
+def test_a_printed_record_is_the_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for models in (0, 1, 3):
+        run = TrainingRecord(RUN_ID, CONFIG, Storage(str(tmp_path / str(models))), planned=3)
+        for number in range(models):
+            run.add(scored(f"S{number}"))
+        print_record(Namespace(json=True), run)
+        assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(run.as_dict()))
+        print_record(Namespace(json=False), run)
+        assert capsys.readouterr().out == ""
+
+
+def test_what_is_shown_of_a_spool_is_what_is_shown_of_a_list() -> None:
+    skills = np.random.default_rng(5).normal(0, 0.1, 60).round(1)  # many alike
+    ones = [replace(scored(f"S{n}"), scores={"skill": float(one)}, summary={}, log_loss_delta={}) for n, one in
+            enumerate(skills)]  # fmt: skip
+    ones += [Outcome("x", f"F{n}", "1h", "analyst", "failed", error={"message": "x"}) for n in (3, 1, 2)]
+    spool = Spool(Outcome)
+    for one in ones:
+        spool.append(one)
+    assert telling(spool) == telling(ones)
+    best, worst, failed = telling(ones).values()
+    assert [one.scores["skill"] for one in (*best, *reversed(worst))] == sorted(
+        (one.scores["skill"] for one in (*best, *worst)), key=lambda skill: -(skill or 0.0)
+    )
+    assert [one.symbol for one in failed] == ["F1", "F2", "F3"]
+    assert [*gap_lines(spool)] == [*gap_lines(ones)]
 
 
 @pytest.mark.parametrize("kind", [Outcome, Predicted, Tuned])

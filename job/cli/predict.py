@@ -26,7 +26,7 @@ from job.cli.arguments import (
 from job.cli.logs import log
 from job.cli.options import settings, split_names, timeframe_names
 from job.cli.progress import watching
-from job.cli.report import count_in_words, print_json, show_predictions
+from job.cli.report import count_in_words, print_record, show_predictions
 from job.core.paths import redact_url, require_disjoint, resolve_output
 from job.predict.plan import PredictionPlan, Request
 from job.predict.plan import plan as plan_predictions
@@ -64,7 +64,7 @@ def predict(options: argparse.Namespace) -> int:
     with watching(len(plan.tasks), step="predicting") as watch:
         record = run_predictions(config, request, plan, watch=watch)
     show_predictions(record)
-    print_json(options, record.as_dict())
+    print_record(options, record)
     return record.exit_status
 
 

@@ -30,7 +30,7 @@ from job.learning.metrics import scores_shown
 from job.predict.task import Predicted
 from job.registry.outcome import Outcome
 from job.registry.record import RunRecord
-from job.registry.spool import Outcomes
+from job.registry.spool import Outcomes, OutcomeT
 from job.sources.problems import summarize
 from job.train.record import TrainingRecord
 
@@ -50,6 +50,18 @@ def print_json(options: argparse.Namespace, value: object) -> None:
     """Print the result of a command as JSON where `--json` asks for it: the promised last line of stdout."""
     if options.json:
         print(json.dumps(value))  # noqa: T201
+
+
+def print_record(options: argparse.Namespace, record: RunRecord[OutcomeT]) -> None:
+    """Print a run record as `print_json` does, but with few of its outcomes in memory at a time."""
+    if not options.json:
+        return
+    summary = record.as_dict(first=len(record.outcomes))
+    del summary["outcomes"]
+    print(json.dumps(summary)[:-1], end=', "outcomes": [')  # noqa: T201
+    for position, outcome in enumerate(record.outcomes):
+        print(", " if position else "", json.dumps(outcome.record()), sep="", end="")  # noqa: T201
+    print("]}")  # noqa: T201
 
 
 def count_in_words(counts: Mapping[str, int]) -> str:
@@ -143,9 +155,9 @@ def show_predictions(record: RunRecord[Predicted]) -> None:
         left_out = sum(one.counts.get(what, 0) for what in ("warmup", "not_finite", "low_coverage"))
         drifted = bool(one.drift and one.drift["unusual"])
         total.update({one.status: 1, "rows": one.rows, "left out": left_out, "drifted": drifted})
-    columns = ("predicted", "current", "failed", "rows", "left out", "drifted")
+    columns = {"predicted": "", "current": "", "failed": "", "rows": ",", "left out": ",", "drifted": ""}
     rows = [
-        (f"{kind.model_type} {kind.timeframe}", *(f"{totals[kind.stem][column]:,}" for column in columns))
+        (f"{kind.model_type} {kind.timeframe}", *(f"{totals[kind.stem][name]:{how}}" for name, how in columns.items()))
         for kind in sorted(kinds.values(), key=kind_order)
     ]
     screen = console()

@@ -7,7 +7,7 @@ from job.cli.arguments import RUN, Command, flag
 from job.cli.logs import log
 from job.cli.options import run_settings
 from job.cli.progress import watching
-from job.cli.report import count_in_words, print_json, show_result
+from job.cli.report import count_in_words, print_record, show_result
 from job.core.errors import JobError
 from job.core.paths import redact_url
 from job.registry.catalog import open_registry
@@ -45,8 +45,7 @@ def train(options: argparse.Namespace) -> int:
             log.info("report: %s/%s", registry.url, write_into(registry, record.run_id))
         except JobError as error:  # a registry without models has none, and the run's status stands
             log.error("no report was written: %s", error)
-    if options.json:  # an entry for each model
-        print_json(options, record.as_dict())
+    print_record(options, record)
     return record.exit_status
 
 

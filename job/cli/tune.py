@@ -24,7 +24,7 @@ from job.cli.arguments import (
 from job.cli.logs import log
 from job.cli.options import run_settings
 from job.cli.progress import watching
-from job.cli.report import print_json
+from job.cli.report import print_json, print_record
 from job.cli.tables import console, number, totals_table
 from job.core.keys import kind_order
 from job.core.paths import redact_url
@@ -62,7 +62,7 @@ def tune(options: argparse.Namespace) -> int:
     with watching(planned_outcomes(plan), step="tuning") as watch:
         record = run(config, plan, watch=watch)
     show(record)
-    print_json(options, record.as_dict())
+    print_record(options, record)
     return record.exit_status
 
 

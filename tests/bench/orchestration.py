@@ -7,6 +7,7 @@ already. Shown beside, once: unbundled, each task by itself; and cold, Ray start
 warm: 5,000 tasks in 20 s; 85% efficiency.
 """
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ from job.cluster.bundles import Capacity, singles
 from job.cluster.connect import running
 from job.config.settings import Config, RaySettings
 from job.core.environment import versions
-from job.registry.outcome import of
+from job.registry.outcome import Outcome, of
 from job.sources.series import Series, SourceFile
 from job.train import pipeline
 from job.train.plan import plan_tasks
@@ -95,10 +96,11 @@ def measure(*, quick: bool) -> Table:
 
 
 def tasks(count: int) -> list[Task]:
-    """Make up the tasks of a fifth as many series."""
+    """Make up the tasks of a fifth as many series, which need no more memory than goes with a CPU."""
     file = SourceFile(url="/absent.parquet", size=0, stamp="", format="parquet", rows=ROWS)
     names = (f"S{number:04d}" for number in range(count // MODELS_A_SYMBOL))
-    return plan_tasks([Series("synthetic", name, "1m", (file,)) for name in names], Config())
+    planned = plan_tasks([Series("synthetic", name, "1m", (file,)) for name in names], Config())
+    return [replace(task, memory=1) for task in planned]
 
 
 def both(nothings: Sequence[Task], sleepers: Sequence[Task], capacity: Capacity) -> tuple[float, float]:
@@ -107,10 +109,11 @@ def both(nothings: Sequence[Task], sleepers: Sequence[Task], capacity: Capacity)
 
 
 def warm_up(capacity: Capacity) -> None:
-    """Have every worker started and what it needs imported: as many tasks at a time as there are CPUs, for a while."""
+    """Have every worker started and what it needs imported: as many tasks at a time as there are CPUs, until it is."""
+    work = tasks(MODELS_A_SYMBOL * capacity.cpus)
     with patch.object(pipeline, "bundle", unbundled):
-        for _ in range(2):
-            seconds(tasks(MODELS_A_SYMBOL * capacity.cpus), partial(sleep_for, seconds=WARMING_S), capacity)
+        while len({one.node for one in run(work, partial(sleep_for, seconds=WARMING_S), capacity)}) < capacity.cpus:
+            pass
 
 
 def cold_seconds(work: Sequence[Task], step: Step, settings: RaySettings, sizes: Sizes) -> float:
@@ -123,15 +126,20 @@ def cold_seconds(work: Sequence[Task], step: Step, settings: RaySettings, sizes:
 
 def seconds(work: Sequence[Task], step: Step, capacity: Capacity) -> float:
     """Return the seconds in which the pipeline gives every task's outcome; `step` stands in for `train_models`."""
+    started = time.perf_counter()
+    run(work, step, capacity)
+    return time.perf_counter() - started
+
+
+def run(work: Sequence[Task], step: Step, capacity: Capacity) -> list[Outcome]:
+    """Return every task's outcome, whose node is the worker's process."""
     steps: dict[str, Any] = {"load_bars": load, "prepare_samples": prepare, "train_models": step}
     with tempfile.TemporaryDirectory() as folder, patch.multiple(pipeline, **steps):
         job = Job("20240101_000000_abcdef", Config(), folder, versions())
-        started = time.perf_counter()
         outcomes = [one for run in pipeline.runs(work, job, capacity=capacity) for one in run]
-        took = time.perf_counter() - started
     if {one.key for one in outcomes} != {task.key for task in work} or any(one.error for one in outcomes):
         raise SystemExit(f"{len(work)} tasks gave {len(outcomes)} outcomes, or some failed")
-    return took
+    return outcomes
 
 
 def unbundled(work: Sequence[Task], *, cpus: int) -> list[Bundle[Task]]:
@@ -156,7 +164,12 @@ def sleep_for(batch: pa.Table, *, job: Job, seconds: float) -> Iterator[pa.Table
     """Stand in for `train_models`: one outcome a task, after some sleep."""
     for task, _ in unpack(batch):
         time.sleep(seconds)
-        yield pa.table({"outcome": [of(task.key, "trained").to_json()]})
+        yield done(task)
+
+
+def done(task: Task) -> pa.Table:
+    """Return the outcome of a task as a step yields it."""
+    return pa.table({"outcome": [replace(of(task.key, "trained"), node=str(os.getpid())).to_json()]})
 
 
 DO_NOTHING: Final = partial(sleep_for, seconds=0.0)

@@ -1,10 +1,10 @@
 """[scale] How much of 1, 4, 16 and 64 logical CPUs a run uses whose models take as long as real ones, but sleep.
 
 `job.train.pipeline` with its three steps replaced, as in `orchestration`; each number of CPUs has a Ray of its own,
-with warm workers, and a minute of work a CPU. A model sleeps the CPU seconds that a run over 16 real symbols recorded
-for its kind (`RECORDED`), of a symbol drawn at random, and as many times more as its series is longer than their 30
-days. A plan knows the length and the kind's median, as the catalog tells it, not the draw. Efficiency is the sum of all
-sleeps over the CPUs times the wall time; target: 90%.
+with warm workers, and about a minute of work a CPU. A model sleeps the CPU seconds that a run over 16 real symbols
+recorded for its kind (`RECORDED`), of a symbol drawn at random, and as many times more as its series is longer than
+their 30 days. A plan knows the length and the kind's median, as the catalog tells it, not the draw. Efficiency is the
+sum of all sleeps over the CPUs times the wall time; target: 90%.
 """
 
 import os
@@ -21,15 +21,14 @@ from job.cluster.bundles import Capacity
 from job.cluster.connect import PRELOAD, running
 from job.config.settings import RaySettings
 from job.core.keys import Key
-from job.registry.outcome import of
 from job.train.task import Task
 from job.worker.messages import Job, unpack
-from tests.bench.orchestration import MODELS_A_SYMBOL, seconds, tasks, warm_up
+from tests.bench.orchestration import MODELS_A_SYMBOL, done, seconds, tasks, warm_up
 from tests.bench.table import Table, line
 
 EFFICIENCY_PERCENT: Final = 90.0
 WORK_S: Final = 60.0
-"""Seconds of sleep for each CPU."""
+"""About how many seconds of sleep there are for each CPU."""
 LENGTHS: Final = (0.25, 0.5, 1.0, 2.0, 4.0)
 """How long the histories of series are, in 30 days; each as often."""
 MEMORY: Final = 2**26
@@ -53,17 +52,19 @@ def measure(*, quick: bool) -> Table:
         work = sleepers(cpus * work_s)
         slept, wall = sum(length(task.key) for task in work), seconds_warm(work, cpus)
         percent = 100 * slept / (cpus * wall)
-        lines.append(line(f"{cpus} CPUs, {len(work):,} models", wall, "s"))
+        lines.append(line(f"CPUs: {cpus}, models: {len(work):,}", wall, "s"))
         lines.append(line("  efficiency", percent, "%", at_least=EFFICIENCY_PERCENT))
-    return Table("scale", f"models that sleep as long as real ones take to train, {work_s:.0f} s a CPU", tuple(lines))
+    return Table(
+        "scale", f"models that sleep as long as real ones take to train, about {work_s:.0f} s a CPU", tuple(lines)
+    )
 
 
 def sleepers(total: float) -> list[Task]:
-    """Make up tasks that sleep at least `total` seconds together, with the seconds that a plan takes them for."""
+    """Make up tasks that sleep about `total` seconds together, with the seconds that a plan takes them for."""
     rough = sum(map(statistics.mean, RECORDED.values())) * statistics.mean(LENGTHS)
     made = tasks(MODELS_A_SYMBOL * (1 + int(total / rough)))
     usual = {kind: statistics.median(recorded) for kind, recorded in RECORDED.items()}
-    return [replace(one, seconds=usual[one.key.stem] * history(one.key), memory=1) for one in made]
+    return [replace(one, seconds=usual[one.key.stem] * history(one.key)) for one in made]
 
 
 def history(key: Key) -> float:
@@ -88,4 +89,4 @@ def sleep(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
     """Stand in for `train_models`: one outcome a task, after as much sleep as its model takes."""
     for task, _ in unpack(batch):
         time.sleep(length(task.key))
-        yield pa.table({"outcome": [of(task.key, "trained").to_json()]})
+        yield done(task)
