@@ -302,3 +302,18 @@ def test_a_split_on_a_feature_that_does_not_exist_is_refused(value: int) -> None
 def test_a_split_on_categories_is_refused() -> None:
     with pytest.raises(RegistryError, match="a tree splits on categories"):
         load(dump(boosting_with("is_categorical", 1), format="skops"))
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_skops_itself_loads_what_is_written(name: str) -> None:
+    features, _ = samples()
+    data = dump(fitted(name), format="skops")
+    loaded = skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data))
+    use = "transform" if name == "scaler" else "predict_proba"
+    assert getattr(loaded, use)(features).tobytes() == getattr(fitted(name), use)(features).tobytes()
+
+
+def test_equal_arrays_are_written_once() -> None:
+    with zipfile.ZipFile(io.BytesIO(dump(fitted("random_forest"), format="skops"))) as archive:
+        arrays = [archive.read(member) for member in archive.namelist() if member.endswith(".npy")]
+    assert len(set(arrays)) == len(arrays)

@@ -18,7 +18,17 @@ from job.cluster.bundles import Capacity
 from job.cluster.heartbeat import HealthCheck, OnDeath, connection_error, is_reachable, monitored
 from job.cluster.machine import cannot_start, check_machine, ray_folder
 from job.cluster.observing import job_config
-from job.cluster.ray_patches import ACTORS, AGENTS, PREFETCHING, PROCESSES, WORKER_LOGS, ask_head, head_address, patched
+from job.cluster.ray_patches import (
+    ACTORS,
+    AGENTS,
+    PREFETCHING,
+    PROCESSES,
+    WORKER_LOGS,
+    WORKERS,
+    ask_head,
+    head_address,
+    patched,
+)
 from job.config.settings import RaySettings
 from job.core.environment import INSTALLED, ROOT
 from job.core.errors import ConfigError
@@ -137,10 +147,10 @@ def _start(settings: RaySettings, environment: Mapping[str, str], level: int) ->
         paths = dict.fromkeys([str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
         os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that its local token is on is no news
-    agents = {} if sys.platform == "win32" else AGENTS  # there, no process can become another
+    starts = {} if sys.platform == "win32" else {**AGENTS, **WORKERS}  # there, no process can become another
     preloaded = os.environ.setdefault(PRELOAD, WORKER_MODULES)
     try:
-        with patched(PROCESSES), patched(agents):
+        with patched(PROCESSES), patched(starts):
             ray.init(
                 address="local",
                 num_cpus=settings.num_cpus,

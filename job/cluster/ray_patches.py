@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import ray
 
-from job.cluster import late_agent
+from job.cluster import late_agent, new_worker
 
 log = logging.getLogger("job")
 
@@ -66,6 +66,9 @@ AGENTS: Final[Patches] = {
     "ray._private.utils": {"get_dashboard_dependency_error": _nothing},
 }
 """What starts the agents of a node, and what imports a web server to see whether the dashboard's could start."""
+
+WORKERS: Final[Patches] = {"ray._private.ray_constants": {"SETUP_WORKER_FILENAME": new_worker.__file__}}
+"""The script that Ray starts in order to start a worker; joined to a folder's path, of which nothing stays."""
 
 ACTORS: Final[Patches] = {
     "ray.data._internal.cluster_autoscaler.rate_based_cluster_autoscaler": {

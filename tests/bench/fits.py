@@ -10,7 +10,6 @@ from unittest.mock import patch
 
 import pyarrow as pa
 
-from job.learning import fitting
 from job.learning.estimators import ALGORITHMS
 from job.learning.spec import BLEND
 from job.train import steps
@@ -51,6 +50,8 @@ class Stopwatch:
 @cache
 def stopwatch() -> Stopwatch:
     """Time, from now on and for good, what this process fits and predicts, whether by an engine or the estimator."""
+    from job.learning import fitting
+
     watch = Stopwatch()
     # All that is timed: the benchmark's class is one of them, and so are those of a blend's members.
     timed = [algorithm for algorithm in ALGORITHMS.values() if algorithm.library is None and algorithm.name != BLEND]
