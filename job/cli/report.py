@@ -153,7 +153,7 @@ def show_predictions(record: RunRecord[Predicted]) -> None:
         kinds[one.key.stem] = one.key
         total = totals.setdefault(one.key.stem, Counter())
         left_out = sum(one.counts.get(what, 0) for what in ("warmup", "not_finite", "low_coverage"))
-        drifted = bool(one.drift and one.drift["unusual"])
+        drifted = int(bool(one.drift and one.drift["unusual"]))
         total.update({one.status: 1, "rows": one.rows, "left out": left_out, "drifted": drifted})
     columns = {"predicted": "", "current": "", "failed": "", "rows": ",", "left out": ",", "drifted": ""}
     rows = [

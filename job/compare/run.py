@@ -188,17 +188,10 @@ def _conclude(
     write_comparison(registry, one.key, run_id, about, first=first, last=last)
     if decision is None:
         return one
-    numbers = {**one.numbers(), **policy.model_dump(), "fresher": fresher, "comparison": run_id, "a": one.compared.a}
+    a, b = one.compared.a, one.compared.b
+    numbers = {**one.numbers(), **policy.model_dump(), "fresher": fresher, "comparison": run_id, "a": a}
     try:
-        carry_out(
-            decision,
-            registry,
-            one.key,
-            one.compared.b,
-            command="compare",
-            numbers=numbers,
-            instead_of=one.compared.a,
-        )
+        carry_out(decision, registry, one.key, b, command="compare", numbers=numbers, instead_of=a)
     except RegistryError as error:
         return replace(one, error=error)
     return replace(one, action=decision.action)

@@ -117,20 +117,12 @@ def train(
             model = fit_window(rows, fitted, scaler, spec, n_jobs=n_jobs, matrix=training)
             if spec.members:
                 model = replace(model, weights=holdout.model.weights)
-        return Trained(
-            model=model,
-            scaler=scaler,
-            features=spec.feature_names,
-            scores=score(rows, folds, holdout, shrinkage, horizon_bars=spec.label.horizon),
-            metadata={
-                **describe(rows, folds, holdout, shrinkage, spec=spec, key=key, model=model, fitted=fitted),
-                "seeds": seeds,
-            },
-            holdout=holdout_frame(samples, holdout),
-            market=holdout_market(bars, rows, holdout, shrinkage, spec.feature_names)
-            if set(MARKET) <= set(bars.columns)
-            else None,
-        )
+        scores = score(rows, folds, holdout, shrinkage, horizon_bars=spec.label.horizon)
+        about = describe(rows, folds, holdout, shrinkage, spec=spec, key=key, model=model, fitted=fitted)
+        kept, market = holdout_frame(samples, holdout), None
+        if set(MARKET) <= set(bars.columns):
+            market = holdout_market(bars, rows, holdout, shrinkage, spec.feature_names)
+        return Trained(model, scaler, spec.feature_names, scores, {**about, "seeds": seeds}, kept, market)
 
 
 def shrink_all(evaluated: Sequence[Evaluated], *, fitted: bool) -> tuple[Shrinkage, list[Evaluated], Evaluated]:
