@@ -30,7 +30,7 @@ from job.registry.catalog import CATALOG, key_of, list_summaries, read_catalog
 from job.registry.cleanup import other_runs, sweep
 from job.registry.leases import Lease
 from job.registry.names import listed_versions, version_name
-from job.registry.runs import open_marker, record_path
+from job.registry.runs import events_path, open_marker, record_path
 from job.registry.versions import load
 from job.storage.files import Storage
 from job.storage.local import temporary_name
@@ -91,7 +91,10 @@ def records(registry: Storage) -> dict[str, tuple[str, str | None]]:
 
 
 def strays(registry: Storage) -> set[str]:
-    """Return the files that are no part of a version and none of `KEPT`; fail where the catalog is not whole."""
+    """Return the files that are no part of a version, no log of a run with a record, and none of `KEPT`.
+
+    Fails where the catalog is not whole.
+    """
     found = listed_versions(registry.list())
     assert all(one.committed for one in found)
     listed = {(key_of(one), one["version"]) for one in read_catalog(registry)}
@@ -100,7 +103,8 @@ def strays(registry: Storage) -> set[str]:
     folder = Path(registry.url)
     assert not [*folder.glob("runs/*.attempts")]
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    return {path for path in files - versions if not KEPT.fullmatch(path)}
+    logs = {events_path(Path(path).stem) for path in files if path == record_path(Path(path).stem)}
+    return {path for path in files - versions - logs if not KEPT.fullmatch(path)}
 
 
 @contextmanager

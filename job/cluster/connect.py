@@ -46,8 +46,8 @@ WORKER_MODULES: Final = "job.train.steps,job.train.commit"
 
 THREAD_LIMITS: Final = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-ALLOCATOR: Final = {"_RJEM_MALLOC_CONF": "dirty_decay_ms:50,muzzy_decay_ms:0"}
-"""Has Polars give memory back within 50 ms. By default it keeps what samples were made in, a third of all that a large
+ALLOCATOR: Final = {"_RJEM_MALLOC_CONF": "dirty_decay_ms:5,muzzy_decay_ms:0"}
+"""Has Polars give memory back within 5 ms. By default it keeps what samples were made in, a third of all that a large
 task holds, until long after the fits have allocated their own. Given back at once, every intermediate column would be
 mapped anew: samples take twice as long, features three times."""
 
