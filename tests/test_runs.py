@@ -1,6 +1,7 @@
 """The run record: what it adds up, and what it does not keep."""
 
 import json
+import logging
 import tracemalloc
 from argparse import Namespace
 from dataclasses import replace
@@ -106,7 +107,10 @@ def scored(symbol: str) -> Outcome:
 
 
 @pytest.mark.slow
-def test_what_memory_holds_of_a_run_does_not_grow_with_its_models(tmp_path: Path) -> None:
+def test_what_memory_holds_of_a_run_does_not_grow_with_its_models(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR, logger="job")  # pytest keeps every line that is logged
     run = TrainingRecord(RUN_ID, CONFIG, Storage(str(tmp_path)), planned=MANY)
     held = {}
     with watching(MANY) as watch, patch.object(kept_record, "write_catalog"):
