@@ -1,6 +1,7 @@
 """The event log of runs: complete, bounded, readable after a kill, and one line per event whatever names hold."""
 
 import logging
+import time
 import tracemalloc
 from collections import Counter
 from dataclasses import replace
@@ -143,8 +144,10 @@ def test_what_waits_for_an_object_store_is_written_after_some_time(
     monkeypatch.setattr("job.registry.events.WRITE_AFTER_S", 0.01)
     log = EventLog(memory, RUN)
     log.run_began("train", planned=1, settled=0)
-    while not events_of(memory):
-        pass
+    deadline = time.monotonic() + 10
+    while not events_of(memory) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert [one["event"] for one in events_of(memory)] == ["run_began"]
     log.close()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from job.learning.metrics import FloatArray
-from job.learning.splits import IntArray
+from job.learning.times import IntArray
 
 BINS: Final = 10
 DIGITS: Final = 4

@@ -11,7 +11,7 @@ from job.learning.estimators import algorithm_named, describe_algorithm
 from job.learning.fitting import Evaluated
 from job.learning.metrics import FloatArray, LabelArray, fit_shrink, log_loss, score_all, shrink
 from job.learning.spec import MEMBERS, ModelSpec
-from job.learning.splits import IntArray
+from job.learning.times import IntArray
 
 
 def weigh_members(evaluated: Sequence[Evaluated], *, horizon_bars: int) -> list[Evaluated]:

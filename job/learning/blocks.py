@@ -10,7 +10,7 @@ import numpy as np
 from job.learning.comparison import SeedVariance
 from job.learning.evidence import HORIZONS
 from job.learning.metrics import FloatArray
-from job.learning.splits import IntArray
+from job.learning.times import IntArray
 
 Seeds = tuple[SeedVariance, ...] | None
 """Of both versions, as `comparison.compare` takes them; None where one is not known."""

@@ -14,7 +14,7 @@ import scipy
 from job.learning.anytime import log_e, sequences
 from job.learning.evidence import Evidence, gather
 from job.learning.metrics import MIN_BLOCKS, FloatArray, LabelArray, predicted, row_log_loss
-from job.learning.splits import IntArray
+from job.learning.times import IntArray
 
 Verdict = Literal["better", "not worse", "undecided", "worse", "cannot tell"]
 VERDICTS: Final[tuple[Verdict, ...]] = get_args(Verdict)

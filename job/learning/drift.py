@@ -16,7 +16,7 @@ import scipy  # not its parts, which load on first use: the driver imports this
 
 from job.learning.bins import BINS, Bins, Values
 from job.learning.metrics import FloatArray
-from job.learning.splits import IntArray
+from job.learning.times import IntArray
 
 STRETCH: Final = 1_000
 LEAST_STRETCH: Final = 100

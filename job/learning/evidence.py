@@ -13,7 +13,7 @@ import numpy as np
 
 from job.learning.metrics import FloatArray
 from job.learning.sequential import Running
-from job.learning.splits import IntArray
+from job.learning.times import IntArray
 
 SUMS: Final = ("rows", "loss_a", "difference", "right_a", "gained")
 """What is summed over the rows of a block: 1, log-loss of a, b's less a's, whether a is right, b's less a's."""

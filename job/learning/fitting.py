@@ -35,7 +35,8 @@ from job.learning.rows import (
 from job.learning.scikit_learn import LOGISTIC, LOGISTIC_C, LOGISTIC_SOLVER
 from job.learning.sequences import Sequences
 from job.learning.spec import ModelSpec
-from job.learning.splits import Fold, IntArray, last_part
+from job.learning.splits import Fold, last_part
+from job.learning.times import IntArray
 
 MANY_ROWS: Final = 100_000
 LBFGS_TOLERANCE: Final = 1e-6

@@ -14,7 +14,7 @@ import numpy as np
 
 from job.learning.fleet import MIN_CLUSTERS
 from job.learning.metrics import FloatArray
-from job.learning.splits import IntArray
+from job.learning.times import IntArray
 
 Clusters = tuple[int, Mapping[str, Sequence[float]]]
 """What `learning.fleet.log_loss_delta_by_cluster` returns of a model, after the length of its clusters in µs."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from job.learning.fleet import cluster_us
 from job.learning.metrics import FloatArray
-from job.learning.splits import IntArray
+from job.learning.times import IntArray
 
 LEAST_VERSIONS: Final = 4
 """Fewer versions have hardly a rank."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from job.learning.metrics import FloatArray
-from job.learning.splits import IntArray
+from job.learning.times import IntArray
 from transforms.bars import PRICES
 from transforms.labels import Label, TripleBarrier, first_touch
 

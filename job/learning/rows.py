@@ -15,7 +15,7 @@ from job.learning.estimators import sequence_bars
 from job.learning.metrics import FloatArray
 from job.learning.sequences import Sequences, sequences_of, with_complete
 from job.learning.spec import ModelSpec
-from job.learning.splits import IntArray
+from job.learning.times import IntArray
 from job.learning.weights import training_weights
 from transforms.samples import UNIQUENESS
 

@@ -19,7 +19,7 @@ from typing import Final, Self
 import numpy as np
 
 from job.learning.metrics import FloatArray
-from job.learning.splits import IntArray
+from job.learning.times import IntArray
 
 CLIP: Final = 0.01
 """Nats a row by which a block may differ; more counts as so much. Shrunk models rarely differ by half of it."""

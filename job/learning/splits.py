@@ -9,8 +9,6 @@ import numpy.typing as npt
 from job.core.errors import TrainingError
 from job.learning.times import IntArray, numbered
 
-__all__ = ["Fold", "IntArray", "Splits", "last_part", "walk_forward"]
-
 
 @dataclass(frozen=True)
 class Fold:

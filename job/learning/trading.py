@@ -17,7 +17,7 @@ from job.learning.metrics import FloatArray
 from job.learning.positions import base_signals, keep_ledger, make_trades, read_market, signals, sum_at
 from job.learning.sharpe import sharpe_scores
 from job.learning.sharpe_difference import sharpe_difference
-from job.learning.splits import IntArray
+from job.learning.times import IntArray
 from transforms.bars import duration_us
 from transforms.labels import Label
 

@@ -24,7 +24,8 @@ from job.learning.overfitting import loss_by_block
 from job.learning.rows import Rows, inputs, labeled_rows, sort_samples, time_of, weights_of, window
 from job.learning.seeds import second_seed
 from job.learning.spec import ModelSpec
-from job.learning.splits import IntArray, walk_forward
+from job.learning.splits import walk_forward
+from job.learning.times import IntArray
 from job.learning.weights import describe_weights
 from transforms.bars import duration_us
 from transforms.samples import MARKET
