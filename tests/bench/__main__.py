@@ -4,9 +4,11 @@ import argparse
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -34,6 +36,7 @@ from tests.bench import (
     watching,
 )
 from tests.bench.bars import AbsentBarsError
+from tests.bench.before import AbsentCaseError, before_and_after, checked_out, compared, full_name, measured_in
 from tests.bench.readme import check, with_sections
 from tests.bench.table import Case, Table
 
@@ -76,6 +79,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--quick", action="store_true", help="see that it works: so little that the figures say nothing"
     )
+    parser.add_argument("--before", metavar="COMMIT", help="measure each case at an earlier commit, too")
     parser.add_argument("--write", action="store_true", help="put the figures into tests/README.md")
     options = parser.parse_args(arguments)
     chosen = options.cases or [name for name in CASES if name not in BY_NAME]
@@ -83,24 +87,46 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(f"unknown case {unknown[0]}: known are {', '.join(CASES)}")
     if options.quick and options.write:
         parser.error("--write is for whole runs, not for --quick ones")
-    if options.write:
-        try:
+    try:
+        before = options.before and full_name(options.before)
+        if options.write:
             check(README.read_text(encoding="utf-8"), machine(), chosen)
-        except ValueError as error:
-            parser.error(str(error))
+    except ValueError as error:
+        parser.error(str(error))
     os.environ |= ENVIRONMENT
     print(machine(), flush=True)
-    for name in chosen:
-        try:
-            table = in_a_process(CASES[name], quick=options.quick)
-        except AbsentBarsError as error:
-            print(f"\n{name}: skipped, {error}", flush=True)
-            continue
-        print(f"\n{table}", flush=True)
-        if options.write:
-            readme = README.read_text(encoding="utf-8")
-            README.write_text(with_sections(readme, machine(), {name: str(table)}, order=CASES), encoding="utf-8")
+    with ExitStack() as stack:
+        tree = stack.enter_context(checked_out(before)) if before else None
+        for name in chosen:
+            for table in measured(name, quick=options.quick, before=tree, commit=before):
+                print(f"\n{table}", flush=True)
+                if options.write:
+                    put(table)
     return 0
+
+
+def measured(name: str, *, quick: bool, before: Path | None, commit: str) -> Iterator[Table]:
+    """Yield what a case measures, here and, where there is a tree of an earlier commit, against that."""
+    try:
+        earlier = measured_in(before, name, quick=quick) if before else None
+    except AbsentCaseError as error:
+        print(f"\n{name}: not at {commit}: {error}", flush=True)
+        earlier = None
+    try:
+        table = in_a_process(CASES[name], quick=quick)
+    except AbsentBarsError as error:
+        print(f"\n{name}: skipped, {error}", flush=True)
+        return
+    yield table
+    if earlier is not None:
+        yield compared(name, earlier, str(table), commit=commit)
+
+
+def put(table: Table) -> None:
+    """Put a table into tests/README.md, in place of the one of its name."""
+    order = [each for name in CASES for each in (name, before_and_after(name))]
+    readme = README.read_text(encoding="utf-8")
+    README.write_text(with_sections(readme, machine(), {table.name: str(table)}, order=order), encoding="utf-8")
 
 
 def machine() -> str:

@@ -3,7 +3,10 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+WIDTH: Final = 38
+"""Columns of what a line names."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ def line(
         target = f"<= {at_most:,.{digits}f} {verdict(met=median <= at_most)}"
     if at_least is not None:
         target = f">= {at_least:,.{digits}f} {verdict(met=median >= at_least)}"
-    return f"{what:38} {median:9,.{digits}f} {unit:5} {runs:22} {target}".rstrip()
+    return f"{what:{WIDTH}} {median:9,.{digits}f} {unit:5} {runs:22} {target}".rstrip()
 
 
 def verdict(*, met: bool) -> str:

@@ -1,12 +1,14 @@
 """The benchmark's tables and what becomes of them in the README; the figures themselves are no test."""
 
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from tests.bench.__main__ import CASES, main
+from tests.bench.before import checked_out, compared, full_name, git, quantities
 from tests.bench.pandas_packs import by_covariance, by_window
 from tests.bench.readme import END, START, check, sections, with_sections
 from tests.bench.table import Table, line
@@ -68,7 +70,10 @@ def test_lines_are_at_most_100_columns_wide() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["nothing"], "unknown case nothing: known are"), (["--quick", "--write"], "--write is for whole runs")],
+    [
+        (["nothing"], "unknown case nothing: known are"),
+        (["--quick", "--write"], "--write is for whole runs"),
+    ],
 )
 def test_arguments_that_make_no_sense_are_refused(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
@@ -88,3 +93,40 @@ def test_both_ways_of_regression_in_pandas_agree(window: int) -> None:
     close = pd.Series(100 * np.exp(0.01 * np.random.default_rng(0).standard_normal(500).cumsum()))
     for one, other in zip(by_window(close, window), by_covariance(close, window), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-9)
+
+
+def test_quantities_are_read_from_a_printed_table() -> None:
+    lines = (
+        line("a run", [1_234.5, 2_000.0, 9.0], "s", at_most=7.5),
+        line("w" * 38, 12_345_678.9, "ns"),
+        "a title",
+        line("a run", 2.0, "s"),
+    )
+    assert quantities(str(Table("first", "something: timed", lines))) == {
+        ("a run", 0): (1_234.5, "s"),
+        ("w" * 38, 0): (12_345_678.9, "ns"),
+        ("a run", 1): (2.0, "s"),
+    }
+
+
+def test_before_and_after_stand_in_one_line_with_their_ratio() -> None:
+    before = Table("first", "timed", (line("gone", 1.0, "s"), line("a run", 8.0, "s"), line("nothing", 0.0, "s")))
+    after = Table(
+        "first", "timed", (line("a run", [6.0, 5.0, 7.0], "s"), line("new", 1.0, "s"), line("nothing", 1.0, "s"))
+    )
+    table = compared("first", str(before), str(after), commit="0123456789")
+    assert str(table).splitlines()[0] == "first before and after: medians at 0123456 and now"
+    assert [each.split() for each in table.lines] == [["a", "run", "8", "6", "s", "0.75", "x"]]
+
+
+def test_a_commit_is_checked_out_aside_and_leaves_nothing(tmp_path: Path) -> None:
+    git("init", repository=tmp_path)
+    (tmp_path / "file").write_text("text")
+    git("add", "file", repository=tmp_path)
+    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-m", "first", repository=tmp_path)
+    with checked_out(full_name("HEAD", repository=tmp_path), repository=tmp_path) as tree:
+        assert (tree / "file").read_text() == "text"
+    assert not tree.exists()
+    assert len(git("worktree", "list", repository=tmp_path).splitlines()) == 1
+    with pytest.raises(ValueError, match="fatal: Needed a single revision"):
+        full_name("absent", repository=tmp_path)
