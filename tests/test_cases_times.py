@@ -116,6 +116,29 @@ def test_remedy_for_day_and_clock_without_header(as_list: bool, cases: Path) -> 
     assert facts(only(folder, columns=columns)[0]) == ("1m", utc(2024, 1, 1), utc(2024, 1, 1, 10), 601, 0)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("bucket", "index", "Unnamed: 0", "snapshotTime", "utcTime", "openTimeIso", "tradingDay", "as_of"),
+        *("Fecha y hora", "Data e ora", "일자"),
+    ],
+)
+def test_names_of_times_beyond_the_usual(name: str, tmp_path: Path) -> None:
+    times = every(timedelta(minutes=15))
+    rows = table(times, **{name: [f"{one:%Y-%m-%d %H:%M:%S}" for one in times]})
+    write(rows.with_columns(lastUpdate=pl.lit("2025-01-01 00:00:00")), tmp_path, "csv")
+    assert facts(only(tmp_path)[0]) == ("15m", times[0], times[-1], 300, 0)
+
+
+@pytest.mark.parametrize("name", ["lastUpdate", "expiryDate", "receivedTime", "created_at"])
+def test_what_is_no_time_of_a_bar_is_not_taken_for_one(name: str, tmp_path: Path) -> None:
+    times = every(timedelta(minutes=15))
+    write(table(times, **{name: millis(times)}), tmp_path, "csv")
+    with pytest.raises(DataError, match="no column for timestamp among"):
+        only(tmp_path)
+    assert facts(only(tmp_path, columns={"timestamp": name})[0]) == ("15m", times[0], times[-1], 300, 0)
+
+
 # Days and clocks in two columns
 
 CLOCKS = "%H:%M"
