@@ -53,8 +53,9 @@ def decoded(given: Mapping[str, Sequence[pl.Series]], zone: str, where: str, dat
             found.append(TimeColumn(name, times, end_named(normal(name)), is_absolute(values), zone_of(name, values)))
         elif len(given) == 1:
             found.append(TimeColumn(name, times, None, absolute=True))
-    for day in found:
-        if len(clocks) == 1 and len(apart[day.name]) == 1 and _are_repeated_days(day.times):
+    for day in found if len(clocks) == 1 else ():
+        known = day.times.drop_nulls()
+        if len(apart[day.name]) == 1 and known.n_unique() < known.len() and known.dt.time().n_unique() == 1:
             pair = {f"{day.name} and {clocks[0]}": [*apart[day.name], *apart[clocks[0]]]}
             return decoded(pair, zone, where, dates)
     doubt = next((error for error in errors if isinstance(error, DoubtfulHourError)), None)
@@ -76,11 +77,6 @@ def _apart(given: Mapping[str, Sequence[pl.Series]]) -> dict[str, Sequence[pl.Se
                 part: [one] for part, one in zip(reversed(name.split(" and ", 1)), reversed(parts), strict=False)
             }
     return result
-
-
-def _are_repeated_days(times: pl.Series) -> bool:
-    known = times.drop_nulls()
-    return known.n_unique() < known.len() and known.dt.time().n_unique() == 1
 
 
 def _has_clock(days: pl.Series) -> bool:
