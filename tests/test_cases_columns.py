@@ -1,6 +1,7 @@
 """Columns as the world writes them: volumes, headers, numbers, JSON, absurd and revised bars, frames in memory."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -228,6 +229,44 @@ def test_header_of_other_length_without_evidence_is_refused(header: str, tmp_pat
     assert "the rows have 7 values; name every column, or set data.columns to the numbers" in str(problem)
     numbers = {"timestamp": "1", "open": "2", "high": "3", "low": "4", "close": "5", "volume": "7"}
     assert_frame_equal(read(tmp_path, columns=numbers), bars, check_exact=True)
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize(
+    ("order", "suffix"),
+    [
+        ("timestamp open close high low volume", "csv"),
+        ("timestamp open close high low volume", "json"),
+        ("timestamp low high open close volume", "csv"),
+        ("timestamp low high open close volume", "json"),
+        ("timestamp paid close high low open volume flag", "csv"),
+        ("timestamp paid close high low open volume flag", "json"),
+        ("name timestamp open high low close volume", "csv"),
+        ("name day clock open high low close volume flag", "csv"),
+    ],
+)
+def test_numbers_of_columns_that_a_message_suggests_are_right(
+    order: str, suffix: str, newest_first: bool, tmp_path: Path
+) -> None:
+    bars = make_bars()
+    frame = bars.select(
+        pl.col("timestamp").dt.epoch("ms"),
+        *("open", "high", "low", "close", "volume"),
+        paid=(pl.col("close") * pl.col("volume")).round(2),
+        flag=pl.lit("true"),
+        name=pl.lit("AAPL"),
+        day=pl.col("timestamp").dt.strftime("%Y%m%d"),
+        clock=pl.col("timestamp").dt.strftime("%H%M%S"),
+    ).select(order.split())
+    rows = (frame.reverse() if newest_first else frame).rows()
+    text = json.dumps(rows) if suffix == "json" else "\n".join(",".join(map(str, row)) for row in rows)
+    put(tmp_path / f"AAPL.{suffix}", text)
+    with pytest.raises(DataError, match=r"such as \{timestamp") as refused:
+        read(tmp_path)
+    numbers = dict(re.findall(r"(\w+): '([\d+]+)'", str(refused.value)))
+    columns = bars.columns if "paid" not in order else bars.columns[:-1]
+    found = read(tmp_path, columns=numbers).sort("timestamp").select(columns)
+    assert_frame_equal(found, bars.select(columns), check_exact=True)
 
 
 NAMES = {"open": "Open", "high": "High", "low": "Low", "close": "Close", "volume": "Volume"}
@@ -475,6 +514,13 @@ def revised(bars: pl.DataFrame) -> pl.DataFrame:
 def test_revised_bars_are_rejected_and_the_message_names_the_setting(tmp_path: Path) -> None:
     revised(make_bars(60)).write_parquet(tmp_path / "X.parquet")
     with pytest.raises(DataError, match=r"conflicting_duplicate 180.*data.duplicates: last \(or fullest\)"):
+        read_clean(only(tmp_path), DataSettings())
+
+
+def test_rows_of_one_time_that_open_at_other_prices_are_no_revised_bars(tmp_path: Path) -> None:
+    """Of hours and minutes in three columns only the hour is read: the last row of each would be a bar that is none."""
+    make_bars(240).with_columns(pl.col("timestamp").dt.truncate("1h")).write_parquet(tmp_path / "X.parquet")
+    with pytest.raises(DataError, match="rows that share a time open at other prices, as bars of several series"):
         read_clean(only(tmp_path), DataSettings())
 
 

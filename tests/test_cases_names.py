@@ -227,6 +227,8 @@ def test_a_linked_folder_is_stamped_by_what_it_leads_to(tmp_path: Path) -> None:
             for ticker in ("ALL", "D", "OPEN", "T", "600000.SH", "0700.HK")
         ),
         ("/x/600000_1d.csv", (None, "600000", "1d")),
+        ("/x/BTCUSDT_2024-02-20T00-00-00.csv", (None, "BTCUSDT", None)),
+        ("/x/BTCUSDT-1h-20240220T000000Z.csv", (None, "BTCUSDT", "1h")),
     ],
 )
 def test_a_symbol_is_never_a_word_a_part_or_a_timeframe(
@@ -355,6 +357,69 @@ def test_one_name_in_two_folders_is_one_series_where_the_bars_say_so(kind: str, 
     one, other = (WHOLE[:200], WHOLE[200:]) if kind == "one goes on" else (WHOLE[:300], WHOLE[100:])
     write_all(tmp_path, {"archive/EURUSD.csv": one, "live/EURUSD.csv": other})
     assert read_clean(find(tmp_path).series[0], DataSettings())[0].bars.equals(WHOLE)
+
+
+def followed() -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Bars of two contracts: the second begins where the first ends, at prices that differ by less than bars move."""
+    first, second = WHOLE[:200], WHOLE[200:]
+    return first, second.with_columns(pl.col("open", "high", "low", "close") * 1.006)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "symbols"),
+    [
+        ("contract_code=ESZ24/0.parquet", "contract_code=ESH25/0.parquet", ["ESH25", "ESZ24"]),
+        ("instrumentId=ESZ24/0.parquet", "instrumentId=ESH25/0.parquet", ["ESH25", "ESZ24"]),
+        ("root_symbol=ES/contract_code=ESZ24/0.parquet", "root_symbol=ES/contract_code=ESH25/0.parquet", None),
+        ("symbol=ES/contract=ESZ24/0.parquet", "symbol=ES/contract=ESH25/0.parquet", []),
+        ("symbol=ES/contract=202412/0.parquet", "symbol=ES/contract=202503/0.parquet", []),
+        ("symbol=ES/expiry=202412/0.parquet", "symbol=ES/expiry=202503/0.parquet", []),
+        ("asset=crypto/symbol=X/0.parquet", "asset=fx/symbol=X/0.parquet", []),
+        ("market=spot/side=bid/symbol=X/0.parquet", "market=spot/side=ask/symbol=X/0.parquet", []),
+        ("bid/spot/X.csv", "ask/spot/X.csv", []),
+        ("vendor=a/X.csv", "vendor=b/X.csv", []),
+        ("december/ES.csv", "march/ES.csv", []),
+        ("stocks/600000.csv", "stocks/005930.csv", ["005930", "600000"]),
+    ],
+)
+def test_series_that_follow_each_other_are_not_put_together(
+    one: str, other: str, symbols: list[str] | None, tmp_path: Path
+) -> None:
+    write_all(tmp_path, dict(zip((one, other), followed(), strict=True)))
+    found = find(tmp_path)
+    expected = ["ESH25", "ESZ24"] if symbols is None else symbols
+    assert [series.symbol for series in found.series] == expected
+    assert ["may be one series or two" in str(problem) for problem in found.problems] == [True] * (not expected)
+    assert read(tmp_path / one).height == 200  # the remedy
+
+
+def test_contracts_that_follow_each_other_in_one_file_are_refused(tmp_path: Path) -> None:
+    frame = pl.concat(
+        bars.with_columns(pl.lit(name).alias("contract_name"))
+        for name, bars in zip(("Z24", "H25"), followed(), strict=True)
+    )
+    frame.write_parquet(tmp_path / "es.parquet")
+    with pytest.raises(DataError, match="column 'contract_name' holds H25, Z24, and prices jump where it changes"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "symbol"),
+    [
+        ("BTCUSDT_15m_{}", "BTCUSDT"),
+        ("BTCUSDT_15m_part_{}", "BTCUSDT"),
+        ("BTCUSDT-15m-part{}", "BTCUSDT"),
+        ("BTCUSDT.{}", "BTCUSDT"),
+        ("BTCUSDT_p{}", "BTCUSDT"),
+        ("1INCHUSDT_{}", "1INCHUSDT"),
+    ],
+)
+def test_parts_under_names_with_numbers_are_one_symbol(name: str, symbol: str, tmp_path: Path) -> None:
+    bars = make_bars(rows=300, step="15m")
+    write_all(tmp_path, {f"{name.format(part)}.csv": bars[part * 100 : part * 100 + 100] for part in range(3)})
+    (series,) = find(tmp_path).series
+    assert series.symbol == symbol
+    assert read_series(series, DataSettings()).equals(bars)
 
 
 UNKNOWN_KEYS = ("contract", "Name", "unique_id", "code", "asset")

@@ -116,6 +116,90 @@ def test_remedy_for_day_and_clock_without_header(as_list: bool, cases: Path) -> 
     assert facts(only(folder, columns=columns)[0]) == ("1m", utc(2024, 1, 1), utc(2024, 1, 1, 10), 601, 0)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("bucket", "index", "Unnamed: 0", "snapshotTime", "utcTime", "openTimeIso", "tradingDay", "as_of"),
+        *("Fecha y hora", "Data e ora", "일자"),
+    ],
+)
+def test_names_of_times_beyond_the_usual(name: str, tmp_path: Path) -> None:
+    times = every(timedelta(minutes=15))
+    rows = table(times, **{name: [f"{one:%Y-%m-%d %H:%M:%S}" for one in times]})
+    write(rows.with_columns(lastUpdate=pl.lit("2025-01-01 00:00:00")), tmp_path, "csv")
+    assert facts(only(tmp_path)[0]) == ("15m", times[0], times[-1], 300, 0)
+
+
+@pytest.mark.parametrize("name", ["lastUpdate", "expiryDate", "receivedTime", "created_at"])
+def test_what_is_no_time_of_a_bar_is_not_taken_for_one(name: str, tmp_path: Path) -> None:
+    times = every(timedelta(minutes=15))
+    write(table(times, **{name: millis(times)}), tmp_path, "csv")
+    with pytest.raises(DataError, match="no column for timestamp among"):
+        only(tmp_path)
+    assert facts(only(tmp_path, columns={"timestamp": name})[0]) == ("15m", times[0], times[-1], 300, 0)
+
+
+# Days and clocks in two columns
+
+CLOCKS = "%H:%M"
+
+
+@pytest.mark.parametrize(
+    ("day", "clock", "notation", "clocks"),
+    [
+        ("日期", "时间", "%Y-%m-%d", CLOCKS),
+        ("Datum", "Uhrzeit", "%d.%m.%Y", CLOCKS),
+        ("Fecha", "Hora", "%d/%m/%Y", CLOCKS),
+        ("TRADEDATE", "TRADETIME", "%Y%m%d", "%H%M"),
+        ("Date", "Timestamp", "%Y%m%d", "%H:%M:%S"),
+        ("Date", "Last Time", "%Y-%m-%d", "%H:%M:%S"),
+        ("date", "start", "%Y-%m-%d", CLOCKS),
+        ("Date(d)", "Time(t)", "%Y%m%d", "%H%M%S"),
+        ("date", "hour", "%Y-%m-%d %H:%M", "%H"),  # a whole time, and a column made of it
+        ("datetime", "minute", "%Y-%m-%d %H:%M", "%M"),
+    ],
+)
+@pytest.mark.parametrize("how", ["csv", "json"])
+def test_days_and_clocks_in_any_words(  # noqa: PLR0917 - a table
+    day: str, clock: str, notation: str, clocks: str, how: str, tmp_path: Path
+) -> None:
+    times = every(timedelta(minutes=15), start=datetime(2024, 2, 20, tzinfo=UTC))
+    texts = {day: [one.strftime(notation) for one in times], clock: [one.strftime(clocks) for one in times]}
+    write(table(times, **texts), tmp_path, how)
+    assert facts(only(tmp_path)[0]) == ("15m", times[0], times[-1], 300, 0)
+
+
+def test_a_whole_time_beside_its_hour_is_not_cut_to_the_hour(tmp_path: Path) -> None:
+    times = every(timedelta(hours=1), start=datetime(2024, 2, 20, 9, 30, tzinfo=UTC))
+    write(table(times, date=times, hour=[one.hour for one in times]), tmp_path, "parquet")
+    assert facts(only(tmp_path)[0]) == ("1h", times[0], times[-1], 300, 0)
+
+
+def test_clocks_in_a_column_that_nobody_knows_are_named_and_the_remedy_works(tmp_path: Path) -> None:
+    times = every(timedelta(minutes=15))
+    texts = {"Tag": [f"{one:%Y-%m-%d}" for one in times], "Stunde": [f"{one:%H:%M}" for one in times]}
+    write(table(times, date=texts["Tag"], Stunde=texts["Stunde"]), tmp_path, "csv")
+    with pytest.raises(DataError, match=r"column 'Stunde' seems to hold the clocks .* set .*timestamp=DAY\+Stunde"):
+        only(tmp_path)
+    assert facts(only(tmp_path, columns={"timestamp": "date+Stunde"})[0]) == ("15m", times[0], times[-1], 300, 0)
+
+
+@pytest.mark.parametrize("text", ["{:.5e}", "{:.6E}", "{:.3e}"])
+@pytest.mark.parametrize("divisor", [1, 1000])
+def test_rounded_seconds_are_refused(text: str, divisor: int, tmp_path: Path) -> None:
+    """Spreadsheets write `1.70839E+12`: all bars of hours have one time, or times of steps that are none."""
+    times = every(timedelta(minutes=15))
+    write(table(times, time=[text.format(one / divisor) for one in millis(times)]), tmp_path, "csv")
+    with pytest.raises(DataError, match=r"row 1: '1.70.*[eE]\+.*' is a rounded number, as spreadsheets write"):
+        only(tmp_path)
+
+
+def test_exact_seconds_in_scientific_notation_are_read(tmp_path: Path) -> None:
+    times = every(timedelta(minutes=15))
+    write(table(times, time=[f"{one / 1000:.9e}" for one in millis(times)]), tmp_path, "csv")
+    assert facts(only(tmp_path)[0]) == ("15m", times[0], times[-1], 300, 0)
+
+
 # Several columns of times
 
 

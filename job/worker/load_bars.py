@@ -204,9 +204,16 @@ def left_out(series: Series, counts: Mapping[str, int]) -> tuple[str, ...]:
 
 
 def _revised(cleaned: Cleaned) -> str:
-    """Return what to do about rows that share a time, if there are any: live collectors write a bar several times."""
-    if not cleaned.counts["conflicting_duplicate"]:
+    """Return what to do about rows that share a time, if there are any: live collectors write a bar several times.
+
+    Rows of one bar open at one price; others are of bars that their times do not tell apart, and none of them is it.
+    """
+    rows = cleaned.rejected.filter(pl.col("rule") == "conflicting_duplicate")
+    if rows.is_empty():
         return ""
+    opens = rows.group_by("timestamp").agg(one=pl.col("open").n_unique() == 1)["one"]
+    if 2 * int(opens.sum()) < opens.len():
+        return "; rows that share a time open at other prices, as bars of several series or longer times than theirs do"
     return "; of rows that share a time, data.duplicates: last (or fullest) keeps the last (or that of most volume)"
 
 

@@ -48,8 +48,14 @@ COLUMN_ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
 
 PRICE_WORDS: Final = {alias for name in PRICES for alias in COLUMN_ALIASES[name]}
 _PAIR: Final = re.compile(r"""\(\s*(['"])(?P<first>.*)\1\s*,\s*(['"])(?P<second>.*)\3\s*\)""")
-DAY: Final = ("date", "day", "trade_date")
-CLOCK: Final = ("time", "clock", "trade_time", "hour")
+DAY: Final = (
+    *("date", "day", "trade_date", "tradedate", "trading_date", "trading_day", "dtyyyymmdd", "yyyymmdd"),
+    *("datum", "fecha", "data", "tarih", "дата", "日期", "交易日期", "日付", "날짜"),
+)
+CLOCK: Final = (
+    *("time", "clock", "trade_time", "tradetime", "time_of_day", "last_time", "hhmm", "hhmmss", "hour", "minute"),
+    *("uhrzeit", "zeit", "hora", "ora", "heure", "saat", "время", "时间", "交易时间", "時刻", "時間", "시간"),
+)
 TWIN: Final = "other "
 """Before the name of a column of a bar, the key of one that is called the same but for capitals: `T` beside `t`."""
 

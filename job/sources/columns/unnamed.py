@@ -1,14 +1,21 @@
 """Columns without names: taken in the usual order, if their values behave as bars do."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import permutations
 from typing import Final
 
 import polars as pl
 
+from job.core.errors import DataError
 from job.sources.columns.named import BAR, PRICES, Indices, mapped
+from job.sources.times.decoding import Dates, joined, utc
 
 _MIN_CONSISTENT: Final = 0.98
 """Share of rows in which the high must be the highest and the low the lowest: a few bad bars are no other layout."""
+_MOST_PLACES: Final = 7
+"""Columns behind the time among which prices are looked for."""
 _NEAR_PRICE: Final = 0.05
 """How near to the close the average price of a bar lies, as a share of it."""
 
@@ -23,6 +30,53 @@ def in_order(width: int, mapping: Mapping[str, str | None], where: str) -> Indic
     """
     kept: Indices = {name: (index,) for index, name in enumerate(BAR[:width]) if mapping.get(name, "") is not None}
     return kept | mapped([str(number) for number in range(1, width + 1)], mapping, where)
+
+
+def suggested(rows: Sequence[Sequence[object]]) -> str:
+    """Return `data.columns` for rows without names, by numbers from 1, as their values suggest, for a message.
+
+    The time is the first column of times, with the clock behind it where days repeat. Of the columns after it, those
+    are open, high, low and close of which the high is the highest and the low the lowest in nearly all rows, and the
+    open is nearest to the close before; the usual order comes first. The volume is the next one that is left.
+    """
+    columns = [pl.Series([str(value) for value in values]) for values in zip(*rows, strict=False)]
+    first = next((place for place, column in enumerate(columns) if _times(column) is not None), 0)
+    day, behind = columns[first], columns[first + 1 : first + 2]
+    both = _times(joined(day, *behind)) if behind and day.n_unique() < day.len() else None
+    start = first + 1 + (both is not None)
+    places = range(start, min(start + _MOST_PLACES, len(columns)))
+    numeric = (columns[place].alias(str(place)).cast(pl.Float64, strict=False) for place in places)
+    values = pl.DataFrame([column for column in numeric if not column.null_count()])
+    times = _times(day) if both is None else both
+    if times is not None and values.width:
+        values = values.select(pl.all().sort_by(times))
+    best = min(permutations(values.columns, len(PRICES)), key=lambda four: _misfit(values, four), default=())
+    if not best or _misfit(values, best) == math.inf:
+        best = tuple(str(place) for place in range(start, start + len(PRICES)))
+    found = dict(zip(PRICES, best, strict=True))
+    if left := [name for name in values.columns if name not in best]:
+        found["volume"] = left[0]
+    numbers = ", ".join(f"{name}: '{int(place) + 1}'" for name, place in found.items())
+    time = f"{first + 1}" if both is None else f"{first + 1}+{first + 2}"
+    return f"{{timestamp: '{time}', {numbers}}}"
+
+
+def _times(column: pl.Series) -> pl.Series | None:
+    """Times of a column, with days or months first, None where it holds none."""
+    orders: tuple[Dates, ...] = ("day_first", "month_first")
+    for dates in orders:
+        with suppress(DataError):
+            return utc(column, zone="UTC", where="", dates=dates)
+    return None
+
+
+def _misfit(values: pl.DataFrame, four: Sequence[str]) -> float:
+    """How far opens are from the closes before them, and lows from highs; infinite where these are no bars."""
+    prices = values.select(pl.col(name).alias(price) for name, price in zip(four, PRICES, strict=True))
+    inside = (pl.col("high") >= pl.max_horizontal(PRICES)) & (pl.col("low") <= pl.min_horizontal(PRICES))
+    gap, reach = (pl.col("open") - pl.col("close").shift(1)).abs().mean(), (pl.col("high") - pl.col("low")).mean()
+    share, far = prices.select(inside=inside.mean(), far=gap.fill_null(0) + reach).row(0)
+    return math.inf if (share or 0) < _MIN_CONSISTENT else float(far or 0)
 
 
 def volume_place(frame: pl.DataFrame) -> int:

@@ -55,6 +55,7 @@ def check_folders(group: list[Part], settings: DataSettings) -> None:
     """Refuse parts of one symbol from folders that differ, unless their bars show that they are of one series.
 
     Folders that differ in dates and numbers only are parts; so are files whose own names differ, by a date for example.
+    Where a `key=value` differs that nobody knows, contracts may follow each other: only equal bars are of one series.
 
     Raises:
         DataError: several files of one name, and nothing tells that they are of one series.
@@ -63,26 +64,20 @@ def check_folders(group: list[Part], settings: DataSettings) -> None:
         return
     by_place: dict[tuple[str, ...], Part] = {}
     for part in group:
-        by_place.setdefault(_place(part), part)
-    first, *others = by_place.values()
-    for other in others:
-        keyed = {name for name in (*_place(first), *_place(other)) if "=" in name}
+        by_place.setdefault(read_folders(part.path, EXCHANGES).others, part)
+    (place, first), *others = by_place.items()
+    for elsewhere, other in others:
+        keyed = any("=" in name for name in (*place, *elsewhere))
         if not keyed and stem_of(first.path) != stem_of(other.path):
             continue
         series = Series(first.exchange, first.symbol, first.timeframe, (first.file,), first.symbol_column)
         told = relation(first.file, other.file, series, settings)
-        if told != "same":
+        if told != "same" and (keyed or told != "follows"):
             why = "their bars differ at the same times" if told == "different" else "nothing tells which"
             raise DataError(
                 f"{display_path(first.file)} and {display_path(other.file)} may be one series or two "
                 f"({why}); name one of their folders in data.input, or call the folders symbol=… or exchange=…"
             )
-
-
-def _place(part: Part) -> tuple[str, ...]:
-    """Folders of a file that say nothing that is known, without numbers and exchanges."""
-    others = read_folders(part.path, EXCHANGES).others
-    return tuple("".join(letter for letter in name if not letter.isdigit()) for name in others)
 
 
 @dataclass(frozen=True)

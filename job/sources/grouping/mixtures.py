@@ -16,6 +16,7 @@ from job.sources.formats import read_columns
 from job.sources.grouping.evidence import jumps_between
 from job.sources.series import Series, SourceFile
 from job.sources.times.names import end_named
+from job.sources.times.values import is_clock
 from job.sources.words import normal, printable, quoted
 
 ROWS_PER_LABEL: Final = 4
@@ -29,6 +30,12 @@ _IDENTIFIER: Final = re.compile(r"(?:.*_)?(?:id|code|number|contract|instrument|
 
 FEW_REPEATS: Final = 0.01
 """Share of rows at times that come again with other values, up to which they are revised or damaged bars."""
+
+
+MOST_REPEATS: Final = 0.5
+"""The same, from where on the times alone name no bars."""
+
+_CLOCK: Final = r"^(?:\d{1,2}:\d\d.*|\d{1,6})$"
 
 
 def unknown_columns(look: Look, settings: DataSettings) -> tuple[str, ...]:
@@ -53,8 +60,12 @@ def refuse_mixture(bars: pl.DataFrame, file: SourceFile, series: Series, setting
             prices jump where the value changes.
     """
     repeats = _share_repeated(bars)
+    if repeats > MOST_REPEATS:
+        _refuse_days(bars, file, series, settings)
     names = [
-        name for name in file.unread if name in file.labels or repeats > 0.5 or _IDENTIFIER.fullmatch(normal(name))
+        name
+        for name in file.unread
+        if name in file.labels or repeats > MOST_REPEATS or _IDENTIFIER.fullmatch(normal(name))
     ]
     if not names or bars.height < 2 * ROWS_PER_LABEL:
         return
@@ -82,6 +93,20 @@ def refuse_mixture(bars: pl.DataFrame, file: SourceFile, series: Series, setting
             f"{display_path(file)}: column {quoted(name)} holds {first_of(map(printable, distinct), 3)}, and {reason}, "
             f"as in several series; {remedy}, or leave the column out if they are one"
         )
+
+
+def _refuse_days(bars: pl.DataFrame, file: SourceFile, series: Series, settings: DataSettings) -> None:
+    """Refuse days that repeat where another column holds the clocks of their bars: with these, all times differ."""
+    values = _own_values([*file.unread], file, series, settings)
+    if values.height != bars.height or bars["timestamp"].dt.time().n_unique() > 1:
+        return
+    for name in file.unread:
+        timed = bars.select("timestamp", clock=values[name].cast(pl.String).str.strip_chars())
+        if is_clock(values[name]) and timed["clock"].str.contains(_CLOCK).all() and timed.is_unique().all():
+            raise DataError(
+                f"{display_path(file)}: days repeat, and column {quoted(name)} seems to hold the clocks of their bars; "
+                f"set data.columns.timestamp=DAY+{printable(name)}, with the name of the column of days for DAY"
+            )
 
 
 def _own_values(names: list[str], file: SourceFile, series: Series, settings: DataSettings) -> pl.DataFrame:

@@ -16,7 +16,7 @@ SHORTEST_TICKER: Final = 3
 LONGEST_TICKER: Final = 6
 """Digits of a ticker that is a number: Hong Kong, Tokyo, Korea and China have three to six."""
 
-_COUNTED: Final = re.compile(r"(?P<name>[^\d]*[A-Za-z][^\d]*)[-_](?P<number>\d{1,5})")
+_COUNTED: Final = re.compile(r"(?P<name>.*[A-Za-z].*?)[-_.]p?(?P<number>\d{1,5})", re.DOTALL)
 
 
 def by_number(parts: Iterable[Part], settings: DataSettings) -> list[Part]:
@@ -54,7 +54,7 @@ def by_count(parts: Iterable[Part], settings: DataSettings) -> list[Part]:
         first, *others = [part for _, part in sorted(group, key=lambda one: one[0])]
         series = Series(first.exchange, first.symbol, None, (first.file,))
         counting = len(group) > 1 and numbers in (list(range(len(group))), list(range(1, len(group) + 1)))
-        one = counting and relation(first.file, others[0].file, series, settings) == "same"
+        one = counting and relation(first.file, others[0].file, series, settings) in {"same", "follows"}
         result += [replace(part, symbol=name) if one else part for _, part in group]
     return result
 

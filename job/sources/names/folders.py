@@ -1,5 +1,6 @@
 """What the folders of a path say: symbol, exchange, market and timeframe, as plain names or as `key=value`."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,12 +31,22 @@ HIVE_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Keys of `key=value` folders, the preferred one first; a `thing` is the symbol where the file's own name is none."""
 
+_OF_SYMBOLS: Final = re.compile(
+    r"(?:.*_)?(?:symbol|ticker|instrument|contract|security|stock)(?:_?(?:id|code|name|no|key))?|tradingsymbol"
+)
+"""Keys beside these that name a symbol, the one nearest to the file where there are several."""
+
 DATE_KEYS: Final = frozenset(
     (
         *("year", "month", "day", "date", "dt", "ds", "hour", "week", "quarter", "yyyy", "mm", "dd", "y", "m", "d"),
         *("yearmonth", "year_month", "trade_date", "tradedate", "trading_day", "event_date", "partition_date"),
     )
 )
+
+_OF_CONTRACTS: Final = frozenset(
+    ("expiry", "expiration", "expiration_date", "expiry_date", "maturity", "delivery_month", "strike", "right", "tenor")
+)
+"""Keys whose values, numbers too, tell contracts apart, and no parts."""
 
 MARKETS: Final = frozenset(
     (
@@ -58,7 +69,8 @@ class Folders:
     """What the folders of a path say, None where they say nothing.
 
     `exchange` is that of a folder that is called as one is, or of a key. `others` are the folders that say nothing that
-    is known, but for dates and numbers: files that differ in them may be of different series.
+    is known, without dates and numbers, and those that say what another says otherwise, as `contract=ESZ24` beside
+    `symbol=ES`: files that differ in them may be of different series.
     """
 
     keys: Mapping[str, str]
@@ -85,16 +97,17 @@ def _read(folder: str, exchanges: frozenset[str]) -> Folders:
     exchange = next((name.lower() for name in telling[:NEAR_EXCHANGE] if name.lower() in exchanges), None)
     for distance, name in enumerate(telling):
         if "=" in name:
-            others += [name] * _unknown(name)
+            others += _unknown(name, frozenset(value for ours, value in keys.items() if ours != "thing"))
         elif distance < NEAR and names_nothing(name) and (within := timeframe_within(name)) is not None:
             timeframe = timeframe or within
         elif distance < NEAR and name.lower() in MARKETS:
+            others += [name] * (market not in {None, name.lower()})
             market = market or name.lower()
         elif name.lower() in exchanges or is_generic(name):
-            others.append(name)
+            others.append(_without_digits(name))
         else:
             symbol = symbol if symbol is not None or names_nothing(name) else name
-            others.append(name)
+            others.append(_without_digits(name))
     return Folders(keys, keys.get("exchange", exchange), symbol, market, timeframe, tuple(others))
 
 
@@ -107,16 +120,30 @@ def _is_date_folder(name: str) -> bool:
 
 def hive_keys(names: list[str]) -> dict[str, str]:
     """Values of `key=value` folders under our names of the keys."""
-    pairs = [(key.lower(), value) for key, equals, value in (name.partition("=") for name in names) if equals]
+    pairs = [(_snake(key), value) for key, equals, value in (name.partition("=") for name in names) if equals]
     given = {key: unquote(value, errors="surrogateescape") for key, value in pairs if value != HIVE_NULL}
     found = {ours: next((given[key] for key in keys if key in given), None) for ours, keys in HIVE_KEYS.items()}
+    if found["symbol"] is None:
+        found["symbol"] = next((value for key, value in reversed(given.items()) if _OF_SYMBOLS.fullmatch(key)), None)
     if found["market"] is not None and found["market"].lower() not in MARKETS:
         found["market"] = None
     return {ours: value for ours, value in found.items() if value is not None}
 
 
+def _snake(key: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower()
+
+
 @lru_cache(1024)
-def _unknown(name: str) -> bool:
-    """Return whether a `key=value` folder tells neither a date, a number, nor what is known under our names."""
-    value = name.partition("=")[2]
-    return not hive_keys([name]) and not value.isdigit()
+def _unknown(name: str, known: frozenset[str]) -> tuple[str, ...]:
+    """Return what a `key=value` folder tells beside dates, what is `known`, and numbers that nobody knows."""
+    if told := {*hive_keys([name]).values()}:
+        return (name,) * (not told <= known)
+    key, _, value = name.partition("=")
+    if _snake(key) in _OF_CONTRACTS:
+        return (name,)
+    return (_without_digits(name),) * (not value.isdigit())
+
+
+def _without_digits(name: str) -> str:
+    return "".join(letter for letter in name if not letter.isdigit())

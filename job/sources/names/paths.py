@@ -28,14 +28,16 @@ EXCHANGES: Final = frozenset(
 
 _FIRST: Final = rf"(?:{DATE}[-_. ])?"
 """A date before a name: `2024-01_BTCUSDT`."""
+_PART: Final = r"(?:[-_. ](?:part|chunk|split|shard|batch)[-_.]?\d+| ?\(\d+\))"
 TIMED: Final = re.compile(
     rf"{_FIRST}(?P<symbol>.+?)(?:[-_](?:full|sample))?{DATES}[-_. ](?P<timeframe>{TIMEFRAME})"
-    rf"(?:[-_. ](?P<market>futures|spot|swap|perp|bid|ask|(?i:adj|adjusted|unadjusted|adjsplit|adjsplitdiv)))?{DATES}",
+    rf"(?:[-_. ](?P<market>futures|spot|swap|perp|bid|ask|(?i:adj|adjusted|unadjusted|adjsplit|adjsplitdiv)))?{DATES}"
+    rf"(?:{_PART}|[-_.]\d{{1,3}})?",
     re.DOTALL,
 )
 _DATED: Final = re.compile(
     rf"{_FIRST}(?P<symbol>.+?){DATES}"
-    r"(?:[-_. ](?:part|chunk|split|shard|batch)[-_.]?\d+| ?\(\d+\)|\.Last|\.scid_BarData)?",
+    rf"(?:{_PART}|\.Last|\.scid_BarData)?",
     re.DOTALL,
 )
 _NUMBERED: Final = re.compile(rf"(?P<number>\d{{4,6}}){DATES}")

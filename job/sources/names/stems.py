@@ -7,14 +7,14 @@ from typing import Final
 from job.core.timeframes import timeframe_of
 
 _YEAR: Final = r"(?:19|20)\d\d"
-_CLOCK: Final = r"(?:\d{4}|\d{6})"
+_CLOCK: Final = r"(?:T?(?:\d{4}|\d{6})|[T_ ]\d\d[-_.]\d\d(?:[-_.]\d\d)?)Z?"
 _MONTH: Final = (
     "(?i:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
     "|nov(?:ember)?|dec(?:ember)?)"
 )
 DATE: Final = (
     rf"(?:{_YEAR}[-_]?(?:Q[1-4]|W\d\d)|{_MONTH}[-_]?{_YEAR}|{_YEAR}[-_]?{_MONTH}"
-    rf"|{_YEAR}(?:[-_.]?[01]\d(?:[-_.]?[0-3]\d(?:T?{_CLOCK})?)?)?|[0-3]\d\.[01]\d\.{_YEAR}|1\d{{9}}(?:\d{{3}})?)"
+    rf"|{_YEAR}(?:[-_.]?[01]\d(?:[-_.]?[0-3]\d(?:{_CLOCK})?)?)?|[0-3]\d\.[01]\d\.{_YEAR}|1\d{{9}}(?:\d{{3}})?)"
 )
 """Pattern of a year, a quarter, a week, a month or a day, with or without a clock, or of seconds since 1970."""
 

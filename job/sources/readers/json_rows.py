@@ -14,7 +14,7 @@ from job.sources.access import display_path, read_all
 from job.sources.bars import Look, Raw, by_position, raw_of
 from job.sources.columns.flow import KLINES, flow_columns
 from job.sources.columns.named import BAR, REQUIRED, given, names_prices, resolve
-from job.sources.columns.unnamed import check_ohlc_order, in_order, volume_place
+from job.sources.columns.unnamed import check_ohlc_order, in_order, suggested, volume_place
 from job.sources.readers.delimited_text import plain_text
 from job.sources.readers.json_shapes import rows_in
 from job.sources.series import Series, SourceFile
@@ -22,6 +22,8 @@ from job.sources.times.values import is_absolute
 from job.storage.opening import content
 
 BINANCE_WIDTH: Final = 12
+_SAMPLE_ROWS: Final = 60
+"""Rows by which a message suggests what columns without names are."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ def _of_arrays(frame: pl.DataFrame, series: Series, settings: DataSettings, wher
         where,
     )
     if not given(settings.columns) and (reason := check_ohlc_order(raw.bars)):
-        raise DataError(f"{where}: {reason}; set data.columns to their numbers, such as {{open: '2', close: '3'}}")
+        numbers = suggested(frame.head(_SAMPLE_ROWS).rows())
+        raise DataError(f"{where}: {reason}; set data.columns to their numbers, such as {numbers}")
     return Raw(raw.bars, "open", notes=(*notes, *raw.notes), flow=raw.flow)
 
 

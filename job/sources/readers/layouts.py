@@ -10,7 +10,7 @@ from job.core.errors import DataError
 from job.core.timeframes import timeframe_of
 from job.sources.columns.flow import KLINES
 from job.sources.columns.named import BAR, REQUIRED, Indices, given, resolve
-from job.sources.columns.unnamed import in_order
+from job.sources.columns.unnamed import in_order, suggested
 from job.sources.columns.volumes import unit_of
 from job.sources.names.paths import EXCHANGES, TIMED, Contents, Name, NameReader
 from job.sources.readers.delimited_text import DelimitedText
@@ -171,11 +171,9 @@ def _usual(text: DelimitedText, mapping: Mapping[str, str | None], where: str) -
     )
     bars = text.width - split
     if bars not in {len(REQUIRED), len(BAR)}:
-        numbers = [f"{name}: '{place + split}'" for place, name in enumerate(BAR[1:], start=2)]
-        times = "'1+2'" if split else "'1'"
         raise DataError(
             f"{where}: {text.width} columns without names; set data.format to their vendor's, "
-            f"or data.columns to their numbers, such as {{timestamp: {times}, {', '.join(numbers)}}}"
+            f"or data.columns to their numbers, such as {suggested(text.sample)}"
         )
     indices: Indices = {name: (pair[0] + split,) for name, pair in in_order(bars, mapping, where).items()}
     return indices | ({"timestamp": (0, 1)} if split else {})

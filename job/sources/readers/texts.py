@@ -14,7 +14,7 @@ from job.sources.access import display_path, read_all
 from job.sources.bars import Look, Raw, raw_of
 from job.sources.columns.flow import flow_columns
 from job.sources.columns.named import REQUIRED, given, positions
-from job.sources.columns.unnamed import check_ohlc_order
+from job.sources.columns.unnamed import check_ohlc_order, suggested
 from job.sources.readers.delimited_text import DelimitedText, read_delimited, text_columns
 from job.sources.readers.layouts import LAYOUTS, USUAL, is_without_volume, layout_of
 from job.sources.series import Series, SourceFile
@@ -53,7 +53,7 @@ def read_text(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     if text.header is None and not order_is_given and (reason := check_ohlc_order(raw.bars)):
         raise DataError(
             f"{where}: no header, and {reason}; set data.format to the vendor's, or data.columns to the numbers of the "
-            "columns, such as {timestamp: '1', open: '2', high: '3', low: '4', close: '5', volume: '6'}"
+            f"columns, such as {suggested(text.sample)}"
         )
     if layout.zone:
         raw = replace(raw, notes=(*raw.notes, f"{layout.name}: times are open times in {settings.timezone}"))
@@ -85,7 +85,6 @@ def _fit(text: DelimitedText, settings: DataSettings, where: str) -> DelimitedTe
         names = first_of(map(printable, text.unfit), 15)
         raise DataError(
             f"{where}: the header has {len(text.unfit)} names ({names}), the rows have {text.width} values; name every "
-            "column, or set data.columns to the numbers of the columns, such as "
-            "{timestamp: '1', open: '2', high: '3', low: '4', close: '5', volume: '6'}"
+            f"column, or set data.columns to the numbers of the columns, such as {suggested(text.sample)}"
         )
     return text

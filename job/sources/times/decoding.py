@@ -22,6 +22,12 @@ _FAR_APART: Final = 20
 _CLOSE: Final = 4
 """Days from one day with bars to the next: a wrong reading of days and months makes months of them."""
 
+_ROUNDED: Final = 6
+"""Digits behind the first one of seconds since 1970, such as `1.704067e9`, that cannot tell hours from others."""
+
+MIDNIGHT: Final = r"[ T]00:00(:00(\.0+)?)?(Z|[+-]00:?00)?$"
+"""What stands behind a day that was written as a time."""
+
 _PARTS: Final = re.compile(
     r"(?P<date>[A-Za-z]{3} \d{1,2},? \d{4}|\d{1,2} [A-Za-z]{3} \d{4}|[^ ]+)"
     r"(?: (?P<clock>.+?))?(?P<zone>[+-]\d{2}:?\d{2})?"
@@ -88,7 +94,7 @@ def joined(day: pl.Series, clock: pl.Series) -> pl.Series:
     if day.dtype == pl.Datetime:
         day = day.dt.date()
     days, hours = (part.cast(pl.String).str.strip_chars(_BLANKS) for part in (day, clock))
-    days = days.str.replace(r"[ T]00:00(:00(\.0+)?)?(Z|[+-]00:?00)?$", "").str.replace(r"^(\d{8})\.0$", "${1}")
+    days = days.str.replace(MIDNIGHT, "").str.replace(r"^(\d{8})\.0$", "${1}")
     return days + " " + _padded(hours.str.replace(r"^(\d{1,6})\.0$", "${1}"))
 
 
@@ -160,11 +166,24 @@ def _text(times: pl.Series, zone: str, where: str, dates: Dates) -> pl.Series:
     whole = text.cast(pl.Int64, strict=False)
     if whole.null_count() == text.null_count():
         return _numbers(whole, zone, where)
+    _refuse_rounded(text, where)
     numbers = text.cast(pl.Float64, strict=False)
     if numbers.null_count() == text.null_count():
         return _epoch(numbers, text, where)
     rest = text.set(numbers.is_not_null(), None)
     return _epoch(numbers, text, where).zip_with(numbers.is_not_null(), _in_zones(rest, zone, where, dates))
+
+
+def _refuse_rounded(text: pl.Series, where: str) -> None:
+    """Refuse numbers since 1970 that are all as short as `1.70839E+12`: their last digits, such as hours, are gone."""
+    digits = text.str.extract(r"^\d\.?(\d*)[eE]\+?(?:0?9|1\d)$")
+    longest = digits.str.len_bytes().max()
+    if isinstance(longest, int) and longest <= _ROUNDED and digits.null_count() == text.null_count() < text.len() - 1:
+        row = int(text.is_not_null().arg_true()[0])
+        raise NotATimeError(
+            f"{where}, row {row + 1}: {quoted(text[row])} is a rounded number, as spreadsheets write it; export the "
+            "times as whole numbers, or set data.columns.timestamp to another column"
+        )
 
 
 @dataclass(frozen=True)

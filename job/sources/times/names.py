@@ -15,6 +15,9 @@ TIME_WORDS: Final = (
     *("ts_s", "ts_us", "ts_ns", "epoch", "epoch_s", "epoch_ms", "epoch_time", "unix_ms", "unix_timestamp_ms"),
     *("time_ms", "time_s", "timems", "trade_time", "trade_date", "tradedate", "trading_day", "tradingdate", "day"),
     *("datetime_local", "local_datetime", "local_date", "quote_date", "price_date", "dtyyyymmdd", "yyyymmdd"),
+    *("bucket", "time_bucket", "wstart", "asof", "as_of", "tradingday", "epochmillis", "epoch_millis", "epoch_seconds"),
+    *("index", "unnamed_0", "level_0"),
+    *("fecha_y_hora", "data_e_ora", "tanggal", "tid", "pvm", "päivämäärä", "일자"),
     *("fecha", "datum", "zeit", "datum_zeit", "data", "data_ora", "temps", "horodatage", "tarih", "дата", "время"),
     *("日期", "时间", "交易日期", "交易时间", "日付", "日時", "날짜", "시간"),
 )
@@ -27,10 +30,14 @@ _PLACE: Final = "time|date|datetime|timestamp|ts|at"
 _FILLER: Final = f"{_PLACE}|bar|candle|kline|period|interval|window|utc|gmt|ms|unix|epoch"
 _OF_ENDS: Final = {"start": "start|starts|begin|begins|from|open", "end": "end|ends|until|finish|close"}
 _ALONE: Final = {"start": {"start", "begin", "from"}, "end": {"end", "until"}}
-_GENERIC: Final = re.compile(r"(?:.*_)?(?:time|date|timestamp|datetime|dt|ts)(?:_.*)?|ticks")
+_GENERIC: Final = re.compile(
+    r"(?:.*_)?(?:time|date|timestamp|datetime|dt|ts)(?:_.*)?|ticks"
+    r"|[a-z]*(?:time|date|timestamp)(?:utc|gmt|ms|us|ns|iso|millis|seconds)?"
+)
 _OTHER: Final = re.compile(
     r"(?:.*_)?(?:local_timestamp|received?|recv|created|updated|modified|ingested|fetched|downloaded|inserted|expiry|"
     r"expiration|high|low|timehigh|timelow|settlement|funding|last|listing|delivery)(?:_.*)?"
+    r"|(?:last|recei|creat|up|expir|settle|fund|list|deliver)[a-z]*(?:time|date|timestamp)[a-z]*|.*update.*"
 )
 
 End = Literal["start", "end"]

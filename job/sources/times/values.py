@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import time
 from typing import Final
 
 import polars as pl
 
 from job.core.errors import DataError
-from job.sources.times.decoding import Dates, UnclearDaysError, joined, utc
+from job.sources.times.decoding import MIDNIGHT, Dates, UnclearDaysError, joined, utc
 from job.sources.times.names import ZONE_WORDS, End, end_named
 from job.sources.times.zones import DoubtfulHourError
 from job.sources.words import normal, printable
@@ -33,10 +34,12 @@ class TimeColumn:
 def decoded(given: Mapping[str, Sequence[pl.Series]], zone: str, where: str, dates: Dates) -> list[TimeColumn]:
     """Columns that hold times; a day and a clock are one, unless each of them is a whole time.
 
-    One that holds times whose days or hours are in doubt is no reason to take another, which may be of another zone.
+    Days that repeat are put together with the one column of clocks, whatever these are called. One that holds times
+    whose days or hours are in doubt is no reason to take another, which may be of another zone.
     """
-    found, errors = [], []
-    for name, parts in _apart(given).items():
+    found, errors, clocks = [], [], list[str]()
+    apart = _apart(given)
+    for name, parts in apart.items():
         values = joined(*parts) if len(parts) > 1 else parts[0]
         try:
             times = utc(values, zone=zone, where=f"{where}: column 'timestamp'", dates=dates)
@@ -44,11 +47,17 @@ def decoded(given: Mapping[str, Sequence[pl.Series]], zone: str, where: str, dat
             raise
         except DataError as error:
             errors.append(error)
+            clocks += [name] * (len(parts) == 1 and is_clock(parts[0]))
             continue
         if times.null_count() < times.len():
             found.append(TimeColumn(name, times, end_named(normal(name)), is_absolute(values), zone_of(name, values)))
         elif len(given) == 1:
             found.append(TimeColumn(name, times, None, absolute=True))
+    for day in found if len(clocks) == 1 else ():
+        known = day.times.drop_nulls()
+        if len(apart[day.name]) == 1 and known.n_unique() < known.len() and known.dt.time().n_unique() == 1:
+            pair = {f"{day.name} and {clocks[0]}": [*apart[day.name], *apart[clocks[0]]]}
+            return decoded(pair, zone, where, dates)
     doubt = next((error for error in errors if isinstance(error, DoubtfulHourError)), None)
     if doubt and not any(column.absolute for column in found):
         raise doubt
@@ -58,10 +67,10 @@ def decoded(given: Mapping[str, Sequence[pl.Series]], zone: str, where: str, dat
 
 
 def _apart(given: Mapping[str, Sequence[pl.Series]]) -> dict[str, Sequence[pl.Series]]:
-    """The same, with a day and a clock as two columns where they are two whole times: seconds beside a date."""
+    """The same, with a day and a clock as two columns where one is a whole time: seconds, or a time beside its hour."""
     result: dict[str, Sequence[pl.Series]] = {}
     for name, parts in given.items():
-        if len(parts) == 1 or _is_clock(parts[1]):
+        if len(parts) == 1 or (is_clock(parts[1]) and not _has_clock(parts[0])):
             result[name] = parts
         else:
             result |= {
@@ -70,7 +79,16 @@ def _apart(given: Mapping[str, Sequence[pl.Series]]) -> dict[str, Sequence[pl.Se
     return result
 
 
-def _is_clock(column: pl.Series) -> bool:
+def _has_clock(days: pl.Series) -> bool:
+    head = days.drop_nulls().head(_HEAD)
+    if isinstance(head.dtype, pl.Datetime):
+        return bool((head.dt.time() != time()).any())
+    text = head.cast(pl.String).str.strip_chars(" \t\"'").str.replace(MIDNIGHT, "").str.replace(r"\.0$", "")
+    return bool(text.str.contains(r"\d:\d|^\d{9,}$").any())
+
+
+def is_clock(column: pl.Series) -> bool:
+    """Return whether a column may hold clocks: times of a day, or short texts or numbers that are no dates."""
     if column.dtype in (pl.Time, pl.Duration) or column.dtype.is_float():
         return True
     text = column.drop_nulls().head(_HEAD).cast(pl.String).str.strip_chars(" \t\"'")
