@@ -21,7 +21,7 @@ from job.learning.features import resolve_features
 from job.registry.outcome import Outcome
 from job.registry.versions import read_metadata
 from job.train import audit as audits
-from job.train.audit import SLOW_NS, bars_to_audit, certify, examine, nanoseconds_per_value, notes_of
+from job.train.audit import SLOW_NS, bars_to_audit, certify, examine, in_words, nanoseconds_per_value, notes_of
 from job.train.plan import plan_tasks
 from job.train.pooled import flat_samples, train_group
 from job.train.steps import prepare_samples, train_models
@@ -130,6 +130,54 @@ def test_a_leak_of_two_values_is_found_wherever_the_bars_begin(seed: int) -> Non
     rises = of_close("rises", 0, (CLOSE.shift(-1) > CLOSE).fill_null(value=False).cast(pl.Float64))
     (found,) = audited(rises, bars=bars)
     assert found.violation is not None
+
+
+MOVE = CLOSE / CLOSE.shift(1) - 1
+NEXT_MOVE = CLOSE.shift(-1) / CLOSE - 1
+MIDNIGHT = pl.col("minute_of_day") == 1439
+SLOW_AVERAGE = exponential_average("slow_average", 1 / 14, CLOSE)
+RARE = {
+    "the last bar of a day": of_close("rare", 1, pl.when(MIDNIGHT).then(NEXT_MOVE).otherwise(MOVE), "minute_of_day"),
+    "a large move": of_close("rare", 1, pl.when(MOVE.abs() > 0.004).then(NEXT_MOVE).otherwise(0.0)),
+    "beside an average": Feature(
+        "rare",
+        ("close", "minute_of_day"),
+        1,
+        pl.when(MIDNIGHT).then(NEXT_MOVE).otherwise(CLOSE / pl.col("slow_average") - 1),
+        (SLOW_AVERAGE,),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RARE)
+def test_what_sees_the_future_at_rare_bars_is_refused_at_one_of_them(name: str) -> None:
+    feature, bars = RARE[name], audited_bars()
+    (found,) = audited(feature)
+    assert found.violation is not None
+    assert found.violation.rule == "future"
+    row = bars["timestamp"].to_list().index(found.violation.time)
+    assert found.violation.value == pytest.approx(bars["close"][row + 1] / bars["close"][row] - 1, rel=1e-5)
+
+
+def test_what_reads_more_than_it_declares_at_rare_bars_is_refused() -> None:
+    far = of_close("far", 1, pl.when(MIDNIGHT).then(CLOSE / CLOSE.shift(10) - 1).otherwise(MOVE), "minute_of_day")
+    (found,) = audited(far)
+    assert found.violation is not None
+    assert found.violation.rule == "past"
+    assert found.violation.time.strftime("%H:%M") == "23:59"
+
+
+def test_what_is_not_the_same_twice_is_refused() -> None:
+    numbers = count()
+    counted = CLOSE.map_batches(lambda closes: closes * 0 + next(numbers), return_dtype=pl.Float64)
+    counts = of_close("counts", 0, counted)
+    (found,) = audited(counts)
+    assert found.violation is not None
+    assert found.violation.rule == "again"
+    assert "counts is not the same twice" in in_words(counts, found.violation)
+    assert in_words(counts, found.violation).endswith(
+        "when it is computed again on the same bars: draw nothing at random, and keep nothing between calls"
+    )
 
 
 READS_MORE = {

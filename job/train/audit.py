@@ -28,6 +28,7 @@ from job.worker.messages import SeriesInfo
 from transforms.bars import duration_us
 from transforms.clock import add_clock, clock_columns
 from transforms.features.audit import Audited, Violation, audit
+from transforms.features.combs import COMBS
 from transforms.features.compute import add_features, available, warmup_bars
 from transforms.features.feature import Feature
 
@@ -40,11 +41,13 @@ SLOW_NS: Final = 500.0
 """A feature that takes longer per value is named: features of this release take about 13."""
 BUDGET_NS: Final = 300_000_000
 EVALUATIONS: Final = 18
-"""How often an audit computes every feature; where that would take longer than the budget, it takes fewer bars."""
+"""How often an audit computes every feature on bars that are cut; where that would take longer than the budget, it
+takes fewer bars. Another budget of the same size is for combs."""
 KEPT: Final = 16
 """Audits that a worker remembers: the tasks of a series follow each other."""
 
 LOOKS_WHERE: Final = {
+    "again": ("when it is computed again on the same bars", "draw nothing at random, and keep nothing between calls"),
     "future": ("where later bars are others", "read this bar and earlier ones only"),
     "past": (
         "where only the bars that it declares come before",
@@ -56,6 +59,8 @@ LOOKS_WHERE: Final = {
     ),
 }
 """Of each rule of `transforms.features.audit`, where a value differs, and what to do about it."""
+
+DOES: Final = {"again": "is not the same twice", "future": "looks ahead"}
 
 
 @dataclass(frozen=True)
@@ -122,10 +127,10 @@ def in_words(feature: Feature, violation: Violation) -> str:
     """Return why a feature is refused, and what to do about it."""
     where, remedy = LOOKS_WHERE[violation.rule]
     value, other = ("none" if one is None else f"{one:.6g}" for one in (violation.value, violation.other))
-    looks_ahead = "looks ahead" if violation.rule == "future" else "reads more than it declares"
-    warmup = "" if violation.rule == "future" else f", past its warm-up of {feature.warmup} bars"
+    does = DOES.get(violation.rule, "reads more than it declares")
+    warmup = "" if violation.rule in DOES else f", past its warm-up of {feature.warmup} bars"
     return (
-        f"feature {feature.name} {looks_ahead}: at the bar of {violation.time.isoformat()}{warmup}, it is {value}, and "
+        f"feature {feature.name} {does}: at the bar of {violation.time.isoformat()}{warmup}, it is {value}, and "
         f"{other} {where}: {remedy}"
     )
 
@@ -180,6 +185,8 @@ def examine(
         AuditError: a feature cannot be computed.
     """
     features, _ = available(features, bars.columns)
+    if not features:
+        return ()
     times = [
         known_times[feature.name]
         if feature.name in known_times
@@ -190,10 +197,11 @@ def examine(
     sliced = bars.tail(max(affordable, 3 * warmup_bars(features) + 300))
     if sliced.is_empty():
         return ()
+    combs = min(COMBS, max(1, int(BUDGET_NS / (sliced.height * max(sum(times), 1.0)))))
     ends = sliced["timestamp"][0].isoformat(), sliced["timestamp"][-1].isoformat()
     names = first_of(feature.name for feature in features)
     with _refused(f"one of the features {names} cannot be computed on some or on other bars"):
-        audited = audit(sliced, features)
+        audited = audit(sliced, features, combs=combs)
     return tuple(Examined(one, ns, *ends) for one, ns in zip(audited, times, strict=True))
 
 
