@@ -29,7 +29,7 @@ from job.learning.features import expand_features, resolve_features, split_refer
 from job.sources.finding import find_series
 from job.sources.problems import as_one, summarize
 from job.sources.series import Series
-from job.train.audit import SLOW_NS, bars_to_audit, examine, in_words
+from job.worker.audit import SLOW_NS, bars_to_audit, examine, in_words
 from job.worker.load_bars import in_range, read_clean
 from transforms.bars import duration_us
 from transforms.context import MARKET_FEATURES
