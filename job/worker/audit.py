@@ -181,8 +181,6 @@ def examine(
         AuditError: a feature cannot be computed.
     """
     features, _ = available(features, bars.columns)
-    if not features:
-        return ()
     times = [
         known_times[feature.name]
         if feature.name in known_times

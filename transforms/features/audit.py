@@ -80,6 +80,8 @@ def audit(bars: pl.DataFrame, features: Sequence[Feature], *, combs: int = COMBS
     Raises:
         ValueError: as `add_features`.
     """
+    if not features:
+        return ()
     whole = Whole.of(bars, features)
     cuts = _cuts(whole.position, int(whole.settled[WARM].max(initial=0)))
     again = whole.compute(bars)
