@@ -263,6 +263,8 @@ def test_what_no_segment_is_long_enough_for_is_not_tried() -> None:
     sound, long = audited(LEAKS["next"], of_close("long", 500, CLOSE / CLOSE.shift(500) - 1), bars=bars)
     assert sound.violation is not None
     assert (long.violation, long.lookback, long.warmup, long.scale_free, long.bars) == (None, None, None, None, 0)
+    (empty,) = audited(of_close("empty", 0, pl.when(CLOSE < 0).then(CLOSE)), bars=bars)
+    assert (empty.violation, empty.lookback, empty.bars) == (None, None, 0)
     assert not examine([LEAKS["next"]], bars.clear())
     assert not audit(bars, [])
 

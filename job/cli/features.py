@@ -158,7 +158,7 @@ def describe(reference: str, feature: Feature) -> Row:
 def summed_up(audits: Sequence[Row]) -> Row:
     """Return what all audits of one feature say: the farthest reach, the time, and a verdict.
 
-    It is `refused` with the first reason, `not tried` where nothing came after the warm-up, `slow`, `sound`, or `not
+    It is `refused` with the first reason, `not tried` where no value came after the warm-up, `slow`, `sound`, or `not
     given by these bars`.
     """
     if not audits:

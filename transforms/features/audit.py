@@ -57,10 +57,10 @@ class Audited:
         feature: the feature.
         violation: of the first rule that it breaks, None of a sound one.
         lookback: how many bars back the farthest one is that changes a value, by more than 1e-7 of its deviation: so
-            far back averages remember. None if no cut leaves enough bars to tell.
+            far back averages remember. None if no cut leaves enough bars to tell, or no value is finite.
         warmup: the same by more than 1e-2.
         scale_free: whether prices times 1024 and volumes by 64 change no value; None if there is no value.
-        bars: how many values were looked at.
+        bars: how many finite values were looked at.
     """
 
     feature: Feature
@@ -97,7 +97,8 @@ def audit(bars: pl.DataFrame, features: Sequence[Feature], *, combs: int = COMBS
     scales = dict.fromkeys(PRICES, 1024.0) | {"volume": 1 / 64, "taker_buy_volume": 1 / 64, "quote_volume": 1024 / 64}
     scaled = bars.with_columns(pl.col(name) * scale for name, scale in scales.items() if name in bars.columns)
     equal = ~(whole.differs(whole.compute(scaled), SCALED) & whole.warm)
-    bars_used = whole.warm.sum(axis=0)
+    bars_used = (whole.warm & np.isfinite(whole.values)).sum(axis=0)
+    reach[:, bars_used == 0] = -1
     return tuple(
         Audited(
             feature,
