@@ -13,19 +13,24 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from job.api.training_data import training_data
 from job.cli import main
+from job.config.overrides import overlay
 from job.config.settings import Config, load_config
 from job.core.entries import source_digest
-from job.core.errors import AuditError, TrainingError
+from job.core.errors import AuditError, DataError, TrainingError
 from job.learning.features import resolve_features
 from job.registry.outcome import Outcome
 from job.registry.versions import read_metadata
-from job.train import audit as audits
-from job.train.audit import SLOW_NS, bars_to_audit, certify, examine, nanoseconds_per_value, notes_of
+from job.storage.files import Storage
+from job.train.audit import certify
 from job.train.plan import plan_tasks
 from job.train.pooled import flat_samples, train_group
 from job.train.steps import prepare_samples, train_models
+from job.worker import audit as audits
+from job.worker.audit import SLOW_NS, bars_to_audit, examine, in_words, nanoseconds_per_value, notes_of
 from job.worker.messages import BarsRow, Bundle, Job, SeriesInfo, pack
+from tests.here import run_here
 from tests.oracles_transforms import random_bars
 from tests.test_planning import series
 from tests.test_scoring import small_bars
@@ -132,6 +137,54 @@ def test_a_leak_of_two_values_is_found_wherever_the_bars_begin(seed: int) -> Non
     assert found.violation is not None
 
 
+MOVE = CLOSE / CLOSE.shift(1) - 1
+NEXT_MOVE = CLOSE.shift(-1) / CLOSE - 1
+MIDNIGHT = pl.col("minute_of_day") == 1439
+SLOW_AVERAGE = exponential_average("slow_average", 1 / 14, CLOSE)
+RARE = {
+    "the last bar of a day": of_close("rare", 1, pl.when(MIDNIGHT).then(NEXT_MOVE).otherwise(MOVE), "minute_of_day"),
+    "a large move": of_close("rare", 1, pl.when(MOVE.abs() > 0.004).then(NEXT_MOVE).otherwise(0.0)),
+    "beside an average": Feature(
+        "rare",
+        ("close", "minute_of_day"),
+        1,
+        pl.when(MIDNIGHT).then(NEXT_MOVE).otherwise(CLOSE / pl.col("slow_average") - 1),
+        (SLOW_AVERAGE,),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RARE)
+def test_what_sees_the_future_at_rare_bars_is_refused_at_one_of_them(name: str) -> None:
+    feature, bars = RARE[name], audited_bars()
+    (found,) = audited(feature)
+    assert found.violation is not None
+    assert found.violation.rule == "future"
+    row = bars["timestamp"].to_list().index(found.violation.time)
+    assert found.violation.value == pytest.approx(bars["close"][row + 1] / bars["close"][row] - 1, rel=1e-5)
+
+
+def test_what_reads_more_than_it_declares_at_rare_bars_is_refused() -> None:
+    far = of_close("far", 1, pl.when(MIDNIGHT).then(CLOSE / CLOSE.shift(10) - 1).otherwise(MOVE), "minute_of_day")
+    (found,) = audited(far)
+    assert found.violation is not None
+    assert found.violation.rule == "past"
+    assert found.violation.time.strftime("%H:%M") == "23:59"
+
+
+def test_what_is_not_the_same_twice_is_refused() -> None:
+    numbers = count()
+    counted = CLOSE.map_batches(lambda closes: closes * 0 + next(numbers), return_dtype=pl.Float64)
+    counts = of_close("counts", 0, counted)
+    (found,) = audited(counts)
+    assert found.violation is not None
+    assert found.violation.rule == "again"
+    assert "counts is not the same twice" in in_words(counts, found.violation)
+    assert in_words(counts, found.violation).endswith(
+        "when it is computed again on the same bars: draw nothing at random, and keep nothing between calls"
+    )
+
+
 READS_MORE = {
     "farther": (of_close("farther", 3, CLOSE / CLOSE.shift(7) - 1), 7),
     "wider": (of_close("wider", 9, CLOSE / CLOSE.rolling_mean(30) - 1), 29),
@@ -210,7 +263,10 @@ def test_what_no_segment_is_long_enough_for_is_not_tried() -> None:
     sound, long = audited(LEAKS["next"], of_close("long", 500, CLOSE / CLOSE.shift(500) - 1), bars=bars)
     assert sound.violation is not None
     assert (long.violation, long.lookback, long.warmup, long.scale_free, long.bars) == (None, None, None, None, 0)
-    assert examine([LEAKS["next"]], bars.clear()) == ()
+    (empty,) = audited(of_close("empty", 0, pl.when(CLOSE < 0).then(CLOSE)), bars=bars)
+    assert (empty.violation, empty.lookback, empty.bars) == (None, None, 0)
+    assert not examine([LEAKS["next"]], bars.clear())
+    assert not audit(bars, [])
 
 
 def test_the_same_bars_give_the_same_answers() -> None:
@@ -279,6 +335,9 @@ close = pl.col("close")
 GAP = Feature("gap", ("open", "close"), 1, pl.col("open") / close.shift(1) - 1)
 CENTRED = Feature("centred", ("close",), 5, close / close.rolling_mean(11, center=True) - 1)
 Z_SCORE = Feature("z_score", ("close",), 0, (close - close.mean()) / close.std())
+TAKER = Feature("taker", ("volume", "taker_buy_volume"), 0, pl.col("taker_buy_volume") / (pl.col("volume") + 1e-9))
+TAKER_NEXT = Feature("taker_next", TAKER.inputs, 0, TAKER.expr.shift(-1))
+NULL = Feature("null", ("close",), 0, pl.when(close < 0).then(close))
 COARSE = Feature(
     "coarse", ("timestamp", "close"), 0, close.last().over(pl.col("timestamp").dt.truncate("1h")) / close - 1
 )
@@ -325,6 +384,57 @@ def outcomes_with(config: Config, folder: Path) -> tuple[list[Outcome], Job]:
     batch = pack(BarsRow(Bundle(tasks[0].series[0], tasks), info_of(bars)), bars)
     rows = [table for samples in prepare_samples(batch, job=job) for table in train_models(samples, job=job)]
     return [Outcome.from_json(row["outcome"][0].as_py()) for row in rows], job
+
+
+def test_a_feature_that_the_bars_cannot_give_is_left_out(alphas: str, tmp_path: Path) -> None:
+    (outcome,), job = outcomes_with(configured(f"{alphas}:TAKER"), tmp_path / "store")
+    assert outcome.version, outcome.error
+    (task,) = plan_tasks([series("BTC")], job.config)
+    metadata = read_metadata(job.registry(), task.key, outcome.version)
+    assert metadata["features_left_out"] == ["taker"]
+    assert "audit" not in metadata
+
+
+def test_a_feature_that_is_never_finite_is_named(alphas: str, tmp_path: Path) -> None:
+    (outcome,), _ = outcomes_with(configured(f"{alphas}:NULL"), tmp_path / "store")
+    assert outcome.error is not None
+    assert "no bar has a finite null: leave it out of the features, or mend it" in outcome.error["message"]
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Path:
+    """Bars of ETH, and of BTC, which has flow."""
+    folder = tmp_path / "bars"
+    folder.mkdir()
+    for seed, symbol in enumerate(("BTC", "ETH")):
+        random_bars(seed, 2500, flow=symbol == "BTC").write_parquet(folder / f"{symbol}-1m.parquet")
+    return folder
+
+
+def of_eth(alphas: str, fleet: Path, *features: str) -> Config:
+    config = configured(*(f"{alphas}:{feature}" for feature in features))
+    data = {"input": str(fleet), "symbols": ["ETH"]}
+    registry = {"model_directory": str(fleet.parent / "store")}
+    return load_config(overlay(config.model_dump(), {"data": data, "model_trainer": registry})).with_absolute_paths()
+
+
+def test_a_feature_of_another_series_is_audited_on_the_bars_of_that_one(alphas: str, fleet: Path) -> None:
+    (outcome,) = run_here(of_eth(alphas, fleet, "TAKER_NEXT@BTC")).outcomes
+    assert outcome.error_message is not None
+    assert "context of BTC: unknown/BTC 5m: feature taker_next looks ahead" in outcome.error_message
+    config = of_eth(alphas, fleet, "TAKER@BTC", "GAP@BTC", "GAP@15m")
+    (outcome,) = run_here(config).outcomes
+    assert outcome.version, outcome.error_message
+    metadata = read_metadata(Storage(config.model_trainer.model_directory), outcome.key, outcome.version)
+    about = {name: one["series"] for name, one in metadata["audit"].items()}
+    assert about == {"gap": "unknown/ETH", "taker@BTC": "unknown/BTC", "gap@BTC": "unknown/BTC"}
+
+
+@pytest.mark.parametrize("feature", ["Z_SCORE", "TAKER_NEXT@BTC", "Z_SCORE@15m"])
+def test_data_to_train_on_are_audited_too(feature: str, alphas: str, fleet: Path) -> None:
+    config = of_eth(alphas, fleet, feature)
+    with pytest.raises((AuditError, DataError), match="looks ahead"):
+        training_data(config, "analyst", "5m")
 
 
 @pytest.mark.parametrize("leak", ["CENTRED", "Z_SCORE", "COARSE"])

@@ -288,6 +288,30 @@ def test_names_of_other_bars() -> None:
     assert seen.market == MARKET_FEATURES
 
 
+@pytest.mark.parametrize(
+    ("spelled", "name"), [("60m", "1h"), ("1w", "7d"), ("15min", "15m"), ("W", "W"), ("BTC", "BTC")]
+)
+def test_timeframes_may_be_spelled_in_any_way(spelled: str, name: str) -> None:
+    assert expand_features([f"change_1@{spelled}"]) == (f"change_1@{name}",)
+
+
+def test_a_timeframe_is_no_symbol(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"context.symbols: '15m' is a timeframe: name it in context.timeframes"):
+        config_of(folder, {"symbols": ["BTC", "15m"]})
+
+
+def test_a_symbol_on_two_other_exchanges_is_refused(folder: Path) -> None:
+    bars = folder / "bars"
+    for exchange, symbols in {"binance": "ETH", "kraken": "BTC", "coinbase": "BTC"}.items():
+        (bars / exchange).mkdir()
+        random_bars(1, 300).write_parquet(bars / exchange / f"{symbols}-1m.parquet")
+    config = config_of(folder, {"symbols": ["BTC"]}, input=str(bars / "*" / "*.parquet"))
+    with pytest.raises(ConfigError, match=r"BTC: the input has it on coinbase, kraken: name an input that holds one"):
+        make_plan(config)
+    one = config_of(folder, {"symbols": ["BTC"]}, input=str(bars / "[bk]*" / "*.parquet"))
+    assert {str(need.others[0][1]) for task in make_plan(one).tasks for need in task.needs} == {"kraken/BTC"}
+
+
 @pytest.mark.parametrize("name", ["change_1@", "market@1h", "market_change_1@BTC", "change_1@1h@BTC", "chnge_1@1h"])
 def test_names_that_mean_nothing_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=r"analyst_models\.features\.0"):

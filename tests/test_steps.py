@@ -64,3 +64,4 @@ def test_gaps_are_ignored_only_where_there_are_gaps() -> None:
     assert "data.gaps: ignore" in remedy_for({"bars": 60, "segments": 9, "warmup": 60}, "segment")
     assert "data.gaps: ignore" in remedy_for({"low_coverage": 9}, "segment")
     assert remedy_for({"bars": 60, "segments": 9, "warmup": 60}, "ignore") == "give more bars"
+    assert "leave it out" in remedy_for({"bars": 60, "not_finite": 60}, "ignore", ["nulls"])

@@ -61,12 +61,15 @@ class Samples:
     labels' uniqueness; `effective`: its sum. A number for which there are no rows is None.
 
     `left_out`: columns beside the features that are not in `frame`, since too many bars lack them.
+
+    `never_finite`: where no row is used, the columns that are finite at no warm bar.
     """
 
     frame: pl.DataFrame
     counts: dict[str, int]
     label_stats: dict[str, Any]
     left_out: tuple[str, ...] = ()
+    never_finite: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ def make_samples(
     seen, span = rows_from(judged, start, sequence_bars)
     shares = uniqueness(span, how.timeframe)
     counts, label_stats = counts | _counts(span), _label_stats(label, span, shares)
+    never = () if counts["used"] or not counts["not_finite"] else _never_finite(span, names)
     columns = ("timestamp", "available_at", "label", "label_end", *names)
     if unique:
         used = np.full(seen.height, np.nan)
@@ -124,7 +128,7 @@ def make_samples(
         seen = seen.with_columns(*known)
     columns = (*columns, *(name for name in MARKET if market and name != "complete"))
     frame = rows_of(seen, how.timeframe, *columns, market=market, sequences=sequence_bars > 1)
-    return Samples(frame, counts, label_stats, left_out)
+    return Samples(frame, counts, label_stats, left_out, never)
 
 
 def make_features(
@@ -177,6 +181,11 @@ def _rarely_known(rows: pl.DataFrame, beside: Sequence[Beside]) -> tuple[str, ..
     names = [name for one in beside for name in one.names]
     lacking = rows.filter(~pl.col("filled") & ~pl.col("cold")).select(pl.col(names).is_null().mean())
     return tuple(name for name in names if (lacking[name][0] or 0) > MOST_LACKING)
+
+
+def _never_finite(span: pl.DataFrame, names: Sequence[str]) -> tuple[str, ...]:
+    warm = span.filter(~pl.col("filled") & ~pl.col("cold")).select(pl.col(names).is_finite().any(ignore_nulls=True))
+    return tuple(name for name in names if not warm[name][0])
 
 
 def _counts(span: pl.DataFrame) -> dict[str, int]:

@@ -19,6 +19,7 @@ from job.learning.spec import ModelSpec
 from job.registry.definition import CALLER
 from job.registry.outcome import Outcome
 from job.registry.versions import new_run_id
+from job.train.audit import certify
 from job.train.commit import commit_version
 from job.train.plan import make_plan
 from job.train.steps import samples_of
@@ -80,6 +81,7 @@ def training_data(config: Config, model_type: str, timeframe: str) -> TrainingDa
     """Read one series and return the samples that its model is trained on.
 
     Raises:
+        AuditError: a feature looks ahead, or reads more than it declares.
         ConfigError: more than one series is meant, or no such model is configured.
         DataError: the bars cannot be used.
     """
@@ -94,7 +96,9 @@ def training_data(config: Config, model_type: str, timeframe: str) -> TrainingDa
     (task,) = tasks
     job = with_context_here([task], replace(_job(config), fleet=plan.fleet), tolerance=WARM)
     bars, info = load_series(task.series[0], job, listed={task.flow: None})
-    samples, left_out = samples_of(task, bars, info, config.data, name=str(task.series[0]), context=job.context)
+    name = str(task.series[0])
+    certify(task, bars, info, config.data, name=name, context=job.context)
+    samples, left_out = samples_of(task, bars, info, config.data, name=name, context=job.context)
     frame = samples.frame.to_pandas().set_index("timestamp")
     kept = [name for name in task.spec.feature_names if name not in left_out]
     about = {

@@ -29,7 +29,7 @@ from job.learning.features import expand_features, resolve_features, split_refer
 from job.sources.finding import find_series
 from job.sources.problems import as_one, summarize
 from job.sources.series import Series
-from job.train.audit import SLOW_NS, bars_to_audit, examine, in_words
+from job.worker.audit import SLOW_NS, bars_to_audit, examine, in_words
 from job.worker.load_bars import in_range, read_clean
 from transforms.bars import duration_us
 from transforms.context import MARKET_FEATURES
@@ -158,7 +158,7 @@ def describe(reference: str, feature: Feature) -> Row:
 def summed_up(audits: Sequence[Row]) -> Row:
     """Return what all audits of one feature say: the farthest reach, the time, and a verdict.
 
-    It is `refused` with the first reason, `not tried` where nothing came after the warm-up, `slow`, `sound`, or `not
+    It is `refused` with the first reason, `not tried` where no value came after the warm-up, `slow`, `sound`, or `not
     given by these bars`.
     """
     if not audits:

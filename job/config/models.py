@@ -6,6 +6,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from job.config.sections import AffectsModel, AffectsNothing, Section
 from job.config.values import MAX_BARS, Algorithm, Features, Names, Timeframes
+from job.learning.context import as_timeframe
 from job.learning.features import expand_feature
 from job.learning.params import check_params
 from job.learning.spec import LabelSetting, Params, WeightsSetting
@@ -24,6 +25,13 @@ class ContextSettings(Section):
     symbols: AffectsModel[Annotated[tuple[str, ...], Names]] = ()
     market: AffectsModel[bool] = False
     features: AffectsModel[Features] = DEFAULT_FEATURES
+
+    @field_validator("symbols")
+    @classmethod
+    def _no_timeframe(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if found := next(filter(as_timeframe, value), None):
+            raise ValueError(f"{found!r} is a timeframe: name it in context.timeframes")
+        return value
 
     @property
     def named(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
+from job.core.timeframes import timeframe_of
 from transforms.bars import duration_us
 from transforms.context import MARKET_FEATURES
 
@@ -40,6 +41,11 @@ def split_origin(feature: str) -> tuple[str, str | None]:
     """Return a feature as its bars name it, and the timeframe or symbol of these; None for the model's own bars."""
     base, at, where = feature.rpartition(AT)
     return (base, where) if at else (feature, None)
+
+
+def as_timeframe(where: str) -> str | None:
+    """Return what stands after an @ as a timeframe, whichever way it is spelled: `60m`, `1w`; None for a symbol."""
+    return timeframe_of(where) if where[:1].isdigit() else None
 
 
 def is_timeframe(where: str) -> bool:

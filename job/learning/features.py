@@ -12,7 +12,7 @@ from typing import Final
 
 from job.core.entries import EntryError, import_entry, is_import_path
 from job.core.wording import did_you_mean, first_of
-from job.learning.context import AT, split_origin
+from job.learning.context import AT, as_timeframe, split_origin
 from transforms.bars import FLOW
 from transforms.context import MARKET_FEATURES
 from transforms.features import FEATURES, PACKS
@@ -63,7 +63,7 @@ def expand_feature(setting: str) -> tuple[str, ...]:
     if where is not None:
         if not where.strip() or base == MARKET_PACK or base in MARKET_FEATURES or AT in base:
             raise EntryError(f"{setting!r}: write a feature, @, and a timeframe or a symbol, such as change_1@1h")
-        return tuple(f"{feature}{AT}{where}" for feature in expand_feature(base))
+        return tuple(f"{feature}{AT}{as_timeframe(where) or where}" for feature in expand_feature(base))
     if named := _named(setting):
         return named
     path, name = split_reference(setting)

@@ -21,8 +21,8 @@ from job.registry.names import version_name
 from job.registry.outcome import Outcome, of_version
 from job.registry.scored import holdout_range
 from job.registry.versions import commit
-from job.train.audit import notes_of
 from job.train.task import SamplesRow, Task
+from job.worker.audit import notes_of
 from job.worker.memory import peak_mb
 from job.worker.messages import Job
 

@@ -184,7 +184,7 @@ def _samples(batch: pa.Table, job: Job) -> Iterator[tuple[Task, SamplesRow, pl.D
                 continue
             meter = Meter()
             with recorded_failure("making samples", job) as failure:
-                certificates = certify(task, bars, row.info, job.config.data, name=series)
+                certificates = certify(task, bars, row.info, job.config.data, name=series, context=job.context)
                 samples, left_out = samples_of(
                     task, bars, row.info, job.config.data, name=series, market=job.trading, context=job.context
                 )

@@ -1,6 +1,6 @@
 """The three steps of training inside a worker; each takes and yields Arrow tables, none knows Ray."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -20,7 +20,6 @@ from job.train.freshness import decide_on, grown_of, trained_on
 from job.train.task import SamplesRow, Task
 from job.worker.context import Context, Sampling, besides, history
 from job.worker.cost import Meter
-from job.worker.gathering import preparation
 from job.worker.load_bars import load_series, range_start
 from job.worker.memory import reset_peak
 from job.worker.messages import BarsRow, Job, SeriesInfo, check_versions, pack, recorded_failure, unpack
@@ -77,7 +76,7 @@ def prepare(task: Task, row: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[Sam
     meter = Meter()
     limit = time_limit(job.config.model_trainer.task_timeout_s, on_timeout(job, task.key, "making samples"))
     with recorded_failure("making samples", job) as failure, limit:
-        certificates = certify(task, bars, info, job.config.data, name=series)
+        certificates = certify(task, bars, info, job.config.data, name=series, context=job.context)
         samples, left_out = samples_of(
             task, bars, info, job.config.data, name=series, market=job.trading, context=job.context
         )
@@ -164,7 +163,7 @@ def samples_of(
     """
     key, seen = task.key, task.spec.origins
     start = range_start(info.last, info.timeframe, data)
-    how = preparation(info, key.timeframe, Sampling.of(data))
+    how = info.preparation(key.timeframe, Sampling.of(data))
     features, absent = available(resolve_features(seen.own), (*bars.columns, *clock_columns(how.gaps)))
     if start is not None and how.gaps == "segment":  # where bars skip hours, they cannot be counted back by the clock
         before = history(seen, features, key.timeframe, sequence_bars=sequence_bars(task.spec))
@@ -187,13 +186,15 @@ def samples_of(
         raise DataError(f"{name} {key.timeframe}: {error}") from None
     if not samples.counts["used"]:
         counts = ", ".join(f"{what} {count}" for what, count in samples.counts.items() if count) or "no bars"
-        remedy = remedy_for(samples.counts, how.gaps)
+        remedy = remedy_for(samples.counts, how.gaps, samples.never_finite)
         raise DataError(f"{name} {key.timeframe}: no usable sample ({counts}): {remedy}")
     return samples, (*absent, *without, *samples.left_out)
 
 
-def remedy_for(counts: Mapping[str, int], gaps: Gaps) -> str:
+def remedy_for(counts: Mapping[str, int], gaps: Gaps, never_finite: Sequence[str] = ()) -> str:
     """Return what to do where no bar became a sample, from the counts of what became of them."""
+    if never_finite:
+        return f"no bar has a finite {' or '.join(never_finite[:3])}: leave it out of the features, or mend it"
     if counts.get("no_label", 0) > counts.get("warmup", 0):
         return "bars whose price does not move have no label: use other bars, or another label"
     if gaps == "segment" and (counts.get("segments", 0) > 1 or counts.get("low_coverage", 0)):

@@ -51,6 +51,11 @@ class Task(Work):
         return self.spec.import_paths
 
     @property
+    def audited(self) -> bool:
+        """Its features are."""
+        return True
+
+    @property
     def gpu(self) -> bool:
         """Whether a fit of its model uses a GPU where there is one."""
         return any(algorithm_named(one.algorithm).gpu for one in self.spec.fits)

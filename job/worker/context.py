@@ -88,7 +88,7 @@ def _series_of(symbol: str, fleet: Sequence[Series], exchange: str) -> Series:
         found = [one for one in found if one.exchange == exchange]
     if len(found) != 1:
         where = ", ".join(sorted(one.exchange for one in fleet if one.symbol == name))
-        raise ConfigError(f"context of {symbol}: the input has it on {where}; choose with data.exchange")
+        raise ConfigError(f"context of {symbol}: the input has it on {where}: name an input that holds one of them")
     return found[0]
 
 
@@ -99,7 +99,8 @@ class Context:
     `others` are features, with the time at which each bar closed, by series, timeframe and sampling; `markets` are sums
     of moves by timeframe and sampling, and `members` is how many series are in each. `fleet` are the series that were
     read for a market, `digests` those of the bars of every series that was read, alone and with flow. `errors` say why
-    a series could not be read, or a table of features not be made of it.
+    a series could not be read, or a table of features not be made of it. `certificates` are of the features in a table
+    that users bring, where they were audited.
     """
 
     others: Mapping[tuple[Series, Place], Table] = field(default_factory=dict)
@@ -108,6 +109,7 @@ class Context:
     fleet: frozenset[Series] = frozenset()
     digests: Digests = field(default_factory=dict)
     errors: Mapping[tuple[Series, Place | None], str] = field(default_factory=dict)
+    certificates: Mapping[tuple[Series, Place], Mapping[str, Any]] = field(default_factory=dict)
 
     def digest(self, need: Need) -> str:
         """Return the digest of all bars that a task sees of other series."""

@@ -1,9 +1,10 @@
 """The pass before the others: what tasks of a run need of other series, read once, series by series."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -11,22 +12,26 @@ import pyarrow as pa
 from job.core.keys import Key
 from job.learning.features import reads_flow, resolve_features
 from job.sources.series import Series
-from job.worker.context import Context, Place, Sampling, Table
+from job.worker.audit import certificates
+from job.worker.context import Context, Place, Table
 from job.worker.load_bars import read_bars
 from job.worker.messages import Bundle, Job, SeriesInfo, Work, pack, recorded_failure, unpack
 from transforms.clock import clock_columns
 from transforms.context import known_features, market_sums, moves
 from transforms.features.compute import available
-from transforms.preparing import Preparation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gathering(Work):
-    """What a run needs of one series: `features` by timeframe and sampling, and its `moves` at some of these."""
+    """What a run needs of one series: `features` by timeframe and sampling, and its `moves` at some of these.
+
+    `audits` means that a model will be trained on them, so that those of users are audited.
+    """
 
     features: tuple[tuple[Place, tuple[str, ...]], ...] = ()
     moves: tuple[Place, ...] = ()
     tolerance: float
+    audits: bool = False
 
     @property
     def rows(self) -> int:
@@ -44,6 +49,7 @@ class GatheredRow:
     """Header of a row: first the digests of a series, alone and with flow, or an error; then its tables.
 
     `table` is None in the first; where there is an `error` in another, it says why this table cannot be made.
+    `certificates` are those of the table's features that users bring, where they are audited.
     """
 
     series: Series
@@ -51,9 +57,10 @@ class GatheredRow:
     table: Place | None = None
     moves: bool = False
     error: str | None = None
+    certificates: Mapping[str, Any] = field(default_factory=dict)
 
 
-def gatherings(tasks: Iterable[Work], fleet: Sequence[Series], *, tolerance: float) -> list[Gathering]:
+def gatherings(tasks: Sequence[Work], fleet: Sequence[Series], *, tolerance: float) -> list[Gathering]:
     """Return what must be read of other series, in the order of their names; nothing where no task needs any."""
     features: dict[Series, dict[Place, dict[str, None]]] = {}
     markets: dict[Place, None] = {}
@@ -74,6 +81,7 @@ def gatherings(tasks: Iterable[Work], fleet: Sequence[Series], *, tolerance: flo
             features=tuple((place, tuple(names)) for place, names in features.get(one, {}).items()),
             moves=tuple(markets) if one in fleet else (),
             tolerance=tolerance,
+            audits=any(task.audited for task in tasks),
         )
         for one in sorted(wanted, key=str)
     ]
@@ -92,37 +100,28 @@ def gather(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
             for place, names in work.features
         ]
         for place in work.moves:
-            part = partial(moves, bars, preparation(info, *place))
+            part = partial(moves, bars, info.preparation(*place))
             wanted.append((GatheredRow(series, table=place, moves=True), part))
         for header, make in wanted:
+            of_users: dict[str, Any] = {}
             with recorded_failure("making context", job) as failure:
+                if work.audits and header.table is not None and not header.moves:
+                    names, timeframe = dict(work.features)[header.table], header.table[0]
+                    of_users = certificates(names, bars, info, job.config.data, timeframe=timeframe, name=str(series))
                 table = make()
             if failure.error is not None:
                 yield pack(replace(header, error=failure.error["message"]))
             else:
-                yield pack(header, table)
+                yield pack(replace(header, certificates=of_users), table)
 
 
 def features_at(
     place: Place, bars: pl.DataFrame, info: SeriesInfo, names: Sequence[str], tolerance: float
 ) -> pl.DataFrame:
     """Return features of a series' bars at some timeframe; see `transforms.context.known_features`."""
-    how = preparation(info, *place)
+    how = info.preparation(*place)
     kept, _ = available(resolve_features(names), (*bars.columns, *clock_columns(how.gaps)))
     return known_features(bars, how, kept, tolerance=tolerance)
-
-
-def preparation(info: SeriesInfo, timeframe: str, sampling: Sampling) -> Preparation:
-    """Return how the bars of a series become bars of a timeframe."""
-    return Preparation(
-        source=info.timeframe,
-        timeframe=timeframe,
-        offset_us=info.offset_us,
-        zone=info.zone,
-        max_fill=sampling.max_fill,
-        min_coverage=sampling.min_coverage,
-        gaps="ignore" if sampling.gaps == "ignore" else info.sessions or "segment",
-    )
 
 
 def collect(rows: Iterable[tuple[GatheredRow, pl.DataFrame]], put: Callable[[pl.DataFrame], Table]) -> Context:
@@ -135,6 +134,7 @@ def collect(rows: Iterable[tuple[GatheredRow, pl.DataFrame]], put: Callable[[pl.
     members: Counter[Place] = Counter()
     fleet, digests = set[Series](), dict[tuple[Series, bool], str]()
     errors: dict[tuple[Series, Place | None], str] = {}
+    of_users: dict[tuple[Series, Place], Mapping[str, Any]] = {}
     for header, frame in rows:
         series, place = header.series, header.table
         fleet |= {series} if header.moves else set()
@@ -147,11 +147,12 @@ def collect(rows: Iterable[tuple[GatheredRow, pl.DataFrame]], put: Callable[[pl.
             sums[place] = market_sums([frame, *([sums[place]] if place in sums else [])])
         else:
             others[series, place] = put(frame)
+            of_users[series, place] = header.certificates
     markets = {place: put(table) for place, table in sums.items()}
-    return Context(others, markets, members, frozenset(fleet), digests, errors)
+    return Context(others, markets, members, frozenset(fleet), digests, errors, of_users)
 
 
-def with_context_here(tasks: Iterable[Work], job: Job, *, tolerance: float) -> Job:
+def with_context_here(tasks: Sequence[Work], job: Job, *, tolerance: float) -> Job:
     """Return the job with what its tasks see of other series, read in this process."""
     works = gatherings(tasks, job.fleet, tolerance=tolerance)
     alone = replace(job, fleet=())

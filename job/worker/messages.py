@@ -25,8 +25,9 @@ from job.registry.fingerprints import bare_digest, joined_digest
 from job.sources.known import Reading
 from job.sources.series import Series
 from job.storage.files import Storage
-from job.worker.context import Context, Need
+from job.worker.context import Context, Need, Sampling
 from job.worker.cost import NO_COST, Cost
+from transforms.preparing import Preparation
 from transforms.sessions import Sessions
 
 
@@ -53,6 +54,11 @@ class Work:
     def import_paths(self) -> tuple[str, ...]:
         """Where the entries of users that it needs are; none but training needs any before it reads the registry."""
         return ()
+
+    @property
+    def audited(self) -> bool:
+        """Whether the features that users bring are audited for it: where a model is trained on them."""
+        return False
 
     @property
     def flow(self) -> bool:
@@ -153,6 +159,18 @@ class SeriesInfo:
     def content(self, *, flow: bool) -> str:
         """Return the digest of the bars, with the columns of `transforms.bars.FLOW` or without."""
         return joined_digest(self.digest, self.flow) if flow and self.flow else self.digest
+
+    def preparation(self, timeframe: str, sampling: Sampling) -> Preparation:
+        """Return how the bars of the series become bars of a timeframe."""
+        return Preparation(
+            source=self.timeframe,
+            timeframe=timeframe,
+            offset_us=self.offset_us,
+            zone=self.zone,
+            max_fill=sampling.max_fill,
+            min_coverage=sampling.min_coverage,
+            gaps="ignore" if sampling.gaps == "ignore" else self.sessions or "segment",
+        )
 
     def record(self) -> dict[str, Any]:
         """Return them as JSON values."""
