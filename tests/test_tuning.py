@@ -353,6 +353,9 @@ def test_a_bad_default_is_replaced_where_there_is_something_to_learn(bad: dict[s
         ({"C": {"low": 1, "hihg": 2}}, "C: write"),
         ({"C": {"low": "1", "high": 2}}, "low and high are numbers"),
         ({"C": [1]}, "at least two different values"),
+        ({"C": [1.0, float("inf")]}, "C: expected finite values"),
+        ({"C": {"low": 0.1, "high": float("inf")}}, "C: expected a finite range"),
+        ({"C": {"low": -1e308, "high": 1e308}}, "C: expected a finite range"),
         ({}, "expected parameters by name"),
     ],
 )
@@ -372,6 +375,12 @@ def test_settings_of_the_space_replace_the_algorithms(undisturbed: tuple[Config,
         ConfigError, match=r"algorithm random_forest has no space to search: name ranges .* in tune\.space"
     ):
         space_of(spec, {"random_forest": {}})
+    with pytest.raises(ConfigError, match=r"params of random_forest: .*'criterion'"):
+        space_of(spec, {"random_forest": {"criterion": ("gini", "gin", "entropy")}})
+    blend = config.spec_of("analyst").model_copy(update={"algorithm": "blend", "params": {}})
+    for space in ({}, {"blend": {"of": ("a", "b")}}):
+        with pytest.raises(ConfigError, match=r"a blend has no parameters of its own to search: tune with algorithm: "):
+            space_of(blend, space)
     with pytest.raises(ConfigError, match="unknown algorithm"):
         load_config({"tune": {"space": {"forest": {"max_depth": [1, 2]}}}})
 
