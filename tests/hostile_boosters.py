@@ -291,6 +291,7 @@ LONG: Final = b"L" + (2**62).to_bytes(8, "big")
 NEGATIVE: Final = b"L" + b"\xff" * 8
 NO_UBJ: Final = "it is no binary model as XGBoost writes it"
 EARLY: Final = "it ends too early"
+LIST: Final = "values, more than a model of so many bytes"
 LACKS: Final = "it lacks what XGBoost writes of a model of trees"
 SIZE: Final = "are not one per node"
 NUMBERS: Final = "a tree holds a threshold, value or weight that is no number"
@@ -316,7 +317,8 @@ XGBOOST: Final = (
     NativeAttack("a text of all memory", lambda data: data.replace(KEY, LONG + b"learner", 1), EARLY),
     NativeAttack("a text of negative length", lambda data: data.replace(KEY, NEGATIVE + b"learner", 1), EARLY),
     NativeAttack("an array of all memory", lambda _: b"[$d#" + LONG, EARLY),
-    NativeAttack("a list of all memory", lambda _: b"[#" + LONG, EARLY),
+    NativeAttack("a list of all memory", lambda _: b"[#" + LONG, LIST),
+    NativeAttack("a list of millions", lambda _: b"[#L" + (8_000_000).to_bytes(8, "big") + b"i\x01" * 8_000_000, LIST),
     NativeAttack("an array of nothing", lambda _: b"[$Z#" + LONG, "an array is of b'Z', which no model holds"),
     NativeAttack("a name twice", lambda data: b"{" + KEY + b"i\x01" + data[1:], "it holds 'learner' twice"),
     NativeAttack("a name of no code", lambda data: data.replace(b"learner", b"learn\xc3r", 1), "can't decode byte"),
