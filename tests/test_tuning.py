@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from job.config.settings import Config, load_config
-from job.core.errors import ConfigError, DataError, JobError
+from job.core.errors import ConfigError, DataError, JobError, RegistryError
 from job.core.keys import Key
 from job.learning.algorithms import Window
 from job.learning.choice import SHRINK_WEIGHTS, Trial, choose, first_folds, gain, is_hopeless
@@ -264,6 +264,20 @@ def test_a_study_that_is_stopped_at_any_request_goes_on_as_if_it_was_not(
     assert files_of(memory) == files
     assert replace(winner, chosen_at="") == replace(expected, chosen_at="")
     assert set(tried) == set(range(14))
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b'{"number": 2}', b'{"number": 2, "more": 1}', b"\xff"])
+def test_damaged_files_of_studies_are_named(
+    data: bytes, undisturbed: tuple[Config, dict[Key, Row], dict[str, bytes], Winner], memory: Storage
+) -> None:
+    config, rows, files, _ = undisturbed
+    for name in ("trials/00002.json", "winner-00014.json"):
+        for path, content in files.items():
+            memory.replace(path, content)
+        (path,) = (path for path in files if path.endswith(name))
+        memory.replace(path, data)
+        with pytest.raises(RegistryError, match=f"{name} is damaged: delete the study's folder, and tune again"):
+            read_winners(memory) if "winner" in name else winner_of(study_of(config, 3), rows, config, memory)
 
 
 def test_a_larger_budget_goes_on_from_the_trials_of_the_smaller(
