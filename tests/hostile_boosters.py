@@ -129,7 +129,29 @@ NO_FEATURES: Final = "its features are not described as LightGBM does"
 NO_NUMBERS: Final = "is missing, or holds no such numbers as LightGBM writes"
 LEAVES: Final = "a tree's fields are not of its number of leaves"
 KINDS: Final = "a tree splits on categories or missing values"
+CHAIN: Final = 5_000
+DEEP: Final = f"a tree has {CHAIN + 1} leaves, expected 1 to 1000"
+"""Of a tree so deep, which native code could go down by recursion, that many more levels end a process."""
 ROWS: Final = "the rows of a tree's nodes are not those of their children"
+
+
+def _chains(content: str) -> tuple[str, str]:
+    """Return the first tree of a text, and one in its place of which each node has a leaf at its left."""
+    levels = range(CHAIN)
+    values = {
+        "num_leaves": [CHAIN + 1],
+        "left_child": [-1 - level for level in levels],
+        "right_child": [*(level + 1 for level in levels[:-1]), -1 - CHAIN],
+    }
+    tree = content[content.index("Tree=0") : content.index("Tree=1")]
+    deep = tree
+    for name, old in re.findall(
+        r"^((?:split|decision|internal|leaf|left|right|num_leaves|threshold).*)=(.*)$", tree, re.MULTILINE
+    ):
+        zeros = ["0"] * (CHAIN + name.startswith("leaf"))
+        deep = deep.replace(f"{name}={old}\n", f"{name}={' '.join(map(str, values.get(name, zeros)))}\n")
+    return tree, deep
+
 
 LIGHTGBM: Final = (
     NativeAttack("nothing", lambda _: b"", NO_FEATURES),
@@ -211,6 +233,7 @@ LIGHTGBM: Final = (
     NativeAttack("a tree of no number", raw("Tree=1\n", "Tree=-1\n"), NO_TEXT),
     NativeAttack("rows that do not add up", entry("leaf_count", 0, "1"), ROWS),
     NativeAttack("rows below none", entry("internal_count", 0, "-5"), ROWS),
+    NativeAttack("a chain of nodes without end", text(lambda content: content.replace(*_chains(content))), DEEP),
     NativeAttack("shrunk by no number", line("shrinkage", "nan"), NO_NUMBERS),
     NativeAttack("fewer features", honest("lightgbm", width=18), "the model is of 18 features, the scaler of 19"),
 )
@@ -268,6 +291,7 @@ LONG: Final = b"L" + (2**62).to_bytes(8, "big")
 NEGATIVE: Final = b"L" + b"\xff" * 8
 NO_UBJ: Final = "it is no binary model as XGBoost writes it"
 EARLY: Final = "it ends too early"
+LIST: Final = "values, more than a model of so many bytes"
 LACKS: Final = "it lacks what XGBoost writes of a model of trees"
 SIZE: Final = "are not one per node"
 NUMBERS: Final = "a tree holds a threshold, value or weight that is no number"
@@ -293,7 +317,8 @@ XGBOOST: Final = (
     NativeAttack("a text of all memory", lambda data: data.replace(KEY, LONG + b"learner", 1), EARLY),
     NativeAttack("a text of negative length", lambda data: data.replace(KEY, NEGATIVE + b"learner", 1), EARLY),
     NativeAttack("an array of all memory", lambda _: b"[$d#" + LONG, EARLY),
-    NativeAttack("a list of all memory", lambda _: b"[#" + LONG, EARLY),
+    NativeAttack("a list of all memory", lambda _: b"[#" + LONG, LIST),
+    NativeAttack("a list of millions", lambda _: b"[#L" + (8_000_000).to_bytes(8, "big") + b"i\x01" * 8_000_000, LIST),
     NativeAttack("an array of nothing", lambda _: b"[$Z#" + LONG, "an array is of b'Z', which no model holds"),
     NativeAttack("a name twice", lambda data: b"{" + KEY + b"i\x01" + data[1:], "it holds 'learner' twice"),
     NativeAttack("a name of no code", lambda data: data.replace(b"learner", b"learn\xc3r", 1), "can't decode byte"),
@@ -350,6 +375,7 @@ XGBOOST: Final = (
     NativeAttack("a list for an array", first("left_children", [1, 3, 5, -1, -1, -1, -1]), SIZE),
     NativeAttack("a number for an array", first("left_children", 7), "no len()"),
     NativeAttack("a tree of no nodes", trees(lambda found: found[0].update(_empty(found[0]))), SIZE),
+    NativeAttack("a chain of nodes without end", trees(lambda found: found[0].update(_chain(found[0]))), DEEP),
     NativeAttack("no trees", learner(*MODEL, "trees", value=[]), NO_UBJ),
     NativeAttack("a tree less", trees(lambda found: found.pop()), NO_UBJ),
     NativeAttack("trees in another order", trees(lambda found: found.reverse()), NO_UBJ),
@@ -386,6 +412,22 @@ XGBOOST: Final = (
 
 def _empty(tree: Document) -> Document:
     return {name: value[:0] for name, value in tree.items() if isinstance(value, np.ndarray)}
+
+
+def _chain(tree: Document) -> Document:
+    """Return the arrays of a tree of which each inner node has a leaf at its left."""
+    nodes = 2 * CHAIN + 1
+    inner = np.arange(CHAIN) * 2  # node 0, and from there on each second child
+    left, right, parents = (np.full(nodes, value, ">i4") for value in (-1, -1, 2**31 - 1))
+    left[inner], right[inner] = inner + 1, inner + 2
+    parents[inner + 1] = parents[inner + 2] = inner
+    arrays = {
+        name: np.zeros(nodes, value.dtype)
+        for name, value in tree.items()
+        if isinstance(value, np.ndarray) and value.size
+    }
+    links = {"left_children": left, "right_children": right, "parents": parents}
+    return arrays | links | {"tree_param": tree["tree_param"] | {"num_nodes": str(nodes)}}
 
 
 NATIVE_ATTACKS: Final = {"lightgbm": LIGHTGBM, "xgboost": XGBOOST}

@@ -7,6 +7,7 @@ import pytest
 
 from job.config.overrides import parse_override
 from job.config.settings import Config, load_config, mask
+from job.config.yaml_text import read_yaml
 from job.core.errors import ConfigError
 from job.core.keys import Key
 from job.registry.names import listed_versions, version_name
@@ -89,6 +90,12 @@ def test_files_that_are_no_settings(tmp_path: Path, text: str, message: str) -> 
     file.write_text(text)
     with pytest.raises(ConfigError, match=message):
         load_config(file)
+
+
+@pytest.mark.parametrize("text", ["1e-4", "1E-4", "+1e-4", "1.e-4", ".1e-3", "0.1e-3", "1.0e-4"])
+def test_numbers_with_an_exponent_are_numbers(text: str) -> None:
+    space = read_yaml(f"{{low: {text}, high: 1e3, symbols: [e4, 1e, 1-4, 1e4T, '1e4']}}")
+    assert space == {"low": 1e-4, "high": 1000.0, "symbols": ["e4", "1e", "1-4", "1e4T", "1e4"]}
 
 
 def test_absent_file_is_named(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ pytest.importorskip("tabm", reason="tabm is absent, which networks need: pip ins
 
 import torch
 
-from job.core.errors import ConfigError
+from job.core.errors import ConfigError, TrainingError
 from job.learning import fitting
 from job.learning.algorithms import Window
 from job.learning.estimators import ALGORITHMS, build
@@ -67,6 +67,18 @@ def test_a_row_has_the_same_bits_whatever_stands_beside_it(name: str) -> None:
         assert np.array_equal(model.predict_proba(some_rows(name, matrix, index)), everything[index])
     assert model.predict_proba(matrix[:0]).shape == (0, 2)
     assert np.array_equal(model.predict(matrix), everything[:, 1] > 0.5)
+
+
+def test_one_row_of_many_bars_takes_no_batch_of_them() -> None:
+    """So that what is loaded, which predicts once to be checked, takes no seconds whatever it says of its bars."""
+    matrix, label = problem()
+    model = network("gru", epochs=1).fit(matrix[:40], label[:40]).set_params(sequence_bars=1_024)
+    given: list[int] = []
+    model.module_.register_forward_hook(lambda _, inputs, __: given.append(inputs[0].shape[:2].numel()))
+    alone = model.predict_proba(matrix[:1])
+    assert max(given) <= 2**17
+    rows = Sequences.of_run(matrix, 1_024)
+    assert np.array_equal(model.predict_proba(rows.at(np.arange(70)))[:1], alone)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -148,6 +160,26 @@ def test_where_nothing_is_found_the_base_rate_is_said(name: str) -> None:
     heavy = np.where(up == 1, 3.0, 1.0)
     weighted = network(name, epochs=1, learning_rate=1e-9).fit(matrix, up, heavy)
     assert weighted.predict_proba(matrix)[:, 1].mean() == pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_fit_that_diverges_says_so(name: str) -> None:
+    matrix, label = problem(600)
+    fold = Fold(np.arange(400), np.arange(410, 600))
+    for validation in (fold, None):
+        with pytest.raises(
+            TrainingError, match=r"the network diverged in epoch \d: lower its learning_rate or weight_"
+        ):
+            network(name, learning_rate=10.0, weight_decay=1e3, batch_rows=16).fit(matrix, label, validation=validation)
+
+
+def test_a_model_that_predicts_no_probability_is_refused() -> None:
+    matrix, label = problem(600)
+    model = network("mlp").fit(matrix, label)
+    for weights in model.module_.parameters():
+        weights.data.fill_(-3e38)
+    with pytest.raises(TrainingError, match="a MlpClassifier predicts nan, which is no probability: train another"):
+        fitting.probability_of_up(model, matrix)
 
 
 @pytest.mark.parametrize("name", ["mlp", "gru"])

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from job.config.settings import Config, load_config
-from job.core.errors import ConfigError, DataError, JobError
+from job.core.errors import ConfigError, DataError, JobError, RegistryError
 from job.core.keys import Key
 from job.learning.algorithms import Window
 from job.learning.choice import SHRINK_WEIGHTS, Trial, choose, first_folds, gain, is_hopeless
@@ -266,6 +266,20 @@ def test_a_study_that_is_stopped_at_any_request_goes_on_as_if_it_was_not(
     assert set(tried) == set(range(14))
 
 
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b'{"number": 2}', b'{"number": 2, "more": 1}', b"\xff"])
+def test_damaged_files_of_studies_are_named(
+    data: bytes, undisturbed: tuple[Config, dict[Key, Row], dict[str, bytes], Winner], memory: Storage
+) -> None:
+    config, rows, files, _ = undisturbed
+    for name in ("trials/00002.json", "winner-00014.json"):
+        for path, content in files.items():
+            memory.replace(path, content)
+        (path,) = (path for path in files if path.endswith(name))
+        memory.replace(path, data)
+        with pytest.raises(RegistryError, match=f"{name} is damaged: delete the study's folder, and tune again"):
+            read_winners(memory) if "winner" in name else winner_of(study_of(config, 3), rows, config, memory)
+
+
 def test_a_larger_budget_goes_on_from_the_trials_of_the_smaller(
     undisturbed: tuple[Config, dict[Key, Row], dict[str, bytes], Winner], memory: Storage
 ) -> None:
@@ -353,6 +367,9 @@ def test_a_bad_default_is_replaced_where_there_is_something_to_learn(bad: dict[s
         ({"C": {"low": 1, "hihg": 2}}, "C: write"),
         ({"C": {"low": "1", "high": 2}}, "low and high are numbers"),
         ({"C": [1]}, "at least two different values"),
+        ({"C": [1.0, float("inf")]}, "C: expected finite values"),
+        ({"C": {"low": 0.1, "high": float("inf")}}, "C: expected a finite range"),
+        ({"C": {"low": -1e308, "high": 1e308}}, "C: expected a finite range"),
         ({}, "expected parameters by name"),
     ],
 )
@@ -372,6 +389,12 @@ def test_settings_of_the_space_replace_the_algorithms(undisturbed: tuple[Config,
         ConfigError, match=r"algorithm random_forest has no space to search: name ranges .* in tune\.space"
     ):
         space_of(spec, {"random_forest": {}})
+    with pytest.raises(ConfigError, match=r"params of random_forest: .*'criterion'"):
+        space_of(spec, {"random_forest": {"criterion": ("gini", "gin", "entropy")}})
+    blend = config.spec_of("analyst").model_copy(update={"algorithm": "blend", "params": {}})
+    for space in ({}, {"blend": {"of": ("a", "b")}}):
+        with pytest.raises(ConfigError, match=r"a blend has no parameters of its own to search: tune with algorithm: "):
+            space_of(blend, space)
     with pytest.raises(ConfigError, match="unknown algorithm"):
         load_config({"tune": {"space": {"forest": {"max_depth": [1, 2]}}}})
 

@@ -1,5 +1,6 @@
 """YAML as settings are written: plain values, no key twice, and no alias by which a few lines stand for billions."""
 
+import re
 from typing import Any, Final
 
 import yaml
@@ -19,6 +20,12 @@ class _Loader(yaml.SafeLoader):
             return super().construct_object(node, deep)
         except (ValueError, OverflowError) as error:
             raise ConstructorError(None, None, str(error), node.start_mark) from None
+
+
+# PyYAML is of YAML 1.1, where a number with an exponent needs a dot and a sign: 1e-4 is a text there, a number in 1.2.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:\.\d+|\d+(?:\.\d*)?)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 
 
 def read_yaml(text: str) -> Any:

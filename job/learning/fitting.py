@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from job.core.errors import TrainingError
 from job.learning.algorithms import Window, bars_seen
 from job.learning.blend import Blend, seen
 from job.learning.estimators import algorithm_named, build, sequence_bars
@@ -93,6 +94,10 @@ def probability_of_up(model: ClassifierMixin, matrix: Inputs) -> FloatArray:
 
     BLAS multiplies rows in blocks, and the remainder at the end by instructions that round differently: linear models
     get rows of zeros as that remainder, in column order like all matrices here.
+
+    Raises:
+        TrainingError: the model predicts what is no probability, as a network of weights beyond measure or a user's own
+            estimator may.
     """
     if isinstance(model, Blend):
         return model.pool(probabilities_of_members(model, matrix))
@@ -101,7 +106,10 @@ def probability_of_up(model: ClassifierMixin, matrix: Inputs) -> FloatArray:
         return mean_of_trees(model, matrix)
     if isinstance(model, LogisticRegression) and not isinstance(matrix, Sequences):
         matrix = np.asfortranarray(np.pad(matrix, ((0, BLAS_ROWS), (0, 0))))
-    return np.ascontiguousarray(model.predict_proba(matrix)[:rows, 1], dtype=np.float64)
+    up = np.ascontiguousarray(model.predict_proba(matrix)[:rows, 1], dtype=np.float64)
+    if (wrong := up[~((up >= 0) & (up <= 1))]).size:
+        raise TrainingError(f"a {type(model).__name__} predicts {wrong[0]:g}, which is no probability: train another")
+    return up
 
 
 def probabilities_of_members(blend: Blend, matrix: Inputs) -> FloatArray:

@@ -1,5 +1,6 @@
 """Search spaces: which values of an estimator's parameters `tune` tries. Plain data, for algorithms and settings."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -53,6 +54,8 @@ def _parse_values(name: str, value: object) -> Range | Choices:
     if isinstance(value, list | tuple):
         if len(set(map(repr, value))) < 2 or not all(isinstance(one, Scalar) for one in value):
             raise ValueError(f"{name}: expected at least two different values: {WAY_TO_WRITE}")
+        if not all(math.isfinite(one) for one in value if isinstance(one, float)):
+            raise ValueError(f"{name}: expected finite values, got {value}")
         return tuple(value)
     if not isinstance(value, Mapping) or not {"low", "high"} <= value.keys() <= {"low", "high", "log"}:
         raise ValueError(f"{name}: {WAY_TO_WRITE}")
@@ -61,4 +64,6 @@ def _parse_values(name: str, value: object) -> Range | Choices:
         raise ValueError(f"{name}: low and high are numbers, log is true or false: {WAY_TO_WRITE}")
     if not low < high or (log and low <= 0):
         raise ValueError(f"{name}: low must be less than high, and above 0 on a log scale, got {low} and {high}")
+    if not math.isfinite(float(high) - float(low)):
+        raise ValueError(f"{name}: expected a finite range, got {low} and {high}")
     return Range(low, high, log=log)

@@ -10,16 +10,18 @@ A study of one series has that series' folder in place of `pooled/all`.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from job.core.errors import RegistryError
 from job.core.keys import ALL, POOLED, Key
 from job.learning.choice import Choice, Trial
 from job.storage.files import ExistingFileError, MissingFileError, Storage
+
+Kept = TypeVar("Kept")
 
 FOLDER: Final = "tuning"
 WINNER: Final = re.compile(r"tuning/[^/]+/[^/]+/(?P<study>(?P<stem>.+)_[0-9a-f]{16})/winner-\d{5}\.json")
@@ -66,7 +68,7 @@ class StudyFolder:
         """
         found = {}
         for path, data in self.registry.read_many(self.registry.list(f"{self.path}/trials")).items():
-            trial = Trial(**_parse(path, data))
+            trial = _parse(path, data, Trial)
             found[trial.number] = trial
         return dict(sorted(found.items()))
 
@@ -82,7 +84,7 @@ class StudyFolder:
         """Return what was chosen after so many trials, None if nothing was so far."""
         path = self._winner_path(trials)
         try:
-            return Winner(**_parse(path, self.registry.read(path)))
+            return _parse(path, self.registry.read(path), Winner)
         except MissingFileError:
             return None
 
@@ -167,7 +169,7 @@ def read_winners(registry: Storage) -> dict[Key, Winner]:
         RegistryError: a file is damaged.
     """
     paths = [path for path in registry.list(FOLDER) if WINNER.fullmatch(path)]
-    winners = [Winner(**_parse(path, data)) for path, data in registry.read_many(paths).items()]
+    winners = [_parse(path, data, Winner) for path, data in registry.read_many(paths).items()]
     return {one.key: one for one in sorted(winners, key=lambda one: (one.chosen_at, one.trials))}
 
 
@@ -175,11 +177,8 @@ def _text(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, allow_nan=False, ensure_ascii=False).encode()
 
 
-def _parse(path: str, data: bytes) -> dict[str, Any]:
+def _parse(path: str, data: bytes, kind: Callable[..., Kept]) -> Kept:
     try:
-        document = json.loads(data)
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise RegistryError(f"{path} is damaged: delete the study's folder, and tune again")
-    return document
+        return kind(**json.loads(data))
+    except (ValueError, TypeError):
+        raise RegistryError(f"{path} is damaged: delete the study's folder, and tune again") from None

@@ -115,16 +115,23 @@ def space_of(spec: ModelSpec, spaces: Mapping[str, Space]) -> Space:
     """Return what to search for a model: what the settings say of its algorithm, or else its entry.
 
     Raises:
-        ConfigError: there is nothing, or the algorithm does not take what lies at either end of it.
+        ConfigError: there is nothing, or the algorithm does not take one of its values, or an end of a range.
     """
+    if spec.members:
+        members = " or ".join(one.algorithm for one in spec.members)
+        raise ConfigError(
+            f"a blend has no parameters of its own to search: tune with algorithm: {members}, and give the blend what "
+            f"wins, as params: {{{spec.members[0].algorithm}: {{PARAMETER: …}}}}"
+        )
     space = spaces.get(spec.algorithm, algorithm_named(spec.algorithm).space)
     if not space:
         raise ConfigError(
             f"algorithm {spec.algorithm} has no space to search: name ranges of its parameters in "
             f"tune.space: {{{spec.algorithm}: {{PARAMETER: {{low: …, high: …}}}}}}"
         )
-    for end in (0, -1):
-        params = {name: (one.low, one.high)[end] if isinstance(one, Range) else one[end] for name, one in space.items()}
+    values = {name: (one.low, one.high) if isinstance(one, Range) else one for name, one in space.items()}
+    for at in range(max(map(len, values.values()))):
+        params = {name: own[min(at, len(own) - 1)] for name, own in values.items()}
         build(spec.model_copy(update={"params": spec.params | params}), Window(SOME_ROWS))
     return space
 

@@ -1,11 +1,14 @@
 """What must hold for trees of any native model: native code follows their indices without looking."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 Integers = npt.NDArray[np.integer[Any]]
+
+MOST_LEAVES: Final = 1_000
+"""Of a tree. Native code descends by recursion in places: a chain of a million nodes ends the process."""
 
 
 def check_links(parent: Integers, left: Integers, right: Integers, nodes: int) -> None:
@@ -22,6 +25,16 @@ def check_links(parent: Integers, left: Integers, right: Integers, nodes: int) -
         raise ValueError("the children of a tree's nodes are not each of its nodes once")
     if np.any(children <= np.concatenate([parent, parent])):
         raise ValueError("a child of a tree's node does not come after its parent")
+
+
+def check_leaves(leaves: int) -> None:
+    """Check that a tree has leaves, and no more than a model's parameters allow; before anything is made of them.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if not 1 <= leaves <= MOST_LEAVES:
+        raise ValueError(f"a tree has {leaves} leaves, expected 1 to {MOST_LEAVES}")
 
 
 def check_features(used: Integers, features: int) -> None:

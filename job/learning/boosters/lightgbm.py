@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils._param_validation import Interval
 
+from job.learning.boosters.checks import MOST_LEAVES
 from job.learning.boosters.estimator import CONSTRAINTS, Matrix, NativeModel
 from job.learning.boosters.lightgbm_text import check, stored
 
@@ -31,7 +32,7 @@ class LightGBM(NativeModel):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **CONSTRAINTS,
-        "num_leaves": [Interval(Integral, 2, 1_000, closed="both")],
+        "num_leaves": [Interval(Integral, 2, MOST_LEAVES, closed="both")],
         "min_child_samples": [Interval(Integral, 1, None, closed="left")],
         "n_jobs": [Interval(Integral, 1, None, closed="left")],
     }

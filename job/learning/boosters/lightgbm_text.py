@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from job.learning.boosters.checks import check_features, check_links
+from job.learning.boosters.checks import check_features, check_leaves, check_links
 
 END: Final = "end of trees\n"
 LAST: Final = "shrinkage"
@@ -72,6 +72,7 @@ def check(data: bytes) -> int:
 
 
 def _check_tree(tree: Fields, features: int) -> None:
+    check_leaves(max((tree[name].count(" ") for name in FIELDS if name in tree), default=0) + 1)
     numbers = {name: _numbers(tree, name) for name in FIELDS}
     leaves, splits = numbers["leaf_value"].size, numbers["threshold"].size
     if splits != leaves - 1 or any(numbers[name].size != splits for name in OF_SPLITS):

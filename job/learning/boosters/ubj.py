@@ -15,6 +15,10 @@ INTEGERS: Final = {"i": ">i1", "I": ">i2", "l": ">i4", "L": ">i8"}
 """Markers of integers, from the fewest bytes, and the dtypes of their arrays."""
 ARRAYS: Final = {"U": ">u1", "l": ">i4", "L": ">i8", "d": ">f4"}
 DEEPEST: Final = 16
+BYTES_PER_VALUE: Final = 256
+FEW_VALUES: Final = 16
+"""A list has a value per tree, which takes more bytes than this, and is refused with many more values than its text
+could hold trees."""
 
 
 def read(data: bytes) -> Any:
@@ -78,8 +82,10 @@ def _array(data: bytes, at: int, depth: int) -> tuple[Any, int]:
         raw, at = _taken(data, at, size * np.dtype(dtype).itemsize)
         return np.frombuffer(raw, dtype), at
     size, at = _length(data, at - 1, b"#L")
+    if (size - FEW_VALUES) * BYTES_PER_VALUE > len(data):
+        raise ValueError(f"a list has {size} values, more than a model of so many bytes")
     values = []
-    for _ in range(size):  # it ends with the text, since each value takes a byte of it
+    for _ in range(size):
         value, at = _value(data, at, depth + 1)
         values.append(value)
     return values, at

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import xgboost
 from sklearn.utils._param_validation import Interval
 
+from job.learning.boosters.checks import MOST_LEAVES
 from job.learning.boosters.estimator import CONSTRAINTS, Matrix, NativeModel
 from job.learning.boosters.xgboost_ubj import check
 
@@ -31,7 +32,7 @@ class XGBoost(NativeModel):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **CONSTRAINTS,
-        "max_leaves": [Interval(Integral, 2, 1_000, closed="both")],
+        "max_leaves": [Interval(Integral, 2, MOST_LEAVES, closed="both")],
         "min_child_weight": [Interval(Real, 0, None, closed="left")],
     }
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from job.learning.boosters.checks import check_features, check_links
+from job.learning.boosters.checks import check_features, check_leaves, check_links
 from job.learning.boosters.ubj import read, write
 
 BASE_SCORE: Final = re.compile(r"\[\d(?:\.\d+)?E(?:-\d+|0)\]")
@@ -63,6 +63,7 @@ def _check_tree(tree: Tree, features: int) -> None:
         array = tree[name]
         if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != (nodes,) or not nodes:
             raise ValueError(f"a tree's {name} are not one per node")
+    check_leaves((nodes + 1) // 2)
     left, right, parents = (tree[name].astype(np.int64) for name in ("left_children", "right_children", "parents"))
     leaf = left == -1
     (inner,) = np.nonzero(~leaf)

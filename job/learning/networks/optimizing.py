@@ -1,5 +1,6 @@
 """Fit a network by stochastic gradients, and compute its log-odds with the same bits whatever other rows there are."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,12 +12,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from job.core.errors import TrainingError
 from job.learning.sequences import Sequences
 from job.learning.splits import Fold
 
 Rows = npt.NDArray[np.floating[Any]] | Sequences
 
 BATCH_ROWS: Final = 512
+"""Rows that are predicted at once, fewer where each is of many bars: of as few as one, as many are computed."""
+BATCH_BARS: Final = 2**16
 SPARE_ROWS: Final = 64
 """Rows of zeros behind each batch that is predicted: kernels treat the last rows of a matrix in ways that round
 differently, and no kernel multiplies more than these at once."""
@@ -86,10 +90,12 @@ def view_of(rows: Rows, device: torch.device) -> tuple[Tensor, Tensor]:
 
 def log_odds(module: nn.Module, view: Tensor, starts: Tensor) -> Tensor:
     """Return float32 [rows, members] of rows as `view_of` returns them, batch by batch of one size."""
-    padded = torch.zeros((BATCH_ROWS + SPARE_ROWS, *view.shape[1:]), device=view.device)
+    bars = view.shape[1] if view.ndim == 3 else 1
+    batch_rows = min(max(BATCH_BARS // bars, SPARE_ROWS), BATCH_ROWS)
+    padded = torch.zeros((batch_rows + SPARE_ROWS, *view.shape[1:]), device=view.device)
     found = []
     with one_thread(), torch.inference_mode():
-        for chosen in starts.split(BATCH_ROWS):
+        for chosen in starts.split(batch_rows):
             padded[: len(chosen)] = view[chosen]
             found.append(module(padded)[: len(chosen)].clone())
     return torch.cat(found)
@@ -103,6 +109,9 @@ def fit(
     With `validation`, rows at `train` are fitted, and the weights are kept with which those at `test` had the lowest
     loss. Before its first step a network says the base rate, and stays with it if no epoch finds more. Without, all
     rows are fitted for all epochs.
+
+    Raises:
+        TrainingError: a loss is beyond all numbers.
     """
     device, generator = examples.up.device, torch.Generator().manual_seed(seed)
     fitted, judged = examples, None
@@ -118,6 +127,8 @@ def fit(
         curve["validation"].append(_loss_of(module, judged))
     for epoch in range(1, schedule.epochs + 1):
         curve["training"].append(_epoch(module, fitted, optimizer, schedule.batch_rows, generator))
+        if not math.isfinite(curve["training"][-1]):
+            raise TrainingError(f"the network diverged in epoch {epoch}: lower its learning_rate or weight_decay")
         if judged is None:
             best = epoch
             continue
