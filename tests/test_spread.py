@@ -3,6 +3,7 @@
 import pickle
 import re
 import threading
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from job.registry.versions import load
 from job.sources.series import Series, SourceFile
 from job.storage.files import Storage
 from job.train.plan import plan, plan_tasks
-from job.train.spread import counted, shares_of, train_spread
+from job.train.spread import counted, shares_of, train_spread, warn_of_large
 from job.train.task import Task
 from job.worker.memory import estimate_memory, estimate_spread_memory
 from job.worker.messages import Job
@@ -174,6 +175,16 @@ def test_workers_without_room_are_named(capacity: Capacity, message: str) -> Non
     assert re.search(message, outcome.error["message"])
 
 
+def test_a_group_that_exceeds_a_node_is_named_where_it_could_be_spread(caplog: pytest.LogCaptureFixture) -> None:
+    room = Capacity(2, 1, 2**28)
+    for algorithm, settings in (("lightgbm", {}), ("random_forest", {}), ("lightgbm", {"samples_per_worker": 9})):
+        asked = config(algorithm, **settings)
+        warn_of_large([planned(asked)], room, asked.model_trainer)
+        warn_of_large([planned(asked)], replace(room, memory_per_cpu=2**40), asked.model_trainer)
+    (message,) = caplog.messages
+    assert re.search(r"take about 0\.\d GiB, and a node has 0\.2: model_trainer\.samples_per_worker=\d+ would", message)
+
+
 @pytest.mark.boosters
 def test_a_plan_says_what_is_spread_and_what_cannot_be(tmp_path: Path) -> None:
     write_world(tmp_path, symbols=2, days=2, seed=1)
@@ -192,7 +203,7 @@ def test_a_plan_says_what_is_spread_and_what_cannot_be(tmp_path: Path) -> None:
 @pytest.mark.timeout(1_200)
 def test_a_group_that_exceeds_a_node_is_trained_on_two_of_them(tmp_path: Path) -> None:
     """Nodes have one CPU, and memory for half of the group: so each of its two workers is on a node of its own."""
-    write_world(tmp_path / "bars", symbols=4, days=8, seed=1)
+    write_world(tmp_path / "bars", symbols=4, days=8, seed=1, world="signal")
     alone = results(tmp_path, *BOTH)
     rows = int(alone[KEYS[0]][2]["data"]["samples"]["used"])
     half, features = ceil(rows / 2), len(alone[KEYS[0]][2]["features"])

@@ -25,7 +25,7 @@ from job.registry.outcome import Outcome, current, fresh_enough
 from job.sources.series import Series
 from job.train.freshness import decide_on
 from job.train.pooled import GROUP_COLUMNS, SamplingCap, digests, flat_samples, sample_times, sampling_caps, train_group
-from job.train.spread import Counts, counted, shares_of, train_spread
+from job.train.spread import Counts, counted, shares_of, train_spread, warn_of_large
 from job.train.steps import load_bars, prepare_samples, stored, train_models
 from job.train.task import Task
 from job.worker.messages import Job
@@ -97,6 +97,7 @@ def train_pooled(tasks: Sequence[Task], job: Job, capacity: Capacity) -> Iterato
         if len(shares[task.key]) > 1:
             yield from train_spread(task, shares[task.key], counts[task.key], job, capacity=capacity, caps=caps)
     left = [task for task in left if len(shares[task.key]) == 1]
+    warn_of_large(left, capacity, job.config.model_trainer)
     if left:
         yield from train_shuffled(left, job, capacity, caps)
 

@@ -4,6 +4,7 @@ Nothing is shuffled. How many workers there are, and which series each of them g
 bars alone, never from the cluster; and so do the numbers of the model.
 """
 
+import logging
 import math
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,8 @@ Counts = dict[Key, dict[str, int]]
 Share = tuple[Task, frozenset[str]]
 """A task, and the names of the series that one of its workers reads."""
 
+log = logging.getLogger("job")
+
 TOLD: Final = ("available_at", "label", "label_end", "series", UNIQUENESS)
 """What every worker knows of all samples, and not of its own alone."""
 
@@ -63,6 +66,18 @@ def shares_of(task: Task, counts: Counts, settings: TrainerSettings) -> list[fro
         shares[least].append(name)
         loads[least] += count
     return [frozenset(share) for share in shares]
+
+
+def warn_of_large(tasks: Iterable[Task], capacity: Capacity, settings: TrainerSettings) -> None:
+    """Warn of groups that exceed a node and could be spread, where settings do not say so."""
+    node = capacity.node_cpus * capacity.memory_per_cpu
+    for task in tasks:
+        if task.spreads and settings.samples_per_worker is None and task.memory > node:
+            log.warning(
+                "%s: its samples take about %.1f GiB, and a node has %.1f: model_trainer.samples_per_worker=%d would "
+                "spread them over nodes",
+                *(task.key, task.memory / 2**30, node / 2**30, max(1, int(task.rows * node / task.memory / 2))),
+            )
 
 
 def train_spread(
