@@ -35,14 +35,14 @@ STARTS: Final = 3
 
 
 @contextmanager
-def started(*cpus: int, head: int = 0) -> Iterator[Cluster]:
+def started(*cpus: int, head: int = 0, memory: int = MEMORY) -> Iterator[Cluster]:
     """Start a head with `head` CPUs and a node for each of `cpus`; all listen on this machine's loopback only."""
     cluster = Cluster()
     try:
         # Not 127.0.0.1: Ray takes it for the machine's own address, which others may reach.
         cluster.add_node(num_cpus=head, node_ip_address="127.0.0.2", include_dashboard=False)
         for number, count in enumerate(cpus):
-            cluster.add_node(num_cpus=count, node_ip_address=f"127.0.0.{number + 3}", memory=MEMORY, wait=False)
+            cluster.add_node(num_cpus=count, node_ip_address=f"127.0.0.{number + 3}", memory=memory, wait=False)
         cluster.wait_for_nodes()
         yield cluster
     finally:

@@ -20,7 +20,8 @@ from job.core.synth import write_world
 from job.learning.algorithms import GENERAL_FORMATS
 from job.learning.estimators import ALGORITHMS
 from job.learning.fitting import fit_scaled, probability_of_up
-from job.learning.rows import read_rows, scaled, take, window
+from job.learning.matrices import take
+from job.learning.rows import read_rows, scaled, window
 from job.learning.splits import walk_forward
 from job.learning.training import Trained, predict_proba, train
 from job.registry.artifacts import dump, parse
@@ -273,7 +274,8 @@ def real_windows(shared_data: Path) -> list[tuple[Window, Window]]:
         rows = read_rows(samples_for(clean(raw.drop("date")).bars, "5m", spec), spec.feature_names)
         fold = walk_forward(rows.available_at, rows.label_end, test_size=0.2, folds=1, embargo_us=0).holdout
         scaler, known, label = window(rows, fold.train)
-        fresh = scaled(scaler, take(rows.matrix, fold.test)), rows.label[fold.test]
+        matrix, known = np.asarray(rows.matrix), np.asarray(known)
+        fresh = scaled(scaler, take(matrix, fold.test)), rows.label[fold.test]
         windows.append(((scaled(scaler, known), label), fresh))
     return windows
 

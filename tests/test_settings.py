@@ -21,7 +21,7 @@ from job.sources.series import Series, SourceFile
 from job.train.plan import plan_tasks
 
 CONTEXT = {"timeframes": ["4h"]}
-SCALPER = {"timeframes": ["1m"], "algorithm": "extra_trees", "label": "direction(5)", "context": CONTEXT}
+SCALPER = {"timeframes": ["1m"], "algorithm": "lightgbm", "label": "direction(5)", "context": CONTEXT}
 KINDS = ("analyst_models", "tactician_models", "models.scalper")
 VALUES = (
     *(["A"], True, False, 3, 7, 0.25, 0.05, "2024-01-01", "1h", ["1h"], ["change_1"], {"a": "b"}),
@@ -155,7 +155,7 @@ def test_the_end_decides_a_model_only_where_days_are_counted_back_from_it(
 def test_all_that_determines_a_model_is_marked_so() -> None:
     trainer = fields_that_affect(TrainerSettings, Affects.MODEL)
     kind = fields_that_affect(type(TrainerSettings().analyst_models), Affects.MODEL)
-    assert trainer | kind == {*ModelSpec.model_fields, "max_samples"}
+    assert trainer | kind == {*ModelSpec.model_fields, "max_samples", "samples_per_worker"}
     assert not trainer & kind
 
 

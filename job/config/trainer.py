@@ -38,6 +38,7 @@ class TrainerSettings(Section):
     random_state: AffectsModel[int] = Field(default=42, ge=0, lt=2**32)
     engine: AffectsModel[EngineSetting] = "auto"
     max_samples: AffectsModel[int] = Field(default=2_000_000, ge=1)
+    samples_per_worker: AffectsModel[int | None] = Field(default=None, ge=1)
     calibrate: AffectsModel[Literal["shrink", "none"]] = "shrink"
     refit: AffectsModel[bool] = False
     tuned: AffectsNothing[Literal["latest"] | None] = None  # what was chosen becomes a model's params, which count

@@ -135,6 +135,7 @@ class Algorithm:
             `validation`: a `splits.Fold` of positions among its rows, or nothing where they are too few.
         fit_record: the fitted estimator's attribute with what its fit went through, as JSON values, for the metadata.
         gpu: whether a fit uses a GPU where its process has one.
+        spreads: whether its `fit` takes a `matrices.SpreadMatrix`, whose rows several workers hold.
         import_seconds: what importing its library costs a worker, in CPU seconds.
         import_bytes: what its library takes of a worker's memory.
     """
@@ -159,6 +160,7 @@ class Algorithm:
     validation: float | None = None
     fit_record: str | None = None
     gpu: bool = False
+    spreads: bool = False
     import_seconds: float = 0.0
     import_bytes: int = 0
 

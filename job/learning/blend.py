@@ -15,6 +15,7 @@ import numpy.typing as npt
 import scipy
 
 from job.learning.algorithms import bars_seen
+from job.learning.matrices import SpreadMatrix
 from job.learning.metrics import FloatArray, LabelArray, clip
 from job.learning.sequences import Sequences
 
@@ -71,7 +72,9 @@ class Blend:
         return int(next(iter(self.members.values())).n_features_in_)
 
 
-def seen(member: Any, inputs: npt.NDArray[Any] | Sequences) -> npt.NDArray[Any] | Sequences:
+def seen(
+    member: Any, inputs: npt.NDArray[Any] | SpreadMatrix | Sequences
+) -> npt.NDArray[Any] | SpreadMatrix | Sequences:
     """Return what a member sees of scaled inputs of which another one sees more bars."""
     return inputs.of_length(bars_seen(member)) if isinstance(inputs, Sequences) else inputs
 

@@ -65,6 +65,11 @@ def sequence_bars(spec: ModelSpec) -> int:
     return max(int(one.get("sequence_bars", 1)) for one in known)
 
 
+def can_spread(spec: ModelSpec) -> bool:
+    """Return whether several workers can fit a model together, each on rows of its own."""
+    return not spec.members and algorithm_named(spec.algorithm).spreads
+
+
 def user_source(name: str) -> str | None:
     """Return the digest of the source of a user's algorithm and of its class, None for an entry of `ALGORITHMS`.
 

@@ -19,6 +19,7 @@ from job.learning.blend import Blend, seen
 from job.learning.estimators import algorithm_named, build, sequence_bars
 from job.learning.forests.probabilities import is_forest, mean_of_trees
 from job.learning.logistic import fit_logistic
+from job.learning.matrices import SpreadMatrix, take
 from job.learning.metrics import FloatArray, Skill, base_rate, row_log_loss, skill
 from job.learning.rows import (
     Inputs,
@@ -29,7 +30,6 @@ from job.learning.rows import (
     inputs_of,
     scaled,
     scaled_inputs,
-    take,
     weights_of,
     window,
 )
@@ -99,6 +99,9 @@ def probability_of_up(model: ClassifierMixin, matrix: Inputs) -> FloatArray:
         TrainingError: the model predicts what is no probability, as a network of weights beyond measure or a user's own
             estimator may.
     """
+    if isinstance(matrix, SpreadMatrix):
+        own = probability_of_up(model, matrix.own) if len(matrix.own) else np.empty(0)
+        return matrix.whole(own)
     if isinstance(model, Blend):
         return model.pool(probabilities_of_members(model, matrix))
     rows = len(matrix)
@@ -151,10 +154,10 @@ def evaluate(rows: Rows, fold: Fold, spec: ModelSpec, *, n_jobs: int) -> Evaluat
 
 
 def fit_benchmark(
-    scaler: StandardScaler, training: Matrix, label: Labels, weight: FloatArray | None
+    scaler: StandardScaler, training: Matrix | SpreadMatrix, label: Labels, weight: FloatArray | None
 ) -> LogisticRegression:
     """Return what any model should beat: a logistic regression with a strong penalty."""
-    if training.shape[1] >= MANY_COLUMNS:
+    if isinstance(training, SpreadMatrix) or training.shape[1] >= MANY_COLUMNS:
         return fit_logistic(scaled(scaler, training), label, weight, c=LOGISTIC_C)
     solver = {"solver": LOGISTIC_SOLVER} if len(label) < MANY_ROWS else {"solver": "lbfgs", "tol": LBFGS_TOLERANCE}
     benchmark = LogisticRegression(C=LOGISTIC_C, **solver)
@@ -175,7 +178,13 @@ def validation_of(rows: Rows, index: IntArray, spec: ModelSpec) -> Fold | None:
 
 
 def fit_window(
-    rows: Rows, index: IntArray, scaler: StandardScaler, spec: ModelSpec, *, n_jobs: int, matrix: Matrix | None = None
+    rows: Rows,
+    index: IntArray,
+    scaler: StandardScaler,
+    spec: ModelSpec,
+    *,
+    n_jobs: int,
+    matrix: Matrix | SpreadMatrix | None = None,
 ) -> ClassifierMixin:
     """Return the model of `spec`, fitted on the rows at `index`; `matrix` are these rows, if they were taken before.
 
@@ -217,7 +226,7 @@ def fit_scaled(
         return Blend.of({one.algorithm: fit_member(one) for one in spec.members})
     algorithm = algorithm_named(spec.algorithm)
     model = build(spec, Window(len(label), pooled=pooled), n_jobs=n_jobs)
-    if not isinstance(matrix, Sequences):
+    if isinstance(matrix, np.ndarray):
         matrix = matrix.astype(algorithm.precision, copy=False)
     engine = algorithm.engine_for(model, len(label), spec.engine)
     fit = model.fit if engine == "sklearn" else partial(resolve_name(algorithm.fitters[engine].path), model)

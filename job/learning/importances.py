@@ -8,6 +8,7 @@ import numpy.typing as npt
 from sklearn.base import ClassifierMixin
 
 from job.learning.algorithms import Importance
+from job.learning.matrices import SpreadMatrix
 from job.learning.metrics import LabelArray, log_loss
 from job.learning.sequences import Sequences
 
@@ -18,7 +19,12 @@ PERMUTATION_ROWS: Final = 2_000
 
 
 def importances(
-    model: ClassifierMixin, method: Importance, scaled: Matrix | Sequences, label: LabelArray, *, seed: str
+    model: ClassifierMixin,
+    method: Importance,
+    scaled: Matrix | SpreadMatrix | Sequences,
+    label: LabelArray,
+    *,
+    seed: str,
 ) -> list[float]:
     """Return one number per feature, in the order of the columns of `scaled` (test rows, scaled).
 

@@ -1,5 +1,6 @@
 """Logistic regression on many columns: all fits of a task cost less than one by Newton's method, and copy nothing."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -7,6 +8,8 @@ import numpy.typing as npt
 import scipy.linalg
 import scipy.special
 from sklearn.linear_model import LogisticRegression
+
+from job.learning.matrices import SpreadMatrix
 
 Floats = npt.NDArray[np.float64]
 
@@ -19,11 +22,12 @@ TOLERANCE: Final = 1e-6
 
 
 def fit_logistic(
-    matrix: npt.NDArray[np.float32], label: npt.NDArray[Any], weight: Floats | None = None, *, c: float
+    matrix: npt.NDArray[np.float32] | SpreadMatrix, label: npt.NDArray[Any], weight: Floats | None = None, *, c: float
 ) -> LogisticRegression:
     """Return scikit-learn's LogisticRegression(C=c), fitted on scaled rows (rows, features) and labels 0 and 1.
 
-    `weight` says how much each row counts; None for equally.
+    `weight` says how much each row counts; None for equally. Where several workers hold the rows, each multiplies its
+    own, and their sums are added up.
 
     A row's curvature p(1 - p) is at most ¼, so a step by the Hessian in which it is ¼ for all rows never goes too far,
     and log-loss falls with each (Böhning and Lindsay 1988, "Monotonicity of quadratic-approximation algorithms"). Near
@@ -31,11 +35,15 @@ def fit_logistic(
     of float32, their sums over blocks of float64.
     """
     counts = np.ones(len(label)) if weight is None else weight
-    penalty = np.append(np.full(matrix.shape[1], 1 / c), 0) / counts.sum()  # none of the intercept
-    bound = scipy.linalg.cho_factor(_second_moments(matrix, counts) / (4 * counts.sum()) + np.diag(penalty))
+    total = counts.sum()
+    add: Callable[[Floats], Floats] = np.asarray
+    if isinstance(matrix, SpreadMatrix):
+        label, counts, add, matrix = label[matrix.at], counts[matrix.at], matrix.total, matrix.own
+    penalty = np.append(np.full(matrix.shape[1], 1 / c), 0) / total  # none of the intercept
+    bound = scipy.linalg.cho_factor(add(_second_moments(matrix, counts)) / (4 * total) + np.diag(penalty))
     solution = np.zeros(len(penalty))
     for _ in range(MAX_STEPS):
-        slope = _slope(matrix, label, counts, solution) / counts.sum() + penalty * solution
+        slope = add(_slope(matrix, label, counts, solution)) / total + penalty * solution
         if np.abs(slope).max() <= TOLERANCE:
             break
         solution -= scipy.linalg.cho_solve(bound, slope)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from job.core.errors import TrainingError
 from job.learning.estimators import sequence_bars
+from job.learning.matrices import SpreadMatrix, fit_scaler, take
 from job.learning.metrics import FloatArray
 from job.learning.sequences import Sequences, sequences_of, with_complete
 from job.learning.spec import ModelSpec
@@ -20,7 +21,7 @@ from job.learning.weights import training_weights
 from transforms.samples import UNIQUENESS
 
 Matrix = npt.NDArray[np.float32]
-Inputs = npt.NDArray[Any] | Sequences
+Inputs = npt.NDArray[Any] | SpreadMatrix | Sequences
 Labels = npt.NDArray[np.int8]
 
 BLOCK_ROWS: Final = 2**16
@@ -36,7 +37,7 @@ class Rows:
     them, None for models that see rows alone; `series` numbers the series of the rows, None where they are not named.
     """
 
-    matrix: Matrix
+    matrix: Matrix | SpreadMatrix
     label: Labels
     available_at: IntArray
     label_end: IntArray
@@ -56,10 +57,18 @@ def sort_samples(samples: pl.DataFrame) -> pl.DataFrame:
     return samples if samples["available_at"].is_sorted() else samples.sort("available_at")
 
 
-def read_rows(samples: pl.DataFrame, features: Sequence[str], sequences: Sequences | None = None) -> Rows:
-    """Return sorted `samples` as arrays; pooled means that `series` names more than one."""
+def read_rows(
+    samples: pl.DataFrame,
+    features: Sequence[str],
+    sequences: Sequences | None = None,
+    matrix: SpreadMatrix | None = None,
+) -> Rows:
+    """Return sorted `samples` as arrays; pooled means that `series` names more than one.
+
+    `matrix` are their features where several workers hold these.
+    """
     return Rows(
-        matrix=feature_matrix(samples, features),
+        matrix=feature_matrix(samples, features) if matrix is None else matrix,
         label=samples["label"].to_numpy(),
         available_at=samples["available_at"].to_physical().to_numpy(),
         label_end=samples["label_end"].to_physical().to_numpy(),
@@ -70,17 +79,20 @@ def read_rows(samples: pl.DataFrame, features: Sequence[str], sequences: Sequenc
     )
 
 
-def labeled_rows(bars: pl.DataFrame, spec: ModelSpec) -> tuple[pl.DataFrame, pl.DataFrame, Rows]:
+def labeled_rows(
+    bars: pl.DataFrame, spec: ModelSpec, matrix: SpreadMatrix | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame, Rows]:
     """Return sorted samples, those of them that have a label, and the latter as arrays.
 
-    Models of sequences see the others before them; a row without all bars of its sequence has no label.
+    Models of sequences see the others before them; a row without all bars of its sequence has no label. Where several
+    workers hold the features, all samples have one, and `matrix` are theirs.
     """
     sequences, length = None, sequence_bars(spec)
     if length > 1:
         bars = with_complete(bars, length).with_columns(label=pl.when("complete").then("label"))
         sequences = sequences_of(bars, spec.feature_names, length, bars["label"].is_not_null())
     samples = bars.filter(pl.col("label").is_not_null()) if bars["label"].null_count() else bars
-    return bars, samples, read_rows(samples, spec.feature_names, sequences)
+    return bars, samples, read_rows(samples, spec.feature_names, sequences, matrix)
 
 
 def feature_matrix(frame: pl.DataFrame, features: Sequence[str]) -> Matrix:
@@ -97,7 +109,7 @@ def inputs_of(
     return feature_matrix(frame if chosen is None else frame.filter(chosen), features)
 
 
-def window(rows: Rows, index: IntArray) -> tuple[StandardScaler, Matrix, Labels]:
+def window(rows: Rows, index: IntArray) -> tuple[StandardScaler, Matrix | SpreadMatrix, Labels]:
     """Return a scaler fitted on the rows at `index`, these rows unscaled, and their labels, which are of both classes.
 
     Raises:
@@ -111,14 +123,26 @@ def window(rows: Rows, index: IntArray) -> tuple[StandardScaler, Matrix, Labels]
             "give more bars, lower cv_folds, or use another label"
         )
     training = take(rows.matrix, index)
-    return StandardScaler().fit(training), training, label
+    return fit_scaler(training), training, label
 
 
-def scaled(scaler: StandardScaler, matrix: Matrix, dtype: type[np.floating[Any]] = np.float32) -> npt.NDArray[Any]:
+@overload
+def scaled(
+    scaler: StandardScaler, matrix: npt.NDArray[Any], dtype: type[np.floating[Any]] = np.float32
+) -> npt.NDArray[Any]: ...
+@overload
+def scaled(
+    scaler: StandardScaler, matrix: SpreadMatrix, dtype: type[np.floating[Any]] = np.float32
+) -> SpreadMatrix: ...
+def scaled(
+    scaler: StandardScaler, matrix: npt.NDArray[Any] | SpreadMatrix, dtype: type[np.floating[Any]] = np.float32
+) -> npt.NDArray[Any] | SpreadMatrix:
     """Return rows as `scaler` transforms them: float32 by column, or float64 by row, which no estimator here copies.
 
     The bits are those of `scaler.transform`, whose checks and copies take three times as long as the scaling itself.
     """
+    if isinstance(matrix, SpreadMatrix):
+        return replace(matrix, own=scaled(scaler, matrix.own, dtype))
     result = np.empty(matrix.shape, dtype, order="C" if dtype is np.float64 else "F")
     mean, scale = scaler.mean_.astype(matrix.dtype), scaler.scale_.astype(matrix.dtype)
     for start in range(0, len(matrix), BLOCK_ROWS):
@@ -155,20 +179,12 @@ def inputs(
     index: IntArray,
     scaler: StandardScaler,
     dtype: type[np.floating[Any]] = np.float32,
-    matrix: Matrix | None = None,
+    matrix: Matrix | SpreadMatrix | None = None,
 ) -> Inputs:
     """Return what a model takes of the rows at `index`, scaled; `matrix` are these rows, if they were taken before."""
     if rows.sequences is not None:
         return scaled_inputs(scaler, rows.sequences.at(index))
     return scaled(scaler, take(rows.matrix, index) if matrix is None else matrix, dtype)
-
-
-def take(matrix: Matrix, index: IntArray) -> Matrix:
-    """Return rows in column order, as `matrix` is; a view where `index`, which ascends, has no holes."""
-    first, last = int(index[0]), int(index[-1])
-    if last - first + 1 == len(index):
-        return matrix[first : last + 1]
-    return np.asfortranarray(matrix[index])
 
 
 def time_of(microseconds: Any) -> str:

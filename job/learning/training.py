@@ -19,6 +19,7 @@ from job.learning.estimators import algorithm_named
 from job.learning.fitting import Evaluated, evaluate, fit_window, predict_proba, skill_of
 from job.learning.fleet import log_loss_delta_by_cluster
 from job.learning.importances import importances
+from job.learning.matrices import SpreadMatrix
 from job.learning.metrics import SCORES, accuracy, base_rate, fit_shrink, log_loss, row_log_loss, score_all, shrink
 from job.learning.overfitting import loss_by_block
 from job.learning.rows import Rows, inputs, labeled_rows, sort_samples, time_of, weights_of, window
@@ -68,7 +69,13 @@ class Shrinkage:
 
 
 def train(
-    samples: pl.DataFrame, spec: ModelSpec, *, key: Key, n_jobs: int = 1, holdout_from: int | None = None
+    samples: pl.DataFrame,
+    spec: ModelSpec,
+    *,
+    key: Key,
+    n_jobs: int = 1,
+    holdout_from: int | None = None,
+    matrix: SpreadMatrix | None = None,
 ) -> Trained:
     """Fit and score one model on `samples`: label, available_at, label_end, features, and `series` where pooled.
 
@@ -82,6 +89,8 @@ def train(
     Samples may come with their market (see `transforms.samples`), and then include rows without a label. Nothing is
     fitted or scored on these rows, but the model predicts those in the holdout. Models of sequences see them before
     rows with a label, and a fold's first test rows together with the bars before the fold: their features alone.
+    Where several workers train one model, each calls this with the same samples, which have no features, all of them
+    with a label, and with its own rows of the `matrix`; each returns the same.
     The result is the same bit for bit, whatever `n_jobs` and the order of the rows.
 
     Raises:
@@ -89,7 +98,7 @@ def train(
             without the uniqueness that `spec.weights` asks for.
         ConfigError: `spec.params` does not suit the algorithm.
     """
-    bars, samples, rows = labeled_rows(sort_samples(samples), spec)
+    bars, samples, rows = labeled_rows(sort_samples(samples), spec, matrix)
     splits = walk_forward(
         rows.available_at,
         rows.label_end,
@@ -100,7 +109,8 @@ def train(
     )
     windows, threads = [*splits.folds, splits.holdout], max(1, n_jobs // FITS_AT_ONCE)
     with threadpool_limits(limits={"blas": 1, "openmp": threads if samples.height >= OPENMP_ROWS else 1}):
-        if n_jobs == 1 or spec.engine == "onedal":  # oneDAL holds Python's global lock, so its threads share one fit
+        # oneDAL holds Python's global lock, so its threads share one fit; and workers of a group must keep step.
+        if n_jobs == 1 or spec.engine == "onedal" or matrix is not None:
             evaluated = [evaluate(rows, fold, spec, n_jobs=n_jobs) for fold in windows]
         else:
             with ThreadPoolExecutor(min(n_jobs, FITS_AT_ONCE)) as pool:
@@ -120,6 +130,8 @@ def train(
                 model = replace(model, weights=holdout.model.weights)
         scores = score(rows, folds, holdout, shrinkage, horizon_bars=spec.label.horizon)
         about = describe(rows, folds, holdout, shrinkage, spec=spec, key=key, model=model, fitted=fitted)
+        if matrix is not None:
+            about["spread"] = matrix.record()
         kept, market = holdout_frame(samples, holdout), None
         if set(MARKET) <= set(bars.columns):
             market = holdout_market(bars, rows, holdout, shrinkage, spec.feature_names)

@@ -76,10 +76,18 @@ def fingerprint(
     data: DataSettings,
     content: str,
     max_samples: int | None = None,
+    samples_per_worker: int | None = None,
     trading: TradingSettings | None = None,
 ) -> str:
     """Return the fingerprint of a model on bars of the digest `content`; other arguments are those of `recipe`."""
-    made = recipe(spec, timeframe=timeframe, data=data, max_samples=max_samples, trading=trading)
+    made = recipe(
+        spec,
+        timeframe=timeframe,
+        data=data,
+        max_samples=max_samples,
+        samples_per_worker=samples_per_worker,
+        trading=trading,
+    )
     return made.fingerprint(content)
 
 
@@ -89,6 +97,7 @@ def recipe(
     timeframe: str,
     data: DataSettings,
     max_samples: int | None = None,
+    samples_per_worker: int | None = None,
     trading: TradingSettings | None = None,
 ) -> Recipe:
     """Return everything that decides a model's numbers but its bars: definitions, range and libraries.
@@ -98,9 +107,11 @@ def recipe(
         timeframe: of the model.
         data: settings, of which those in `MODEL` count.
         max_samples: of a pooled model, which may be thinned to it.
+        samples_per_worker: of a pooled model that may be spread over workers, which changes its last digits; None
+            changes no fingerprint.
         trading: adds scores to a version's metadata, so a version without them is another; None changes no fingerprint.
     """
-    parts = _parts(spec, timeframe, max_samples, trading)
+    parts = _parts(spec, timeframe, max_samples, samples_per_worker, trading)
     before, _, after = _text(parts | {"bars": _decisive(data), "content": CONTENT}).partition(json.dumps(CONTENT))
     return Recipe(before, after)
 
@@ -111,19 +122,26 @@ def definition_fingerprint(
     timeframe: str,
     data: DataSettings,
     max_samples: int | None = None,
+    samples_per_worker: int | None = None,
     trading: TradingSettings | None = None,
 ) -> str:
     """Return the SHA-256 of everything that decides a model's numbers but its bars; arguments as `fingerprint`.
 
     Where `data.end` cuts the bars does not count, as that says which bars there are.
     """
-    parts = _parts(spec, timeframe, max_samples, trading)
+    parts = _parts(spec, timeframe, max_samples, samples_per_worker, trading)
     endless = data.model_copy(update={"end": None})
     # A model's fingerprint has what `auto` finds from the digest of its bars; without bars, the setting stands for it.
     return _digest(parts | {"bars": _decisive(endless), "gaps": data.gaps})
 
 
-def _parts(spec: ModelSpec, timeframe: str, max_samples: int | None, trading: TradingSettings | None) -> dict[str, Any]:
+def _parts(
+    spec: ModelSpec,
+    timeframe: str,
+    max_samples: int | None,
+    samples_per_worker: int | None,
+    trading: TradingSettings | None,
+) -> dict[str, Any]:
     """Return what decides a model's numbers, but for its bars and the settings that say which of them count."""
     sources = spec.sources()
     members = {  # the rest that decides them is in the spec
@@ -140,6 +158,7 @@ def _parts(spec: ModelSpec, timeframe: str, max_samples: int | None, trading: Tr
         "definitions": DEFINITIONS | _of_weeks(timeframe),
         "timeframe": timeframe,
         "max_samples": max_samples,
+        **({"samples_per_worker": samples_per_worker} if samples_per_worker else {}),
         "libraries": {name: number for name, number in versions(*libraries_of(spec)).items() if name != "code"},
         **({"trading": {**trading.model_dump(mode="json"), "version": TRADING}} if trading else {}),
         **({"context": CONTEXT} if any(AT in name or name in MARKET_FEATURES for name in spec.features) else {}),

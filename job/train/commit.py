@@ -11,7 +11,7 @@ import polars as pl
 
 from job.core.environment import cpu_model, versions
 from job.learning.estimators import libraries_of, stored_as
-from job.learning.features import split_reference
+from job.learning.matrices import SpreadMatrix
 from job.learning.spec import ModelSpec
 from job.learning.trading import daily_returns, keep_books, score_books
 from job.learning.training import Trained, train
@@ -27,8 +27,11 @@ from job.worker.memory import peak_mb
 from job.worker.messages import Job
 
 
-def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
-    """Train one model on its samples and commit it with its metadata; raises what `train` and `commit` raise."""
+def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job, matrix: SpreadMatrix | None = None) -> Outcome:
+    """Train one model on its samples and commit it with its metadata; raises what `train` and `commit` raise.
+
+    `matrix` are their features, where several workers hold these.
+    """
     task = row.task
     if row.info:
         content = job.content_of(task, row.info)
@@ -37,9 +40,8 @@ def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
         content = hashlib.sha256(b"".join([" ".join(samples.columns).encode(), *columns])).hexdigest()
     identity = task.fingerprint(job.config, content)
     started_at, started = datetime.now(UTC), time.perf_counter()
-    kept = tuple(one for one in task.spec.features if split_reference(one)[1] not in row.left_out)
-    spec = task.spec.model_copy(update={"features": kept})
-    trained = train(samples, spec, key=task.key, n_jobs=job.cpus, holdout_from=row.holdout_from)
+    spec = row.spec
+    trained = train(samples, spec, key=task.key, n_jobs=job.cpus, holdout_from=row.holdout_from, matrix=matrix)
     seconds = time.perf_counter() - started
     metadata = {
         **describe_version(row, samples, spec, trained, job, identity=identity, seconds=seconds),

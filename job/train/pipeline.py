@@ -25,6 +25,7 @@ from job.registry.outcome import Outcome, current, fresh_enough
 from job.sources.series import Series
 from job.train.freshness import decide_on
 from job.train.pooled import GROUP_COLUMNS, SamplingCap, digests, flat_samples, sample_times, sampling_caps, train_group
+from job.train.spread import Counts, counted, shares_of, train_spread, warn_of_large
 from job.train.steps import load_bars, prepare_samples, stored, train_models
 from job.train.task import Task
 from job.worker.messages import Job
@@ -64,7 +65,7 @@ def by_device(tasks: Sequence[Task], capacity: Capacity) -> list[list[Task]]:
 
 
 def train_pooled(tasks: Sequence[Task], job: Job, capacity: Capacity) -> Iterator[Outcome]:
-    """Train models over many series: samples series by series, then a shuffle by model."""
+    """Train models over many series: those of more samples than a worker holds by several, others by a shuffle."""
     step = remote_options(job, capacity)
     left = []
     for task, added in with_digests(tasks, job, step):
@@ -82,13 +83,30 @@ def train_pooled(tasks: Sequence[Task], job: Job, capacity: Capacity) -> Iterato
     if not left:
         return
     caps: Mapping[Key, SamplingCap] = {}
-    if any(task.capped for task in left):  # a first pass over the bars counts the samples
+    counts: Counts = {}
+    if any(task.capped or task.counted for task in left):  # a first pass over the bars counts the samples
         times = (
             loaded_bars(by_series(left), job, step, whole_groups=True, load=load_bars)
             .map_batches(partial(sample_times, job=job), batch_size=None, **step)
             .iter_rows()
         )
-        caps = sampling_caps(times, job.config.model_trainer, expected=sum(len(task.series) for task in left))
+        expected = sum(len(task.series) for task in left)
+        caps = sampling_caps(counted(times, counts), job.config.model_trainer, expected=expected)
+    shares = {task.key: shares_of(task, counts, job.config.model_trainer) for task in left}
+    for task in left:
+        if len(shares[task.key]) > 1:
+            yield from train_spread(task, shares[task.key], counts[task.key], job, capacity=capacity, caps=caps)
+    left = [task for task in left if len(shares[task.key]) == 1]
+    warn_of_large(left, capacity, job.config.model_trainer)
+    if left:
+        yield from train_shuffled(left, job, capacity, caps)
+
+
+def train_shuffled(
+    left: Sequence[Task], job: Job, capacity: Capacity, caps: Mapping[Key, SamplingCap]
+) -> Iterator[Outcome]:
+    """Train models whose samples fit into one worker each: a shuffle brings them together."""
+    step = remote_options(job, capacity)
     members = {task.key: frozenset(str(one) for one in task.series) for task in left}
     names = sorted({name for task in left for name in task.spec.feature_names})
     groups = replace(job, cpus=max(sized(singles(left), capacity, cpus_per_task=job.cpus_per_task)))

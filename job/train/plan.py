@@ -1,5 +1,6 @@
 """Which models to train, what each is likely to cost, and which of them share one reading of the bars."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
@@ -11,7 +12,7 @@ from job.core.errors import ConfigError
 from job.core.keys import POOLED, Key, model_owner
 from job.core.wording import first_of
 from job.learning.algorithms import Window
-from job.learning.estimators import algorithm_named, build, sequence_bars
+from job.learning.estimators import algorithm_named, build, can_spread, sequence_bars
 from job.registry.catalog import open_registry
 from job.registry.watching import alarms as noted_alarms
 from job.sources.estimates import estimate_span
@@ -22,7 +23,7 @@ from job.train.resume import skip_completed
 from job.train.task import Plan, Task
 from job.train.tuned import with_winners
 from job.worker.context import Sampling, needs
-from job.worker.memory import estimate_memory
+from job.worker.memory import estimate_memory, estimate_spread_memory
 from transforms.bars import duration_us
 
 SECONDS_PER_FIT: Final = 0.06
@@ -87,7 +88,7 @@ def make_plan(config: Config) -> Plan:
         tasks = tuple(plan_tasks(found.series, config, fleet))
     except ConfigError as error:
         raise ConfigError("; ".join([str(error), *map(str, found.problems[:1])])) from None
-    notes = (*found.notes, *too_fine(tasks))
+    notes = (*found.notes, *too_fine(tasks), *spread_over(tasks, config))
     if config.model_trainer.tuned is not None:
         tasks, untuned = with_winners(tasks, config)
         notes = (*notes, *untuned)
@@ -107,6 +108,23 @@ def too_fine(tasks: Iterable[Task]) -> Iterator[str]:
         names = ", ".join(sorted(timeframes, key=duration_us, reverse=True))
         some = first_of(sorted(series[source]), 3)
         yield f"{some}: bars of {source} do not make {names}; those models will fail: choose with --timeframes"
+
+
+def spread_over(tasks: Iterable[Task], config: Config) -> Iterator[str]:
+    """Yield one note for each model whose samples are spread over several workers.
+
+    Raises:
+        ConfigError: it is scored by trading, too.
+    """
+    for task in tasks:
+        if task.counted and config.model_trainer.trading is not None:
+            raise ConfigError(
+                f"{task.key}: trading is scored on all bars of the holdout, which no worker has where samples are "
+                "spread: unset model_trainer.samples_per_worker, or model_trainer.trading"
+            )
+        if task.workers > 1:
+            each = f"{task.memory / 2**30:.1f} GiB of memory each"
+            yield f"{task.key}: about {task.rows:,} samples are spread over {task.workers} workers with {each}"
 
 
 def plan_tasks(series: Sequence[Series], config: Config, fleet: Sequence[Series] = ()) -> list[Task]:
@@ -135,14 +153,21 @@ def plan_tasks(series: Sequence[Series], config: Config, fleet: Sequence[Series]
             fits = sum(SECONDS_PER_FIT + one.seconds_per_row / 6 * rows * spec.n_estimators / 100 for one in algorithms)
             held = available if sequences else rows  # of a downsampled pool, sequences keep all bars
             library = sum(one.import_bytes for one in algorithms)
+            spread = trainer.samples_per_worker if pooled and can_spread(spec) else None
+            workers = min(len(members), math.ceil(rows / spread)) if spread else 1
+            memory = estimate_memory(held, len(spec.features), sequences=sequences, library=library)
+            if workers > 1:
+                memory = estimate_spread_memory(rows, math.ceil(rows / workers), len(spec.features))
             task = Task(
                 key=Key(exchange, symbol, timeframe, model_type),
                 spec=spec,
                 series=members,
                 rows=rows,
                 seconds=(spec.cv_folds + 1) * fits + sum(one.import_seconds for one in algorithms),
-                memory=estimate_memory(held, len(spec.features), sequences=sequences, library=library),
+                memory=memory,
                 capped=pooled and available * ESTIMATE_ERROR > trainer.max_samples,
+                workers=workers,
+                counted=spread is not None and available * ESTIMATE_ERROR > spread,
                 needs=needs(spec.origins, fleet, exchange, sampling),
             )
             tasks.append(task)

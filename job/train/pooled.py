@@ -63,6 +63,19 @@ def flat_samples(
     `feature_names` are those of all models of the run.
     """
     schema = shuffle_schema(job, feature_names)
+    for task, header, frame in thinned_samples(batch, job, caps):
+        group = {"pool": task.key.symbol, "timeframe": task.key.timeframe, "model_type": task.key.model_type}
+        first = pl.DataFrame({**group, "header": pickle.dumps(header)})
+        named = {**group, "series": header.series}
+        rows = frame.with_columns(**{name: pl.lit(value) for name, value in named.items()})
+        typed = (part.cast({name: schema[name] for name in part.columns}) for part in (first, rows) if part.height)
+        yield pl.concat([pl.DataFrame(schema=schema), *typed], how="diagonal").to_arrow()
+
+
+def thinned_samples(
+    batch: pa.Table, job: Job, caps: Mapping[Key, SamplingCap]
+) -> Iterator[tuple[Task, SamplesRow, pl.DataFrame]]:
+    """Yield each task with its samples of one series, as far as its cap leaves them; see `_samples`."""
     for task, header, frame in _samples(batch, job):
         if task.key in caps and frame.height:
             cap, labeled = caps[task.key], frame["label"].count()
@@ -71,12 +84,7 @@ def flat_samples(
             used = frame["label"].count()
             counts = {**header.counts, "used": used, "thinned": labeled - used}
             header = replace(header, counts=counts, holdout_from=cap.holdout_from)  # noqa: PLW2901
-        group = {"pool": task.key.symbol, "timeframe": task.key.timeframe, "model_type": task.key.model_type}
-        first = pl.DataFrame({**group, "header": pickle.dumps(header)})
-        named = {**group, "series": header.series}
-        rows = frame.with_columns(**{name: pl.lit(value) for name, value in named.items()})
-        typed = (part.cast({name: schema[name] for name in part.columns}) for part in (first, rows) if part.height)
-        yield pl.concat([pl.DataFrame(schema=schema), *typed], how="diagonal").to_arrow()
+        yield task, header, frame
 
 
 def shuffle_schema(job: Job, feature_names: Iterable[str]) -> dict[str, PolarsType]:
@@ -95,11 +103,15 @@ def shuffle_schema(job: Job, feature_names: Iterable[str]) -> dict[str, PolarsTy
 
 
 def sample_times(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
-    """Yield one row per task and series: the times of its samples (int64 µs, as bytes), for `sampling_caps`."""
-    for task, _, frame in _samples(batch, job):
+    """Yield one row per task and series: the times of its samples (int64 µs, as bytes), for `sampling_caps`.
+
+    `of` says of which task and series, and how many samples there are.
+    """
+    for task, header, frame in _samples(batch, job):
         labeled = frame.filter(pl.col("label").is_not_null()) if frame.height else frame
         times = labeled["available_at"].to_physical().to_numpy() if labeled.height else np.empty(0, np.int64)
-        yield pa.table({"key": [pickle.dumps(task.key)], "times": [times.tobytes()]})
+        of = pickle.dumps((task.key, header.series, len(times)))
+        yield pa.table({"key": [pickle.dumps(task.key)], "times": [times.tobytes()], "of": [of]})
 
 
 def digests(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import polars as pl
 import pyarrow as pa
@@ -29,6 +30,9 @@ from transforms.clock import clock_columns
 from transforms.features.compute import available
 from transforms.features.feature import WARM
 from transforms.samples import Samples, make_samples
+
+if TYPE_CHECKING:
+    from job.learning.matrices import SpreadMatrix
 
 
 def load_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
@@ -102,8 +106,11 @@ def train_models(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
         yield pa.table({"outcome": [train_task(row, samples, job).to_json()]})
 
 
-def train_task(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
-    """Train and commit one model, unless it need not be trained as its bars show, and return what became of it."""
+def train_task(row: SamplesRow, samples: pl.DataFrame, job: Job, matrix: "SpreadMatrix | None" = None) -> Outcome:
+    """Train and commit one model, unless it need not be trained as its bars show, and return what became of it.
+
+    Where several workers train it, this one commits it; `matrix` are the features of `samples`.
+    """
     task, info = row.task, row.info
     meter = Meter()
     if row.error is not None:
@@ -118,7 +125,7 @@ def train_task(row: SamplesRow, samples: pl.DataFrame, job: Job) -> Outcome:
             from job.train.commit import commit_version  # noqa: PLC0415 - brings scikit-learn, which the driver needs not
 
             with announced(job, task.key, "training"):
-                outcome = replace(commit_version(row, samples, job), why=task.why)
+                outcome = replace(commit_version(row, samples, job, matrix), why=task.why)
     if failure.error is not None:
         outcome = failed(task.key, failure.error)
     return meter.charge(outcome, attempts=task.attempt, before=row.cost)

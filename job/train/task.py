@@ -7,7 +7,8 @@ from typing import Any, Self
 from job.config.settings import Config
 from job.core.errors import DataError
 from job.core.keys import POOLED, Key
-from job.learning.estimators import algorithm_named, libraries_of
+from job.learning.estimators import algorithm_named, can_spread, libraries_of
+from job.learning.features import split_reference
 from job.learning.spec import ModelSpec
 from job.registry.catalog import Summary, short_fingerprint
 from job.registry.fingerprints import Recipe, definition_fingerprint, joined_digest, pooled_content, recipe
@@ -28,6 +29,10 @@ class Task(Work):
     rows: int
     capped: bool = False
     """Whether the rows must be counted, since they may be more than `max_samples`."""
+    workers: int = 1
+    """Over how many workers its samples are spread, as far as the size of the files tells."""
+    counted: bool = False
+    """Whether they must be counted to know that."""
     known: tuple[tuple[str, str], ...] = ()
     """(short fingerprint, version) of every version in the registry, latest last."""
     cached_digests: tuple[str | None, ...] = ()
@@ -59,6 +64,11 @@ class Task(Work):
     def gpu(self) -> bool:
         """Whether a fit of its model uses a GPU where there is one."""
         return any(algorithm_named(one.algorithm).gpu for one in self.spec.fits)
+
+    @property
+    def spreads(self) -> bool:
+        """Whether several workers can train its model together."""
+        return self.key.exchange == POOLED and can_spread(self.spec)
 
     @property
     def flow(self) -> bool:
@@ -108,6 +118,7 @@ class Task(Work):
             "timeframe": self.key.timeframe,
             "data": config.data,
             "max_samples": config.model_trainer.max_samples if self.key.exchange == POOLED else None,
+            "samples_per_worker": config.model_trainer.samples_per_worker if self.spreads else None,
             "trading": config.model_trainer.trading,
         }
 
@@ -182,3 +193,9 @@ class SamplesRow:
     trained_on: dict[str, TrainedOn] = field(default_factory=dict)
     decision: Decision | None = None
     error: dict[str, str] | None = None
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The spec of its task, without the features that the bars cannot give."""
+        kept = tuple(one for one in self.task.spec.features if split_reference(one)[1] not in self.left_out)
+        return self.task.spec.model_copy(update={"features": kept})

@@ -11,6 +11,8 @@ BYTES_PER_VALUE: Final = 24
 matrix, its scaled copy, and what a fit adds."""
 BYTES_PER_SEEN: Final = 12
 """Peak bytes per bar and feature of sequences: the bars, float32, and their scaled copy, made from one more."""
+BYTES_PER_TOLD: Final = 120
+"""Peak bytes that each worker of a group holds for every sample of the group: times, label, place, probabilities."""
 WORKER_BYTES: Final = 450 * 2**20
 """What a worker holds before any bars: mostly imports."""
 
@@ -42,3 +44,8 @@ def estimate_memory(rows: int, features: int, *, sequences: bool = False, librar
     """
     per_value = BYTES_PER_VALUE + (BYTES_PER_SEEN if sequences else 0)
     return WORKER_BYTES + library + rows * features * per_value
+
+
+def estimate_spread_memory(rows: int, own: int, features: int) -> int:
+    """Return the bytes that each worker of a group holds at most: the features of its `own` samples, and all `rows`."""
+    return estimate_memory(own, features) + rows * BYTES_PER_TOLD

@@ -73,6 +73,7 @@ NATIVE: Final = (
             parse="job.learning.boosters.lightgbm:parse",
         ),
         draws=_draws,
+        spreads=True,
         space={**SPACE, "num_leaves": Range(2, 16)},
     ),
     Algorithm(
@@ -90,6 +91,7 @@ NATIVE: Final = (
             parse="job.learning.boosters.xgboost:parse",
         ),
         draws=_draws,
+        spreads=True,
         space={**SPACE, "max_leaves": Range(2, 16)},
     ),
 )

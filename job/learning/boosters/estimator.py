@@ -1,6 +1,7 @@
 """What estimators around a native model have in common."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, Final, Self
 
@@ -9,9 +10,12 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils._param_validation import Interval
 
+from job.learning.matrices import SpreadMatrix, Workers
+
 Matrix = npt.NDArray[np.floating[Any]]
 
 CLASSES: Final = (0, 1)
+ALONE: Final[Mapping[str, Any]] = {}
 BOOSTER: Final = "_booster"
 
 CONSTRAINTS: Final[dict[str, list[Any]]] = {
@@ -31,13 +35,31 @@ CONSTRAINTS: Final[dict[str, list[Any]]] = {
 class NativeModel(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has no types
     """A binary classifier whose fitted model is held as the bytes that are stored, and predicts from these.
 
-    So a stored model is the one that was scored, bit for bit, and nothing of the training data is kept. Subclasses fit,
-    and add `_booster`, the native model that is made from `artifact_` when it first predicts.
+    So a stored model is the one that was scored, bit for bit, and nothing of the training data is kept. Subclasses grow
+    trees, and add `_booster`, the native model that is made from `artifact_` when it first predicts.
     """
 
     artifact_: bytes
     classes_: npt.NDArray[np.int8]
     n_features_in_: int
+
+    def fit(
+        self,
+        matrix: Matrix | SpreadMatrix,
+        label: npt.NDArray[np.int8],
+        sample_weight: npt.NDArray[np.float64] | None = None,
+    ) -> Self:
+        """Fit on finite rows [rows, features] and labels 0 and 1, and return the estimator.
+
+        Where several workers hold the rows, those that hold any grow the trees together, and all have the same model.
+        """
+        if not isinstance(matrix, SpreadMatrix):
+            artifact = self._grow(matrix, label, sample_weight)
+        else:
+            weight = None if sample_weight is None else sample_weight[matrix.at]
+            grown = self._grow_together(matrix.own, label[matrix.at], weight, matrix.workers)
+            artifact = next(filter(None, matrix.workers.gather(grown)))
+        return self.restore(artifact, self._check(artifact))
 
     def restore(self, artifact: bytes, features: int) -> Self:
         """Take a model that was checked, of so many features, and return the estimator."""
@@ -55,6 +77,30 @@ class NativeModel(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]  #
     def predict(self, matrix: Matrix) -> npt.NDArray[np.int8]:
         """Return the more probable class of each row, 1 where both are equally so."""
         return (self._probability_of_up(matrix) >= 0.5).astype(np.int8)
+
+    @abstractmethod
+    def _grow(
+        self,
+        matrix: Matrix,
+        label: npt.NDArray[np.int8],
+        weight: npt.NDArray[np.float64] | None,
+        network: Mapping[str, Any] = ALONE,
+    ) -> bytes:
+        """Return the artifact of trees grown on rows, and on those of the other workers in a library's `network`."""
+
+    @abstractmethod
+    def _grow_together(
+        self,
+        matrix: Matrix,
+        label: npt.NDArray[np.int8],
+        weight: npt.NDArray[np.float64] | None,
+        workers: Workers,
+    ) -> bytes:
+        """Return what `_grow` does on all workers' rows; nothing where this worker has none."""
+
+    @abstractmethod
+    def _check(self, artifact: bytes) -> int:
+        """Check an artifact and return its number of features."""
 
     @abstractmethod
     def _probability_of_up(self, matrix: Matrix) -> npt.NDArray[np.float64]:

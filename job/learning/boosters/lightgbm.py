@@ -1,8 +1,11 @@
 """LightGBM's boosted trees as an estimator, and its text as an artifact."""
 
+import socket
+from collections.abc import Mapping
 from functools import cached_property
+from ipaddress import ip_address
 from numbers import Integral
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final
 
 import lightgbm
 import numpy as np
@@ -10,8 +13,9 @@ import numpy.typing as npt
 from sklearn.utils._param_validation import Interval
 
 from job.learning.boosters.checks import MOST_LEAVES
-from job.learning.boosters.estimator import CONSTRAINTS, Matrix, NativeModel
+from job.learning.boosters.estimator import ALONE, CONSTRAINTS, Matrix, NativeModel
 from job.learning.boosters.lightgbm_text import check, stored
+from job.learning.matrices import Workers
 
 FIXED: Final = {
     "objective": "binary",
@@ -66,10 +70,13 @@ class LightGBM(NativeModel):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def fit(
-        self, matrix: Matrix, label: npt.NDArray[np.int8], sample_weight: npt.NDArray[np.float64] | None = None
-    ) -> Self:
-        """Fit on finite rows [rows, features] and labels 0 and 1, and return the estimator."""
+    def _grow(
+        self,
+        matrix: Matrix,
+        label: npt.NDArray[np.int8],
+        weight: npt.NDArray[np.float64] | None,
+        network: Mapping[str, Any] = ALONE,
+    ) -> bytes:
         parameters = FIXED | {
             "num_leaves": self.num_leaves,
             "max_depth": self.max_depth or -1,
@@ -83,11 +90,40 @@ class LightGBM(NativeModel):
             "max_bin": self.max_bin,
             "seed": self.random_state,
             "num_threads": self.n_jobs,
+            **network,
         }
-        rows = lightgbm.Dataset(matrix, label, weight=sample_weight, params=parameters)
+        rows = lightgbm.Dataset(matrix, label, weight=weight, params=parameters)
         booster = lightgbm.train(parameters, rows, self.n_estimators)
-        artifact = stored(booster.model_to_string())
-        return self.restore(artifact, check(artifact))
+        if network:
+            booster.free_network()
+        return stored(booster.model_to_string())
+
+    def _grow_together(
+        self,
+        matrix: Matrix,
+        label: npt.NDArray[np.int8],
+        weight: npt.NDArray[np.float64] | None,
+        workers: Workers,
+    ) -> bytes:
+        with socket.socket() as free:  # each fit has ports of its own: the last one's may not be free yet
+            free.bind(("", 0))
+            port = free.getsockname()[1]
+        host = "127.0.0.1" if ip_address(workers.host).is_loopback else workers.host  # the only one it knows as its own
+        places = workers.gather(f"{host}:{port}" if len(matrix) else "")
+        machines = [place for place in places if place]
+        if not len(matrix) or len(machines) == 1:
+            return self._grow(matrix, label, weight) if len(matrix) else b""
+        network = {
+            "machines": ",".join(machines),
+            "num_machines": len(machines),
+            "local_listen_port": port,
+            "tree_learner": "data",
+            "pre_partition": True,
+        }
+        return self._grow(matrix, label, weight, network)
+
+    def _check(self, artifact: bytes) -> int:
+        return check(artifact)
 
     @cached_property
     def _booster(self) -> lightgbm.Booster:

@@ -1,17 +1,22 @@
 """XGBoost's boosted trees as an estimator, and its UBJ as an artifact."""
 
+from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import cached_property
 from numbers import Integral, Real
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
 import xgboost
 from sklearn.utils._param_validation import Interval
+from xgboost.collective import CommunicatorContext
+from xgboost.tracker import RabitTracker
 
 from job.learning.boosters.checks import MOST_LEAVES
-from job.learning.boosters.estimator import CONSTRAINTS, Matrix, NativeModel
+from job.learning.boosters.estimator import ALONE, CONSTRAINTS, Matrix, NativeModel
 from job.learning.boosters.xgboost_ubj import check
+from job.learning.matrices import Workers
 
 FIXED: Final = {
     "objective": "binary:logistic",
@@ -63,10 +68,13 @@ class XGBoost(NativeModel):
         self.max_bin = max_bin
         self.random_state = random_state
 
-    def fit(
-        self, matrix: Matrix, label: npt.NDArray[np.int8], sample_weight: npt.NDArray[np.float64] | None = None
-    ) -> Self:
-        """Fit on finite rows [rows, features] and labels 0 and 1, and return the estimator."""
+    def _grow(
+        self,
+        matrix: Matrix,
+        label: npt.NDArray[np.int8],
+        weight: npt.NDArray[np.float64] | None,
+        network: Mapping[str, Any] = ALONE,
+    ) -> bytes:
         parameters = FIXED | {
             "max_leaves": self.max_leaves,
             "max_depth": self.max_depth or 0,
@@ -79,10 +87,34 @@ class XGBoost(NativeModel):
             "max_bin": self.max_bin,
             "seed": self.random_state,
         }
-        rows = xgboost.QuantileDMatrix(matrix, label, weight=sample_weight, max_bin=self.max_bin, nthread=1)
-        booster = xgboost.train(parameters, rows, self.n_estimators)
-        artifact = bytes(booster.save_raw("ubj"))
-        return self.restore(artifact, check(artifact))
+        with CommunicatorContext(**network) if network else nullcontext():
+            rows = xgboost.QuantileDMatrix(matrix, label, weight=weight, max_bin=self.max_bin, nthread=1)
+            booster = xgboost.train(parameters, rows, self.n_estimators)
+        return bytes(booster.save_raw("ubj"))
+
+    def _grow_together(
+        self,
+        matrix: Matrix,
+        label: npt.NDArray[np.int8],
+        weight: npt.NDArray[np.float64] | None,
+        workers: Workers,
+    ) -> bytes:
+        holders = [rank for rank, holds in enumerate(workers.gather(len(matrix) > 0)) if holds]
+        tracker = None
+        if len(holders) > 1 and workers.rank == holders[0]:
+            tracker = RabitTracker(len(holders), workers.host, sortby="task")
+            tracker.start()
+        where = workers.gather(tracker.worker_args() if tracker else ALONE)[holders[0]]
+        if not len(matrix):
+            return b""
+        network = {**where, "dmlc_task_id": f"{workers.rank:06d}"} if where else ALONE
+        artifact = self._grow(matrix, label, weight, network)
+        if tracker:
+            tracker.wait_for()
+        return artifact
+
+    def _check(self, artifact: bytes) -> int:
+        return check(artifact)
 
     @cached_property
     def _booster(self) -> xgboost.Booster:
