@@ -70,14 +70,16 @@ def _round(config: Config, heart: Heartbeat, warm: WarmRay, progress: Progress) 
     set_run(run_id)
     registry = open_registry(config, writer=run_id)
     done = Round(config, registry, run_id, warm, Found(()), progress)
+    about = heart.about
     try:
         done.found = find_series(config.data, registry=registry.url)
+        asked = digest_of(config, done.found)
+        idle = as_before(config, registry, about, asked)
     except JobError as error:  # the storage may be back in the next round
         done.problems.append(("looking for bars", error))
         done.status = "failed"
         return done
-    about, asked = heart.about, digest_of(config, done.found)
-    if as_before(config, registry, about, asked):
+    if idle:
         done.status = "idle"
         if about.get("failing_since"):
             done.failures.append(f"what failed in round {about['last_round']} waits to be tried again: see its record")
