@@ -1,5 +1,6 @@
 """Rounds of watching between which files, settings, aliases and workers change: no evidence is lost, none is silent."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -230,3 +231,5 @@ def test_a_registry_that_is_away_while_looking_is_a_round_that_failed(tmp_path: 
     with patch.object(loop, "decided", side_effect=RegistryError("the bucket is away")):
         done = watch_here(config)
     assert (done.status, [stage for stage, _ in done.problems]) == ("failed", ["looking for bars"])
+    kept = json.loads(open_registry(config).read(f"watch/rounds/{done.run_id}.json"))
+    assert (kept["status"], kept["problems"][0]["message"]) == ("failed", "the bucket is away")

@@ -5,17 +5,17 @@ import json
 import logging
 import time
 from collections.abc import Generator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from job.cluster.warm import WarmRay
 from job.config.settings import Config
-from job.core.errors import JobError
+from job.core.errors import JobError, RegistryError
 from job.core.log_fields import set_run
 from job.registry.catalog import open_registry
 from job.registry.versions import new_run_id
-from job.registry.watching import Heartbeat
+from job.registry.watching import Heartbeat, write_round
 from job.sources.finding import find_series
 from job.sources.series import Found
 from job.storage.files import Storage
@@ -78,6 +78,8 @@ def _round(config: Config, heart: Heartbeat, warm: WarmRay, progress: Progress) 
     except JobError as error:  # the storage may be back in the next round
         done.problems.append(("looking for bars", error))
         done.status = "failed"
+        with suppress(RegistryError):  # which may be away with it
+            write_round(registry, run_id, done.record())
         return done
     if idle:
         done.status = "idle"
