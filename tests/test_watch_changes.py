@@ -193,18 +193,17 @@ def test_decisions_by_hand_are_predicted_by_without_new_bars(tmp_path: Path, *, 
         watch_here(config)
     registry = open_registry(config)
     first, second = list_versions(registry, KEY)
-    for version, change in ((second, lambda: promote(registry, KEY, second)), (first, restore)):
-        change() if version == second else change(registry)
+    for version in (second, first):
+        if version == second:
+            promote(registry, KEY, second)
+        else:
+            restore_champion(registry, KEY, reason="a drill")
         done = watch_here(config)
         assert done.status == ("finished" if asked else "idle")
         if asked:
             predictions = pl.read_parquet(tmp_path / "predictions" / "**" / "*.parquet")
             assert predictions["version"].unique().to_list() == [version]
         assert watch_here(config).status == "idle"
-
-
-def restore(registry: Any) -> None:
-    restore_champion(registry, KEY, reason="a drill")
 
 
 def test_models_that_are_too_old_to_predict_are_said_though_nothing_is_left_to_predict(tmp_path: Path) -> None:

@@ -99,8 +99,8 @@ def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: s
     tasks = [replace(task, others=_others(task, scored[task.key])) for task in tasks]
     notes = (*found.notes, *map(str, found.problems))
     others = fleet() if any(task.needs for task in tasks) else ()
-    models = read_state(registry).models
-    watched = frozenset(one.key for one in tasks if one.key in models and models[one.key].versions == (one.a, one.b))
+    known = read_state(registry).models
+    watched = frozenset(one.key for one in tasks if one.key in known and known[one.key].versions == (one.a, one.b))
     return ComparisonPlan(
         tuple(tasks), tuple(same), failures, notes, frozenset(fresher), frozenset(held), others, scored, watched
     )

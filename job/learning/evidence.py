@@ -94,11 +94,6 @@ class Evidence:
         return math.sqrt(float(np.square(residuals).sum()) * complete / (complete - 1)) / float(rows.sum())
 
 
-def _times_until(last: int, times: IntArray) -> int:
-    """Return how many distinct times there are up to `last`."""
-    return len(np.unique(times[: np.searchsorted(times, last, side="right")]))
-
-
 def block_times(times: int, horizon: int) -> int:
     """Return how many distinct times a block has: `HORIZONS` horizons, doubled until it is n^(1/3) or blocks are few.
 
@@ -120,7 +115,11 @@ def gather(times: IntArray, sums: FloatArray, *, horizon: int, before: Evidence 
         before: what an earlier comparison of these versions knew. Rows that have all of its times, or more, count
             alone; of others, as where files are gone by now, those that come after it are added.
     """
-    if before is not None and int(times[0]) <= before.first and _times_until(before.last, times) >= before.times:
+    if (
+        before is not None
+        and int(times[0]) <= before.first
+        and len(np.unique(times[times <= before.last])) >= before.times
+    ):
         return replace(gather(times, sums, horizon=horizon), looks=before.looks + 1)
     if before is not None:
         sums, times = sums[times > before.last], times[times > before.last]
