@@ -21,7 +21,7 @@ from job.registry.catalog import open_registry
 from job.registry.promote import promote, restore_champion
 from job.registry.versions import list_versions
 from job.registry.watching import read_state
-from job.watch import loop, plan, steps
+from job.watch import loop, plan, run, steps
 from tests.growing import Feed, day
 from tests.here import watch_here
 
@@ -232,3 +232,15 @@ def test_a_registry_that_is_away_while_looking_is_a_round_that_failed(tmp_path: 
     assert (done.status, [stage for stage, _ in done.problems]) == ("failed", ["looking for bars"])
     kept = json.loads(open_registry(config).read(f"watch/rounds/{done.run_id}.json"))
     assert (kept["status"], kept["problems"][0]["message"]) == ("failed", "the bucket is away")
+
+
+def test_what_nobody_foresaw_ends_no_watcher(tmp_path: Path) -> None:
+    feed = Feed.of(tmp_path, days=9)
+    feed.until(8)
+    config = feed.config()
+    with patch.object(run, "plan_training", side_effect=ZeroDivisionError("of a library")):
+        done = watch_here(config)
+    assert (done.status, done.exit_status) == ("failed", 1)
+    kept = json.loads(open_registry(config).read(f"watch/rounds/{done.run_id}.json"))
+    assert kept["problems"] == [{"stage": "train", "type": "JobError", "message": "ZeroDivisionError: of a library"}]
+    assert watch_here(config).counts["trained"] == 1

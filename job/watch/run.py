@@ -8,6 +8,7 @@ kill, too: nothing that a stage needs is known to this process alone.
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -17,6 +18,7 @@ from job.compare.decisions import Decision, decide
 from job.compare.plan import is_fresher
 from job.core.environment import versions
 from job.core.errors import ClusterError, JobError, RegistryError
+from job.core.wording import on_one_line
 from job.learning.judging import judge
 from job.predict.plan import Request
 from job.predict.plan import plan as plan_predictions
@@ -38,6 +40,8 @@ from job.watch.record import Round
 from job.watch.task import Scored, ScoringTask
 from job.worker.messages import Job
 
+log = logging.getLogger("job")
+
 SCORING: Final = Operation[ScoringTask, Scored]("job.watch.pipeline", failed=Scored.failed)
 
 
@@ -56,6 +60,10 @@ def run(done: Round) -> None:
                 done.problems.append((name, error))
                 if isinstance(error, ClusterError):
                     done.warm.close()  # a Ray that died is none to go on with
+            except Exception as error:  # a watcher goes on for years, whatever a library raises
+                log.exception("%s failed in a way that was not foreseen", name)
+                done.problems.append((name, JobError(f"{type(error).__name__}: {on_one_line(error)}")))
+                done.warm.close()
         done.status = "failed" if done.problems else "finished"
     except KeyboardInterrupt:
         done.status = "interrupted"
