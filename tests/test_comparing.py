@@ -15,7 +15,7 @@ import pytest
 from job.cli import main
 from job.compare.decisions import decide
 from job.compare.plan import plan as plan_comparisons
-from job.compare.run import _conclude, judge
+from job.compare.run import ComparisonResult, _conclude, judge
 from job.compare.steps import compare_group, compare_rows, pair_samples
 from job.compare.task import Compared, ComparisonTask
 from job.config.settings import Config, load_config
@@ -30,11 +30,13 @@ from job.learning.metrics import shrink
 from job.learning.rows import feature_matrix
 from job.learning.seeds import influence_of, seed_variance
 from job.learning.training import Trained, train
+from job.learning.watching import Watched
 from job.registry.aliases import history, read_aliases
 from job.registry.comparisons import last_evidence, overlapping, write_comparison
 from job.registry.names import version_name
 from job.registry.promote import promote
 from job.registry.versions import list_versions
+from job.registry.watching import State, WatchedModel, write_state
 from job.sources.finding import find_series
 from job.storage.files import Storage
 from job.train.plan import plan_tasks
@@ -466,6 +468,18 @@ def test_a_second_look_counts_though_since_leaves_the_evidence_out(registry: Sto
     assert second.evidence.looks == 2
     (later,) = plan_of(registry, folder, since=times["last"] + timedelta(hours=1)).tasks
     assert later.looked == 0
+
+
+def test_a_fixed_test_says_that_watchers_look_too(registry: Storage, folder: Path) -> None:
+    plan = plan_of(registry, folder)
+    (task,) = plan.tasks
+    assert not plan.watched
+    found = Watched(A, 50).facing(A, B, length=50)
+    write_state(registry, State(models={KEY: WatchedModel(found, since=0)}), run_id=RUN_B)
+    assert plan_of(registry, folder).watched == {KEY}
+    seen = ComparisonResult(compare_here(registry, folder, task), watched=True)
+    assert any("`watch` looks at these two versions" in doubt for doubt in seen.doubts())
+    assert not [*replace(seen, watched=False).doubts()]
 
 
 def test_models_are_judged_together_by_their_e_values(registry: Storage, folder: Path) -> None:

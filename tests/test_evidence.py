@@ -72,6 +72,18 @@ def test_rows_that_are_known_add_nothing() -> None:
     assert (again.blocks, again.times, again.looks) == (before.blocks, before.times, 2)
 
 
+def test_rows_that_are_gone_still_count() -> None:
+    times, sums = rows_of(seed=5, count=600)
+    before = gather(times[:500], sums[:500], horizon=HORIZON)
+    fewer = gather(times[:300], sums[:300], horizon=HORIZON, before=before)
+    assert replace(fewer, looks=1) == before
+    hole = np.r_[0:200, 300:600]  # a file of the middle is gone, and later bars came
+    after = gather(times[hole], sums[hole], horizon=HORIZON, before=fewer)
+    together = gather(times, sums, horizon=HORIZON)
+    assert (after.times, after.first, after.last) == (together.times, together.first, together.last)
+    assert after.mean("difference") == pytest.approx(together.mean("difference"), abs=1e-12)
+
+
 @pytest.mark.parametrize("horizon", [1, 10, 60])
 def test_blocks_are_bounded_long_enough_and_only_ever_joined(horizon: int) -> None:
     lengths = [block_times(times, horizon) for times in range(1, 2_000_000, 997)]

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from job.cli import main
+from job.cluster import warm
 from job.cluster.warm import WarmRay
 from job.config.settings import Config
 from job.core.errors import RegistryError
@@ -354,14 +355,25 @@ def test_the_fixed_test_is_refused(capsys: pytest.CaptureFixture[str], tmp_path:
 
 
 def test_ray_is_given_up_when_it_is_idle() -> None:
-    warm = WarmRay(Config().ray, idle_s=0.05)
-    with warm.up():
-        assert warm.running
-    warm.stop_if_idle()
-    assert warm.running
+    ray = WarmRay(Config().ray, idle_s=0.05)
+    with ray.up():
+        assert ray.running
+    ray.stop_if_idle()
+    assert ray.running
     time.sleep(0.06)
-    warm.stop_if_idle()
-    assert not warm.running
+    ray.stop_if_idle()
+    assert not ray.running
+
+
+def test_ray_that_died_while_it_was_idle_is_given_up_before_it_ends_the_watcher() -> None:
+    ray = WarmRay(Config().ray, idle_s=900)
+    with ray.up():
+        assert ray.running
+    ray.stop_if_idle()
+    assert ray.running
+    with patch.object(warm, "is_reachable", return_value=False):
+        ray.stop_if_idle()
+    assert not ray.running
 
 
 def test_seconds_are_waited_for_the_next_round(watched: tuple[Feed, Config, list[Round]], monkeypatch: Any) -> None:

@@ -32,9 +32,10 @@ from job.core.log_fields import set_run
 from job.core.paths import redact_url, require_disjoint, resolve_output
 from job.core.wording import first_of
 from job.registry.catalog import open_registry
-from job.registry.watching import read_state
+from job.registry.watching import read_heartbeat, read_state
 from job.sources.finding import find_series
 from job.train.plan import plan as plan_training
+from job.watch.loop import as_before, digest_of
 from job.watch.loop import watch as watch_rounds
 from job.watch.plan import plan as plan_scoring
 from job.watch.record import Round
@@ -76,9 +77,11 @@ def watch(options: argparse.Namespace) -> int:
 
 
 def preview(config: Config) -> dict[str, int]:
-    """Return how many series and models a round would begin with, as far as listings tell."""
+    """Return how many series and models a round would begin with, as far as listings tell; nothing if it would wait."""
     registry = open_registry(config)
     found = find_series(config.data, registry=registry.url)
+    if as_before(config, registry, read_heartbeat(registry), digest_of(config, found)):
+        return {}
     training = plan_training(config)
     return {
         "series to score": len(plan_scoring(config, registry, read_state(registry), found).tasks),
@@ -92,7 +95,7 @@ def show(done: Round) -> None:
     """Log what a round did."""
     set_run(done.run_id)
     if done.status == "idle":
-        log.info("no new bars")
+        log.info("; ".join(["no new bars", *done.failures]))
         return
     for note in done.notes:
         log.info("%s", note)

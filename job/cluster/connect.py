@@ -274,15 +274,20 @@ def cpu_nodes() -> list[dict[str, Any]]:
     return [node for node in _alive() if node["Resources"].get("CPU", 0) >= 1]
 
 
+def node_and_head() -> tuple[str, str]:
+    """Return where the driver's node and the head listen, `host:port`; Ray ends this process soon after they do not."""
+    context = ray.get_runtime_context()
+    own = next(node for node in _alive() if node["NodeID"] == context.get_node_id())
+    return f"{own['NodeManagerAddress']}:{own['NodeManagerPort']}", context.gcs_address
+
+
 def _monitored(size: Cluster, on_death: OnDeath | None) -> AbstractContextManager[None]:
     return nullcontext() if on_death is None else monitored(_health_checks(size), on_death)
 
 
 def _health_checks(size: Cluster) -> tuple[HealthCheck, ...]:
     """Return what a run on this cluster cannot go on without."""
-    context = ray.get_runtime_context()
-    own = next(node for node in _alive() if node["NodeID"] == context.get_node_id())
-    node, head = f"{own['NodeManagerAddress']}:{own['NodeManagerPort']}", context.gcs_address
+    node, head = node_and_head()
     memory = size.capacity.memory_per_cpu
     room = f"a CPU and {memory / 2**30:.1f} GiB of memory"
     return (

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from job.cluster.heartbeat import is_reachable
 from job.config.settings import RaySettings
 
 
@@ -20,6 +21,7 @@ class WarmRay:
         self._idle_s = idle_s
         self._stack = ExitStack()
         self._used_at: float | None = None
+        self._places: tuple[str, ...] = ()
 
     @property
     def running(self) -> bool:
@@ -29,10 +31,11 @@ class WarmRay:
     @contextmanager
     def up(self) -> Iterator[None]:
         """Have Ray run inside, started or joined unless it runs; raises as `job.cluster.connect.running`."""
-        from job.cluster.connect import running  # noqa: PLC0415 - Ray takes seconds to import
+        from job.cluster.connect import node_and_head, running  # noqa: PLC0415 - Ray takes seconds to import
 
         if not self.running:
             self._stack.enter_context(running(self._settings))
+            self._places = node_and_head()
         self._used_at = time.monotonic()
         try:
             yield
@@ -40,8 +43,10 @@ class WarmRay:
             self._used_at = time.monotonic()
 
     def stop_if_idle(self) -> None:
-        """End Ray if nothing has used it for so long."""
-        if self._used_at is not None and time.monotonic() - self._used_at >= self._idle_s:
+        """End Ray if nothing has used it for so long, or if it died meanwhile: it would soon end this process, too."""
+        if self._used_at is None:
+            return
+        if time.monotonic() - self._used_at >= self._idle_s or not all(map(is_reachable, self._places)):
             self.close()
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from job.registry.definition import Definition
 from job.registry.ledger import scored_versions, versions_scored
 from job.registry.scored import Scored
 from job.registry.versions import LATEST, list_versions, read_metadata, resolve_version
+from job.registry.watching import read_state
 from job.sources.estimates import estimate_rows
 from job.sources.finding import find_fleet, find_series
 from job.sources.series import Series
@@ -48,6 +49,8 @@ class ComparisonPlan:
     """All series of the input, where versions see others beside their own."""
     scored: Mapping[Key, tuple[Scored, ...]] = field(default_factory=dict)
     """Every version that was ever scored, of each model that is compared."""
+    watched: frozenset[Key] = frozenset()
+    """Models whose two versions `watch` compares, too."""
 
 
 def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: str) -> ComparisonPlan:
@@ -96,8 +99,10 @@ def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: s
     tasks = [replace(task, others=_others(task, scored[task.key])) for task in tasks]
     notes = (*found.notes, *map(str, found.problems))
     others = fleet() if any(task.needs for task in tasks) else ()
+    known = read_state(registry).models
+    watched = frozenset(one.key for one in tasks if one.key in known and known[one.key].versions == (one.a, one.b))
     return ComparisonPlan(
-        tuple(tasks), tuple(same), failures, notes, frozenset(fresher), frozenset(held), others, scored
+        tuple(tasks), tuple(same), failures, notes, frozenset(fresher), frozenset(held), others, scored, watched
     )
 
 

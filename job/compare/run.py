@@ -32,8 +32,8 @@ class ComparisonResult:
     """A comparison with its verdict among all that were made with it.
 
     `q` is its p after false-discovery control, `earlier` how many comparisons of the model's versions had used rows of
-    the same stretch. `action` is what became of version b, None if nothing. `error` says why there is no verdict, or
-    why it was not acted upon.
+    the same stretch, `watched` whether `watch` looks at these two versions, too. `action` is what became of version b,
+    None if nothing. `error` says why there is no verdict, or why it was not acted upon.
     """
 
     compared: Compared
@@ -42,6 +42,7 @@ class ComparisonResult:
     earlier: int = 0
     action: Action | None = None
     error: JobError | None = None
+    watched: bool = False
 
     @property
     def key(self) -> Key:
@@ -61,6 +62,11 @@ class ComparisonResult:
                 f"look {self.looks} at these two versions, and the fixed test is right at one: "
                 "set promotion.test: sequential to look as often as you like"
             )
+        if found is not None and found.test == "fixed" and self.watched:
+            yield (
+                "`watch` looks at these two versions in each round, beside the looks counted here: its verdict stays "
+                "right, a fixed test of the same bars does not"
+            )
         if (others := self.earlier - self.looks + 1) > 0:
             yield f"{others} earlier comparisons of other versions used some of these rows"
 
@@ -77,6 +83,7 @@ class ComparisonResult:
             "only_b": self.compared.only_b,
             "earlier_comparisons": self.earlier,
             "looks": self.looks,
+            "watched": self.watched,
             **({"trading": self.compared.trading} if self.compared.trading else {}),
         }
 
@@ -173,7 +180,7 @@ def _conclude(
     if one.error is not None:
         return one
     first, last = (datetime.fromisoformat(time) for time in (one.compared.first, one.compared.last))
-    one = replace(one, earlier=overlapping(registry, one.key, first=first, last=last))
+    one = replace(one, earlier=overlapping(registry, one.key, first=first, last=last), watched=one.key in plan.watched)
     fresher, evidence, decision = one.key in plan.fresher, one.compared.evidence, None
     if promote_winners and one.compared.comparison is not None:
         challenger = read_aliases(registry, one.key).challenger == one.compared.b

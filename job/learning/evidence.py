@@ -112,10 +112,14 @@ def gather(times: IntArray, sums: FloatArray, *, horizon: int, before: Evidence 
         times: `available_at` of the rows, ascending, in µs; at least one row.
         sums: float64 [rows, `SUMS`], what each row adds.
         horizon: bars after a row within which its label is resolved.
-        before: what an earlier comparison of these versions knew. Rows that begin no later than it hold all of it, and
-            count alone; of others, those that come after it are added.
+        before: what an earlier comparison of these versions knew. Rows that have all of its times, or more, count
+            alone; of others, as where files are gone by now, those that come after it are added.
     """
-    if before is not None and int(times[0]) <= before.first:
+    if (
+        before is not None
+        and int(times[0]) <= before.first
+        and len(np.unique(times[times <= before.last])) >= before.times
+    ):
         return replace(gather(times, sums, horizon=horizon), looks=before.looks + 1)
     if before is not None:
         sums, times = sums[times > before.last], times[times > before.last]

@@ -257,13 +257,19 @@ def _feature(entry: Mapping[str, Any], where: str) -> str:
     return feature
 
 
-def _label(stats: Mapping[str, Any], where: str) -> Label:
-    """Return the label; a pooled model has its definition once per series."""
+def label_definition(stats: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the definition of a label, of its statistics in metadata; a pooled model has it once per series."""
     one = next(iter(stats["series"].values())) if "series" in stats else stats
-    kind = str(one["definition"]["kind"])
+    found: Mapping[str, Any] = one["definition"]
+    return found
+
+
+def _label(stats: Mapping[str, Any], where: str) -> Label:
+    defined = label_definition(stats)
+    kind = str(defined["kind"])
     if is_import_path(kind):
         _check_source(f"the label {kind}", kind, str(stats["source_digest"]), where)
-    return parse_label(one["definition"])
+    return parse_label(defined)
 
 
 def _check_source(what: str, path: str, digest: str, where: str) -> None:

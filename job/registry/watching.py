@@ -141,6 +141,14 @@ def write_round(registry: Storage, run_id: str, record: Mapping[str, Any]) -> No
     registry.create(f"{ROUNDS}/{run_id}.json", text.encode())
 
 
+def read_heartbeat(registry: Storage) -> dict[str, Any]:
+    """Return what is said of the one that watches a registry, or did last; nothing where nobody has."""
+    try:
+        return dict(json.loads(registry.read(HEARTBEAT)))
+    except (MissingFileError, ValueError, TypeError):
+        return {}
+
+
 class Heartbeat:
     """The sign of life of the one that watches a registry, renewed by a thread until it is closed.
 
@@ -160,7 +168,7 @@ class Heartbeat:
 
         Two that begin at the same moment may both believe to be alone; what they decide is exclusive all the same.
         """
-        before = self._read()
+        before = read_heartbeat(self._registry)
         other = before.get("lease")
         try:
             lease = Lease.from_record(other) if other else None
@@ -187,12 +195,6 @@ class Heartbeat:
         with self._lock:
             self._closing.set()
             self._registry.replace(HEARTBEAT, json.dumps({**self.about, "lease": None}, indent=1).encode())
-
-    def _read(self) -> dict[str, Any]:
-        try:
-            return dict(json.loads(self._registry.read(HEARTBEAT)))
-        except (MissingFileError, ValueError, TypeError):
-            return {}
 
     def _keep(self) -> None:
         while not self._closing.wait(self._lease_s / 3):

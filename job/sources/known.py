@@ -17,6 +17,8 @@ from transforms.digest import row_hashes
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 SHORT: Final = 16
 """Hexadecimal digits of a digest that finds changes, which are no attacks."""
+MARKS: Final = 16
+"""Parts of a series that is read whole, of which each is compared by itself."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Reading:
     `how` is the digest of what decides how files are read. `columns` are those of the bars, `volumes` and `steps` as in
     `job.sources.bars.Decided`; `first` and `last` are the open times of its bars, `hashes` the sum of their
     `transforms.digest.row_hashes`. Before `no_sessions_until`, more bars cannot make a market with sessions of it. The
-    `cuts` are in order of time; there is none where the series must be read whole: `whole` says why.
+    `cuts` are in order of time; there is none where the series must be read whole: `whole` says why. Such a series has
+    `marks` instead: times, and the sums of hashes of the bars from each to the next.
     """
 
     how: str
@@ -73,6 +76,7 @@ class Reading:
     no_sessions_until: datetime | None = None
     cuts: tuple[Cut, ...] = ()
     whole: str = ""
+    marks: tuple[tuple[datetime, int], ...] = ()
 
     @property
     def grid(self) -> tuple[str | int, ...]:
@@ -91,7 +95,9 @@ class Reading:
         times = {"first": micros(self.first), "last": micros(self.last), "until": until and micros(until)}
         lists = {name: list(getattr(self, name)) for name in ("columns", "volumes", "steps")}
         own = {name: getattr(self, name) for name in ("how", "timeframe", "offset_us", "zone", "whole")}
-        return {**own, **lists, **times, "hashes": f"{self.hashes:x}", "cuts": [cut.record() for cut in self.cuts]}
+        marks = [[micros(start), f"{hashes:x}"] for start, hashes in self.marks]
+        cuts = [cut.record() for cut in self.cuts]
+        return {**own, **lists, **times, "hashes": f"{self.hashes:x}", "cuts": cuts, "marks": marks}
 
     @classmethod
     def of_record(cls, record: Mapping[str, Any]) -> Self:
@@ -106,26 +112,31 @@ class Reading:
             hashes=int(record["hashes"], 16),
             no_sessions_until=None if until is None else moment(until),
             cuts=tuple(Cut.of_record(cut) for cut in record["cuts"]),
+            marks=tuple((moment(start), int(hashes, 16)) for start, hashes in record.get("marks", ())),
         )
 
     def changed_from(self, bars: pl.DataFrame, cut: Cut | None = None) -> datetime | None:
         """Return from when on bars differ from those that were seen; None where only later ones were added.
 
-        It is the last cut before the first difference, or the first bar.
+        It is the last cut or mark before the first difference, or the first bar. Where the first bars are gone, as
+        where files are kept for some weeks only, those are compared that begin at a cut or mark: what comes before it
+        is not known any more.
 
         Args:
             bars: of the whole series, or of all its time from one of the cuts on; on the same grid, of equal columns.
             cut: that one.
         """
-        sums, parts = (
-            HashSums(bars),
-            [(one.start, one.hashes) for one in self.cuts if cut is None or one.start >= cut.start],
-        )
-        if cut is None:
+        sums, first = HashSums(bars), bars["timestamp"][0]
+        parts = [*((one.start, one.hashes) for one in self.cuts), *self.marks]
+        if cut is not None:
+            parts = [one for one in parts if one[0] >= cut.start]
+        elif first > self.first:
+            parts = [one for one in parts if one[0] >= first]
+        else:
             rest = self.hashes - sum(hashes for _, hashes in parts)
-            parts = [(min(self.first, bars["timestamp"][0]), rest % 2**64), *parts]
+            parts = [(first, rest % 2**64), *parts]
         ends = [*(start for start, _ in parts[1:]), moment(micros(self.last) + 1)]
-        for (start, hashes), end in zip(parts, ends, strict=True):
+        for (start, hashes), end in zip(parts, ends, strict=False):
             if sums(start, end) != hashes:
                 return start
         return None
@@ -143,6 +154,12 @@ class HashSums:
         first, last = (len(self.times) if time is None else int(np.searchsorted(self.times, micros(time)))
                        for time in (start, end))  # fmt: skip
         return (int(self.sums[last]) - int(self.sums[first])) % 2**64
+
+    def marks(self) -> tuple[tuple[datetime, int], ...]:
+        """Return `MARKS` times or fewer, with as many bars between them, and the sum from each to the next."""
+        places = np.unique(np.linspace(0, len(self.times), MARKS + 1).astype(np.int64))[1:-1]
+        starts = [moment(int(time)) for time in self.times[places]]
+        return tuple((start, self(start, end)) for start, end in zip(starts, [*starts[1:], None], strict=True))
 
 
 def listed_digest(files: Sequence[SourceFile]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from job.config.settings import DataSettings
-from job.core.keys import Key
+from job.core.keys import ALL, POOLED, Key
 from job.learning.blocks import merge
 from job.registry.fingerprints import listing_fingerprint
 from job.registry.listings import Continued
@@ -20,12 +20,14 @@ from transforms.bars import duration_us
 def updated(state: State, plan: ScoringPlan, outcomes: Iterable[Scored], data: DataSettings) -> State:
     """Return the state with what was scored added to it; it has the same number, since it is not written yet.
 
-    Where a series failed, or where bars have changed since they were scored, nothing is added to its models, and their
-    evidence is to be counted again: what was read of the series is noted for all of its models alike.
+    Where a series failed, nothing is added to its models: their next rows begin where these would have. Where bars have
+    changed since they were scored, the evidence of all models of the series is to be counted again, of those that
+    failed or are not due, too: what was read of the series is noted for all alike.
     """
     models = {task.key: task.model for task in plan.tasks}
     series = {task.key: task.series[0] for task in plan.tasks}
     own: dict[Key, list[Scored]] = {}
+    revised: set[tuple[str, str]] = set()
     readings, listings = dict(state.readings), dict(state.listings)
     for outcome in outcomes:
         own.setdefault(models[outcome.key], []).append(outcome)
@@ -34,9 +36,17 @@ def updated(state: State, plan: ScoringPlan, outcomes: Iterable[Scored], data: D
             readings[str(one)] = Reading.of_record(outcome.reading)
             listed = (listing_fingerprint(one, data, flow=flow) for flow in (False, True))
             listings[str(one)] = [known for known in listed if known is not None]
+        if outcome.revised:
+            revised |= {(outcome.exchange, outcome.symbol), (POOLED, ALL), (POOLED, outcome.exchange)}
     wanted = Counter(models.values())
     found = {key: _added(plan.models[key], scored, wanted[key]) for key, scored in own.items()}
-    return replace(state, models={**state.models, **found}, readings=readings, listings=listings)
+    after = {
+        key: replace(one, again=True)
+        if (key.exchange, key.symbol) in revised and not (key in plan.models and plan.models[key].again)
+        else one
+        for key, one in {**state.models, **found}.items()
+    }
+    return replace(state, models=after, readings=readings, listings=listings)
 
 
 def continued(before: State, after: State, outcomes: Iterable[Scored]) -> Iterator[Continued]:
@@ -54,7 +64,7 @@ def continued(before: State, after: State, outcomes: Iterable[Scored]) -> Iterat
 
 def _added(model: WatchedModel, scored: list[Scored], wanted: int) -> WatchedModel:
     if len(scored) < wanted or any(one.status == "failed" or one.revised for one in scored):
-        return replace(model, again=True)
+        return model
     blocks = [one.found for one in scored if one.found is not None]
     if not blocks:
         return replace(model, again=False)

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, partial
-from typing import Final
+from typing import Any, Final
 
 from job.compare.plan import known_until, needs_of_each
 from job.config.settings import Config
@@ -16,12 +17,12 @@ from job.learning.drift import Reference
 from job.learning.watching import Watched
 from job.registry.aliases import Aliases, read_all_aliases
 from job.registry.catalog import keys
-from job.registry.definition import Definition
+from job.registry.definition import Definition, label_definition
 from job.registry.versions import read_metadata
 from job.registry.watching import State, WatchedModel
 from job.sources.finding import find_fleet
 from job.sources.series import Found, Series
-from job.storage.files import Storage
+from job.storage.files import MissingFileError, Storage
 from job.watch.task import ScoringTask
 from job.worker.context import history_of
 from job.worker.memory import estimate_memory
@@ -38,12 +39,14 @@ ROWS: Final = 5_000
 class ScoringPlan:
     """Series to be scored; `models` is what is known of their models, with new champions and challengers in place.
 
-    `fleet` are all series of the input where a model sees others beside its own.
+    `useless` are challengers that can never be compared, and why. `fleet` are all series of the input where a model
+    sees others beside its own.
     """
 
     tasks: tuple[ScoringTask, ...]
     models: Mapping[Key, WatchedModel]
     failures: Mapping[Key, JobError]
+    useless: Mapping[Key, tuple[str, str]]
     fleet: tuple[Series, ...] = ()
 
 
@@ -61,11 +64,21 @@ def plan(
     aliases = read_all_aliases(registry, series.keys() if only is None else series.keys() & only)
     due = [key for key, own in aliases.items() if own.champion and _due(state.models.get(key), own, config)]
     fleet = cache(partial(find_fleet, found, config.data, registry=registry.url))
+    useless: dict[Key, tuple[str, str]] = {}
 
     def planned(key: Key) -> tuple[WatchedModel, list[ScoringTask]] | JobError:
         try:
-            definitions, ends, stretch = _versions(key, aliases[key], config, registry)
-            standing = _standing(key, aliases[key], state.models.get(key), definitions, ends)
+            own, known = aliases[key], state.models.get(key)
+            metadata = read_both(registry, key, own)
+            if own.undecided is not None and (why := why_useless(metadata)):
+                useless[key] = own.undecided, why
+                own, metadata = replace(own, challenger=None), metadata[:1]
+            definitions = [Definition.of(one, config.data, where=f"{key}: {one['version']}") for one in metadata]
+            ends = [round(known_until(one, key).timestamp() * 1e6) for one in metadata]
+            reference = Reference.read(metadata[0])
+            stretch = reference.stretch if reference is not None else 0
+            standing = _standing(key, own, known, definitions, ends)
+            standing = replace(standing, tried=max(filter(None, (standing.tried, aliases[key].challenger))))
             return standing, [*_tasks(key, standing, definitions, stretch, series[key], state, config, fleet)]
         except JobError as error:
             return error
@@ -78,6 +91,7 @@ def plan(
         tasks=tasks,
         models={key: model for key, (model, _) in good.items()},
         failures={key: one for key, one in answers.items() if isinstance(one, JobError)},
+        useless=useless,
         fleet=fleet() if any(task.needs for task in tasks) else (),
     )
 
@@ -106,25 +120,30 @@ def _due(known: WatchedModel | None, aliases: Aliases, config: Config) -> bool:
     return waited >= duration_us(config.watch.score_every)
 
 
-def _versions(key: Key, aliases: Aliases, config: Config, registry: Storage) -> tuple[list[Definition], list[int], int]:
-    """Return what champion and challenger see, and when the last label was known that each was made on (µs).
-
-    The third is how many new rows are best compared with the champion's training rows, 0 where it has no reference.
+def read_both(registry: Storage, key: Key, aliases: Aliases) -> list[dict[str, Any]]:
+    """Return the metadata of the champion, and of the challenger where there is one and its files are there.
 
     Raises:
-        RegistryError: they were trained on different labels, or cannot be used here.
+        RegistryError: the champion is gone, or one of them cannot be used here.
     """
-    metadata = [
-        read_metadata(registry, key, version)
-        for version in (aliases.champion, aliases.undecided)
-        if version is not None
-    ]
-    definitions = [Definition.of(one, config.data, where=f"{key}: {one['version']}") for one in metadata]
-    if any(one.label != definitions[0].label for one in definitions):
-        raise RegistryError(f"{key}: champion and challenger have different labels: promote one of them by hand")
-    reference = Reference.read(metadata[0])
-    ends = [round(known_until(one, key).timestamp() * 1e6) for one in metadata]
-    return definitions, ends, reference.stretch if reference is not None else 0
+    try:
+        metadata = [read_metadata(registry, key, str(aliases.champion))]
+    except MissingFileError:
+        raise RegistryError(
+            f"{key}: its champion {aliases.champion} is not in {registry.url}: name another one with `models promote`"
+        ) from None
+    if aliases.undecided is not None:
+        with suppress(MissingFileError):
+            metadata.append(read_metadata(registry, key, aliases.undecided))
+    return metadata
+
+
+def why_useless(metadata: Sequence[Mapping[str, Any]]) -> str:
+    """Return why a challenger can never be compared with its champion, given their metadata; empty where it can."""
+    if len(metadata) == 1:
+        return "its files are gone"
+    first, second = (label_definition(one["label"]) for one in metadata)
+    return "" if first == second else "it has another label than the champion"
 
 
 def _standing(

@@ -44,7 +44,8 @@ class Round:
 
     `problems` are those for which it is tried again, by stage; `failures` are those of single models and files, which
     new bars may mend. `changes` are those of aliases. `scored` are the models that were, `judged` is what is known of
-    all, `drift` how far new rows of series are from training rows, where that is unusual.
+    all, `drift` how far new rows of series are from training rows, where that is unusual. `decisions` is the digest of
+    those on aliases by which it predicts.
     """
 
     config: Config
@@ -64,6 +65,7 @@ class Round:
     failures: list[str] = field(default_factory=list)
     problems: list[tuple[str, JobError]] = field(default_factory=list)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    decisions: str | None = None
 
     @property
     def exit_status(self) -> int:

@@ -6,6 +6,9 @@ A stage that fails leaves the others to be done, and what it left undone is done
 kill, too: nothing that a stage needs is known to this process alone.
 """
 
+import hashlib
+import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
@@ -15,25 +18,29 @@ from job.compare.decisions import Decision, decide
 from job.compare.plan import is_fresher
 from job.core.environment import versions
 from job.core.errors import ClusterError, JobError, RegistryError
+from job.core.wording import on_one_line
 from job.learning.judging import judge
 from job.predict.plan import Request
 from job.predict.plan import plan as plan_predictions
 from job.predict.run import run as run_predictions
-from job.registry.aliases import Aliases, read_all_aliases
+from job.registry.aliases import Aliases, last_decisions, read_all_aliases
 from job.registry.catalog import key_of, list_summaries
 from job.registry.listings import carry_growth
 from job.registry.record import RunRecord
 from job.registry.versions import read_metadata
 from job.registry.watching import read_state, write_round, write_state
+from job.storage.files import Storage
 from job.train.freshness import UNREAD
 from job.train.plan import plan as plan_training
 from job.train.run import run as run_training
 from job.watch.evidence import continued, updated
-from job.watch.plan import ScoringPlan, series_of_models
+from job.watch.plan import ScoringPlan, read_both, series_of_models, why_useless
 from job.watch.plan import plan as plan_scoring
 from job.watch.record import Round
 from job.watch.task import Scored, ScoringTask
 from job.worker.messages import Job
+
+log = logging.getLogger("job")
 
 SCORING: Final = Operation[ScoringTask, Scored]("job.watch.pipeline", failed=Scored.failed)
 
@@ -53,6 +60,10 @@ def run(done: Round) -> None:
                 done.problems.append((name, error))
                 if isinstance(error, ClusterError):
                     done.warm.close()  # a Ray that died is none to go on with
+            except Exception as error:  # a watcher goes on for years, whatever a library raises
+                log.exception("%s failed in a way that was not foreseen", name)
+                done.problems.append((name, JobError(f"{type(error).__name__}: {on_one_line(error)}")))
+                done.warm.close()
         done.status = "failed" if done.problems else "finished"
     except KeyboardInterrupt:
         done.status = "interrupted"
@@ -64,12 +75,15 @@ def run(done: Round) -> None:
 def score(done: Round) -> None:
     """Score champions and challengers on bars that are new to them, and keep what that says."""
     state = read_state(done.registry)
-    only = None
-    while (plan := plan_scoring(done.config, done.registry, state, done.found, only=only)).tasks:
-        done.failures += map(str, plan.failures.values())
+    plan = plan_scoring(done.config, done.registry, state, done.found)
+    done.failures += map(str, plan.failures.values())
+    for key, (version, why) in plan.useless.items():
+        done.change(key, version, Decision("given up", why))
+    while plan.tasks:
         before, outcomes = state, _outcomes(done, plan)
         scored = updated(state, plan, outcomes, done.config.data)
-        only = {key for key in plan.models if scored.models[key].again and not plan.models[key].again}
+        then = {**before.models, **plan.models}
+        only = {key for key, one in scored.models.items() if one.again and not then[key].again}
         judged = judge({key: one.evidence for key, one in scored.models.items()}, alpha=done.config.promotion.alpha)
         models = {  # each champion with the time at which it was first seen to have decayed
             key: replace(one, alarm=(one.alarm or one.evidence.last) if judged[key].standing == "decayed" else None)
@@ -78,9 +92,10 @@ def score(done: Round) -> None:
         state = write_state(done.registry, replace(scored, models=models), run_id=done.run_id)
         carry_growth(done.registry, continued(before, state, outcomes))
         done.scored |= plan.models.keys()
-        done.notes += [f"{key}: bars have changed that it was scored on: it is scored again from there" for key in only]
+        done.notes += [f"{key}: bars have changed that it was scored on: it is scored again" for key in sorted(only)]
         if not only:
             break
+        plan = plan_scoring(done.config, done.registry, state, done.found, only=only)
 
 
 def _outcomes(done: Round, plan: ScoringPlan) -> list[Scored]:
@@ -152,7 +167,10 @@ def train(done: Round) -> None:
 
 
 def name_challengers(done: Round) -> None:
-    """Let a first version be the champion, and a later one the challenger, where there is none."""
+    """Let a first version be the champion, and a later one the challenger, where there is none.
+
+    A version of another label than the champion is no challenger: which is better cannot be told.
+    """
     latest = {key_of(one): one["version"] for one in list_summaries(done.registry)}
     wanted = series_of_models(done.config, latest, done.found)
     known, aliases = read_state(done.registry).models, read_all_aliases(done.registry, wanted)
@@ -161,7 +179,15 @@ def name_challengers(done: Round) -> None:
         if now.champion is None:
             done.change(key, version, Decision("promoted", "the first version"))
         elif now.challenger is None and version > max(now.champion, known[key].tried or "" if key in known else ""):
-            done.change(key, version, Decision("held", "a later version than the champion"))
+            try:
+                useless = why_useless(read_both(done.registry, key, replace(now, challenger=version)))
+            except RegistryError as error:
+                done.failures.append(str(error))
+                continue
+            if useless:
+                done.notes.append(f"{key}: {version} is no challenger, {useless}: promote it with `models promote`")
+            else:
+                done.change(key, version, Decision("held", "a later version than the champion"))
 
 
 def face(done: Round) -> None:
@@ -177,11 +203,20 @@ def predict(done: Round) -> None:
     output = done.config.watch.predictions
     if output is None:
         return
+    done.decisions = decided(done.registry)
     request = Request(output, version="champion")
     plan = plan_predictions(done.config, request)
-    if plan.tasks:
-        with done.warm.up(), done.progress(len(plan.tasks), "predicting") as watch:
-            done.keep("predict", run_predictions(done.config, request, plan, watch=watch))
+    if not plan.tasks:
+        refused = [f"{one.key}: {one.error_message}" for one in plan.settled if one.error]
+        done.failures += [*refused, *map(str, plan.problems)]
+        return
+    with done.warm.up(), done.progress(len(plan.tasks), "predicting") as watch:
+        done.keep("predict", run_predictions(done.config, request, plan, watch=watch))
+
+
+def decided(registry: Storage) -> str:
+    """Return the digest of all decisions on champions and challengers so far."""
+    return hashlib.sha256(json.dumps(last_decisions(registry), sort_keys=True).encode()).hexdigest()
 
 
 STAGES: Final[Mapping[str, Callable[[Round], None]]] = {

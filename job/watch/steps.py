@@ -57,8 +57,11 @@ def _scored(task: ScoringTask, row: BarsRow, bars: pl.DataFrame, job: Job) -> Sc
 
 
 def added_us(task: ScoringTask, row: BarsRow, bars: pl.DataFrame) -> int | None:
-    """Return how long the bars last that a series has beyond those that were known; None where these are others now."""
-    if task.reading is None or row.revised_from is not None:
+    """Return how long the bars last that a series has beyond those that were known.
+
+    None where these are others now, or not all there.
+    """
+    if task.reading is None or row.revised_from is not None or row.info is None or row.info.first > task.reading.first:
         return None
     return bars.filter(pl.col("timestamp") > task.reading.last).height * duration_us(task.reading.timeframe)
 

@@ -35,8 +35,8 @@ class Newest:
 
     `info` is of all bars, but for `digest` and `flow` where not all were read: the digest is then that of `reading`,
     behind `ROWS`. `revised_from` is the earliest time from which bars are others than those that were known, None
-    where later ones came at most. `whole` says that all bars were read, `why` for what reason, `notes` what was read
-    how.
+    where later ones came at most, or the first are gone. `whole` says that all bars were read, `why` for what reason,
+    `notes` what was read how.
     """
 
     bars: pl.DataFrame
@@ -110,6 +110,7 @@ def _read_whole(series: Series, data: DataSettings, known: Reading | None, how: 
         no_sessions_until=until,
         cuts=cuts,
         whole=reason,
+        marks=() if cuts else sums.marks(),
     )
     warnings = (*notes, *left_out(series, info.counts))
     revised = None
