@@ -11,6 +11,7 @@ import polars as pl
 from sklearn.preprocessing import StandardScaler
 
 from job.core.errors import TrainingError
+from job.learning.algorithms import Algorithm
 from job.learning.estimators import sequence_bars
 from job.learning.metrics import FloatArray
 from job.learning.sequences import Sequences, sequences_of, with_complete
@@ -111,15 +112,42 @@ def window(rows: Rows, index: IntArray) -> tuple[StandardScaler, Matrix, Labels]
             "give more bars, lower cv_folds, or use another label"
         )
     training = take(rows.matrix, index)
-    return StandardScaler().fit(training), training, label
+    return fit_scaler(training), training, label
 
 
-def scaled(scaler: StandardScaler, matrix: Matrix, dtype: type[np.floating[Any]] = np.float32) -> npt.NDArray[Any]:
-    """Return rows as `scaler` transforms them: float32 by column, or float64 by row, which no estimator here copies.
+def fit_scaler(matrix: Matrix) -> StandardScaler:
+    """Return `StandardScaler().fit(matrix)`, bit for bit, of float32 rows in column order.
+
+    scikit-learn's own makes float64 copies of the whole matrix, which would be the peak of memory where rows are many,
+    and takes three times as long. Here a column at a time goes through its two passes (Chan, Golub and LeVeque 1983).
+    """
+    rows = float(len(matrix))
+    mean, variance = 0.0 + matrix.sum(axis=0, dtype=np.float64) / rows, np.empty(matrix.shape[1])
+    scaler = StandardScaler()
+    if not np.isfinite(mean).all():
+        return scaler.fit(matrix)  # which passes over NaN, and says where values are infinite
+    for column, values in enumerate(matrix.T):
+        centered = values - mean[column]
+        correction = centered.sum()
+        variance[column] = (np.square(centered, out=centered).sum() - correction**2 / rows) / rows
+    epsilon = np.finfo(np.float64).eps
+    rounding = rows * epsilon * variance + (rows * mean * epsilon) ** 2
+    scaler.n_features_in_, scaler.n_samples_seen_ = matrix.shape[1], np.float64(rows)
+    scaler.mean_, scaler.var_ = mean, variance
+    scaler.scale_ = np.where(variance <= rounding, 1.0, np.sqrt(variance))
+    return scaler
+
+
+def scaled(
+    scaler: StandardScaler, matrix: Matrix, dtype: type[np.floating[Any]] = np.float32, *, by_column: bool = False
+) -> npt.NDArray[Any]:
+    """Return rows as `scaler` transforms them: float32 by column, or float64 by row unless `by_column` is set.
+
+    So no estimator here copies them.
 
     The bits are those of `scaler.transform`, whose checks and copies take three times as long as the scaling itself.
     """
-    result = np.empty(matrix.shape, dtype, order="C" if dtype is np.float64 else "F")
+    result = np.empty(matrix.shape, dtype, order="C" if dtype is np.float64 and not by_column else "F")
     mean, scale = scaler.mean_.astype(matrix.dtype), scaler.scale_.astype(matrix.dtype)
     for start in range(0, len(matrix), BLOCK_ROWS):
         given, made = matrix[start : start + BLOCK_ROWS], result[start : start + BLOCK_ROWS]
@@ -154,13 +182,19 @@ def inputs(
     rows: Rows,
     index: IntArray,
     scaler: StandardScaler,
-    dtype: type[np.floating[Any]] = np.float32,
+    algorithm: Algorithm | None = None,
     matrix: Matrix | None = None,
 ) -> Inputs:
-    """Return what a model takes of the rows at `index`, scaled; `matrix` are these rows, if they were taken before."""
+    """Return what a model takes of the rows at `index`, scaled; `matrix` are these rows, if they were taken before.
+
+    They are as the fit of `algorithm` takes them, or else float32, as all models predict.
+    """
     if rows.sequences is not None:
         return scaled_inputs(scaler, rows.sequences.at(index))
-    return scaled(scaler, take(rows.matrix, index) if matrix is None else matrix, dtype)
+    taken = take(rows.matrix, index) if matrix is None else matrix
+    if algorithm is None:
+        return scaled(scaler, taken)
+    return scaled(scaler, taken, algorithm.precision, by_column=algorithm.by_column)
 
 
 def take(matrix: Matrix, index: IntArray) -> Matrix:
