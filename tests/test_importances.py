@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 
 from job.learning.importances import PERMUTATION_ROWS, importances
 
@@ -25,3 +26,15 @@ def test_permutation_is_the_rise_of_log_loss(rows: int) -> None:
     assert np.array_equal(matrix, before)
     assert importances(FirstColumn(), "permutation", matrix, label, seed="x") == first
     assert importances(FirstColumn(), "permutation", matrix, label, seed="y") != first
+
+
+@pytest.mark.parametrize("kind", [RandomForestClassifier, ExtraTreesClassifier])
+@pytest.mark.parametrize("depth", [None, 2])
+def test_importances_of_forests_are_scikit_learns(kind: type, depth: int | None) -> None:
+    random = np.random.default_rng(0)
+    matrix = random.standard_normal((200, 4)).astype(np.float32)
+    label = (matrix[:, 1] + random.standard_normal(200) > 0).astype(np.int8)
+    forest = kind(n_estimators=9, max_depth=depth, min_samples_leaf=30, random_state=0).fit(matrix, label)
+    assert importances(forest, "impurity", matrix, label, seed="") == forest.feature_importances_.tolist()
+    stumps = kind(n_estimators=3, min_samples_leaf=200, random_state=0).fit(matrix, label)
+    assert importances(stumps, "impurity", matrix, label, seed="") == [0.0] * 4

@@ -26,13 +26,21 @@ sys.exit(status)
 TRAIN: Final = """
 import sys
 
-import job.train.steps, job.train.commit
+import job.cluster.worker_imports
 from tests.registries import fitted
 from job.registry.artifacts import dump
 
 for name in ("random_forest", "hist_gradient_boosting", "scaler"):
     dump(fitted(name), format="skops")
 print(*(name for name in {heavy} if name in sys.modules))
+"""
+NEW_WORKER: Final = """
+import gc, sys
+
+from job.cluster.worker_imports import MODULES
+
+print(sum(one["collections"] for one in gc.get_stats()), gc.get_freeze_count())
+print(gc.isenabled(), {*MODULES} <= {*sys.modules})
 """
 
 
@@ -65,6 +73,14 @@ def test_a_command_that_trains_nothing_imports_nothing_heavy(
 def test_a_worker_imports_neither_skops_nor_pictures(tmp_path: Path) -> None:
     done = python("-c", TRAIN.format(heavy=("skops", "altair", "torch", "fastparquet")), folder=tmp_path)
     assert done.stdout.split() == []
+
+
+def test_a_new_worker_imports_what_training_needs_and_looks_for_no_garbage_meanwhile(tmp_path: Path) -> None:
+    done = python("-c", NEW_WORKER, folder=tmp_path)
+    looked, frozen, *rest = done.stdout.split()
+    assert int(looked) < 50
+    assert int(frozen) > 100_000
+    assert rest == ["True", "True"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there, no process can become another")

@@ -8,8 +8,35 @@ from sklearn.preprocessing import StandardScaler
 
 from job.learning.bins import bin_of
 from job.learning.metrics import roc_auc
+from job.learning.matrices import fit_scaler
 from job.learning.rows import BLOCK_ROWS, scaled
 from job.learning.times import numbered
+
+
+@pytest.mark.parametrize("rows", [1, 2, 100, 8_191, 8_193, 34_567])
+def test_a_scaler_is_fitted_as_by_scikit_learn(rows: int) -> None:
+    random = np.random.default_rng(rows)
+    matrix = random.normal(random.normal(0, 3, 6), random.uniform(0.01, 50, 6), (rows + 2, 6)).astype(np.float32)
+    matrix[:, 3], matrix[:, 4], matrix[:, 5] = 7.1, 0.0, -0.0  # never vary
+    matrix = np.asfortranarray(matrix)[1:-1]  # a view, as training windows are
+    own, library = (
+        {name: np.asarray(value) for name, value in vars(one).items()}
+        for one in (fit_scaler(matrix), StandardScaler().fit(matrix))
+    )
+    assert [*own] == [*library]  # in one order, which artifacts keep
+    for name, value in library.items():
+        assert (own[name].dtype, own[name].shape, own[name].tobytes()) == (value.dtype, value.shape, value.tobytes())
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_scaler_takes_values_that_are_not_finite_as_scikit_learn_does(wrong: float) -> None:
+    matrix = np.asfortranarray(np.arange(12, dtype=np.float32).reshape(6, 2))
+    matrix[3, 1] = wrong
+    if np.isnan(wrong):
+        assert np.isfinite(fit_scaler(matrix).mean_).all()
+    else:
+        with pytest.raises(ValueError, match="infinity"):
+            fit_scaler(matrix)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -97,6 +97,9 @@ def test_rows_are_scaled_the_same_block_by_block(monkeypatch: pytest.MonkeyPatch
     assert scaled(scaler, matrix).flags.f_contiguous
     assert np.array_equal(scaled(scaler, matrix, np.float64), scaler.transform(matrix).astype(np.float64))
     assert scaled(scaler, matrix, np.float64).flags.c_contiguous
+    by_column = scaled(scaler, matrix, np.float64, by_column=True)
+    assert by_column.flags.f_contiguous
+    assert np.array_equal(by_column, scaled(scaler, matrix, np.float64))
 
 
 def test_scores_are_those_of_the_holdout_frame() -> None:

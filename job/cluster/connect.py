@@ -41,15 +41,22 @@ DRIVER_SETTINGS: Final = {
 """What Ray takes from the environment of this process, unless it says otherwise."""
 
 PRELOAD: Final = "RAY_preload_python_modules"
-WORKER_MODULES: Final = "job.train.steps,job.train.commit"
+WORKER_MODULES: Final = "job.cluster.worker_imports"
 """What each worker of a local Ray imports when it starts, and not in its first task, whose time it would take."""
 
 THREAD_LIMITS: Final = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-ALLOCATOR: Final = {"_RJEM_MALLOC_CONF": "dirty_decay_ms:5,muzzy_decay_ms:0"}
+ALLOCATOR: Final = {
+    "_RJEM_MALLOC_CONF": "dirty_decay_ms:5,muzzy_decay_ms:0",
+    "MALLOC_MMAP_THRESHOLD_": str(4 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(16 * 2**20),
+}
 """Has Polars give memory back within 5 ms. By default it keeps what samples were made in, a third of all that a large
 task holds, until long after the fits have allocated their own. Given back at once, every intermediate column would be
-mapped anew: samples take twice as long, features three times."""
+mapped anew: samples take twice as long, features three times.
+
+And has the C library (glibc) give arrays of 4 MiB and more back as soon as they are freed. By itself it raises that
+bound to 32 MiB as arrays come and go, and then keeps holes of that size between what is still used."""
 
 NOT_SHIPPED: Final = (".git", ".venv", "venv", "__pycache__", "models", "tests", "data")
 

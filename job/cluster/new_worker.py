@@ -2,12 +2,15 @@
 
 Ray starts a script that imports Ray, reads which environment a worker is to have, and becomes the worker, which imports
 Ray once more: .4 s of CPU for nothing on a machine where all workers have the environment that is there. This file runs
-as a process of its own, imports nothing but the standard library, and takes the script's command line:
+as a process of its own, imports nothing of this project, and takes the script's command line:
 `new_worker.py DEFAULT_WORKER.PY … --language=PYTHON`, with `--serialized-runtime-env-context=…` where there is one.
 """
 
+import gc
 import os
+import runpy
 import sys
+from importlib import import_module
 from pathlib import Path
 
 ENVIRONMENT = "--serialized-runtime-env-context="
@@ -17,9 +20,14 @@ LANGUAGE = "--language=PYTHON"
 def main(arguments: list[str]) -> None:
     """Become a worker, by Ray's own script, which lies beside that of workers, where an environment is asked for."""
     command = [one for one in arguments if one != LANGUAGE]
+    worker = Path(arguments[0])
     if len(command) == len(arguments) or any(one.startswith(ENVIRONMENT) for one in command):
-        command = [str(Path(arguments[0]).with_name("setup_worker.py")), *arguments]
-    os.execv(sys.executable, [sys.executable, *command])  # noqa: S606 - what Ray would have started
+        os.execv(sys.executable, [sys.executable, str(worker.with_name("setup_worker.py")), *arguments])  # noqa: S606 - as Ray does
+    sys.argv, sys.path[0] = command, str(worker.parent)  # as if Python had been started with it
+    gc.disable()  # what modules make while they load stays: looking for garbage would take a fifth of the time
+    import_module("ray")
+    gc.enable()
+    runpy.run_path(str(worker), run_name="__main__")
 
 
 if __name__ == "__main__":

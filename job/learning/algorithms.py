@@ -116,6 +116,7 @@ class Algorithm:
             features), by which plans order and bundle tasks.
         parallel: whether the estimator takes `n_jobs`.
         precision: dtype of the features that it is fitted on: the one it computes in, so that nothing is converted.
+        by_column: whether a float64 matrix lies by column for its fit, as a float32 one always does.
         fitters: functions that can fit it instead of its own `fit`, by engine.
         library: optional distribution that the class comes from; its version then enters the fingerprint.
         also: further optional distributions that decide its numbers.
@@ -148,6 +149,7 @@ class Algorithm:
     seconds_per_row: float
     parallel: bool = False
     precision: type[np.floating[Any]] = np.float32
+    by_column: bool = False
     fitters: Mapping[Engine, Fitter] = field(default_factory=dict)
     library: str | None = None
     also: tuple[str, ...] = ()

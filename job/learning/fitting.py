@@ -196,7 +196,7 @@ def fit_window(
     if sequence_bars(spec) == 1:  # a member of a blend whose others see more
         rows = replace(rows, sequences=None)
     return fit_scaled(
-        inputs(rows, index, scaler, algorithm_named(spec.algorithm).precision, matrix),
+        inputs(rows, index, scaler, algorithm_named(spec.algorithm), matrix),
         rows.label[index],
         spec,
         weight=weights_of(rows, index, spec),

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from sklearn.base import ClassifierMixin
 
 from job.learning.algorithms import Importance
+from job.learning.forests.probabilities import is_forest, mean_importances
 from job.learning.matrices import SpreadMatrix
 from job.learning.metrics import LabelArray, log_loss
 from job.learning.sequences import Sequences
@@ -35,7 +36,7 @@ def importances(
     absolute_coefficient: |coefficient| of the scaled feature, in log-odds per standard deviation.
     """
     if method == "impurity":
-        return [float(value) for value in model.feature_importances_]
+        return [float(value) for value in (mean_importances(model) if is_forest(model) else model.feature_importances_)]
     if method == "absolute_coefficient":
         return [float(value) for value in np.abs(model.coef_[0])]
     # Not `sklearn.inspection.permutation_importance`: that draws another order for every column, so its numbers differ

@@ -11,6 +11,7 @@ import polars as pl
 from sklearn.preprocessing import StandardScaler
 
 from job.core.errors import TrainingError
+from job.learning.algorithms import Algorithm
 from job.learning.estimators import sequence_bars
 from job.learning.matrices import SpreadMatrix, fit_scaler, take
 from job.learning.metrics import FloatArray
@@ -128,22 +129,31 @@ def window(rows: Rows, index: IntArray) -> tuple[StandardScaler, Matrix | Spread
 
 @overload
 def scaled(
-    scaler: StandardScaler, matrix: npt.NDArray[Any], dtype: type[np.floating[Any]] = np.float32
+    scaler: StandardScaler,
+    matrix: npt.NDArray[Any],
+    dtype: type[np.floating[Any]] = np.float32,
+    *,
+    by_column: bool = False,
 ) -> npt.NDArray[Any]: ...
 @overload
 def scaled(
-    scaler: StandardScaler, matrix: SpreadMatrix, dtype: type[np.floating[Any]] = np.float32
+    scaler: StandardScaler, matrix: SpreadMatrix, dtype: type[np.floating[Any]] = np.float32, *, by_column: bool = False
 ) -> SpreadMatrix: ...
 def scaled(
-    scaler: StandardScaler, matrix: npt.NDArray[Any] | SpreadMatrix, dtype: type[np.floating[Any]] = np.float32
+    scaler: StandardScaler,
+    matrix: npt.NDArray[Any] | SpreadMatrix,
+    dtype: type[np.floating[Any]] = np.float32,
+    *,
+    by_column: bool = False,
 ) -> npt.NDArray[Any] | SpreadMatrix:
-    """Return rows as `scaler` transforms them: float32 by column, or float64 by row, which no estimator here copies.
+    """Return rows as `scaler` transforms them: float32 by column, or float64 by row unless `by_column` is set.
 
-    The bits are those of `scaler.transform`, whose checks and copies take three times as long as the scaling itself.
+    So no estimator here copies them. The bits are those of `scaler.transform`, whose checks and copies take three times
+    as long as the scaling itself.
     """
     if isinstance(matrix, SpreadMatrix):
-        return replace(matrix, own=scaled(scaler, matrix.own, dtype))
-    result = np.empty(matrix.shape, dtype, order="C" if dtype is np.float64 else "F")
+        return replace(matrix, own=scaled(scaler, matrix.own, dtype, by_column=by_column))
+    result = np.empty(matrix.shape, dtype, order="C" if dtype is np.float64 and not by_column else "F")
     mean, scale = scaler.mean_.astype(matrix.dtype), scaler.scale_.astype(matrix.dtype)
     for start in range(0, len(matrix), BLOCK_ROWS):
         given, made = matrix[start : start + BLOCK_ROWS], result[start : start + BLOCK_ROWS]
@@ -178,13 +188,19 @@ def inputs(
     rows: Rows,
     index: IntArray,
     scaler: StandardScaler,
-    dtype: type[np.floating[Any]] = np.float32,
+    algorithm: Algorithm | None = None,
     matrix: Matrix | SpreadMatrix | None = None,
 ) -> Inputs:
-    """Return what a model takes of the rows at `index`, scaled; `matrix` are these rows, if they were taken before."""
+    """Return what a model takes of the rows at `index`, scaled; `matrix` are these rows, if they were taken before.
+
+    They are as the fit of `algorithm` takes them, or else float32, as all models predict.
+    """
     if rows.sequences is not None:
         return scaled_inputs(scaler, rows.sequences.at(index))
-    return scaled(scaler, take(rows.matrix, index) if matrix is None else matrix, dtype)
+    taken = take(rows.matrix, index) if matrix is None else matrix
+    if algorithm is None:
+        return scaled(scaler, taken)
+    return scaled(scaler, taken, algorithm.precision, by_column=algorithm.by_column)
 
 
 def time_of(microseconds: Any) -> str:

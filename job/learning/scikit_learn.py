@@ -136,6 +136,7 @@ SCIKIT_LEARN: Final = (
         version=1,
         seconds_per_row=3.5e-5,
         precision=np.float64,
+        by_column=True,  # it bins column by column
         stored_types=(
             StoredType(
                 "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",

@@ -90,7 +90,7 @@ def ready(tuned: TuningRows, number: int, spec: ModelSpec) -> Ready:
     scaler, training, label = window(rows, fold.train)
     return Ready(
         fold=fold,
-        training=inputs(rows, fold.train, scaler, algorithm_named(spec.algorithm).precision, training),
+        training=inputs(rows, fold.train, scaler, algorithm_named(spec.algorithm), training),
         label=label,
         weight=weights_of(rows, fold.train, spec),
         validation=validation_of(rows, fold.train, spec),
