@@ -5,7 +5,6 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -38,7 +37,8 @@ def ray_folder() -> str | None:
     if obstacle is None:
         return None
     name = f"{own}={wanted.parent}" if own else str(wanted.parent)
-    for folder in _short_folders():
+    short = ("/tmp/ray", f"/tmp/ray-{os.getuid()}", f"/var/tmp/ray-{os.getuid()}")  # noqa: S108 - the first may be others'
+    for folder in (*map(Path, short), Path.home() / ".ray"):
         if folder != wanted and _obstacle(folder) is None:
             log.warning("%s %s, so Ray's files go to %s; RAY_TMPDIR chooses another folder", name, obstacle, folder)
             return str(folder)
@@ -47,14 +47,6 @@ def ray_folder() -> str | None:
         f"Ray cannot start: {name} {obstacle}, and no other folder can be used: set RAY_TMPDIR, or TMPDIR, to a folder "
         f"that can be written and whose path has at most {most} characters"
     )
-
-
-def _short_folders() -> Iterator[Path]:
-    """Yield folders in which Ray may be started; the default one may belong to somebody else."""
-    yield Path("/tmp/ray")  # noqa: S108
-    yield Path(f"/tmp/ray-{os.getuid()}")  # noqa: S108
-    yield Path(f"/var/tmp/ray-{os.getuid()}")  # noqa: S108
-    yield Path.home() / ".ray"
 
 
 def _obstacle(folder: Path) -> str | None:
@@ -80,22 +72,17 @@ def check_machine() -> None:
             f"Ray cannot start: {SHARED_MEMORY}, its shared memory, is not there: mount it "
             f"(`mount -t tmpfs shm {SHARED_MEMORY}`), or start the container with --shm-size=2g"
         )
-    port = os.environ.get(PORT)
-    if port and not (port.isdecimal() and _is_free(int(port))):
-        raise ConfigError(
-            f"Ray cannot start: port {port} ({PORT}) is taken or none: end what listens there, choose another port, "
-            f"or unset {PORT} to let Ray choose"
-        )
-
-
-def _is_free(port: int) -> bool:
+    if not (port := os.environ.get(PORT)):
+        return
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what has just closed does not count
-            probe.bind(("", port))
+            probe.bind(("", int(port) if port.isdecimal() else -1))
     except (OSError, OverflowError):
-        return False
-    return True
+        raise ConfigError(
+            f"Ray cannot start: port {port} ({PORT}) is taken or none: end what listens there, choose another port, "
+            f"or unset {PORT} to let Ray choose"
+        ) from None
 
 
 def cannot_start(error: Exception) -> ConfigError:

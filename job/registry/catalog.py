@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -75,21 +76,13 @@ def summarize(metadata: Mapping[str, Any]) -> Summary:
         if value is None or value is False:  # what is true of few is kept for these
             continue
         summary[name] = SHORT.get(name, lambda known: known)(value)
-    if basis := _basis(metadata):
-        summary["basis"] = basis
+    with suppress(LookupError, TypeError, AttributeError):  # versions of early releases have none
+        digests = [one["digest"] for one in metadata["trained_on"].values()]
+        parts = [metadata["definition"], *(digests if len(digests) == 1 else [])]
+        summary["basis"] = "".join(part[:BASIS_DIGITS] for part in parts)
     if text := text_of(metadata):
         summary["tried"] = text
     return summary
-
-
-def _basis(metadata: Mapping[str, Any]) -> str:
-    """Return the first digits of a version's definition and, where they are of one series, of its bars."""
-    try:
-        digests = [one["digest"] for one in metadata["trained_on"].values()]
-        parts = [metadata["definition"], *(digests if len(digests) == 1 else [])]
-        return "".join(part[:BASIS_DIGITS] for part in parts)
-    except (LookupError, TypeError, AttributeError):  # versions of early releases
-        return ""
 
 
 def scores_of(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,16 +69,6 @@ class Outcome:
         """What went wrong, empty if nothing did."""
         return (self.error or {}).get("message", "")
 
-    def with_cost(self, *, seconds: float, cpu_seconds: float, peak_rss_mb: float, **rest: Any) -> Self:
-        """Return the outcome with what it took, rounded for people; `rest` are other fields of it."""
-        return replace(
-            self,
-            seconds=round(seconds, 3),
-            cpu_seconds=round(cpu_seconds, 3),
-            peak_rss_mb=round(peak_rss_mb, 1),
-            **rest,
-        )
-
     def event_fields(self) -> dict[str, Any]:
         """Return what the event log keeps of it, beside what it keeps of any outcome."""
         return {}
