@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -37,8 +38,7 @@ def ray_folder() -> str | None:
     if obstacle is None:
         return None
     name = f"{own}={wanted.parent}" if own else str(wanted.parent)
-    short = ("/tmp/ray", f"/tmp/ray-{os.getuid()}", f"/var/tmp/ray-{os.getuid()}")  # noqa: S108 - the first may be others'
-    for folder in (*map(Path, short), Path.home() / ".ray"):
+    for folder in _short_folders():
         if folder != wanted and _obstacle(folder) is None:
             log.warning("%s %s, so Ray's files go to %s; RAY_TMPDIR chooses another folder", name, obstacle, folder)
             return str(folder)
@@ -47,6 +47,14 @@ def ray_folder() -> str | None:
         f"Ray cannot start: {name} {obstacle}, and no other folder can be used: set RAY_TMPDIR, or TMPDIR, to a folder "
         f"that can be written and whose path has at most {most} characters"
     )
+
+
+def _short_folders() -> Iterator[Path]:
+    """Yield folders in which Ray may be started; the default one may belong to somebody else."""
+    yield Path("/tmp/ray")  # noqa: S108
+    yield Path(f"/tmp/ray-{os.getuid()}")  # noqa: S108
+    yield Path(f"/var/tmp/ray-{os.getuid()}")  # noqa: S108
+    yield Path.home() / ".ray"
 
 
 def _obstacle(folder: Path) -> str | None:

@@ -1,7 +1,7 @@
 """What became of a task: the record that travels from the workers to the run record and the terminal."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, Self
 
@@ -147,10 +147,10 @@ def fresh_enough(stored: Outcome, *, latest: str, why: str, until: Mapping[str, 
     )
 
 
-def current_summary(summary: Summary, key: Key, *, latest: str) -> Outcome:
+def current_summary(summary: Summary, key: Key, *, latest: str, scores: Sequence[str]) -> Outcome:
     """Return the outcome of a model that the registry already holds as far as its summary in the catalog tells.
 
-    Of a later version, `latest`, it says that it hides this one.
+    Of a later version, `latest`, it says that it hides this one; `scores` are the names of those that summaries keep.
     """
     version = summary["version"]
     return Outcome(
@@ -158,7 +158,7 @@ def current_summary(summary: Summary, key: Key, *, latest: str) -> Outcome:
         "current",
         version=version,
         rows=summary.get("rows", 0),
-        scores=scores_of(summary),
+        scores=scores_of(summary, scores),
         warnings=_hidden(key, version, latest),
     )
 
