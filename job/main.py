@@ -3,6 +3,7 @@
 `python -m job` and the installed command `ohlcv-models` come here, too.
 """
 
+import gc
 import sys
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ def main() -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
+    gc.freeze()  # what was imported stays: no need to look through it for cycles again and again
     started_as = Path(sys.argv[0]).name
     return run(sys.argv[1:], program=MODULES.get(started_as, started_as))
 

@@ -15,7 +15,7 @@ from job.core.keys import Key
 from job.registry.fingerprints import fingerprint
 from job.sources.series import Series, SourceFile
 from job.train.plan import make_plan, plan_tasks, too_fine
-from job.train.resume import with_known
+from job.train.resume import known_of
 from job.train.task import Plan, Task
 from job.worker.messages import Bundle
 from transforms.labels import Direction
@@ -109,7 +109,7 @@ def test_known_versions_reach_their_task() -> None:
         {"version": f"v{number}", "key": ["binance", "A", "1m", "analyst"], "fingerprint": f"f{number}"}
         for number in (1, 2)
     ]
-    a, b = with_known(tasks, summaries, {}, Config(), verify=False)
+    a, b = (told.of(task) for task, told in known_of(tasks, summaries, {}, Config(), verify=False))
     assert a.known == (("f1", "v1"), ("f2", "v2"))
     assert b.known == ()
 

@@ -30,7 +30,7 @@ pytest.importorskip("altair", reason="altair is absent, which reports need: pip 
 from job.report.heat_map import MOST_CELLS
 from job.report.history import CHANGES
 from job.report.model import MODEL_PICTURES
-from job.report.page import fleet_report
+from job.report.page import report
 from job.report.pictures import PICTURES
 
 MODELS = 60
@@ -266,7 +266,7 @@ def test_drift_of_labels(contents: Contents, written: dict[str, list[dict[str, A
 
 
 def test_the_report_gives_the_frames_that_it_shows(contents: Contents) -> None:
-    frames = fleet_report(contents, made_at=datetime.fromisoformat("2026-03-02T00:00:00+00:00")).frames
+    frames = report(contents, made_at=datetime.fromisoformat("2026-03-02T00:00:00+00:00")).frames
     assert {name: frame.height for name, frame in frames.items()} == {
         one.name: one.data(contents).height for one in PICTURES
     }

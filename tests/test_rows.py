@@ -7,8 +7,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from job.learning.bins import bin_of
-from job.learning.metrics import roc_auc
 from job.learning.matrices import fit_scaler
+from job.learning.metrics import roc_auc
 from job.learning.rows import BLOCK_ROWS, scaled
 from job.learning.times import numbered
 

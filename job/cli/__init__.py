@@ -31,7 +31,7 @@ EPILOG: Final = """exit status: 0 all of it is done, or was before; 1 some of it
 2 bad usage or configuration; 3 no usable data; 130 interrupted"""
 INTERRUPTED: Final = 130
 PROGRAM: Final = "python job/main.py"
-NEW_OBJECTS: Final = 20_000
+NEW_OBJECTS: Final = 100_000
 """How many objects are made before Python looks for cycles among them: at its own 700, a sixth of a plan of 50,000
 models is spent looking at tasks and summaries, which hold none."""
 

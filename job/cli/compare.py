@@ -119,22 +119,17 @@ def show(
     if compared and not options.json:
         console().print(comparison_table([one.record() for one in compared]))
         console().print(fleets_table(fleets(compared), note=tried_in_words(tried)))
-    log_actions(results)
+    for one in results:
+        a, b = one.compared.a, one.compared.b
+        moved = {"promoted": f"moved champion from {a} to {b}", "given up": f"gave up the challenger {b}"}
+        if one.action in moved:
+            log.info("%s: %s", one.key, moved[one.action])
+        for warning in one.doubts():
+            log.warning("%s: %s", one.key, warning)
     for key, found in shared.items():
         log.info("%s: %s", key, shared_in_words(found))
     for error in (*plan.failures.values(), *(one.error for one in results if one.error is not None)):
         log.error("%s", error)
-
-
-def log_actions(results: Sequence[ComparisonResult]) -> None:
-    """Log which aliases were moved, and what makes verdicts less sure."""
-    for one in results:
-        if one.action == "promoted":
-            log.info("%s: moved champion from %s to %s", one.key, one.compared.a, one.compared.b)
-        if one.action == "given up":
-            log.info("%s: gave up the challenger %s", one.key, one.compared.b)
-        for warning in one.doubts():
-            log.warning("%s: %s", one.key, warning)
 
 
 COMMAND: Final = Command(

@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from job.core.log_fields import FIELDS, run_fields
+from job.core.log_fields import FIELDS, RUN
 
 log = logging.getLogger("job")
 
@@ -30,7 +30,7 @@ class JsonLine(logging.Formatter):
         """Return the object on one line of ASCII."""
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, Any] = {"time": at, "level": record.levelname.lower(), "message": record.getMessage()}
-        known = {**run_fields(), **vars(record)}
+        known = {**RUN, **vars(record)}
         line |= {name: known[name] for name in FIELDS if name in known}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
@@ -45,8 +45,3 @@ def configure_logging(level: str, form: str | None = None) -> None:
     logging.basicConfig(handlers=[handler], force=True)
     logging.getLogger().setLevel(logging.WARNING)
     log.setLevel(level.upper())
-
-
-def in_json() -> bool:
-    """Return whether log lines are JSON, beside which stderr shows nothing else."""
-    return any(isinstance(handler.formatter, JsonLine) for handler in logging.getLogger().handlers)

@@ -1,6 +1,7 @@
 """The command that says what training would do."""
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
@@ -10,11 +11,11 @@ from job.cli.logs import log
 from job.cli.options import run_settings
 from job.cli.report import MAX_ROWS, gap_lines, print_json
 from job.cli.tables import console, totals_table
-from job.core.keys import kind_order
 from job.core.wording import once_per_kind
 from job.sources.problems import summarize
 from job.train.plan import plan as plan_training
-from job.train.task import Plan
+from job.train.task import Plan, Task
+from transforms.bars import duration_us
 
 ANSWERS: Final = ("current", "fresh_enough", "to_check", "to_train")
 
@@ -57,17 +58,20 @@ def describe_plan(plan: Plan, *, policy: bool = False) -> dict[str, Any]:
     `rows`, `cpu_seconds` and, of the largest, `peak_mb_a_task`. Where there is a retrain policy, `answers` has an entry
     for each model that is not current: its answer, why, and until when it is fresh enough.
     """
+    left: dict[tuple[str, str], list[Task]] = {}
+    for task in plan.tasks:
+        left.setdefault((task.key.model_type, task.key.timeframe), []).append(task)
+    current, fresh = (Counter((one.model_type, one.timeframe) for one in some) for some in (plan.current, plan.fresh))
     kinds = []
-    for kind in sorted({key.stem: key for key in plan.keys}.values(), key=kind_order):
-        tasks = [task for task in plan.tasks if task.key.stem == kind.stem]
-        held, fresh = (sum(one.key.stem == kind.stem for one in some) for some in (plan.current, plan.fresh))
+    for kind in sorted({*left, *current, *fresh}, key=lambda kind: (kind[0], -duration_us(kind[1]))):
+        tasks = left.get(kind, [])
         checks = sum(task.to_check for task in tasks)
         row: dict[str, Any] = {
-            "model_type": kind.model_type,
-            "timeframe": kind.timeframe,
-            "models": held + fresh + len(tasks),
-            "current": held,
-            "fresh_enough": fresh,
+            "model_type": kind[0],
+            "timeframe": kind[1],
+            "models": current[kind] + fresh[kind] + len(tasks),
+            "current": current[kind],
+            "fresh_enough": fresh[kind],
             "to_check": checks,
             "to_train": len(tasks) - checks,
             "rows": sum(task.rows for task in tasks),

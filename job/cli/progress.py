@@ -1,5 +1,6 @@
 """What a person sees while a run goes on: a progress bar on a terminal, plain log lines elsewhere."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -8,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 from rich.text import Text
 
-from job.cli.logs import in_json, log
+from job.cli.logs import JsonLine, log
 from job.cli.report import outcome_line
 from job.core.log_fields import of_model
 from job.registry.outcome import Outcome
@@ -18,7 +19,8 @@ from job.registry.outcome import Outcome
 def watching(total: int, *, step: str = "training") -> Iterator[Callable[[Outcome], None]]:
     """Yield a function that shows each outcome: on a progress bar if stderr is a terminal, else as a log line."""
     console = Console(stderr=True)
-    on_terminal = console.is_terminal and not in_json()
+    in_json = any(isinstance(handler.formatter, JsonLine) for handler in logging.getLogger().handlers)
+    on_terminal = console.is_terminal and not in_json  # beside lines of JSON, stderr shows nothing else
     columns = (
         TextColumn(step), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
         TimeRemainingColumn(), TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),

@@ -10,7 +10,6 @@ import ray
 
 from job.cluster.datasets import loaded_bars
 from job.core.errors import LostRowsError
-from job.worker.context import Table
 from job.worker.gathering import GatheredRow, Gathering, collect, gather, gatherings
 from job.worker.load_bars import read_bars
 from job.worker.messages import Bundle, Job, Work, unpack
@@ -30,7 +29,10 @@ def with_context(tasks: Sequence[Work], job: Job, step: Mapping[str, Any], *, to
     """
     works = gatherings(tasks, job.fleet, tolerance=tolerance)
     alone = replace(job, fleet=())
-    return replace(alone, context=collect(_rows(works, alone, step), _put)) if works else alone
+    if not works:
+        return alone
+    rows = _rows(works, alone, step)
+    return replace(alone, context=collect(rows, lambda frame: partial(_get, ray.put(frame.to_arrow()))))
 
 
 def _rows(works: Sequence[Gathering], job: Job, step: Mapping[str, Any]) -> Iterator[tuple[GatheredRow, pl.DataFrame]]:
@@ -47,10 +49,6 @@ def _rows(works: Sequence[Gathering], job: Job, step: Mapping[str, Any]) -> Iter
                 yield header, frame
     if lost := sum(owed.values()):
         raise LostRowsError(f"workers died while context was read: {lost} tables did not arrive")
-
-
-def _put(frame: pl.DataFrame) -> Table:
-    return partial(_get, ray.put(frame.to_arrow()))
 
 
 def _get(reference: "ray.ObjectRef[Any]") -> pl.DataFrame:

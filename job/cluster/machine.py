@@ -80,22 +80,17 @@ def check_machine() -> None:
             f"Ray cannot start: {SHARED_MEMORY}, its shared memory, is not there: mount it "
             f"(`mount -t tmpfs shm {SHARED_MEMORY}`), or start the container with --shm-size=2g"
         )
-    port = os.environ.get(PORT)
-    if port and not (port.isdecimal() and _is_free(int(port))):
-        raise ConfigError(
-            f"Ray cannot start: port {port} ({PORT}) is taken or none: end what listens there, choose another port, "
-            f"or unset {PORT} to let Ray choose"
-        )
-
-
-def _is_free(port: int) -> bool:
+    if not (port := os.environ.get(PORT)):
+        return
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what has just closed does not count
-            probe.bind(("", port))
+            probe.bind(("", int(port) if port.isdecimal() else -1))
     except (OSError, OverflowError):
-        return False
-    return True
+        raise ConfigError(
+            f"Ray cannot start: port {port} ({PORT}) is taken or none: end what listens there, choose another port, "
+            f"or unset {PORT} to let Ray choose"
+        ) from None
 
 
 def cannot_start(error: Exception) -> ConfigError:

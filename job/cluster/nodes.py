@@ -25,16 +25,6 @@ ANSWER_S: Final = 300.0
 log = logging.getLogger("job")
 
 
-def check_nodes(job: Job, tasks: Sequence[Work]) -> None:
-    """Make sure that every node sees the registry and the input, and has the driver's versions and users' modules.
-
-    Raises:
-        ConfigError: naming each node that does not, and the remedy.
-    """
-    if bad := [f"{node}: {finding}" for node, findings in node_findings(job, tasks).items() for finding in findings]:
-        raise ConfigError("; ".join(bad))
-
-
 def node_findings(job: Job, tasks: Sequence[Work]) -> dict[str, list[str]]:
     """Return what is wrong on each node, by its name; empty lists where all is well.
 

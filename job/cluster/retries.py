@@ -100,19 +100,16 @@ def fail_exhausted(
         timed_out = attempt is not None and attempt.trace is not None
         if timed_out or task.attempt >= MAX_ATTEMPTS:
             del missing[key]
-            yield _of_dead(operation.failed(task, error), attempt)
+            failed = operation.failed(task, error)
+            if attempt is not None:  # what the dead worker told of itself
+                began = attempt.started_at
+                failed = replace(failed, node=attempt.node, pid=attempt.pid, started_at=began, finished_at=now())
+            yield failed
         else:
             retried(task, attempt, error)
             said = f"attempt {task.attempt} of {MAX_ATTEMPTS} failed: {error['message']}"
             log.warning("%s: %s", key, said, extra=of_model(key, attempt=task.attempt))
             missing[key] = replace(task, attempt=task.attempt + 1)
-
-
-def _of_dead(outcome: OutcomeT, note: Attempt | None) -> OutcomeT:
-    """Return the outcome of a task with what its dead worker told of itself."""
-    if note is None:
-        return outcome
-    return replace(outcome, node=note.node, pid=note.pid, started_at=note.started_at, finished_at=now())
 
 
 def failure_reason(attempt: Attempt | None, errors: Sequence[str], job: Job) -> dict[str, str]:

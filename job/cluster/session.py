@@ -8,11 +8,11 @@ from importlib import import_module
 from job.cluster.bundles import Capacity
 from job.cluster.connect import running
 from job.cluster.limits import reason_to_stop
-from job.cluster.nodes import check_nodes
+from job.cluster.nodes import node_findings
 from job.cluster.observing import told_to_ray
 from job.cluster.operation import Operation, OutcomeT, T
 from job.cluster.retries import Runs, run_with_retries
-from job.core.errors import ClusterError, JobError
+from job.core.errors import ClusterError, ConfigError, JobError
 from job.registry.attempts import Attempt
 from job.registry.catalog import open_registry
 from job.registry.events import EventLog
@@ -90,7 +90,9 @@ def session(
         import_module(operation.pipeline)  # now, while the workers import the same
         record.cluster = {"nodes": cluster.nodes, "cpus": cluster.cpus}
         if cluster.joined:
-            check_nodes(job, tasks)
+            findings = node_findings(job, tasks)
+            if bad := [f"{node}: {finding}" for node, found in findings.items() for finding in found]:
+                raise ConfigError("; ".join(bad))
         try:
             with told_to_ray(process_metrics()) if cluster.joined else nullcontext():
                 yield cluster.capacity

@@ -8,17 +8,13 @@ from job.core.keys import Key
 FIELDS: Final = ("run_id", "exchange", "symbol", "timeframe", "model_type", "status", "attempt")
 """Attributes of a log record that a line of JSON has, in this order, where the record has them."""
 
-_of_run: Final[dict[str, str]] = {}
+RUN: Final[dict[str, str]] = {}
+"""What every line says of the run that was begun last, nothing before the first one."""
 
 
 def set_run(run_id: str) -> None:
     """Have all lines of this process, from now on and of whatever thread, be those of a run."""
-    _of_run["run_id"] = run_id
-
-
-def run_fields() -> dict[str, str]:
-    """Return what every line says of the run that was begun last, nothing before the first one."""
-    return dict(_of_run)
+    RUN["run_id"] = run_id
 
 
 def of_model(key: Key, **more: Any) -> dict[str, Any]:

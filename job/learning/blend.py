@@ -7,7 +7,7 @@ base rate, and in simulation and out of fold on market bars each further number 
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import numpy as np
@@ -76,7 +76,10 @@ def seen(
     member: Any, inputs: npt.NDArray[Any] | SpreadMatrix | Sequences
 ) -> npt.NDArray[Any] | SpreadMatrix | Sequences:
     """Return what a member sees of scaled inputs of which another one sees more bars."""
-    return inputs.of_length(bars_seen(member)) if isinstance(inputs, Sequences) else inputs
+    if not isinstance(inputs, Sequences):
+        return inputs
+    length = bars_seen(member)  # with none but its own, it sees a matrix, contiguous by column
+    return replace(inputs, length=length) if length > 1 else np.asfortranarray(inputs.bars[inputs.ends])
 
 
 def fit_weights(label: LabelArray, p: FloatArray, *, horizon_bars: int) -> tuple[float, ...]:

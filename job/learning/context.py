@@ -11,7 +11,6 @@ from functools import lru_cache
 from typing import Final
 
 from job.core.timeframes import timeframe_of
-from transforms.bars import duration_us
 from transforms.context import MARKET_FEATURES
 
 AT: Final = "@"
@@ -66,8 +65,3 @@ def origins(features: tuple[str, ...]) -> Origins:
             group = longer if is_timeframe(where) else others
             group[where] = (*group.get(where, ()), base)
     return Origins(tuple(own), longer, others, tuple(market))
-
-
-def is_longer(timeframe: str, than: str) -> bool:
-    """Return whether bars of one timeframe can be context of those of another: a multiple of it."""
-    return duration_us(timeframe) > duration_us(than) and duration_us(timeframe) % duration_us(than) == 0

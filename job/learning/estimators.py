@@ -52,13 +52,6 @@ def libraries_of(spec: ModelSpec) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def stored_as(spec: ModelSpec) -> str:
-    """Return the format that a model is stored in, unless the registry stores pickles; a pickled member pickles all."""
-    if any(algorithm_named(one.algorithm).format == "pkl" for one in spec.fits):
-        return "pkl"
-    return algorithm_named(spec.algorithm).format
-
-
 def sequence_bars(spec: ModelSpec) -> int:
     """Return how many bars a model sees at once, without importing its estimator; see `algorithms.bars_seen`."""
     known = (algorithm_named(one.algorithm).defaults(one, Window(1)) | one.params for one in spec.fits)

@@ -39,10 +39,6 @@ class Sequences:
         """Rows and features."""
         return len(self.ends), self.bars.shape[1]
 
-    def of_length(self, length: int) -> Self | Matrix:
-        """Return the same rows with fewer bars before them; as a matrix, contiguous by column, with none."""
-        return replace(self, length=length) if length > 1 else np.asfortranarray(self.bars[self.ends])
-
     def at(self, index: IntArray) -> Self:
         """Return the rows at `index`; their bars are the same, without those that are before or behind all of them."""
         ends = self.ends[index]

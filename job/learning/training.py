@@ -204,6 +204,9 @@ def describe(
     method, known, label = algorithm_named(spec.algorithm).importance, holdout.fold.train, rows.label[fitted]
     test = inputs(rows, holdout.fold.test, holdout.scaler)
     values = importances(holdout.model, method, test, holdout.label, seed=f"{key} {spec.random_state}")
+    times, horizon = rows.available_at[holdout.fold.test], spec.label.horizon
+    loss, base_loss = (row_log_loss(holdout.label, p) for p in (holdout.p, holdout.p_base))
+    lengths = {"horizon_bars": horizon, "timeframe_us": duration_us(key.timeframe)}
     return {
         **describe_fit(spec, model, [*folds, holdout], len(label)),
         "classes": [int(value) for value in holdout.model.classes_],
@@ -219,37 +222,18 @@ def describe(
             "training": class_shares(rows.label[known]),
             "holdout": class_shares(holdout.label),
         },
-        **describe_skill(rows, folds, holdout, spec.label.horizon),
+        "stability": {
+            "folds": [asdict(skill_of(rows, fold, horizon)) for fold in folds],
+            "holdout": asdict(skill_of(rows, holdout, horizon)),
+        },
+        "calibration": calibration(times, holdout.label, holdout.p, horizon_bars=horizon),
         "score_versions": {name: score.version for name, score in SCORES.items()},
         "importances": {"method": method, "values": dict(zip(spec.feature_names, values, strict=True))},
         "drift": reference_of(rows, fitted, spec.feature_names, values).record(),
         "refit": spec.refit,
         **describe_weights(spec.weights, weights_of(rows, known, spec), rows=len(known)),
-        **describe_loss(rows, holdout, horizon_bars=spec.label.horizon, timeframe_us=duration_us(key.timeframe)),
-    }
-
-
-def describe_loss(rows: Rows, holdout: Evaluated, **lengths: int) -> dict[str, dict[str, Any]]:
-    """Return the holdout's log-loss by time, less that of the base rate, and as it is."""
-    times, loss = rows.available_at[holdout.fold.test], row_log_loss(holdout.label, holdout.p)
-    change = loss - row_log_loss(holdout.label, holdout.p_base)
-    return {
-        "excess_log_loss": log_loss_delta_by_cluster(times, change, **lengths),
+        "excess_log_loss": log_loss_delta_by_cluster(times, loss - base_loss, **lengths),
         "loss_by_block": loss_by_block(times, loss, **lengths),
-    }
-
-
-def describe_skill(
-    rows: Rows, folds: Sequence[Evaluated], holdout: Evaluated, horizon_bars: int
-) -> dict[str, dict[str, Any]]:
-    """Return the skill of each fold and of the holdout, and how well the holdout's probabilities are calibrated."""
-    times = rows.available_at[holdout.fold.test]
-    return {
-        "stability": {
-            "folds": [asdict(skill_of(rows, fold, horizon_bars)) for fold in folds],
-            "holdout": asdict(skill_of(rows, holdout, horizon_bars)),
-        },
-        "calibration": calibration(times, holdout.label, holdout.p, horizon_bars=horizon_bars),
     }
 
 

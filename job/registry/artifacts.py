@@ -108,23 +108,19 @@ def parse(
             f"{where} is a pickle, which can run any code when it is loaded; "
             "if you trust whoever can write to this store, load it with allow_pickle=True"
         )
-    if format not in GENERAL_FORMATS:
-        return _parse_own(data, format, where, own)
-    with _malformed_refused(f"{where} is no {format} artifact of this job"):
-        estimator = pickle.loads(data) if format == "pkl" else _parse_skops(data, where, own)  # noqa: S301 - opted in
-        check_parts(estimator, own)
-    return estimator
-
-
-def _parse_own(data: bytes, name: str, where: str, own: Own) -> Any:
-    """Build the model of an artifact in a format of an algorithm's own, whose library is imported only now."""
-    algorithm, artifact = algorithms_by_format(own)[name]
+    no_artifact = f"{where} is no {format} artifact of this job"
+    if format in GENERAL_FORMATS:
+        with _malformed_refused(no_artifact):
+            estimator = pickle.loads(data) if format == "pkl" else _parse_skops(data, where, own)  # noqa: S301 - opted in
+            check_parts(estimator, own)
+        return estimator
+    algorithm, artifact = algorithms_by_format(own)[format]
     try:
-        _ = algorithm.estimator
+        _ = algorithm.estimator  # the library of a format of an algorithm's own is imported only now
     except ConfigError as error:
         raise RegistryError(f"{where}: {error}") from None
     more = {"own": own, "where": where} if artifact is ALGORITHMS[BLEND].artifact else {}
-    with _malformed_refused(f"{where} is no {name} artifact of this job"):
+    with _malformed_refused(no_artifact):
         return resolve_name(artifact.parse)(data, **more)
 
 

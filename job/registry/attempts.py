@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Self
 
@@ -41,21 +40,9 @@ def record_attempt(registry: Storage, run_id: str, round_number: int, note: Atte
     registry.replace(f"{attempts_folder(run_id)}/{round_number}-{name}.json", json.dumps(asdict(note)).encode())
 
 
-def read_attempts(registry: Storage, run_id: str, round_number: int) -> dict[Key, Attempt]:
-    """Return the last note of every model that was begun in a round, by model."""
-    prefix = f"{attempts_folder(run_id)}/{round_number}-"
-    return _read(registry, [path for path in registry.list(attempts_folder(run_id)) if path.startswith(prefix)])
-
-
-def read_all_attempts(registry: Storage, run_id: str) -> dict[Key, Attempt]:
-    """Return the last note of every model that was begun in any round, by model."""
-    return _read(registry, sorted(registry.list(attempts_folder(run_id)), key=_round_of))
-
-
-def _read(registry: Storage, paths: Sequence[str]) -> dict[Key, Attempt]:
+def read_attempts(registry: Storage, run_id: str, round_number: int | None = None) -> dict[Key, Attempt]:
+    """Return the last note of every model that was begun in a round, in any by default, by model."""
+    rounds = {path: int(path.rpartition("/")[2].partition("-")[0]) for path in registry.list(attempts_folder(run_id))}
+    paths = [path for path in sorted(rounds, key=lambda path: rounds[path]) if round_number in {None, rounds[path]}]
     notes = [json.loads(data) for data in registry.read_many(paths).values()]
     return {Key(*note["key"]): Attempt(**note | {"key": tuple(note["key"])}) for note in notes}
-
-
-def _round_of(path: str) -> int:
-    return int(path.rpartition("/")[2].partition("-")[0])

@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -75,26 +76,21 @@ def summarize(metadata: Mapping[str, Any]) -> Summary:
         if value is None or value is False:  # what is true of few is kept for these
             continue
         summary[name] = SHORT.get(name, lambda known: known)(value)
-    if basis := _basis(metadata):
-        summary["basis"] = basis
+    with suppress(LookupError, TypeError, AttributeError):  # versions of early releases have none
+        digests = [one["digest"] for one in metadata["trained_on"].values()]
+        parts = [metadata["definition"], *(digests if len(digests) == 1 else [])]
+        summary["basis"] = "".join(part[:BASIS_DIGITS] for part in parts)
     if text := text_of(metadata):
         summary["tried"] = text
     return summary
 
 
-def _basis(metadata: Mapping[str, Any]) -> str:
-    """Return the first digits of a version's definition and, where they are of one series, of its bars."""
-    try:
-        digests = [one["digest"] for one in metadata["trained_on"].values()]
-        parts = [metadata["definition"], *(digests if len(digests) == 1 else [])]
-        return "".join(part[:BASIS_DIGITS] for part in parts)
-    except (LookupError, TypeError, AttributeError):  # versions of early releases
-        return ""
+def scores_of(summary: Mapping[str, Any], names: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the scores that a summary keeps, and `base_log_loss`, which follows: skill is 1 - loss / base.
 
-
-def scores_of(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the scores that a summary keeps, and `base_log_loss`, which follows: skill is 1 - loss / base."""
-    scores = {name: summary.get(name) for name in summary_scores()}
+    `names` are `summary_scores()`, for who asks for many thousands.
+    """
+    scores = {name: summary.get(name) for name in names or summary_scores()}
     loss, skill = scores["log_loss"], scores["skill"]
     base = None
     if loss is not None and skill is not None and skill < 1:

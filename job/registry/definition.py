@@ -226,13 +226,6 @@ def describe_feature(feature: str) -> dict[str, Any]:
     return {"name": name, **origin, **defining, **lists}
 
 
-def describe_label(label: Label, stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the metadata keeps of a label: its statistics, and `source_digest` of a user's module."""
-    if stats.get("source") == CALLER or not is_import_path(label.kind):
-        return dict(stats)
-    return {**stats, "source_digest": source_digest(label.kind)}
-
-
 def _feature(entry: Mapping[str, Any], where: str) -> str:
     """Return the feature that an entry of the metadata names, which must be defined here as at training."""
     name = str(entry["name"])

@@ -22,10 +22,10 @@ from job.core.clock import now
 from job.core.delayed import Delayed
 from job.core.errors import RegistryError
 from job.core.keys import Key
-from job.registry.attempts import Attempt, read_all_attempts
+from job.registry.attempts import Attempt, read_attempts
 from job.registry.leases import this_host
 from job.registry.outcome import Outcome
-from job.registry.runs import events_part_path, events_path
+from job.registry.runs import events_path
 from job.storage.files import MissingFileError, Storage
 
 SCHEMA: Final = 1
@@ -69,7 +69,8 @@ class EventLog:
     def run_began(self, operation: str, *, planned: int, settled: int) -> None:
         """Note that a run begins with its tasks: of `planned` ones, `settled` need not be done."""
         about = {"operation": operation, "planned": planned, "settled": settled}
-        self._add(now(), "run_began", {"schema_version": SCHEMA, "run_id": self._run_id, **about, **_this_process()})
+        process = {"host": this_host(), "pid": os.getpid()}
+        self._add(now(), "run_began", {"schema_version": SCHEMA, "run_id": self._run_id, **about, **process})
 
     def task_ended(self, outcome: Outcome) -> None:
         """Note from when to when a task was worked at, and what became of it."""
@@ -146,7 +147,7 @@ class EventLog:
             self._registry.append(events_path(self._run_id), bytes(self._pending))
             return
         whole = self._written + self._pending
-        self._registry.replace(_part_path(self._run_id, self._part), whole)
+        self._registry.replace(events_path(self._run_id, self._part), whole)
         full = len(whole) >= PART_BYTES
         self._part, self._written = (self._part + 1, b"") if full else (self._part, whole)
 
@@ -165,7 +166,7 @@ def close_dead(registry: Storage, run_id: str, *, reason: str) -> None:
     if over:
         return
     log_of_run = EventLog(registry, run_id)
-    for key, note in read_all_attempts(registry, run_id).items():
+    for key, note in read_attempts(registry, run_id).items():
         if key not in known:
             log_of_run.task_lost(note)
     log_of_run.run_ended("aborted", reason)
@@ -176,9 +177,9 @@ def event_files(registry: Storage, run_id: str) -> list[str]:
     """Return the files of a run's log in the order of their lines, none if it has none."""
     if not registry.exists(events_path(run_id)):
         return []
-    parts = [_part_path(run_id, 0)]
+    parts = [events_path(run_id, 0)]
     listed = frozenset(registry.list(f"runs/{run_id}")) if not registry.appends else frozenset()
-    while (following := _part_path(run_id, len(parts))) in listed:
+    while (following := events_path(run_id, len(parts))) in listed:
         parts.append(following)
     return parts
 
@@ -203,14 +204,6 @@ def read_events(registry: Storage, run_id: str, *, most_bytes: int = MOST_BYTES)
                 continue
             if isinstance(event, dict):
                 yield event
-
-
-def _part_path(run_id: str, number: int) -> str:
-    return events_part_path(run_id, number) if number else events_path(run_id)
-
-
-def _this_process() -> dict[str, Any]:
-    return {"host": this_host(), "pid": os.getpid()}
 
 
 def _error(error: Mapping[str, str] | None) -> dict[str, Any]:

@@ -65,12 +65,6 @@ def read_growth(registry: Storage, listings: Iterable[str]) -> dict[str, list[Gr
     return told
 
 
-def write_growth(registry: Storage, listing: str, growth: Growth, about: Mapping[str, Any]) -> None:
-    """Keep what files hold more than before; `about` as for `write_listing`."""
-    with suppress(ExistingFileError):  # another worker found the same
-        registry.create(_growth_path(listing, growth), json.dumps(about, ensure_ascii=False).encode())
-
-
 @dataclass(frozen=True)
 class Continued:
     """Files of which only the new bars were read, since the earlier ones are as they were.
@@ -95,17 +89,17 @@ def carry_growth(registry: Storage, continued: Iterable[Continued]) -> None:
     for one in steps:
         known = growths.get(one.before, [])
         for growth in known:
-            write_growth(registry, one.after, replace(growth, added=growth.added + one.added), {})
+            write_listing(registry, one.after, replace(growth, added=growth.added + one.added), {})
         if one.before in contents:
-            write_growth(registry, one.after, Growth(bare_digest(contents[one.before]), one.end, one.added), {})
+            write_listing(registry, one.after, Growth(bare_digest(contents[one.before]), one.end, one.added), {})
         for growth in known:
-            registry.remove(_growth_path(one.before, growth))
+            registry.remove(_path(one.before, growth))
 
 
-def write_listing(registry: Storage, listing: str, content: str, about: Mapping[str, Any]) -> None:
-    """Keep what files hold; `about` (JSON values) is for people who look into the registry."""
-    with suppress(ExistingFileError):  # another run found the same
-        registry.create(_path(listing, content), json.dumps(about, indent=1, ensure_ascii=False).encode())
+def write_listing(registry: Storage, listing: str, held: str | Growth, about: Mapping[str, Any]) -> None:
+    """Keep what files hold, or hold more than before; `about` (JSON values) is for people who look at the registry."""
+    with suppress(ExistingFileError):  # another run or worker found the same
+        registry.create(_path(listing, held), json.dumps(about, indent=1, ensure_ascii=False).encode())
 
 
 def forget_listing(registry: Storage, listing: str, content: str) -> None:
@@ -117,10 +111,7 @@ def forget_listing(registry: Storage, listing: str, content: str) -> None:
             registry.remove(path)
 
 
-def _growth_path(listing: str, growth: Growth) -> str:
-    added = growth.added // timedelta(microseconds=1)
-    return f"{FOLDER}/{listing}-{growth.bars}-{time_text(growth.end)}-{added}.json"
-
-
-def _path(listing: str, content: str) -> str:
-    return f"{FOLDER}/{listing}-{content}.json"
+def _path(listing: str, held: str | Growth) -> str:
+    if isinstance(held, Growth):
+        held = f"{held.bars}-{time_text(held.end)}-{held.added // timedelta(microseconds=1)}"
+    return f"{FOLDER}/{listing}-{held}.json"

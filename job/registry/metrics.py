@@ -8,7 +8,7 @@ https://prometheus.io/docs/instrumenting/exposition_formats/ and https://prometh
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -106,7 +106,16 @@ class Metrics:
 
     def text(self) -> str:
         """Return all figures in the text format of Prometheus."""
-        return "".join(f"{line}\n" for line in _lines(self.samples()))
+        lines: list[str] = []
+        last: Family | None = None
+        for family, values, value in self.samples():
+            if family is not last:
+                lines += [f"# HELP {family.name} {family.help}", f"# TYPE {family.name} {family.type}"]
+            last = family
+            escaped = (one.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n") for one in values)
+            labels = ",".join(f'{name}="{one}"' for name, one in zip(family.labels, escaped, strict=True))
+            lines.append(f"{family.name}{{{labels}}} {value!r}")
+        return "".join(f"{line}\n" for line in lines)
 
     def tell(self) -> None:
         """Write the file, and call the listeners; a file that cannot be written is complained of once."""
@@ -130,18 +139,3 @@ class Metrics:
 def process_metrics() -> Metrics:
     """Return the figures of this process."""
     return Metrics()
-
-
-def _lines(samples: list[Sample]) -> Iterator[str]:
-    last: Family | None = None
-    for family, values, value in samples:
-        if family is not last:
-            yield f"# HELP {family.name} {family.help}"
-            yield f"# TYPE {family.name} {family.type}"
-        last = family
-        labels = ",".join(f'{name}="{_escaped(one)}"' for name, one in zip(family.labels, values, strict=True))
-        yield f"{family.name}{{{labels}}} {value!r}"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

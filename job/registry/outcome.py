@@ -1,7 +1,7 @@
 """What became of a task: the record that travels from the workers to the run record and the terminal."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, Self
 
@@ -68,16 +68,6 @@ class Outcome:
     def error_message(self) -> str:
         """What went wrong, empty if nothing did."""
         return (self.error or {}).get("message", "")
-
-    def with_cost(self, *, seconds: float, cpu_seconds: float, peak_rss_mb: float, **rest: Any) -> Self:
-        """Return the outcome with what it took, rounded for people; `rest` are other fields of it."""
-        return replace(
-            self,
-            seconds=round(seconds, 3),
-            cpu_seconds=round(cpu_seconds, 3),
-            peak_rss_mb=round(peak_rss_mb, 1),
-            **rest,
-        )
 
     def event_fields(self) -> dict[str, Any]:
         """Return what the event log keeps of it, beside what it keeps of any outcome."""
@@ -157,10 +147,10 @@ def fresh_enough(stored: Outcome, *, latest: str, why: str, until: Mapping[str, 
     )
 
 
-def current_summary(summary: Summary, key: Key, *, latest: str) -> Outcome:
+def current_summary(summary: Summary, key: Key, *, latest: str, scores: Sequence[str]) -> Outcome:
     """Return the outcome of a model that the registry already holds as far as its summary in the catalog tells.
 
-    Of a later version, `latest`, it says that it hides this one.
+    Of a later version, `latest`, it says that it hides this one; `scores` are the names of those that summaries keep.
     """
     version = summary["version"]
     return Outcome(
@@ -168,7 +158,7 @@ def current_summary(summary: Summary, key: Key, *, latest: str) -> Outcome:
         "current",
         version=version,
         rows=summary.get("rows", 0),
-        scores=scores_of(summary),
+        scores=scores_of(summary, scores),
         warnings=_hidden(key, version, latest),
     )
 

@@ -6,19 +6,9 @@ def record_path(run_id: str) -> str:
     return f"runs/{run_id}.json"
 
 
-def report_path(run_id: str) -> str:
-    """Return where the report of a run stands, if one was asked for."""
-    return f"runs/{run_id}.html"
-
-
-def events_path(run_id: str) -> str:
-    """Return where the event log of a run stands, on object stores its first part."""
-    return f"runs/{run_id}.events.jsonl"
-
-
-def events_part_path(run_id: str, number: int) -> str:
-    """Return where a later part of the event log of a run stands, from 1 on."""
-    return f"runs/{run_id}/events-{number:05d}.jsonl"
+def events_path(run_id: str, part: int = 0) -> str:
+    """Return where the event log of a run stands, on object stores a part of it."""
+    return f"runs/{run_id}/events-{part:05d}.jsonl" if part else f"runs/{run_id}.events.jsonl"
 
 
 def open_marker(run_id: str) -> str:

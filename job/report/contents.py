@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any, Final
 
@@ -137,7 +137,7 @@ def read_contents(registry: Storage, *, run_id: str | None = None, key: Key | No
         run=run,
         outcomes=outcomes,
         events=_ends_of(registry, values.text(values.at(run, "run_id"))),
-        newest=[one for one in _newest(registry) if key is None or _named_key(one) == key],
+        newest=[one for one in _newest(registry) if key is None or asdict(key).items() <= one.items()],
         decisions=_documents(registry, [path for _, path in ages[:MOST_DECISIONS]]),
         trials={study: _documents(registry, by_study[study]) for study in shown[:MOST_STUDIES]},
     )
@@ -204,17 +204,11 @@ def _newest(registry: Storage) -> list[Mapping[str, Any]]:
     logs = sorted((match[1] for path in registry.list("runs") if (match := LOG.fullmatch(path))), reverse=True)
     for run_id in logs[:MOST_RECORDS]:
         first = next(read_events(registry, run_id, most_bytes=FIRST_LINE), {})
-        if first.get("operation") in {"predict", "watch"} and (found := _with_drift(_ends_of(registry, run_id))):
-            return found
+        if first.get("operation") in {"predict", "watch"}:
+            ends = _ends_of(registry, run_id)
+            if found := [one for one in ends if isinstance(one.get("drift"), Mapping)]:
+                return found
     return []
-
-
-def _with_drift(events: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [one for one in events if isinstance(one.get("drift"), Mapping)]
-
-
-def _named_key(event: Mapping[str, Any]) -> Key:
-    return Key(*(str(event.get(name)) for name in ("exchange", "symbol", "timeframe", "model_type")))
 
 
 def _identity(outcome: Mapping[str, Any]) -> tuple[str, ...]:

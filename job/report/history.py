@@ -6,11 +6,10 @@ from typing import Any, Final
 import altair as alt
 import polars as pl
 
-from job.learning.drift import LARGE
 from job.report import values
 from job.report.contents import Contents
-from job.report.shapes import rule_at, spread_chart, spread_of
-from job.report.theme import BLUE, GREEN, GREY, INK, PURPLE, VERMILLION, WIDE
+from job.report.shapes import rule_at, spread_of
+from job.report.theme import BLUE, GREEN, GREY, INK, VERMILLION, WIDE
 
 CHANGES: Final = {
     "champion promoted": BLUE, "champion rolled back": VERMILLION, "challenger named": GREEN,
@@ -30,11 +29,15 @@ def champions(contents: Contents) -> pl.DataFrame:
         since: Date, the first day of a period of one length, so long that there are at most about `MOST_PERIODS`;
         change: one of `CHANGES`; changes: UInt32.
     """
-    rows = [
-        {"at": at.date(), "change": change}
-        for one in contents.decisions
-        if (at := values.time(one.get("at"))) and (change := _change(one))
-    ]
+    rows = []
+    for one in contents.decisions:
+        at, alias = values.time(one.get("at")), one.get("alias")
+        if alias == "champion":
+            change = "champion rolled back" if one.get("command") == "rollback" else "champion promoted"
+        else:
+            change = "challenger named" if one.get("after") else "challenger released"
+        if at is not None and alias in ("champion", "challenger"):
+            rows.append({"at": at.date(), "change": change})
     frame = pl.DataFrame(rows, schema={"at": pl.Date, "change": pl.Enum([*CHANGES])})
     days = (frame["at"].max() - frame["at"].min()).days if rows else 0  # type: ignore[operator,union-attr]
     period = next((name for name, length in PERIODS.items() if days / length <= MOST_PERIODS), "1y")
@@ -43,15 +46,6 @@ def champions(contents: Contents) -> pl.DataFrame:
         .agg(changes=pl.len())
         .sort("since", "change")
     )
-
-
-def _change(decision: Mapping[str, Any]) -> str | None:
-    alias, command = decision.get("alias"), decision.get("command")
-    if alias == "challenger":
-        return "challenger named" if decision.get("after") else "challenger released"
-    if alias != "champion":
-        return None
-    return "champion rolled back" if command == "rollback" else "champion promoted"
 
 
 def draw_champions(frame: pl.DataFrame, width: int) -> alt.TopLevelMixin:
@@ -179,32 +173,16 @@ def newest(contents: Contents) -> pl.DataFrame:
         these have a feature beyond what is usual.
     """
     kinds = set(contents.kinds)
-    found = [
-        {"kind": kind, "drifted": bool(values.count(values.at(event, "drift", "unusual"))), **indices}
-        for event in contents.newest
-        if (kind := f"{event.get('model_type')} {event.get('timeframe')}") in kinds
-        and (indices := _indices(event)) is not None
-    ]
-    rows = [{"kind": one["kind"], "feature": name, "value": one[name]} for one in found for name in FEATURES]
+    rows, found = [], []
+    for event in contents.newest:
+        kind = f"{event.get('model_type')} {event.get('timeframe')}"
+        worst = values.items(next(iter(values.items(values.at(event, "drift", "worst"))), None))
+        told = (worst[1] if len(worst) > 1 else None, values.at(event, "drift", "median"))
+        indices = [values.number(one, least=0.0, most=1e3) for one in told]
+        if kind in kinds and None not in indices:
+            rows += [{"kind": kind, "feature": name, "value": one} for name, one in zip(FEATURES, indices, strict=True)]
+            found.append({"kind": kind, "drifted": bool(values.count(values.at(event, "drift", "unusual")))})
     schema: dict[str, Any] = {"kind": pl.String, "drifted": pl.Boolean}
-    drifted = contents.in_order(pl.DataFrame([{name: one[name] for name in schema} for one in found], schema=schema))
+    drifted = contents.in_order(pl.DataFrame(found, schema=schema))
     counts = drifted.group_by("kind").agg(pl.col("drifted").sum())
     return spread_of(contents, rows, "feature").join(counts, on="kind", how="left", maintain_order="left")
-
-
-def _indices(event: Mapping[str, Any]) -> dict[str, float] | None:
-    worst = values.items(next(iter(values.items(values.at(event, "drift", "worst"))), None))
-    found = (worst[1] if len(worst) > 1 else None, values.at(event, "drift", "median"))
-    known = [values.number(one, least=0.0, most=1e3) for one in found]
-    return None if None in known else dict(zip(FEATURES, [one or 0.0 for one in known], strict=True))
-
-
-def draw_newest(frame: pl.DataFrame, width: int) -> alt.TopLevelMixin:
-    """Return for each kind the median and the quartiles of both indices, and the usual alarm at .25."""
-    return spread_chart(frame, width, by="feature", colors=FEATURES, title="stability index (PSI)", mark=LARGE)
-
-
-def draw_drift(frame: pl.DataFrame, width: int) -> alt.TopLevelMixin:
-    """Return for each kind the median and the quartiles of the change, and no change at zero."""
-    title = "change of the share of up, percentage points"
-    return spread_chart(frame, width, by="change", colors={"holdout less training": PURPLE}, title=title, mark=0.0)

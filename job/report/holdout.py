@@ -1,7 +1,6 @@
 """Pictures of holdouts: whether probabilities mean what they say, and what models look at."""
 
 import math
-from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import altair as alt
@@ -12,7 +11,7 @@ import scipy
 from job.core.keys import by_kind
 from job.learning.metrics import CONFIDENCE
 from job.report import values
-from job.report.contents import Contents, Described
+from job.report.contents import Contents
 from job.report.shapes import panels, rule_at
 from job.report.theme import BLUE, INK, MUTED, VERMILLION, WIDE
 
@@ -33,32 +32,30 @@ def reliability(contents: Contents) -> pl.DataFrame:
     """
     rows = []
     for kind, own in by_kind(contents.described).items():
-        deciles = np.array([row for one in own for row in _deciles(one)]).reshape(-1, 4)
+        found: list[tuple[float, float, float, float]] = []
+        for one in own:
+            unique = values.share(values.at(one.metadata, "label", "uniqueness")) or 1 / one.horizon()
+            for entry in values.items(values.at(one.metadata, "calibration", "reliability"))[: 2 * BINS]:
+                p, up = (values.share(values.at(entry, name)) for name in ("p", "up"))
+                counted = values.count(values.at(entry, "rows"))
+                if p is not None and up is not None and counted:
+                    found.append((p, up, counted, counted * unique))
+        deciles = np.array(found).reshape(-1, 4)
         deciles = deciles[np.argsort(deciles[:, 0], kind="stable")]
         weight = deciles[:, 2]
         group = np.minimum(((np.cumsum(weight) - weight / 2) / weight.sum() * BINS).astype(int), BINS - 1)
         for each in np.unique(group).tolist():
-            p, up, counted, effective = deciles[group == each].T
-            share = float(np.average(up, weights=counted))
+            said, went, of, effective = deciles[group == each].T
+            share = float(np.average(went, weights=of))
             low, high = wilson(share, float(effective.sum()))
-            mean = float(np.average(p, weights=counted))
-            rows.append({"kind": kind, "p": mean, "up": share, "low": low, "high": high, "rows": int(counted.sum())})
+            mean = float(np.average(said, weights=of))
+            rows.append({"kind": kind, "p": mean, "up": share, "low": low, "high": high, "rows": int(of.sum())})
     schema: dict[str, Any] = {
         "kind": pl.String,
         **dict.fromkeys(("p", "up", "low", "high"), pl.Float64),
         "rows": pl.Int64,
     }
     return contents.in_order(pl.DataFrame(rows, schema=schema))
-
-
-def _deciles(one: Described) -> Iterable[tuple[float, float, float, float]]:
-    """Yield mean probability, share of up, rows, and what these are worth, of each decile of a model's holdout."""
-    unique = values.share(values.at(one.metadata, "label", "uniqueness")) or 1 / one.horizon()
-    for entry in values.items(values.at(one.metadata, "calibration", "reliability"))[: 2 * BINS]:
-        p, up = (values.share(values.at(entry, name)) for name in ("p", "up"))
-        counted = values.count(values.at(entry, "rows"))
-        if p is not None and up is not None and counted:
-            yield p, up, counted, counted * unique
 
 
 def wilson(share: float, rows: float) -> tuple[float, float]:
@@ -97,11 +94,14 @@ def importances(contents: Contents) -> pl.DataFrame:
         (what weighs less than nothing counts as nothing), in percent; models: UInt32 that have it. Only the
         `MOST_FEATURES` features whose shares are largest on average over kinds, the largest first.
     """
-    rows = [
-        {"kind": one.kind, "feature": name, "share": 100 * weight}
-        for one in contents.described
-        for name, weight in _weights(one.metadata).items()
-    ]
+    rows = []
+    for one in contents.described:
+        weights = {
+            values.text(name) or "": values.number(value, least=0.0) or 0.0
+            for name, value in values.pairs(values.at(one.metadata, "importances", "values")).items()
+        }
+        if total := sum(weights.values()):
+            rows += [{"kind": one.kind, "feature": name, "share": 100 * (own / total)} for name, own in weights.items()]
     schema: dict[str, Any] = {"kind": pl.String, "feature": pl.String, "share": pl.Float64}
     shares = (
         contents.in_order(pl.DataFrame(rows, schema=schema))
@@ -116,16 +116,6 @@ def importances(contents: Contents) -> pl.DataFrame:
         .with_row_index("place")
     )
     return shares.join(first, on="feature").sort("place", "kind").drop("place", "mean")
-
-
-def _weights(metadata: Mapping[str, Any]) -> dict[str, float]:
-    """Return the share of each feature, of what is positive."""
-    found = {
-        values.text(name) or "": values.number(value, least=0.0)
-        for name, value in values.pairs(values.at(metadata, "importances", "values")).items()
-    }
-    total = sum(weight for weight in found.values() if weight)
-    return {name: (weight or 0.0) / total for name, weight in found.items()} if total > 0 else {}
 
 
 def draw_importances(frame: pl.DataFrame, width: int) -> alt.TopLevelMixin:

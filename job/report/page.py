@@ -32,33 +32,24 @@ class Report:
     frames: Mapping[str, pl.DataFrame]
 
 
-def fleet_report(contents: Contents, *, made_at: datetime) -> Report:
-    """Return the report of a registry; `made_at` is for its foot."""
-    frames = {one.name: one.data(contents) for one in PICTURES}
-    figures = "\n".join(figure(one, frames[one.name], contents) for one in PICTURES)
-    few = contents.models.height <= MOST_PARTS
-    models = model_parts(contents, frames["fleet"]) if few else model_rows(contents, frames["fleet"])
-    title = f"Models in {values.text(contents.url)}"
-    body = (
-        f"<header><h1>{escape(title)}</h1>{about(contents)}{tiles(contents)}</header>"
-        f"{_navigation([*(one.name for one in PICTURES), 'models'])}"
-        f"<main>{figures}{problems(contents)}{models}</main>"
-    )
-    return Report(_document(title, body, made_at), frames)
-
-
-def model_report(contents: Contents, one: Described, *, made_at: datetime) -> Report:
-    """Return the report of one model."""
-    own = alone(contents, one)
-    frames = {picture.name: picture.data(own) for picture in MODEL_PICTURES}
-    figures = "\n".join(figure(picture, frames[picture.name], own) for picture in MODEL_PICTURES)
-    title = values.text(str(one.key)) or ""
-    body = (
-        f"<header><h1>{escape(title)}</h1><p class=muted>in {escape(values.text(contents.url) or '')}</p>"
-        f"{describe(one)}</header>{_navigation([*frames, 'history'])}<main>{figures}"
-        f"<section id=history class=words><h2>Champions and challengers</h2>{decisions(contents, one)}</section></main>"
-    )
-    return Report(_document(title, body, made_at), frames)
+def report(contents: Contents, one: Described | None = None, *, made_at: datetime) -> Report:
+    """Return the report of a registry, or of one of its models; `made_at` is for its foot."""
+    pictures, own = (PICTURES, contents) if one is None else (MODEL_PICTURES, alone(contents, one))
+    frames = {picture.name: picture.data(own) for picture in pictures}
+    figures = "\n".join(figure(picture, frames[picture.name], own) for picture in pictures)
+    where = values.text(contents.url) or ""
+    if one is None:
+        few = contents.models.height <= MOST_PARTS
+        models = model_parts(contents, frames["fleet"]) if few else model_rows(contents, frames["fleet"])
+        title, last = f"Models in {where}", "models"
+        above, below = f"{about(contents)}{tiles(contents)}", f"{problems(contents)}{models}"
+    else:
+        title, last = values.text(str(one.key)) or "", "history"
+        above = f"<p class=muted>in {escape(where)}</p>{describe(one)}"
+        past = f"<h2>Champions and challengers</h2>{decisions(contents, one)}"
+        below = f"<section id=history class=words>{past}</section>"
+    head = f"<header><h1>{escape(title)}</h1>{above}</header>{_navigation([*frames, last])}"
+    return Report(_document(title, f"{head}<main>{figures}{below}</main>", made_at), frames)
 
 
 def figure(picture: Picture, frame: pl.DataFrame, contents: Contents) -> str:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 import polars as pl
 
+from job.learning.drift import LARGE
 from job.report import heat_map, history, holdout, skill, timeline, trading, work
 from job.report.contents import Contents
 from job.report.shapes import spread_chart
-from job.report.theme import BLUE, GREEN, VERMILLION, to_svg
+from job.report.theme import BLUE, GREEN, PURPLE, VERMILLION, to_svg
 
 if TYPE_CHECKING:
     import altair as alt
@@ -258,7 +259,13 @@ PICTURES: Final = (
         absent="The models do not tell the shares of their labels.",
         unit="percentage points",
         data=history.drift,
-        draw=history.draw_drift,
+        draw=partial(
+            spread_chart,
+            by="change",
+            colors={"holdout less training": PURPLE},
+            title="change of the share of up, percentage points",
+            mark=0.0,
+        ),
     ),
     Picture(
         name="newest",
@@ -272,7 +279,7 @@ PICTURES: Final = (
         absent="Nothing was predicted or scored since logs of events are kept: `predict` or `watch`.",
         unit="stability index",
         data=history.newest,
-        draw=history.draw_newest,
+        draw=partial(spread_chart, by="feature", colors=history.FEATURES, title="stability index (PSI)", mark=LARGE),
         sampled=False,
     ),
 )

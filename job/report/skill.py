@@ -12,7 +12,7 @@ from job.core.keys import by_kind
 from job.learning.fleet import HOUR_US
 from job.learning.metrics import CONFIDENCE
 from job.report import values
-from job.report.contents import Contents, Described
+from job.report.contents import Contents
 from job.report.shapes import panels, rule_at, spread_of
 from job.report.theme import BLUE
 from transforms.bars import duration_us
@@ -35,10 +35,14 @@ def gain(contents: Contents) -> pl.DataFrame:
         clusters: dict[int, list[float]] = {}
         length = max(HOUR_US, 5 * own[0].horizon() * duration_us(own[0].key.timeframe))
         for one in own:
-            for cluster, counted, change in _clusters(one, length):
-                total = clusters.setdefault(cluster, [0.0, 0.0])
-                total[0] += counted
-                total[1] += change
+            for name, entry in values.pairs(values.at(one.metadata, "excess_log_loss")).items():
+                if not (name.isascii() and name.isdecimal() and len(name) <= 12 and len(values.items(entry)) == 2):
+                    continue
+                counted, change = (values.number(value, least=-1e9, most=1e9) for value in entry)
+                if counted and counted > 0 and change is not None and int(name) * length < 7e15:  # before 2191
+                    total = clusters.setdefault(int(name), [0.0, 0.0])
+                    total[0] += counted
+                    total[1] += change
         rows += _gain_curve(kind, clusters, length)
     schema: dict[str, Any] = {
         "kind": pl.String,
@@ -46,16 +50,6 @@ def gain(contents: Contents) -> pl.DataFrame:
         **dict.fromkeys(("gain", "low", "high"), pl.Float64),
     }
     return contents.in_order(pl.DataFrame(rows, schema=schema))
-
-
-def _clusters(one: Described, length: int) -> Iterator[tuple[int, float, float]]:
-    """Yield number, rows and summed change of log-loss of each cluster of a model."""
-    for name, entry in values.pairs(values.at(one.metadata, "excess_log_loss")).items():
-        if not (name.isascii() and name.isdecimal() and len(name) <= 12 and len(values.items(entry)) == 2):
-            continue
-        counted, change = (values.number(value, least=-1e9, most=1e9) for value in entry)
-        if counted and counted > 0 and change is not None and int(name) * length < 7e15:  # before the year 2191
-            yield int(name), counted, change
 
 
 def _gain_curve(kind: str, clusters: dict[int, list[float]], length: int) -> Iterator[dict[str, Any]]:

@@ -4,9 +4,8 @@ from datetime import UTC, datetime
 
 from job.core.errors import RegistryError
 from job.core.keys import Key
-from job.registry.runs import report_path
 from job.report.contents import read_contents
-from job.report.page import Report, fleet_report, model_report
+from job.report.page import Report, report
 from job.storage.files import Storage
 
 
@@ -25,14 +24,14 @@ def report_of(registry: Storage, *, run_id: str | None = None, key: Key | None =
     now = datetime.now(UTC)
     contents = read_contents(registry, run_id=run_id, key=key)
     if key is None:
-        return fleet_report(contents, made_at=now)
+        return report(contents, made_at=now)
     if not contents.described:
         raise RegistryError(f"the metadata of {key} in {registry.url} is damaged; delete the version or train it again")
-    return model_report(contents, contents.described[0], made_at=now)
+    return report(contents, contents.described[0], made_at=now)
 
 
 def write_into(registry: Storage, run_id: str) -> str:
     """Write the report of a run beside its record, and return where it stands below the registry."""
-    path = report_path(run_id)
+    path = f"runs/{run_id}.html"
     registry.replace(path, report_of(registry, run_id=run_id).html.encode())
     return path

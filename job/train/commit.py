@@ -9,13 +9,14 @@ from typing import Any
 
 import polars as pl
 
+from job.core.entries import is_import_path, source_digest
 from job.core.environment import cpu_model, versions
-from job.learning.estimators import libraries_of, stored_as
+from job.learning.estimators import algorithm_named, libraries_of
 from job.learning.matrices import SpreadMatrix
 from job.learning.spec import ModelSpec
 from job.learning.trading import daily_returns, keep_books, score_books
 from job.learning.training import Trained, train
-from job.registry.definition import describe_feature, describe_label, describe_sampling
+from job.registry.definition import CALLER, describe_feature, describe_sampling
 from job.registry.ledger import versions_scored
 from job.registry.names import version_name
 from job.registry.outcome import Outcome, of_version
@@ -50,6 +51,8 @@ def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job, matrix: Spr
     version = version_name(task.key, job.run_id)
     if job.trading:
         metadata["trading"] = describe_trading(trained, spec, job, task)
+    stored = {algorithm_named(one.algorithm).format for one in (spec, *spec.fits)}
+    pickled = job.config.storage.format == "pkl" or "pkl" in stored  # a pickled member pickles all of a blend
     written = commit(
         job.registry(),
         task.key,
@@ -57,7 +60,7 @@ def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job, matrix: Spr
         model=trained.model,
         scaler=trained.scaler,
         metadata=metadata,
-        format="pkl" if job.config.storage.format == "pkl" else stored_as(spec),
+        format="pkl" if pickled else algorithm_named(spec.algorithm).format,
     )
     return of_version(task.key, written)
 
@@ -89,6 +92,7 @@ def describe_version(
     info, task = row.info, row.task
     bars = {series: one.record() for series, one in row.trained_on.items()}
     beside = job.context.record(task.needs[0], task.key.timeframe) if job.context is not None and task.needs else None
+    is_own = row.label_stats.get("source") != CALLER and is_import_path(spec.label.kind)  # made by a user's module
     return {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "run_id": job.run_id,
@@ -105,7 +109,7 @@ def describe_version(
         "features": [describe_feature(feature) for feature in spec.features],
         "label_end": samples.select(pl.col("label_end").max().dt.to_string("%Y-%m-%dT%H:%M:%S+00:00")).item(),
         "features_left_out": list(row.left_out),
-        "label": describe_label(spec.label, row.label_stats),
+        "label": {**row.label_stats, **({"source_digest": source_digest(spec.label.kind)} if is_own else {})},
         "peak_rss_mb": peak_mb(),
         "seconds": {"samples": round(row.cost.seconds, 3), "training": round(seconds, 3)},
         "scores": trained.scores,

@@ -19,7 +19,7 @@ from job.core.keys import POOLED, Key
 from job.core.wording import first_of
 from job.registry.catalog import BASIS_DIGITS, Summary, key_of
 from job.registry.fingerprints import bare_digest, listing_fingerprint, listing_fingerprints
-from job.registry.listings import Growth, read_growth, write_growth
+from job.registry.listings import Growth, read_growth, write_listing
 from job.sources.reading import as_listed
 from job.sources.series import Series
 from job.storage.files import Storage
@@ -205,7 +205,7 @@ def grown_of(series: Series, bars: pl.DataFrame, info: SeriesInfo, job: Job) -> 
         listing = listing_fingerprint(series, job.config.data, flow=flow)
         if listing is not None and as_listed(series, job.config.data):
             about = {"exchange": series.exchange, "symbol": series.symbol, "last_bar": info.last.isoformat()}
-            write_growth(job.registry(), listing, Growth(seen.digest, seen.end, added), about)
+            write_listing(job.registry(), listing, Growth(seen.digest, seen.end, added), about)
         return added
 
     def grown(task: Task) -> timedelta | None:

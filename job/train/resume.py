@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import datetime
 from statistics import median
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from job.config.settings import Config
 from job.core.keys import POOLED, Key
 from job.core.wording import first_of
-from job.registry.catalog import Summary, find_summaries, key_of, open_registry
+from job.registry.catalog import Summary, find_summaries, key_of, open_registry, summary_scores
 from job.registry.fingerprints import Recipe, digest_for, has_sessions, listing_fingerprints
 from job.registry.ledger import scored_versions
 from job.registry.listings import read_listings
@@ -22,11 +22,24 @@ from job.sources.series import Series
 from job.storage.files import MissingFileError, Storage
 from job.train.freshness import with_decisions
 from job.train.policy import Decision
-from job.train.task import Plan, Task
+from job.train.task import Plan, Task, Versions, version_of
 from job.worker.context import context_digest
 
 FEW: Final = 200
 """As many models as a person looks at: so many are shown with all their scores, more with those of the catalog."""
+
+
+class Known(NamedTuple):
+    """What a registry says of a task, by the names that it has in the task's fields."""
+
+    known: Versions
+    cached_digests: tuple[str | None, ...]
+    context_digest: str | None
+    trust_listing: bool
+
+    def of(self, task: Task) -> Task:
+        """Return the task with it: only for tasks that are left, since this takes longer than all else."""
+        return replace(task, **self._asdict())
 
 
 def skip_completed(
@@ -51,8 +64,8 @@ def skip_completed(
     summaries = looked_up.summaries
     listings = read_listings(registry) if summaries else {}
 
-    def known(tasks: Sequence[Task]) -> Iterator[Task]:
-        return with_known(tasks, summaries, listings, config, verify=verify, fleet=plan.fleet)
+    def known(tasks: Sequence[Task]) -> Iterator[tuple[Task, Known]]:
+        return known_of(tasks, summaries, listings, config, verify=verify, fleet=plan.fleet)
 
     found, left, sessions = _sorted_out(known(plan.tasks), config, force=force)
     decisions: dict[Key, Decision] = {}
@@ -66,7 +79,7 @@ def skip_completed(
     else:
         stored, unfinished = _described(found, registry)
         damaged = [task for task in plan.tasks if task.key in found and task.key not in stored]
-        left += with_history([*known(damaged)], summaries, config, registry)
+        left += with_history([told.of(task) for task, told in known(damaged)], summaries, config, registry)
         left.sort(key=lambda task: task.key.parts)
     settled = [task.key for task in plan.tasks if task.key in stored]
     fresh = [key for key in settled if key in decisions]
@@ -89,33 +102,36 @@ def _notes(sessions: Sequence[str], unfinished: Sequence[str]) -> Iterator[str]:
 
 
 def _sorted_out(
-    tasks: Iterable[Task], config: Config, *, force: bool
+    tasks: Iterable[tuple[Task, Known]], config: Config, *, force: bool
 ) -> tuple[dict[Key, tuple[str, str]], list[Task], list[str]]:
     """Return what is current, the tasks that are left, and the series that had sessions when they were last read.
 
-    Of a model that is current, as far as listings tell, there are the version that is and the latest one; its task,
-    which knows all versions, is let go at once: there may be many thousands.
+    Of a model that is current, as far as listings tell, there are the version that is and the latest one; no task of it
+    is made that knows all versions: there may be many thousands.
     """
     recipes: dict[tuple[int, str, bool], Recipe] = {}  # tasks of one kind share their spec
     found: dict[Key, tuple[str, str]] = {}
     left: list[Task] = []
     sessions: set[str] = set()
-    for task in tasks:
-        pairs = zip(task.series, task.cached_digests, strict=False)
-        sessions.update(str(one) for one, digest in pairs if digest and has_sessions(digest))
+    for task, told in tasks:
+        for one, digest in zip(task.series, told.cached_digests, strict=True):
+            if digest and has_sessions(digest):
+                sessions.add(str(one))
         if force:
-            left.append(replace(task, known=()))
+            left.append(told._replace(known=()).of(task))
             continue
-        version, content = None, task.content if task.known else None
+        version, content = None, None
+        if told.known and told.trust_listing:
+            content = task.content_by(told.cached_digests, told.context_digest)
         if content is not None:
             kind = (id(task.spec), task.key.timeframe, task.key.exchange == POOLED)
             if kind not in recipes:
                 recipes[kind] = task.recipe(config)
-            version = task.version_of(recipes[kind].fingerprint(content))
+            version = version_of(told.known, recipes[kind].fingerprint(content))
         if version is None:
-            left.append(task)
+            left.append(told.of(task))
         else:
-            found[task.key] = (version, task.known[-1][1])
+            found[task.key] = (version, told.known[-1][1])
     return found, left, sorted(sessions)
 
 
@@ -125,11 +141,12 @@ def _catalogued(found: Mapping[Key, tuple[str, str]], summaries: list[Summary]) 
     Of many thousands, summaries and outcomes together would take more memory than all else.
     """
     stored: dict[Key, Outcome] = {}
+    scores = summary_scores()
     while summaries:
         one = summaries.pop()
         version, latest = found.get(key := key_of(one), ("", ""))
         if version == one["version"]:
-            stored[key] = current_summary(one, key, latest=latest)
+            stored[key] = current_summary(one, key, latest=latest, scores=scores)
     return stored
 
 
@@ -149,7 +166,7 @@ def _described(found: Mapping[Key, tuple[str, str]], registry: Storage) -> tuple
     return stored, sorted(unfinished)
 
 
-def with_known(
+def known_of(
     tasks: Sequence[Task],
     summaries: Iterable[Summary],
     listings: Mapping[str, str],
@@ -157,8 +174,8 @@ def with_known(
     *,
     verify: bool,
     fleet: Sequence[Series] = (),
-) -> Iterator[Task]:
-    """Yield the tasks with what the registry says of them: their versions, and the digests of their bars.
+) -> Iterator[tuple[Task, Known]]:
+    """Yield the tasks, and with each what the registry says of it: its versions, and the digests of its bars.
 
     Args:
         tasks: as planned.
@@ -176,12 +193,15 @@ def with_known(
     found = {one: listings.get(listing or "") for one, listing in listing_fingerprints(wanted, config.data).items()}
     digests = {one: digest_for(digest, config.data) for one, digest in found.items() if digest is not None}
     for task in tasks:
-        yield replace(
+        flow = task.flow
+        yield (
             task,
-            known=tuple(known.get(task.key.parts, ())),
-            cached_digests=tuple(digests.get((one, task.flow)) for one in task.series),
-            context_digest=context_digest(task.needs[0], fleet, digests) if task.needs else None,
-            trust_listing=not verify,
+            Known(
+                known=tuple(known.get(task.key.parts, ())),
+                cached_digests=tuple([digests.get((one, flow)) for one in task.series]),
+                context_digest=context_digest(task.needs[0], fleet, digests) if task.needs else None,
+                trust_listing=not verify,
+            ),
         )
 
 

@@ -1,6 +1,6 @@
 """One model to train, what becomes of its bars on the way, and how a version that the registry holds is recognized."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -20,6 +20,14 @@ from job.worker.cost import NO_COST, Cost
 from job.worker.messages import SeriesInfo, Work
 from transforms.sessions import Sessions
 
+Versions = tuple[tuple[str, str], ...]
+"""(short fingerprint, version) of every version of a model in the registry, latest last."""
+
+
+def version_of(known: Versions, fingerprint: str) -> str | None:
+    """Return the version that has a fingerprint, the latest of several, None if there is none."""
+    return dict(known).get(short_fingerprint(fingerprint))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task(Work):
@@ -33,8 +41,8 @@ class Task(Work):
     """Over how many workers its samples are spread, as far as the size of the files tells."""
     counted: bool = False
     """Whether they must be counted to know that."""
-    known: tuple[tuple[str, str], ...] = ()
-    """(short fingerprint, version) of every version in the registry, latest last."""
+    known: Versions = ()
+    """Of its key."""
     cached_digests: tuple[str | None, ...] = ()
     """Digest of the bars of each series according to listings, None where they do not say."""
     context_digest: str | None = None
@@ -86,15 +94,19 @@ class Task(Work):
     @property
     def content(self) -> str | None:
         """Digest of its bars according to listings; None where they do not say."""
-        digests = [digest for digest in self.cached_digests if digest is not None]
-        if not self.trust_listing or not digests or len(digests) < len(self.series):
+        return self.content_by(self.cached_digests, self.context_digest) if self.trust_listing else None
+
+    def content_by(self, cached_digests: Sequence[str | None], context_digest: str | None) -> str | None:
+        """Return the digest of its bars, given those of its series and of what it sees of others; None without all."""
+        digests = [digest for digest in cached_digests if digest is not None]
+        if not digests or len(digests) < len(self.series):
             return None
         own = digests[0]
         if self.key.exchange == POOLED:
             own = pooled_content(digest for _, digest in sorted(zip(map(str, self.series), digests, strict=True)))
         if not self.needs:
             return own
-        return None if self.context_digest is None else joined_digest(own, self.context_digest)
+        return None if context_digest is None else joined_digest(own, context_digest)
 
     @property
     def to_check(self) -> bool:
@@ -126,11 +138,7 @@ class Task(Work):
         """Return the version of its key that was trained on bars of this digest in the same way, if there is one."""
         if content is None or not self.known:
             return None
-        return self.version_of(self.fingerprint(config, content))
-
-    def version_of(self, fingerprint: str) -> str | None:
-        """Return the version of its key that has a fingerprint, the latest of several, None if there is none."""
-        return dict(self.known).get(short_fingerprint(fingerprint))
+        return version_of(self.known, self.fingerprint(config, content))
 
 
 @dataclass(frozen=True)

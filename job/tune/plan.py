@@ -20,7 +20,7 @@ from job.registry.studies import Winner, fleet_key
 from job.sources.series import Series
 from job.storage.files import Storage
 from job.train.plan import SOME_ROWS, make_plan
-from job.train.resume import with_known
+from job.train.resume import known_of
 from job.train.task import Task
 from job.tune.ask import LIBRARY
 from job.tune.study import Study
@@ -65,7 +65,8 @@ def plan(config: Config, *, per_key: bool = False) -> TuningPlan:
         raise ConfigError("tune needs two folds or more, of which the last shrinks the others: raise cv_folds")
     config = config.model_copy(update={"model_trainer": trainer.model_copy(update={"tuned": None})})
     made, registry = make_plan(config), open_registry(config)
-    tasks = [*with_known(made.tasks, (), read_listings(registry), config, verify=False, fleet=made.fleet)]
+    known = known_of(made.tasks, (), read_listings(registry), config, verify=False, fleet=made.fleet)
+    tasks = [told.of(task) for task, told in known]
     studies = [*studies_of(tasks, config, per_key=per_key)]
     found = [(study, finished(study, registry, config)) for study in studies]
     return TuningPlan(

@@ -11,7 +11,7 @@ import polars as pl
 from job.config.settings import DataSettings, GapsSetting
 from job.core.errors import ConfigError, DataError
 from job.core.wording import first_of
-from job.learning.context import AT, Origins, is_longer
+from job.learning.context import AT, Origins
 from job.learning.features import reads_flow, resolve_features
 from job.registry.definition import Definition
 from job.sources.names.symbols import symbol_named, unknown_symbol
@@ -263,7 +263,8 @@ def _longer(seen: Origins, bars: pl.DataFrame, how: Preparation, tolerance: floa
     for timeframe, names in seen.longer.items():
         features = resolve_features(names)
         kept, left_out = available(features, (*bars.columns, *clock_columns(how.gaps)))
-        if is_longer(timeframe, how.timeframe):
+        length, own = duration_us(timeframe), duration_us(how.timeframe)
+        if length > own and length % own == 0:  # a multiple: its bars end where bars of the model do
             found.append(longer_bars(bars, how, timeframe, kept, tolerance=tolerance))
         else:
             left_out = tuple(feature.name for feature in features)

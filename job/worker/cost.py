@@ -4,7 +4,7 @@ import os
 import platform
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self, TypeVar
 
 from job.core.clock import now
@@ -52,12 +52,13 @@ class Meter:
     def charge(self, outcome: OutcomeT, *, attempts: int, before: Cost = NO_COST) -> OutcomeT:
         """Return an outcome with what its task took, here and `before`; the next task's memory is counted from here."""
         own = self.cost()
-        charged = outcome.with_cost(
+        charged = replace(
+            outcome,
             started_at=before.started_at or own.started_at,
             finished_at=now(),
-            seconds=before.seconds + own.seconds,
-            cpu_seconds=before.cpu_seconds + own.cpu_seconds,
-            peak_rss_mb=peak_mb(),
+            seconds=round(before.seconds + own.seconds, 3),
+            cpu_seconds=round(before.cpu_seconds + own.cpu_seconds, 3),
+            peak_rss_mb=round(peak_mb(), 1),
             node=platform.node(),
             pid=os.getpid(),
             attempts=attempts,

@@ -44,9 +44,11 @@ def parts_of(listed: Sequence[ListedFile], settings: DataSettings) -> Parts:
     named = [(file, fmt, name_of(file.path)) for file, fmt in known]
     for why, contents in (("without bars of trades", "no_bars"), ("of bars without a fixed length", "no_fixed_length")):
         left_out[why] = [file.path for file, _, name in named if name.contents == contents]
-    with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
-        jobs = [pool.submit(_understood, *item, settings) for item in named if item[2].contents == "bars"]
-        outcomes = [one for job in jobs for one in job.result()]
+    bars = [item for item in named if item[2].contents == "bars"]
+    with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:  # a file whose name says all is not looked into
+        looks = {item[0]: pool.submit(_understood, *item, settings) for item in bars if not item[2].certain}
+        found = (looks[item[0]].result() if item[0] in looks else _understood(*item, settings) for item in bars)
+        outcomes = [one for parts in found for one in parts]
     good = _concerned([one for one in outcomes if isinstance(one, Part)], settings)
     bad = [one for one in outcomes if isinstance(one, Unreadable)]
     strays, failures = _sort_strays([one for one in outcomes if isinstance(one, Stray)], good)
