@@ -15,10 +15,10 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 
 from job.core.keys import Key
-from job.learning.algorithms import Algorithm
+from job.learning.algorithms import Algorithm, Window
 from job.learning.comparison import SeedVariance, compare, verdict
-from job.learning.estimators import ALGORITHMS
-from job.learning.fitting import predict_proba
+from job.learning.estimators import ALGORITHMS, build
+from job.learning.fitting import fit_scaled, predict_proba
 from job.learning.metrics import FloatArray, log_loss, shrink
 from job.learning.rows import feature_matrix
 from job.learning.seeds import influence_of, seed_variance
@@ -160,6 +160,22 @@ def test_parameters_can_make_a_fit_draw_numbers(algorithm: str, params: dict[str
     _, variance = scored(trained, later)
     assert variance is not None
     assert variance.variance > 0
+
+
+@pytest.mark.parametrize("algorithm", each("hist_gradient_boosting", "lightgbm"))
+def test_bins_of_many_rows_are_the_same_for_all_seeds(algorithm: str) -> None:
+    """Pairs that differ by nothing else would be told apart: by 1e-5 nats, which half a million rows can tell."""
+    random = np.random.default_rng(1)
+    matrix = random.exponential(size=(210_000, 1))
+    label = (random.exponential(size=len(matrix)) < matrix[:, 0]).astype(np.int8)
+    found = []
+    for seed in (42, 43):
+        spec = spec_of(algorithm, n_estimators=2, random_state=seed)
+        fitted = fit_scaled(matrix, label, spec, pooled=False, n_jobs=1)
+        found.append(fitted.predict_proba(matrix[:2_000])[:, 1])
+    assert np.array_equal(*found)
+    spec = spec_of("hist_gradient_boosting", params={"max_features": 0.5}, random_state=43)
+    assert build(spec, Window(len(matrix))).get_params()["random_state"] == 43
 
 
 def test_members_tell_of_their_seeds_together_or_by_a_second_fit() -> None:
