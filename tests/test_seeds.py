@@ -2,22 +2,27 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pytest
 from scipy.stats import binom
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.linear_model import LogisticRegression
 
 from job.core.keys import Key
-from job.learning.algorithms import Algorithm
+from job.learning.algorithms import Algorithm, Window
 from job.learning.comparison import SeedVariance, compare, verdict
-from job.learning.estimators import ALGORITHMS
-from job.learning.fitting import predict_proba
+from job.learning.estimators import ALGORITHMS, build
+from job.learning.fitting import fit_scaled, predict_proba
 from job.learning.metrics import FloatArray, log_loss, shrink
 from job.learning.rows import feature_matrix
 from job.learning.seeds import influence_of, seed_variance
+from job.learning.spec import ModelSpec
 from job.learning.training import Trained, train
 from tests.algorithms import PRESENT, each, quick
 from tests.worlds import in_two_processes, samples_for, specs, world
@@ -27,6 +32,32 @@ FOREST = ALGORITHMS["random_forest"]
 DRAWN = Algorithm("drawn", FOREST.path, FOREST.defaults, "impurity", version=1, seconds_per_row=1e-6)
 """A user's algorithm, of whose seed nothing is known but what a second fit tells."""
 
+
+class Projection(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A logistic regression on random projections, whose seed is a parameter of another name, or nobody's."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.seed = seed
+
+    def fit(self, matrix: FloatArray, label: npt.NDArray[np.int8]) -> Self:
+        self.projection_ = np.random.default_rng(self.seed).normal(size=(matrix.shape[1], 8))
+        self.inner_ = LogisticRegression(C=0.01).fit(np.tanh(matrix @ self.projection_), label)
+        self.classes_ = self.inner_.classes_
+        return self
+
+    def predict_proba(self, matrix: FloatArray) -> FloatArray:
+        found: FloatArray = self.inner_.predict_proba(np.tanh(matrix @ self.projection_))
+        return found
+
+
+def projection(seed_of: Callable[[ModelSpec], int | None]) -> Algorithm:
+    path, defaults = f"{__name__}:Projection", (lambda spec, _window: {"seed": seed_of(spec)})
+    return Algorithm("projection", path, defaults, "permutation", version=1, seconds_per_row=1e-6, artifact="pkl")
+
+
+NAMED = projection(lambda spec: spec.random_state)
+UNSEEDED = projection(lambda _spec: None)
+FIXED = projection(lambda _spec: 7)
 
 NO_NETWORKS = tuple(name for name, one in ALGORITHMS.items() if one.extra != "torch")
 """Algorithms whose fits take no minutes; a second seed tells of networks what it tells of `DRAWN`."""
@@ -69,7 +100,10 @@ def by_seed(symbol: int, *, algorithm: str, kind: Literal["noise", "signal"]) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", [*each(*NO_NETWORKS), "tests.test_seeds:DRAWN"])
+@pytest.mark.parametrize(
+    "algorithm",
+    [*each(*NO_NETWORKS), "tests.test_seeds:DRAWN", "tests.test_seeds:NAMED", "tests.test_seeds:UNSEEDED"],
+)
 def test_versions_that_differ_by_seed_only_are_rarely_called_different(algorithm: str) -> None:
     """At most in 5% of pairs. The ten pairs of five fits share their rows, so they count as two."""
     told: list[bool] = []
@@ -128,6 +162,22 @@ def test_parameters_can_make_a_fit_draw_numbers(algorithm: str, params: dict[str
     assert variance.variance > 0
 
 
+@pytest.mark.parametrize("algorithm", each("hist_gradient_boosting", "lightgbm"))
+def test_bins_of_many_rows_are_the_same_for_all_seeds(algorithm: str) -> None:
+    """Pairs that differ by nothing else would be told apart: by 1e-5 nats, which half a million rows can tell."""
+    random = np.random.default_rng(1)
+    matrix = random.exponential(size=(210_000, 1))
+    label = (random.exponential(size=len(matrix)) < matrix[:, 0]).astype(np.int8)
+    found = []
+    for seed in (42, 43):
+        spec = spec_of(algorithm, n_estimators=2, random_state=seed)
+        fitted = fit_scaled(matrix, label, spec, pooled=False, n_jobs=1)
+        found.append(fitted.predict_proba(matrix[:2_000])[:, 1])
+    assert np.array_equal(*found)
+    spec = spec_of("hist_gradient_boosting", params={"max_features": 0.5}, random_state=43)
+    assert build(spec, Window(len(matrix))).get_params()["random_state"] == 43
+
+
 def test_members_tell_of_their_seeds_together_or_by_a_second_fit() -> None:
     early, later = halves(1, days=5, kind="signal")
 
@@ -160,6 +210,21 @@ def test_without_a_cheaper_way_a_second_seed_tells() -> None:
     assert variance is not None
     assert variance.variance == pytest.approx(change**2 / 2)
     assert variance.freedom == 1, "two draws"
+
+
+@pytest.mark.parametrize(("name", "drawn"), [("NAMED", True), ("UNSEEDED", True), ("FIXED", False)])
+@pytest.mark.parametrize("blended", [False, True])
+def test_a_second_fit_finds_out_whether_an_algorithm_of_ones_own_draws(
+    name: str, *, drawn: bool, blended: bool
+) -> None:
+    early, later = halves(1, days=5, kind="signal")
+    path = f"tests.test_seeds:{name}"
+    spec = spec_of("blend", params={"of": [path, "logistic_regression"]}) if blended else spec_of(path)
+    trained = train(early, spec, key=KEY)
+    assert trained.metadata["seeds"]["drawn"] is drawn
+    _, variance = scored(trained, later)
+    assert variance is not None
+    assert (variance.variance > 0) == drawn
 
 
 def test_what_earlier_releases_stored_is_known_of_our_own_algorithms_only() -> None:

@@ -126,9 +126,9 @@ class Algorithm:
         stored_types: what its models contain besides the estimator's class and the types common to all models
             (`registry.parts.COMMON`), in skops. Only declared types are ever loaded.
         draws: whether the fit of an estimator draws random numbers, so that another seed makes another model. By
-            scikit-learn's convention it does if it takes `random_state`.
+            default nobody knows: what has no `seed_influence` is fitted a second time, to see whether it differs.
         seed_influence: what tells from a fitted model what its seed did: its `trees`, which are drawn independently, or
-            its `stages`, as those of scikit-learn's gradient boosting. Without it, each model whose fit `draws` is
+            its `stages`, as those of scikit-learn's gradient boosting. Without it, each model whose fit may draw is
             fitted a second time by another seed.
         space: which values of which of the estimator's parameters `tune` tries, unless settings say otherwise. Where a
             parameter depends on the rows, as the size of leaves, give a share of them, if the estimator takes one.
@@ -156,7 +156,7 @@ class Algorithm:
     extra: str | None = None
     artifact: GeneralFormat | ArtifactFormat = "skops"
     stored_types: tuple[StoredType, ...] = ()
-    draws: Callable[[Any], bool] = takes_a_seed
+    draws: Callable[[Any], bool] | None = None
     seed_influence: SeedInfluence | None = None
     space: Space = field(default_factory=dict)
     validation: float | None = None
@@ -192,6 +192,10 @@ class Algorithm:
         """Return the optional distributions that its models depend on when fitted by `engine`."""
         fitter = self.fitters.get(engine)
         return tuple(library for library in (self.library, *self.also, fitter and fitter.library) if library)
+
+    def may_draw(self, model: Any) -> bool:
+        """Return whether the fit of a model drew random numbers, as far as anybody knows."""
+        return self.draws is None or self.draws(model)
 
     def engine_for(self, estimator: Any, rows: int, engine: Engine) -> Engine:
         """Return the engine that fits `estimator` on a window of `rows`, given the one chosen for the model."""

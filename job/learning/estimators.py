@@ -150,7 +150,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             version=1,
             seconds_per_row=1e-6,
             artifact=ArtifactFormat(BLEND, "job.registry.blends:dump", "job.registry.blends:parse"),
-            draws=lambda blend: any(algorithm_named(name).draws(model) for name, model in blend.members.items()),
+            draws=lambda blend: any(algorithm_named(name).may_draw(model) for name, model in blend.members.items()),
         ),
     )
 }

@@ -27,11 +27,12 @@ def second_seed(rows: Rows, holdout: Evaluated, spec: ModelSpec, *, weight: floa
     `drawn` says whether the fit draws random numbers at all, `influence` what tells the rest from the fitted model, of
     a blend by member.
     Where there is none, the holdout's model is fitted again by another seed, and `log_loss_change` is what that changes
-    on the holdout, with probabilities shrunk by `weight`.
+    on the holdout, with probabilities shrunk by `weight`. So it is where nothing says that a user's algorithm draws
+    none: its seed may have another name, or be that of an estimator inside it, or come from nowhere.
     """
     fitted = holdout.model.members if isinstance(holdout.model, Blend) else {spec.algorithm: holdout.model}
     known = {name: algorithm_named(name) for name in fitted}
-    drawn = {name: known[name].seed_influence for name, one in fitted.items() if known[name].draws(one)}
+    drawn = {name: known[name].seed_influence for name, one in fitted.items() if known[name].may_draw(one)}
     if not drawn:
         return {"drawn": False}
     if all(influence is not None for influence in drawn.values()):
@@ -41,17 +42,20 @@ def second_seed(rows: Rows, holdout: Evaluated, spec: ModelSpec, *, weight: floa
     if isinstance(model, Blend):
         model = replace(model, weights=holdout.model.weights)
     raw = probability_of_up(model, inputs(rows, holdout.fold.test, holdout.scaler))
+    if np.array_equal(raw, holdout.p_raw):
+        return {"drawn": False}
     change = log_loss(holdout.label, shrink(raw, holdout.base, weight)) - log_loss(holdout.label, holdout.p)
     return {"drawn": True, "log_loss_change": change}
 
 
 def reseeded(spec: ModelSpec, model: Any) -> ModelSpec:
-    """Return the spec of the same fit by another seed, as far as the estimators take one."""
+    """Return the spec of the same fit by another seed: the one that defaults see, and parameters of that name."""
+    other = spec.model_copy(update={"random_state": spec.random_state + 1})
     if isinstance(model, Blend):
         members = {one.algorithm: reseeded(one, model.members[one.algorithm]).params for one in spec.members}
-        return spec.model_copy(update={"params": {MEMBERS: [*members], **members}})
-    seed = {"random_state": spec.random_state + 1} if takes_a_seed(model) else {}
-    return spec.model_copy(update={"params": spec.params | seed})
+        return other.model_copy(update={"params": {MEMBERS: [*members], **members}})
+    seed = {"random_state": other.random_state} if takes_a_seed(model) else {}
+    return other.model_copy(update={"params": spec.params | seed})
 
 
 def influence_of(
@@ -70,7 +74,7 @@ def influence_of(
     seeds, algorithm = metadata.get("seeds", {}), ALGORITHMS.get(metadata["algorithm"]["name"])
     if "path" in metadata["algorithm"]:  # a user's own may have the name of another
         algorithm = None
-    if seeds.get("drawn") is False or (algorithm is not None and not algorithm.draws(model)):
+    if not seeds.get("drawn", algorithm is None or algorithm.may_draw(model)):
         return np.zeros(1)
     told_by = seeds.get("influence") or (algorithm.seed_influence if algorithm is not None else None)
     slope = (shrink(probability_of_up(model, matrix), base_rate, weight) - (up == 1)) * weight
