@@ -30,7 +30,7 @@ class Holding:
     entry: float
     upper: float = math.inf
     lower: float = -math.inf
-    after_jump: bool = False
+    over: bool = False
 
 
 def statement(bars: pl.DataFrame, label: Label) -> Statement:
@@ -46,8 +46,7 @@ def statement(bars: pl.DataFrame, label: Label) -> Statement:
         jumps = not over_gap and before["segment"] != bar["segment"]
         net = 0.0
         for trade in list(open_trades):
-            due = bar["place"] > trade.place + label.horizon or over_gap or trade.after_jump
-            if due or bar["open"] >= trade.upper or bar["open"] <= trade.lower:
+            if bar["place"] > trade.place + label.horizon or over_gap or trade.over:
                 open_trades.remove(trade)
                 told.trades[trade.row] = trade.side * (bar["open"] / trade.entry - 1)
                 net -= trade.side * size
@@ -58,29 +57,16 @@ def statement(bars: pl.DataFrame, label: Label) -> Statement:
         turnover, closed, gross = abs(net), 0.0, 0.0
         told.position.append(sum(trade.side for trade in open_trades) * size)
         for trade in list(open_trades):
-            trade.after_jump = trade.after_jump or jumps
-            price = stop_price(trade, bar, jumps=jumps)
-            if price is not None:
-                turnover += size
-            elif after is None:
-                closed += trade.side * size
-            paid = price if price is not None else bar["close"] if after is None else after["open"]
+            trade.over = trade.over or jumps or bar["high"] >= trade.upper or bar["low"] <= trade.lower
+            paid = bar["close"] if after is None else after["open"]
             gross += trade.side * size * (paid - bar["open"]) / bar["open"]
-            if price is not None or after is None:
+            if after is None:
+                closed += trade.side * size
                 open_trades.remove(trade)
                 told.trades[trade.row] = trade.side * (paid / trade.entry - 1)
         told.gross.append(gross)
         told.turnover.append(turnover + abs(closed))
     return told
-
-
-def stop_price(trade: Holding, bar: dict[str, Any], *, jumps: bool) -> float | None:
-    """Return the price at which a trade's barriers end it inside a bar, if they do; a stop is of no help in a jump."""
-    good, bad = (trade.upper, trade.lower) if trade.side > 0 else (trade.lower, trade.upper)
-    reached = {barrier for barrier in (good, bad) if bar["low"] <= barrier <= bar["high"]}
-    if bad in reached:
-        return None if jumps else bad
-    return good if good in reached else None
 
 
 def enter(signal: dict[str, Any], bar: dict[str, Any], row: int, label: Label) -> Holding | None:
@@ -94,6 +80,4 @@ def enter(signal: dict[str, Any], bar: dict[str, Any], row: int, label: Label) -
         return None
     base = signal["close"] if label.entry == "close" else bar["open"]
     upper, lower = base * np.exp(signal["barrier"]), base * np.exp(-signal["barrier"])
-    if bar["open"] >= upper or bar["open"] <= lower:
-        return None
     return Holding(row, signal["place"], side, bar["open"], upper, lower)

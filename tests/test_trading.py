@@ -156,31 +156,32 @@ BARRIER = math.log(1.1)
 
 
 @pytest.mark.parametrize(
-    ("open_", "high", "low", "up", "made"),
+    ("prices", "left_at"),
     [
-        (101.0, 115.0, 99.0, True, 110 / 100 - 1),
-        (101.0, 115.0, 99.0, False, -(110 / 100 - 1)),
-        (101.0, 105.0, 80.0, True, 100 / 1.1 / 100 - 1),
-        (101.0, 115.0, 80.0, True, 100 / 1.1 / 100 - 1),
-        (101.0, 115.0, 80.0, False, -(110 / 100 - 1)),
-        (120.0, 125.0, 119.0, True, 120 / 100 - 1),
-        (80.0, 115.0, 79.0, True, 80 / 100 - 1),
-        (101.0, 105.0, 99.0, True, 102 / 100 - 1),
+        ((101.0, 115.0, 99.0), 102.0),
+        ((101.0, 105.0, 80.0), 102.0),
+        ((101.0, 115.0, 80.0), 102.0),
+        ((120.0, 125.0, 119.0), 102.0),
+        ((101.0, 105.0, 99.0), 90.0),
     ],
-    ids=["upper", "upper, short", "lower", "both, long", "both, short", "gap up", "gap down", "timeout"],
+    ids=["upper", "lower", "both", "gap", "timeout"],
 )
-def test_a_trade_ends_at_its_barrier(open_: float, high: float, low: float, made: float, *, up: bool) -> None:
+@pytest.mark.parametrize(("up", "side"), [(0.9, 1), (0.1, -1)])
+def test_a_trade_ends_at_the_open_after_a_touch(
+    prices: tuple[float, float, float], left_at: float, up: float, side: int
+) -> None:
+    open_, high, low = prices
     bars = flat_bars(
-        [100.0, 100.0, open_, 102.0, 102.0],
-        [0.9 if up else 0.1, None, None, None, None],
-        high=[100.0, 100.0, high, 102.0, 102.0],
-        low=[100.0, 100.0, low, 102.0, 102.0],
-        close=[100.0, 100.0, 102.0, 102.0, 102.0],
-        barrier=[BARRIER] * 5,
+        [100.0, 100.0, open_, 102.0, 90.0, 90.0],
+        [up, None, None, None, None, None],
+        high=[100.0, 100.0, high, 102.0, 90.0, 90.0],
+        low=[100.0, 100.0, low, 102.0, 90.0, 90.0],
+        close=[100.0, 100.0, 102.0, 102.0, 90.0, 90.0],
+        barrier=[BARRIER] * 6,
     )
-    scores = trading_scores(bars, label=TripleBarrier(horizon=2), timeframe="1m", cost_bps=0.0)
+    scores = trading_scores(bars, label=TripleBarrier(horizon=3), timeframe="1m", cost_bps=0.0)
     assert scores["signals"] == 1
-    assert scores["edge_bps"] == pytest.approx(1e4 * made)
+    assert scores["edge_bps"] == pytest.approx(1e4 * side * (left_at / 100 - 1))
 
 
 def test_a_trade_that_makes_nothing_is_no_hit() -> None:
@@ -188,8 +189,16 @@ def test_a_trade_that_makes_nothing_is_no_hit() -> None:
     assert (scores["signals"], scores["hit_rate"], scores["edge_bps"]) == (3, 0.0, 0.0)
 
 
-def test_a_trade_whose_first_open_is_beyond_a_barrier_is_none() -> None:
+def test_a_trade_whose_first_open_is_beyond_a_barrier_ends_at_the_next() -> None:
     bars = flat_bars([100.0, 120.0, 130.0], [0.9, None, None], close=[100.0, 130.0, 130.0], barrier=[BARRIER] * 3)
+    scores = trading_scores(bars, label=TripleBarrier(horizon=2), timeframe="1m", cost_bps=5.0)
+    assert (scores["signals"], scores["hit_rate"]) == (1, 1.0)
+    assert scores["edge_bps"] == pytest.approx(1e4 * (130 / 120 - 1))
+
+
+@pytest.mark.parametrize("barrier", [0.0, None])
+def test_a_signal_without_barriers_is_not_traded(barrier: float | None) -> None:
+    bars = flat_bars([100.0, 120.0, 130.0], [0.9, None, None], barrier=pl.Series([barrier] * 3, dtype=pl.Float64))
     scores = trading_scores(bars, label=TripleBarrier(horizon=2), timeframe="1m", cost_bps=5.0)
     assert (scores["signals"], scores["turnover"], scores["hit_rate"], scores["edge_bps"]) == (0, 0.0, None, None)
 

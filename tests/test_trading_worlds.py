@@ -69,13 +69,13 @@ def test_a_crash_and_an_outage_cost_what_a_holder_loses(horizon: int, up: float,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("missing", [0.0, 0.2, 0.4, 0.6])
-@pytest.mark.parametrize("horizon", [1, 3])
-def test_a_spread_pays_nobody_however_many_minutes_are_missing(missing: float, horizon: int) -> None:
+@pytest.mark.parametrize("label", ["direction(1)", "direction(3)", "triple_barrier(15)"])
+def test_a_spread_pays_nobody_however_many_minutes_are_missing(missing: float, label: str) -> None:
     """A martingale that is traded 4 bps above or below its price: closes can be foretold, opens cannot."""
     runs, rows, spread = 30, 6 * 1440, 4e-4
-    spec, edges, signals = spec_of(f"direction({horizon})"), [], []
+    spec, edges, signals = spec_of(label), [], []
     for seed in range(runs):
-        random = np.random.default_rng([7, round(10 * missing), horizon, seed])
+        random = np.random.default_rng([7, round(10 * missing), spec.label.horizon, seed])
         path = np.exp(3.5e-4 * np.concatenate([[0.0], random.standard_normal(4 * rows)]).cumsum())
         bid_or_ask = [pl.Series(1 + spread * random.choice([-1.0, 1.0], rows)) for _ in range(2)]
         bars = bars_of(path).with_columns(pl.col("open") * bid_or_ask[0], pl.col("close") * bid_or_ask[1])

@@ -13,7 +13,6 @@ import polars as pl
 
 from job.learning.metrics import FloatArray
 from job.learning.times import IntArray
-from transforms.bars import PRICES
 from transforms.labels import Label, TripleBarrier, first_touch
 
 BoolArray = npt.NDArray[np.bool_]
@@ -32,12 +31,8 @@ class Market:
     """
 
     open: FloatArray
-    high: FloatArray
-    low: FloatArray
-    close: FloatArray
     mark: FloatArray
     last: BoolArray
-    jump: BoolArray
     until: IntArray
 
 
@@ -45,14 +40,13 @@ class Market:
 class Trades:
     """One trade per signal: `side` is 1 or -1, `row` the signal's bar; it is entered at the open of `row` + 1.
 
-    It is held through bar `held`, and left at `price`: inside that bar where `inside`, otherwise where it ends.
+    It is held through bar `held`, and left at `price`, where that bar ends.
     """
 
     row: IntArray
     side: IntArray
     held: IntArray
     price: FloatArray
-    inside: BoolArray
 
 
 @dataclass(frozen=True)
@@ -71,7 +65,7 @@ def read_market(bars: pl.DataFrame, horizon: int) -> Market:
         bars.select(pl.struct("series", *columns).rle_id()).to_series().to_numpy()[real]
         for columns in ((), ("contiguous_run",), ("contiguous_run", "segment"))
     )
-    prices = {name: bars[name].to_numpy()[real] for name in PRICES}
+    opened, close = (bars[name].to_numpy()[real] for name in ("open", "close"))
     rows, place = np.arange(len(run)), np.flatnonzero(real)
     # Nobody can leave before a gap or a jump, which nobody foresees: after a gap a trade is left at the first open, and
     # a jump ends it where the bar of the jump does.
@@ -80,10 +74,9 @@ def read_market(bars: pl.DataFrame, horizon: int) -> Market:
     ends = np.searchsorted(place, place + horizon, side="right") - 1, np.searchsorted(run, run, side="right") - 1
     last = np.append(np.diff(series) != 0, True)
     return Market(
-        **prices,
-        mark=np.where(last, prices["close"], np.roll(prices["open"], -1)),
+        open=opened,
+        mark=np.where(last, close, np.roll(opened, -1)),
         last=last,
-        jump=jump,
         until=np.minimum(np.minimum(*ends), jumps[np.searchsorted(jumps, rows, side="right")]),
     )
 
@@ -109,25 +102,22 @@ def make_trades(bars: pl.DataFrame, side: IntArray, market: Market, label: Label
     """Return the trades of the signals in `side` that a bar follows at whose open to enter, before they would end.
 
     A trade ends after `horizon` bars, at the first open after a gap, after the bar of a jump, or, under a triple
-    barrier, at the first touch. Without a barrier for its row, or with one at distance zero, a signal of such a label
-    is not traded. `bars` are the real ones.
+    barrier, after the first bar that touches one. Without a barrier for its row, or with one at distance zero, a signal
+    of such a label is not traded. `bars` are the real ones.
     """
-    held, price, inside = market.until, market.mark[market.until], np.zeros(bars.height, dtype=np.bool_)
+    rows, held = np.arange(bars.height), market.until
     if isinstance(label, TripleBarrier):
-        side = side * bars["barrier"].is_not_null().to_numpy()
-        held, price, inside = stop_at_barriers(bars, market, label, side)
-    row = np.flatnonzero((side != 0) & (held > np.arange(bars.height)))
-    return Trades(row, side[row], held[row], price[row], inside[row])
+        side = side * bars["barrier"].fill_null(0.0).gt(0.0).to_numpy()
+        held = until_touched(bars, market, label)
+    row = np.flatnonzero((side != 0) & (held > rows))
+    return Trades(row, side[row], held[row], market.mark[held[row]])
 
 
-def stop_at_barriers(
-    bars: pl.DataFrame, market: Market, label: TripleBarrier, side: IntArray
-) -> tuple[IntArray, FloatArray, BoolArray]:
-    """Return `held`, `price` and `inside` of trades that end at the first touch of a barrier of their label, if any.
+def until_touched(bars: pl.DataFrame, market: Market, label: TripleBarrier) -> IntArray:
+    """Return the last bar through which the trade of each row is held: that of the first touch, if any.
 
-    Where a bar opens beyond a barrier, the trade is left at that open; if it would be entered at that open, it is not
-    made at all. Where one bar reaches both barriers, the trade loses: which came first is unknown. In the bar of a jump
-    no order that loses is filled at its barrier: the trade is left where the bar ends.
+    Orders that wait at a barrier are not taken to fill there: where prices jump between bid and ask, a touch is mostly
+    one of the better of the two, and every martingale would pay who wins at his barrier.
     """
     priced = bars.select(
         "high",
@@ -136,36 +126,21 @@ def stop_at_barriers(
         lower=label.entry_price() * (-pl.col("barrier")).exp(),
     )
     # Of real bars there are no more within the horizon than of all; a touch after the trade's end is none.
-    touch, rows = first_touch(priced, label.horizon), np.arange(bars.height)
-    at = np.minimum(rows + touch, market.until)
-    touched = (touch > 0) & (rows + touch <= market.until)
-    upper, lower = priced["upper"].to_numpy(), priced["lower"].to_numpy()
-    # A bar that opens beyond a barrier fills at its open: the trade was held through the bar before. Where that is the
-    # signal's own bar, `held` equals its row, and `make_trades` drops the trade.
-    gapped = touched & ((market.open[at] >= upper) | (market.open[at] <= lower))
-    loses = np.where(side > 0, market.low[at] <= lower, market.high[at] >= upper)
-    inside = touched & ~gapped & ~(loses & market.jump[at])
-    barrier = np.where(loses == (side > 0), lower, upper)
-    # An open beyond a barrier is a price at the end of the bar before, so the trade is held for one bar less.
-    held = np.where(gapped, at - 1, np.where(touched, at, market.until))
-    return held, np.where(gapped, market.open[at], np.where(inside, barrier, market.mark[held])), inside
+    touch = first_touch(priced, label.horizon)
+    held: IntArray = np.minimum(np.where(touch > 0, np.arange(bars.height) + touch, bars.height), market.until)
+    return held
 
 
 def keep_ledger(market: Market, trades: Trades, horizon: int) -> Ledger:
     """Return position, gross return and turnover of every bar; trades that meet at an open are netted."""
-    # The position only changes at opens, so it is the running sum of entries less exits. A trade that a barrier ends
-    # inside a bar counts as held until the bar's end; `missed` corrects its return, `left` what remains afterwards.
+    # The position only changes at opens, so it is the running sum of entries less exits.
     rows = len(market.open)
     change = sum_at(trades.row + 1, trades.side, rows + 1) - sum_at(trades.held + 1, trades.side, rows + 1)
     position = np.cumsum(change)[:rows] / horizon
-    at, side = trades.held[trades.inside], trades.side[trades.inside] / horizon
-    missed = sum_at(at, side * (trades.price[trades.inside] - market.mark[at]), rows)
-    left = position - sum_at(at, side, rows)
-    # What changes hands: at the open the difference from what the bar before left, inside the bar what barriers end,
-    # and at a series' last close everything.
-    carried = np.roll(np.where(market.last, 0.0, left), 1)
-    turnover = np.abs(position - carried) + sum_at(at, np.abs(side), rows) + np.where(market.last, np.abs(left), 0.0)
-    return Ledger(position, position * (market.mark / market.open - 1) + missed / market.open, turnover)
+    # What changes hands: at the open the difference from the bar before, and at a series' last close everything.
+    carried = np.roll(np.where(market.last, 0.0, position), 1)
+    turnover = np.abs(position - carried) + np.where(market.last, np.abs(position), 0.0)
+    return Ledger(position, position * (market.mark / market.open - 1), turnover)
 
 
 def sum_at(rows: IntArray, values: npt.NDArray[Any], length: int) -> FloatArray:

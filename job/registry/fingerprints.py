@@ -30,7 +30,7 @@ scaling, shrinking, importances, the skill over the base rate and the benchmark.
 have versions of their own, which enter no fingerprint: a model is the same however it is scored.
 """
 
-TRADING: Final = 3
+TRADING: Final = 4
 """Version of trading scores, raised whenever the same bars and probabilities give others; it enters the fingerprints of
 models that are scored by trading."""
 
