@@ -116,8 +116,8 @@ def make_trades(bars: pl.DataFrame, side: IntArray, market: Market, label: Label
 def until_touched(bars: pl.DataFrame, market: Market, label: TripleBarrier) -> IntArray:
     """Return the last bar through which the trade of each row is held: that of the first touch, if any.
 
-    Orders that wait at a barrier are not taken to fill there: where prices jump between bid and ask, a touch is mostly
-    one of the better of the two, and every martingale would pay who wins at his barrier.
+    Orders that wait at a barrier are not taken to fill there: bars tell neither whether that price was bid or asked, nor
+    which of two barriers came first, and either guess pays or costs something on prices that nobody can foretell.
     """
     priced = bars.select(
         "high",
