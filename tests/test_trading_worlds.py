@@ -79,8 +79,8 @@ def bars_with_a_spread(seed: list[int], rows: int, missing: float) -> pl.DataFra
 
 def pays_nothing(scores: list[Scores]) -> bool:
     """Whether the mean result of a trade is within two standard errors of 0, as it is in 95% of draws."""
-    edges, weights = (np.array([one[name] or 0.0 for one in scores]) for name in ("edge_bps", "signals"))
-    weights /= weights.mean()
+    edges, signals = (np.array([one[name] or 0.0 for one in scores]) for name in ("edge_bps", "signals"))
+    weights = signals / signals.mean()
     mean = float(np.average(edges, weights=weights))
     return abs(mean) <= 2 * float(np.std(weights * (edges - mean), ddof=1)) / math.sqrt(len(scores))
 

@@ -116,8 +116,8 @@ def make_trades(bars: pl.DataFrame, side: IntArray, market: Market, label: Label
 def until_touched(bars: pl.DataFrame, market: Market, label: TripleBarrier) -> IntArray:
     """Return the last bar through which the trade of each row is held: that of the first touch, if any.
 
-    Orders that wait at a barrier are not taken to fill there: bars tell neither whether that price was bid or asked, nor
-    which of two barriers came first, and either guess pays or costs something on prices that nobody can foretell.
+    Orders that wait at a barrier are not taken to fill there: bars tell neither whether that price was bid or asked,
+    nor which of two barriers came first, and a guess pays or costs something on prices that nobody can foretell.
     """
     priced = bars.select(
         "high",
