@@ -181,9 +181,10 @@ def test_a_column_called_after_a_zone_is_read_where_its_times_name_theirs(tmp_pa
 @pytest.mark.parametrize("order", [("open", "close", "high", "low"), ("low", "high", "open", "close")])
 def test_arrays_in_another_order_are_refused_and_the_remedy_works(order: tuple[str, ...], tmp_path: Path) -> None:
     put(tmp_path / "BTCUSDT.json", arrays(MILLIS, *map(pl.col, order), VOLUME, PAID.alias("paid"))(BARS))
-    with pytest.raises(DataError, match=r"set data.columns to their numbers, such as {open: '2', close: '3'}"):
-        loaded(tmp_path)
     columns = {name: str(2 + order.index(name)) for name in PRICES}
+    numbers = ", ".join(f"{name}: '{number}'" for name, number in columns.items())
+    with pytest.raises(DataError, match=rf"to their numbers, such as {{timestamp: '1', {numbers}, volume: '6'}}"):
+        loaded(tmp_path)
     assert_read(loaded(tmp_path, columns=columns)["BTCUSDT"][0], BARS)
 
 

@@ -28,8 +28,10 @@ from job.train.spread import counted, shares_of, train_spread, warn_of_large
 from job.train.task import Task
 from job.worker.memory import estimate_memory, estimate_spread_memory
 from job.worker.messages import Job
+from tests.algorithms import MISSING, each
 from tests.nodes import kill, running_job, started, wait_for
 
+BOOSTERS = ("lightgbm", "xgboost")
 KEYS = [Key("pooled", "all", "1m", kind) for kind in ("analyst", "tactician")]
 BOTH = (
     "--group-by", "timeframe", "--timeframes", "1m", "--set", "model_trainer.cv_folds=2",
@@ -185,12 +187,12 @@ def test_a_group_that_exceeds_a_node_is_named_where_it_could_be_spread(caplog: p
     assert re.search(r"take about 0\.\d GiB, and a node has 0\.2: model_trainer\.samples_per_worker=\d+ would", message)
 
 
-@pytest.mark.boosters
-def test_a_plan_says_what_is_spread_and_what_cannot_be(tmp_path: Path) -> None:
+@pytest.mark.parametrize("algorithm", each(*BOOSTERS))
+def test_a_plan_says_what_is_spread_and_what_cannot_be(algorithm: str, tmp_path: Path) -> None:
     write_world(tmp_path, symbols=2, days=2, seed=1)
     bars = {"data": {"input": str(tmp_path)}}
     asked = {"group_by": "timeframe", "enable_tactician_models": False, "samples_per_worker": 2_000}
-    asked |= {"model_directory": str(tmp_path / "models"), "analyst_models": {"algorithm": "xgboost"}}
+    asked |= {"model_directory": str(tmp_path / "models"), "analyst_models": {"algorithm": algorithm}}
     (note,) = plan(load_config({**bars, "model_trainer": asked})).notes
     assert re.fullmatch(r"pooled/all analyst 1m: about [\d,]+ samples are spread over 2 workers with 0\.4 GiB .*", note)
     with pytest.raises(ConfigError, match=r"analyst 1m: trading is scored on all bars .*: unset .*samples_per_worker"):
@@ -198,6 +200,7 @@ def test_a_plan_says_what_is_spread_and_what_cannot_be(tmp_path: Path) -> None:
 
 
 @pytest.mark.boosters
+@pytest.mark.skipif(bool(MISSING.keys() & set(BOOSTERS)), reason="lightgbm or xgboost is absent: make boosters")
 @pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.timeout(1_200)
