@@ -595,3 +595,65 @@ def test_frames_are_read_as_files_are(frame: Callable[[], Any]) -> None:
 def test_frames_that_are_none_are_data_errors(frame: Callable[[], Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         clean_frame(frame(), KEY, DataSettings())
+
+
+# --- rows that say whether their bar is finished
+
+
+def collected(name: str, yes: object, no: object) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return bars, and rows as a collector writes them: each seventh bar before it ended, too, the last one only so."""
+    bars = make_bars()
+    ended = bars[:-1].with_columns(pl.lit(yes).alias(name))
+    running = bars.gather_every(7).vstack(bars[-1:]).with_columns(pl.col("close") * 1.001, pl.lit(no).alias(name))
+    return bars[:-1], pl.concat([ended, running]).sort("timestamp", name, maintain_order=True)
+
+
+FLAGS = [
+    *(("complete", True, False), ("isClosed", "true", "false"), ("is_closed", "True", "False"), ("confirm", "1", "0")),
+    *(("x", True, False), ("final", 1, 0), ("Confirmed", 1.0, 0.0)),
+]
+
+
+@pytest.mark.parametrize(("name", "yes", "no"), FLAGS)
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "json"])
+def test_rows_that_are_marked_as_unfinished_are_left_out(
+    name: str, yes: object, no: object, suffix: str, tmp_path: Path
+) -> None:
+    bars, rows = collected(name, yes, no)
+    path = tmp_path / f"AAPL.{suffix}"
+    if suffix == "csv":
+        put(path, rows.write_csv())
+    elif suffix == "parquet":
+        rows.write_parquet(path)
+    else:
+        put(path, json.dumps(rows.with_columns(pl.col("timestamp").dt.epoch("ms")).to_dicts()))
+    found = noted(tmp_path)
+    assert_frame_equal(found.bars.select(bars.columns), bars, check_exact=True)
+    count = rows.height - bars.height
+    assert f"left out {count} rows that column {name!r} says are no finished bars" in found.notes
+    assert noted(tmp_path, columns={"finished": None}).bars.height == rows.height
+
+
+def test_of_several_files_the_unfinished_rows_are_counted_together(tmp_path: Path) -> None:
+    _, rows = collected("complete", yes=True, no=False)
+    for day, part in enumerate((rows[:300], rows[300:])):
+        put(tmp_path / f"AAPL-2024-01-0{day + 1}.csv", part.write_csv())
+    (note,) = (one for one in noted(tmp_path).notes if "finished" in one)
+    assert note.startswith(f"left out {(~rows['complete']).sum()} rows")
+
+
+@pytest.mark.parametrize("values", [["yes", "no"], [0.5, 1.0], ["2024", "2025"]])
+def test_a_column_that_is_only_called_so_is_no_flag(values: list[object], tmp_path: Path) -> None:
+    bars = make_bars()
+    put(tmp_path / "AAPL.csv", bars.with_columns(x=pl.Series(values * (bars.height // 2))).write_csv())
+    assert noted(tmp_path).bars.height == bars.height
+    with pytest.raises(DataError, match=r"data.columns.finished names column 'x', which holds .*set it to null"):
+        noted(tmp_path, columns={"finished": "x"})
+
+
+def test_bars_of_which_none_is_finished_are_refused_and_the_remedy_works(tmp_path: Path) -> None:
+    bars = make_bars()
+    put(tmp_path / "AAPL.csv", bars.with_columns(closed=pl.lit("false")).write_csv())
+    with pytest.raises(DataError, match=r"by its column 'closed' no row is a finished bar; .*\{finished: null\}"):
+        noted(tmp_path)
+    assert noted(tmp_path, columns={"finished": None}).bars.height == bars.height

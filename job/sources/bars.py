@@ -9,7 +9,8 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.core.timeframes import timeframe_of
 from job.core.wording import first_of
-from job.sources.columns.named import BAR, KEYS, PRICES, TWIN, Indices, positions
+from job.sources.columns.flags import finished_rows
+from job.sources.columns.named import BAR, FINISHED, KEYS, PRICES, TWIN, Indices, positions
 from job.sources.columns.numbers import numbers
 from job.sources.columns.sides import note_on_side
 from job.sources.series import Series
@@ -28,6 +29,7 @@ class Raw:
     otherwise. `notes` say what was read how, where this is worth a warning. Where columns have names, `names` are all
     of them, `unused` those that were not read, `volume` that of the volume. `zone` is the one in which a typed column
     of times shows them, if it says one. `flow` says what the file calls those columns of `FLOW` that were read.
+    `unfinished` rows were left out, as the file's column `finished` says.
     """
 
     bars: pl.DataFrame
@@ -39,6 +41,8 @@ class Raw:
     volume: str | None = None
     zone: str | None = None
     flow: Mapping[str, str] = field(default_factory=dict)
+    finished: str = FINISHED
+    unfinished: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,9 @@ def raw_of(  # noqa: PLR0917 - the file, and how to understand it
         DataError: text stands in a number, no time in a time, or several series in one that nothing tells apart; or
             the column of times is called after a zone, and `timezone` is UTC.
     """
-    own = _own_rows(frame, indices, series, where)
+    rows = _own_rows(frame, indices, series, where)
+    finished = names[indices[FINISHED][0]] if names and FINISHED in indices else FINISHED
+    own = finished_rows(rows, indices, where, finished, asked=settings.columns.get(FINISHED) is not None)
     stamps = _stamps(own, indices, series, settings, where, names)
     given = [own[str(indices[name][0])].alias(name) for name in BAR[1:] if name in indices]
     bars = pl.DataFrame([stamps.times.alias("timestamp"), *numbers(given, where, decimal=settings.decimal)])
@@ -116,6 +122,8 @@ def raw_of(  # noqa: PLR0917 - the file, and how to understand it
         unused=tuple(name for index, name in enumerate(names) if index not in used),
         volume=names[indices["volume"][0]] if names and "volume" in indices else None,
         flow={one.name: names[indices[one.name][0]] if names else f"{indices[one.name][0] + 1}" for one in flow},
+        finished=finished,
+        unfinished=rows.height - own.height,
     )
 
 

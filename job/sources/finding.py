@@ -11,7 +11,7 @@ from job.core.keys import encode
 from job.core.paths import redact_url
 from job.core.wording import did_you_mean
 from job.sources.access import display_path
-from job.sources.columns.named import BAR, KEYS
+from job.sources.columns.named import BAR, FINISHED, KEYS
 from job.sources.formats import FORMATS
 from job.sources.grouping.groups import check_folders, notes_on_timeframes, one_timeframe, split_markets
 from job.sources.grouping.numbered import by_count, by_number
@@ -117,7 +117,7 @@ def check(settings: DataSettings) -> None:
     for name, column in settings.columns.items():
         if column is None and name in {*BAR, *KEYS} - {"volume"}:
             raise ConfigError(f"data.columns.{name}: null leaves a column out, as only volume may be; name it")
-        if name not in (known := (*BAR, *FLOW, *KEYS)):
+        if name not in (known := (*BAR, *FLOW, *KEYS, FINISHED)):
             raise ConfigError(
                 f"data.columns: unknown column {name!r}{did_you_mean(name, known)}; "
                 f"write {{name here: name in the file}}, names here: {', '.join(known)}"

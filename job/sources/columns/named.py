@@ -15,6 +15,8 @@ PRICES: Final = ("open", "high", "low", "close")
 REQUIRED: Final = ("timestamp", *PRICES)
 BAR: Final = (*REQUIRED, "volume")
 KEYS: Final = ("symbol", "exchange", "timeframe")
+FINISHED: Final = "finished"
+"""The column that says which rows are finished bars; see `flags`."""
 
 COLUMN_ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "timestamp": (
@@ -43,6 +45,21 @@ COLUMN_ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "symbol": ("symbol", "ticker", "instrument", "pair", "coin", "tic"),
     "exchange": ("exchange", "venue"),
     "timeframe": ("timeframe", "interval", "resolution", "per"),
+    FINISHED: (
+        *("finished", "is_finished", "isfinished", "complete", "completed", "is_complete", "iscomplete"),
+        *(
+            "closed",
+            "is_closed",
+            "isclosed",
+            "final",
+            "is_final",
+            "isfinal",
+            "confirm",
+            "confirmed",
+            "is_confirmed",
+            "x",
+        ),
+    ),
 }
 """Names of columns as `normal` writes them, the preferred one first."""
 

@@ -76,7 +76,7 @@ def _of_arrays(frame: pl.DataFrame, series: Series, settings: DataSettings, wher
     if not given(settings.columns) and (reason := check_ohlc_order(raw.bars)):
         numbers = suggested(frame.head(_SAMPLE_ROWS).rows())
         raise DataError(f"{where}: {reason}; set data.columns to their numbers, such as {numbers}")
-    return Raw(raw.bars, "open", notes=(*notes, *raw.notes), flow=raw.flow)
+    return replace(raw, edge="open", proven=False, notes=(*notes, *raw.notes))
 
 
 def json_columns(file: SourceFile, names: Sequence[str], settings: DataSettings) -> pl.DataFrame:
