@@ -950,7 +950,6 @@ SETTINGS: Final = (
             "direction(__import__('os').system('touch ran'))",
             "direction(**{})",
             "direction(*[1])",
-            "direction(nan)",
             "direction(9**9**9)",
             "lambda: 0",
             "((((",
@@ -958,6 +957,7 @@ SETTINGS: Final = (
             "",
         )
     ),
+    BadSetting("label direction(nan)", ("horizon must be a whole number, got 'nan'",), kind("label", "direction(nan)")),
     BadSetting(
         "label of 3000 signs",
         ("analyst_models.label: expected something like direction(10)",),

@@ -17,6 +17,8 @@ EXPECTED_TYPES: Final[Mapping[type, str]] = {
     float: "a number",
     str: "a word",
 }
+WORDS: Final[Mapping[str, Any]] = {"true": True, "false": False, "null": None}
+"""Words that are no text."""
 
 
 def parse_label(value: Label | str | Mapping[str, Any]) -> Label:
@@ -96,10 +98,15 @@ def _take_apart(value: object) -> tuple[str, list[Any], dict[str, Any]]:
             raise problem
         if any(word.arg is None for word in call.keywords):
             raise problem
-        named = {str(word.arg): ast.literal_eval(word.value) for word in call.keywords}
-        return kind, [ast.literal_eval(argument) for argument in call.args], named
+        named = {str(word.arg): _literal(word.value) for word in call.keywords}
+        return kind, [_literal(argument) for argument in call.args], named
     except (SyntaxError, ValueError):
         raise problem from None
+
+
+def _literal(node: ast.expr) -> Any:
+    """Return a parameter's value; words may stand without quotes, as in `entry=next_open`."""
+    return WORDS.get(node.id, node.id) if isinstance(node, ast.Name) else ast.literal_eval(node)
 
 
 def _parameter(kind: str, name: str, value: object, defaults: Mapping[str, object]) -> Any:
