@@ -206,7 +206,11 @@ LIGHTGBM: Final = (
     NativeAttack("fewer leaves than none", line("num_leaves", "-1"), NO_TEXT),
     NativeAttack("thresholds too few", line("threshold", lambda values: values[:-1]), LEAVES),
     NativeAttack("values too many", line("leaf_value", lambda values: [*values, "0"]), LEAVES),
-    NativeAttack("a million values", line("leaf_value", lambda _: ["0"] * 1_000_000), "a tree has 1000000 leaves, expected 1 to 1000"),
+    NativeAttack(
+        "a million values",
+        line("leaf_value", lambda _: ["0"] * 1_000_000),
+        "a tree has 1000000 leaves, expected 1 to 1000",
+    ),
     NativeAttack("no children", line("left_child", ""), LEAVES),
     NativeAttack(
         "no field of children", text(lambda content: re.sub(r"left_child=.*\n", NO_NUMBERS, content, count=1)), ""
