@@ -81,3 +81,8 @@ def test_it_ends_when_ray_is_gone(tmp_path: Path, more: tuple[str, ...]) -> None
     wait_for(tmp_path / f"{'runtime_env_agent' if more else 'metrics_agent'}_port_abc")
     ray.communicate(b"\n", timeout=30)  # returns when nobody holds the pipe any more, the agent neither
     assert ray.returncode == 0
+
+
+def test_it_ends_when_ray_was_gone_before_it_began(tmp_path: Path) -> None:
+    environment = {"RAY_RAYLET_PID": str(psutil.Process().ppid())}  # not that of its parent, which is this one
+    assert subprocess.run(command(tmp_path), env=environment, timeout=30, check=False).returncode == 0

@@ -22,7 +22,8 @@ CHECK_S = 0.5
 def main(agent: list[str]) -> None:
     """Write the agent's ports where Ray looks for them; become the agent once somebody connects, end when Ray does."""
     given = dict(one[2:].split("=", 1) for one in agent if one.startswith("--") and "=" in one)
-    raylet, listener = os.getppid(), socket.socket()
+    # Ray may be gone before this process has begun: then its parent is another one already, and stays.
+    raylet, listener = int(os.environ.get("RAY_RAYLET_PID", os.getppid())), socket.socket()
     ports = {"metrics_agent": -1, "metrics_export": -1, "dashboard_agent_listen": -1}  # -1: there is no such service
     if "runtime-env-agent-port" in given:
         listener.bind((given["node-ip-address"], 0))
