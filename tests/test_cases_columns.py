@@ -657,3 +657,13 @@ def test_bars_of_which_none_is_finished_are_refused_and_the_remedy_works(tmp_pat
     with pytest.raises(DataError, match=r"by its column 'closed' no row is a finished bar; .*\{finished: null\}"):
         noted(tmp_path)
     assert noted(tmp_path, columns={"finished": None}).bars.height == bars.height
+
+
+@pytest.mark.parametrize("convert", [pl.DataFrame.to_pandas, pl.DataFrame.clone])
+def test_unfinished_rows_of_a_frame_are_left_out_and_said(
+    convert: Callable[[pl.DataFrame], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    bars, rows = collected("isClosed", yes=True, no=False)
+    found = clean_frame(convert(rows), Key("x", "BTC", "1m", "analyst"), DataSettings())
+    assert_frame_equal(found.bars.select(bars.columns), bars, check_exact=True)
+    assert f"left out {rows.height - bars.height} rows that column 'isClosed' says are no finished bars" in caplog.text

@@ -16,8 +16,9 @@ from job.learning.features import reads_flow
 from job.registry.model_age import check_age
 from job.sources.bars import raw_of
 from job.sources.choices import without_meaning
+from job.sources.columns.flags import left_out
 from job.sources.columns.flow import contradiction, flow_columns
-from job.sources.columns.named import resolve
+from job.sources.columns.named import FINISHED, resolve
 from job.sources.series import Series
 from job.worker.context import beside_version
 from job.worker.load_bars import check_rejected, rule_counts
@@ -61,7 +62,10 @@ def clean_frame(bars: pl.DataFrame | pd.DataFrame, key: Key, data: DataSettings,
     numbered = frame.rename({name: str(position) for position, name in enumerate(frame.columns)})
     series = Series(key.exchange, key.symbol, data.timeframe, ())
     try:
-        raw = _with_flow(raw_of(numbered, indices, series, data, WHERE).bars)
+        read = raw_of(numbered, indices, series, data, WHERE)
+        if read.unfinished:
+            log.warning("%s: %s", WHERE, left_out(read.unfinished, frame.columns[indices[FINISHED][0]]))
+        raw = _with_flow(read.bars)
         meaningless = without_meaning([raw]) if "volume" in raw.columns and not raw.is_empty() else None
         if meaningless not in {None, "0 throughout"}:  # a few quiet bars may have no volume
             log.warning("%s: volume counts as none, since it is %s", WHERE, meaningless)

@@ -29,7 +29,7 @@ class Raw:
     otherwise. `notes` say what was read how, where this is worth a warning. Where columns have names, `names` are all
     of them, `unused` those that were not read, `volume` that of the volume. `zone` is the one in which a typed column
     of times shows them, if it says one. `flow` says what the file calls those columns of `FLOW` that were read.
-    `unfinished` rows were left out, as the file's column `finished` says.
+    `unfinished` rows were left out, as the column says that `finished` names, or numbers from 1; if there is one.
     """
 
     bars: pl.DataFrame
@@ -41,7 +41,7 @@ class Raw:
     volume: str | None = None
     zone: str | None = None
     flow: Mapping[str, str] = field(default_factory=dict)
-    finished: str = FINISHED
+    finished: str = ""
     unfinished: int = 0
 
 
@@ -99,7 +99,8 @@ def raw_of(  # noqa: PLR0917 - the file, and how to understand it
             the column of times is called after a zone, and `timezone` is UTC.
     """
     rows = _own_rows(frame, indices, series, where)
-    finished = names[indices[FINISHED][0]] if names and FINISHED in indices else FINISHED
+    (place,) = indices.get(FINISHED, (0,))
+    finished = names[place] if names else f"{place + 1}"
     own = finished_rows(rows, indices, where, finished, asked=settings.columns.get(FINISHED) is not None)
     stamps = _stamps(own, indices, series, settings, where, names)
     given = [own[str(indices[name][0])].alias(name) for name in BAR[1:] if name in indices]

@@ -13,6 +13,7 @@ from job.core.errors import DataError
 from job.sources.access import as_data_errors, display_path
 from job.sources.bars import Decided, Raw
 from job.sources.choices import choose_flow, choose_volume
+from job.sources.columns.flags import left_out
 from job.sources.columns.volumes import unit_of
 from job.sources.finished import Written
 from job.sources.formats import read_file
@@ -94,8 +95,7 @@ def read_with_notes(series: Series, settings: DataSettings, *, flow: bool = Fals
     bars, on_times = _at_open(bars, distinct, raws, series, settings)
     said = dict.fromkeys([*(note for raw in raws for note in raw.notes), *on_times, *notes, *on_flow])
     if unfinished := sum(raw.unfinished for raw in raws):
-        column = next(raw.finished for raw in raws if raw.unfinished)
-        said[f"left out {unfinished:,} rows that column {column!r} says are no finished bars"] = None
+        said[left_out(unfinished, next(raw.finished for raw in raws if raw.unfinished))] = None
     zones = dict.fromkeys(raw.zone for raw in raws if raw.zone)
     files = tuple(_written(bars["timestamp"], raws, series))
     volumes = dict.fromkeys(raw.volume for raw in raws if raw.volume)

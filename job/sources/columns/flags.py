@@ -44,3 +44,8 @@ def finished_rows(frame: pl.DataFrame, indices: Indices, where: str, name: str, 
             f"data.columns to {{{FINISHED}: null}} if it says something else"
         )
     return frame.filter(flags.fill_null(value=True))
+
+
+def left_out(rows: int, column: str) -> str:
+    """Return what is said of rows that are no finished bars."""
+    return f"left out {rows:,} rows that column {column!r} says are no finished bars"
