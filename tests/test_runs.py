@@ -2,10 +2,13 @@
 
 import json
 import logging
+import threading
+import time
 import tracemalloc
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -16,8 +19,8 @@ from job.cli.report import gap_lines, print_record, show_result, telling
 from job.config.settings import load_config
 from job.learning.fleet import HOUR_US, fleet_test
 from job.predict.task import Predicted
-from job.registry import kept_record
-from job.registry.catalog import summary_scores
+from job.registry import catalog, kept_record
+from job.registry.catalog import replace_catalog, summary_scores
 from job.registry.kept_record import OUTCOMES_PER_FILE
 from job.registry.ledger import Tried
 from job.registry.outcome import Outcome
@@ -28,6 +31,7 @@ from job.train.record import STATUSES, TrainingRecord
 from job.tune.task import Tuned
 
 RUN_ID = "20240101_000000_abcdef"
+OTHER_ID = "20231231_000000_abcdef"
 CONFIG = load_config({"data": {"input": "https://me:hidden@host/bars.csv?sig=hidden"}})
 
 
@@ -102,8 +106,9 @@ def scored(symbol: str) -> Outcome:
     scores: dict[str, float | bool | None] = {**dict.fromkeys(names, 0.1), "underpowered": False}
     counts = dict.fromkeys(("bars", "filled", "low_coverage", "warmup", "no_label", "segments", "used"), 43_200)
     one = replace(outcome(symbol, len(symbol) / 1e4, {"1": [2.0, 0.5]}), counts=counts, seconds=2.5, node="a-node")
-    summary = {"key": [*one.key.parts], "rows": 43_200}
-    return replace(one, version=f"analyst_1m_{RUN_ID}", scores=scores, summary=summary)
+    version = f"analyst_1m_{RUN_ID}"
+    summary = {"version": version, "key": [*one.key.parts], "rows": 43_200}
+    return replace(one, version=version, scores=scores, summary=summary)
 
 
 @pytest.mark.slow
@@ -133,6 +138,26 @@ def test_what_memory_holds_of_a_run_does_not_grow_with_its_models(
     last = json.loads((tmp_path / f"runs/{RUN_ID}.json").read_bytes())
     rows = [json.loads(line) for part in parts for line in part.read_bytes().splitlines()] + last["outcomes"]
     assert {row["symbol"] for row in rows} == {f"S{number}" for number in range(MANY)}
+
+
+def test_no_summary_is_lost_where_the_record_is_saved_while_a_run_ends(tmp_path: Path) -> None:
+    registry = Storage(str(tmp_path))
+    run = TrainingRecord(RUN_ID, CONFIG, registry, planned=1)
+    writing = threading.Event()
+
+    def write_slowly(*arguments: Any) -> None:
+        if not writing.is_set():
+            writing.set()
+            time.sleep(0.5)  # what the end of the run writes meanwhile is overwritten
+        replace_catalog(*arguments)
+
+    with patch.object(catalog, "replace_catalog", write_slowly), patch.object(kept_record, "SAVE_EVERY_S", 0.01):
+        run.open()
+        run.add(scored("A"))
+        assert writing.wait(10)
+        run.add_to_catalog([{"version": f"analyst_1m_{OTHER_ID}", "key": ["binance", "B", "1m", "analyst"]}])
+        run.finish("finished")
+    assert [one["key"][1] for one in catalog.read_catalog(registry)] == ["A", "B"]
 
 
 def test_a_printed_record_is_the_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -107,6 +107,11 @@ class KeptRecord(RunRecord[OutcomeT]):
         with self._lock:
             self._summaries += [outcome.summary] if outcome.summary else []
             return super().add(outcome)
+
+    def add_to_catalog(self, summaries: Iterable[Summary]) -> None:
+        """Take summaries that the catalog may lack: it is written by who holds the lock, so that none is lost."""
+        with self._lock:
+            self._summaries += summaries
 
     def finish(self, status: RunStatus, reason: str | None = None) -> None:
         """Write the record for the last time; once more, where something was added since."""

@@ -13,7 +13,7 @@ from job.core.environment import versions
 from job.core.errors import RegistryError
 from job.core.keys import Key
 from job.registry.attempts import Attempt, read_attempts
-from job.registry.catalog import key_of, list_summaries, open_registry, write_catalog
+from job.registry.catalog import key_of, list_summaries, open_registry
 from job.registry.cleanup import OtherRun, other_runs, sweep
 from job.registry.ledger import scored_versions, tried
 from job.registry.names import listed_versions, version_name
@@ -131,7 +131,7 @@ def _conclude(plan: Plan, job: Job, record: TrainingRecord, others: list[OtherRu
     trained = {(one.key, str(one.version)) for one in outcomes if one.status == "trained"}
     folders = sorted({key.folder for key, _ in trained})
     found = list_summaries(registry, *folders) if folders else []
-    write_catalog(registry, [*plan.uncatalogued, *found])
+    record.add_to_catalog([*plan.uncatalogued, *found])
     scored = scored_versions(registry, {key for key, _ in trained}, found)
     holdouts = {
         key: (one.first, one.last) for key, own in scored.items() for one in own if (key, one.version) in trained
