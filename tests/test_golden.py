@@ -115,7 +115,11 @@ CHANGES: tuple[tuple[str, str, Any], ...] = (
     ("samples", "transforms.bars.RULES", RULES[:-1]),
     ("samples", "job.train.steps.range_start", lambda *_range: None),
     ("split", "job.learning.splits.holdout_start", lambda times, _test_size: times // 2),
-    ("split", "job.learning.splits._closed", lambda available_at, _label_end, start, _embargo_us: available_at < start),
+    (
+        "split",
+        "job.learning.splits.is_known",
+        lambda available_at, _label_end, start, _embargo_us: available_at < start,
+    ),
     ("split", "job.train.pooled.uniform_hash", lambda times, name: uniform_hash(times, f"{name}.")),
     ("training", "job.learning.training.shrink", lambda p, _base, _weight: p),
     ("training", "job.learning.fitting.LOGISTIC_C", 2e-3),

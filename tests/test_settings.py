@@ -155,7 +155,8 @@ def test_the_end_decides_a_model_only_where_days_are_counted_back_from_it(
 def test_all_that_determines_a_model_is_marked_so() -> None:
     trainer = fields_that_affect(TrainerSettings, Affects.MODEL)
     kind = fields_that_affect(type(TrainerSettings().analyst_models), Affects.MODEL)
-    assert trainer | kind == {*ModelSpec.model_fields, "max_samples", "samples_per_worker"}
+    decided = {"pool_engine"}  # by the driver, from `engine`
+    assert trainer | kind | decided == {*ModelSpec.model_fields, "max_samples", "samples_per_worker"}
     assert not trainer & kind
 
 

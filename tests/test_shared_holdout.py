@@ -11,7 +11,7 @@ from job.cli import main
 from job.core.keys import Key
 from job.learning.fleet import HOUR_US, log_loss_delta_by_cluster
 from job.learning.overfitting import loss_by_block
-from job.learning.rows import time_of
+from job.learning.times import time_of
 from job.registry import shared
 from job.registry.catalog import list_summaries, rebuild
 from job.registry.ledger import scored_versions

@@ -15,7 +15,7 @@ from job.cluster.bundles import Capacity
 from job.cluster.operation import OutcomeT
 from job.worker.messages import Bundle, Job
 
-__all__ = ["Dataset", "loaded_bars", "outcomes_of", "remote_options"]
+__all__ = ["Dataset", "kept", "loaded_bars", "outcomes_of", "remote_options"]
 
 ROUNDING: Final = 0.999
 """Keeps the shares of all CPUs from adding up to more than their node has."""
@@ -48,6 +48,12 @@ def loaded_bars(
     with DataContext.current(context):
         dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
     return dataset.map_batches(partial(load, job=job), batch_size=None, **step)
+
+
+def kept(data: bytes) -> Callable[[], bytes]:
+    """Keep bytes for workers, and return what gives them there: every node fetches them once."""
+    reference = ray.put(data)
+    return lambda: ray.get(reference)
 
 
 def remote_options(job: Job, capacity: Capacity, *, gpu: bool = False) -> dict[str, Any]:

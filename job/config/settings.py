@@ -176,12 +176,14 @@ class Config(Section):
         own["features"] = expand_features((*kind.features, *kind.context.named))
         shared = trainer.model_dump(include={*ModelSpec.model_fields.keys() & TrainerSettings.model_fields.keys()})
         spec = ModelSpec(**own, **shared | {"engine": "sklearn"})
-        engines = {
+        engines = [
             resolve(trainer.engine, one.algorithm, one.n_estimators, one.params, weighted=one.weights is not None)
-            for one in spec.fits
-        }
+            for one in spec.estimators
+        ]
+        pooled = engines.pop() if spec.pooled else None
         # Only one algorithm has a choice of engines, and no member is there twice.
-        return spec.model_copy(update={"engine": next(iter(engines - {"sklearn"}), "sklearn")})
+        engine = next((one for one in engines if one != "sklearn"), "sklearn")
+        return spec.model_copy(update={"engine": engine, "pool_engine": pooled})
 
     def masked(self) -> dict[str, Any]:
         """Return the settings as JSON values with every secret replaced."""

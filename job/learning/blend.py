@@ -8,7 +8,7 @@ base rate, and in simulation and out of fold on market bars each further number 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,21 @@ import scipy
 from job.learning.algorithms import bars_seen
 from job.learning.matrices import SpreadMatrix
 from job.learning.metrics import FloatArray, LabelArray, clip
+from job.learning.pooled import Pooled
 from job.learning.sequences import Sequences
 
 PRECISION: Final = 1e-10
 """Change of the loss, in nats over all rows, at which weights are taken for found."""
 MOST_STEPS: Final = 200
+
+
+class Fitted(NamedTuple):
+    """A member as it was fitted: its name, its algorithm and its estimator; `pooled` where that takes other rows."""
+
+    name: str
+    algorithm: str
+    model: Any
+    pooled: Pooled | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +64,14 @@ class Blend:
             np.column_stack([model.predict_proba(seen(model, matrix))[:, 1] for model in self.members.values()])
         )
         return np.column_stack([1 - up, up])
+
+    @property
+    def fitted(self) -> tuple[Fitted, ...]:
+        """Its members, in order."""
+        return tuple(
+            Fitted(name, one.algorithm, one.model, one) if isinstance(one, Pooled) else Fitted(name, name, one)
+            for name, one in self.members.items()
+        )
 
     @property
     def sequence_bars(self) -> int:

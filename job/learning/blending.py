@@ -53,12 +53,13 @@ def describe_fit(spec: ModelSpec, model: Any, evaluated: Sequence[Evaluated], ro
     label = np.concatenate([fold.label for fold in folds])
     base = np.concatenate([fold.p_base for fold in folds])
     members = {}
-    for position, (member, weight) in enumerate(zip(spec.members, model.weights, strict=True)):
+    for position, (one, member, weight) in enumerate(zip(model.fitted, spec.estimators, model.weights, strict=True)):
         p, p_holdout = np.concatenate([fold.p_members[:, position] for fold in folds]), holdout.p_members[:, position]
         shrinkage = fit_shrink(label, p, base) if spec.calibrate == "shrink" else 1.0
-        members[member.algorithm] = {
+        members[one.name] = {
             "weight": weight,
-            **describe_algorithm(member, model.members[member.algorithm], rows),
+            **describe_algorithm(member, one.model, one.pooled.rows if one.pooled else rows),
+            **(one.pooled.record() if one.pooled else {}),
             "shrink": shrinkage,
             "cv_log_loss": log_loss(label, shrink(p, base, shrinkage)),
             "scores": score_all(holdout.label, p=shrink(p_holdout, holdout.base, shrinkage), p_raw=p_holdout),

@@ -48,7 +48,7 @@ def algorithm_named(name: str) -> Algorithm:
 
 def libraries_of(spec: ModelSpec) -> tuple[str, ...]:
     """Return the optional libraries that a model depends on."""
-    found = (library for one in spec.fits for library in algorithm_named(one.algorithm).libraries(one.engine))
+    found = (library for one in spec.estimators for library in algorithm_named(one.algorithm).libraries(one.engine))
     return tuple(dict.fromkeys(found))
 
 
@@ -150,7 +150,7 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
             version=1,
             seconds_per_row=1e-6,
             artifact=ArtifactFormat(BLEND, "job.registry.blends:dump", "job.registry.blends:parse"),
-            draws=lambda blend: any(algorithm_named(name).may_draw(model) for name, model in blend.members.items()),
+            draws=lambda blend: any(algorithm_named(one.algorithm).may_draw(one.model) for one in blend.fitted),
         ),
     )
 }

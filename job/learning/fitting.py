@@ -21,6 +21,7 @@ from job.learning.forests.probabilities import is_forest, mean_of_trees
 from job.learning.logistic import fit_logistic
 from job.learning.matrices import SpreadMatrix, take
 from job.learning.metrics import FloatArray, Skill, base_rate, row_log_loss, skill
+from job.learning.pooled import Pool, Pooled
 from job.learning.rows import (
     Inputs,
     Labels,
@@ -35,7 +36,7 @@ from job.learning.rows import (
 )
 from job.learning.scikit_learn import LOGISTIC, LOGISTIC_C, LOGISTIC_SOLVER
 from job.learning.sequences import Sequences
-from job.learning.spec import ModelSpec
+from job.learning.spec import POOL, ModelSpec
 from job.learning.splits import Fold, last_part
 from job.learning.times import IntArray
 
@@ -104,6 +105,8 @@ def probability_of_up(model: ClassifierMixin, matrix: Inputs) -> FloatArray:
         return matrix.whole(own)
     if isinstance(model, Blend):
         return model.pool(probabilities_of_members(model, matrix))
+    if isinstance(model, Pooled) and isinstance(matrix, np.ndarray):
+        return probability_of_up(model.model, model.rescaled(matrix))
     rows = len(matrix)
     if is_forest(model) and not isinstance(matrix, Sequences):
         return mean_of_trees(model, matrix)
@@ -120,16 +123,20 @@ def probabilities_of_members(blend: Blend, matrix: Inputs) -> FloatArray:
     return np.column_stack([probability_of_up(model, seen(model, matrix)) for model in blend.members.values()])
 
 
-def evaluate(rows: Rows, fold: Fold, spec: ModelSpec, *, n_jobs: int) -> Evaluated:
+def evaluate(rows: Rows, fold: Fold, spec: ModelSpec, *, n_jobs: int, pool: Pool | None = None) -> Evaluated:
     """Fit scaler, model and logistic benchmark on the fold's training rows, and predict its test rows.
 
-    A blend that has the benchmark among its members brings it along.
+    A blend that has the benchmark among its members brings it along. Its pooled member is the one of `pool` that was
+    known when the test rows began.
 
     Raises:
-        TrainingError: the training labels are all of one class.
+        TrainingError: the training labels are all of one class, or nothing pooled was known.
     """
     scaler, training, label = window(rows, fold.train)
     model = fit_window(rows, fold.train, scaler, spec, n_jobs=n_jobs, matrix=training)
+    if pool is not None:
+        began = int(rows.available_at[fold.test[0]])
+        model = with_member(model, pool.member(began, scaler, spec.feature_names))
     test = scaled(scaler, take(rows.matrix, fold.test))
     given = test if rows.sequences is None else inputs(rows, fold.test, scaler)
     members = probabilities_of_members(model, given) if isinstance(model, Blend) else np.empty((0, 0))
@@ -151,6 +158,11 @@ def evaluate(rows: Rows, fold: Fold, spec: ModelSpec, *, n_jobs: int) -> Evaluat
         p_benchmark=p_benchmark,
         p_members=members,
     )
+
+
+def with_member(blend: Blend, pooled: Pooled) -> Blend:
+    """Return a blend of the members that it has and a pooled one, which all weigh the same."""
+    return Blend.of({**blend.members, POOL: pooled})
 
 
 def fit_benchmark(

@@ -6,7 +6,16 @@ from typing import Any
 from job.core.entries import EntryError
 from job.core.wording import did_you_mean
 from job.learning.estimators import algorithm_named
-from job.learning.spec import BLEND, DEFAULT_MEMBERS, MEMBERS, NO_SCALAR, Scalar
+from job.learning.spec import (
+    BLEND,
+    DEFAULT_MEMBERS,
+    DEFAULT_POOL_ALGORITHM,
+    MEMBERS,
+    NO_SCALAR,
+    POOL,
+    POOL_ALGORITHM,
+    Scalar,
+)
 
 
 def check_params(algorithm: str, params: Mapping[str, Any]) -> None:
@@ -33,8 +42,6 @@ def _check_blend(params: Mapping[str, Any]) -> None:
         raise EntryError(f"{MEMBERS}: {twice[0]} is named twice: leave one out")
     if len(members) < 2:
         raise EntryError(f"{MEMBERS}: a {BLEND} is of two algorithms or more, got [{''.join(members)}]: name another")
-    for name in members:
-        algorithm_named(name)
     for name, value in params.items():
         if name not in {MEMBERS, *members}:
             raise EntryError(
@@ -43,3 +50,12 @@ def _check_blend(params: Mapping[str, Any]) -> None:
             )
         if name != MEMBERS and not isinstance(value, dict):
             raise EntryError(f"{name}: expected a mapping of parameters, such as {{max_depth: 6}}")
+    for name in members:
+        algorithm_named(_pool_algorithm(params.get(POOL, {})) if name == POOL else name)
+
+
+def _pool_algorithm(params: Mapping[str, Any]) -> str:
+    algorithm = params.get(POOL_ALGORITHM, DEFAULT_POOL_ALGORITHM)
+    if algorithm in {BLEND, POOL} or not isinstance(algorithm, str):
+        raise EntryError(f"{POOL}.{POOL_ALGORITHM}: expected an algorithm of one model, got {algorithm}")
+    return algorithm

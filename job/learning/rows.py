@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final, overload
 
 import numpy as np
@@ -17,7 +16,7 @@ from job.learning.matrices import SpreadMatrix, fit_scaler, take
 from job.learning.metrics import FloatArray
 from job.learning.sequences import Sequences, sequences_of, with_complete
 from job.learning.spec import ModelSpec
-from job.learning.times import IntArray
+from job.learning.times import IntArray, time_of
 from job.learning.weights import training_weights
 from transforms.samples import UNIQUENESS
 
@@ -27,7 +26,6 @@ Labels = npt.NDArray[np.int8]
 
 BLOCK_ROWS: Final = 2**16
 """Rows that are scaled at a time: larger blocks would add a third copy of the matrix to it and its scaled copy."""
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -201,8 +199,3 @@ def inputs(
     if algorithm is None:
         return scaled(scaler, taken)
     return scaled(scaler, taken, algorithm.precision, by_column=algorithm.by_column)
-
-
-def time_of(microseconds: Any) -> str:
-    """Return a time in µs since the epoch as ISO 8601, UTC."""
-    return (EPOCH + timedelta(microseconds=int(microseconds))).isoformat()

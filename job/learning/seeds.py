@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from job.learning.algorithms import takes_a_seed
-from job.learning.blend import Blend
+from job.learning.blend import Blend, Fitted
 from job.learning.comparison import SeedVariance
 from job.learning.estimators import ALGORITHMS, algorithm_named
 from job.learning.fitting import Evaluated, fit_window, probability_of_up
@@ -30,18 +30,18 @@ def second_seed(rows: Rows, holdout: Evaluated, spec: ModelSpec, *, weight: floa
     on the holdout, with probabilities shrunk by `weight`. So it is where nothing says that a user's algorithm draws
     none: its seed may have another name, or be that of an estimator inside it, or come from nowhere.
     """
-    fitted = holdout.model.members if isinstance(holdout.model, Blend) else {spec.algorithm: holdout.model}
-    known = {name: algorithm_named(name) for name in fitted}
-    drawn = {name: known[name].seed_influence for name, one in fitted.items() if known[name].may_draw(one)}
+    model = holdout.model
+    fitted = model.fitted if isinstance(model, Blend) else (Fitted(spec.algorithm, spec.algorithm, model),)
+    known = [(one, algorithm_named(one.algorithm)) for one in fitted]
+    drawn = {one.name: algorithm.seed_influence for one, algorithm in known if algorithm.may_draw(one.model)}
     if not drawn:
         return {"drawn": False}
     if all(influence is not None for influence in drawn.values()):
         return {"drawn": True, "influence": drawn if spec.members else drawn[spec.algorithm]}
-    other = reseeded(spec, holdout.model)
-    model = fit_window(rows, holdout.fold.train, holdout.scaler, other, n_jobs=n_jobs)
-    if isinstance(model, Blend):
-        model = replace(model, weights=holdout.model.weights)
-    raw = probability_of_up(model, inputs(rows, holdout.fold.test, holdout.scaler))
+    other = fit_window(rows, holdout.fold.train, holdout.scaler, reseeded(spec, model), n_jobs=n_jobs)
+    if isinstance(model, Blend):  # a pooled member stays as it is
+        other = replace(model, members={**model.members, **other.members})
+    raw = probability_of_up(other, inputs(rows, holdout.fold.test, holdout.scaler))
     if np.array_equal(raw, holdout.p_raw):
         return {"drawn": False}
     change = log_loss(holdout.label, shrink(raw, holdout.base, weight)) - log_loss(holdout.label, holdout.p)
@@ -95,12 +95,14 @@ def influence_of_members(
     Influences of different lengths are brought to that of the shortest by means of neighbors, which have the same
     spread over their number. None where a member's is not known.
     """
-    weights = dict(zip(blend.members, blend.weights, strict=True))
-    if not all(name in weights and influence in INFLUENCES for name, influence in told_by.items()):
+    known = {one.name: (one, weight) for one, weight in zip(blend.fitted, blend.weights, strict=True)}
+    if not all(name in known and influence in INFLUENCES for name, influence in told_by.items()):
         return None
-    found = [
-        INFLUENCES[influence](blend.members[name], matrix, slope * weights[name]) for name, influence in told_by.items()
-    ]
+    found = []
+    for name, influence in told_by.items():
+        one, weight = known[name]
+        rows = one.pooled.rescaled(matrix) if one.pooled else matrix
+        found.append(INFLUENCES[influence](one.model, rows, slope * weight))
     shortest = min(map(len, found))
     shortened = [np.array([part.mean() for part in np.array_split(one, shortest)]) for one in found]
     return sum(shortened, np.zeros(shortest))

@@ -21,6 +21,11 @@ BLEND: Final = "blend"
 MEMBERS: Final = "of"
 """The parameter of a blend that names its members."""
 DEFAULT_MEMBERS: Final = ("random_forest", "logistic_regression")
+POOL: Final = "pooled"
+"""Among a blend's members: a model over the series of the whole input, which was fitted on what was known before."""
+POOL_ALGORITHM: Final = "algorithm"
+"""The parameter of that member that names its algorithm; the others are the estimator's."""
+DEFAULT_POOL_ALGORITHM: Final = "random_forest"
 NO_SCALAR: Final = "expected a number, text, true, false or null"
 
 
@@ -47,7 +52,8 @@ WeightsSetting = Annotated[
 class ModelSpec(BaseModel):
     """Everything that determines a model, given its bars: the settings of its kind together with those of all kinds.
 
-    `features` are names, and references to features of a user's modules (see `job.learning.features`).
+    `features` are names, and references to features of a user's modules (see `job.learning.features`). `pool_engine`
+    is the engine of a blend's pooled member, None without one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -57,6 +63,7 @@ class ModelSpec(BaseModel):
     max_depth: int | None
     params: Params
     engine: Engine
+    pool_engine: Engine | None = Field(default=None, exclude_if=lambda engine: engine is None)
     label: LabelSetting
     features: tuple[str, ...]
     weights: WeightsSetting = Field(default=None, exclude_if=lambda weights: weights is None)
@@ -88,25 +95,43 @@ class ModelSpec(BaseModel):
 
     @property
     def members(self) -> tuple[Self, ...]:
-        """The specs of a blend's members, in order, each as if it were a model of its own; none of other models."""
-        if self.algorithm != BLEND:
-            return ()
-        named = self.params.get(MEMBERS, DEFAULT_MEMBERS)
+        """The specs of a blend's members that are fitted on its own samples, in order; none of other models."""
         return tuple(
             self.model_copy(update={"algorithm": name, "params": self.params.get(name, {})})
-            for name in (named if isinstance(named, list | tuple) else ())
+            for name in self._named
+            if name != POOL
         )
 
     @property
+    def pooled(self) -> Self | None:
+        """The spec of the model over all series that a blend has among its members; None without one."""
+        if POOL not in self._named:
+            return None
+        own = self.params.get(POOL)
+        params = {POOL_ALGORITHM: DEFAULT_POOL_ALGORITHM, **(own if isinstance(own, dict) else {})}
+        algorithm, engine = params.pop(POOL_ALGORITHM), self.pool_engine or "sklearn"
+        return self.model_copy(update={"algorithm": algorithm, "params": params, "engine": engine})
+
+    @property
+    def _named(self) -> tuple[str, ...]:
+        named = self.params.get(MEMBERS, DEFAULT_MEMBERS) if self.algorithm == BLEND else ()
+        return tuple(named) if isinstance(named, list | tuple) else ()
+
+    @property
     def fits(self) -> tuple[Self, ...]:
-        """The specs of the estimators that are fitted for it: of a blend its members, otherwise itself."""
+        """The specs of the estimators that are fitted on its samples: of a blend its members, otherwise itself."""
         return self.members or (self,)
+
+    @property
+    def estimators(self) -> tuple[Self, ...]:
+        """The specs of all estimators that it consists of: `fits`, and the pooled one."""
+        return self.fits if self.pooled is None else (*self.fits, self.pooled)
 
     @property
     def import_paths(self) -> tuple[str, ...]:
         """Where the features, the label and the algorithms that users bring are, in order."""
         of_features = {path for path, _ in map(split_reference, self.features) if path is not None}
-        algorithms = (one.algorithm for one in self.fits)
+        algorithms = (one.algorithm for one in self.estimators)
         return tuple(sorted(of_features | {*filter(is_import_path, (self.label.kind, *algorithms))}))
 
     def sources(self) -> dict[str, str]:
@@ -115,7 +140,7 @@ class ModelSpec(BaseModel):
         Raises:
             EntryError: a module is not here.
         """
-        algorithms = {one.algorithm for one in self.fits}
+        algorithms = {one.algorithm for one in self.estimators}
         return {path: source_digest(path) for path in self.import_paths if path not in algorithms}
 
 

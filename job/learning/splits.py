@@ -1,13 +1,19 @@
 """The one splitter: expanding walk-forward folds and a holdout, cut by clock time and purged."""
 
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from job.core.errors import TrainingError
 from job.learning.times import IntArray, numbered
+
+SHARED: Final = 20
+"""Test windows share a fit that begin within this part of the time between the first and the last."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ def walk_forward(
         if len(times) < 2:
             raise TrainingError(f"samples at {len(times)} distinct times cannot be split: give more bars")
         holdout_from = int(times[holdout_start(len(times), test_size)])
-    known = _where(_closed(available_at, label_end, holdout_from, embargo_us), rows)
+    known = _where(is_known(available_at, label_end, holdout_from, embargo_us), rows)
     holdout = Fold(train=known, test=_where(available_at >= holdout_from, rows))
     available_at, label_end = available_at[known], label_end[known]
     times, _ = numbered(available_at)
@@ -69,7 +75,7 @@ def walk_forward(
     starts = [int(times[len(times) * i // (folds + 1)]) for i in range(1, folds + 1)]
     cross_validation = []
     for start, stop in pairwise([*starts, int(times[-1]) + 1]):
-        train = _where(_closed(available_at, label_end, start, embargo_us), known)
+        train = _where(is_known(available_at, label_end, start, embargo_us), known)
         if not len(train):
             raise TrainingError(
                 "no sample's label is known before the first test window: give more bars, lower cv_folds or embargo, "
@@ -89,11 +95,29 @@ def last_part(available_at: IntArray, label_end: IntArray, *, share: float) -> F
     if len(times) < 2:
         return None
     rows, start = np.arange(len(available_at)), int(times[holdout_start(len(times), share)])
-    known = _where(_closed(available_at, label_end, start, 0), rows)
+    known = _where(is_known(available_at, label_end, start, 0), rows)
     return Fold(train=known, test=_where(available_at >= start, rows)) if len(known) else None
 
 
-def _closed(available_at: IntArray, label_end: IntArray, start: int, embargo_us: int) -> npt.NDArray[np.bool_]:
+def fit_times(starts: Iterable[int]) -> list[int]:
+    """Return when fits must end, in ascending order, given when the test windows of all series begin (µs).
+
+    Each window takes the latest fit that ended when it began, which knows all but a twentieth of the windows' time at
+    most: a fit for each of many series' windows would take as long as all else.
+    """
+    ordered, times = sorted(starts), list[int]()
+    for start in ordered:
+        if not times or start > times[-1] + (ordered[-1] - ordered[0]) // SHARED:
+            times.append(start)
+    return times
+
+
+def times_taken(times: Sequence[int], starts: Iterable[int]) -> list[int]:
+    """Return those of the times of `fit_times` whose fits are taken by windows that begin at `starts`."""
+    return sorted({times[bisect_right(times, start) - 1] for start in starts})
+
+
+def is_known(available_at: IntArray, label_end: IntArray, start: int, embargo_us: int) -> npt.NDArray[np.bool_]:
     """Return which rows are known, label included, when the window that begins at `start` begins."""
     return (available_at < start) & (label_end + embargo_us <= start)
 

@@ -1,9 +1,19 @@
-"""Distinct times of rows."""
+"""Times of rows, in µs since the epoch."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def time_of(microseconds: Any) -> str:
+    """Return a time in µs since the epoch as ISO 8601, UTC."""
+    return (EPOCH + timedelta(microseconds=int(microseconds))).isoformat()
 
 
 def numbered(times: IntArray) -> tuple[IntArray, IntArray]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -11,22 +12,24 @@ from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from job.core.errors import TrainingError
 from job.core.keys import Key
 from job.learning.blending import describe_fit, weigh_members
 from job.learning.calibration import calibration
 from job.learning.drift import Reference
 from job.learning.estimators import algorithm_named
-from job.learning.fitting import Evaluated, evaluate, fit_window, predict_proba, skill_of
+from job.learning.fitting import Evaluated, evaluate, fit_window, predict_proba, skill_of, with_member
 from job.learning.fleet import log_loss_delta_by_cluster
 from job.learning.importances import importances
 from job.learning.matrices import SpreadMatrix
 from job.learning.metrics import SCORES, accuracy, base_rate, fit_shrink, log_loss, row_log_loss, score_all, shrink
 from job.learning.overfitting import loss_by_block
-from job.learning.rows import Rows, inputs, labeled_rows, sort_samples, time_of, weights_of, window
+from job.learning.pooled import Pool
+from job.learning.rows import Rows, inputs, labeled_rows, sort_samples, weights_of, window
 from job.learning.seeds import second_seed
 from job.learning.spec import ModelSpec
 from job.learning.splits import walk_forward
-from job.learning.times import IntArray
+from job.learning.times import IntArray, time_of
 from job.learning.weights import describe_weights
 from transforms.bars import duration_us
 from transforms.samples import MARKET
@@ -76,6 +79,7 @@ def train(
     n_jobs: int = 1,
     holdout_from: int | None = None,
     matrix: SpreadMatrix | None = None,
+    pool: Pool | None = None,
 ) -> Trained:
     """Fit and score one model on `samples`: label, available_at, label_end, features, and `series` where pooled.
 
@@ -89,15 +93,18 @@ def train(
     Samples may come with their market (see `transforms.samples`), and then include rows without a label. Nothing is
     fitted or scored on these rows, but the model predicts those in the holdout. Models of sequences see them before
     rows with a label, and a fold's first test rows together with the bars before the fold: their features alone.
+    A blend with a pooled member needs the `pool` that it is of; with `spec.refit`, it then has the latest of that.
     Where several workers train one model, each calls this with the same samples, which have no features, all of them
     with a label, and with its own rows of the `matrix`; each returns the same.
     The result is the same bit for bit, whatever `n_jobs` and the order of the rows.
 
     Raises:
         TrainingError: too few samples for the split, a training window whose labels are all of one class, or labels
-            without the uniqueness that `spec.weights` asks for.
+            without the uniqueness that `spec.weights` asks for; or a pooled member is asked for, and there is none.
         ConfigError: `spec.params` does not suit the algorithm.
     """
+    if spec.pooled and pool is None:
+        raise TrainingError("a pooled member is fitted on all series of an input: train from files, or leave it out")
     bars, samples, rows = labeled_rows(sort_samples(samples), spec, matrix)
     splits = walk_forward(
         rows.available_at,
@@ -111,11 +118,12 @@ def train(
     with threadpool_limits(limits={"blas": 1, "openmp": threads if samples.height >= OPENMP_ROWS else 1}):
         # oneDAL holds Python's global lock, so its threads share one fit; and workers of a group must keep step.
         if n_jobs == 1 or spec.engine == "onedal" or matrix is not None:
-            evaluated = [evaluate(rows, fold, spec, n_jobs=n_jobs) for fold in windows]
+            evaluated = [evaluate(rows, fold, spec, n_jobs=n_jobs, pool=pool) for fold in windows]
         else:
-            with ThreadPoolExecutor(min(n_jobs, FITS_AT_ONCE)) as pool:
+            fit = partial(evaluate, rows, spec=spec, n_jobs=threads, pool=pool)
+            with ThreadPoolExecutor(min(n_jobs, FITS_AT_ONCE)) as executor:
                 # The last window is the longest, so it goes first.
-                running = [pool.submit(evaluate, rows, fold, spec, n_jobs=threads) for fold in reversed(windows)]
+                running = [executor.submit(fit, fold) for fold in reversed(windows)]
             evaluated = [one.result() for one in reversed(running)]
         if spec.members:
             evaluated = weigh_members(evaluated, horizon_bars=spec.label.horizon)
@@ -126,6 +134,8 @@ def train(
             fitted = np.arange(len(rows.label))
             scaler, training, _ = window(rows, fitted)
             model = fit_window(rows, fitted, scaler, spec, n_jobs=n_jobs, matrix=training)
+            if pool is not None:
+                model = with_member(model, pool.member(None, scaler, spec.feature_names))
             if spec.members:
                 model = replace(model, weights=holdout.model.weights)
         scores = score(rows, folds, holdout, shrinkage, horizon_bars=spec.label.horizon)

@@ -1,7 +1,8 @@
 """A blend as one artifact: an archive of its members, each in the format of its own algorithm, and their weights.
 
-`blend.json` holds the weights, and each member's algorithm and format; `0.skops`, `1.skops`, … are the members, in its
-order. Nothing is compressed, as members are themselves, and no time is kept, so equal blends have equal bytes.
+`blend.json` holds the weights, and each member's algorithm and format, of a pooled one also how it scales the blend's
+rows; `0.skops`, `1.skops`, … are the members, in its order. Nothing is compressed, as members are themselves, and no
+time is kept, so equal blends have equal bytes.
 """
 
 import io
@@ -9,17 +10,22 @@ import json
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, Final
+
+import numpy as np
 
 from job.learning.algorithms import Algorithm
 from job.learning.blend import Blend
 from job.learning.estimators import ALGORITHMS, algorithm_named
-from job.learning.spec import BLEND
+from job.learning.pooled import Pooled
+from job.learning.spec import BLEND, POOL
 from job.registry import artifacts
 from job.registry.parts import NO_OWN, Own
 
 HEADER: Final = "blend.json"
 MAX_HEADER: Final = 2**16
+LARGEST: Final = float(np.finfo(np.float32).max)
 TOLERANCE: Final = 1e-9
 """How far weights may be from adding up to 1."""
 
@@ -30,15 +36,19 @@ def dump(blend: Blend, *, own: Own = NO_OWN) -> bytes:
     Raises:
         RegistryError: a member holds a type that `parse` would refuse.
     """
-    named = [(name, algorithm_named(name).format) for name in blend.members]
-    header = {
-        "weights": list(blend.weights),
-        "members": [{"algorithm": name, "format": kind} for name, kind in named],
-    }
-    return _archive(
-        header,
-        [artifacts.dump(blend.members[name], format=kind, own=_own_of(name, own)) for name, kind in named],
-    )
+    described: list[dict[str, Any]] = [
+        {
+            "algorithm": one.algorithm,
+            "format": algorithm_named(one.algorithm).format,
+            **({} if one.pooled is None else {POOL: _rows_of(one.pooled)}),
+        }
+        for one in blend.fitted
+    ]
+    members = [
+        artifacts.dump(one.model, format=about["format"], own=_own_of(one.algorithm, own))
+        for one, about in zip(blend.fitted, described, strict=True)
+    ]
+    return _archive({"weights": list(blend.weights), "members": described}, members)
 
 
 def parse(data: bytes, *, own: Own = NO_OWN, where: str = "the blend") -> Blend:
@@ -60,7 +70,7 @@ def parse(data: bytes, *, own: Own = NO_OWN, where: str = "the blend") -> Blend:
         model = artifacts.parse(file, format=algorithm.format, where=f"{where}, member {name}", own=_own_of(name, own))
         if type(model) is not algorithm.estimator:
             raise ValueError(f"its member {name} is of type {type(model).__name__}")
-        members[name] = model
+        members[_name(described)] = _pooled(name, model, described[POOL]) if POOL in described else model
     features = {name: model.n_features_in_ for name, model in members.items()}
     if len({*features.values()}) != 1:
         raise ValueError(f"its members are of different numbers of features: {features!r:.100}")
@@ -103,12 +113,44 @@ def _check_header(header: Any) -> None:
     if not isinstance(weights, list) or not isinstance(members, list) or not len(weights) == len(members) >= 2:
         raise ValueError("its header has no list of two members or more with as many weights")
     for one in members:
-        if not isinstance(one, dict) or list(one) != ["algorithm", "format"] or {str} != {*map(type, one.values())}:
+        named = {name: value for name, value in one.items() if name != POOL} if isinstance(one, dict) else {}
+        if list(named) != ["algorithm", "format"] or {str} != {*map(type, named.values())}:
             raise ValueError("its header has a member without the names of its algorithm and format")
-    if len({one["algorithm"] for one in members}) < len(members):
+    if len({*map(_name, members)}) < len(members):
         raise ValueError("its header names a member twice")
     if not all(type(one) is float and 0 <= one <= 1 for one in weights) or abs(math.fsum(weights) - 1) > TOLERANCE:
         raise ValueError("its weights are no shares of 1")
+
+
+def _name(described: Mapping[str, Any]) -> str:
+    """Return what settings call a member."""
+    return POOL if POOL in described else str(described["algorithm"])
+
+
+def _rows_of(pooled: Pooled) -> dict[str, Any]:
+    """Return, as JSON values, how a pooled member takes a blend's rows, and what it was fitted on."""
+    told = {one.name: getattr(pooled, one.name) for one in fields(Pooled) if one.name not in {"algorithm", "model"}}
+    return {name: one.tolist() if isinstance(one, np.ndarray) else one for name, one in told.items()}
+
+
+def _pooled(algorithm: str, model: Any, rows: Any) -> Pooled:
+    """Return a pooled member of what `_rows_of` returned; raises ValueError where it is not sound."""
+    lists, numbers = ("columns", "factor", "shift"), ("n_features_in_", "until", "rows", "series")
+    if not isinstance(rows, dict) or [*rows] != [*lists, *numbers]:
+        raise ValueError("its pooled member does not say which rows it takes")
+    columns, *scales = (rows[name] for name in lists)
+    if not all(type(rows[name]) is int for name in numbers) or not all(isinstance(one, list) for one in scales):
+        raise ValueError("its pooled member is described by what is no number")
+    features = range(rows["n_features_in_"])
+    if not isinstance(columns, list) or not all(type(one) is int and one in features for one in columns):
+        raise ValueError("its pooled member sees columns that there are not")
+    if {len(columns), *map(len, scales)} != {model.n_features_in_} or len({*columns}) < len(columns):
+        raise ValueError("its pooled member does not see each of its features once")
+    if not all(type(one) is float and abs(one) <= LARGEST for values in scales for one in values):
+        raise ValueError("its pooled member scales rows by what is no finite number")
+    factor, shift = (np.array(values, dtype=np.float32) for values in scales)
+    about = {name: rows[name] for name in numbers}
+    return Pooled(algorithm, model, np.array(columns, dtype=np.int64), factor, shift, **about)
 
 
 def _algorithm(name: str, own: Own) -> Algorithm:

@@ -14,7 +14,7 @@ from job.core.keys import Key
 from job.core.paths import redact_url
 from job.learning.context import AT, split_origin
 from job.learning.estimators import algorithm_named, libraries_of, user_source
-from job.learning.spec import ModelSpec
+from job.learning.spec import POOL, ModelSpec
 from job.learning.weights import DEFINITION as WEIGHTS
 from job.sources.series import Series
 from transforms.bars import duration_us
@@ -37,6 +37,9 @@ models that are scored by trading."""
 CONTEXT: Final = 1
 """Version of how other bars stand beside a model's own, and of the market; it enters the fingerprints of models that
 see any."""
+
+POOLING: Final = 1
+"""Version of how a blend's pooled member is fitted, raised whenever the same bars give another one."""
 
 SESSIONS: Final = "-sessions"
 """Mark on the digest of bars that are taken for those of a market with sessions; to be changed whenever the same bars
@@ -144,9 +147,10 @@ def _parts(
 ) -> dict[str, Any]:
     """Return what decides a model's numbers, but for its bars and the settings that say which of them count."""
     sources = spec.sources()
+    named = {one.algorithm: one for one in spec.members} | ({POOL: spec.pooled} if spec.pooled else {})
     members = {  # the rest that decides them is in the spec
-        one.algorithm: {"version": algorithm_named(one.algorithm).version, "source": user_source(one.algorithm)}
-        for one in spec.members
+        name: {"version": algorithm_named(one.algorithm).version, "source": user_source(one.algorithm)}
+        for name, one in named.items()
     }
     return {
         "spec": spec.model_dump(mode="json"),
@@ -166,6 +170,7 @@ def _parts(
         **({"sources": sources} if sources else {}),
         **({"algorithm_source": source} if (source := user_source(spec.algorithm)) else {}),
         **({"members": members} if members else {}),
+        **({POOL: POOLING} if spec.pooled else {}),
     }
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pickle
 import platform
 import time
 from datetime import UTC, datetime
@@ -42,7 +43,11 @@ def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job, matrix: Spr
     identity = task.fingerprint(job.config, content)
     started_at, started = datetime.now(UTC), time.perf_counter()
     spec = row.spec
-    trained = train(samples, spec, key=task.key, n_jobs=job.cpus, holdout_from=row.holdout_from, matrix=matrix)
+    pickled = job.pools.get((task.key.timeframe, task.key.model_type))
+    pool = pickle.loads(pickled()) if pickled else None  # noqa: S301 - made by this run
+    trained = train(
+        samples, spec, key=task.key, n_jobs=job.cpus, holdout_from=row.holdout_from, matrix=matrix, pool=pool
+    )
     seconds = time.perf_counter() - started
     metadata = {
         **describe_version(row, samples, spec, trained, job, identity=identity, seconds=seconds),
@@ -51,8 +56,8 @@ def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job, matrix: Spr
     version = version_name(task.key, job.run_id)
     if job.trading:
         metadata["trading"] = describe_trading(trained, spec, job, task)
-    stored = {algorithm_named(one.algorithm).format for one in (spec, *spec.fits)}
-    pickled = job.config.storage.format == "pkl" or "pkl" in stored  # a pickled member pickles all of a blend
+    stored = {algorithm_named(one.algorithm).format for one in (spec, *spec.estimators)}
+    by_pickle = job.config.storage.format == "pkl" or "pkl" in stored  # a pickled member pickles all of a blend
     written = commit(
         job.registry(),
         task.key,
@@ -60,7 +65,7 @@ def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job, matrix: Spr
         model=trained.model,
         scaler=trained.scaler,
         metadata=metadata,
-        format="pkl" if pickled else algorithm_named(spec.algorithm).format,
+        format="pkl" if by_pickle else algorithm_named(spec.algorithm).format,
     )
     return of_version(task.key, written)
 

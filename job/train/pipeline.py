@@ -7,7 +7,8 @@ how Ray is started, which tasks share a bundle, and what happens when a worker d
 
 Two groupings share the steps. Partition-aligned (one model per series): the bars of a series are read whole by one
 task, so grouping them by timeframe needs no shuffle. Pooled (one model over many series): samples are made series by
-series, then `groupby(...).map_groups(...)` brings each model's rows together.
+series, then `groupby(...).map_groups(...)` brings each model's rows together (`shuffle.py`). What models of single
+series see of others comes before both: bars (`cluster/context.py`), and members of blends (`pools.py`).
 """
 
 import pickle
@@ -24,7 +25,9 @@ from job.core.keys import Key
 from job.registry.outcome import Outcome, current, fresh_enough
 from job.sources.series import Series
 from job.train.freshness import decide_on
-from job.train.pooled import GROUP_COLUMNS, SamplingCap, digests, flat_samples, sample_times, sampling_caps, train_group
+from job.train.pooled import SamplingCap, digests, sample_times, sampling_caps, train_group
+from job.train.pools import with_pools
+from job.train.shuffle import shuffled
 from job.train.spread import Counts, counted, shares_of, train_spread, warn_of_large
 from job.train.steps import load_bars, prepare_samples, stored, train_models
 from job.train.task import Task
@@ -37,8 +40,9 @@ Added = Mapping[str, timedelta | None]
 
 def runs(tasks: Sequence[Task], job: Job, *, capacity: Capacity) -> Iterator[Iterator[Outcome]]:
     """Start every task once; after the first round each task runs by itself, so that a death costs one model only."""
-    first = job.round == 1
+    first, fleet = job.round == 1, job.fleet
     job = with_context(tasks, job, remote_options(job, capacity), tolerance=WARM)
+    job = with_pools(tasks, job, capacity, fleet)
     if "symbol" not in job.config.model_trainer.group_by:
         for part in by_device(tasks, capacity) if first else [[task] for task in tasks]:
             yield train_pooled(part, job, capacity)
@@ -99,25 +103,7 @@ def train_pooled(tasks: Sequence[Task], job: Job, capacity: Capacity) -> Iterato
     left = [task for task in left if len(shares[task.key]) == 1]
     warn_of_large(left, capacity, job.config.model_trainer)
     if left:
-        yield from train_shuffled(left, job, capacity, caps)
-
-
-def train_shuffled(
-    left: Sequence[Task], job: Job, capacity: Capacity, caps: Mapping[Key, SamplingCap]
-) -> Iterator[Outcome]:
-    """Train models whose samples fit into one worker each: a shuffle brings them together."""
-    step = remote_options(job, capacity)
-    members = {task.key: frozenset(str(one) for one in task.series) for task in left}
-    names = sorted({name for task in left for name in task.spec.feature_names})
-    groups = replace(job, cpus=max(sized(singles(left), capacity, cpus_per_task=job.cpus_per_task)))
-    group_step = remote_options(groups, capacity, gpu=left[0].gpu)
-    trained = (
-        loaded_bars(by_series(left), job, step, whole_groups=False, load=load_bars)
-        .map_batches(partial(flat_samples, job=job, caps=caps, feature_names=names), batch_size=None, **step)
-        .groupby(list(GROUP_COLUMNS), num_partitions=len(left))
-        .map_groups(partial(train_group, job=groups, members=members), **group_step)
-    )
-    yield from outcomes_of([trained], Outcome)
+        yield from outcomes_of([shuffled(left, job, capacity, caps, train_group)], Outcome)
 
 
 def with_digests(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> list[tuple[Task, Added]]:

@@ -13,6 +13,7 @@ from job.core.keys import POOLED, Key, model_owner
 from job.core.wording import first_of
 from job.learning.algorithms import Window
 from job.learning.estimators import algorithm_named, build, can_spread, sequence_bars
+from job.learning.spec import POOL, ModelSpec
 from job.registry.catalog import open_registry
 from job.registry.watching import alarms as noted_alarms
 from job.sources.estimates import estimate_span
@@ -22,7 +23,7 @@ from job.sources.series import Series
 from job.train.resume import skip_completed
 from job.train.task import Plan, Task
 from job.train.tuned import with_winners
-from job.worker.context import Sampling, needs
+from job.worker.context import Flow, Sampling, needs
 from job.worker.memory import estimate_memory, estimate_spread_memory
 from transforms.bars import duration_us
 
@@ -72,8 +73,10 @@ def make_plan(config: Config) -> Plan:
     """
     if config.data.input is None:
         raise ConfigError("data.input is not set: name a file, a folder, a glob or a URL of bars")
-    for _, _, spec in config.model_specs():
-        for one in spec.fits:
+    for model_type, _, spec in config.model_specs():
+        if spec.pooled:
+            check_pooled(model_type, spec, config)
+        for one in spec.estimators:
             library = algorithm_named(one.algorithm).library
             missing = library is not None and installed(library) is None
             if one.params or one.weights or is_import_path(one.algorithm) or missing:
@@ -82,7 +85,7 @@ def make_plan(config: Config) -> Plan:
     found = find_series(config.data, registry=models)
     if not found.series and found.problems:
         raise as_one(found.problems)
-    sees_others = any(not spec.origins.alone for _, _, spec in config.model_specs())
+    sees_others = any(not spec.origins.alone or spec.pooled for _, _, spec in config.model_specs())
     fleet = find_fleet(found, config.data, registry=models) if sees_others else ()
     try:
         tasks = tuple(plan_tasks(found.series, config, fleet))
@@ -93,6 +96,21 @@ def make_plan(config: Config) -> Plan:
         tasks, untuned = with_winners(tasks, config)
         notes = (*notes, *untuned)
     return Plan(tasks, tuple(found.problems), notes, fleet=fleet)
+
+
+def check_pooled(model_type: str, spec: ModelSpec, config: Config) -> None:
+    """Check that a kind of model can have a pooled member.
+
+    Raises:
+        ConfigError: its own models are pooled, or the member sees sequences of bars.
+    """
+    if spec.pooled is None or "symbol" not in config.model_trainer.group_by:
+        raise ConfigError(f"{model_type}: its models are pooled, all members of a blend are: take {POOL} out of `of`")
+    if sequence_bars(spec.pooled) > 1:
+        raise ConfigError(
+            f"{model_type}: params.{POOL}: {spec.pooled.algorithm} sees sequences of bars, which no pooled member "
+            "does: name another algorithm, such as tabm"
+        )
 
 
 def too_fine(tasks: Iterable[Task]) -> Iterator[str]:
@@ -140,7 +158,14 @@ def plan_tasks(series: Sequence[Series], config: Config, fleet: Sequence[Series]
     tasks = []
     sampling = Sampling.of(config.data)
     kinds = [  # what does not depend on the series is found out once
-        (model_type, timeframe, spec, [algorithm_named(one.algorithm) for one in spec.fits], sequence_bars(spec) > 1)
+        # A pooled member is fitted on all series, but once for all of them: it costs each as a member of its own would.
+        (
+            model_type,
+            timeframe,
+            spec,
+            [algorithm_named(one.algorithm) for one in spec.estimators],
+            sequence_bars(spec) > 1,
+        )
         for model_type, timeframe, spec in config.model_specs()
     ]
     for (exchange, symbol), own in groups.items():
@@ -156,6 +181,7 @@ def plan_tasks(series: Sequence[Series], config: Config, fleet: Sequence[Series]
             spread = trainer.samples_per_worker if pooled and can_spread(spec) else None
             workers = min(len(members), math.ceil(rows / spread)) if spread else 1
             memory = estimate_memory(held, len(spec.features), sequences=sequences, library=library)
+            whole: Flow | None = ("flow" if spec.flow else "bars") if spec.pooled else None
             if workers > 1:
                 memory = estimate_spread_memory(rows, math.ceil(rows / workers), len(spec.features))
             task = Task(
@@ -168,7 +194,7 @@ def plan_tasks(series: Sequence[Series], config: Config, fleet: Sequence[Series]
                 capped=pooled and available * ESTIMATE_ERROR > trainer.max_samples,
                 workers=workers,
                 counted=spread is not None and available * ESTIMATE_ERROR > spread,
-                needs=needs(spec.origins, fleet, exchange, sampling),
+                needs=needs(spec.origins, fleet, exchange, sampling, pooled=whole),
             )
             tasks.append(task)
     return sorted(tasks, key=lambda task: task.key.parts)

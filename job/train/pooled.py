@@ -226,12 +226,18 @@ def train_group(group: pa.Table, *, job: Job, members: Mapping[Key, frozenset[st
 
     There is no outcome where rows of one of its `members` are absent because their worker died: the group runs again.
     """
+    found = read_group(group, members)
+    return pa.table({"outcome": pa.array([train_task(*found, job).to_json()] if found else [], pa.string())})
+
+
+def read_group(group: pa.Table, members: Mapping[Key, frozenset[str]]) -> tuple[SamplesRow, pl.DataFrame] | None:
+    """Return the header of a pooled model and its samples; None where rows of one of its `members` are absent."""
     frame = pl.DataFrame(pl.from_arrow(group))
     headers = [pickle.loads(header) for header in frame["header"].drop_nulls().sort()]  # noqa: S301 - made by this run
     if not headers or {header.series for header in headers} != members[headers[0].task.key]:
-        return pa.table({"outcome": pa.array([], pa.string())})
+        return None
     samples = frame.filter(pl.col("header").is_null()).drop(*GROUP_COLUMNS, "header").sort("available_at", "series")
-    return pa.table({"outcome": [train_task(merge(headers), samples, job).to_json()]})
+    return merge(headers), samples
 
 
 def merge(headers: list[SamplesRow]) -> SamplesRow:

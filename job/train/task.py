@@ -129,7 +129,9 @@ class Task(Work):
         return {
             "timeframe": self.key.timeframe,
             "data": config.data,
-            "max_samples": config.model_trainer.max_samples if self.key.exchange == POOLED else None,
+            "max_samples": config.model_trainer.max_samples
+            if self.key.exchange == POOLED or self.spec.pooled
+            else None,
             "samples_per_worker": config.model_trainer.samples_per_worker if self.spreads else None,
             "trading": config.model_trainer.trading,
         }

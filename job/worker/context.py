@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import polars as pl
 
@@ -42,20 +42,27 @@ class Sampling:
         return cls(data.max_fill, data.min_coverage, data.gaps)
 
 
+Flow = Literal["bars", "flow"]
 Place = tuple[str, Sampling]
 """The timeframe of a model, and how bars of other series are made for it."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """What a task needs of other series: the market, and features of `others` by the symbol that its model names."""
+    """What a task needs of other series: the market, and features of `others` by the symbol that its model names.
+
+    `pooled` means that a member of its blend is fitted on the bars of all series, with flow or without; None on none.
+    """
 
     sampling: Sampling
     others: tuple[tuple[str, Series, tuple[str, ...]], ...] = ()
     market: bool = False
+    pooled: Flow | None = None
 
 
-def needs(seen: Origins, fleet: Sequence[Series], exchange: str, sampling: Sampling) -> tuple[Need, ...]:
+def needs(
+    seen: Origins, fleet: Sequence[Series], exchange: str, sampling: Sampling, *, pooled: Flow | None = None
+) -> tuple[Need, ...]:
     """Return what a model needs of other series, if it needs any.
 
     Args:
@@ -63,13 +70,14 @@ def needs(seen: Origins, fleet: Sequence[Series], exchange: str, sampling: Sampl
         fleet: all series of the input.
         exchange: of its own series: of two series of one symbol, that on the same exchange is meant.
         sampling: how bars of others become bars of its timeframe.
+        pooled: as `Need`.
 
     Raises:
         ConfigError: the input does not hold a symbol, or holds it twice.
     """
     others = tuple((symbol, _series_of(symbol, fleet, exchange), names) for symbol, names in seen.others.items())
     is_market = bool(seen.market) and len(fleet) > FEWEST
-    return (Need(sampling, others, is_market),) if others or is_market else ()
+    return (Need(sampling, others, is_market, pooled),) if others or is_market or pooled else ()
 
 
 def needs_of(definition: Definition, fleet: Sequence[Series], exchange: str) -> tuple[Need, ...]:
@@ -98,9 +106,9 @@ class Context:
 
     `others` are features, with the time at which each bar closed, by series, timeframe and sampling; `markets` are sums
     of moves by timeframe and sampling, and `members` is how many series are in each. `fleet` are the series that were
-    read for a market, `digests` those of the bars of every series that was read, alone and with flow. `errors` say why
-    a series could not be read, or a table of features not be made of it. `certificates` are of the features in a table
-    that users bring, where they were audited.
+    read for a market or a pooled member, `digests` those of the bars of every series that was read, alone and with
+    flow. `errors` say why a series could not be read, or a table of features not be made of it. `certificates` are of
+    the features in a table that users bring, where they were audited.
     """
 
     others: Mapping[tuple[Series, Place], Table] = field(default_factory=dict)
@@ -130,11 +138,12 @@ def context_digest(need: Need, fleet: Iterable[Series], digests: Digests) -> str
 
     Args:
         need: of the task.
-        fleet: series that a market is made of.
+        fleet: series that a market is made of, and on which pooled members are fitted.
         digests: of bars, by series and whether flow is one of the columns.
     """
     seen = [(f"{symbol} {other}", (other, reads_flow(resolve_features(names)))) for symbol, other, names in need.others]
     seen += [(f"market {one}", (one, False)) for one in fleet if need.market]
+    seen += [(f"pooled {one}", (one, need.pooled == "flow")) for one in fleet if need.pooled]
     known = [(name, digests.get(place)) for name, place in seen]
     if any(digest is None for _, digest in known):
         return None

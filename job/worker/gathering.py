@@ -25,11 +25,15 @@ from transforms.features.compute import available
 class Gathering(Work):
     """What a run needs of one series: `features` by timeframe and sampling, and its `moves` at some of these.
 
-    `audits` means that a model will be trained on them, so that those of users are audited.
+    It is a `member` where models see the fleet as a whole, `with_flow` where they read the columns of
+    `transforms.bars.FLOW` of all. `audits` means that a model will be trained on them, so that those of users are
+    audited.
     """
 
     features: tuple[tuple[Place, tuple[str, ...]], ...] = ()
     moves: tuple[Place, ...] = ()
+    member: bool = False
+    with_flow: bool = False
     tolerance: float
     audits: bool = False
 
@@ -41,19 +45,21 @@ class Gathering(Work):
     @property
     def flow(self) -> bool:
         """Whether a feature reads a column of `transforms.bars.FLOW`."""
-        return any(reads_flow(resolve_features(names)) for _, names in self.features)
+        return self.with_flow or any(reads_flow(resolve_features(names)) for _, names in self.features)
 
 
 @dataclass(frozen=True)
 class GatheredRow:
     """Header of a row: first the digests of a series, alone and with flow, or an error; then its tables.
 
+    The first also says whether the series is a `member` of the fleet that models see as a whole.
     `table` is None in the first; where there is an `error` in another, it says why this table cannot be made.
     `certificates` are those of the table's features that users bring, where they are audited.
     """
 
     series: Series
     digests: tuple[str, str] = ("", "")
+    member: bool = False
     table: Place | None = None
     moves: bool = False
     error: str | None = None
@@ -64,6 +70,7 @@ def gatherings(tasks: Sequence[Work], fleet: Sequence[Series], *, tolerance: flo
     """Return what must be read of other series, in the order of their names; nothing where no task needs any."""
     features: dict[Series, dict[Place, dict[str, None]]] = {}
     markets: dict[Place, None] = {}
+    pooled = {need.pooled for task in tasks for need in task.needs if need.pooled}
     for task in tasks:
         for need in task.needs:
             place = (task.key.timeframe, need.sampling)
@@ -71,7 +78,7 @@ def gatherings(tasks: Sequence[Work], fleet: Sequence[Series], *, tolerance: flo
                 features.setdefault(series, {}).setdefault(place, {}).update(dict.fromkeys(names))
             if need.market:
                 markets[place] = None
-    wanted = {*features, *(fleet if markets else ())}
+    members = frozenset(fleet if markets or pooled else ())
     return [
         Gathering(
             key=Key(one.exchange, one.symbol, "", ""),
@@ -79,11 +86,13 @@ def gatherings(tasks: Sequence[Work], fleet: Sequence[Series], *, tolerance: flo
             seconds=0.0,
             memory=0,
             features=tuple((place, tuple(names)) for place, names in features.get(one, {}).items()),
-            moves=tuple(markets) if one in fleet else (),
+            moves=tuple(markets) if one in members else (),
+            member=one in members,
+            with_flow="flow" in pooled and one in members,
             tolerance=tolerance,
             audits=any(task.audited for task in tasks),
         )
-        for one in sorted(wanted, key=str)
+        for one in sorted({*features, *members}, key=str)
     ]
 
 
@@ -94,7 +103,8 @@ def gather(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
         if info is None:
             yield pack(GatheredRow(series, error=(row.error or {}).get("message", "")))
             continue
-        yield pack(GatheredRow(series, digests=(info.content(flow=False), info.content(flow=True))))
+        digests = (info.content(flow=False), info.content(flow=True))
+        yield pack(GatheredRow(series, digests=digests, member=work.member))
         wanted: list[tuple[GatheredRow, Callable[[], pl.DataFrame]]] = [
             (GatheredRow(series, table=place), partial(features_at, place, bars, info, names, work.tolerance))
             for place, names in work.features
@@ -137,7 +147,7 @@ def collect(rows: Iterable[tuple[GatheredRow, pl.DataFrame]], put: Callable[[pl.
     of_users: dict[tuple[Series, Place], Mapping[str, Any]] = {}
     for header, frame in rows:
         series, place = header.series, header.table
-        fleet |= {series} if header.moves else set()
+        fleet |= {series} if header.member else set()
         if header.error is not None:
             errors |= {} if header.moves else {(series, place): header.error}  # it is no member
         elif place is None:

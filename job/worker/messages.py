@@ -7,9 +7,9 @@ other columns hold a frame, each imploded into one list. So a group arrives whol
 import pickle
 import platform
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar
 
@@ -111,6 +111,8 @@ class Job:
     """All series of the input, on the driver: those that models may see beside their own."""
     context: Context | None = None
     """What workers know of them."""
+    pools: Mapping[tuple[str, str], Callable[[], bytes]] = field(default_factory=dict)
+    """The pickled `learning.pooled.Pool` of blends with a pooled member, by timeframe and kind of model."""
 
     @property
     def cpus_per_task(self) -> int | None:
