@@ -91,13 +91,6 @@ def signals(bars: pl.DataFrame) -> IntArray:
     return side
 
 
-def base_signals(bars: pl.DataFrame) -> IntArray:
-    """Return the side that the base rate alone speaks for, wherever there is a p."""
-    away = bars.select(pl.when(pl.col("p").is_not_null()).then(pl.col("p_base") - 0.5).fill_null(0.0)).to_series()
-    side: IntArray = np.sign(away.to_numpy()).astype(np.int64)
-    return side
-
-
 def make_trades(bars: pl.DataFrame, side: IntArray, market: Market, label: Label) -> Trades:
     """Return the trades of the signals in `side` that a bar follows at whose open to enter, before they would end.
 
