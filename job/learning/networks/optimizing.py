@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any, Final
 
 import numpy as np
@@ -27,7 +26,6 @@ differently, and no kernel multiplies more than these at once."""
 MOMENTUM: Final = 0.9
 SQUARES: Final = 0.999
 EPSILON: Final = 1e-8
-_BUILDING = Lock()
 
 
 @dataclass(frozen=True)
@@ -64,14 +62,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Let modules draw their first weights by `seed`; PyTorch gives them its global generator only."""
-    with _BUILDING, torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
 
 
 def view_of(rows: Rows, device: torch.device) -> tuple[Tensor, Tensor]:
