@@ -145,7 +145,8 @@ def score_books(
 
 def drawdown(earned: FloatArray) -> FloatArray:
     """Return how far a running sum of returns is below its highest value so far, the 0 before all of them included."""
-    return np.maximum.accumulate(np.maximum(earned, 0.0)) - earned
+    below: FloatArray = np.maximum.accumulate(np.maximum(earned, 0.0)) - earned
+    return below
 
 
 def daily_returns(books: Books) -> dict[str, list[Any]]:
