@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from job.learning.metrics import shrink
 from job.learning.positions import Ledger, Market, Trades, keep_ledger, make_trades, read_market, signals
 from job.learning.sharpe import expected_best_sharpe, probabilistic_sharpe, sharpe_error, sharpe_scores
-from job.learning.trading import daily_returns, keep_books, max_drawdown, score_books, trading_scores
+from job.learning.trading import daily_returns, drawdown, keep_books, score_books, trading_scores
 from tests.oracles_trading import statement
 from transforms.bars import PRICES
 from transforms.labels import Direction, Label, TripleBarrier
@@ -307,7 +307,7 @@ def test_sharpe_is_that_of_daily_net_returns(week: int) -> None:
     scores = trading_scores(bars, label=label, timeframe="1h", cost_bps=1.0, versions_scored=3)
     assert scores["sharpe"] == pytest.approx(daily.mean() / daily.std(ddof=1) * math.sqrt(len(daily) / years))
     assert scores["bars_a_year"] == pytest.approx(bars.height / years)
-    assert scores["max_drawdown"] == pytest.approx(max_drawdown(net))
+    assert scores["max_drawdown"] == pytest.approx(drawdown(np.cumsum(net)).max())
     assert scores["sharpe_low"] < scores["sharpe"] < scores["sharpe_high"]  # type: ignore[operator]
     assert scores["deflated_sharpe"] < scores["probabilistic_sharpe"]  # type: ignore[operator]
 
@@ -440,7 +440,7 @@ def test_the_interval_covers_the_true_sharpe() -> None:
 
 @pytest.mark.parametrize(("returns", "depth"), [([0.1, 0.2], 0.0), ([-0.1, 0.05, -0.2], 0.25), ([0.3, -0.1, 0.5], 0.1)])
 def test_max_drawdown(returns: list[float], depth: float) -> None:
-    assert max_drawdown(np.array(returns)) == pytest.approx(depth)
+    assert drawdown(np.cumsum(returns)).max() == pytest.approx(depth)
 
 
 @pytest.mark.parametrize("others", [3, 4, 30])

@@ -190,8 +190,21 @@ class TripleBarrier(Label):
         # Without a touch the last bar of the horizon decides, so its prices are looked at in either case.
         at = np.minimum(np.arange(bars.height) + np.where(touch > 0, touch, self.horizon), bars.height - 1)
         reached = priced.select("entry", "upper", "lower", "barrier", pl.col("open", "high", "low", "close").gather(at))
-        return reached.with_columns(touched=pl.Series(touch > 0), steps=pl.Series(at) - pl.int_range(pl.len())).select(
-            *_touch_outcome(), "steps", "barrier"
+        touched, close, entry = pl.col("touched"), pl.col("close"), pl.col("entry")
+        above, below = pl.col("high") >= pl.col("upper"), pl.col("low") <= pl.col("lower")
+        inside = (pl.col("open") < pl.col("upper")) & (pl.col("open") > pl.col("lower"))
+        # Where one bar reaches both barriers from between them, its prices do not show which came first: no label.
+        note = _first_note(
+            warmup=pl.col("barrier").is_null(),
+            flat_sigma=pl.col("barrier") == 0,
+            ambiguous=touched & above & below & inside,
+            tie=~touched & (close == entry),
+            timeout=~touched,
+        )
+        up = pl.when(~touched).then(close > entry).when(inside).then(above).otherwise(pl.col("open") >= pl.col("upper"))
+        label = pl.when(note.is_null() | (note == "timeout")).then(up.cast(pl.Int8))
+        return reached.with_columns(touched=pl.Series(touch > 0)).select(
+            label=label, note=note, steps=pl.Series(at) - pl.int_range(pl.len()), barrier="barrier"
         )
 
 
@@ -207,24 +220,6 @@ def first_touch(priced: pl.DataFrame, horizon: int) -> Ints:
         hit = (high[step:] >= upper[:-step]) | (low[step:] <= lower[:-step])
         np.copyto(touch[:-step], step, where=hit)
     return touch
-
-
-def _touch_outcome() -> tuple[pl.Expr, pl.Expr]:
-    """Return `label` and `note` of rows whose open, high, low and close are those of the bar that resolves them."""
-    touched, close, entry = pl.col("touched"), pl.col("close"), pl.col("entry")
-    above, below = pl.col("high") >= pl.col("upper"), pl.col("low") <= pl.col("lower")
-    inside = (pl.col("open") < pl.col("upper")) & (pl.col("open") > pl.col("lower"))
-    # Where one bar reaches both barriers from between them, its prices do not show which came first: no label.
-    note = _first_note(
-        warmup=pl.col("barrier").is_null(),
-        flat_sigma=pl.col("barrier") == 0,
-        ambiguous=touched & above & below & inside,
-        tie=~touched & (close == entry),
-        timeout=~touched,
-    )
-    up = pl.when(~touched).then(close > entry).when(inside).then(above).otherwise(pl.col("open") >= pl.col("upper"))
-    has_label = note.is_null() | (note == "timeout")
-    return pl.when(has_label).then(up.cast(pl.Int8)).alias("label"), note.alias("note")
 
 
 def _first_note(**conditions: pl.Expr) -> pl.Expr:

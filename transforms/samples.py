@@ -117,7 +117,10 @@ def make_samples(
     seen, span = rows_from(judged, start, sequence_bars)
     shares = uniqueness(span, how.timeframe)
     counts, label_stats = counts | _counts(span), _label_stats(label, span, shares)
-    never = () if counts["used"] or not counts["not_finite"] else _never_finite(span, names)
+    never: list[str] = []
+    if counts["not_finite"] and not counts["used"]:
+        warm = span.filter(~pl.col("filled") & ~pl.col("cold")).select(pl.col(names).is_finite().any(ignore_nulls=True))
+        never = [name for name in names if not warm[name][0]]
     columns = ("timestamp", "available_at", "label", "label_end", *names)
     if unique:
         used = np.full(seen.height, np.nan)
@@ -128,7 +131,7 @@ def make_samples(
         seen = seen.with_columns(*known)
     columns = (*columns, *(name for name in MARKET if market and name != "complete"))
     frame = rows_of(seen, how.timeframe, *columns, market=market, sequences=sequence_bars > 1)
-    return Samples(frame, counts, label_stats, left_out, never)
+    return Samples(frame, counts, label_stats, left_out, tuple(never))
 
 
 def make_features(
@@ -181,11 +184,6 @@ def _rarely_known(rows: pl.DataFrame, beside: Sequence[Beside]) -> tuple[str, ..
     names = [name for one in beside for name in one.names]
     lacking = rows.filter(~pl.col("filled") & ~pl.col("cold")).select(pl.col(names).is_null().mean())
     return tuple(name for name in names if (lacking[name][0] or 0) > MOST_LACKING)
-
-
-def _never_finite(span: pl.DataFrame, names: Sequence[str]) -> tuple[str, ...]:
-    warm = span.filter(~pl.col("filled") & ~pl.col("cold")).select(pl.col(names).is_finite().any(ignore_nulls=True))
-    return tuple(name for name in names if not warm[name][0])
 
 
 def _counts(span: pl.DataFrame) -> dict[str, int]:

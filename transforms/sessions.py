@@ -116,10 +116,21 @@ def find_sessions(times: Ints, step: int, zone: str = "UTC") -> Sessions | None:
     """
     if step > DAY or times.size < 2:
         return None
-    shown = local_times(times, zone)
-    keeps_hours = any(_is_closed_regularly(shown, step, period, least=least) for period, least in _periods(step))
-    hours = opening_hours(times, step) if keeps_hours else None
-    return hours if hours is not None and len(hours.opens) <= MAX_OPENINGS else None
+    shown, width = local_times(times, zone), max(step, HOUR)
+    for period, least in _periods(step):
+        occupied, seen, periods = _occupied(shown, step, period)
+        often = least if period == WEEK else least - 1  # a first day begins late
+        closed = (occupied <= RARELY * seen) & (seen >= often)
+        missing = seen.sum() * width - times.size * step
+        if (
+            periods >= least
+            and closed.mean() >= CLOSED_AT_LEAST
+            and (seen * closed).sum() * width >= MOSTLY * missing
+            and occupied[~closed].sum() >= REGULARLY * seen[~closed].sum() > 0
+        ):
+            hours = opening_hours(times, step)
+            return hours if len(hours.opens) <= MAX_OPENINGS else None
+    return None
 
 
 def _occupied(times: Ints, step: int, period: int) -> tuple[Ints, Ints, int]:
@@ -133,20 +144,6 @@ def _occupied(times: Ints, step: int, period: int) -> tuple[Ints, Ints, int]:
     bucket = np.arange(buckets)
     seen: Ints = periods - (bucket < first) - (bucket > last)
     return np.bincount(visited % buckets, minlength=buckets), seen, periods
-
-
-def _is_closed_regularly(times: Ints, step: int, period: int, *, least: int) -> bool:
-    width = max(step, HOUR)
-    occupied, seen, periods = _occupied(times, step, period)
-    if periods < least:
-        return False
-    closed = (occupied <= RARELY * seen) & (seen >= (least if period == WEEK else least - 1))  # a first day begins late
-    missing = seen.sum() * width - times.size * step
-    return bool(
-        closed.mean() >= CLOSED_AT_LEAST
-        and (seen * closed).sum() * width >= MOSTLY * missing
-        and occupied[~closed].sum() >= REGULARLY * seen[~closed].sum() > 0
-    )
 
 
 def no_sessions_until(times: Ints, step: int) -> int:

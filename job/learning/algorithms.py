@@ -90,11 +90,6 @@ class Fitter:
     library: str | None = None
 
 
-def takes_a_seed(estimator: Any) -> bool:
-    """Return whether an estimator has the parameter `random_state`."""
-    return "random_state" in estimator.get_params(deep=False)
-
-
 def bars_seen(estimator: Any) -> int:
     """Return how many bars an estimator sees at once: its parameter `sequence_bars`, 1 without one."""
     return int(getattr(estimator, "sequence_bars", 1))

@@ -41,7 +41,16 @@ class Bins:
         A value that a tenth of the rows or more share is an edge once, and has a bin of its own where it is the least.
         """
         known = np.sort(values)[: np.count_nonzero(~np.isnan(values))].astype(np.float64)  # which has NaN at the end
-        edges = edges_of(known) if len(known) else np.empty(0)
+        edges = np.empty(0)
+        if len(known):
+            deciles = known[(np.arange(1, BINS) * len(known) + BINS - 1) // BINS - 1]
+            distance = float(deciles[-1] - deciles[0]) or abs(float(deciles[0])) or 1.0
+            scale = 10.0 ** (DIGITS - math.floor(math.log10(distance)))
+            # Rounded up, so that a decile stays in the bin that ends with it.
+            rounded = np.unique(np.ceil(deciles * scale))
+            if known[0] == deciles[0]:
+                rounded = np.concatenate(([rounded[0] - 1], rounded))
+            edges = np.array([float(f"{edge:.15g}") + 0.0 for edge in (rounded / scale).tolist()])  # no -0.0
         counts = np.diff(np.searchsorted(known, edges, side="right"), prepend=0, append=[len(known), len(values)])
         shares = tuple(float(f"{share:.4g}") for share in (counts / len(values)).tolist())
         even = len(shares) == len(EVEN) and np.abs(np.subtract(shares, EVEN)).max() <= NEARLY_EVEN
@@ -95,20 +104,6 @@ def psi(counts: npt.NDArray[np.integer[Any]], shares: FloatArray, *, rows: int) 
     terms: FloatArray = np.where((counts > 0) | (shares > 0), (new - trained) * np.log(new / trained), 0.0)
     sums: FloatArray = terms.sum(axis=1)
     return sums
-
-
-def edges_of(known: FloatArray) -> FloatArray:
-    """Return ascending edges: the deciles, each once, and one below the least value where that is the lowest decile.
-
-    They are rounded up, so that a decile stays in the bin that ends with it. The values ascend.
-    """
-    deciles = known[(np.arange(1, BINS) * len(known) + BINS - 1) // BINS - 1]
-    distance = float(deciles[-1] - deciles[0]) or abs(float(deciles[0])) or 1.0
-    scale = 10.0 ** (DIGITS - math.floor(math.log10(distance)))
-    edges = np.unique(np.ceil(deciles * scale))
-    if known[0] == deciles[0]:
-        edges = np.concatenate(([edges[0] - 1], edges))
-    return np.array([float(f"{edge:.15g}") + 0.0 for edge in (edges / scale).tolist()])  # -0.0 becomes 0.0
 
 
 def bin_of(values: Values, edges: FloatArray) -> IntArray:

@@ -41,7 +41,12 @@ def calibration(times: IntArray, label: LabelArray, p: FloatArray, *, horizon_ba
             half_widths = float(scipy.special.stdtrit(blocks - 1, (1 + CONFIDENCE) / 2)) * errors
             for name, value, half in zip(names, fitted.tolist(), half_widths.tolist(), strict=True):
                 found |= {f"{name}_low": value - half, f"{name}_high": value + half}
-    return {**found, "blocks": blocks, "reliability": _reliability(label, p)}
+    decile = np.searchsorted(np.unique(np.quantile(p, np.arange(1, BINS) / BINS)), p, side="left")
+    reliability = [
+        {"rows": int(rows.sum()), "p": round(float(p[rows].mean()), 6), "up": round(float(label[rows].mean()), 6)}
+        for rows in (decile == one for one in np.unique(decile))
+    ]
+    return {**found, "blocks": blocks, "reliability": reliability}
 
 
 def _fit(odds: FloatArray, label: LabelArray) -> FloatArray | None:
@@ -75,16 +80,3 @@ def _clustered_errors(
     np.add.at(scores, block, design * ((label == 1) - chance)[:, None])
     errors: FloatArray = np.sqrt(np.diag(inverse @ (scores.T @ scores) @ inverse) * blocks / (blocks - 1))
     return errors
-
-
-def _reliability(label: LabelArray, p: FloatArray) -> list[dict[str, float]]:
-    """Return rows, mean p and share of up by decile of p."""
-    edges = np.unique(np.quantile(p, np.arange(1, BINS) / BINS))
-    decile = np.searchsorted(edges, p, side="left")
-    found = []
-    for one in np.unique(decile):
-        rows = decile == one
-        found.append(
-            {"rows": int(rows.sum()), "p": round(float(p[rows].mean()), 6), "up": round(float(label[rows].mean()), 6)}
-        )
-    return found

@@ -70,8 +70,16 @@ class Reference:
                 found.append(bins.psi_of_groups(values[within], stretch[within], groups=count, rows=rows))
         if not found:
             return cls(rows, up, taken)
-        usual = usual_limits(np.column_stack(found))
-        limited = {name: replace(bins, usual=limit) for (name, bins), limit in zip(taken.items(), usual, strict=True)}
+        # Limits in proportion to what 19 of 20 stretches stay below in each feature alone, such that 19 of 20 stretches
+        # stay below those of all features at once.
+        indices = np.column_stack(found)
+        alone = np.quantile(indices, CONFIDENCE, axis=0)
+        beyond = np.divide(indices, alone, out=np.zeros_like(indices), where=alone > 0).max(axis=1)
+        usual = (alone * np.quantile(beyond, CONFIDENCE)).tolist()
+        limited = {
+            name: replace(bins, usual=float(f"{limit:.3g}"))
+            for (name, bins), limit in zip(taken.items(), usual, strict=True)
+        }
         return cls(rows, up, limited, length)
 
     @classmethod
@@ -224,17 +232,6 @@ def stretches(series: IntArray) -> tuple[int, IntArray]:
         number[np.linspace(0, count - 1, MOST_STRETCHES).round().astype(np.int64)] = np.arange(MOST_STRETCHES)
         found = number[found]
     return length or STRETCH, found
-
-
-def usual_limits(found: FloatArray) -> list[float]:
-    """Return a limit for each feature such that 19 of 20 stretches stay below those of all features at once.
-
-    Limits are in proportion to what 19 of 20 stretches stay below in each feature alone.
-    """
-    alone = np.quantile(found, CONFIDENCE, axis=0)
-    beyond = np.divide(found, alone, out=np.zeros_like(found), where=alone > 0).max(axis=1)
-    limits = alone * np.quantile(beyond, CONFIDENCE)
-    return [float(f"{limit:.3g}") for limit in limits.tolist()]
 
 
 def _recorded(features: Mapping[str, Bins]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Whether champions are better than their base rate, and challengers better than them, over all models together."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +12,7 @@ from job.learning.comparison import ALPHA, MARGIN, Verdict, false_discovery, var
 from job.learning.decay import log_e_of_decay
 from job.learning.metrics import MIN_BLOCKS, FloatArray
 from job.learning.sequential import Betting
-from job.learning.watching import SCALE, Challenge, Watched
+from job.learning.watching import SCALE, Watched
 
 Standing = Literal["better", "unproven", "decayed"]
 
@@ -73,7 +73,12 @@ def judge(states: Mapping[Key, Watched], *, alpha: float = ALPHA, margin: float 
         for one in held.values()
     ]
     estimates = _estimates([*skills, *challenges], alpha=alpha)
-    q_values = _q_of_challengers(challenges, held.values(), [states[key].challengers for key in held])
+    blocks, total, spread, variance, freedom = _arrays(challenges)
+    attempts = np.array([states[key].challengers for key in held])
+    log_wealth = log_e(blocks, -total, spread, variance=variance, freedom=freedom) - np.log(attempts * (attempts + 1))
+    # Those of which nothing can be told yet have no p, and do not count.
+    tellable = [one.bets.blocks >= MIN_BLOCKS and one.seeds is not None for one in held.values()]
+    q_values = false_discovery([p if yes else None for p, yes in zip(_p_of(log_wealth), tellable, strict=True)])
     told = {
         key: ("cannot tell" if q is None else verdict_of(one.low, one.high, q, alpha=alpha, margin=margin), one, q)
         for key, one, q in zip(held, estimates[len(skills) :], q_values, strict=True)
@@ -101,17 +106,6 @@ def _standing(skill: Estimate, decay_q: float | None, *, alpha: float) -> Standi
     return "better" if skill.high is not None and skill.high < 0 else "unproven"
 
 
-def _q_of_challengers(tested: Sequence[_Tested], held: Iterable[Challenge], order: Sequence[int]) -> list[float | None]:
-    """Return q of the claim that each is better; those of which nothing can be told yet have none, and do not count."""
-    if not tested:
-        return []
-    blocks, total, spread, variance, freedom = _arrays(tested)
-    attempts = np.array(order)
-    e = log_e(blocks, -total, spread, variance=variance, freedom=freedom) - np.log(attempts * (attempts + 1))
-    tellable = [one.bets.blocks >= MIN_BLOCKS and one.seeds is not None for one in held]
-    return false_discovery([p if enough else None for p, enough in zip(_p_of(e), tellable, strict=True)])
-
-
 def _estimates(tested: Sequence[_Tested], *, alpha: float) -> list[Estimate]:
     """Return what is known of each difference."""
     blocks, total, spread, variance, freedom = _arrays(tested)
@@ -127,8 +121,8 @@ def _estimates(tested: Sequence[_Tested], *, alpha: float) -> list[Estimate]:
 
 def _arrays(tested: Sequence[_Tested]) -> FloatArray:
     """Return blocks, totals, spreads, variances and freedoms: float64 [5, tests]."""
-    numbers: FloatArray = np.array([(one.bets.blocks, one.bets.total, one.bets.spread, *one.luck) for one in tested]).T
-    return numbers
+    numbers = [(one.bets.blocks, one.bets.total, one.bets.spread, *one.luck) for one in tested]
+    return np.array(numbers, np.float64).reshape(-1, 5).T
 
 
 def _p_of(log_e_values: FloatArray) -> list[float]:

@@ -176,14 +176,11 @@ def fit_shrink(label: LabelArray, p: FloatArray, base: FloatArray) -> float:
     low, high = max(0.0, mode - 6 * deviation), min(1.0, mode + 6 * deviation)
     nodes, shares = np.polynomial.legendre.leggauss(QUADRATURE_NODES)
     weights = low + (high - low) * (nodes + 1) / 2
-    losses = np.array([_softplus(offset + weight * signed).sum() for weight in weights.tolist()])
+    odds = (offset + weight * signed for weight in weights.tolist())
+    # As `np.logaddexp(0, odds)`, but by functions that NumPy has for whole vectors.
+    losses = np.array([(np.maximum(one, 0.0) + np.log1p(np.exp(-np.abs(one)))).sum() for one in odds])
     # Relative to the least loss, since exp(-loss) of many rows underflows.
     return float(np.average(weights, weights=shares * np.exp(losses.min() - losses)))
-
-
-def _softplus(values: FloatArray) -> FloatArray:
-    """Return log(1 + exp(values)); as `np.logaddexp(0, values)`, but by functions that NumPy has for whole vectors."""
-    return np.maximum(values, 0.0) + np.log1p(np.exp(-np.abs(values)))
 
 
 @dataclass(frozen=True)

@@ -91,44 +91,26 @@ def signals(bars: pl.DataFrame) -> IntArray:
     return side
 
 
-def base_signals(bars: pl.DataFrame) -> IntArray:
-    """Return the side that the base rate alone speaks for, wherever there is a p."""
-    away = bars.select(pl.when(pl.col("p").is_not_null()).then(pl.col("p_base") - 0.5).fill_null(0.0)).to_series()
-    side: IntArray = np.sign(away.to_numpy()).astype(np.int64)
-    return side
-
-
 def make_trades(bars: pl.DataFrame, side: IntArray, market: Market, label: Label) -> Trades:
     """Return the trades of the signals in `side` that a bar follows at whose open to enter, before they would end.
 
     A trade ends after `horizon` bars, at the first open after a gap, after the bar of a jump, or, under a triple
     barrier, after the first bar that touches one. Without a barrier for its row, or with one at distance zero, a signal
     of such a label is not traded. `bars` are the real ones.
-    """
-    rows, held = np.arange(bars.height), market.until
-    if isinstance(label, TripleBarrier):
-        side = side * bars["barrier"].fill_null(0.0).gt(0.0).to_numpy()
-        held = until_touched(bars, market, label)
-    row = np.flatnonzero((side != 0) & (held > rows))
-    return Trades(row, side[row], held[row], market.mark[held[row]])
-
-
-def until_touched(bars: pl.DataFrame, market: Market, label: TripleBarrier) -> IntArray:
-    """Return the last bar through which the trade of each row is held: that of the first touch, if any.
 
     Orders that wait at a barrier are not taken to fill there: bars tell neither whether that price was bid or asked,
     nor which of two barriers came first, and a guess pays or costs something on prices that nobody can foretell.
     """
-    priced = bars.select(
-        "high",
-        "low",
-        upper=label.entry_price() * pl.col("barrier").exp(),
-        lower=label.entry_price() * (-pl.col("barrier")).exp(),
-    )
-    # Of real bars there are no more within the horizon than of all; a touch after the trade's end is none.
-    touch = first_touch(priced, label.horizon)
-    held: IntArray = np.minimum(np.where(touch > 0, np.arange(bars.height) + touch, bars.height), market.until)
-    return held
+    rows, held = np.arange(bars.height), market.until
+    if isinstance(label, TripleBarrier):
+        side = side * bars["barrier"].fill_null(0.0).gt(0.0).to_numpy()
+        entry, far = label.entry_price(), pl.col("barrier")
+        priced = bars.select("high", "low", upper=entry * far.exp(), lower=entry * (-far).exp())
+        # Of real bars there are no more within the horizon than of all; a touch after the trade's end is none.
+        touch = first_touch(priced, label.horizon)
+        held = np.minimum(np.where(touch > 0, rows + touch, bars.height), market.until)
+    row = np.flatnonzero((side != 0) & (held > rows))
+    return Trades(row, side[row], held[row], market.mark[held[row]])
 
 
 def keep_ledger(market: Market, trades: Trades, horizon: int) -> Ledger:

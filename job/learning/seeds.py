@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from job.learning.algorithms import takes_a_seed
 from job.learning.blend import Blend, Fitted
 from job.learning.comparison import SeedVariance
 from job.learning.estimators import ALGORITHMS, algorithm_named
@@ -54,7 +53,7 @@ def reseeded(spec: ModelSpec, model: Any) -> ModelSpec:
     if isinstance(model, Blend):
         members = {one.algorithm: reseeded(one, model.members[one.algorithm]).params for one in spec.members}
         return other.model_copy(update={"params": {MEMBERS: [*members], **members}})
-    seed = {"random_state": other.random_state} if takes_a_seed(model) else {}
+    seed = {"random_state": other.random_state} if "random_state" in model.get_params(deep=False) else {}
     return other.model_copy(update={"params": spec.params | seed})
 
 

@@ -50,13 +50,17 @@ def sharpe_scores(
         return dict.fromkeys(NAMES)
     sharpe = float(daily.mean() / daily.std(ddof=1))
     if held_days >= LONG_HELD_DAYS:
-        error = dependent_error(daily, lags=max(math.ceil(held_days), usual_lags(days)))
+        forgotten = int(4 * (days / 100) ** (2 / 9))  # days after which returns forget each other (Newey and West 1994)
+        error = dependent_error(daily, lags=max(math.ceil(held_days), forgotten))
     else:
         skew, kurtosis = float(scipy.stats.skew(daily)), float(scipy.stats.kurtosis(daily, fisher=False))
         error = sharpe_error(sharpe, days=days, skew=skew, kurtosis=kurtosis)
     half_width = float(scipy.stats.norm.ppf((1 + CONFIDENCE) / 2)) * error
     year = math.sqrt(days_per_year)
-    variance = variance_of_trials([sharpe, *(other / year for other in other_sharpes)], days=days)
+    # Versions of one model are alike: what they have in common makes none of them better than the others, so only what
+    # they differ by counts. Too few do not tell; then it is that of independent versions, which deflates too much.
+    trials = [sharpe, *(other / year for other in other_sharpes)]
+    variance = float(np.var(trials, ddof=1)) if len(trials) >= LEAST_TRIALS else 1 / (days - 1)
     best = expected_best_sharpe(versions_scored, variance=variance)
     return {
         "sharpe": sharpe * year,
@@ -105,27 +109,12 @@ def long_run_covariance(values: FloatArray, *, lags: int) -> FloatArray:
     return total / len(values)
 
 
-def usual_lags(days: int) -> int:
-    """Return after how many days returns are taken to have forgotten each other (Newey and West 1994)."""
-    return int(4 * (days / 100) ** (2 / 9))
-
-
 def probabilistic_sharpe(sharpe: float, benchmark: float, *, error: float) -> float:
     """Return the probability that the true Sharpe ratio is above `benchmark` (Bailey and López de Prado 2012).
 
     Against `expected_best_sharpe` it is the deflated Sharpe ratio (Bailey and López de Prado 2014).
     """
     return float(scipy.stats.norm.cdf((sharpe - benchmark) / error))
-
-
-def variance_of_trials(sharpes: Sequence[float], *, days: int) -> float:
-    """Return the variance among the daily Sharpe ratios of versions that were tried.
-
-    Versions of one model are alike: what they have in common makes none of them better than the others, so that only
-    what they differ by counts, and all of them do. Where fewer than `LEAST_TRIALS` are known it is 1 / (days - 1), that
-    of independent versions without skill, which deflates too much.
-    """
-    return float(np.var(sharpes, ddof=1)) if len(sharpes) >= LEAST_TRIALS else 1 / (days - 1)
 
 
 def expected_best_sharpe(trials: int, *, variance: float) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from job.learning.metrics import FloatArray
-from job.learning.positions import base_signals, keep_ledger, make_trades, read_market, signals, sum_at
+from job.learning.positions import keep_ledger, make_trades, read_market, signals, sum_at
 from job.learning.sharpe import sharpe_scores
 from job.learning.sharpe_difference import sharpe_difference
 from job.learning.times import IntArray
@@ -86,7 +86,9 @@ def keep_books(bars: pl.DataFrame, *, label: Label, timeframe: str, cost_bps: fl
         bars = bars.with_columns(series=pl.lit(""))
     bars = bars.sort("series", "timestamp")
     market, bars = read_market(bars, label.horizon), bars.filter(~pl.col("filled"))
-    trades, base_trades = (make_trades(bars, side, market, label) for side in (signals(bars), base_signals(bars)))
+    # The base rate alone speaks wherever there is a p, and against a half.
+    base = bars.with_columns(p=pl.when(pl.col("p").is_not_null()).then("p_base"), p_base=pl.lit(0.5))
+    trades, base_trades = (make_trades(bars, side, market, label) for side in (signals(bars), signals(base)))
     ledger = keep_ledger(market, trades, label.horizon)
     series = bars["series"].n_unique()
     times, position = np.unique(bars["timestamp"].to_physical().to_numpy(), return_inverse=True)
@@ -124,7 +126,7 @@ def score_books(
         "edge_bps": float(made.mean() * BPS) if len(made) else None,
         "turnover": books.turnover / years,
         "gross_return": books.gross / years,
-        "max_drawdown": max_drawdown(books.net),
+        "max_drawdown": float(drawdown(np.cumsum(books.net)).max()),
         "days": len(day),
         "versions_scored": versions_scored,
         "net_return": float(books.net.sum() / years),
@@ -141,10 +143,10 @@ def score_books(
     }
 
 
-def max_drawdown(returns: FloatArray) -> float:
-    """Return the deepest fall of the running sum of returns from its highest point so far, the start included."""
-    capital = np.cumsum(np.concatenate(([0.0], returns)))
-    return float((np.maximum.accumulate(capital) - capital).max())
+def drawdown(earned: FloatArray) -> FloatArray:
+    """Return how far a running sum of returns is below its highest value so far, the 0 before all of them included."""
+    below: FloatArray = np.maximum.accumulate(np.maximum(earned, 0.0)) - earned
+    return below
 
 
 def daily_returns(books: Books) -> dict[str, list[Any]]:

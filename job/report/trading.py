@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from job.core.keys import by_kind
+from job.learning.trading import drawdown
 from job.report import values
 from job.report.contents import Contents
 from job.report.shapes import panels, rule_at, spread_of
@@ -39,7 +40,7 @@ def equity(contents: Contents) -> pl.DataFrame:
             for day, returns in book.items():
                 total[place[day]] += returns
         sums = 100 * np.cumsum(total, axis=0) / len(books)
-        below = sums[:, 0] - np.maximum.accumulate(np.maximum(sums[:, 0], 0.0))
+        below = 0.0 - drawdown(sums[:, 0])  # which makes no -0.0
         for position in np.unique(np.linspace(0, len(days) - 1, MOST_PERIODS).round().astype(int)).tolist():
             earned, base = sums[position].tolist()
             known = {"equity": earned, "base": base, "drawdown": float(below[position]), "models": len(books)}

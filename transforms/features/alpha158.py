@@ -52,6 +52,14 @@ _PAIRS: Final = (
     Term("pair_product", pl.col("pair_return") * pl.col("pair_volume"), (_PAIR_RETURN, _PAIR_VOLUME)),
 )
 _WEIGHTED_MOVE: Final = Term("weighted_move", pl.col("close_return").abs() * _volume, (_RETURN,))
+_VWAP: Final = pl.when(_volume > 0).then(pl.col("quote_volume") / _volume / _close).otherwise(1.0)
+_SHAPE: Final = {
+    "KMID": _close - _open,
+    "KUP": _high - pl.max_horizontal("open", "close"),
+    "KLOW": pl.min_horizontal("open", "close") - _low,
+    "KSFT": 2 * _close - _high - _low,
+}
+"""Body, shadows and shift of a bar: features as shares of the open, and, with a 2 in the name, of the range."""
 CLOSE: Final = Column("close")
 VOLUME: Final = Column("volume")
 LOG_VOLUME: Final = Column(_LOG_VOLUME.name, (_LOG_VOLUME,))
@@ -61,33 +69,6 @@ WEIGHTED_MOVE: Final = Column(_WEIGHTED_MOVE.name, (_WEIGHTED_MOVE,))
 def quotient(dividend: pl.Expr, divisor: pl.Expr) -> pl.Expr:
     """Quotient by what is never negative; 0 where the divisor is 0."""
     return pl.when(divisor > 0).then(dividend / divisor).otherwise(0.0)
-
-
-def bar_shape() -> tuple[Feature, ...]:
-    """Body, shadows and shift of a bar: KMID, KUP, KLOW and KSFT of the open, and those with a 2 of the range."""
-    parts = {
-        "KMID": _close - _open,
-        "KUP": _high - pl.max_horizontal("open", "close"),
-        "KLOW": pl.min_horizontal("open", "close") - _low,
-        "KSFT": 2 * _close - _high - _low,
-    }
-    return (
-        Feature("KLEN", ("open", "high", "low"), 0, (_high - _low) / _open),
-        *(Feature(name, _inputs(part, "open"), 0, part / _open) for name, part in parts.items()),
-        *(
-            Feature(f"{name}2", _inputs(part, "high", "low"), 0, quotient(part, _high - _low))
-            for name, part in parts.items()
-        ),
-    )
-
-
-def prices() -> tuple[Feature, ...]:
-    """Open, high, low and volume-weighted average price over the close."""
-    vwap = pl.when(_volume > 0).then(pl.col("quote_volume") / _volume / _close).otherwise(1.0)
-    return (
-        *(Feature(f"{name.upper()}0", (name, "close"), 0, pl.col(name) / _close) for name in ("open", "high", "low")),
-        Feature("VWAP0", ("quote_volume", "volume", "close"), 0, vwap),
-    )
 
 
 def regression(bars: int) -> tuple[Feature, ...]:
@@ -258,8 +239,14 @@ def _inputs(part: pl.Expr, *others: str) -> tuple[str, ...]:
 
 
 PACK: Final = (
-    *bar_shape(),
-    *prices(),
+    Feature("KLEN", ("open", "high", "low"), 0, (_high - _low) / _open),
+    *(Feature(name, _inputs(part, "open"), 0, part / _open) for name, part in _SHAPE.items()),
+    *(
+        Feature(f"{name}2", _inputs(part, "high", "low"), 0, quotient(part, _high - _low))
+        for name, part in _SHAPE.items()
+    ),
+    *(Feature(f"{name.upper()}0", (name, "close"), 0, pl.col(name) / _close) for name in ("open", "high", "low")),
+    Feature("VWAP0", ("quote_volume", "volume", "close"), 0, _VWAP),
     *(
         feature
         for group in (regression, extremes, order, steps, volumes)

@@ -86,7 +86,12 @@ def audit(bars: pl.DataFrame, features: Sequence[Feature], *, combs: int = COMBS
     cuts = _cuts(whole.position, int(whole.settled[WARM].max(initial=0)))
     again = whole.compute(bars)
     found = [*first_broken("again", again, whole.differs(again, EQUAL) & whole.warm)]
-    found += [*_changes_of_the_future(whole, cuts), *_changes_between_segments(whole, cuts)]
+    found += _changes_of_the_future(whole, cuts)
+    # At each cut a segment ends.
+    piece = pl.Series(np.searchsorted(cuts, np.arange(bars.height), side="right"), dtype=pl.UInt32)
+    divided = bars.with_columns(segment=pl.col("segment") * (len(cuts) + 1) + piece)
+    values = whole.compute(divided)
+    found += first_broken("segment", values, whole.late(values, positions(divided["segment"])))
     found += rare_changes(whole, combs)
     reach = np.full((2, len(features)), -1)
     for cut in cuts:
@@ -143,15 +148,6 @@ def _changes_of_the_past(whole: Whole, cut: int) -> tuple[list[Broken], Ints]:
     own = (whole.position[cut:] - whole.position[cut] == np.arange(count))[:, None] & whole.warm[cut:]
     last = count - (changed & own)[:, ::-1].argmax(axis=1)
     return found, np.where(own.any(axis=0), np.where((changed & own).any(axis=1), last, 0), -1)
-
-
-def _changes_between_segments(whole: Whole, cuts: Sequence[int]) -> Iterator[Broken]:
-    """Return what changes after the warm-up if a segment ends at each cut."""
-    pieces = np.searchsorted(cuts, np.arange(whole.bars.height), side="right")
-    number = pl.col("segment") * (len(cuts) + 1) + pl.Series(pieces, dtype=pl.UInt32)
-    divided = whole.bars.with_columns(number.alias("segment"))
-    values = whole.compute(divided)
-    return first_broken("segment", values, whole.late(values, positions(divided["segment"])))
 
 
 def _violation(whole: Whole, broken: Iterable[Broken], number: int) -> Violation | None:

@@ -62,11 +62,18 @@ def add_features(bars: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFram
 
 
 def _batches(features: Iterable[Feature]) -> list[list[Feature]]:
-    """Put families of features together, as long as they have no more terms than the family with the most.
+    """Put families of features, which share no term, together: as long as they have no more terms than the largest.
 
     Every batch has its price, however few the bars are.
     """
-    families = _families(features)
+    # Each with the names of its terms; features without any are one family.
+    families: list[tuple[list[Feature], set[str]]] = []
+    for feature in features:
+        family, terms = [feature], {term.name for term in feature.every_term}
+        for other in [other for other in families if other[1] & terms or not (other[1] or terms)]:
+            families.remove(other)
+            family, terms = other[0] + family, other[1] | terms
+        families.append((family, terms))
     most = max((len(terms) for _, terms in families), default=0)
     batches: list[tuple[list[Feature], set[str]]] = []
     for family, terms in families:
@@ -78,18 +85,6 @@ def _batches(features: Iterable[Feature]) -> list[list[Feature]]:
         else:
             batches.append((family, terms))
     return [batch for batch, _ in batches]
-
-
-def _families(features: Iterable[Feature]) -> list[tuple[list[Feature], set[str]]]:
-    """Split features into groups that share no term, each with the names of its terms; those without are one group."""
-    groups: list[tuple[list[Feature], set[str]]] = []
-    for feature in features:
-        family, terms = [feature], {term.name for term in feature.every_term}
-        for group in [group for group in groups if group[1] & terms or not (group[1] or terms)]:
-            groups.remove(group)
-            family, terms = group[0] + family, group[1] | terms
-        groups.append((family, terms))
-    return groups
 
 
 def _steps(features: Iterable[Feature]) -> list[list[Term]]:

@@ -95,7 +95,15 @@ def _check_tree(tree: Fields, features: int) -> None:
 
 def _text(features: int, ranges: str, trees: list[Fields]) -> bytes:
     """Return what LightGBM writes of such trees."""
-    blocks = [_block(number, tree) for number, tree in enumerate(trees)]
+    blocks = []
+    for number, tree in enumerate(trees):
+        leaves = len(tree["leaf_value"].split())
+        values = "\n".join(f"{name}={tree[name]}" for name in FIELDS)
+        if _numbers(tree, LAST).size != 1:
+            raise ValueError("a tree does not say how much it was shrunk")
+        blocks.append(
+            f"Tree={number}\nnum_leaves={leaves}\nnum_cat=0\n{values}\nis_linear=0\n{LAST}={tree[LAST]}\n\n\n"
+        )
     header = [
         "tree",
         "version=v4",
@@ -110,15 +118,6 @@ def _text(features: int, ranges: str, trees: list[Fields]) -> bytes:
         "\n",
     ]
     return ("\n".join(header) + "".join(blocks) + END).encode("ascii")
-
-
-def _block(number: int, tree: Fields) -> str:
-    leaves = len(tree["leaf_value"].split())
-    values = "\n".join(f"{name}={tree[name]}" for name in FIELDS)
-    shrinkage = _numbers(tree, LAST)
-    if shrinkage.size != 1:
-        raise ValueError("a tree does not say how much it was shrunk")
-    return f"Tree={number}\nnum_leaves={leaves}\nnum_cat=0\n{values}\nis_linear=0\n{LAST}={tree[LAST]}\n\n\n"
 
 
 def _fields(block: str) -> Fields:

@@ -81,6 +81,12 @@ def _check_tree(tree: Tree, features: int) -> None:
 
 def _document(trees: Sequence[Tree], features: int, base: str, version: list[int]) -> dict[str, Any]:
     """Return what XGBoost saves of such trees, in its order."""
+    documents = []
+    for number, tree in enumerate(trees):
+        nodes = len(tree["left_children"])
+        sizes = {"num_deleted": "0", "num_feature": str(features), "num_nodes": str(nodes), "size_leaf_vector": "1"}
+        fields = {**tree, **NONE, "id": number, "split_type": np.zeros(nodes, ">u1"), "tree_param": sizes}
+        documents.append(dict(sorted(fields.items())))
     return {
         "learner": {
             "attributes": {},
@@ -92,7 +98,7 @@ def _document(trees: Sequence[Tree], features: int, base: str, version: list[int
                     "gbtree_model_param": {"num_parallel_tree": "1", "num_trees": str(len(trees))},
                     "iteration_indptr": list(range(len(trees) + 1)),
                     "tree_info": [0] * len(trees),
-                    "trees": [_tree_document(number, tree, features) for number, tree in enumerate(trees)],
+                    "trees": documents,
                 },
                 "name": "gbtree",
             },
@@ -107,10 +113,3 @@ def _document(trees: Sequence[Tree], features: int, base: str, version: list[int
         },
         "version": version,
     }
-
-
-def _tree_document(number: int, tree: Tree, features: int) -> dict[str, Any]:
-    nodes = len(tree["left_children"])
-    parameters = {"num_deleted": "0", "num_feature": str(features), "num_nodes": str(nodes), "size_leaf_vector": "1"}
-    fields = {**tree, **NONE, "id": number, "split_type": np.zeros(nodes, ">u1"), "tree_param": parameters}
-    return dict(sorted(fields.items()))

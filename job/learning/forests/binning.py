@@ -40,11 +40,19 @@ class Binned:
 
 
 def bin_rows(matrix: Matrix, label: npt.NDArray[Any], weight: Floats | None = None) -> Binned:
-    """Bin every column by edges halfway between distinct values: all of them if few, else those near 255 quantiles."""
+    """Bin every column by edges halfway between distinct values: all of them if few, else those near 255 quantiles.
+
+    Values are finite.
+    """
     rows, edges = len(matrix), list[Floats]()
     codes = np.empty(matrix.T.shape, dtype=np.uint8)
     for code, column in zip(codes, matrix.T, strict=True):
-        order = sorted_rows(column)
+        # NumPy sorts whole numbers of 16 bits by radix, several times faster than others: so rows are sorted by the
+        # lower half of their values' bits, and then by the upper half. Of negative values, larger bits are lower ones.
+        bits = column.view(np.int32)
+        ascending = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+        order = ascending.astype(np.uint16).argsort(kind="stable")
+        order = order.take((ascending >> 16).astype(np.int16).take(order).argsort(kind="stable"))
         ordered = column.take(order)
         rises = np.flatnonzero(ordered[1:] > ordered[:-1])
         if len(rises) >= MAX_BINS:
@@ -54,15 +62,3 @@ def bin_rows(matrix: Matrix, label: npt.NDArray[Any], weight: Floats | None = No
         ends = np.append(rises + 1, rows)
         code[order] = np.repeat(np.arange(len(ends), dtype=np.uint8), np.diff(ends, prepend=0))
     return Binned(codes, edges, draw_counts(label), weight)
-
-
-def sorted_rows(column: Matrix) -> Ints:
-    """Return the numbers of the rows in ascending order of their values, which are finite.
-
-    NumPy sorts whole numbers of 16 bits by radix, several times faster than others: so the rows are sorted by the lower
-    half of their values' bits, and then by the upper half.
-    """
-    bits = column.view(np.int32)
-    ascending = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # of negative numbers, larger bits are lower values
-    order = ascending.astype(np.uint16).argsort(kind="stable")
-    return order.take((ascending >> 16).astype(np.int16).take(order).argsort(kind="stable"))

@@ -53,7 +53,13 @@ def parse(data: bytes) -> Network:
     Raises:
         ValueError: saying what is wrong with them.
     """
-    header, numbers = _header_and_numbers(data)
+    length = int.from_bytes(data[:LENGTH_BYTES], "little")
+    if len(data) < LENGTH_BYTES or not 0 < length <= min(len(data) - LENGTH_BYTES, MAX_HEADER):
+        raise ValueError(f"its header is said to have {length} bytes, the file has {len(data)}")
+    numbers = memoryview(data)[LENGTH_BYTES + length :]
+    if len(numbers) % NUMBER_BYTES:
+        raise ValueError(f"{len(numbers)} bytes are no whole numbers of {NUMBER_BYTES}")
+    header = _object(data[LENGTH_BYTES : LENGTH_BYTES + length].decode(), "its header")
     model = _described(header.pop("__metadata__", None))
     with torch.device("meta"):
         module = model.module(model.n_features_in_)
@@ -65,17 +71,6 @@ def parse(data: bytes) -> Network:
     if dump(model) != data:
         raise ValueError("it is not written as networks are stored")
     return model
-
-
-def _header_and_numbers(data: bytes) -> tuple[dict[str, Any], memoryview]:
-    """Return the header of a file and the bytes behind it."""
-    length = int.from_bytes(data[:LENGTH_BYTES], "little")
-    if len(data) < LENGTH_BYTES or not 0 < length <= min(len(data) - LENGTH_BYTES, MAX_HEADER):
-        raise ValueError(f"its header is said to have {length} bytes, the file has {len(data)}")
-    numbers = memoryview(data)[LENGTH_BYTES + length :]
-    if len(numbers) % NUMBER_BYTES:
-        raise ValueError(f"{len(numbers)} bytes are no whole numbers of {NUMBER_BYTES}")
-    return _object(data[LENGTH_BYTES : LENGTH_BYTES + length].decode(), "its header"), numbers
 
 
 def _object(text: str, what: str) -> dict[str, Any]:

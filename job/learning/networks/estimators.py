@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Final, Self
 
 import numpy as np
@@ -19,6 +20,8 @@ from job.learning.splits import Fold
 
 FloatArray = npt.NDArray[np.float64]
 
+BUILDING: Final = Lock()
+"""Held while a module draws its first weights: PyTorch gives it its global generator only."""
 DEVICES: Final = ("cpu", "cuda", "auto")
 INTEGERS: Final[dict[str, tuple[int, int]]] = {
     "width": (1, 4_096),
@@ -78,7 +81,8 @@ class Network(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]  # sci
         use_gpu = self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
         device = torch.device("cuda" if use_gpu else "cpu")
         self.classes_, self.n_features_in_ = np.array([0, 1]), rows.shape[1]
-        with optimizing.seeded(self.random_state):
+        with BUILDING, torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.random_state)
             module = self.module(self.n_features_in_).to(device)
         weight = np.ones(len(label)) if sample_weight is None else sample_weight
         up, weights = (torch.from_numpy(np.array(one, np.float32)).to(device) for one in (label == 1, weight))

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any, Final
 
 import numpy as np
@@ -27,7 +26,6 @@ differently, and no kernel multiplies more than these at once."""
 MOMENTUM: Final = 0.9
 SQUARES: Final = 0.999
 EPSILON: Final = 1e-8
-_BUILDING = Lock()
 
 
 @dataclass(frozen=True)
@@ -64,14 +62,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Let modules draw their first weights by `seed`; PyTorch gives them its global generator only."""
-    with _BUILDING, torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
 
 
 def view_of(rows: Rows, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -119,7 +109,10 @@ def fit(
         fitted, judged = (
             examples.at(torch.from_numpy(part).to(device)) for part in (validation.train, validation.test)
         )
-    _say_base_rate(module, fitted)
+    share = (fitted.up * fitted.weight).sum() / fitted.weight.sum()
+    with torch.no_grad():  # whatever the features, it begins with the log-odds of the base rate
+        module.output.weight.zero_()
+        module.output.bias.fill_(float(torch.logit(share.double(), eps=1e-3)))
     optimizer = _AdamW(module, schedule)
     curve: dict[str, list[float]] = {"training": [], "validation": []}
     best, kept = 0, _state(module)
@@ -141,14 +134,6 @@ def fit(
         module.load_state_dict(kept)
     rounded = {name: [round(loss, 6) for loss in losses] for name, losses in curve.items() if losses}
     return {"epochs": best, "device": device.type, "loss": rounded}
-
-
-def _say_base_rate(module: Any, examples: Examples) -> None:
-    """Let a network begin with the log-odds of its rows' base rate, whatever the features."""
-    share = (examples.up * examples.weight).sum() / examples.weight.sum()
-    with torch.no_grad():
-        module.output.weight.zero_()
-        module.output.bias.fill_(float(torch.logit(share.double(), eps=1e-3)))
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:
