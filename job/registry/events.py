@@ -79,7 +79,8 @@ class EventLog:
             where = {"node": outcome.node, "pid": outcome.pid}
             self._add(outcome.started_at, "task_began", {**asdict(outcome.key), **where, **attempt}, more=True)
         found = {name: getattr(outcome, name) for name in MEASURED}
-        told = {**attempt, "status": outcome.status, "version": outcome.version, **found, **outcome.event_fields()}
+        own = {name: value for name in outcome.logged if (value := getattr(outcome, name)) is not None}
+        told = {**attempt, "status": outcome.status, "version": outcome.version, **found, **own}
         error = _error(outcome.error)
         began = {"started_at": outcome.started_at} if outcome.started_at else {}
         self._add(outcome.finished_at or now(), "task_ended", {**asdict(outcome.key), **began, **told, **error})
