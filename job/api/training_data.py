@@ -77,7 +77,7 @@ class TrainingData:
         return f"TrainingData({about}, {columns} features, {self.labels.mean():.1%} of labels up)"
 
 
-def training_data(config: Config, model_type: str, timeframe: str) -> TrainingData:
+def read_training_data(config: Config, model_type: str, timeframe: str) -> TrainingData:
     """Read one series and return the samples that its model is trained on.
 
     Raises:
@@ -116,6 +116,17 @@ def train_on(model: ModelConfig, data: TrainingData, config: Config) -> Outcome:
         raise ConfigError(
             f"model config is for {model.model_type} {model.timeframe}, data for {data.model_type} {data.timeframe}"
         )
+    spec = model_spec(model, config)
+    exchange = str(data.data_info.get("exchange", config.data.exchange or "unknown"))
+    key = Key(exchange, str(data.data_info.get("symbol", "custom")), data.timeframe, data.model_type)
+    samples = _samples(model, data, spec)
+    task = Task(key=key, spec=spec, series=(), rows=samples.height, seconds=0.0, memory=0)
+    stats = {"definition": spec.label.definition(), "source": CALLER, "column": model.target_column}
+    return commit_version(SamplesRow(task, None, {"used": samples.height}, stats), samples, _job(config))
+
+
+def model_spec(model: ModelConfig, config: Config) -> ModelSpec:
+    """Return the spec of the model's kind with what `model` says instead, validated as settings are."""
     trainer = config.model_trainer
     if model.model_type not in trainer.all_kinds:
         raise ConfigError(f"model_type {model.model_type!r}: expected one of {', '.join(trainer.all_kinds)}")
@@ -125,14 +136,8 @@ def train_on(model: ModelConfig, data: TrainingData, config: Config) -> Outcome:
     named = model.model_type in trainer.models
     kind = {"models": {model.model_type: own}} if named else {f"{model.model_type}_models": own}
     shared = {"test_size": model.test_size, "random_state": model.random_state}
-    validated = load_config(overlay(config.model_dump(), {"model_trainer": shared | kind}))  # as settings are
-    spec = validated.spec_of(model.model_type).model_copy(update={"features": tuple(model.features)})
-    exchange = str(data.data_info.get("exchange", config.data.exchange or "unknown"))
-    key = Key(exchange, str(data.data_info.get("symbol", "custom")), data.timeframe, data.model_type)
-    samples = _samples(model, data, spec)
-    task = Task(key=key, spec=spec, series=(), rows=samples.height, seconds=0.0, memory=0)
-    stats = {"definition": spec.label.definition(), "source": CALLER, "column": model.target_column}
-    return commit_version(SamplesRow(task, None, {"used": samples.height}, stats), samples, _job(config))
+    validated = load_config(overlay(config.model_dump(), {"model_trainer": shared | kind}))
+    return validated.spec_of(model.model_type).model_copy(update={"features": tuple(model.features)})
 
 
 def _samples(model: ModelConfig, data: TrainingData, spec: ModelSpec) -> pl.DataFrame:
