@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from job.api.training_data import training_data
+from job.api.training_data import read_training_data
 from job.cli import main
 from job.config.overrides import overlay
 from job.config.settings import Config, load_config
@@ -434,7 +434,7 @@ def test_a_feature_of_another_series_is_audited_on_the_bars_of_that_one(alphas: 
 def test_data_to_train_on_are_audited_too(feature: str, alphas: str, fleet: Path) -> None:
     config = of_eth(alphas, fleet, feature)
     with pytest.raises((AuditError, DataError), match="looks ahead"):
-        training_data(config, "analyst", "5m")
+        read_training_data(config, "analyst", "5m")
 
 
 @pytest.mark.parametrize("leak", ["CENTRED", "Z_SCORE", "COARSE"])

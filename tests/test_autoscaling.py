@@ -45,7 +45,7 @@ def test_a_local_ray_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_autoscaler_that_brings_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connect, "_alive", list)
     asked = Mock()
-    monkeypatch.setattr(nodes, "_take_a_worker", asked)
+    monkeypatch.setattr(nodes, "take_worker", asked)
     monkeypatch.setattr("ray.wait", Mock(side_effect=lambda wanted, **_: ([], wanted)))
     monkeypatch.setattr("ray.cancel", Mock())
     monkeypatch.setattr("ray.get_runtime_context", lambda: Mock(gcs_address="10.0.0.1:6379"))

@@ -183,7 +183,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...
     monkeypatch.delenv("TMPDIR", raising=False)
 
     def set_folders(*folders: Path, **named: str) -> None:
-        monkeypatch.setattr(machine, "_short_folders", lambda: iter(folders))
+        monkeypatch.setattr(machine, "SHORT_FOLDERS", tuple(map(str, folders)))
         for name, value in named.items():
             monkeypatch.setenv(name, value)
 

@@ -225,9 +225,9 @@ class RayModelTrainer:
 
     def training_data(self, model_type: str, timeframe: str, target: Mapping[str, Any] | None = None) -> "TrainingData":
         """Return the features and labels that the model of one series would be trained on, made in this process."""
-        from job.api.training_data import training_data  # noqa: PLC0415 - brings pandas and scikit-learn
+        from job.api.training_data import read_training_data  # noqa: PLC0415 - brings pandas and scikit-learn
 
-        return training_data(self._targeted(target or {}), model_type, timeframe)
+        return read_training_data(self._targeted(target or {}), model_type, timeframe)
 
     def train_model(self, model: "ModelConfig", data: "TrainingData") -> dict[str, Any]:
         """Train one model on samples of one's own, in this process; return scores and version, like `train_models`.

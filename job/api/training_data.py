@@ -77,7 +77,7 @@ class TrainingData:
         return f"TrainingData({about}, {columns} features, {self.labels.mean():.1%} of labels up)"
 
 
-def training_data(config: Config, model_type: str, timeframe: str) -> TrainingData:
+def read_training_data(config: Config, model_type: str, timeframe: str) -> TrainingData:
     """Read one series and return the samples that its model is trained on.
 
     Raises:

@@ -11,7 +11,7 @@ from job.cli.logs import log
 from job.cli.options import settings
 from job.cli.report import print_json
 from job.cli.selection import FILTER_ARGUMENTS, selected
-from job.cli.tables import comparison_table, console, fleets_table, shared_in_words, tried_in_words
+from job.cli.tables import FLEETS, comparison_table, console, shared_in_words, text_table, tried_in_words
 from job.compare.plan import ComparisonPlan
 from job.compare.plan import plan as plan_comparisons
 from job.compare.run import ComparisonResult, fleets
@@ -118,7 +118,7 @@ def show(
     log.info("a is %s, b is %s; a difference below 0 is for b", options.a, options.b)
     if compared and not options.json:
         console().print(comparison_table([one.record() for one in compared]))
-        console().print(fleets_table(fleets(compared), note=tried_in_words(tried)))
+        console().print(text_table(FLEETS, fleets(compared), caption=tried_in_words(tried)))
     for one in results:
         a, b = one.compared.a, one.compared.b
         moved = {"promoted": f"moved champion from {a} to {b}", "given up": f"gave up the challenger {b}"}

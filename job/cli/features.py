@@ -1,7 +1,7 @@
 """Commands on features: features list, features audit."""
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from job.cli.arguments import (
@@ -20,7 +20,7 @@ from job.cli.arguments import (
 from job.cli.logs import log
 from job.cli.options import settings, split_names, timeframe_names
 from job.cli.report import print_json
-from job.cli.tables import console, text_table
+from job.cli.tables import Columns, console, counted, text_table
 from job.config.settings import Config
 from job.core.entries import source_digest
 from job.core.errors import DataError
@@ -39,10 +39,29 @@ from transforms.features.feature import Feature
 TEXT: Final = """List the features that models may see, and audit them on bars: no value may change with later bars, nor
 with bars before its warm-up or in another segment."""
 
-LIST_COLUMNS: Final = ("feature", "packs", "inputs", "lookback", "warm-up", "scale-free", "source")
-AUDIT_COLUMNS: Final = (
-    "feature", "lookback", "measured", "warm-up", "measured", "scale-free", "measured", "ns a value", "verdict"
-)  # fmt: skip
+WORDS: Final = {True: "yes", False: "no"}
+DECLARED: Final[Columns] = (
+    ("feature", lambda row: row["name"]),
+    ("packs", lambda row: ", ".join(row["packs"])),
+    ("inputs", lambda row: ", ".join(row["inputs"])),
+    ("lookback", counted("lookback")),
+    ("warm-up", counted("warmup")),
+    ("scale-free", lambda row: WORDS[row["scale_free"]]),
+    ("source", lambda row: row["source"]),
+)
+"""Of what a feature declares."""
+AUDITED: Final[Columns] = (
+    ("feature", lambda row: row["name"]),
+    ("lookback", counted("lookback")),
+    ("measured", lambda row: _measured(row, "lookback", str)),
+    ("warm-up", counted("warmup")),
+    ("measured", lambda row: _measured(row, "warmup", str)),
+    ("scale-free", lambda row: WORDS[row["scale_free"]]),
+    ("measured", lambda row: _measured(row, "scale_free", WORDS.__getitem__)),
+    ("ns a value", lambda row: _measured(row, "ns_per_value", "{:.0f}".format)),
+    ("verdict", lambda row: row["verdict"]),
+)
+"""The same beside what the audit measured."""
 MEASURED: Final = (
     "measured: how many bars back the farthest one is that moves a value by more than 1e-7 (lookback) or 1e-2 "
     "(warm-up) of its deviation"
@@ -54,15 +73,8 @@ Row = dict[str, Any]
 def list_features(options: argparse.Namespace) -> int:
     """Print every feature of the packs, and those that --features names, with what each declares."""
     rows = [describe(*one) for one in chosen(split_names(options.features)).items()]
-    cells = [
-        (
-            row["name"], ", ".join(row["packs"]), ", ".join(row["inputs"]), str(row["lookback"]), str(row["warmup"]),
-            "yes" if row["scale_free"] else "no", row["source"],
-        )
-        for row in rows
-    ]  # fmt: skip
     if not options.json:
-        console().print(text_table(*LIST_COLUMNS, rows=cells))
+        console().print(text_table(DECLARED, rows))
     print_json(options, {"features": rows})
     return 0
 
@@ -94,8 +106,8 @@ def audit_features(options: argparse.Namespace) -> int:
         for reference, feature in features.items()
     ]
     if not options.json:
-        table = text_table(*AUDIT_COLUMNS, rows=map(_cells, rows))
-        table.caption, table.caption_justify = MEASURED, "left"
+        table = text_table(AUDITED, rows, caption=MEASURED)
+        table.caption_justify = "left"
         console().print(table)
     refused = [row for row in rows if row["verdict"] == "refused"]
     for row in refused:
@@ -183,17 +195,10 @@ def summed_up(audits: Sequence[Row]) -> Row:
     }
 
 
-def _cells(row: Row) -> Iterator[str]:
-    measured = row["measured"] or {}
-    words = {True: "yes", False: "no", None: ""}
-    yield row["name"]
-    for name in ("lookback", "warmup"):
-        yield str(row[name])
-        yield "" if measured.get(name) is None else str(measured[name])
-    yield words[row["scale_free"]]
-    yield words[measured.get("scale_free")]
-    yield f"{measured['ns_per_value']:.0f}" if measured else ""
-    yield row["verdict"]
+def _measured(row: Row, name: str, words: Callable[[Any], str]) -> str:
+    """Return what an audit measured, in words; nothing where it measured nothing."""
+    value = (row["measured"] or {}).get(name)
+    return "" if value is None else words(value)
 
 
 NAMED: Final = Argument(

@@ -12,7 +12,7 @@ from job.cli.logs import log
 from job.cli.options import settings
 from job.cli.report import print_json
 from job.cli.selection import FILTERS, SELECTION, selected
-from job.cli.tables import console, history_table, version_facts, versions_table
+from job.cli.tables import DECISIONS, VERSIONS, console, text_table, version_facts
 from job.core.errors import ConfigError, JobError, RegistryError
 from job.core.keys import Key
 from job.export.run import CHAMPION, export
@@ -63,7 +63,7 @@ def list_models(options: argparse.Namespace) -> int:
         if options.json:
             rows += described
         else:
-            screen.print(versions_table(described))
+            screen.print(text_table(VERSIONS, described))
     if left := len(wanted) - len(shown):
         log.info("%s more models: --all shows them, --limit N that many, --symbols and other filters some", f"{left:,}")
     print_json(options, {"models": registry.url, "keys": rows})
@@ -105,7 +105,7 @@ def show_models(options: argparse.Namespace) -> int:
     for row in described if not options.json else ():
         for name, text in version_facts(row):
             console().print(f"{name:<12} {text}", markup=False, highlight=False, soft_wrap=True)
-        console().print(history_table(row["history"]) if row["history"] else "no alias was ever set")
+        console().print(text_table(DECISIONS, row["history"]) if row["history"] else "no alias was ever set")
     return 0
 
 

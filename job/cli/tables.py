@@ -30,6 +30,9 @@ FEW_CLUSTERS: Final = "* underpowered: too few clusters of time to rely on t and
 RUN_DIGITS: Final = 22
 """Length of a run's id, which is what tables show of a version."""
 
+Columns = Sequence[tuple[str, Callable[[Any], str | Text]]]
+"""Columns of a table: the name of each, and what it shows of a row."""
+
 
 def console() -> Console:
     """Return a console on stdout: as wide as the terminal, or wide enough for all columns."""
@@ -95,82 +98,70 @@ def totals_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str
     return table
 
 
-def text_table(*names: str, rows: Iterable[Iterable[str]] = ()) -> Table:
-    """Return a table of text without a frame, in which numbers stand on the right."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in names:
+def text_table(columns: Columns, rows: Iterable[Any], *, caption: str = "") -> Table:
+    """Return a table of text without a frame, in which numbers stand on the right, above a caption."""
+    table = Table(box=box.SIMPLE_HEAD, caption=caption or None)
+    for name, _ in columns:
         table.add_column(name, justify="right" if name in NUMERIC_COLUMNS else "left", overflow="fold")
-    for cells in rows:
-        table.add_row(*cells)
-    return table
-
-
-def versions_table(rows: Iterable[Mapping[str, Any]]) -> Table:
-    """Return one row per model, from the rows of `models list`."""
-    table = text_table("model", "versions", "latest", "skill", "champion", "skill", "challenger")
     for row in rows:
-        latest, champion, challenger = row["latest"], row["champion"] or {}, row["challenger"] or {}
-        table.add_row(
-            Text(shell_name(key_in(row))),
-            str(row["versions"]),
-            run_id(latest),
-            percent(latest.get("skill"), absent=""),
-            run_id(champion),
-            percent(champion.get("skill"), absent=""),
-            run_id(challenger),
-        )
+        table.add_row(*(cell(row) for _, cell in columns))
     return table
 
 
-def history_table(decisions: Sequence[Mapping[str, Any]]) -> Table:
-    """Return one row per decision on a model's aliases, the last one last."""
-    table = text_table("#", "at", "by", "alias", "from", "to", "reason")
-    for one in decisions:
-        before, after = ({"version": one[name] or ""} for name in ("before", "after"))
-        table.add_row(
-            str(one["aliases"]["seq"]), one["at"][:19], one["command"], one["alias"], run_id(before), run_id(after),
-            Text(one["reason"]),
-        )  # fmt: skip
-    return table
+def counted(name: str) -> Callable[[Any], str]:
+    """Return the cell of a number that a row holds by this name."""
+    return lambda row: str(row[name])
+
+
+VERSIONS: Final[Columns] = (
+    ("model", lambda row: Text(shell_name(key_in(row)))),
+    ("versions", counted("versions")),
+    ("latest", lambda row: run_id(row["latest"])),
+    ("skill", lambda row: percent(row["latest"].get("skill"), absent="")),
+    ("champion", lambda row: run_id(row["champion"] or {})),
+    ("skill", lambda row: percent((row["champion"] or {}).get("skill"), absent="")),
+    ("challenger", lambda row: run_id(row["challenger"] or {})),
+)
+"""Of a row of `models list`."""
+DECISIONS: Final[Columns] = (
+    ("#", lambda one: str(one["aliases"]["seq"])),
+    ("at", lambda one: one["at"][:19]),
+    ("by", lambda one: one["command"]),
+    ("alias", lambda one: one["alias"]),
+    ("from", lambda one: run_id({"version": one["before"] or ""})),
+    ("to", lambda one: run_id({"version": one["after"] or ""})),
+    ("reason", lambda one: Text(one["reason"])),
+)
+"""Of a decision on a model's aliases."""
+COMPARISONS: Final[Columns] = (
+    ("model", lambda row: Text(shell_name(key_in(row)))),
+    ("rows", lambda row: f"{row['rows']:,}"),
+    ("log-loss a", lambda row: f"{row['log_loss_a']:.5f}"),
+    ("log-loss b", lambda row: f"{row['log_loss_b']:.5f}"),
+    ("difference [{level:.4g}%]", lambda row: _interval("{:+.5f}".format, row["difference"], row["low"], row["high"])),
+    ("q", lambda row: "" if row["q"] is None else f"{row['q']:.3f}"),
+    ("verdict", lambda row: row["verdict"] + (f", {row['action']}" if row["action"] else "") + _doubt(row)),
+)
+"""Of a comparison, from `ComparisonResult.record`; a difference below 0 says that b is better."""
+FLEETS: Final[Columns] = (
+    ("all models of a kind", lambda row: f"{row['model_type']} {row['timeframe']}"),
+    ("models", counted("models")),
+    *((verdict, counted(verdict.replace(" ", "_"))) for verdict in VERDICTS),
+    ("mean difference", lambda row: f"{row['difference']:+.5f}"),
+    ("t", lambda row: "" if row["t"] is None else f"{row['t']:+.1f}"),
+    ("p", lambda row: probability(row["p"])),
+    ("clusters", clusters_in_words),
+    ("adjusted p", lambda row: probability(row["adjusted_p"])),
+)
+"""Of all models of a kind and timeframe, from `compare.run.fleets`."""
 
 
 def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return one row per comparison, from `ComparisonResult.record`; a difference below 0 says that b is better."""
+    """Return one row per comparison, above what makes some of their intervals doubtful."""
     level = 100 * (1 - max(row["alpha"] for row in rows))
-    table = text_table("model", "rows", "log-loss a", "log-loss b", f"difference [{level:.4g}%]", "q", "verdict")
-    for row in rows:
-        interval = "" if row["low"] is None else f" [{row['low']:+.5f}, {row['high']:+.5f}]"
-        table.add_row(
-            Text(shell_name(key_in(row))),
-            f"{row['rows']:,}",
-            f"{row['log_loss_a']:.5f}",
-            f"{row['log_loss_b']:.5f}",
-            f"{row['difference']:+.5f}{interval}",
-            "" if row["q"] is None else f"{row['q']:.3f}",
-            row["verdict"] + (f", {row['action']}" if row["action"] else "") + _doubt(row),
-        )
     doubts = {_doubt(row) for row in rows}
-    table.caption = "; ".join(text for mark, text in DOUBTS.items() if mark in doubts) or None
-    return table
-
-
-def fleets_table(rows: Iterable[Mapping[str, Any]], *, note: str = "") -> Table:
-    """Return one row per kind and timeframe, from `compare.run.fleets`, above a note."""
-    table = text_table(
-        "all models of a kind", "models", *VERDICTS, "mean difference", "t", "p", "clusters", "adjusted p"
-    )
-    table.caption = note or None
-    for row in rows:
-        table.add_row(
-            f"{row['model_type']} {row['timeframe']}",
-            *(str(row[name.replace(" ", "_")]) for name in ("models", *VERDICTS)),
-            f"{row['difference']:+.5f}",
-            "" if row["t"] is None else f"{row['t']:+.1f}",
-            probability(row["p"]),
-            clusters_in_words(row),
-            probability(row["adjusted_p"]),
-        )
-    return table
+    caption = "; ".join(text for mark, text in DOUBTS.items() if mark in doubts)
+    return text_table([(name.format(level=level), cell) for name, cell in COMPARISONS], rows, caption=caption)
 
 
 def _doubt(row: Mapping[str, Any]) -> str:

@@ -38,11 +38,12 @@ def train(options: argparse.Namespace) -> int:
         record = run(config, watch=watch, plan=plan)
     show_result(record, everything=options.all)
     if options.report:
-        from job.report.write import write_into  # noqa: PLC0415 - altair takes half a second to import
+        from job.report.write import report_of  # noqa: PLC0415 - altair takes half a second to import
 
-        registry = open_registry(record.config)
+        registry, path = open_registry(record.config), f"runs/{record.run_id}.html"
         try:
-            log.info("report: %s/%s", registry.url, write_into(registry, record.run_id))
+            registry.replace(path, report_of(registry, run_id=record.run_id).html.encode())
+            log.info("report: %s/%s", registry.url, path)
         except JobError as error:  # a registry without models has none, and the run's status stands
             log.error("no report was written: %s", error)
     print_record(options, record)

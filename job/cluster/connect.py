@@ -122,7 +122,7 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
         _handle_stop(signal.default_int_handler)
         size = _size(settings, joined=joined)
         # Ray starts one worker ahead of those that tasks ask for; were there a task for each CPU, it would be a spare.
-        starting = [] if joined else [_start_worker.remote() for _ in range(max(1, size.cpus - 1))]
+        starting = [] if joined else [take_worker.remote() for _ in range(max(1, size.cpus - 1))]
         stack.callback(starting.clear)
         for patches in [PREFETCHING] if joined else [PREFETCHING, ACTORS]:  # imports Ray Data, while workers start
             stack.enter_context(patched(patches))
@@ -137,8 +137,8 @@ def _handle_stop(handler: Any) -> None:
 
 
 @ray.remote(num_cpus=1, max_retries=0)
-def _start_worker() -> None:
-    """Have Ray start a worker, which imports what training needs while the driver gets ready."""
+def take_worker() -> None:
+    """Have Ray start a worker, which imports what training needs meanwhile, or an autoscaler bring a node for one."""
 
 
 def _start(settings: RaySettings, environment: Mapping[str, str], level: int) -> None:
@@ -289,15 +289,13 @@ def node_and_head() -> tuple[str, str]:
 
 
 def _monitored(size: Cluster, on_death: OnDeath | None) -> AbstractContextManager[None]:
-    return nullcontext() if on_death is None else monitored(_health_checks(size), on_death)
-
-
-def _health_checks(size: Cluster) -> tuple[HealthCheck, ...]:
-    """Return what a run on this cluster cannot go on without."""
+    """Watch what a run on this cluster cannot go on without, where `on_death` is to hear of it."""
+    if on_death is None:
+        return nullcontext()
     node, head = node_and_head()
     memory = size.capacity.memory_per_cpu
     room = f"a CPU and {memory / 2**30:.1f} GiB of memory"
-    return (
+    checks = (
         HealthCheck(
             f"the driver's node of the Ray cluster is gone ({node} is silent)", partial(is_reachable, node), NODE_GONE_S
         ),
@@ -306,6 +304,7 @@ def _health_checks(size: Cluster) -> tuple[HealthCheck, ...]:
         ),
         HealthCheck(f"no node with {room} is in the Ray cluster", partial(_has_room, memory), ROOM_GONE_S),
     )
+    return monitored(checks, on_death)
 
 
 def _has_room(memory: int) -> bool:

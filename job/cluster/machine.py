@@ -5,7 +5,6 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +15,8 @@ SOCKET_PATH: Final = 107 if sys.platform == "linux" else 103
 """Bytes that the path of a Unix socket may have."""
 LONGEST_NAME: Final = "/session_2026-11-29_10-17-37_848064_4194304/sockets/plasma_store.1"
 """What Ray adds to the path of its folder."""
+SHORT_FOLDERS: Final = ("/tmp/ray", "/tmp/ray-{user}", "/var/tmp/ray-{user}", "~/.ray")  # noqa: S108
+"""Where Ray may be started if not where it would by itself; the first one may belong to somebody else."""
 SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - where Linux keeps it
 PORT: Final = "RAY_GCS_SERVER_PORT"
 
@@ -38,7 +39,7 @@ def ray_folder() -> str | None:
     if obstacle is None:
         return None
     name = f"{own}={wanted.parent}" if own else str(wanted.parent)
-    for folder in _short_folders():
+    for folder in (Path(one.format(user=os.getuid())).expanduser() for one in SHORT_FOLDERS):
         if folder != wanted and _obstacle(folder) is None:
             log.warning("%s %s, so Ray's files go to %s; RAY_TMPDIR chooses another folder", name, obstacle, folder)
             return str(folder)
@@ -47,14 +48,6 @@ def ray_folder() -> str | None:
         f"Ray cannot start: {name} {obstacle}, and no other folder can be used: set RAY_TMPDIR, or TMPDIR, to a folder "
         f"that can be written and whose path has at most {most} characters"
     )
-
-
-def _short_folders() -> Iterator[Path]:
-    """Yield folders in which Ray may be started; the default one may belong to somebody else."""
-    yield Path("/tmp/ray")  # noqa: S108
-    yield Path(f"/tmp/ray-{os.getuid()}")  # noqa: S108
-    yield Path(f"/var/tmp/ray-{os.getuid()}")  # noqa: S108
-    yield Path.home() / ".ray"
 
 
 def _obstacle(folder: Path) -> str | None:

@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from job.cluster.connect import ROOM_GONE_S, cpu_nodes, declared_capacity
+from job.cluster.connect import ROOM_GONE_S, cpu_nodes, declared_capacity, take_worker
 from job.config.settings import RaySettings
 from job.core.entries import EntryError, source_digest
 from job.core.errors import ConfigError, JobError
@@ -106,11 +106,6 @@ def ask_nodes(check: Callable[..., list[str]], *arguments: object) -> dict[str, 
     return findings
 
 
-@ray.remote(max_retries=0)
-def _take_a_worker() -> None:
-    """Have an autoscaler see that a worker is wanted."""
-
-
 def wait_for_workers(settings: RaySettings, tasks: int) -> None:
     """Where a cluster whose workers are declared has none, have its autoscaler bring what so many tasks can use.
 
@@ -125,7 +120,7 @@ def wait_for_workers(settings: RaySettings, tasks: int) -> None:
     workers = min(declared.cpus, max(1, tasks)) / declared.node_cpus
     whole = {"num_cpus": declared.node_cpus, "memory": declared.node_cpus * declared.memory_per_cpu}
     log.info("the Ray cluster has no worker yet: waiting up to %.0f s for its autoscaler to bring one", ROOM_GONE_S)
-    wanted = [_take_a_worker.options(**whole).remote() for _ in range(math.ceil(workers))]
+    wanted = [take_worker.options(**whole).remote() for _ in range(math.ceil(workers))]
     came, missing = ray.wait(wanted, timeout=ROOM_GONE_S)
     for one in missing:
         ray.cancel(one)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from job.core.errors import JobError
 from job.core.keys import Key, encode
@@ -57,6 +57,7 @@ class Predicted(Outcome):
     path: str = ""
     last: str | None = None
     drift: dict[str, Any] | None = None
+    logged: ClassVar[tuple[str, ...]] = ("drift",)
 
     @classmethod
     def of(cls, key: Key, footer: Footer, *, status: Status) -> Self:
@@ -75,10 +76,6 @@ class Predicted(Outcome):
         """Return the outcome of a file that no task can be planned for."""
         described = {"type": type(error).__name__, "message": str(error), "where": "planning"}
         return cls(**vars(key), status="failed", error=described)
-
-    def event_fields(self) -> dict[str, Any]:
-        """Return what the event log keeps of it beside what it keeps of any outcome: how far its bars have drifted."""
-        return {} if self.drift is None else {"drift": self.drift}
 
     def record(self) -> dict[str, Any]:
         """Return what the run record keeps."""

@@ -79,7 +79,8 @@ class EventLog:
             where = {"node": outcome.node, "pid": outcome.pid}
             self._add(outcome.started_at, "task_began", {**asdict(outcome.key), **where, **attempt}, more=True)
         found = {name: getattr(outcome, name) for name in MEASURED}
-        told = {**attempt, "status": outcome.status, "version": outcome.version, **found, **outcome.event_fields()}
+        own = {name: value for name in outcome.logged if (value := getattr(outcome, name)) is not None}
+        told = {**attempt, "status": outcome.status, "version": outcome.version, **found, **own}
         error = _error(outcome.error)
         began = {"started_at": outcome.started_at} if outcome.started_at else {}
         self._add(outcome.finished_at or now(), "task_ended", {**asdict(outcome.key), **began, **told, **error})
@@ -89,14 +90,14 @@ class EventLog:
         where = {} if note is None else {"node": note.node, "pid": note.pid}
         told = {**asdict(key), **where, "attempt": attempt}
         if note is not None:
-            self._add(note.started_at, "task_began", told, more=True)
+            self.task_begun(note, attempt=attempt, more=True)
             told = {**told, "started_at": note.started_at, "step": note.step}
         self._add(now(), "task_retried", {**told, **_error(error)})
 
-    def task_lost(self, note: Attempt) -> None:
-        """Note what a worker had begun whose run is dead."""
-        key = asdict(Key(*note.key))
-        self._add(note.started_at, "task_began", {**key, "node": note.node, "pid": note.pid, "step": note.step})
+    def task_begun(self, note: Attempt, *, more: bool = False, **rest: Any) -> None:
+        """Note what a worker had begun that died, by the note that it left."""
+        told = {**asdict(Key(*note.key)), "node": note.node, "pid": note.pid, **rest}
+        self._add(note.started_at, "task_began", told, more=more)
 
     def run_ended(self, status: str, reason: str | None = None, **rest: Any) -> None:
         """Note that a run is done with its tasks."""
@@ -168,7 +169,7 @@ def close_dead(registry: Storage, run_id: str, *, reason: str) -> None:
     log_of_run = EventLog(registry, run_id)
     for key, note in read_attempts(registry, run_id).items():
         if key not in known:
-            log_of_run.task_lost(note)
+            log_of_run.task_begun(note, step=note.step)
     log_of_run.run_ended("aborted", reason)
     log_of_run.close()
 

@@ -59,28 +59,21 @@ def listed_versions(paths: Iterable[str]) -> list[ListedVersion]:
         version = name.partition(".")[0].removesuffix(SCALER)
         if PART.fullmatch(part := name[len(version) :]):
             found.setdefault((place, version), {})[part] = path
-    series: dict[str, tuple[str, str] | None] = {}
+    series: dict[str, Key | None] = {}
     keys: dict[tuple[str, str], Key] = {}
     versions = []
     for (place, version), files in found.items():
         if place not in series:
-            series[place] = series_in(place)
-        named, match = series[place], VERSION.fullmatch(version)
-        if named is None or match is None:
+            exchange, _, symbol = place.partition("/")
+            named = Key(decode(exchange), decode(symbol), "", "") if exchange and symbol else None
+            series[place] = named if named and named.folder == place else None  # other folders hold no versions
+        own, match = series[place], VERSION.fullmatch(version)
+        if own is None or match is None:
             continue
-        key = keys.get((place, match["stem"])) or Key(*named, match["timeframe"], match["model_type"])
+        key = keys.get((place, match["stem"])) or Key(own.exchange, own.symbol, match["timeframe"], match["model_type"])
         keys[place, match["stem"]] = key
         versions.append(ListedVersion(key, version, match["run_id"], files))
     return sorted(versions, key=lambda one: (*one.key.parts, one.version))
-
-
-def series_in(folder: str) -> tuple[str, str] | None:
-    """Return the exchange and the symbol whose versions stand in a folder of a registry, None in any other folder."""
-    exchange, _, symbol = folder.partition("/")
-    if not exchange or not symbol:
-        return None
-    key = Key(decode(exchange), decode(symbol), "", "")
-    return (key.exchange, key.symbol) if key.folder == folder else None
 
 
 def is_part(name: str) -> bool:

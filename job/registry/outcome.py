@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
 from job.core.keys import Key
 from job.learning.fleet import cluster_us
@@ -58,6 +58,8 @@ class Outcome:
     summary: dict[str, Any] = field(default_factory=dict)
     log_loss_delta: dict[str, list[float]] = field(default_factory=dict)
     cluster_us: int = 0
+    logged: ClassVar[tuple[str, ...]] = ()
+    """Fields that the event log keeps, where they are known, beside those of any outcome."""
 
     @property
     def key(self) -> Key:
@@ -68,10 +70,6 @@ class Outcome:
     def error_message(self) -> str:
         """What went wrong, empty if nothing did."""
         return (self.error or {}).get("message", "")
-
-    def event_fields(self) -> dict[str, Any]:
-        """Return what the event log keeps of it, beside what it keeps of any outcome."""
-        return {}
 
     def record(self) -> dict[str, Any]:
         """Return what the run record keeps."""

@@ -45,33 +45,31 @@ def own_algorithms(metadata: Mapping[str, Any], *, where: str) -> Own:
     """
     blend = _mapping(metadata.get("blend"))
     described = [metadata, *map(_mapping, _mapping(blend.get("members")).values())]
-    named = [_mapping(one.get("algorithm")) for one in described]
-    return {str(one["path"]): _own_algorithm(one, where) for one in named if one.get("path") is not None}
+    own: dict[str, Algorithm] = {}
+    for one in (_mapping(each.get("algorithm")) for each in described):
+        if (path := one.get("path")) is None:
+            continue
+        claim, module = f"{where} was trained by the algorithm {path!r:.100}", str(path).partition(":")[0]
+        remedy = f"restore the module {module!r:.80} as it was at training, or train the model again"
+        if not isinstance(path, str) or not is_import_path(path):
+            raise RegistryError(f"{claim}, which is no import path; {remedy}")
+        here = sources(path)
+        if not here:
+            raise RegistryError(f"{claim}, of whose module there is no source on node {platform.node()}; {remedy}")
+        if not any(b"job.learning" in source for source in here.values()):
+            raise RegistryError(f"{claim}, whose module defines no Algorithm of job.learning.algorithms; {remedy}")
+        try:
+            own[path], digest = algorithm_named(path), user_source(path)
+        except ConfigError as error:
+            raise RegistryError(f"{claim}, which cannot be used: {error}; {remedy}") from None
+        if digest != one.get("source"):
+            raise RegistryError(f"{claim}, whose source has changed since; {remedy}")
+    return own
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
     """Return what metadata holds where a mapping is expected; nothing where it holds something else."""
     return value if isinstance(value, dict) else {}
-
-
-def _own_algorithm(described: Mapping[str, Any], where: str) -> Algorithm:
-    path = described["path"]
-    remedy = f"restore the module {str(path).partition(':')[0]!r:.80} as it was at training, or train the model again"
-    claim = f"{where} was trained by the algorithm {path!r:.100}"
-    if not isinstance(path, str) or not is_import_path(path):
-        raise RegistryError(f"{claim}, which is no import path; {remedy}")
-    here = sources(path)
-    if not here:
-        raise RegistryError(f"{claim}, of whose module there is no source on node {platform.node()}; {remedy}")
-    if not any(b"job.learning" in source for source in here.values()):
-        raise RegistryError(f"{claim}, whose module defines no Algorithm of job.learning.algorithms; {remedy}")
-    try:
-        algorithm, digest = algorithm_named(path), user_source(path)
-    except ConfigError as error:
-        raise RegistryError(f"{claim}, which cannot be used: {error}; {remedy}") from None
-    if digest != described.get("source"):
-        raise RegistryError(f"{claim}, whose source has changed since; {remedy}")
-    return algorithm
 
 
 def algorithms_with(own: Own) -> list[Algorithm]:

@@ -139,7 +139,7 @@ def verify(registry: Storage, key: Key, version: str) -> None:
     Raises:
         RegistryError: they are not, or the metadata must not be read.
     """
-    _read_artifacts(registry, key, version, read_metadata(registry, key, version))
+    read_committed(registry, key, version)
 
 
 def read_committed(registry: Storage, key: Key, version: str) -> dict[str, bytes]:

@@ -1,6 +1,5 @@
 """Pictures of what happened over time: champions, studies, and how bars moved away from what models were trained on."""
 
-from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import altair as alt
@@ -82,7 +81,16 @@ def trials(contents: Contents) -> pl.DataFrame:
         folder = path.rpartition("/")[2].rpartition("_")[0].replace("_", " ")
         names[folder] = names.get(folder, 0) + 1
         study = folder if names[folder] == 1 else f"{folder} ({names[folder]})"
-        rows += _trials_of(study, documents)
+        by_number = {number: one for one in documents if (number := values.count(one.get("number"))) is not None}
+        choices = [(made, one.get("winner")) for one in documents if (made := values.count(one.get("trials")))]
+        chosen = values.count(max(choices, key=lambda choice: choice[0])[1]) if choices else None
+        for number, one in by_number.items():
+            state, part = ("complete", "losses") if one.get("state") == "complete" else ("given up", "first")
+            own, base = (mean_loss(trial.get(part)) for trial in (one, by_number.get(0, {})))
+            if own is not None and base is not None:
+                saved = MILLI * (base - own)
+                known = {"study": study, "trial": number, "saved": saved, "state": state, "chosen": number == chosen}
+                rows.append(known)
     schema: dict[str, Any] = {
         "study": pl.String,
         "trial": pl.Int64,
@@ -91,26 +99,6 @@ def trials(contents: Contents) -> pl.DataFrame:
         "chosen": pl.Boolean,
     }
     return pl.DataFrame(rows, schema=schema).sort("study", "trial", maintain_order=True)
-
-
-def _trials_of(study: str, documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    documents = [*documents]
-    by_number = {number: one for one in documents if (number := values.count(one.get("number"))) is not None}
-    winners = [
-        (trials, values.count(one.get("winner"))) for one in documents if (trials := values.count(one.get("trials")))
-    ]
-    chosen = max(winners, key=lambda one: one[0])[1] if winners else None
-    default = by_number.get(0, {})
-    found = []
-    for number, one in by_number.items():
-        complete = one.get("state") == "complete"
-        part = "losses" if complete else "first"
-        own, base = (mean_loss(trial.get(part)) for trial in (one, default))
-        if own is not None and base is not None:
-            state = "complete" if complete else "given up"
-            saved = MILLI * (base - own)
-            found.append({"study": study, "trial": number, "saved": saved, "state": state, "chosen": number == chosen})
-    return found
 
 
 def mean_loss(losses: object) -> float | None:

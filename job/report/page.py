@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
@@ -48,7 +48,9 @@ def report(contents: Contents, one: Described | None = None, *, made_at: datetim
         above = f"<p class=muted>in {escape(where)}</p>{describe(one)}"
         past = f"<h2>Champions and challengers</h2>{decisions(contents, one)}"
         below = f"<section id=history class=words>{past}</section>"
-    head = f"<header><h1>{escape(title)}</h1>{above}</header>{_navigation([*frames, last])}"
+    links = "".join(f'<li><a href="#{name}">{name}</a>' for name in (*frames, last))
+    navigation = f'<nav aria-label="Pictures"><ul>{links}</ul></nav>'
+    head = f"<header><h1>{escape(title)}</h1>{above}</header>{navigation}"
     return Report(_document(title, f"{head}<main>{figures}{below}</main>", made_at), frames)
 
 
@@ -117,11 +119,6 @@ def model_parts(contents: Contents, models: pl.DataFrame) -> str:
             inner = f"<div class=parts><div>{describe(one)}</div><div>{charts}</div></div>"
         parts.append(f"<section id={row['id']}><h3>{escape(row['series'])} {escape(row['kind'])}</h3>{inner}</section>")
     return f"<section id=models><h2>Models</h2>{''.join(parts)}</section>"
-
-
-def _navigation(names: Iterable[str]) -> str:
-    links = "".join(f'<li><a href="#{name}">{name}</a>' for name in names)
-    return f'<nav aria-label="Pictures"><ul>{links}</ul></nav>'
 
 
 def _document(title: str, body: str, made_at: datetime) -> str:

@@ -1,5 +1,6 @@
 """Pictures of data and work: what bars were lost, and what tasks cost."""
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
@@ -62,28 +63,22 @@ def _losses(data: object) -> dict[str, Any] | None:
     if not bars:
         return None
     read, kept = counts.get("rows_read", 0), counts.get("rows_kept", 0)
+    first, last = (values.time(values.at(data, name)) for name in ("first_bar", "last_bar"))
+    missing = None
+    with suppress(ValueError, TypeError, AttributeError, OverflowError):  # where the timeframe is none
+        length = timedelta(microseconds=duration_us(values.at(data, "timeframe")))
+        if first is not None and last is not None and last >= first and kept:
+            missing = max(0.0, 1 - kept / ((last - first) / length + 1))
     rejected = sum(found for name, found in counts.items() if name not in NO_RULES)
     shares = {
         "rejected": rejected / read if read else None,
-        "missing": _missing(data, kept),
+        "missing": missing,
         "filled": filled / (bars + filled),
         "thin": thin / (bars + thin),
         "warm-up": warmup / bars,
     }
     percent = {name: None if share is None else 100 * min(share, 1.0) for name, share in shares.items()}
     return {**percent, "gaps": max(0, segments - jumps - 1), "bars": bars}
-
-
-def _missing(data: object, kept: int) -> float | None:
-    first, last = (values.time(values.at(data, name)) for name in ("first_bar", "last_bar"))
-    timeframe = values.at(data, "timeframe")
-    try:
-        length = duration_us(timeframe)
-    except (ValueError, TypeError, AttributeError):
-        return None
-    if first is None or last is None or last < first or not kept:
-        return None
-    return max(0.0, 1 - kept / ((last - first) / timedelta(microseconds=length) + 1))
 
 
 def draw_quality(frame: pl.DataFrame, width: int) -> alt.TopLevelMixin:

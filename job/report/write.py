@@ -28,10 +28,3 @@ def report_of(registry: Storage, *, run_id: str | None = None, key: Key | None =
     if not contents.described:
         raise RegistryError(f"the metadata of {key} in {registry.url} is damaged; delete the version or train it again")
     return report(contents, contents.described[0], made_at=now)
-
-
-def write_into(registry: Storage, run_id: str) -> str:
-    """Write the report of a run beside its record, and return where it stands below the registry."""
-    path = f"runs/{run_id}.html"
-    registry.replace(path, report_of(registry, run_id=run_id).html.encode())
-    return path

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from job.core.keys import Key
 from job.learning.blocks import Blocks
@@ -58,6 +58,7 @@ class Scored(Outcome):
     reading: dict[str, Any] | None = None
     added_us: int | None = None
     drift: dict[str, Any] | None = None
+    logged: ClassVar[tuple[str, ...]] = ("drift",)
 
     @classmethod
     def of_task(cls, task: ScoringTask) -> Self:
@@ -68,10 +69,6 @@ class Scored(Outcome):
     def failed(cls, task: ScoringTask, error: Mapping[str, str]) -> Self:
         """Return the outcome of a series that could not be scored."""
         return replace(cls.of_task(task), status="failed", error=dict(error))
-
-    def event_fields(self) -> dict[str, Any]:
-        """Return what the event log keeps of it beside what it keeps of any outcome: how far its bars have drifted."""
-        return {} if self.drift is None else {"drift": self.drift}
 
     @classmethod
     def from_json(cls, text: str) -> Self:
