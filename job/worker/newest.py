@@ -167,7 +167,18 @@ def _read_tail(series: Series, data: DataSettings, since: datetime, known: Readi
         raise Doubt("all bars tell whether the market has sessions")
     if known.changed_from(bars, cut) is not None:
         raise Doubt("bars are others than before")
-    reading = _extended(known, cut, series, read, cleaned, bars, data)
+    sums = HashSums(bars)
+    inside = [one for one in possible_cuts(read.bars, read.heights, series.files, cut.files) if one.start > cut.start]
+    inside = with_counts(inside, read.bars, read.heights, cleaned, duplicates=data.duplicates, known=cut.files)
+    deeper = [one for one in known.cuts if one.start < cut.start]
+    behind = sum(one.hashes for one in known.cuts if one.start >= cut.start)
+    reading = replace(
+        known,
+        steps=tuple(dict.fromkeys((*known.steps, *read.decided.steps))),
+        last=info.last,
+        hashes=(known.hashes - behind + sums(cut.start)) % 2**64,
+        cuts=thinned([*deeper, *with_hashes([cut, *inside], sums, info.last)], len(series.files)),
+    )
     warnings = (*notes, *left_out(series, info.counts))
     info = replace(info, first=known.first, digest=f"{ROWS}{reading.digest}", flow="", sessions=None, warnings=warnings)
     return Newest(bars, info, reading, whole=False, notes=notes)
@@ -228,25 +239,6 @@ def _check_decided(read: SeriesBars, series: Series, data: DataSettings, known: 
     named = bool(data.timeframe or series.timeframe)
     if not _keeps_grid(read.bars["timestamp"], known.timeframe, known.offset_us, known.zone, named=named):
         raise Doubt("its newest bars are on no grid, or on another one")
-
-
-def _extended(  # noqa: PLR0917 - what was known, and all that was read
-    known: Reading, cut: Cut, series: Series, read: SeriesBars, cleaned: Cleaned, bars: pl.DataFrame, data: DataSettings
-) -> Reading:
-    """Return what is known of a series once what is behind a cut was read."""
-    sums, last = HashSums(bars), bars["timestamp"][-1]
-    inside = possible_cuts(read.bars, read.heights, series.files, cut.files)
-    inside = [one for one in inside if one.start > cut.start]
-    inside = with_counts(inside, read.bars, read.heights, cleaned, duplicates=data.duplicates, known=cut.files)
-    deeper = [one for one in known.cuts if one.start < cut.start]
-    behind = sum(one.hashes for one in known.cuts if one.start >= cut.start)
-    return replace(
-        known,
-        steps=tuple(dict.fromkeys((*known.steps, *read.decided.steps))),
-        last=last,
-        hashes=(known.hashes - behind + sums(cut.start)) % 2**64,
-        cuts=thinned([*deeper, *with_hashes([cut, *inside], sums, last)], len(series.files)),
-    )
 
 
 def read_newest_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
