@@ -84,7 +84,18 @@ def _grouped(parts: Parts, settings: DataSettings) -> Found:
         except DataError as error:
             problems.append(error)
         else:
-            series.append(_series(chosen))
+            first = chosen[0]
+            one = Series(
+                first.exchange,
+                first.symbol,
+                first.timeframe,
+                files=tuple(part.file for part in chosen),
+                # The columns that tell it from others are those of whichever file has them.
+                symbol_column=next((part.symbol_column for part in chosen if part.symbol_column), None),
+                exchange_column=next((part.exchange_column for part in chosen if part.exchange_column), None),
+                timeframe_column=next((part.timeframe_column for part in chosen if part.timeframe_column), None),
+            )
+            series.append(one)
             read += chosen
             left += [left_out] if left_out else []
     notes += [*notes_on_timeframes(left), *note_on([str(one.problem) for one in empty], "without a row")]
@@ -152,17 +163,3 @@ def _asked(parts: Parts, settings: DataSettings) -> Parts:
     asked = set(found.values())
     good = [one for one in parts.good if one.symbol in asked]
     return replace(parts, good=good, bad=[*(one for one in parts.bad if one.symbol in asked), *absent])
-
-
-def _series(parts: list[Part]) -> Series:
-    """Series of all parts; the columns that tell it from others are those of whichever file has them."""
-    first = parts[0]
-    return Series(
-        first.exchange,
-        first.symbol,
-        first.timeframe,
-        files=tuple(part.file for part in parts),
-        symbol_column=next((part.symbol_column for part in parts if part.symbol_column), None),
-        exchange_column=next((part.exchange_column for part in parts if part.exchange_column), None),
-        timeframe_column=next((part.timeframe_column for part in parts if part.timeframe_column), None),
-    )
