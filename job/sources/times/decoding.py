@@ -164,16 +164,7 @@ def _text(times: pl.Series, zone: str, where: str, dates: Dates) -> pl.Series:
     whole = text.cast(pl.Int64, strict=False)
     if whole.null_count() == text.null_count():
         return _numbers(whole, zone, where)
-    _refuse_rounded(text, where)
-    numbers = text.cast(pl.Float64, strict=False)
-    if numbers.null_count() == text.null_count():
-        return _epoch(numbers, text, where)
-    rest = text.set(numbers.is_not_null(), None)
-    return _epoch(numbers, text, where).zip_with(numbers.is_not_null(), _in_zones(rest, zone, where, dates))
-
-
-def _refuse_rounded(text: pl.Series, where: str) -> None:
-    """Refuse numbers since 1970 that are all as short as `1.70839E+12`: their last digits, such as hours, are gone."""
+    # Where all numbers since 1970 are as short as `1.70839E+12`, their last digits, such as hours, are gone.
     digits = text.str.extract(r"^\d\.?(\d*)[eE]\+?(?:0?9|1\d)$")
     longest = digits.str.len_bytes().max()
     if isinstance(longest, int) and longest <= _ROUNDED and digits.null_count() == text.null_count() < text.len() - 1:
@@ -182,6 +173,11 @@ def _refuse_rounded(text: pl.Series, where: str) -> None:
             f"{where}, row {row + 1}: {quoted(text[row])} is a rounded number, as spreadsheets write it; export the "
             "times as whole numbers, or set data.columns.timestamp to another column"
         )
+    numbers = text.cast(pl.Float64, strict=False)
+    if numbers.null_count() == text.null_count():
+        return _epoch(numbers, text, where)
+    rest = text.set(numbers.is_not_null(), None)
+    return _epoch(numbers, text, where).zip_with(numbers.is_not_null(), _in_zones(rest, zone, where, dates))
 
 
 @dataclass(frozen=True)
