@@ -64,7 +64,7 @@ def test_sample_reads_back_exactly(sample: Sample, tmp_path: Path) -> None:
     series = named(found, sample.found)
     assert series.timeframe == sample.timeframe
     assert {file.format for file in series.files} == {sample.format}
-    raw = read_series(series, DataSettings())
+    raw = read_series(series, DataSettings()).bars
     assert raw.schema == bars.schema
     assert_frame_equal(raw.sort("timestamp"), bars, check_exact=True)
 
@@ -116,7 +116,7 @@ def test_every_format_conforms(fmt: str, suffix: str, packing: str, tmp_path: Pa
     assert (series.exchange, series.symbol, series.timeframe) == ("unknown", symbol, "1m")
     assert [file.format for file in series.files] == [fmt]
     assert bars.height / 4 < expected_rows(series) < bars.height * 4
-    raw = read_series(series, DataSettings())
+    raw = read_series(series, DataSettings()).bars
     assert raw.schema == bars.schema
     assert_frame_equal(raw, bars, check_exact=True)
 
@@ -173,7 +173,7 @@ def test_a_format_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert [str(one) for one in found.series] == ["okx/BTC", "okx/ETH", "okx/X"]
         assert estimate_rows(found.series[0], "15m", settings) == 200
         for series in found.series:
-            assert_frame_equal(read_series(series, settings), wanted, check_exact=True)
+            assert_frame_equal(read_series(series, settings).bars, wanted, check_exact=True)
     config = Config(data=DataSettings(input=str(tmp_path)))
     keys = {(task.key.exchange, task.key.symbol, task.key.timeframe) for task in make_plan(config).tasks}
     assert {("okx", "BTC", "1m"), ("okx", "ETH", "1h"), ("okx", "X", "5m")} <= keys
@@ -202,14 +202,14 @@ def test_a_layout_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("kraken/XBTUSD", "1m", "kraken"),
     ]
     for series in found.series:
-        assert_frame_equal(read_series(series, DataSettings()), wanted, check_exact=True)
+        assert_frame_equal(read_series(series, DataSettings()).bars, wanted, check_exact=True)
 
 
 def test_forced_format_reads_what_it_would_have_recognised(sample: Sample, tmp_path: Path) -> None:
     bars = make_bars(step=sample.step)
     sample.write(tmp_path, bars)
     settings = DataSettings(input=str(tmp_path), format=sample.format)
-    raw = read_series(named(find_series(settings), sample.found), settings)
+    raw = read_series(named(find_series(settings), sample.found), settings).bars
     assert_frame_equal(raw.sort("timestamp"), bars, check_exact=True)
 
 

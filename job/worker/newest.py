@@ -12,7 +12,7 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.registry.fingerprints import reading_fingerprint
 from job.sources.known import SHORT, Cut, HashSums, Reading, listed_digest, moment
-from job.sources.reading import SeriesBars, read_with_notes
+from job.sources.reading import SeriesBars, read_series
 from job.sources.series import Series
 from job.worker.cost import Meter
 from job.worker.cuts import counted_since, head_digest, possible_cuts, thinned, with_counts, with_hashes
@@ -81,7 +81,7 @@ def read_newest(
 
 
 def _read_whole(series: Series, data: DataSettings, known: Reading | None, how: str, why: str, *, flow: bool) -> Newest:
-    read = read_with_notes(series, data, flow=flow)
+    read = read_series(series, data, flow=flow)
     cleaned, notes = clean_reading(series, read, data)
     bars, info = in_range(series, cleaned, data)
     sums = HashSums(bars)
@@ -153,7 +153,7 @@ def _read_tail(series: Series, data: DataSettings, since: datetime, known: Readi
     """Read what is behind a cut; raises Doubt where that may not be what the whole series has there."""
     cut = _cut_before(series, data, since, known, how)
     try:
-        read = read_with_notes(replace(series, files=series.files[cut.files :]), data, flow=flow)
+        read = read_series(replace(series, files=series.files[cut.files :]), data, flow=flow)
     except DataError as error:
         raise Doubt(f"its newest files cannot be read alone: {error}") from None
     _check_decided(read, series, data, known, cut)
