@@ -156,8 +156,7 @@ def _read_tail(series: Series, data: DataSettings, since: datetime, known: Readi
         read = read_series(replace(series, files=series.files[cut.files :]), data, flow=flow)
     except DataError as error:
         raise Doubt(f"its newest files cannot be read alone: {error}") from None
-    _check_decided(read, series, data, known, cut)
-    cleaned = _clean_behind(cut, read, known, data)
+    cleaned = _clean_behind(cut, read, series, known, data)
     try:
         cleaned, notes = finished(series, cleaned, read, data)
         bars, info = in_range(series, cleaned, data)
@@ -184,8 +183,21 @@ def _read_tail(series: Series, data: DataSettings, since: datetime, known: Readi
     return Newest(bars, info, reading, whole=False, notes=notes)
 
 
-def _clean_behind(cut: Cut, read: SeriesBars, known: Reading, data: DataSettings) -> Cleaned:
-    """Clean the rows of the files behind a cut; return those from it on, with the counts of the whole series."""
+def _clean_behind(cut: Cut, read: SeriesBars, series: Series, known: Reading, data: DataSettings) -> Cleaned:
+    """Clean the rows of the files behind a cut; return those from it on, with the counts of the whole series.
+
+    Raises Doubt unless these files are understood as all files were, and hold no rows of the time before.
+    """
+    decided = read.decided
+    if not decided.alone or len({*decided.steps, *known.steps}) > 1 or not {*decided.volumes} <= {*known.volumes}:
+        raise Doubt("its newest files are understood together with all others")
+    if {*read.bars.columns} != {*known.columns}:
+        raise Doubt("its newest files have other columns")
+    if head_digest(read.bars, cut.start) != cut.head:
+        raise Doubt("its newest files hold rows of a time that was read before")
+    named = bool(data.timeframe or series.timeframe)
+    if not _keeps_grid(read.bars["timestamp"], known.timeframe, known.offset_us, known.zone, named=named):
+        raise Doubt("its newest bars are on no grid, or on another one")
     try:
         cleaned = clean(
             read.bars,
@@ -225,20 +237,6 @@ def _cut_before(series: Series, data: DataSettings, since: datetime, known: Read
         if cut.files < len(series.files) and cut.listed == listed_digest(series.files[: cut.files]):
             return cut
     raise Doubt("files that were read before have changed")
-
-
-def _check_decided(read: SeriesBars, series: Series, data: DataSettings, known: Reading, cut: Cut) -> None:
-    """Raise Doubt unless the newest files are understood as all files were, and hold no rows of the time before."""
-    decided = read.decided
-    if not decided.alone or len({*decided.steps, *known.steps}) > 1 or not {*decided.volumes} <= {*known.volumes}:
-        raise Doubt("its newest files are understood together with all others")
-    if {*read.bars.columns} != {*known.columns}:
-        raise Doubt("its newest files have other columns")
-    if head_digest(read.bars, cut.start) != cut.head:
-        raise Doubt("its newest files hold rows of a time that was read before")
-    named = bool(data.timeframe or series.timeframe)
-    if not _keeps_grid(read.bars["timestamp"], known.timeframe, known.offset_us, known.zone, named=named):
-        raise Doubt("its newest bars are on no grid, or on another one")
 
 
 def read_newest_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
