@@ -8,6 +8,7 @@ import pickle
 import re
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from job.sources.bars import Look, Raw, by_position, raw_of
 from job.sources.columns.named import Indices, resolve
 from job.sources.estimates import estimate_rows, expected_rows
 from job.sources.finding import find_series
-from job.sources.formats import FORMATS, FileFormat, text_format
+from job.sources.formats import FORMATS, FileFormat
 from job.sources.names.paths import Name
 from job.sources.readers.delimited_text import DelimitedText
 from job.sources.readers.layouts import LAYOUTS, Layout
@@ -191,7 +192,7 @@ def test_a_layout_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     acme = Layout("acme", 70, lambda text: text.header is None and text.width == 8, columns, read_name=name)
     monkeypatch.setitem(LAYOUTS, acme.name, acme)
-    monkeypatch.setitem(FORMATS, acme.name, text_format(acme))
+    monkeypatch.setitem(FORMATS, acme.name, replace(FORMATS["csv"], name=acme.name, bytes_per_row=acme.bytes_per_row))
     wanted, nothing = make_bars(), pl.Series(["-"] * 480)
     body = lines([*reversed(values(wanted)), nothing, nothing, epoch(wanted, "s")])
     put(tmp_path / "BTC-USD@1.txt", "\n".join(body))
