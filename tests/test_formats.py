@@ -8,7 +8,6 @@ import pickle
 import re
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -192,7 +191,9 @@ def test_a_layout_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     acme = Layout("acme", 70, lambda text: text.header is None and text.width == 8, columns, read_name=name)
     monkeypatch.setitem(LAYOUTS, acme.name, acme)
-    monkeypatch.setitem(FORMATS, acme.name, replace(FORMATS["csv"], name=acme.name, bytes_per_row=acme.bytes_per_row))
+    monkeypatch.setitem(
+        FORMATS, acme.name, dataclasses.replace(FORMATS["csv"], name=acme.name, bytes_per_row=acme.bytes_per_row)
+    )
     wanted, nothing = make_bars(), pl.Series(["-"] * 480)
     body = lines([*reversed(values(wanted)), nothing, nothing, epoch(wanted, "s")])
     put(tmp_path / "BTC-USD@1.txt", "\n".join(body))
