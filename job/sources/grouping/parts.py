@@ -56,8 +56,8 @@ def parts_of(listed: Sequence[ListedFile], settings: DataSettings) -> Parts:
     for one in (one for one in outcomes if isinstance(one, Stray)):
         # A text that is called like a part of bars that are there, with a date or as they are, failed to load; where
         # there are no bars, all did.
-        named = one.dated or (one.exchange, one.symbol, one.path.rpartition(".")[2]) in suffixes
-        if not good or (named and not one.error.table):
+        due = one.dated or (one.exchange, one.symbol, one.path.rpartition(".")[2]) in suffixes
+        if not good or (due and not one.error.table):
             bad.append(Unreadable(one.exchange, one.symbol, DataError(str(one.error))))
         else:
             left_out["without any bars"].append(one.path)
