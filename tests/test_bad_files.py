@@ -79,7 +79,7 @@ def _first(folder: Path, **settings: object) -> pl.DataFrame:
     found = find(folder, **settings)
     for problem in found.problems:
         raise problem
-    return read_series(found.series[0], DataSettings.model_validate(settings))
+    return read_series(found.series[0], DataSettings.model_validate(settings)).bars
 
 
 @pytest.mark.parametrize(

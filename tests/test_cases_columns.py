@@ -21,7 +21,7 @@ from job.config.settings import DataSettings, load_config
 from job.core.errors import ConfigError, DataError
 from job.core.keys import Key
 from job.sources.finding import find_series
-from job.sources.reading import SeriesBars, read_with_notes
+from job.sources.reading import SeriesBars, read_series
 from job.worker.load_bars import read_clean
 from tests.vendors import epoch, find, lines, make_bars, only, put, read
 from transforms.bars import ABSURD, ABSURD_LOW, clean
@@ -32,7 +32,7 @@ PRICES = ("open", "high", "low", "close")
 
 
 def noted(folder: Path, **settings: object) -> SeriesBars:
-    return read_with_notes(only(folder, **settings), DataSettings.model_validate(settings))
+    return read_series(only(folder, **settings), DataSettings.model_validate(settings))
 
 
 def table(bars: pl.DataFrame, header: str, *more: object, separator: str = ",") -> str:
@@ -65,7 +65,7 @@ def test_case(  # noqa: PLR0917 - a table
     cases: Path, case: str, bars: int, first: datetime, last: timedelta, volume: float | None, note: str | None
 ) -> None:
     series = only(cases / case)
-    reading = read_with_notes(series, DataSettings())
+    reading = read_series(series, DataSettings())
     cleaned = clean(reading.bars, timeframe=series.timeframe)
     times = cleaned.bars["timestamp"]
     assert cleaned.rejected.is_empty()
@@ -184,8 +184,8 @@ def test_a_headerless_volume_is_left_out_by_setting(tmp_path: Path) -> None:
     put(tmp_path / "X.csv", table(make_bars(), "", 5).strip())
     settings = load_config({}, ["data.columns.volume=null"]).data
     series = only(tmp_path)
-    assert "volume" in read_with_notes(series, DataSettings()).bars.columns
-    assert "volume" not in read_with_notes(series, settings).bars.columns
+    assert "volume" in read_series(series, DataSettings()).bars.columns
+    assert "volume" not in read_series(series, settings).bars.columns
 
 
 def test_only_the_volume_can_be_left_out(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_symbols_side_by_side_are_refused_and_the_remedy_works(tmp_path: Path) -
     found = find(tmp_path).series
     assert [series.symbol for series in found] == ["AAPL", "MSFT"]
     for series in found:
-        assert_frame_equal(read_with_notes(series, DataSettings()).bars, bars, check_exact=True)
+        assert_frame_equal(read_series(series, DataSettings()).bars, bars, check_exact=True)
 
 
 # --- numbers

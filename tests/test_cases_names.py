@@ -39,7 +39,7 @@ FEBRUARY = ("2024-02-01T00:00:00+00:00", "2024-02-10T08:45:00+00:00")
 
 def held(found: Found, **settings: object) -> dict[str, tuple[int, str, str]]:
     """Rows, first and last time of every series."""
-    frames = {str(one): read_series(one, DataSettings.model_validate(settings)) for one in found.series}
+    frames = {str(one): read_series(one, DataSettings.model_validate(settings)).bars for one in found.series}
     return {
         name: (bars.height, bars["timestamp"].min().isoformat(), bars["timestamp"].max().isoformat())  # type: ignore[union-attr]
         for name, bars in frames.items()
@@ -326,7 +326,7 @@ def test_markets_are_series_of_their_own(
     found = find(tmp_path)
     assert not found.problems
     assert [series.exchange for series in found.series] == exchanges
-    assert all(read_series(series, DataSettings()).height == 400 for series in found.series)
+    assert all(read_series(series, DataSettings()).bars.height == 400 for series in found.series)
 
 
 def test_a_market_alone_changes_no_name(tmp_path: Path) -> None:
@@ -419,7 +419,7 @@ def test_parts_under_names_with_numbers_are_one_symbol(name: str, symbol: str, t
     write_all(tmp_path, {f"{name.format(part)}.csv": bars[part * 100 : part * 100 + 100] for part in range(3)})
     (series,) = find(tmp_path).series
     assert series.symbol == symbol
-    assert read_series(series, DataSettings()).equals(bars)
+    assert read_series(series, DataSettings()).bars.equals(bars)
 
 
 UNKNOWN_KEYS = ("contract", "Name", "unique_id", "code", "asset")
@@ -544,7 +544,7 @@ def test_an_empty_part_is_a_note(text: str, tmp_path: Path) -> None:
     put(tmp_path / "BTCUSDT-1m-2024-02.csv", text)
     found = find(tmp_path)
     assert found.problems == ()
-    assert read_series(found.series[0], DataSettings()).equals(WHOLE)
+    assert read_series(found.series[0], DataSettings()).bars.equals(WHOLE)
     (note,) = found.notes
     assert note.startswith("left out 1 file without a row: ")
     assert "BTCUSDT-1m-2024-02.csv" in note

@@ -143,7 +143,7 @@ def test_any_name_goes_through_the_store_and_comes_back(name: str, how: str, sce
         (one,) = list_summaries(registry)
         _, _, metadata = load(registry, key)
     assert (series.exchange, series.symbol, found.problems) == (name, name, ())
-    assert read_series(series, settings_of(scene)).height == bars().height
+    assert read_series(series, settings_of(scene)).bars.height == bars().height
     assert (one["key"], metadata["key"]["symbol"], keys(registry)) == ([name, name, "1h", "analyst"], name, [key])
     assert heard == []
     assert snapshot(scene, without=scene / "store") == before
@@ -177,7 +177,7 @@ def test_blanks_around_a_symbol_lose_no_row(scene: Path) -> None:
     exchanges = [bars().with_columns(symbol=symbols, exchange=pl.lit(name)) for name in ("okx", "bybit")]
     pl.concat(exchanges).write_parquet(scene / "bars" / "all-1m.parquet")
     for series in find(scene / "bars").series:
-        assert read_series(series, settings_of(scene)).height == bars().height
+        assert read_series(series, settings_of(scene)).bars.height == bars().height
 
 
 def test_traces_are_heard(scene: Path) -> None:

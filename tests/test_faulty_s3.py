@@ -250,7 +250,7 @@ def write_feather(bars: pl.DataFrame, path: Path) -> None:
 def all_bars(settings: DataSettings) -> dict[str, pl.DataFrame]:
     found = find_series(settings)
     assert not found.problems
-    return {series.symbol: read_series(series, settings) for series in found.series}
+    return {series.symbol: read_series(series, settings).bars for series in found.series}
 
 
 def both_symbols() -> dict[str, pl.DataFrame]:
@@ -302,7 +302,7 @@ def test_reading_begins_again_where_the_libraries_give_up(
     (series,) = find_series(settings).series
     cuts = iter(["cut_reply"] * 3)
     traffic.choose = lambda method, _path: next(cuts, None) if method == "GET" else None
-    assert read_series(series, settings).height == bars.height
+    assert read_series(series, settings).bars.height == bars.height
     assert traffic.did["cut_reply"] == 3
 
 

@@ -18,7 +18,7 @@ from job.core.errors import ConfigError, DataError
 from job.registry.catalog import key_of, list_summaries
 from job.registry.versions import read_metadata
 from job.sources.finding import find_series
-from job.sources.reading import SeriesBars, read_series, read_with_notes
+from job.sources.reading import SeriesBars, read_series
 from job.storage.files import Storage
 from job.train.plan import make_plan
 from job.train.resume import skip_completed
@@ -92,7 +92,7 @@ def reading(folder: Path, *, flow: bool = True, **data: Any) -> SeriesBars:
     """Read the one series of a folder."""
     settings = load_config({"data": {"input": str(folder), **data}}).data
     (series,) = find_series(settings).series
-    return read_with_notes(series, settings, flow=flow)
+    return read_series(series, settings, flow=flow)
 
 
 @pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
@@ -340,7 +340,7 @@ def test_declared_splits_leave_what_was_paid(folder: Path) -> None:
 def test_bars_alone_have_the_digest_that_they_had(folder: Path) -> None:
     settings = load_config({"data": {"input": str(folder / "bars"), "symbols": ["BTC"]}}).data
     (series,) = find_series(settings).series
-    assert "trades" not in read_series(series, settings).columns
+    assert "trades" not in read_series(series, settings).bars.columns
     with_flow, without = (read_clean(series, settings, flow=flow)[0].bars for flow in (True, False))
     assert content_digest(with_flow.drop(FLOW)) == content_digest(without)
     assert np.isfinite(with_flow["quote_volume"].to_numpy()).all()

@@ -23,7 +23,7 @@ from job.sources.bars import Look, Raw, by_position, raw_of
 from job.sources.columns.named import Indices, resolve
 from job.sources.estimates import estimate_rows, expected_rows
 from job.sources.finding import find_series
-from job.sources.formats import FORMATS, FileFormat, text_format
+from job.sources.formats import FORMATS, FileFormat
 from job.sources.names.paths import Name
 from job.sources.readers.delimited_text import DelimitedText
 from job.sources.readers.layouts import LAYOUTS, Layout
@@ -64,7 +64,7 @@ def test_sample_reads_back_exactly(sample: Sample, tmp_path: Path) -> None:
     series = named(found, sample.found)
     assert series.timeframe == sample.timeframe
     assert {file.format for file in series.files} == {sample.format}
-    raw = read_series(series, DataSettings())
+    raw = read_series(series, DataSettings()).bars
     assert raw.schema == bars.schema
     assert_frame_equal(raw.sort("timestamp"), bars, check_exact=True)
 
@@ -116,7 +116,7 @@ def test_every_format_conforms(fmt: str, suffix: str, packing: str, tmp_path: Pa
     assert (series.exchange, series.symbol, series.timeframe) == ("unknown", symbol, "1m")
     assert [file.format for file in series.files] == [fmt]
     assert bars.height / 4 < expected_rows(series) < bars.height * 4
-    raw = read_series(series, DataSettings())
+    raw = read_series(series, DataSettings()).bars
     assert raw.schema == bars.schema
     assert_frame_equal(raw, bars, check_exact=True)
 
@@ -173,7 +173,7 @@ def test_a_format_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert [str(one) for one in found.series] == ["okx/BTC", "okx/ETH", "okx/X"]
         assert estimate_rows(found.series[0], "15m", settings) == 200
         for series in found.series:
-            assert_frame_equal(read_series(series, settings), wanted, check_exact=True)
+            assert_frame_equal(read_series(series, settings).bars, wanted, check_exact=True)
     config = Config(data=DataSettings(input=str(tmp_path)))
     keys = {(task.key.exchange, task.key.symbol, task.key.timeframe) for task in make_plan(config).tasks}
     assert {("okx", "BTC", "1m"), ("okx", "ETH", "1h"), ("okx", "X", "5m")} <= keys
@@ -191,7 +191,9 @@ def test_a_layout_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     acme = Layout("acme", 70, lambda text: text.header is None and text.width == 8, columns, read_name=name)
     monkeypatch.setitem(LAYOUTS, acme.name, acme)
-    monkeypatch.setitem(FORMATS, acme.name, text_format(acme))
+    monkeypatch.setitem(
+        FORMATS, acme.name, dataclasses.replace(FORMATS["csv"], name=acme.name, bytes_per_row=acme.bytes_per_row)
+    )
     wanted, nothing = make_bars(), pl.Series(["-"] * 480)
     body = lines([*reversed(values(wanted)), nothing, nothing, epoch(wanted, "s")])
     put(tmp_path / "BTC-USD@1.txt", "\n".join(body))
@@ -202,14 +204,14 @@ def test_a_layout_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("kraken/XBTUSD", "1m", "kraken"),
     ]
     for series in found.series:
-        assert_frame_equal(read_series(series, DataSettings()), wanted, check_exact=True)
+        assert_frame_equal(read_series(series, DataSettings()).bars, wanted, check_exact=True)
 
 
 def test_forced_format_reads_what_it_would_have_recognised(sample: Sample, tmp_path: Path) -> None:
     bars = make_bars(step=sample.step)
     sample.write(tmp_path, bars)
     settings = DataSettings(input=str(tmp_path), format=sample.format)
-    raw = read_series(named(find_series(settings), sample.found), settings)
+    raw = read_series(named(find_series(settings), sample.found), settings).bars
     assert_frame_equal(raw.sort("timestamp"), bars, check_exact=True)
 
 

@@ -220,7 +220,7 @@ def test_signed_web_addresses_are_read_and_their_signature_is_not_shown(site: st
     settings = DataSettings(input=f"{site}/BTCUSDT.csv?signature={SECRET}")
     (series,) = find_series(settings).series
     assert series.symbol == "BTCUSDT"
-    assert read_series(series, settings).height == 1
+    assert read_series(series, settings).bars.height == 1
     (problem,) = find_series(DataSettings(input=f"{site}/ETHUSDT.csv?signature={SECRET}")).problems
     assert str(problem) == f"{site}/ETHUSDT.csv: the file is empty; download it again"
     assert [one.symbol for one in find_series(DataSettings(input=f"{site}/")).series] == ["BTCUSDT"]
@@ -239,7 +239,7 @@ def test_a_busy_web_server_is_asked_again(
     (series,) = find_series(settings).series
     monkeypatch.setattr(Busy, "failures", failures)
     if failures == 4:
-        assert read_series(series, settings).height == 1
+        assert read_series(series, settings).bars.height == 1
         return
     with pytest.raises(DataError, match=r"BTCUSDT.csv: cannot be read: 503.*; it failed again and again: ") as caught:
         read_series(series, settings)

@@ -183,7 +183,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> Callable[[Config], TrainingRecord
     def run_without(config: Config) -> TrainingRecord:
         with monkeypatch.context() as patched:
             patched.setattr(cluster, "running", refuse)
-            patched.setattr("job.sources.reading.read_series", refuse)
+            patched.setattr("job.sources.reading.read_file", refuse)
             return run(config)
 
     return run_without

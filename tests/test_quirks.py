@@ -155,14 +155,16 @@ def test_names_and_layout_are_recognised(series: Series, quirk: Quirk) -> None:
 
 
 def test_every_row_is_read_as_the_oracle_reads_it(folder: Path, series: Series, quirk: Quirk) -> None:
-    raw = read_series(series, DataSettings())
+    raw = read_series(series, DataSettings()).bars
     assert raw.height == quirk.rows
     assert raw.rows() == rows_of(folder / quirk.file)
 
 
 @pytest.mark.parametrize("timeframe", ["named", "inferred"])
 def test_counts_of_duplicates_rejected_rows_and_segments(series: Series, quirk: Quirk, timeframe: str) -> None:
-    cleaned = clean(read_series(series, DataSettings()), timeframe=series.timeframe if timeframe == "named" else None)
+    cleaned = clean(
+        read_series(series, DataSettings()).bars, timeframe=series.timeframe if timeframe == "named" else None
+    )
     assert cleaned.timeframe == quirk.timeframe
     assert cleaned.offset_us == 0
     assert cleaned.counts["rows_read"] == quirk.rows
@@ -177,14 +179,14 @@ def test_counts_of_duplicates_rejected_rows_and_segments(series: Series, quirk: 
 
 
 def test_segments_agree_with_the_oracle(series: Series, quirk: Quirk) -> None:
-    bars = clean(read_series(series, DataSettings()), timeframe=quirk.timeframe).bars
+    bars = clean(read_series(series, DataSettings()).bars, timeframe=quirk.timeframe).bars
     bar = timedelta(microseconds=duration_us(quirk.timeframe))
     assert segments_of(bars["timestamp"].to_list(), bar, 5) == (quirk.segments, quirk.filled)
 
 
 def test_zero_low_is_the_row_that_is_rejected(folder: Path) -> None:
     series = named(find_series(DataSettings(input=str(folder))), "unknown/LINKUSDT")
-    rejected = clean(read_series(series, DataSettings()), timeframe="30m").rejected
+    rejected = clean(read_series(series, DataSettings()).bars, timeframe="30m").rejected
     assert rejected.select("timestamp", "low", "rule").rows() == [(at(2020, 3, 12, 10, 30), 0.0, "non_positive_price")]
 
 
@@ -196,7 +198,7 @@ def test_ninja_trader_times_are_utc_and_mark_the_end(folder: Path, summer: bool,
     edge or zone, nor only in the one after it.
     """
     series = named(find_series(DataSettings(input=str(folder))), "unknown/nt-spy")
-    bars = read_series(series, DataSettings()).filter((pl.col("timestamp") > at(2011, 3, 13)) == summer)
+    bars = read_series(series, DataSettings()).bars.filter((pl.col("timestamp") > at(2011, 3, 13)) == summer)
     clock = (datetime.combine(bars["timestamp"][0], opening) + timedelta(minutes=shift) for shift in (-1, 0, 1))
     before, first, after = (
         bars.filter(pl.col("timestamp").dt.time() == one.time())["volume"].median() for one in clock

@@ -87,7 +87,7 @@ def test_a_rerun_needs_no_ray_and_reads_no_bars(own: Path, monkeypatch: pytest.M
         pytest.fail("Ray was started, or bars were read")
 
     monkeypatch.setattr(cluster, "running", refuse)
-    monkeypatch.setattr("job.sources.reading.read_series", refuse)
+    monkeypatch.setattr("job.sources.reading.read_file", refuse)
     record = run(config_for(own))
     assert record.counts == STAY
     assert record.cluster == {"nodes": 0, "cpus": 0}

@@ -42,7 +42,7 @@ def test_input_may_be_folder_file_glob_or_url(pattern: str, protocol: str, tmp_p
     put(tmp_path / "BTCUSDT.csv", csv_of(bars))
     found = find_series(DataSettings(input=f"{protocol}{tmp_path}{pattern}"))
     assert [str(one) for one in found.series] == ["unknown/BTCUSDT"]
-    assert_frame_equal(read_series(found.series[0], DataSettings()), bars, check_exact=True)
+    assert_frame_equal(read_series(found.series[0], DataSettings()).bars, bars, check_exact=True)
 
 
 def test_glob_of_folders_takes_all_their_files(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_memory_store_reads_like_a_folder() -> None:
         assert [file.url for file in found.series[0].files] == ["memory:///bars-0/okx/BTCUSDT_2000.csv"]
         everything = find_series(DataSettings(input="memory://bars-*"))
         assert [str(one) for one in everything.series] == ["okx/BTCUSDT"]
-        assert_frame_equal(read_series(everything.series[0], DataSettings()), bars, check_exact=True)
+        assert_frame_equal(read_series(everything.series[0], DataSettings()).bars, bars, check_exact=True)
     finally:
         for number in range(5):
             fs.rm(f"/bars-{number}", recursive=True)
@@ -110,7 +110,7 @@ def test_parquet_by_symbol_column_counts_the_rows_of_each(tmp_path: Path) -> Non
         ("A", "pair", 480),
         ("B", "pair", 100),
     ]
-    assert_frame_equal(read_series(found.series[1], DataSettings()), other, check_exact=True)
+    assert_frame_equal(read_series(found.series[1], DataSettings()).bars, other, check_exact=True)
 
 
 @pytest.mark.parametrize("cast", [pl.Categorical, pl.Enum(["A", "B"]), pl.String])
@@ -122,7 +122,7 @@ def test_symbol_columns_of_any_text_type(cast: pl.DataType, tmp_path: Path) -> N
     found = find(tmp_path)
     assert [(one.symbol, len(one.files)) for one in found.series] == [("A", 2), ("B", 2)]
     assert_frame_equal(
-        read_series(found.series[0], DataSettings()), pl.concat([bars[::2], bars[::2]]), check_exact=True
+        read_series(found.series[0], DataSettings()).bars, pl.concat([bars[::2], bars[::2]]), check_exact=True
     )
 
 
@@ -139,7 +139,7 @@ def test_one_file_with_exchanges_symbols_and_timeframes(tmp_path: Path) -> None:
     found = find(tmp_path)
     assert [str(one) for one in found.series] == ["bybit/A", "bybit/B", "okx/A", "okx/B"]
     assert {one.timeframe for one in found.series} == {"1m"}
-    assert read_series(found.series[0], DataSettings()).height == 5
+    assert read_series(found.series[0], DataSettings()).bars.height == 5
     hourly = find(tmp_path, timeframe="1h", exchange="OKX", symbols=("b",))
     assert [(str(one), one.timeframe) for one in hourly.series] == [("okx/B", "1h")]
 
@@ -316,7 +316,7 @@ def test_thousands_of_files_are_found_from_their_names_alone(tmp_path: Path) -> 
 
 def test_real_futures_are_read_whole(shared_data: Path) -> None:
     found = find(shared_data / "binance_futures_1m")
-    raws = [read_series(one, DataSettings()) for one in found.series]
+    raws = [read_series(one, DataSettings()).bars for one in found.series]
     assert len(raws) == 16
     assert sum(raw.height for raw in raws) == 708_180
     assert not any(raw.null_count().sum_horizontal().sum() for raw in raws)
@@ -378,7 +378,7 @@ def test_an_archive_may_hold_files_of_any_format(tmp_path: Path) -> None:
         ("unknown/XRP", "csv"),
     ]
     for series in found.series:
-        assert_frame_equal(read_series(series, DataSettings()), bars, check_exact=True)
+        assert_frame_equal(read_series(series, DataSettings()).bars, bars, check_exact=True)
 
 
 def test_symbol_of_the_name_stays_where_the_first_row_agrees(tmp_path: Path) -> None:
@@ -407,5 +407,5 @@ def test_of_a_file_of_many_symbols_only_one_is_loaded(
         return loaded[-1]
 
     monkeypatch.setattr(pq, "read_table", counting)
-    assert_frame_equal(read_series(find(tmp_path).series[1], DataSettings()), make_bars(rows=50), check_exact=True)
+    assert_frame_equal(read_series(find(tmp_path).series[1], DataSettings()).bars, make_bars(rows=50), check_exact=True)
     assert [one.num_rows for one in loaded] == [50]

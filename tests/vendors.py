@@ -79,7 +79,7 @@ def only(folder: Path, **settings: object) -> Series:
 
 
 def read(folder: Path, **settings: object) -> pl.DataFrame:
-    return read_series(only(folder, **settings), DataSettings.model_validate(settings))
+    return read_series(only(folder, **settings), DataSettings.model_validate(settings)).bars
 
 
 def named(found: Found, name: str) -> Series:

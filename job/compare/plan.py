@@ -161,11 +161,22 @@ def _task(
             "only versions of one label can be compared"
         )
     rows = sum(estimate_rows(one, key.timeframe, config.data) for one in own)
+    # Neither version was trained on rows before, or chosen by them: `label_end` is the last of training and holdout.
+    usable_from = max(known_until(one, key) for one in metadata)
+    bar = timedelta(microseconds=duration_us(key.timeframe))
+    if since := config.data.start:
+        if since + bar < usable_from:
+            raise ConfigError(
+                f"{key}: --since {since:%Y-%m-%dT%H:%M:%S} is too early: {a} or {b} was trained or chosen on bars up "
+                f"to {usable_from:%Y-%m-%dT%H:%M:%S}; give --since {usable_from - bar:%Y-%m-%dT%H:%M:%S} or later, or "
+                "leave it out"
+            )
+        usable_from = since + bar
     return ComparisonTask(
         key=key,
         a=a,
         b=b,
-        usable_from=_usable_from(key, metadata, config.data.start),
+        usable_from=usable_from,
         series=own,
         seconds=SECONDS_PER_TASK + SECONDS_PER_ROW * rows,
         memory=estimate_memory(rows, len({*first.names, *second.names})),
@@ -181,27 +192,6 @@ def needs_of_each(
         return ()
     nothing = Need(Sampling.of(data))
     return tuple((needs_of(one, fleet(), exchange) or (nothing,))[0] for one in definitions)
-
-
-def _usable_from(key: Key, metadata: Sequence[Mapping[str, Any]], since: datetime | None) -> datetime:
-    """Return the first close of a bar that may be used: neither version was trained on earlier rows, or chosen by them.
-
-    The metadata's `label_end` is the last of training rows and holdout.
-
-    Raises:
-        ConfigError: `since`, the open time of the first bar, is earlier.
-    """
-    usable = max(known_until(one, key) for one in metadata)
-    if since is None:
-        return usable
-    bar = timedelta(microseconds=duration_us(key.timeframe))
-    if since + bar < usable:
-        a, b = (one["version"] for one in metadata)
-        raise ConfigError(
-            f"{key}: --since {since:%Y-%m-%dT%H:%M:%S} is too early: {a} or {b} was trained or chosen on bars up to "
-            f"{usable:%Y-%m-%dT%H:%M:%S}; give --since {usable - bar:%Y-%m-%dT%H:%M:%S} or later, or leave it out"
-        )
-    return since + bar
 
 
 def is_fresher(key: Key, a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:

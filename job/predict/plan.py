@@ -227,6 +227,9 @@ def _tasks(
             failures.append(Predicted.refused(one.key, error))
             continue
         reading = None if needed or one.held is None else one.held.reading
+        # Where all bars tell what their gaps mean, as for a series that the model was not trained on, all are read.
+        own_gaps = definition.gaps in {"segment", "ignore"} or str(one.series) in definition.sessions
+        tail = one.held.tail if one.held is not None and reading is not None and own_gaps else None
         rows = estimate_rows(one.series, one.key.timeframe, config.data)
         task = PredictionTask(
             key=one.key,
@@ -242,22 +245,10 @@ def _tasks(
             allow_pickle=request.allow_pickle,
             needs=needed,
             reading=reading,
-            since=_since(one, definition) if reading is not None else None,
+            since=None if tail is None else tail.since,
         )
         tasks.append(task)
     return tasks, failures
-
-
-def _since(one: _Wanted, definition: Definition) -> datetime | None:
-    """Return from when on bars are needed to add rows to the file in place; None where all are to be made anew.
-
-    They are where all bars tell what their gaps mean to the model, as for a series that it was not trained on.
-    """
-    if one.held is None or one.held.tail is None:
-        return None
-    if definition.gaps not in {"segment", "ignore"} and str(one.series) not in definition.sessions:
-        return None
-    return one.held.tail.since
 
 
 def _answers(wanted: Sequence[_Wanted], ask: Callable[[Key], T]) -> tuple[list[tuple[_Wanted, T]], list[Predicted]]:

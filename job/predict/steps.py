@@ -120,21 +120,23 @@ def predict_task(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predi
 
 def made_of(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predicted:
     """Return what became of a file, without what it cost."""
-    task, data = header.task, job.config.data
+    task, config = header.task, job.config
     if header.error is not None:
         return Predicted.failed(task, header.error)
+    stands = task.held if header.current else None
     with recorded_failure("looking at the model's age", job) as failure:
-        aged = warn_of_age(header, features, job)
+        last = datetime.fromisoformat(stands.last) if stands is not None else features["available_at"][-1]
+        aged = check_age(task.definition.label_end, last, config.predictions, version=f"{task.model}: {task.version}")
     if failure.error is not None:
         return Predicted.failed(task, failure.error)
-    if task.held is not None and header.current:
-        return replace(Predicted.of(task.key, task.held, status="current"), warnings=aged)
+    if stands is not None:
+        return replace(Predicted.of(task.key, stands, status="current"), warnings=aged)
     with recorded_failure("predicting", job) as failure:
         from job.worker.scorer import Scorer  # noqa: PLC0415 - brings scikit-learn, which the driver does not need
 
-        registry, output = open_registry(job.config), job.registry()
+        registry, output = open_registry(config), job.registry()
         model, scaler, metadata = load(registry, task.model, task.version, allow_pickle=task.allow_pickle)
-        predictions = Scorer.of(task.model, model, scaler, metadata, data).predict(features, task.key)
+        predictions = Scorer.of(task.model, model, scaler, metadata, config.data).predict(features, task.key)
         table = table_of(predictions) if header.adds is None else appended(task, header.adds, predictions, output)
         if table is None:
             return predict_anew(task, job)
@@ -142,7 +144,7 @@ def made_of(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predicted:
             fingerprint=task.fingerprint,
             content=header.digest,
             # A listing of its own files says nothing of the other series that the model sees.
-            listing=task.listing if not task.needs and as_listed(task.series[0], data) else None,
+            listing=task.listing if not task.needs and as_listed(task.series[0], config.data) else None,
             version=task.version,
             rows=table.num_rows,
             last=predictions["available_at"][-1].isoformat(),
@@ -156,17 +158,7 @@ def made_of(header: FeaturesRow, features: pl.DataFrame, job: Job) -> Predicted:
     if failure.error is not None:
         return Predicted.failed(task, failure.error)
     warnings = (*aged, *(header.info.warnings if header.info else ()))
-    outcome = Predicted.of(task.key, footer, status="predicted")
-    return replace(outcome, bytes=written, drift=drift, warnings=warnings)
-
-
-def warn_of_age(header: FeaturesRow, features: pl.DataFrame, job: Job) -> tuple[str, ...]:
-    """Return the warning about predictions by a model that is too old, if it is; raises RegistryError if refused."""
-    task = header.task
-    stands = task.held if header.current else None
-    last = datetime.fromisoformat(stands.last) if stands else features["available_at"][-1]
-    where = f"{task.model}: {task.version}"
-    return check_age(task.definition.label_end, last, job.config.predictions, version=where)
+    return replace(Predicted.of(task.key, footer, status="predicted"), bytes=written, drift=drift, warnings=warnings)
 
 
 def predict_anew(task: PredictionTask, job: Job) -> Predicted:

@@ -22,7 +22,7 @@ def colliding_files(series: Series, settings: DataSettings) -> str | None:
     files = series.files[:MAX_FILES]
     try:
         frames = [
-            read_series(replace(series, files=(file,)), settings).select("timestamp", "close", file=pl.lit(index))
+            read_series(replace(series, files=(file,)), settings).bars.select("timestamp", "close", file=pl.lit(index))
             for index, file in enumerate(files)
         ]
     except DataError:  # what all files tell together, such as whether days or months come first, one may not

@@ -48,7 +48,7 @@ def find_series(settings: DataSettings, *, registry: str | None = None) -> Found
     parts = parts_of(listed, settings)
     parts = replace(parts, good=by_count(by_number(parts.good, settings), settings))
     splits = declared(settings, {part.symbol for part in parts.good} | {bad.symbol for bad in parts.bad})
-    found = _grouped(_asked(_on_exchange(parts, settings), settings), settings)
+    found = _grouped(_asked(parts, settings), settings)
     found = replace(found, series=tuple(replace(one, splits=splits.get(one.symbol, ())) for one in found.series))
     if not found.series and not found.problems:
         formats = f"known formats: {', '.join(FORMATS)}"
@@ -84,7 +84,18 @@ def _grouped(parts: Parts, settings: DataSettings) -> Found:
         except DataError as error:
             problems.append(error)
         else:
-            series.append(_series(chosen))
+            first = chosen[0]
+            one = Series(
+                first.exchange,
+                first.symbol,
+                first.timeframe,
+                files=tuple(part.file for part in chosen),
+                # The columns that tell it from others are those of whichever file has them.
+                symbol_column=next((part.symbol_column for part in chosen if part.symbol_column), None),
+                exchange_column=next((part.exchange_column for part in chosen if part.exchange_column), None),
+                timeframe_column=next((part.timeframe_column for part in chosen if part.timeframe_column), None),
+            )
+            series.append(one)
             read += chosen
             left += [left_out] if left_out else []
     notes += [*notes_on_timeframes(left), *note_on([str(one.problem) for one in empty], "without a row")]
@@ -130,41 +141,25 @@ def check(settings: DataSettings) -> None:
         ) from None
 
 
-def _on_exchange(parts: Parts, settings: DataSettings) -> Parts:
-    """Keep what lies on `data.exchange`, where the files state where they come from."""
-    if settings.exchange is None:
-        return parts
-    wanted = settings.exchange.casefold()
-    kept = [part for part in parts.good if not part.stated or part.exchange.casefold() == wanted]
-    if parts.good and not kept:
-        known = ", ".join(sorted({part.exchange for part in parts.good}))
-        raise DataError(f"no bars of exchange {settings.exchange!r} in the input; known: {known}")
-    return replace(parts, good=kept)
-
-
 def _asked(parts: Parts, settings: DataSettings) -> Parts:
-    """Keep the symbols that are asked for, all of them where none is named; those that no file holds are problems."""
+    """Keep what is asked for: what lies on `data.exchange`, where files state it, and is of one of `data.symbols`.
+
+    All symbols are where none is named; those that no file holds are problems.
+    """
+    if settings.exchange is not None:
+        wanted = settings.exchange.casefold()
+        kept = [part for part in parts.good if not part.stated or part.exchange.casefold() == wanted]
+        if parts.good and not kept:
+            known = ", ".join(sorted({part.exchange for part in parts.good}))
+            raise DataError(f"no bars of exchange {settings.exchange!r} in the input; known: {known}")
+        parts = replace(parts, good=kept)
     if not settings.symbols:
         return parts
-    known = {part.symbol for part in parts.good} | {bad.symbol for bad in parts.bad}
-    found = {wanted: symbol_named(wanted, known) for wanted in settings.symbols}
-    absent = [Unreadable(UNKNOWN, wanted, unknown_symbol(wanted, known)) for wanted, name in found.items() if not name]
+    there = {part.symbol for part in parts.good} | {bad.symbol for bad in parts.bad}
+    found = {named: symbol_named(named, there) for named in settings.symbols}
+    absent = [Unreadable(UNKNOWN, named, unknown_symbol(named, there)) for named, name in found.items() if not name]
     if len(absent) == len(found):
         raise DataError("; ".join(str(one.problem) for one in absent))
     asked = set(found.values())
     good = [one for one in parts.good if one.symbol in asked]
     return replace(parts, good=good, bad=[*(one for one in parts.bad if one.symbol in asked), *absent])
-
-
-def _series(parts: list[Part]) -> Series:
-    """Series of all parts; the columns that tell it from others are those of whichever file has them."""
-    first = parts[0]
-    return Series(
-        first.exchange,
-        first.symbol,
-        first.timeframe,
-        files=tuple(part.file for part in parts),
-        symbol_column=next((part.symbol_column for part in parts if part.symbol_column), None),
-        exchange_column=next((part.exchange_column for part in parts if part.exchange_column), None),
-        timeframe_column=next((part.timeframe_column for part in parts if part.timeframe_column), None),
-    )

@@ -12,7 +12,7 @@ from job.sources.bars import Look, Raw
 from job.sources.names.paths import Name, freqtrade_name, hive_name, plain_name
 from job.sources.readers.arrow import FEATHER, PARQUET, read_feather, read_parquet
 from job.sources.readers.json_rows import json_columns, look_at_json, read_json
-from job.sources.readers.layouts import LAYOUTS, USUAL, Layout
+from job.sources.readers.layouts import LAYOUTS, USUAL
 from job.sources.readers.texts import look_at_text, read_text, text_values
 from job.sources.series import Series, SourceFile
 from job.storage.messages import with_retries
@@ -38,18 +38,16 @@ class FileFormat:
     read: Callable[[SourceFile, Series, DataSettings], Raw]
 
 
-def text_format(layout: Layout) -> FileFormat:
-    """Format of delimited text in one layout."""
-    return FileFormat(layout.name, TEXT_SUFFIXES, layout.bytes_per_row, look_at_text, text_values, read_text)
-
-
 FORMATS: Final[dict[str, FileFormat]] = {
     entry.name: entry
     for entry in (
         FileFormat("parquet", (".parquet", ".pq"), 30, PARQUET.look, PARQUET.columns, read_parquet),
         FileFormat("feather", (".feather", ".arrow", ".ipc"), 24, FEATHER.look, FEATHER.columns, read_feather),
         FileFormat("json", (".json", ".jsonl", ".ndjson"), 60, look_at_json, json_columns, read_json),
-        *map(text_format, LAYOUTS.values()),
+        *(
+            FileFormat(layout.name, TEXT_SUFFIXES, layout.bytes_per_row, look_at_text, text_values, read_text)
+            for layout in LAYOUTS.values()
+        ),
     )
 }
 

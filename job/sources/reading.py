@@ -55,12 +55,7 @@ class SeriesBars:
     decided: Decided = field(default_factory=Decided)
 
 
-def read_series(series: Series, settings: DataSettings) -> pl.DataFrame:
-    """Read all rows of a series, as `read_with_notes` does, without flow and notes."""
-    return read_with_notes(series, settings).bars
-
-
-def read_with_notes(series: Series, settings: DataSettings, *, flow: bool = False) -> SeriesBars:
+def read_series(series: Series, settings: DataSettings, *, flow: bool = False) -> SeriesBars:
     """Read all rows of a series, as they stand in its files, in the order of these.
 
     With `flow`, the columns of `transforms.bars.FLOW` are read, too, as far as the files have them.

@@ -70,9 +70,7 @@ def _listed(url: str, options: Mapping[str, Any]) -> list[ListedFile]:
         if not is_hidden(name, _root(path))
     ]
     return links + [
-        ListedFile(
-            fs.unstrip_protocol(name), without_query(name), int(info.get("size") or 0), _stamp(info), _modified(info)
-        )
+        ListedFile(fs.unstrip_protocol(name), without_query(name), int(info.get("size") or 0), *_state(info))
         for name, info in infos.items()
         if info["type"] == "file" and not is_hidden(name, _root(path))
     ]
@@ -138,25 +136,22 @@ def _root(path: str) -> str:
     return path if fixed == path else fixed.rpartition("/")[0]
 
 
-def _stamp(info: Mapping[str, Any]) -> str:
-    names = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created")
-    stamp = next((info[name] for name in names if info.get(name)), "")
+def _state(info: Mapping[str, Any]) -> tuple[str, float | None]:
+    """Return what changes with a file, and when it was last changed, or made, where its storage tells no more."""
+    stamps = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated", "created")
+    stamp = next((info[name] for name in stamps if info.get(name)), "")
     # File systems give the same time as a number when they list a folder, as a date when asked for one file.
-    return str(stamp.timestamp() if isinstance(stamp, datetime) else stamp)
-
-
-def _modified(info: Mapping[str, Any]) -> float | None:
-    """Return when a file was last changed, or made, where that is all that its storage tells."""
-    names = ("mtime", "LastModified", "last_modified", "Last-Modified", "updated", "created")
-    value = next((info[name] for name in names if info.get(name)), None)
+    stamp = str(stamp.timestamp() if isinstance(stamp, datetime) else stamp)
+    times = ("mtime", "LastModified", "last_modified", "Last-Modified", "updated", "created")
+    value = next((info[name] for name in times if info.get(name)), None)
     if isinstance(value, str):
         try:
             value = parsedate_to_datetime(value) if "," in value else datetime.fromisoformat(value)
         except ValueError:
-            return None
+            return stamp, None
     if isinstance(value, datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-    return float(value) if isinstance(value, int | float) else None
+        return stamp, (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    return stamp, float(value) if isinstance(value, int | float) else None
 
 
 def is_hidden(name: str, root: str) -> bool:

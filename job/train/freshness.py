@@ -56,7 +56,10 @@ def with_decisions(
         alarms: since when the champions of models are flagged.
         verify: trust no listing.
     """
-    newest = newest_versions(tasks, summaries, config)
+    # The newest version of each that was made as its task would make it, whatever its bars.
+    wanted = {task.key: task.definition(config)[:BASIS_DIGITS] for task in tasks if task.known}
+    named = ((key_of(one), one) for one in summaries)
+    newest = {key: one for key, one in named if key in wanted and one.get("basis", "")[:BASIS_DIGITS] == wanted[key]}
     places = {(one, task.flow) for task in tasks if task.key in newest and not verify for one in task.series}
     listings = listing_fingerprints(places, config.data)
     noted = read_growth(registry, {listing for listing in listings.values() if listing})
@@ -79,17 +82,6 @@ def with_decisions(
         else:
             fresh[task.key] = decision
     return left, fresh
-
-
-def newest_versions(tasks: Iterable[Task], summaries: Iterable[Summary], config: Config) -> dict[Key, Summary]:
-    """Return by key the summary of the newest version that was made as a task would make it, whatever its bars."""
-    wanted = {task.key: task.definition(config)[:BASIS_DIGITS] for task in tasks if task.known}
-    found = {}
-    for one in summaries:
-        key = key_of(one)
-        if key in wanted and one.get("basis", "")[:BASIS_DIGITS] == wanted[key]:
-            found[key] = one
-    return found
 
 
 def _held_versions(

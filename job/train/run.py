@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from job.cluster.operation import Operation
 from job.config.settings import Config
@@ -83,19 +83,18 @@ def committed(missing: Mapping[Key, Task], job: Job) -> Iterator[Outcome]:
     for one in listed_versions(registry.list(*sorted({key.folder for key in left}))):
         if one.committed and one.version in expected and one.key in left:
             metadata = read_metadata(registry, one.key, one.version)
-            outcome = of_version(one.key, metadata)
-            yield replace(outcome, attempts=left[one.key].attempt, **spent_on(metadata))
-
-
-def spent_on(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of an outcome that tell who made a version, and how long that took; none of early releases."""
-    timing, seconds = metadata.get("timing"), metadata["seconds"]
-    if not timing:
-        return {}
-    node, _, pid = timing["worker"].rpartition("/")
-    times = {name: timing[name] for name in ("started_at", "finished_at")}
-    took = round(seconds["samples"] + seconds["training"], 3)
-    return {**times, "node": node, "pid": int(pid), "seconds": took, "peak_rss_mb": metadata["peak_rss_mb"]}
+            timing, seconds = metadata["timing"], metadata["seconds"]
+            node, _, pid = timing["worker"].rpartition("/")
+            yield replace(
+                of_version(one.key, metadata),
+                attempts=left[one.key].attempt,
+                started_at=timing["started_at"],
+                finished_at=timing["finished_at"],
+                node=node,
+                pid=int(pid),
+                seconds=round(seconds["samples"] + seconds["training"], 3),
+                peak_rss_mb=metadata["peak_rss_mb"],
+            )
 
 
 def begun(missing: Mapping[Key, Task], job: Job) -> dict[Key, Attempt]:

@@ -6,7 +6,7 @@ resumed therefore tries the same settings as one that was not.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from job.learning.choice import Trial
@@ -15,7 +15,6 @@ from job.learning.spec import Scalar
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
-    from optuna.trial import FrozenTrial
 
 LIBRARY: Final = "optuna"
 RANDOM_TRIALS: Final = 8
@@ -40,15 +39,28 @@ def ask(numbers: Iterable[int], known: Iterable[Trial], space: Space, *, seed: i
 
 def _params(number: int, known: list[Trial], seen: list[dict[str, Any]], space: Space, seed: int) -> dict[str, Scalar]:
     import optuna  # noqa: PLC0415 - an optional library, which takes a second to import
+    from optuna.trial import TrialState, create_trial  # noqa: PLC0415 - as above
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     distributions = _distributions(space)
+    finished = [
+        create_trial(value=trial.mean, params=trial.params, distributions=distributions)
+        if trial.state != "pruned"  # one that was counts as worse than all complete ones
+        else create_trial(
+            state=TrialState.PRUNED,
+            params=trial.params,
+            distributions=distributions,
+            intermediate_values={1: trial.mean},
+        )
+        for trial in known
+        if trial.state != "failed"
+    ]
     params: dict[str, Scalar] = {}
     for draw in range(REDRAWS):
         digest = hashlib.sha256(json.dumps([seed, number, draw]).encode()).digest()
         own_seed = int.from_bytes(digest[:4], "big")
         study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=own_seed, n_startup_trials=RANDOM_TRIALS))
-        study.add_trials([_frozen(trial, distributions) for trial in known if trial.state != "failed"])
+        study.add_trials(finished)
         params = dict(sorted(study.ask(distributions).params.items()))
         if params not in seen:
             break
@@ -67,15 +79,3 @@ def _distributions(space: Space) -> dict[str, "BaseDistribution"]:
         else:
             found[name] = kinds.FloatDistribution(one.low, one.high, log=one.log)
     return found
-
-
-def _frozen(trial: Trial, distributions: Mapping[str, "BaseDistribution"]) -> "FrozenTrial":
-    """Return a finished trial as Optuna knows it; one that was pruned counts as worse than all complete ones."""
-    from optuna.trial import TrialState, create_trial  # noqa: PLC0415 - as above
-
-    if trial.state == "pruned":
-        return create_trial(
-            state=TrialState.PRUNED, params=trial.params, distributions=dict(distributions),
-            intermediate_values={1: trial.mean},
-        )  # fmt: skip
-    return create_trial(value=trial.mean, params=trial.params, distributions=dict(distributions))

@@ -81,30 +81,22 @@ def run(config: Config, plan: TuningPlan, *, watch: Callable[[Outcome], None] | 
     record.winners += plan.finished
     with record.kept(partial(registry.remove_folder, attempts_folder(run_id))):
         if plan.studies:
-            _conduct_all(plan, config, record, registry, watch)
+            from job.cluster.session import logged_events, run_in_session, session  # noqa: PLC0415 - takes seconds
+            from job.tune import pipeline  # noqa: PLC0415 - as above
+
+            libraries = sorted({library for study in plan.studies for library in libraries_of(study.spec)})
+            job = Job(
+                run_id=run_id, config=config, output=registry.url, versions=versions(*libraries), fleet=plan.fleet
+            )
+            with logged_events(job, TUNING, record) as events, session(plan.tasks, job, TUNING, record) as capacity:
+                runs = pipeline.Runs(capacity).runs
+                asked = [(one, next(one)) for one in (conduct(study, registry, config) for study in plan.studies)]
+                # Round after round of all studies together, so that none waits for another's last series.
+                while asked and record.status == "running":
+                    tasks = [task for _, own in asked for task in own]
+                    run_in_session(tasks, job, TUNING, runs, record, events=events, watch=watch)
+                    asked = [(one, more) for one, _ in asked if (more := _next(one, record)) is not None]
     return record
-
-
-def _conduct_all(
-    plan: TuningPlan,
-    config: Config,
-    record: TuningRecord,
-    registry: Storage,
-    watch: Callable[[Outcome], None] | None,
-) -> None:
-    """Run what all studies ask for together, round after round, so that none waits for another's last series."""
-    from job.cluster.session import logged_events, run_in_session, session  # noqa: PLC0415 - Ray takes seconds to import
-    from job.tune import pipeline  # noqa: PLC0415 - as above
-
-    libraries = sorted({library for study in plan.studies for library in libraries_of(study.spec)})
-    job = Job(run_id=record.run_id, config=config, output=registry.url, versions=versions(*libraries), fleet=plan.fleet)
-    with logged_events(job, TUNING, record) as events, session(plan.tasks, job, TUNING, record) as capacity:
-        runs = pipeline.Runs(capacity).runs
-        asked = [(one, next(one)) for one in (conduct(study, registry, config) for study in plan.studies)]
-        while asked and record.status == "running":
-            tasks = [task for _, own in asked for task in own]
-            run_in_session(tasks, job, TUNING, runs, record, events=events, watch=watch)
-            asked = [(one, more) for one, _ in asked if (more := _next(one, record)) is not None]
 
 
 def _next(study: Requests, record: TuningRecord) -> list[TuningTask] | None:

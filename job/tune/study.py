@@ -9,7 +9,7 @@ from job.config.settings import Config
 from job.core.environment import installed
 from job.core.errors import DataError, JobError, TrainingError
 from job.core.keys import Key
-from job.learning.choice import FoldLoss, Losses, Trial, choose, first_losses, is_hopeless
+from job.learning.choice import FoldLoss, Trial, choose, first_losses, is_hopeless
 from job.learning.spaces import Space, describe_space
 from job.learning.spec import ModelSpec, Scalar
 from job.registry.fingerprints import fingerprint
@@ -131,7 +131,11 @@ def try_batch(study: Study, batch: Batch, config: Config) -> Requests:
     specs = {number: config.spec_of(study.key.model_type, own) for number, own in params.items()}
     early, failed = yield from losses(study, batch.tasks, specs, range(study.first_folds))
     first = {number: first_losses(own) for number, own in early.items()}
-    best = None if 0 in failed else best_first(study, batch, first)
+    # The first folds are compared with those of what was best in earlier batches: before the second, of the default.
+    start = min(batch.params) // study.batch * study.batch
+    before = [batch.known[one] for one in range(start) if batch.known[one].state == "complete"]
+    default = batch.known[0].first if 0 in batch.known else first.get(0)
+    best = min(before, key=lambda one: (one.mean, one.number)).first if before else default
     hopeless = {number for number, own in first.items() if number and best and is_hopeless(own, best)}
     promising = {number: specs[number] for number in first if number not in hopeless and best}
     late, more_failed = yield from losses(study, batch.tasks, promising, range(study.first_folds, study.spec.cv_folds))
@@ -149,15 +153,6 @@ def try_batch(study: Study, batch: Batch, config: Config) -> Requests:
         ),
     ]
     return {trial.number: trial for trial in sorted(trials, key=lambda one: one.number)}
-
-
-def best_first(study: Study, batch: Batch, first: Mapping[int, Losses]) -> Losses:
-    """Return the losses on the first folds of what was best in earlier batches: before the second, of the default."""
-    start = min(batch.params) // study.batch * study.batch
-    before = [batch.known[one] for one in range(start) if batch.known[one].state == "complete"]
-    if before:
-        return min(before, key=lambda one: (one.mean, one.number)).first
-    return batch.known[0].first if 0 in batch.known else first[0]
 
 
 def losses(

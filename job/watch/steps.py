@@ -34,26 +34,22 @@ def score_models(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
 
 def score(task: ScoringTask, row: BarsRow, bars: pl.DataFrame, job: Job) -> Scored:
     """Return what a series says of the versions of one model."""
-    meter = Meter()
-    return meter.charge(_scored(task, row, bars, job), attempts=task.attempt, before=row.cost_of(task))
-
-
-def _scored(task: ScoringTask, row: BarsRow, bars: pl.DataFrame, job: Job) -> Scored:
-    if row.info is None or row.reading is None:
-        return Scored.failed(task, row.error or {})
-    outcome = replace(
-        Scored.of_task(task),
-        reading=row.reading.record(),
-        whole=row.whole,
-        revised=not task.again and row.revised_from is not None,
-        added_us=added_us(task, row, bars),
-        warnings=row.info.warnings,
-    )
-    if outcome.revised:
-        return outcome
-    with recorded_failure("scoring", job) as failure:
-        outcome = with_new_rows(outcome, task, bars, row.info, job)
-    return outcome if failure.error is None else Scored.failed(task, failure.error)
+    meter, outcome = Meter(), Scored.failed(task, row.error or {})
+    if row.info is not None and row.reading is not None:
+        outcome = replace(
+            Scored.of_task(task),
+            reading=row.reading.record(),
+            whole=row.whole,
+            revised=not task.again and row.revised_from is not None,
+            added_us=added_us(task, row, bars),
+            warnings=row.info.warnings,
+        )
+        if not outcome.revised:
+            with recorded_failure("scoring", job) as failure:
+                outcome = with_new_rows(outcome, task, bars, row.info, job)
+            if failure.error is not None:
+                outcome = Scored.failed(task, failure.error)
+    return meter.charge(outcome, attempts=task.attempt, before=row.cost_of(task))
 
 
 def added_us(task: ScoringTask, row: BarsRow, bars: pl.DataFrame) -> int | None:

@@ -18,7 +18,7 @@ from job.registry.fingerprints import bare_digest, listing_fingerprint, mark_ses
 from job.registry.listings import forget_listing, write_listing
 from job.sources.collisions import colliding_files
 from job.sources.finished import without_unfinished
-from job.sources.reading import SeriesBars, as_listed, read_with_notes
+from job.sources.reading import SeriesBars, as_listed, read_series
 from job.sources.series import Series
 from job.storage.files import ExistingFileError, Storage
 from job.worker.cost import Meter
@@ -78,7 +78,7 @@ def read_clean(series: Series, data: DataSettings, *, flow: bool = False) -> tup
     Raises:
         DataError: no usable bar is left, or more than `data.max_rejected` of them break a rule.
     """
-    return clean_reading(series, read_with_notes(series, data, flow=flow), data)
+    return clean_reading(series, read_series(series, data, flow=flow), data)
 
 
 def clean_reading(series: Series, reading: SeriesBars, data: DataSettings) -> tuple[Cleaned, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from job.config.settings import DataSettings
 from job.core.errors import DataError
 from job.registry.fingerprints import reading_fingerprint
 from job.sources.known import SHORT, Cut, HashSums, Reading, listed_digest, moment
-from job.sources.reading import SeriesBars, read_with_notes
+from job.sources.reading import SeriesBars, read_series
 from job.sources.series import Series
 from job.worker.cost import Meter
 from job.worker.cuts import counted_since, head_digest, possible_cuts, thinned, with_counts, with_hashes
@@ -81,7 +81,7 @@ def read_newest(
 
 
 def _read_whole(series: Series, data: DataSettings, known: Reading | None, how: str, why: str, *, flow: bool) -> Newest:
-    read = read_with_notes(series, data, flow=flow)
+    read = read_series(series, data, flow=flow)
     cleaned, notes = clean_reading(series, read, data)
     bars, info = in_range(series, cleaned, data)
     sums = HashSums(bars)
@@ -153,11 +153,10 @@ def _read_tail(series: Series, data: DataSettings, since: datetime, known: Readi
     """Read what is behind a cut; raises Doubt where that may not be what the whole series has there."""
     cut = _cut_before(series, data, since, known, how)
     try:
-        read = read_with_notes(replace(series, files=series.files[cut.files :]), data, flow=flow)
+        read = read_series(replace(series, files=series.files[cut.files :]), data, flow=flow)
     except DataError as error:
         raise Doubt(f"its newest files cannot be read alone: {error}") from None
-    _check_decided(read, series, data, known, cut)
-    cleaned = _clean_behind(cut, read, known, data)
+    cleaned = _clean_behind(cut, read, series, known, data)
     try:
         cleaned, notes = finished(series, cleaned, read, data)
         bars, info = in_range(series, cleaned, data)
@@ -167,14 +166,38 @@ def _read_tail(series: Series, data: DataSettings, since: datetime, known: Readi
         raise Doubt("all bars tell whether the market has sessions")
     if known.changed_from(bars, cut) is not None:
         raise Doubt("bars are others than before")
-    reading = _extended(known, cut, series, read, cleaned, bars, data)
+    sums = HashSums(bars)
+    inside = [one for one in possible_cuts(read.bars, read.heights, series.files, cut.files) if one.start > cut.start]
+    inside = with_counts(inside, read.bars, read.heights, cleaned, duplicates=data.duplicates, known=cut.files)
+    deeper = [one for one in known.cuts if one.start < cut.start]
+    behind = sum(one.hashes for one in known.cuts if one.start >= cut.start)
+    reading = replace(
+        known,
+        steps=tuple(dict.fromkeys((*known.steps, *read.decided.steps))),
+        last=info.last,
+        hashes=(known.hashes - behind + sums(cut.start)) % 2**64,
+        cuts=thinned([*deeper, *with_hashes([cut, *inside], sums, info.last)], len(series.files)),
+    )
     warnings = (*notes, *left_out(series, info.counts))
     info = replace(info, first=known.first, digest=f"{ROWS}{reading.digest}", flow="", sessions=None, warnings=warnings)
     return Newest(bars, info, reading, whole=False, notes=notes)
 
 
-def _clean_behind(cut: Cut, read: SeriesBars, known: Reading, data: DataSettings) -> Cleaned:
-    """Clean the rows of the files behind a cut; return those from it on, with the counts of the whole series."""
+def _clean_behind(cut: Cut, read: SeriesBars, series: Series, known: Reading, data: DataSettings) -> Cleaned:
+    """Clean the rows of the files behind a cut; return those from it on, with the counts of the whole series.
+
+    Raises Doubt unless these files are understood as all files were, and hold no rows of the time before.
+    """
+    decided = read.decided
+    if not decided.alone or len({*decided.steps, *known.steps}) > 1 or not {*decided.volumes} <= {*known.volumes}:
+        raise Doubt("its newest files are understood together with all others")
+    if {*read.bars.columns} != {*known.columns}:
+        raise Doubt("its newest files have other columns")
+    if head_digest(read.bars, cut.start) != cut.head:
+        raise Doubt("its newest files hold rows of a time that was read before")
+    named = bool(data.timeframe or series.timeframe)
+    if not _keeps_grid(read.bars["timestamp"], known.timeframe, known.offset_us, known.zone, named=named):
+        raise Doubt("its newest bars are on no grid, or on another one")
     try:
         cleaned = clean(
             read.bars,
@@ -214,39 +237,6 @@ def _cut_before(series: Series, data: DataSettings, since: datetime, known: Read
         if cut.files < len(series.files) and cut.listed == listed_digest(series.files[: cut.files]):
             return cut
     raise Doubt("files that were read before have changed")
-
-
-def _check_decided(read: SeriesBars, series: Series, data: DataSettings, known: Reading, cut: Cut) -> None:
-    """Raise Doubt unless the newest files are understood as all files were, and hold no rows of the time before."""
-    decided = read.decided
-    if not decided.alone or len({*decided.steps, *known.steps}) > 1 or not {*decided.volumes} <= {*known.volumes}:
-        raise Doubt("its newest files are understood together with all others")
-    if {*read.bars.columns} != {*known.columns}:
-        raise Doubt("its newest files have other columns")
-    if head_digest(read.bars, cut.start) != cut.head:
-        raise Doubt("its newest files hold rows of a time that was read before")
-    named = bool(data.timeframe or series.timeframe)
-    if not _keeps_grid(read.bars["timestamp"], known.timeframe, known.offset_us, known.zone, named=named):
-        raise Doubt("its newest bars are on no grid, or on another one")
-
-
-def _extended(  # noqa: PLR0917 - what was known, and all that was read
-    known: Reading, cut: Cut, series: Series, read: SeriesBars, cleaned: Cleaned, bars: pl.DataFrame, data: DataSettings
-) -> Reading:
-    """Return what is known of a series once what is behind a cut was read."""
-    sums, last = HashSums(bars), bars["timestamp"][-1]
-    inside = possible_cuts(read.bars, read.heights, series.files, cut.files)
-    inside = [one for one in inside if one.start > cut.start]
-    inside = with_counts(inside, read.bars, read.heights, cleaned, duplicates=data.duplicates, known=cut.files)
-    deeper = [one for one in known.cuts if one.start < cut.start]
-    behind = sum(one.hashes for one in known.cuts if one.start >= cut.start)
-    return replace(
-        known,
-        steps=tuple(dict.fromkeys((*known.steps, *read.decided.steps))),
-        last=last,
-        hashes=(known.hashes - behind + sums(cut.start)) % 2**64,
-        cuts=thinned([*deeper, *with_hashes([cut, *inside], sums, last)], len(series.files)),
-    )
 
 
 def read_newest_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:

@@ -14,39 +14,32 @@ _TIME: Final = re.compile(r"\d{4}[-/.]?\d\d|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|[A-Z
 _TIME_WORDS: Final = {*COLUMN_ALIASES["timestamp"], "day", "trade_date"} - {""}
 
 
-def header_rows(rows: Sequence[Row]) -> int:
-    """Count the rows of a header of several rows, as pandas writes them of columns that have several levels.
+def one_header(rows: Sequence[Row], where: str) -> tuple[tuple[str, ...], int]:
+    """Return the names of columns from all rows of a header, and how many these are.
 
-    The first row is known to be a header. Further ones have no time, so no digit, in front, and no values: all other
-    fields are empty or the same, or none has a digit.
-    """
-    count = 1
-    while count < min(len(rows) - 1, MOST_HEADER_ROWS):
-        first, *rest = rows[count]
-        if re.search(r"\d", first) or not (len({*rest}) == 1 or not any(re.search(r"\d", field) for field in rest)):
-            return count
-        count += 1
-    return count
-
-
-def one_header(rows: Sequence[Row], where: str) -> tuple[str, ...]:
-    """Return the names of columns from all rows of a header.
-
-    Of several rows, the one that names prices counts; one that is empty but for its first field names the first column.
+    The first row is known to be a header; pandas writes several of columns that have several levels. Further ones have
+    no time, so no digit, in front, and no values: all other fields are empty or the same, or none has a digit. Of
+    several rows, the one that names prices counts; one that is empty but for its first field names the first column.
 
     Raises:
         DataError: several columns have the same price's name, since the symbols stand side by side.
     """
-    if len(rows) == 1:
-        return tuple(rows[0])
-    names = list(next((row for row in rows if names_prices(row)), rows[0]))
-    if index := next((row[0] for row in rows if row[0] and not any(row[1:])), None):
+    header = [rows[0]]
+    for row in rows[1 : min(len(rows) - 1, MOST_HEADER_ROWS)]:
+        first, *rest = row
+        if re.search(r"\d", first) or not (len({*rest}) == 1 or not any(re.search(r"\d", field) for field in rest)):
+            break
+        header.append(row)
+    if len(header) == 1:
+        return tuple(rows[0]), 1
+    names = list(next((row for row in header if names_prices(row)), header[0]))
+    if index := next((row[0] for row in header if row[0] and not any(row[1:])), None):
         names[0] = index
     elif normal(names[0]) == "price":  # what pandas calls the level, not a column
         names[0] = ""
-    others = [row for row in rows if any(row[1:]) and not names_prices(row)]
+    others = [row for row in header if any(row[1:]) and not names_prices(row)]
     refuse_side_by_side(names, {field for row in others for field in row[1:] if field}, where)
-    return tuple(names)
+    return tuple(names), len(header)
 
 
 def fitted(header: Row, rows: Sequence[Row]) -> tuple[str, ...] | None:

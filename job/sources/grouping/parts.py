@@ -51,27 +51,18 @@ def parts_of(listed: Sequence[ListedFile], settings: DataSettings) -> Parts:
         outcomes = [one for parts in found for one in parts]
     good = _concerned([one for one in outcomes if isinstance(one, Part)], settings)
     bad = [one for one in outcomes if isinstance(one, Unreadable)]
-    strays, failures = _sort_strays([one for one in outcomes if isinstance(one, Stray)], good)
-    left_out["without any bars"] = [one.path for one in strays]
-    file_names = {why: [printable(path.rsplit("/", 1)[-1]) for path in paths] for why, paths in left_out.items()}
-    return Parts(good, bad + failures, [line for why, names in file_names.items() for line in note_on(names, why)])
-
-
-def _sort_strays(strays: Sequence[Stray], good: Sequence[Part]) -> tuple[list[Stray], list[Unreadable]]:
-    """Tell what lies beside bars from what should be bars: all where there are none, else by name and neighbors.
-
-    A text that is called like a part of bars that are there, with a date or as they are, is one that failed to load.
-    """
     suffixes = {(part.exchange, part.symbol, part.path.rpartition(".")[2]) for part in good}
-    left: list[Stray] = []
-    failures: list[Unreadable] = []
-    for one in strays:
-        named = one.dated or (one.exchange, one.symbol, one.path.rpartition(".")[2]) in suffixes
-        if not good or (named and not one.error.table):
-            failures.append(Unreadable(one.exchange, one.symbol, DataError(str(one.error))))
+    left_out["without any bars"] = []
+    for one in (one for one in outcomes if isinstance(one, Stray)):
+        # A text that is called like a part of bars that are there, with a date or as they are, failed to load; where
+        # there are no bars, all did.
+        due = one.dated or (one.exchange, one.symbol, one.path.rpartition(".")[2]) in suffixes
+        if not good or (due and not one.error.table):
+            bad.append(Unreadable(one.exchange, one.symbol, DataError(str(one.error))))
         else:
-            left.append(one)
-    return left, failures
+            left_out["without any bars"].append(one.path)
+    file_names = {why: [printable(path.rsplit("/", 1)[-1]) for path in paths] for why, paths in left_out.items()}
+    return Parts(good, bad, [line for why, names in file_names.items() for line in note_on(names, why)])
 
 
 def note_on(files: Sequence[str], why: str) -> list[str]:

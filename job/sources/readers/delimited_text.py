@@ -12,7 +12,7 @@ from typing import Final
 import polars as pl
 
 from job.core.errors import DataError
-from job.sources.columns.headers import fitted, header_rows, one_header
+from job.sources.columns.headers import fitted, one_header
 from job.sources.columns.named import names_prices
 from job.sources.no_bars import EmptyFileError, NoBarsError
 
@@ -58,11 +58,11 @@ def read_delimited(raw: bytes, where: str) -> DelimitedText:
     separator, width = _separator(lines, where)
     rows = [tuple(field.strip() for field in row) for row in csv.reader(lines, delimiter=separator)]
     preamble = next(index for index, row in enumerate(rows) if len(row) == width)
-    header, count = None, 0
+    header: tuple[str, ...] | None = None
+    count = 0
     tickers_above = preamble + 1 < len(rows) and names_prices(rows[preamble + 1])  # which may be numbers
     if tickers_above or not any(map(_NUMBER.fullmatch, rows[preamble][1:])):
-        count = header_rows(rows[preamble:])
-        header = one_header(rows[preamble : preamble + count], where)
+        header, count = one_header(rows[preamble:], where)
     skip = preamble + count
     if skip >= len(rows):
         message = f"{where}: there is a header and no row of data; download it again"
@@ -137,18 +137,12 @@ def text_columns(text: DelimitedText, indices: Sequence[int], where: str) -> pl.
         )
     except pl.exceptions.PolarsError as error:
         message = f"{where}: {str(error).splitlines()[0]}; download it again"
+        lines = text.data.decode("utf-8", errors="replace").splitlines()[text.skip :]
         with suppress(csv.Error):  # a field too long for this reader
-            message = _ragged(text, where) or message
+            for number, row in enumerate(csv.reader(lines, delimiter=text.separator), start=1):
+                if len(row) > text.width:
+                    remedy = "correct it or download the file again"
+                    message = f"{where}: row {number} has {len(row)} fields, not {text.width}; {remedy}"
+                    break
         raise DataError(message) from None
     return frame.rename(dict(zip(frame.columns, map(str, wanted), strict=True)))
-
-
-def _ragged(text: DelimitedText, where: str) -> str | None:
-    """Message for the first row with too many fields."""
-    lines = text.data.decode("utf-8", errors="replace").splitlines()[text.skip :]
-    for number, row in enumerate(csv.reader(lines, delimiter=text.separator), start=1):
-        if len(row) > text.width:
-            return (
-                f"{where}: row {number} has {len(row)} fields, not {text.width}; correct it or download the file again"
-            )
-    return None

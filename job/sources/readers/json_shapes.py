@@ -58,24 +58,25 @@ def _zones(value: Any, depth: int = 0) -> Iterator[str]:
 
 
 def _parsed(text: str, where: str) -> Any:
+    """Parse a whole text or, where it is none but its lines may be, each line by itself."""
+    try:
+        return _loads(text, where, "download it again")
+    except DataError:
+        lines = [line for line in text.splitlines() if line.strip()]
+        if len(lines) < 2 or not all(line.lstrip().startswith(("{", "[")) for line in lines):
+            raise
+    remedy = "correct it or download it again"
+    return [_loads(line.rstrip().rstrip(","), f"{where}, line {n}", remedy) for n, line in enumerate(lines, start=1)]
+
+
+def _loads(text: str, where: str, remedy: str) -> Any:
     try:
         return json.loads(text, parse_constant=lambda _: None)
     except RecursionError:
-        raise DataError(f"{where}: truncated or no JSON (nested too deeply); download it again") from None
+        why = "nested too deeply"
     except ValueError as error:
-        lines = [line for line in text.splitlines() if line.strip()]
-        if len(lines) > 1 and all(line.lstrip()[:1] in "{[" for line in lines):
-            return [_line(line, number, where) for number, line in enumerate(lines, start=1)]
-        raise DataError(f"{where}: truncated or no JSON ({str(error)[:200]}); download it again") from None
-
-
-def _line(line: str, number: int, where: str) -> Any:
-    try:
-        return json.loads(line.rstrip().rstrip(","), parse_constant=lambda _: None)
-    except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{where}, line {number}: truncated or no JSON ({str(error)[:200]}); correct it or download it again"
-        ) from None
+        why = str(error)[:200]
+    raise DataError(f"{where}: truncated or no JSON ({why}); {remedy}")
 
 
 def _tables(

@@ -155,11 +155,6 @@ def _hist_data_name(path: str, stem: str) -> Name | None:  # noqa: ARG001 - a Na
     return Name(None, match["symbol"].upper(), "1m", certain=True)
 
 
-def _ninja_trader_edge(text: DelimitedText) -> Edge:
-    """Intraday bars carry the time of their end, daily ones the day itself."""
-    return "close" if " " in text.sample[0][0] else "open"
-
-
 def _usual(text: DelimitedText, mapping: Mapping[str, str | None], where: str) -> Indices:
     """By the header; without one, five or six columns in the usual order, day and clock together or apart."""
     if text.header:
@@ -216,7 +211,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
             45,
             partial(_is_unnamed, {0: r"\d{8}(?: \d{6})?"}, len(BAR), separator=";"),
             _in_order,
-            _ninja_trader_edge,
+            # Intraday bars carry the time of their end, daily ones the day itself.
+            lambda text: "close" if " " in text.sample[0][0] else "open",
         ),
     )
 }
@@ -231,12 +227,3 @@ def layout_of(text: DelimitedText, *, named: str = USUAL.name) -> Layout:
     if named == "histdata":
         return LAYOUTS[named]
     return next((layout for layout in LAYOUTS.values() if layout.claims(text)), USUAL)
-
-
-def is_without_volume(layout: Layout, text: DelimitedText) -> bool:
-    """Whether a text looks like NinjaTrader's bars of minutes, and has no volume, as HistData's files have none."""
-    return (
-        layout.edge is _ninja_trader_edge
-        and " " in text.sample[0][0]
-        and not any(row[-1].strip("0.") for row in text.sample if len(row) == text.width)
-    )

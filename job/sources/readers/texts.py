@@ -16,7 +16,7 @@ from job.sources.columns.flow import flow_columns
 from job.sources.columns.named import REQUIRED, given, positions
 from job.sources.columns.unnamed import check_ohlc_order, suggested
 from job.sources.readers.delimited_text import DelimitedText, read_delimited, text_columns
-from job.sources.readers.layouts import LAYOUTS, USUAL, is_without_volume, layout_of
+from job.sources.readers.layouts import LAYOUTS, USUAL, layout_of
 from job.sources.series import Series, SourceFile
 from job.sources.words import printable
 from job.storage.opening import content
@@ -38,7 +38,8 @@ def read_text(file: SourceFile, series: Series, settings: DataSettings) -> Raw:
     text = _fit(read_delimited(read_all(file, settings), where), settings, where)
     chosen = LAYOUTS.get(settings.format)
     layout = chosen or layout_of(text, named=file.format)
-    if chosen is None and settings.bar_time == "auto" and is_without_volume(layout, text):
+    no_volume = not any(row[-1].strip("0.") for row in text.sample if len(row) == text.width)
+    if chosen is None and settings.bar_time == "auto" and layout.edge(text) == "close" and no_volume:
         raise DataError(
             f"{where}: without volume, this may be HistData's, with open times in EST, or NinjaTrader's, with ends of "
             "bars in UTC; set data.format: histdata or data.format: ninjatrader"

@@ -72,7 +72,10 @@ def choose(
     if len(columns) == 1:
         return _only(columns[0])
     step = duration_us(timeframe) if timeframe else _step(columns)
-    steadiness = [_steadiness(column.times, step) for column in columns]
+    # The share of times on one grid, on which a shift of clocks moves no bar; one zone sets its clocks by half an hour.
+    grid = math.gcd(step or HOUR // 2, HOUR // 2)
+    residues = [(column.times.drop_nulls().to_physical() % grid).to_numpy() for column in columns]
+    steadiness = [np.unique(of, return_counts=True)[1].max(initial=0) / max(of.size, 1) for of in residues]
     steady = [column for column, share in zip(columns, steadiness, strict=True) if share >= _MOST * max(steadiness)]
     trades = [column for column in columns if column not in steady]
     steady = _one_clock(steady, step)
@@ -109,13 +112,6 @@ def _step(columns: list[TimeColumn]) -> int | None:
             values, counts = np.unique(steps, return_counts=True)
             best = max(best, (float(counts.max() / steps.size), int(values[counts.argmax()])))
     return best[1] or None
-
-
-def _steadiness(times: pl.Series, step: int | None) -> float:
-    """Share of the times on one grid, on which a shift of clocks moves no bar."""
-    grid = math.gcd(step or HOUR // 2, HOUR // 2)  # one zone sets its clocks by half an hour
-    residues = (times.drop_nulls().to_physical() % grid).to_numpy()
-    return float(np.unique(residues, return_counts=True)[1].max() / residues.size) if residues.size else 0.0
 
 
 def _difference(column: TimeColumn, first: TimeColumn) -> Ints:

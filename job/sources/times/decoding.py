@@ -126,12 +126,22 @@ def _refuse_far(times: pl.Series, given: pl.Series, where: str) -> None:
 
 
 def _numbers(times: pl.Series, zone: str, where: str) -> pl.Series:
+    """Decode epoch numbers, or `20230102`, `202301021530` or `20230102153000` if all rows are such.
+
+    As epochs most of the latter lie before 1977.
+    """
     whole = times.cast(pl.Int64, strict=False) if times.dtype.is_integer() else times.cast(pl.Float64)
     if whole.null_count() > times.null_count():
         _refuse(times.cast(pl.String), whole.is_null() & times.is_not_null(), where)
-    if whole.dtype == pl.Int64 and (calendar := _calendar(whole.cast(pl.String), zone, where)) is not None:
-        return calendar
-    return _epoch(whole, whole.cast(pl.String), where)
+    digits = whole.cast(pl.String)
+    given = digits.drop_nulls()
+    length = len(given[0]) if given.len() and whole.dtype == pl.Int64 else 0
+    if length not in _CALENDARS or not (given.str.contains(_CALENDAR) & (given.str.len_bytes() == length)).all():
+        return _epoch(whole, digits, where)
+    complete, notation = (digits + "00", "%Y%m%d%H%M%S") if length == 12 else (digits, _CALENDARS[length])
+    naive = complete.str.to_datetime(notation, time_unit="us", strict=False)
+    _refuse(digits, naive.is_null() & digits.is_not_null(), where)
+    return from_zone(naive, zone, where)
 
 
 def _epoch(numbers: pl.Series, given: pl.Series, where: str) -> pl.Series:
@@ -148,34 +158,13 @@ def _epoch(numbers: pl.Series, given: pl.Series, where: str) -> pl.Series:
     return decoded.to_series().alias(numbers.name)
 
 
-def _calendar(digits: pl.Series, zone: str, where: str) -> pl.Series | None:
-    """Read `20230102`, `202301021530` or `20230102153000`, if all rows are such: as epochs most lie before 1977."""
-    given = digits.drop_nulls()
-    length = len(given[0]) if given.len() else 0
-    if length not in _CALENDARS or not (given.str.contains(_CALENDAR) & (given.str.len_bytes() == length)).all():
-        return None
-    whole, notation = (digits + "00", "%Y%m%d%H%M%S") if length == 12 else (digits, _CALENDARS[length])
-    naive = whole.str.to_datetime(notation, time_unit="us", strict=False)
-    _refuse(digits, naive.is_null() & digits.is_not_null(), where)
-    return from_zone(naive, zone, where)
-
-
 def _text(times: pl.Series, zone: str, where: str, dates: Dates) -> pl.Series:
     text = times.cast(pl.String).str.strip_chars(_BLANKS)
     text = text.set(text == "", None)
     whole = text.cast(pl.Int64, strict=False)
     if whole.null_count() == text.null_count():
         return _numbers(whole, zone, where)
-    _refuse_rounded(text, where)
-    numbers = text.cast(pl.Float64, strict=False)
-    if numbers.null_count() == text.null_count():
-        return _epoch(numbers, text, where)
-    rest = text.set(numbers.is_not_null(), None)
-    return _epoch(numbers, text, where).zip_with(numbers.is_not_null(), _in_zones(rest, zone, where, dates))
-
-
-def _refuse_rounded(text: pl.Series, where: str) -> None:
-    """Refuse numbers since 1970 that are all as short as `1.70839E+12`: their last digits, such as hours, are gone."""
+    # Where all numbers since 1970 are as short as `1.70839E+12`, their last digits, such as hours, are gone.
     digits = text.str.extract(r"^\d\.?(\d*)[eE]\+?(?:0?9|1\d)$")
     longest = digits.str.len_bytes().max()
     if isinstance(longest, int) and longest <= _ROUNDED and digits.null_count() == text.null_count() < text.len() - 1:
@@ -184,6 +173,11 @@ def _refuse_rounded(text: pl.Series, where: str) -> None:
             f"{where}, row {row + 1}: {quoted(text[row])} is a rounded number, as spreadsheets write it; export the "
             "times as whole numbers, or set data.columns.timestamp to another column"
         )
+    numbers = text.cast(pl.Float64, strict=False)
+    if numbers.null_count() == text.null_count():
+        return _epoch(numbers, text, where)
+    rest = text.set(numbers.is_not_null(), None)
+    return _epoch(numbers, text, where).zip_with(numbers.is_not_null(), _in_zones(rest, zone, where, dates))
 
 
 @dataclass(frozen=True)
