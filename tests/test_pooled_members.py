@@ -281,6 +281,7 @@ def statuses(config: Config) -> dict[str, str]:
     return {one.key.symbol: one.status for one in record.outcomes}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_blends_of_a_run_have_members_fitted_on_all_series(folder: Path) -> None:
     config = config_of(folder)
@@ -305,6 +306,7 @@ def test_blends_of_a_run_have_members_fitted_on_all_series(folder: Path) -> None
     assert set(statuses(config).values()) == {"trained"}, "each sees the bars of all"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_thinned_pools_traded_scores_and_refits_go_together_with_pooled_members(folder: Path) -> None:
     settings = {"refit": True, "max_samples": 1_500, "trading": {"cost_bps": 1.0}, "cv_folds": 1}
@@ -318,6 +320,7 @@ def test_thinned_pools_traded_scores_and_refits_go_together_with_pooled_members(
         assert metadata["blend"]["members"]["pooled"]["until"] > metadata["split"]["holdout"]["test_to"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("local_ray")
 def test_a_series_that_cannot_be_read_is_left_out_of_the_pool(folder: Path) -> None:
     upside_down = random_bars(0, 3000).rename({"high": "low", "low": "high"})
