@@ -249,5 +249,6 @@ def test_sample_is_what_the_data_card_says(tmp_path: Path) -> None:
     assert [path.relative_to(SAMPLE) for path in held] == [path.relative_to(tmp_path) for path in made]
     for path, expected in zip(held, made, strict=True):
         frames = (pl.read_parquet(file, hive_partitioning=False) for file in (path, expected))
-        assert_frame_equal(*frames, rel_tol=1e-4)
+        # Numbers are rounded to a cent, and another kind of CPU may round one the other way.
+        assert_frame_equal(*frames, rel_tol=1e-4, abs_tol=0.0101)
     assert sum(path.stat().st_size for path in SAMPLE.rglob("*") if path.is_file()) <= 2_000_000

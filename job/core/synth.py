@@ -152,7 +152,8 @@ def write_world(
 ) -> tuple[Path, ...]:
     """Write one Parquet file per symbol: `exchange=synthetic/symbol=SYN00USDT/SYN00USDT-1m.parquet`.
 
-    Same arguments and library versions, same bytes. Existing files of those names are replaced.
+    Same arguments and library versions, same bytes on one kind of CPU: others may round a number by a cent the other
+    way. Existing files of those names are replaced.
 
     Raises:
         ConfigError: an argument is out of its range, or `output` cannot be written.
