@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from job import ModelConfig, RayModelTrainer
 from job.config.settings import Config, load_config
@@ -32,8 +33,9 @@ from job.registry.versions import load, read_metadata
 from job.storage.files import Storage
 from job.train.plan import make_plan, plan
 from job.train.run import run
-from tests.oracles_training import FEATURES, KEY, made_samples, model_spec
+from tests.oracles_training import FEATURES, KEY, made_samples, model_spec, random_walk_samples
 from tests.oracles_transforms import random_bars
+from tests.worlds import in_two_processes
 
 OWN_AND_POOLED: dict[str, Any] = {"of": ["logistic_regression", "pooled"], "pooled": {"max_depth": 4}}
 TIMES = st.lists(st.integers(0, 10**6), min_size=1, max_size=200)
@@ -137,6 +139,27 @@ def test_a_noise_pool_is_not_believed() -> None:
     own, _ = own_and_pool(spec, rows=2_000, signal=2.0)
     _, pool = own_and_pool(spec, rows=2_000, signal=0.0)
     assert train(own, spec, key=KEY, pool=pool).metadata["blend"]["members"]["pooled"]["weight"] < 0.2
+
+
+def noise_model(world: int) -> float:
+    """Return the lower end of the skill's interval of one of six random walks, with a pool of all."""
+    spec = spec_of(label="direction(10)")
+    frames = [
+        random_walk_samples(900, seed=6 * world + one, horizon=10).with_columns(series=pl.lit(f"S{one}"))
+        for one in range(6)
+    ]
+    own, splits = frames[0].drop("series"), splits_of(frames[0], spec)
+    times = own["available_at"].to_physical()
+    starts = [int(times[int(one.test[0])]) for one in (*splits.folds, splits.holdout)]
+    low = train(own, spec, key=KEY, pool=pool_of(pl.concat(frames), spec, starts)).scores["skill_low"]
+    assert low is not None
+    return float(low)
+
+
+@pytest.mark.slow
+def test_pooled_members_find_nothing_in_noise() -> None:
+    found = in_two_processes(noise_model, range(60))
+    assert sum(low > 0 for low in found) <= binom.ppf(0.99, len(found), 0.025)
 
 
 def test_any_number_of_threads_gives_the_same_bits() -> None:
