@@ -32,7 +32,7 @@ from job.registry.names import listed_versions
 from job.registry.outcome import Outcome
 from job.registry.versions import load
 from job.storage.files import Storage
-from job.train import pipeline
+from job.train import pipeline, shuffle
 from job.train.record import TrainingRecord
 from job.train.run import run
 from job.train.steps import load_bars
@@ -272,7 +272,7 @@ def test_a_series_whose_worker_dies_is_not_left_out_of_its_pool(
     """The worker that reads one of two series is killed the first time: the pools wait for the next round."""
     poison = tmp_path / "poison"
     poison.touch()
-    monkeypatch.setattr(pipeline, "load_bars", partial(load_or_die, poison=poison))
+    monkeypatch.setattr(shuffle, "load_bars", partial(load_or_die, poison=poison))
     record = run(config_for(bars, tmp_path / "models", model_trainer={"group_by": ["timeframe"]}))
     assert record.counts["trained"] == 3
     assert not poison.exists()
