@@ -359,8 +359,8 @@ def noise_models(symbol: int) -> list[float | None]:
 
 @pytest.mark.slow
 def test_blends_find_nothing_in_noise() -> None:
-    models = [low for symbol in in_two_processes(noise_models, range(12)) for low in symbol]
-    assert len(models) == 24
+    models = [low for symbol in in_two_processes(noise_models, range(8)) for low in symbol]
+    assert len(models) == 16
     above = [low for low in models if low is not None and low > 0]
     assert len(above) <= binom.ppf(0.99, len(models), 0.025)
 

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.boosters
 
 ROOT = Path(__file__).resolve().parents[1]
 OTHERS = ("random_forest", "logistic_regression")
-NOISE_SYMBOLS = 12
+NOISE_SYMBOLS = 8
 
 
 @pytest.mark.parametrize("name", each(*NATIVE))

@@ -125,26 +125,19 @@ def test_an_output_that_cannot_be_written_is_refused_before_training(bars: Path,
 
 
 @pytest.mark.slow
-def test_a_run_from_another_folder(bars: Path, tmp_path: Path) -> None:
-    done = shell("--input", str(bars), "--timeframes", "15m", "--json", *FAST, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    record = json.loads(done.stdout.splitlines()[-1])
-    assert record["counts"]["trained"] == 1
-    assert record["output"].endswith(str(tmp_path / "models"))
-    assert len(list((tmp_path / "models" / "synthetic" / "SYN00USDT").glob("analyst_15m_*.json"))) == 1
-    assert "trained synthetic/SYN00USDT analyst 15m" in done.stderr
-    assert "Warning" not in done.stderr
-    again = shell("--input", str(bars), "--timeframes", "15m", "--json", *FAST, cwd=tmp_path)
-    assert json.loads(again.stdout.splitlines()[-1])["counts"]["current"] == 1
-
-
-@pytest.mark.slow
-def test_the_number_of_cpus_changes_no_score(bars: Path, tmp_path: Path) -> None:
+def test_neither_the_folder_nor_the_number_of_cpus_changes_a_score(bars: Path, tmp_path: Path) -> None:
     scores = []
     for cpus in (1, 3):
-        arguments = ("--input", str(bars), "--output", f"models{cpus}", "--set", f"ray.num_cpus={cpus}", "--json")
-        done = shell(*arguments, "--timeframes", "15m,1m", *FAST, cwd=tmp_path)
+        folder = tmp_path / str(cpus)
+        folder.mkdir()
+        arguments = ("--input", str(bars), "--set", f"ray.num_cpus={cpus}", "--json", "--timeframes", "15m,1m", *FAST)
+        done = shell(*arguments, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        assert "trained synthetic/SYN00USDT analyst 15m" in done.stderr
+        assert "Warning" not in done.stderr
         record = json.loads(done.stdout.splitlines()[-1])
+        assert record["output"].endswith(str(folder / "models"))
+        assert len(list((folder / "models" / "synthetic" / "SYN00USDT").glob("analyst_15m_*.json"))) == 1
         assert record["cluster"]["cpus"] == cpus
         scores.append({(one["model_type"], one["timeframe"]): one["scores"] for one in record["outcomes"]})
     assert len(scores[0]) == 3

@@ -258,8 +258,9 @@ def both_symbols() -> dict[str, pl.DataFrame]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("write", [write_csv, write_zip, write_parquet, write_feather])
-@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize(
+    ("write", "together"), [(write_csv, False), (write_zip, True), (write_parquet, False), (write_feather, True)]
+)
 def test_bars_are_read_whole_from_a_failing_server(
     write: Callable[[pl.DataFrame, Path], None],
     together: bool,

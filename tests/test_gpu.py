@@ -84,11 +84,10 @@ def test_models_that_use_no_gpu_do_not_wait_for_one() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("gpus", "seen"), [(1, "0"), (0, "")])
-def test_a_pooled_fit_has_the_gpu_of_a_ray_that_says_it_has_one(gpus: int, seen: str, tmp_path: Path) -> None:
+def test_a_pooled_fit_has_the_gpu_of_a_ray_that_says_it_has_one(tmp_path: Path) -> None:
     (tmp_path / "noting.py").write_text(MODULE)
     settings = kinds(noting="noting:ALGORITHM")
-    settings["ray"] = {"num_gpus": gpus, "num_cpus": 2}
+    settings["ray"] = {"num_gpus": 1, "num_cpus": 2}
     (tmp_path / "settings.yaml").write_text(json.dumps(settings))
     command = [sys.executable, str(ROOT / "job/main.py"), "--config", "settings.yaml", "--output", "models", "--json"]
     environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
@@ -97,4 +96,4 @@ def test_a_pooled_fit_has_the_gpu_of_a_ray_that_says_it_has_one(gpus: int, seen:
     )
     assert done.returncode == 0, done.stderr
     (metadata,) = (tmp_path / "models" / "pooled").rglob("noting_1h_*[!r].json")
-    assert json.loads(metadata.read_text())["fit"] == {"devices": seen}
+    assert json.loads(metadata.read_text())["fit"] == {"devices": "0"}

@@ -199,25 +199,34 @@ def test_a_few_bad_bars_are_kept_apart_and_told(tmp_path: Path) -> None:
     assert set(rejected["rule"]) == {"high_below_low"}
 
 
-def test_pooled_models_train_over_all_series(bars: Path, tmp_path: Path) -> None:
-    record = run(config_for(bars, tmp_path, model_trainer={"group_by": ["timeframe"]}))
+@pytest.fixture(scope="module")
+def pooled(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingRecord, Storage]:
+    """A run of pooled models over both symbols, and its store."""
+    output = tmp_path_factory.mktemp("pooled")
+    return run(config_for(bars, output, model_trainer={"group_by": ["timeframe"]})), Storage(str(output))
+
+
+def test_pooled_models_train_over_all_series(pooled: tuple[TrainingRecord, Storage]) -> None:
+    record, registry = pooled
     assert record.exit_status == 0
     assert len(record.outcomes) == 3
     minute = by_key(record)["all", "analyst", "1m"]
-    _, _, metadata = load(Storage(str(tmp_path)), minute.key)
+    _, _, metadata = load(registry, minute.key)
     assert minute.rows > 13_000
     assert set(metadata["label"]["series"]) == {"synthetic/SYN00USDT", "synthetic/SYN01USDT"}
-    assert (tmp_path / "pooled" / "all").is_dir()
+    assert (Path(registry.url) / "pooled" / "all").is_dir()
 
 
-@pytest.mark.slow
-def test_a_cap_keeps_every_row_of_the_holdout(bars: Path, tmp_path: Path) -> None:
-    settings = {"group_by": ["timeframe"], "enable_tactician_models": False}
-    read_all = run(config_for(bars, tmp_path / "a", model_trainer=settings))
-    capped = run(config_for(bars, tmp_path / "b", model_trainer={**settings, "max_samples": 6_000}))
+def test_a_cap_keeps_every_row_of_the_holdout(
+    bars: Path, pooled: tuple[TrainingRecord, Storage], tmp_path: Path
+) -> None:
+    read_all, registry = pooled
+    minutes = {"timeframes": ["1m"], "n_estimators": 10}
+    settings = {"group_by": ["timeframe"], "enable_tactician_models": False, "analyst_models": minutes}
+    capped = run(config_for(bars, tmp_path, model_trainer={**settings, "max_samples": 6_000}))
     outcome = by_key(capped)["all", "analyst", "1m"]
     assert outcome.rows == pytest.approx(6_000, rel=0.02)
-    (_, _, one), (_, _, two) = (load(Storage(str(tmp_path / name)), outcome.key) for name in ("a", "b"))
+    (_, _, one), (_, _, two) = (load(each, outcome.key) for each in (registry, Storage(str(tmp_path))))
     assert one["split"]["holdout"]["test_rows"] == two["split"]["holdout"]["test_rows"]
     assert one["split"]["holdout"]["test_from"] == two["split"]["holdout"]["test_from"]
     assert two["data"]["samples"]["thinned"] > 0
