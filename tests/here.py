@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import pyarrow as pa
 
-from job.cluster.bundles import singles
+from job.cluster.bundles import Capacity, singles
 from job.cluster.operation import Operation
 from job.cluster.session import logged_events, run_in_session
 from job.cluster.warm import WarmRay
@@ -19,6 +19,8 @@ from job.registry.record import RunRecord
 from job.train.record import TrainingRecord
 from job.train.run import run
 from job.train.steps import load_bars, prepare_samples, train_models
+from job.tune import steps as tuning
+from job.tune.task import Tuned, TuningTask
 from job.watch.loop import watch
 from job.watch.record import Round
 from job.watch.steps import score_models
@@ -40,14 +42,19 @@ STEPS: Final[Mapping[str, tuple[float, type[Outcome], Sequence[Step]]]] = {
 @contextmanager
 def without_ray() -> Iterator[None]:
     """Have every operation run in this process."""
-    with patch("job.cluster.session.run_tasks", _run_tasks), patch.object(WarmRay, "up", lambda _self: nullcontext()):
+    with (
+        patch("job.cluster.session.run_tasks", _run_tasks),
+        patch("job.cluster.session.session", _session),
+        patch("job.tune.pipeline.Runs", _Studies),
+        patch.object(WarmRay, "up", lambda _self: nullcontext()),
+    ):
         yield
 
 
-def run_here(config: Config) -> TrainingRecord:
+def run_here(config: Config, **options: Any) -> TrainingRecord:
     """Train, as the command does."""
     with without_ray():
-        return run(config)
+        return run(config, **options)
 
 
 def watch_here(config: Config) -> Round:
@@ -58,7 +65,12 @@ def watch_here(config: Config) -> Round:
 
 
 def _run_tasks(
-    tasks: Sequence[Work], job: Job, operation: Operation[Any, Any], record: RunRecord[Any], **_: object
+    tasks: Sequence[Work],
+    job: Job,
+    operation: Operation[Any, Any],
+    record: RunRecord[Any],
+    *,
+    watch: Callable[[Any], None] | None = None,
 ) -> None:
     tolerance, kind, steps = STEPS[operation.pipeline]
 
@@ -70,7 +82,31 @@ def _run_tasks(
         yield (kind.from_json(text) for table in tables for text in table["outcome"].to_pylist())
 
     with logged_events(job, operation, record) as events:
-        run_in_session(tasks, job, operation, runs, record, events=events)
+        run_in_session(tasks, job, operation, runs, record, events=events, watch=watch)
+
+
+@contextmanager
+def _session(_tasks: object, _job: object, _operation: object, record: RunRecord[Any]) -> Iterator[Capacity]:
+    """Take the place of a Ray of one CPU, which the record names as it would any."""
+    record.cluster = {"nodes": 1, "cpus": 1}
+    yield Capacity(1, 1, 2**30)
+
+
+class _Studies:
+    """Takes the place of `job.tune.pipeline.Runs`: keeps the samples of all series and answers request after request."""
+
+    def __init__(self, _capacity: Capacity) -> None:
+        self._samples: list[pa.Table] = []
+
+    def runs(self, tasks: Sequence[TuningTask], job: Job) -> Iterator[Iterator[Tuned]]:
+        """Run every task once; the first call has the tasks of all series."""
+        if not self._samples:
+            job = with_context_here(tasks, job, tolerance=WARM)
+            tables: Iterator[pa.Table] = (pack(bundle) for bundle in singles(tasks))
+            self._samples = [*_after(tuning.prepare_samples, _after(load_bars, tables, job), job)]
+        asked = {task.key: task.request for task in tasks}
+        found = (one for table in self._samples for one in tuning.try_settings(table, job=job, asked=asked))
+        yield (Tuned.from_json(text) for one in found for text in one["outcome"].to_pylist())
 
 
 def _after(step: Step, tables: Iterator[pa.Table], job: Job) -> Iterator[pa.Table]:
