@@ -11,6 +11,8 @@ from job.cluster.bundles import Capacity, singles
 from job.cluster.operation import Operation
 from job.cluster.session import logged_events, run_in_session
 from job.cluster.warm import WarmRay
+from job.compare.steps import compare_rows, pair_samples
+from job.compare.task import Compared
 from job.config.settings import Config
 from job.predict.steps import predict_models, prepare_features
 from job.predict.task import Predicted
@@ -26,6 +28,7 @@ from job.watch.record import Round
 from job.watch.steps import score_models
 from job.watch.task import Scored
 from job.worker.gathering import with_context_here
+from job.worker.load_bars import read_bars
 from job.worker.messages import Job, Work, pack
 from job.worker.newest import read_newest_bars
 from transforms.features.feature import EXACT, WARM
@@ -34,6 +37,7 @@ Step = Callable[..., Iterator[pa.Table]]
 STEPS: Final[Mapping[str, tuple[float, type[Outcome], Sequence[Step]]]] = {
     "job.train.pipeline": (WARM, Outcome, (load_bars, prepare_samples, train_models)),
     "job.predict.pipeline": (EXACT, Predicted, (read_newest_bars, prepare_features, predict_models)),
+    "job.compare.pipeline": (WARM, Compared, (read_bars, pair_samples, compare_rows)),
     "job.watch.pipeline": (WARM, Scored, (read_newest_bars, score_models)),
 }
 """By pipeline: what averages may owe to their start, the type of outcomes, and the steps."""
@@ -72,6 +76,8 @@ def _run_tasks(
     *,
     watch: Callable[[Any], None] | None = None,
 ) -> None:
+    if not tasks:
+        return
     tolerance, kind, steps = STEPS[operation.pipeline]
 
     def runs(left: Sequence[Work], job: Job) -> Iterator[Iterator[Outcome]]:
@@ -81,13 +87,13 @@ def _run_tasks(
             tables = _after(step, tables, job)
         yield (kind.from_json(text) for table in tables for text in table["outcome"].to_pylist())
 
-    with logged_events(job, operation, record) as events:
+    with logged_events(job, operation, record) as events, _session(tasks, job, operation, record):
         run_in_session(tasks, job, operation, runs, record, events=events, watch=watch)
 
 
 @contextmanager
 def _session(_tasks: object, _job: object, _operation: object, record: RunRecord[Any]) -> Iterator[Capacity]:
-    """Take the place of a Ray of one CPU, which the record names as it would any."""
+    """Take the place of a Ray of one CPU; a record without it is of a run that would have started none."""
     record.cluster = {"nodes": 1, "cpus": 1}
     yield Capacity(1, 1, 2**30)
 

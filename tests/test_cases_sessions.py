@@ -31,6 +31,7 @@ from job.train.run import run
 from job.worker.load_bars import in_range, read_clean
 from job.worker.scorer import load_scorer
 from tests.documents import python_blocks
+from tests.here import run_here
 from transforms.sessions import Sessions
 
 FAST = {
@@ -79,13 +80,12 @@ def test_sessions_are_noticed_and_no_bar_is_lost(
 
 
 @pytest.mark.parametrize("gaps", ["auto", "sessions"])
-@pytest.mark.usefixtures("local_ray")
 def test_currencies_train_and_are_found_current_and_predicted_by_their_hours(
     cases: Path, gaps: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = cases / "23-sessions" / "in" / "fx-1h"
     config = config_of(folder, tmp_path / "models", gaps=gaps)
-    record = run(config)
+    record = run_here(config)
     (outcome,) = record.outcomes
     assert outcome.status == "trained"
     assert outcome.gaps == "sessions"
@@ -98,7 +98,7 @@ def test_currencies_train_and_are_found_current_and_predicted_by_their_hours(
     assert metadata["data"]["sessions"] == {"unknown/EURUSD": {"zone": "UTC", "open": [["00:00", "24:00"]]}}
     assert re.fullmatch("[0-9a-f]{64}", metadata["data"]["content_digest"])
 
-    again = run(config_of(folder, tmp_path / "models", gaps="auto"))
+    again = run_here(config_of(folder, tmp_path / "models", gaps="auto"))
     assert [one.status for one in again.outcomes] == ["current"]
     arguments = [
         "plan", "--input", str(folder), "--output", str(tmp_path / "models"), "--timeframes", "1h",
