@@ -49,6 +49,7 @@ def without_ray() -> Iterator[None]:
     with (
         patch("job.cluster.session.run_tasks", _run_tasks),
         patch("job.cluster.session.session", _session),
+        patch("job.cluster.connect.running", lambda _settings: nullcontext()),
         patch("job.tune.pipeline.Runs", _Studies),
         patch.object(WarmRay, "up", lambda _self: nullcontext()),
     ):

@@ -20,7 +20,6 @@ from polars.testing import assert_frame_equal
 
 from job.api.trainer import RayModelTrainer
 from job.cli import main
-from job.cluster import connect as cluster
 from job.cluster import datasets
 from job.cluster.bundles import Capacity
 from job.cluster.retries import run_with_retries
@@ -224,7 +223,7 @@ def test_a_second_run_touches_nothing_and_needs_no_ray(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("Ray was started")
 
-    monkeypatch.setattr(cluster, "running", refuse)
+    monkeypatch.setattr("job.cluster.session.running", refuse)
     before = contents(predicted[1]) | contents(models)
     again = predict_on_ray(config_for(bars, models), predicted[1])
     assert again.counts == {"predicted": 0, "current": 6, "failed": 0, "not_run": 0}
@@ -407,7 +406,7 @@ def test_what_dead_workers_leave_runs_again_alone(
 @pytest.fixture
 def places(bars: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """Folders by name; Ray cannot be started."""
-    monkeypatch.setattr(cluster, "running", None)
+    monkeypatch.setattr("job.cluster.session.running", None)
     (tmp_path / "empty").mkdir()
     return {"empty": tmp_path / "empty", "models": models, "bars": bars}
 

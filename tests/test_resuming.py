@@ -13,7 +13,6 @@ import polars as pl
 import pytest
 
 from job.cli import main
-from job.cluster import connect as cluster
 from job.config.settings import Config, load_config
 from job.core.synth import make_bars, write_world
 from job.registry.catalog import list_summaries
@@ -85,7 +84,7 @@ def test_a_rerun_needs_no_ray_and_reads_no_bars(own: Path, monkeypatch: pytest.M
     def refuse(*_: object, **__: object) -> None:
         pytest.fail("Ray was started, or bars were read")
 
-    monkeypatch.setattr(cluster, "running", refuse)
+    monkeypatch.setattr("job.cluster.session.running", refuse)
     monkeypatch.setattr("job.sources.reading.read_file", refuse)
     record = run_on_ray(config_for(own))
     assert record.counts == STAY
