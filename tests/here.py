@@ -100,7 +100,7 @@ def _session(_tasks: object, _job: object, _operation: object, record: RunRecord
 
 
 class _Studies:
-    """Takes the place of `job.tune.pipeline.Runs`: keeps the samples of all series and answers request after request."""
+    """Takes the place of `job.tune.pipeline.Runs`: keeps the samples of all series, and answers by them."""
 
     def __init__(self, _capacity: Capacity) -> None:
         self._samples: list[pa.Table] = []

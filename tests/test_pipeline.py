@@ -200,9 +200,10 @@ def test_a_few_bad_bars_are_kept_apart_and_told(tmp_path: Path) -> None:
 
 
 def test_pooled_models_train_over_all_series(bars: Path, tmp_path: Path) -> None:
-    record = run(config_for(bars, tmp_path, model_trainer={"group_by": ["timeframe"]}))
+    settings = {"group_by": ["timeframe"], "enable_tactician_models": False}
+    record = run(config_for(bars, tmp_path, model_trainer=settings))
     assert record.exit_status == 0
-    assert len(record.outcomes) == 3
+    assert len(record.outcomes) == 2
     minute = by_key(record)["all", "analyst", "1m"]
     _, _, metadata = load(Storage(str(tmp_path)), minute.key)
     assert minute.rows > 13_000
@@ -404,13 +405,14 @@ def test_bundles_of_several_sizes_run_side_by_side_and_give_the_same_models(
         groups: dict[int, list[Bundle[Task]]] = {2: [], 1: []}
         for one in packed:
             groups[2 if one.tasks[0].key.timeframe == "1m" else 1].append(one)
+        assert all(groups.values())
         return groups
 
     monkeypatch.setattr(pipeline, "sized", by_kind)
-    record = run(config_for(bars, tmp_path))
-    assert record.counts["trained"] == 6
+    record = run(config_for(bars, tmp_path, data={"symbols": ["SYN00USDT"]}))
+    assert record.counts["trained"] == 3
     before = by_key(trained[0])
-    assert {key: one.scores for key, one in by_key(record).items()} == {key: one.scores for key, one in before.items()}
+    assert all(one.scores == before[key].scores for key, one in by_key(record).items())
 
 
 def test_lookback_start_and_end_limit_the_samples_but_not_the_warmup(bars: Path, tmp_path: Path) -> None:
