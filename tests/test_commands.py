@@ -247,14 +247,7 @@ def test_kinds_and_timeframes(
     assert {f"{kind['model_type']} {kind['timeframe']}" for kind in plan["kinds"]} == expected
 
 
-def test_doctor_finds_all_well_and_names_what_is_not(
-    bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    done = shell("doctor", "--input", str(bars), "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    findings = json.loads(done.stdout.splitlines()[-1])
-    assert {finding["subject"] for finding in findings} == {"versions", "input", "store", "memory", "cluster", "node"}
-    assert all(finding["good"] for finding in findings)
+def test_doctor_names_what_is_not_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--input", "nowhere", "--output", str(tmp_path / "models")]) == 2
     assert "nowhere" in capsys.readouterr().err
 

@@ -60,8 +60,8 @@ def settings(folder: Path, bars: Path, **trainer: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tuned(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Settings with a bad default, whose study is finished."""
+def tuned(bars: Path, tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Path:
+    """Settings with a bad default, whose study was run on Ray and is finished."""
     file = settings(tmp_path_factory.mktemp("tuned"), bars)
     assert main(["tune", "--config", str(file)]) == 0
     return file
