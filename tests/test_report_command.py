@@ -23,9 +23,9 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let pages be of one picture, which takes less time; `test_report_page` has those of all."""
     pytest.importorskip("altair", reason="altair is absent, which reports need: pip install '.[report]'")
-    from job.report import page
+    from job.report.pictures import PICTURES
 
-    monkeypatch.setattr(page, "PICTURES", [one for one in page.PICTURES if one.name == "fleet"])
+    monkeypatch.setattr("job.report.page.PICTURES", [one for one in PICTURES if one.name == "fleet"])
 
 
 @pytest.mark.parametrize("command", [["report"], ["train", "--report"]], ids=" ".join)
