@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 # Ray reads both when it is imported: no token file in the home folder, no silent join of a cluster on this machine.
@@ -10,6 +11,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
 
 import pytest
+import ray
 
 from job.cluster.connect import running
 from job.config.settings import RaySettings
@@ -17,6 +19,9 @@ from job.storage.files import Storage
 from tests.registries import KINDS, open_registry, s3_server
 
 ROOT = Path(__file__).resolve().parents[1]
+SHARED_RAY = ExitStack()
+SHARING = set[Path]()
+"""The files whose tests share a Ray."""
 
 for size in ("COLUMNS", "LINES"):  # of a test process that runs beside others; tables are as wide as their own terminal
     os.environ.pop(size, None)
@@ -41,10 +46,29 @@ def cases() -> Path:
 
 
 @pytest.fixture(scope="module")
-def local_ray() -> Iterator[None]:
-    """One local Ray of two CPUs for the tests of a file."""
-    with running(RaySettings(num_cpus=2)):
-        yield
+def local_ray() -> None:
+    """One local Ray of two CPUs for the tests of a file, and of the next files that want one."""
+    if not ray.is_initialized():
+        SHARED_RAY.enter_context(running(RaySettings(num_cpus=2)))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that share a Ray at the end, one after the other, since its start takes 12 seconds of a CPU."""
+    SHARING.update(item.path for item in items if "local_ray" in getattr(item, "fixturenames", ()))
+    items.sort(key=lambda item: item.path in SHARING)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Stop the shared Ray before a test of a file that does not use it."""
+    if item.path not in SHARING:
+        SHARED_RAY.close()
+
+
+def pytest_sessionfinish() -> None:
+    """Stop the shared Ray."""
+    SHARED_RAY.close()
 
 
 @pytest.fixture(scope="session")

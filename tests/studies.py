@@ -23,11 +23,13 @@ from tests.worlds import samples_for, world
 Row = tuple[SamplesRow, pl.DataFrame | None]
 
 
-def tuned_config(url: str, *, trials: int = 8, batch: int = 4, timeframe: str = "15m", **kind: Any) -> Config:
+def tuned_config(
+    url: str, *, trials: int = 8, batch: int = 4, folds: int = 5, timeframe: str = "15m", **kind: Any
+) -> Config:
     """Return settings of small forests, of which `kind` changes some."""
     analyst = {"timeframes": [timeframe], "n_estimators": 10, **kind}
     trainer = {"model_directory": url, "enable_tactician_models": False, "analyst_models": analyst}
-    return load_config({"model_trainer": trainer, "tune": {"trials": trials, "batch": batch}})
+    return load_config({"model_trainer": {**trainer, "cv_folds": folds}, "tune": {"trials": trials, "batch": batch}})
 
 
 def study_of(config: Config, symbols: int) -> Study:

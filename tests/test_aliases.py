@@ -327,16 +327,20 @@ def test_concurrent_promotions_by_processes_corrupt_nothing(kind: str, request: 
     commit_versions(registry, V1, V2, V3)
     rebuild(registry)
     script = (
-        "import json, pickle, sys\n"
+        "import json, os, pickle, sys\n"
         "from tests.test_aliases import contend\n"
-        "print(json.dumps(contend(pickle.loads(bytes.fromhex(sys.argv[1])), int(sys.argv[2]))))\n"
+        "for number in range(3):\n"
+        "    if not os.fork():\n"
+        "        won = contend(pickle.loads(bytes.fromhex(sys.argv[1])), number)\n"
+        "        os.write(1, f'{json.dumps([number, won])}\\n'.encode())\n"
+        "        os._exit(0)\n"
+        "for _ in range(3):\n"
+        "    os.wait()\n"
     )
     command = [sys.executable, "-c", script, pickle.dumps(registry).hex()]
-    running = [
-        subprocess.Popen([*command, str(number)], cwd=Path(__file__).parents[1], stdout=subprocess.PIPE)
-        for number in range(3)
-    ]
-    check_contention(registry, [json.loads(one.communicate()[0]) for one in running])
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True)
+    won = dict(map(json.loads, done.stdout.splitlines()))
+    check_contention(registry, [won[number] for number in range(3)])
     assert {one["version"] for one in read_catalog(registry)} == {V1, V2, V3}
 
 

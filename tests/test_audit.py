@@ -36,7 +36,7 @@ from tests.test_planning import series
 from tests.test_scoring import small_bars
 from tests.test_user_entries import forget
 from transforms.clock import CLOCK, add_clock
-from transforms.features import FEATURES
+from transforms.features import DEFAULT_FEATURES, FEATURES
 from transforms.features.audit import Audited, audit
 from transforms.features.compute import add_features
 from transforms.features.feature import Feature, exponential_average
@@ -286,7 +286,7 @@ def test_a_slow_feature_is_timed() -> None:
     fast, slow = (nanoseconds_per_value(feature, bars) for feature in (FEATURES["change_1"], PYTHON_LOOP))
     assert fast < 300
     assert slow > SLOW_NS
-    (found,) = audited(PYTHON_LOOP)
+    (found,) = audited(PYTHON_LOOP, bars=audited_bars(1_000))
     assert (found.violation, found.lookback) == (None, 9)
 
 
@@ -607,7 +607,10 @@ def test_the_command_audits_all_on_the_bars_of_the_input(alphas: str, capsys: py
     }
 
 
-def test_the_command_fails_where_one_is_refused(alphas: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_fails_where_one_is_refused(
+    alphas: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("job.cli.features.FEATURES", dict.fromkeys(DEFAULT_FEATURES))
     bars = ["--symbols", "SYN00USDT", "--timeframes", "5m"]
     status, printed, errors = ran(capsys, "audit", *bars, "--features", f"{alphas}:LEAKING")
     assert status == 1

@@ -317,7 +317,7 @@ def written(number: float, style: str) -> str:
     }[style]  # fmt: skip
 
 
-@examples(max_examples=120, deadline=None)
+@examples(max_examples=60, deadline=None)
 @given(
     style=st.sampled_from(["dollars", "thousands", "german", "euros", "swiss", "french", "code", "suffix"]),
     prices=st.lists(st.integers(1, 10**9), min_size=2, max_size=30),

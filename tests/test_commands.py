@@ -16,6 +16,7 @@ import pytest
 
 from job.cli import main
 from job.core.synth import make_bars, write_world
+from tests.here import without_ray
 
 ROOT = Path(__file__).resolve().parents[1]
 FAST = ("--set", "model_trainer.cv_folds=2", "--set", "model_trainer.analyst_models.n_estimators=10")
@@ -108,20 +109,24 @@ def test_an_unknown_command_is_named_with_the_known_ones(capsys: pytest.CaptureF
         ("BTC-1m.parquet", b"not parquet", "BTC-1m.parquet"),
     ],
 )
-def test_files_that_hold_no_bars_are_named(name: str, content: bytes, message: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(content)
-    done = shell("--input", name, "--output", "models", *FAST, cwd=tmp_path)
-    assert done.returncode == 3, done.stderr
-    assert "Traceback" not in done.stderr
-    assert any(message in line and name in line for line in done.stderr.splitlines()), done.stderr
+def test_files_that_hold_no_bars_are_named(
+    name: str, content: bytes, message: str, in_empty_folder: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(name).write_bytes(content)
+    assert main(["--input", name, "--output", "models", *FAST]) == 3
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert any(message in line and name in line for line in said.splitlines()), said
 
 
-def test_an_output_that_cannot_be_written_is_refused_before_training(bars: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    done = shell("--input", str(bars), "--output", "file/models", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "file/models" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_an_output_that_cannot_be_written_is_refused_before_training(
+    bars: Path, in_empty_folder: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").write_text("in the way")
+    assert main(["--input", str(bars), "--output", "file/models"]) == 2
+    said = capsys.readouterr().err
+    assert "file/models" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.slow
@@ -144,16 +149,17 @@ def test_neither_the_folder_nor_the_number_of_cpus_changes_a_score(bars: Path, t
     assert scores[0] == scores[1]
 
 
-def test_some_failures_exit_1_and_keep_the_rest(bars: Path, tmp_path: Path) -> None:
+def test_some_failures_exit_1_and_keep_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frame = make_bars(seed=1, days=3)
     (tmp_path / "bars").mkdir()
     frame.write_parquet(tmp_path / "bars" / "GOOD-1m.parquet")
     frame.with_columns(pl.col("close").cast(pl.String)).with_columns(
         close=pl.when(pl.int_range(pl.len()) == 16).then(pl.lit("n/k")).otherwise("close")
     ).write_csv(tmp_path / "bars" / "TEXT-1m.csv")
-    done = shell("--input", "bars", "--timeframes", "15m,1m", "--model-types", "analyst", *FAST, cwd=tmp_path)
-    assert done.returncode == 1, done.stderr
-    failures = [line for line in done.stderr.splitlines() if "ERROR" in line]
+    arguments = ["--input", str(tmp_path / "bars"), "--output", str(tmp_path / "models"), "--model-types", "analyst"]
+    with without_ray():
+        assert main([*arguments, "--timeframes", "15m,1m", *FAST]) == 1
+    failures = [line for line in capsys.readouterr().err.splitlines() if "ERROR" in line]
     assert failures
     assert all("TEXT" in line and "n/k" in line and "close" in line for line in failures)
     assert len(list((tmp_path / "models").rglob("analyst_1m_*.skops"))) == 2
@@ -184,10 +190,9 @@ def test_an_interruption_while_modules_are_imported_costs_one_line(
     assert last_line(capsys) == "interrupted"
 
 
-@pytest.mark.parametrize("how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
-def test_an_interrupted_run_says_so_and_keeps_what_is_committed(
-    how: signal.Signals, bars: Path, tmp_path: Path
-) -> None:
+@pytest.mark.slow
+def test_an_interrupted_run_says_so_and_keeps_what_is_committed(bars: Path, tmp_path: Path) -> None:
+    """On SIGINT; `test_faults` has SIGTERM."""
     command = [sys.executable, str(ROOT / "job" / "main.py"), "--input", str(bars), "--output", "models"]
     slow = ["--set", "model_trainer.tactician_models.n_estimators=20000", "--set", "model_trainer.cv_folds=2"]
     with subprocess.Popen([*command, *slow], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
@@ -195,7 +200,7 @@ def test_an_interrupted_run_says_so_and_keeps_what_is_committed(
         for line in process.stderr:
             if "trained" in line:
                 break
-        os.kill(process.pid, how)
+        os.kill(process.pid, signal.SIGINT)
         rest = process.stderr.read()
         assert process.wait(60) == 130
     assert "Traceback" not in rest
@@ -235,15 +240,9 @@ def test_kinds_and_timeframes(
     assert {f"{kind['model_type']} {kind['timeframe']}" for kind in plan["kinds"]} == expected
 
 
-def test_doctor_finds_all_well_and_names_what_is_not(bars: Path, tmp_path: Path) -> None:
-    done = shell("doctor", "--input", str(bars), "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    findings = json.loads(done.stdout.splitlines()[-1])
-    assert {finding["subject"] for finding in findings} == {"versions", "input", "store", "memory", "cluster", "node"}
-    assert all(finding["good"] for finding in findings)
-    bad = shell("doctor", "--input", "nowhere", cwd=tmp_path)
-    assert bad.returncode == 2
-    assert "nowhere" in bad.stderr
+def test_doctor_names_what_is_not_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--input", "nowhere", "--output", str(tmp_path / "models")]) == 2
+    assert "nowhere" in capsys.readouterr().err
 
 
 def test_synth_writes_bars_that_train_can_find(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,6 +43,7 @@ from job.train.plan import plan_tasks
 from job.train.steps import prepare, train_task
 from job.worker.load_bars import load_series
 from job.worker.messages import BarsRow, Bundle, Job, pack
+from tests.here import without_ray
 from tests.registries import find_version
 from tests.worlds import in_two_processes, samples_for, specs, world
 
@@ -553,8 +554,9 @@ def test_without_a_champion_the_remedy_is_named(
 
 def test_the_command_compares_and_promotes(registry: Storage, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["compare", "--models", registry.url, "--input", str(folder / "bars"), "--json", "--promote"]
-    settings = ["promotion.policy=fresher", "promotion.test=sequential", "ray.num_cpus=1"]
-    assert main([*arguments, *(part for one in settings for part in ("--set", one))]) == 0
+    settings = ["promotion.policy=fresher", "promotion.test=sequential"]
+    with without_ray():
+        assert main([*arguments, *(part for one in settings for part in ("--set", one))]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     (one,) = found["comparisons"]
     assert (one["a"], one["b"]) == (A, B)

@@ -101,7 +101,7 @@ CASES: dict[str, Make] = {
 
 
 @pytest.mark.parametrize("make", CASES.values(), ids=CASES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), share=st.floats(0.3, 1))
 def test_nothing_at_or_before_a_time_changes_with_what_comes_after(make: Make, seed: int, share: float) -> None:
     bars = random_bars(seed, 900, missing=0.02, jumps=2, flow=True)
@@ -110,7 +110,7 @@ def test_nothing_at_or_before_a_time_changes_with_what_comes_after(make: Make, s
     assert leaks_when_continued(make, bars, time) == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), share=st.floats(0.3, 1))
 def test_the_market_does_not_look_ahead_at_its_other_series(seed: int, share: float) -> None:
     bars = random_bars(seed, 900)

@@ -124,6 +124,7 @@ def test_models_load_without_this_code_as_documented(tmp_path: Path, monkeypatch
     assert names["up"] == pytest.approx(scorer.probabilities(names["matrix"]), abs=1e-12)
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_the_documented_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, _ = python_blocks("job/README.md")  # the other is a user's module, see test_user_network
     (tmp_path / "data").symlink_to(ROOT / "data")

@@ -27,6 +27,7 @@ from job.train.plan import make_plan
 from job.train.record import TrainingRecord
 from job.train.steps import load_bars, prepare_samples, train_models
 from job.worker.messages import Job, pack
+from tests.here import without_ray
 from tests.registries import SECRET, open_registry, s3_options
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,8 +53,8 @@ def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
 
 
 def test_a_stop_signal_closes_the_record_within_three_seconds(bars: Path, tmp_path: Path) -> None:
-    """`ray job stop` sends SIGTERM and, three seconds later, SIGKILL."""
-    slow = ("--set", "model_trainer.tactician_models.n_estimators=100000", *FAST)
+    """`ray job stop` sends SIGTERM and, three seconds later, SIGKILL; what is committed by then stays."""
+    slow = ("--timeframes", "15m,1m", "--set", "model_trainer.tactician_models.n_estimators=100000", *FAST)
     with start("--input", str(bars), "--output", "models", *slow, cwd=tmp_path) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -62,11 +63,14 @@ def test_a_stop_signal_closes_the_record_within_three_seconds(bars: Path, tmp_pa
         process.send_signal(signal.SIGTERM)
         time.sleep(3)
         status = record_of(tmp_path / "models")["status"]
-        process.communicate(timeout=60)
+        _, rest = process.communicate(timeout=60)
     assert status == "interrupted"
     assert process.returncode == 130
+    assert "Traceback" not in rest
     record = record_of(tmp_path / "models")
     assert record["counts"]["trained"] >= 1
+    assert record["counts"]["not_run"] >= 1
+    assert len(list((tmp_path / "models").rglob("analyst_*.json"))) == record["counts"]["trained"]
     assert not list((tmp_path / "models" / "runs").glob("*.open"))
     assert not list((tmp_path / "models" / "runs").glob("*.attempts"))
 
@@ -93,9 +97,8 @@ def test_two_runs_at_once_both_commit_and_are_both_listed(bars: Path, tmp_path: 
 def test_the_catalogue_is_made_anew_by_one_command(
     bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = subprocess.run([*MAIN, "--input", str(bars), "--output", "models", "--timeframes", "15m", *FAST],
-                          cwd=tmp_path, capture_output=True, check=True)  # fmt: skip
-    assert done.returncode == 0
+    with without_ray():
+        assert main(["--input", str(bars), "--output", str(tmp_path / "models"), "--timeframes", "15m", *FAST]) == 0
     registry = Storage(str(tmp_path / "models"))
     before = read_catalog(registry)
     registry.replace("model_metadata.json", b"gone")
@@ -110,13 +113,14 @@ def test_the_catalogue_is_made_anew_by_one_command(
     assert main(["reindex", "--output", str(tmp_path / "absent")]) == 3
 
 
-def test_too_many_failures_abort_a_run(tmp_path: Path) -> None:
+def test_too_many_failures_abort_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(6):
         make_bars(seed=number, days=1)[:40].write_parquet(tmp_path / f"S{number}-1m.parquet")
-    arguments = ["--input", ".", "--output", "models", "--timeframes", "1m", "--max-failures", "2", *FAST]
-    done = subprocess.run([*MAIN, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stderr
-    assert re.search(r"aborted: 3 of 12 models failed, more than model_trainer.max_failures allows \(2\)", done.stderr)
+    arguments = ["--input", str(tmp_path), "--output", str(tmp_path / "models"), "--timeframes", "1m", *FAST]
+    with without_ray():
+        assert main([*arguments, "--max-failures", "2"]) == 1
+    said = capsys.readouterr().err
+    assert re.search(r"aborted: 3 of 12 models failed, more than model_trainer.max_failures allows \(2\)", said)
     record = record_of(tmp_path / "models")
     assert record["status"] == "aborted"
     assert record["counts"]["not_run"] >= 1

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from job.api.trainer import RayModelTrainer
 from job.cli import main
-from job.cluster import connect as cluster
 from job.config.policies import PredictionSettings, RetrainSettings
 from job.config.settings import Config, load_config
 from job.core.errors import ConfigError, RegistryError
@@ -37,8 +36,10 @@ from job.storage.files import Storage
 from job.train.plan import plan as plan_training
 from job.train.policy import Decision, Held, TrainedOn, decide
 from job.train.record import TrainingRecord
-from job.train.run import run
+from job.train.run import run as run_on_ray
 from job.train.task import Plan
+from tests.here import run_here as run
+from tests.here import without_ray
 
 EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -182,9 +183,9 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> Callable[[Config], TrainingRecord
 
     def run_without(config: Config) -> TrainingRecord:
         with monkeypatch.context() as patched:
-            patched.setattr(cluster, "running", refuse)
+            patched.setattr("job.cluster.session.running", refuse)
             patched.setattr("job.sources.reading.read_file", refuse)
-            return run(config)
+            return run_on_ray(config)
 
     return run_without
 
@@ -192,7 +193,6 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> Callable[[Config], TrainingRecord
 NoRay = Callable[[Config], TrainingRecord]
 
 
-@pytest.mark.usefixtures("local_ray")
 def test_a_grown_file_is_read_once_and_then_known_to_be_fresh_enough(one: Input, no_ray: NoRay) -> None:
     config = one.config(retrain={"min_new_bars": 96})
     one.hold(day(10))
@@ -214,24 +214,21 @@ def test_a_grown_file_is_read_once_and_then_known_to_be_fresh_enough(one: Input,
     assert only(no_ray(config)).status == "current"
 
 
-@pytest.mark.usefixtures("local_ray")
-@pytest.mark.timeout(900)
-def test_fifty_growing_inputs_train_as_often_as_the_policy_says(one: Input, no_ray: NoRay) -> None:
+def test_growing_inputs_train_as_often_as_the_policy_says(one: Input, no_ray: NoRay) -> None:
     """Three more hours each time: 12 bars of 15 minutes, of which 48 train; in between nothing unchanged starts Ray."""
     config = one.config(retrain={"min_new_bars": 48})
-    one.bars = make_bars(seed=3, days=14, world="signal", dropout=0)
+    one.bars = make_bars(seed=3, days=11, world="signal", dropout=0)
     statuses = []
-    for number in range(50):
+    for number in range(26):
         one.hold(day(7) + 3 * number * HOUR)
         statuses.append(only(run(config)).status)
         if number % 8 in {0, 3}:
             assert only(no_ray(config)).status == ("current" if statuses[-1] == "trained" else "fresh_enough")
-    assert statuses == ["trained" if number % 4 == 0 else "fresh_enough" for number in range(50)]
+    assert statuses == ["trained" if number % 4 == 0 else "fresh_enough" for number in range(26)]
     (key,) = {outcome.key for outcome in plan_training(config).fresh}
-    assert len(list_versions(open_registry(config), key)) == 13
+    assert len(list_versions(open_registry(config), key)) == 7
 
 
-@pytest.mark.usefixtures("local_ray")
 def test_a_file_with_corrected_history_retrains_and_says_so(one: Input) -> None:
     def corrected(frame: pl.DataFrame) -> pl.DataFrame:
         return frame.with_columns(volume=pl.when(pl.int_range(pl.len()) == 5_000).then(0.5).otherwise("volume"))
@@ -253,7 +250,6 @@ def test_a_file_with_corrected_history_retrains_and_says_so(one: Input) -> None:
     assert only(run(config)).status == "trained", "they are not"
 
 
-@pytest.mark.usefixtures("local_ray")
 def test_a_late_bar_within_what_was_trained_on_is_a_correction(one: Input) -> None:
     config = one.config(retrain={"min_new_bars": 96})
     one.hold(day(10), change=lambda frame: frame.filter(pl.int_range(pl.len()) != 9_000))
@@ -262,7 +258,6 @@ def test_a_late_bar_within_what_was_trained_on_is_a_correction(one: Input) -> No
     assert "are others now" in only(run(config)).why
 
 
-@pytest.mark.usefixtures("local_ray")
 def test_an_alarm_retrains_once(one: Input, no_ray: NoRay) -> None:
     config = one.config(retrain={"on_evidence": True})
     one.hold(day(10))
@@ -293,7 +288,6 @@ def made_earlier(config: Config, ago: timedelta) -> None:
     (folder / "model_metadata.json").unlink()
 
 
-@pytest.mark.usefixtures("local_ray")
 def test_an_old_version_is_trained_again_where_there_are_new_bars(one: Input, no_ray: NoRay) -> None:
     config = one.config(retrain={"max_age": "7d"})
     one.hold(day(10))
@@ -311,7 +305,6 @@ def test_an_old_version_is_trained_again_where_there_are_new_bars(one: Input, no
     assert only(no_ray(config)).status == "current"
 
 
-@pytest.mark.usefixtures("local_ray")
 def test_force_and_verify(one: Input) -> None:
     config = one.config(retrain={"min_new_bars": 500})
     one.hold(day(10))
@@ -326,7 +319,6 @@ def test_force_and_verify(one: Input) -> None:
     assert answers(plan_training(config)) == (1, 0, 0, 0)
 
 
-@pytest.mark.usefixtures("local_ray")
 def test_without_a_policy_all_is_as_it_was(one: Input) -> None:
     one.hold(day(10))
     run(one.config())
@@ -337,7 +329,6 @@ def test_without_a_policy_all_is_as_it_was(one: Input) -> None:
     assert not list((one.folder / "models" / "listings").glob("*T*Z*"))
 
 
-@pytest.mark.usefixtures("local_ray")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -356,7 +347,7 @@ def test_another_definition_is_never_fresh_enough(grown: Input, changes: dict[st
 
 
 @pytest.fixture(scope="module")
-def grown(tmp_path_factory: pytest.TempPathFactory, bars: pl.DataFrame, local_ray: None) -> Input:
+def grown(tmp_path_factory: pytest.TempPathFactory, bars: pl.DataFrame) -> Input:
     """A model that is fresh enough, as a run has found."""
     one = Input(tmp_path_factory.mktemp("grown"), bars, "SYN00USDT")
     one.hold(day(10))
@@ -458,28 +449,27 @@ def test_a_pool_is_judged_by_all_its_series(tmp_path: Path, bars: pl.DataFrame, 
     pool = Input(tmp_path, bars, "AAA", "BBB")
     config = pool.config(model_trainer={"group_by": "timeframe"}, retrain={"min_new_bars": 96})
     pool.hold(day(10))
-    run(config)
+    run_on_ray(config)
     pool.hold(day(10.5), "AAA")
     assert answers(plan_training(config)) == (0, 0, 1, 0)
-    outcome = only(run(config))
+    outcome = only(run_on_ray(config))
     assert (outcome.status, outcome.why) == ("fresh_enough", "47 of 96 new bars")
     again = only(no_ray(config))
     assert (again.status, again.why, again.until) == (outcome.status, outcome.why, outcome.until)
     pool.hold(day(10.2), "BBB", change=only_change)
-    trained = only(run(config))
+    trained = only(run_on_ray(config))
     assert (trained.status, "are others now" in trained.why) == ("trained", True)
     assert only(no_ray(config)).status == "current"
     pool.hold(day(10.5), "CCC")
-    run(pool.config())  # what the third series holds is listed
+    run_on_ray(pool.config())  # what the third series holds is listed
     assert plan_training(config).tasks[0].why == "it was not trained on synthetic/CCC"
-    run(config)
+    run_on_ray(config)
     shutil.rmtree(pool.file("AAA").parent)
     pool.hold(day(10.6), "CCC")
-    trained = only(run(config))
+    trained = only(run_on_ray(config))
     assert (trained.status, trained.why) == ("trained", "it was trained on synthetic/AAA, too")
 
 
-@pytest.mark.usefixtures("local_ray")
 def test_a_model_that_sees_others_is_judged_by_its_own_bars(tmp_path: Path, bars: pl.DataFrame, no_ray: NoRay) -> None:
     fleet = Input(tmp_path, bars, "AAA", "BBB")
     kinds = {"analyst_models": {**FAST["analyst_models"], "context": {"symbols": ["AAA"], "features": ["change_1"]}}}
@@ -495,7 +485,6 @@ def test_a_model_that_sees_others_is_judged_by_its_own_bars(tmp_path: Path, bars
     assert only(run(config)).status == "trained"
 
 
-@pytest.mark.usefixtures("local_ray")
 def test_an_end_that_moves_gives_new_bars_also_with_a_lookback(one: Input) -> None:
     one.hold(day(12))
 
@@ -510,7 +499,6 @@ def test_an_end_that_moves_gives_new_bars_also_with_a_lookback(one: Input) -> No
     assert (earlier.status, "are others now" in earlier.why) == ("trained", True), "it must not have seen later bars"
 
 
-@pytest.mark.usefixtures("local_ray")
 def test_bars_that_change_behind_their_listing_are_found_by_verifying(one: Input) -> None:
     config = one.config(retrain={"min_new_bars": 500})
     one.hold(day(10))
@@ -531,7 +519,7 @@ def test_bars_that_change_behind_their_listing_are_found_by_verifying(one: Input
 
 
 @pytest.fixture(scope="module")
-def old_model(tmp_path_factory: pytest.TempPathFactory, bars: pl.DataFrame, local_ray: None) -> Input:
+def old_model(tmp_path_factory: pytest.TempPathFactory, bars: pl.DataFrame) -> Input:
     """A model whose last label is of day 7, and bars until day 10."""
     one = Input(tmp_path_factory.mktemp("old"), bars, "SYN00USDT")
     one.hold(day(7))
@@ -542,7 +530,8 @@ def old_model(tmp_path_factory: pytest.TempPathFactory, bars: pl.DataFrame, loca
 
 def predicted(one: Input, output: Path, **limits: str) -> RunRecord[Predicted]:
     config, request = one.config(predictions=limits), Request(str(output))
-    return run_predictions(config, request, plan_predictions(config, request))
+    with without_ray():
+        return run_predictions(config, request, plan_predictions(config, request))
 
 
 def test_predictions_by_a_model_that_is_too_old_are_refused_or_flagged(old_model: Input, tmp_path: Path) -> None:
@@ -591,7 +580,6 @@ def test_a_model_of_unknown_age_is_too_old() -> None:
     assert check_age(EPOCH, EPOCH + timedelta(days=1), limits, version="v") == ()
 
 
-@pytest.mark.usefixtures("local_ray")
 def test_whoever_reads_only_new_bars_can_spare_a_plan_the_reading(one: Input) -> None:
     """Three rounds of new files, of which a watcher read nothing but the new bars; in the end it is one chain."""
     config = one.config(retrain={"min_new_bars": 96})

@@ -143,32 +143,37 @@ def test_a_version_has_one_format(memory: Storage) -> None:
     load(memory, KEY)
 
 
-@pytest.mark.parametrize("written", [0, 1, 2])
-def test_a_commit_that_was_killed_is_completed_by_the_next_attempt(tmp_path: Path, written: int) -> None:
+def test_a_commit_that_was_killed_is_completed_by_the_next_attempt(tmp_path: Path) -> None:
+    """A process is killed before it writes the first, the second or the last of its files."""
     script = (
         "import os, signal, sys\n"
-        "from job.storage import local\n"
         "from job.storage.files import Storage\n"
         "from tests.test_registry_versions import commit_one\n"
-        "link, left = os.link, [int(sys.argv[2])]\n"
-        "def dying_link(*names):\n"
-        "    if not left[0]:\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    left[0] -= 1\n"
-        "    link(*names)\n"
-        "os.link = dying_link\n"
-        "commit_one(Storage(sys.argv[1]), model='random_forest')\n"
+        "link = os.link\n"
+        "for written in range(3):\n"
+        "    if not (child := os.fork()):\n"
+        "        left = [written]\n"
+        "        def dying_link(*names):\n"
+        "            if not left[0]:\n"
+        "                os.kill(os.getpid(), signal.SIGKILL)\n"
+        "            left[0] -= 1\n"
+        "            link(*names)\n"
+        "        os.link = dying_link\n"
+        "        commit_one(Storage(f'{sys.argv[1]}/{written}'), model='random_forest')\n"
+        "        os._exit(0)\n"
+        "    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
     )
-    command = [sys.executable, "-c", script, str(tmp_path), str(written)]
-    done = subprocess.run(command, cwd=Path(__file__).parents[1], check=False)
-    assert done.returncode == -signal.SIGKILL
-    registry = Storage(str(tmp_path))
-    assert registry.list() == [MODEL, SCALER][:written]
-    assert find_version(registry, KEY) is None
-    commit_one(registry, model="random_forest")
-    features, _ = samples()
-    model, _, _ = load(registry, KEY)
-    assert model.predict_proba(features).tobytes() == fitted("random_forest").predict_proba(features).tobytes()
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
+    assert [*map(int, done.stdout.split())] == [-signal.SIGKILL] * 3
+    for written in range(3):
+        registry = Storage(str(tmp_path / str(written)))
+        assert registry.list() == [MODEL, SCALER][:written]
+        assert find_version(registry, KEY) is None
+        commit_one(registry, model="random_forest")
+        features, _ = samples()
+        model, _, _ = load(registry, KEY)
+        assert model.predict_proba(features).tobytes() == fitted("random_forest").predict_proba(features).tobytes()
 
 
 def test_metadata_that_is_no_json_writes_nothing(memory: Storage) -> None:

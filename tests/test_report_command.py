@@ -19,6 +19,15 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "models"
 
 
+@pytest.fixture
+def one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pages be of one picture, which takes less time; `test_report_page` has those of all."""
+    pytest.importorskip("altair", reason="altair is absent, which reports need: pip install '.[report]'")
+    from job.report.pictures import PICTURES
+
+    monkeypatch.setattr("job.report.page.PICTURES", [one for one in PICTURES if one.name == "fleet"])
+
+
 @pytest.mark.parametrize("command", [["report"], ["train", "--report"]], ids=" ".join)
 @pytest.mark.parametrize("library", ["altair", "vl_convert"])
 def test_without_the_extra_one_line_names_it(
@@ -38,10 +47,10 @@ def test_without_the_extra_one_line_names_it(
     assert sorted(models.rglob("*")) == before
 
 
+@pytest.mark.usefixtures("one_picture")
 def test_a_report_is_written_and_opened(
     models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("altair", reason="altair is absent, which reports need: pip install '.[report]'")
     opened: list[str] = []
 
     def refuse(url: str) -> bool:
@@ -62,6 +71,7 @@ def test_a_report_is_written_and_opened(
     assert "<h1>synthetic/COIN0000USDT analyst 1h</h1>" in (models.parent / "new" / "one.html").read_text()
 
 
+@pytest.mark.usefixtures("one_picture")
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
@@ -76,15 +86,14 @@ def test_a_report_is_written_and_opened(
 def test_what_cannot_be_done_is_one_line(
     arguments: list[str], status: int, message: str, models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("altair", reason="altair is absent, which reports need: pip install '.[report]'")
     assert main(["report", *arguments]) == status
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (models.parent / "report.html").exists()
 
 
+@pytest.mark.usefixtures("one_picture")
 def test_the_report_of_a_run_stands_beside_its_record(models: Path) -> None:
-    pytest.importorskip("altair", reason="altair is absent, which reports need: pip install '.[report]'")
     assert main(["report", "--run", RUN_ID, "--output", str(models.parent / "run.html")]) == 0
     assert f"run {RUN_ID} finished" in (models.parent / "run.html").read_text()
 

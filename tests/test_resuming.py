@@ -13,7 +13,6 @@ import polars as pl
 import pytest
 
 from job.cli import main
-from job.cluster import connect as cluster
 from job.config.settings import Config, load_config
 from job.core.synth import make_bars, write_world
 from job.registry.catalog import list_summaries
@@ -24,10 +23,9 @@ from job.storage.files import Storage
 from job.train.plan import make_plan
 from job.train.record import TrainingRecord
 from job.train.resume import skip_completed
-from job.train.run import run
+from job.train.run import run as run_on_ray
+from tests.here import run_here as run
 from tests.many import many_models
-
-pytestmark = pytest.mark.usefixtures("local_ray")
 
 ROOT = Path(__file__).resolve().parents[1]
 FAST = {
@@ -86,9 +84,9 @@ def test_a_rerun_needs_no_ray_and_reads_no_bars(own: Path, monkeypatch: pytest.M
     def refuse(*_: object, **__: object) -> None:
         pytest.fail("Ray was started, or bars were read")
 
-    monkeypatch.setattr(cluster, "running", refuse)
+    monkeypatch.setattr("job.cluster.session.running", refuse)
     monkeypatch.setattr("job.sources.reading.read_file", refuse)
-    record = run(config_for(own))
+    record = run_on_ray(config_for(own))
     assert record.counts == STAY
     assert record.cluster == {"nodes": 0, "cpus": 0}
     assert all(set(one.scores) > set(SCORES) for one in record.outcomes)
@@ -244,13 +242,14 @@ def test_a_damaged_catalogue_and_lost_listings_cost_reads_only(own: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
 def test_pools_are_recognised_like_single_series(own: Path) -> None:
     config = config_for(own, model_trainer={"group_by": ["timeframe"]})
-    assert run(config).counts["trained"] == 3
+    assert run_on_ray(config).counts["trained"] == 3
     assert verdicts(config) == (3, 0, 0)
     touch(file_of(own))
     assert verdicts(config) == (0, 3, 0)
-    record = run(config)
+    record = run_on_ray(config)
     assert record.counts == {**STAY, "current": 3}
     assert verdicts(config) == (3, 0, 0)
     capped = config_for(own, model_trainer={"group_by": ["timeframe"], "max_samples": 3_000})

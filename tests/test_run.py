@@ -18,6 +18,7 @@ from job.config.settings import Config
 from job.core.environment import BUNDLED_SAMPLE
 from job.core.errors import ConfigError, RegistryError
 from job.registry.outcome import Outcome
+from tests.here import without_ray
 
 FILE = sorted(BUNDLED_SAMPLE.rglob("*.parquet"))[0]
 KINDS = {
@@ -34,7 +35,8 @@ def bars() -> pl.DataFrame:
 @pytest.fixture(scope="module")
 def trainer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayModelTrainer]:
     trainer_settings = {"cv_folds": 2, "model_directory": str(tmp_path_factory.mktemp("models")), **KINDS}
-    with setup_model_trainer({"data": {"lookback_days": 15}, "model_trainer": trainer_settings}) as made:
+    settings = {"data": {"lookback_days": 15}, "model_trainer": trainer_settings}
+    with without_ray(), setup_model_trainer(settings) as made:
         yield made
 
 

@@ -25,6 +25,7 @@ from job.registry.studies import read_winners
 from job.registry.versions import read_metadata
 from job.storage.files import Storage
 from job.train.plan import plan as plan_training
+from tests.here import without_ray
 from tests.kills import Launched, becomes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -59,8 +60,8 @@ def settings(folder: Path, bars: Path, **trainer: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tuned(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Settings with a bad default, whose study is finished."""
+def tuned(bars: Path, tmp_path_factory: pytest.TempPathFactory, local_ray: None) -> Path:
+    """Settings with a bad default, whose study was run on Ray and is finished."""
     file = settings(tmp_path_factory.mktemp("tuned"), bars)
     assert main(["tune", "--config", str(file)]) == 0
     return file
@@ -77,7 +78,8 @@ def last_json(text: str) -> Any:
 def test_a_finished_study_is_not_run_again(tuned: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = registry_of(tuned).list("tuning")
     assert sum("/trials/" in path for path in before) == 6
-    assert main(["tune", "--config", str(tuned), "--json"]) == 0
+    with without_ray():
+        assert main(["tune", "--config", str(tuned), "--json"]) == 0
     record = last_json(capsys.readouterr().out)
     assert record["status"] == "finished"
     assert record["counts"]["tuned"] == 3, "samples are made to see that one series has none"
@@ -160,7 +162,8 @@ def test_pooled_models_are_not_trained_with_what_was_tuned_on_single_series(
 def test_per_key_tunes_each_series_and_warns(bars: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = settings(tmp_path, bars)
     arguments = ["tune", "--config", str(file), "--symbols", "SYN00USDT,SYN01USDT", "--per-key", "--trials", "3"]
-    assert main(arguments) == 0
+    with without_ray():
+        assert main(arguments) == 0
     assert "--per-key chooses settings for each series by itself" in capsys.readouterr().err
     winners = read_winners(registry_of(file))
     assert {key.symbol for key in winners} == {"SYN00USDT", "SYN01USDT"}

@@ -63,7 +63,7 @@ def tuning_rows(samples: pl.DataFrame, config: Config) -> TuningRows:
 
 @pytest.mark.parametrize("algorithm", each(*SEARCHED))
 def test_what_is_fitted_is_what_training_fits(algorithm: str, samples: pl.DataFrame) -> None:
-    config = tuned_config("memory://x", algorithm=algorithm)
+    config = tuned_config("memory://x", folds=2, algorithm=algorithm)
     spec, tuned = config.spec_of("analyst", quick(algorithm)), tuning_rows(samples, config)
     found = train(samples, spec, key=Key("synthetic", "SYN03", "15m", "analyst"))
     for number, (fold, described) in enumerate(zip(tuned.folds, found.metadata["split"]["folds"], strict=True)):
@@ -241,7 +241,7 @@ def undisturbed() -> tuple[Config, dict[Key, Row], dict[str, bytes], Winner]:
     return config, rows, files_of(Storage(url)), winner
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_study_that_is_stopped_at_any_request_goes_on_as_if_it_was_not(
     seed: int, undisturbed: tuple[Config, dict[Key, Row], dict[str, bytes], Winner], memory: Storage
 ) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import astuple
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -181,28 +182,24 @@ def settings_of(package: Path) -> dict[str, Any]:
 
 PROGRAM = """
 import sys
-from job.core.errors import RegistryError
+import polars as pl
 from job.core.keys import Key
 from job.storage.files import Storage
 from job.worker.scorer import load_scorer
-from tests.test_user_entries import KEY, small_bars
 from transforms.bars import clean
-try:
-    scorer = load_scorer(Storage(sys.argv[1]), KEY)
-except RegistryError as error:
-    print(error)
-else:
-    frame = scorer.definition.features_of(small_bars(), clean(small_bars())).frame
-    print(scorer.definition.label.definition(), scorer.score(frame).tolist())
+bars = pl.read_parquet(sys.argv[2])
+scorer = load_scorer(Storage(sys.argv[1]), Key(*sys.argv[3:]))
+frame = scorer.definition.features_of(bars, clean(bars)).frame
+print(scorer.definition.label.definition(), scorer.score(frame).tolist())
 """
 
 
-def fresh_process(registry: Storage, *path: Path) -> str:
-    """Return what a process says that knows nothing but the registry, the job and folders of code."""
+def fresh_process(registry: Storage, bars: Path, path: Path) -> str:
+    """Return what a process says that knows nothing but the registry, some bars, the job and a folder of code."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, registry.url],
+        [sys.executable, "-c", PROGRAM, registry.url, str(bars), *astuple(KEY)],
         cwd=ROOT,
-        env={"PYTHONPATH": ":".join(map(str, path)), "PATH": "", "PYTHONDONTWRITEBYTECODE": "1"},
+        env={"PYTHONPATH": str(path), "PATH": "", "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -225,7 +222,8 @@ def test_a_user_s_features_and_label_go_all_the_way(package: Path, tmp_path: Pat
     assert both["p"].equals(both["p_here"].alias("p"))
     predictions = predict_bars(small_bars(), load_scorer(registry, KEY, data=config.data), config.data)
     assert predictions["probability_up"].to_list() == scored["p_here"].to_list()
-    elsewhere = fresh_process(registry, package.parent)
+    small_bars().write_parquet(tmp_path / "bars.parquet")
+    elsewhere = fresh_process(registry, tmp_path / "bars.parquet", package.parent)
     assert elsewhere == f"{scorer.definition.label.definition()} {scored['p_here'].to_list()}"
 
 
@@ -257,11 +255,6 @@ def test_a_version_whose_module_is_gone_or_has_changed_is_refused(what: str, pac
     module = f"{package.name}.{'alphas' if what == 'features' else 'labels'}"
     trained_on = rf"5m {VERSION} was trained on the (feature over_7|label \S+) of module {module}"
     remedy = "retrain the model, or restore the module"
-    gone = fresh_process(registry)
-    assert f"{VERSION} was trained on the" in gone
-    assert f"of module {module}, of which there is no source on node " in gone
-    assert gone.endswith(remedy)
-    assert "\n" not in gone
     changed = package / ("windows.py" if what == "features" else "labels.py")  # what a module imports counts, too
     changed.write_text(changed.read_text() + "\nMORE = 1\n")
     forget(package)
@@ -269,7 +262,7 @@ def test_a_version_whose_module_is_gone_or_has_changed_is_refused(what: str, pac
         load_scorer(registry, KEY)
     (package / f"{module.rpartition('.')[2]}.py").unlink()
     forget(package)
-    with pytest.raises(RegistryError, match=rf"{trained_on}, of which there is no source on node \S+: {remedy}"):
+    with pytest.raises(RegistryError, match=rf"{trained_on}, of which there is no source on node \S+: {remedy}$"):
         load_scorer(registry, KEY)
 
 
