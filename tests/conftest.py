@@ -14,6 +14,7 @@ import pytest
 from job.cluster.connect import running
 from job.config.settings import RaySettings
 from job.storage.files import Storage
+from tests.forks import Fresh, fresh_processes
 from tests.registries import KINDS, open_registry, s3_server
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +46,13 @@ def local_ray() -> Iterator[None]:
     """One local Ray of two CPUs for the tests of a file."""
     with running(RaySettings(num_cpus=2)):
         yield
+
+
+@pytest.fixture(scope="session")
+def fresh() -> Iterator[Fresh]:
+    """Runs scripts in processes that know nothing of tests."""
+    with fresh_processes() as run:
+        yield run
 
 
 @pytest.fixture(scope="session")
