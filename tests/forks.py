@@ -31,8 +31,9 @@ for line in sys.stdin:
     try:
         exec(open(files + "/script").read(), {{"__name__": "__main__"}})
     except SystemExit as end:
-        print(end.code, file=sys.stderr)
-        status = 1
+        status = end.code if isinstance(end.code, int) else 1
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
         status = 1

@@ -11,6 +11,8 @@ from job.cluster.bundles import singles
 from job.cluster.operation import Operation
 from job.cluster.session import logged_events, run_in_session
 from job.cluster.warm import WarmRay
+from job.compare.steps import compare_rows, pair_samples
+from job.compare.task import Compared
 from job.config.settings import Config
 from job.predict.steps import predict_models, prepare_features
 from job.predict.task import Predicted
@@ -24,6 +26,7 @@ from job.watch.record import Round
 from job.watch.steps import score_models
 from job.watch.task import Scored
 from job.worker.gathering import with_context_here
+from job.worker.load_bars import read_bars
 from job.worker.messages import Job, Work, pack
 from job.worker.newest import read_newest_bars
 from transforms.features.feature import EXACT, WARM
@@ -32,6 +35,7 @@ Step = Callable[..., Iterator[pa.Table]]
 STEPS: Final[Mapping[str, tuple[float, type[Outcome], Sequence[Step]]]] = {
     "job.train.pipeline": (WARM, Outcome, (load_bars, prepare_samples, train_models)),
     "job.predict.pipeline": (EXACT, Predicted, (read_newest_bars, prepare_features, predict_models)),
+    "job.compare.pipeline": (WARM, Compared, (read_bars, pair_samples, compare_rows)),
     "job.watch.pipeline": (WARM, Scored, (read_newest_bars, score_models)),
 }
 """By pipeline: what averages may owe to their start, the type of outcomes, and the steps."""
@@ -58,7 +62,7 @@ def watch_here(config: Config) -> Round:
 
 
 def _run_tasks(
-    tasks: Sequence[Work], job: Job, operation: Operation[Any, Any], record: RunRecord[Any], **_: object
+    tasks: Sequence[Work], job: Job, operation: Operation[Any, Any], record: RunRecord[Any], **more: Any
 ) -> None:
     tolerance, kind, steps = STEPS[operation.pipeline]
 
@@ -70,7 +74,7 @@ def _run_tasks(
         yield (kind.from_json(text) for table in tables for text in table["outcome"].to_pylist())
 
     with logged_events(job, operation, record) as events:
-        run_in_session(tasks, job, operation, runs, record, events=events)
+        run_in_session(tasks, job, operation, runs, record, events=events, **more)
 
 
 def _after(step: Step, tables: Iterator[pa.Table], job: Job) -> Iterator[pa.Table]:
