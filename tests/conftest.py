@@ -8,6 +8,8 @@ from pathlib import Path
 # Ray reads both when it is imported: no token file in the home folder, no silent join of a cluster on this machine.
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+# OpenMP reads it when it is imported: else threads that wait keep the cores from the tests beside them.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
 

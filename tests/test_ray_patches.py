@@ -59,11 +59,13 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def outcome(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The outcome of the one model, without Ray."""
-    analyst, tactician = {"timeframes": ["15m"], "n_estimators": 5}, {"timeframes": []}
-    trainer = {"cv_folds": 2, "analyst_models": analyst, "tactician_models": tactician}
-    models = str(tmp_path_factory.mktemp("models"))
-    settings = {"data": {"input": str(bars)}, "model_trainer": {**trainer, "model_directory": models}}
-    (outcome,) = run_here(load_config(settings)).outcomes
+    trainer = {
+        "analyst_models": {"timeframes": ["15m"], "n_estimators": 5},
+        "enable_tactician_models": False,
+        "cv_folds": 2,
+        "model_directory": str(tmp_path_factory.mktemp("models")),
+    }
+    (outcome,) = run_here(load_config({"data": {"input": str(bars)}, "model_trainer": trainer})).outcomes
     return asdict(outcome)
 
 
