@@ -9,6 +9,8 @@ from pathlib import Path
 # Ray reads both when it is imported: no token file in the home folder, no silent join of a cluster on this machine.
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+# OpenMP reads it when it is imported: else threads that wait keep the cores from the tests beside them.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import pytest
 import ray
@@ -16,6 +18,7 @@ import ray
 from job.cluster.connect import running
 from job.config.settings import RaySettings
 from job.storage.files import Storage
+from tests.forks import Fresh, fresh_processes
 from tests.registries import KINDS, open_registry, s3_server
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,6 +72,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_sessionfinish() -> None:
     """Stop the shared Ray."""
     SHARED_RAY.close()
+
+
+@pytest.fixture(scope="session")
+def fresh() -> Iterator[Fresh]:
+    """Runs scripts in processes that know nothing of tests."""
+    with fresh_processes() as run:
+        yield run
 
 
 @pytest.fixture(scope="session")

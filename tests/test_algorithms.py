@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -29,12 +29,11 @@ from job.registry.parts import own_algorithms
 from job.storage.files import Storage
 from job.train.plan import make_plan, plan_tasks
 from tests.algorithms import each, quick
+from tests.forks import Fresh
 from tests.oracles_training import FEATURES, KEY, made_samples, model_spec
 from tests.test_planning import series
 from tests.test_scoring import KEY as SCORED_KEY
 from tests.test_scoring import commit, config
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -236,25 +235,30 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixture
         del sys.modules[name]
 
 
-def in_a_fresh_process(lab: Lab, registry: Storage, *, allow_pickle: bool = False) -> subprocess.CompletedProcess[str]:
+Load = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def load_elsewhere(fresh: Fresh, lab: Lab) -> Load:
     """Load the latest version where the user's package is in the current folder only, and print what it predicts."""
-    script = f"""
+
+    def load(registry: Storage, *, allow_pickle: bool = False) -> subprocess.CompletedProcess[str]:
+        script = f"""
 import numpy as np
 from job.core.errors import RegistryError
+from job.core.keys import Key
 from job.storage.files import Storage
 from job.worker.scorer import load_scorer
-from tests.test_scoring import KEY
 try:
-    scorer = load_scorer(Storage({registry.url!r}), KEY, allow_pickle={allow_pickle})
+    scorer = load_scorer(Storage({registry.url!r}), {SCORED_KEY!r}, allow_pickle={allow_pickle})
 except RegistryError as error:
     raise SystemExit(str(error))
 matrix = np.random.default_rng(3).normal(size=(50, len(scorer.definition.names))).astype(np.float32)
 print(scorer.raw_probabilities(matrix).tobytes().hex())
 """
-    program = f"import sys; sys.path[:0] = [{str(ROOT)!r}]\n{script}"
-    return subprocess.run(
-        [sys.executable, "-c", program], cwd=lab.folder, capture_output=True, text=True, timeout=120, check=False
-    )
+        return fresh(script, lab.folder)
+
+    return load
 
 
 def predicted_here(trained: Trained, features: int) -> str:
@@ -263,7 +267,7 @@ def predicted_here(trained: Trained, features: int) -> str:
     return np.ascontiguousarray(p, dtype=np.float64).tobytes().hex()
 
 
-def test_an_algorithm_of_a_users_module_goes_all_the_way(lab: Lab, tmp_path: Path) -> None:
+def test_an_algorithm_of_a_users_module_goes_all_the_way(lab: Lab, load_elsewhere: Load, tmp_path: Path) -> None:
     settings = config(algorithm=lab.path)
     (task,) = plan_tasks([series("BTC")], settings)
     assert task.spec.algorithm == lab.path
@@ -274,35 +278,37 @@ def test_an_algorithm_of_a_users_module_goes_all_the_way(lab: Lab, tmp_path: Pat
     assert len(described["source"]) == 12
     assert bits(train(samples, task.spec, key=SCORED_KEY, n_jobs=2)) == bits(trained)
 
-    done = in_a_fresh_process(lab, registry)
+    done = load_elsewhere(registry)
     assert done.stdout.strip() == predicted_here(trained, len(trained.features)), done.stderr
 
 
-def test_a_users_algorithm_is_a_member_of_a_blend_like_any_other(lab: Lab, tmp_path: Path) -> None:
+def test_a_users_algorithm_is_a_member_of_a_blend_like_any_other(
+    lab: Lab, load_elsewhere: Load, tmp_path: Path
+) -> None:
     settings = config(algorithm="blend", params={"of": ["logistic_regression", lab.path], lab.path: {"scale": 0.5}})
     registry, trained, _ = commit(tmp_path, settings)
     described = trained.metadata["blend"]["members"][lab.path]
     assert described["algorithm"]["path"] == lab.path
     assert described["parameters"]["scale"] == 0.5
     expected = predict_proba_of_blend(trained)
-    done = in_a_fresh_process(lab, registry)
+    done = load_elsewhere(registry)
     assert done.stdout.strip() == expected, done.stderr
     lab.file("models").write_text(f"{lab.file('models').read_text()}#")
-    changed = in_a_fresh_process(lab, registry)
+    changed = load_elsewhere(registry)
     assert "whose source has changed since; restore the module" in changed.stderr
 
 
 def predict_proba_of_blend(trained: Trained) -> str:
-    """Return what `in_a_fresh_process` prints, by the function that every command predicts by."""
+    """Return what `load_elsewhere` prints, by the function that every command predicts by."""
     matrix = np.random.default_rng(3).normal(size=(50, len(trained.features))).astype(np.float32)
     return probability_of_up(trained.model, trained.scaler.transform(matrix)).tobytes().hex()
 
 
-def test_a_pickled_member_pickles_its_blend(lab: Lab, tmp_path: Path) -> None:
+def test_a_pickled_member_pickles_its_blend(lab: Lab, load_elsewhere: Load, tmp_path: Path) -> None:
     members = ["logistic_regression", lab.named("PICKLED")]
     registry, trained, _ = commit(tmp_path, config(algorithm="blend", params={"of": members}))
-    assert "is a pickle, which can run any code" in in_a_fresh_process(lab, registry).stderr
-    loaded = in_a_fresh_process(lab, registry, allow_pickle=True)
+    assert "is a pickle, which can run any code" in load_elsewhere(registry).stderr
+    loaded = load_elsewhere(registry, allow_pickle=True)
     assert loaded.stdout.strip() == predict_proba_of_blend(trained), loaded.stderr
 
 
@@ -328,11 +334,11 @@ def test_a_source_of_a_member_enters_the_fingerprint(lab: Lab, monkeypatch: pyte
     ids=["package gone", "module gone", "module changed", "its class changed", "module fails", "another module"],
 )
 def test_a_version_whose_module_is_gone_or_changed_is_refused(
-    spoil: Any, message: str, lab: Lab, tmp_path: Path
+    spoil: Any, message: str, lab: Lab, load_elsewhere: Load, tmp_path: Path
 ) -> None:
     registry, _, _ = commit(tmp_path, config(algorithm=lab.path))
     spoil(lab)
-    done = in_a_fresh_process(lab, registry)
+    done = load_elsewhere(registry)
     (line,) = done.stderr.splitlines()
     assert f"{registry.url}/synthetic/SYN00USDT/analyst_5m_" in line
     assert f"was trained by the algorithm '{lab.path}', " in line
@@ -340,20 +346,20 @@ def test_a_version_whose_module_is_gone_or_changed_is_refused(
     assert line.endswith(f"restore the module '{lab.package}.models' as it was at training, or train the model again")
 
 
-def test_a_users_pickles_load_only_where_the_caller_opts_in(lab: Lab, tmp_path: Path) -> None:
+def test_a_users_pickles_load_only_where_the_caller_opts_in(lab: Lab, load_elsewhere: Load, tmp_path: Path) -> None:
     registry, trained, _ = commit(tmp_path, config(algorithm=lab.named("PICKLED")))
-    refused = in_a_fresh_process(lab, registry)
+    refused = load_elsewhere(registry)
     assert "is a pickle, which can run any code" in refused.stderr
-    loaded = in_a_fresh_process(lab, registry, allow_pickle=True)
+    loaded = load_elsewhere(registry, allow_pickle=True)
     assert loaded.stdout.strip() == predicted_here(trained, len(trained.features)), loaded.stderr
 
 
-def test_models_are_stored_in_a_format_of_a_users_own(lab: Lab, tmp_path: Path) -> None:
+def test_models_are_stored_in_a_format_of_a_users_own(lab: Lab, load_elsewhere: Load, tmp_path: Path) -> None:
     registry, trained, _ = commit(tmp_path, config(algorithm=lab.named("OWN_FORMAT")))
     (one,) = listed_versions(registry.list())
     assert one.committed
     assert sorted(one.files) == [".json", ".mean_lines", "_scaler.skops"]
-    done = in_a_fresh_process(lab, registry)
+    done = load_elsewhere(registry)
     assert done.stdout.strip() == predicted_here(trained, len(trained.features)), done.stderr
 
     metadata = json.loads(registry.read(one.files[".json"]))
@@ -362,16 +368,16 @@ def test_models_are_stored_in_a_format_of_a_users_own(lab: Lab, tmp_path: Path) 
     metadata["artefacts"]["model"] |= {"bytes": len(damaged), "sha256": sha256(damaged).hexdigest()}
     registry.replace(one.files[".mean_lines"], damaged)
     registry.replace(one.files[".json"], json.dumps(metadata).encode())
-    refused = in_a_fresh_process(lab, registry)
+    refused = load_elsewhere(registry)
     assert "is no mean_lines artifact of this job: 1 means, not 2; train the model again" in refused.stderr
 
 
-def test_pickles_win_over_a_format_of_an_algorithms_own(lab: Lab, tmp_path: Path) -> None:
+def test_pickles_win_over_a_format_of_an_algorithms_own(lab: Lab, load_elsewhere: Load, tmp_path: Path) -> None:
     settings = config(algorithm=lab.named("OWN_FORMAT"))
     registry, trained, _ = commit(tmp_path, settings.model_copy(update={"storage": StorageSettings(format="pkl")}))
     (one,) = listed_versions(registry.list())
     assert sorted(one.files) == [".json", ".pkl", "_scaler.pkl"]
-    loaded = in_a_fresh_process(lab, registry, allow_pickle=True)
+    loaded = load_elsewhere(registry, allow_pickle=True)
     assert loaded.stdout.strip() == predicted_here(trained, len(trained.features)), loaded.stderr
 
 
@@ -410,25 +416,24 @@ def refuse(_part: object, _features: int) -> None:
     raise ValueError("refused")
 
 
-def test_fingerprints_follow_a_users_source_and_no_other_model_does(lab: Lab, tmp_path: Path) -> None:
+def test_fingerprints_follow_a_users_source_and_no_other_model_does(lab: Lab, fresh: Fresh) -> None:
     def of(settings: Config) -> str:
         ((_, timeframe, spec),) = settings.model_specs()
         return fingerprint(spec, timeframe=timeframe, data=settings.data, content="abc")
 
-    script = (
-        "from tests.test_scoring import config\nfrom job.registry.fingerprints import fingerprint\n"
-        f"for name in ({lab.path!r}, 'random_forest'):\n"
-        "    settings = config(algorithm=name)\n"
-        "    ((_, timeframe, spec),) = settings.model_specs()\n"
-        "    print(fingerprint(spec, timeframe=timeframe, data=settings.data, content='abc'))\n"
-    )
-    program = f"import sys; sys.path[:0] = [{str(ROOT)!r}]\n{script}"
+    script = f"""
+from job.config.settings import load_config
+from job.registry.fingerprints import fingerprint
+for name in ({lab.path!r}, 'random_forest'):
+    kind = {{"timeframes": ["5m"], "n_estimators": 8, "algorithm": name}}
+    settings = {{"cv_folds": 2, "enable_tactician_models": False, "analyst_models": kind}}
+    settings = load_config({{"model_trainer": settings}})
+    ((_, timeframe, spec),) = settings.model_specs()
+    print(fingerprint(spec, timeframe=timeframe, data=settings.data, content='abc'))
+"""
     own, default = of(config(algorithm=lab.path)), of(config())
     lab.file("models").write_text(f"{lab.file('models').read_text()}\n# changed\n")
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=lab.folder, capture_output=True, text=True, timeout=120, check=True
-    )
-    changed, same = done.stdout.split()
+    changed, same = fresh(script, lab.folder).stdout.split()
     assert changed != own
     assert same == default
 

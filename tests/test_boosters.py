@@ -1,6 +1,5 @@
 """LightGBM and XGBoost: the same bits stored, beside any rows, by any threads; and what a process without them does."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -24,8 +23,9 @@ from job.registry.prune import prunable, prune
 from job.registry.versions import load, verify
 from job.storage.files import Storage
 from job.train.plan import make_plan
-from job.train.run import run
 from tests.algorithms import PRESENT, each, quick
+from tests.forks import Fresh
+from tests.here import run_here, without_ray
 from tests.oracles_training import model_spec
 from tests.registries import KEY, NATIVE, VERSION, fitted, samples
 from tests.test_forest import problem
@@ -34,7 +34,6 @@ from tests.worlds import in_two_processes, model_of, samples_for, specs, world
 
 pytestmark = pytest.mark.boosters
 
-ROOT = Path(__file__).resolve().parents[1]
 OTHERS = ("random_forest", "logistic_regression")
 NOISE_SYMBOLS = 8
 
@@ -120,10 +119,11 @@ def test_versions_of_any_format_are_listed_verified_and_pruned(name: str, memory
 
 
 @pytest.mark.parametrize("name", each(*NATIVE))
-@pytest.mark.parametrize("written", [0, 1, 2])
-def test_a_commit_that_was_killed_is_completed_by_the_next_attempt(name: str, written: int, tmp_path: Path) -> None:
-    script = f"""
-import os, signal, sys
+def test_a_commit_that_was_killed_is_completed_by_the_next_attempt(name: str, fresh: Fresh, tmp_path: Path) -> None:
+    """Killed before each of its three files."""
+    for written in range(3):
+        script = f"""
+import os, signal
 from job.storage.files import Storage
 from tests.test_registry_versions import commit_one
 link, left = os.link, [{written}]
@@ -133,17 +133,16 @@ def dying_link(*names):
     left[0] -= 1
     link(*names)
 os.link = dying_link
-commit_one(Storage({str(tmp_path)!r}), model={name!r}, format_={name!r})
+commit_one(Storage({str(tmp_path / str(written))!r}), model={name!r}, format_={name!r})
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False)
-    assert done.returncode == -signal.SIGKILL
-    registry = Storage(str(tmp_path))
-    assert registry.list() == [f"{FOLDER}/{VERSION}.{name}", f"{FOLDER}/{VERSION}_scaler.skops"][:written]
-    assert not any(one.committed for one in listed_versions(registry.list()))
-    commit_one(registry, model=name, format_=name)
-    features, _ = samples()
-    model, _, _ = load(registry, KEY)
-    assert model.predict_proba(features).tobytes() == fitted(name).predict_proba(features).tobytes()
+        assert fresh(script, tmp_path).returncode == -signal.SIGKILL
+        registry = Storage(str(tmp_path / str(written)))
+        assert registry.list() == [f"{FOLDER}/{VERSION}.{name}", f"{FOLDER}/{VERSION}_scaler.skops"][:written]
+        assert not any(one.committed for one in listed_versions(registry.list()))
+        commit_one(registry, model=name, format_=name)
+        features, _ = samples()
+        model, _, _ = load(registry, KEY)
+        assert model.predict_proba(features).tobytes() == fitted(name).predict_proba(features).tobytes()
 
 
 def config_of(folder: Path, *names: str) -> Config:
@@ -160,39 +159,39 @@ def config_of(folder: Path, *names: str) -> Config:
     return load_config({"data": {"input": str(folder / "bars")}, "model_trainer": trainer}).with_absolute_paths()
 
 
-def without_native(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command where neither library can be imported, in this process or a worker."""
-    absent = folder / "absent"
-    absent.mkdir(exist_ok=True)
+def without_native(fresh: Fresh, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process that can import neither library."""
     for name in NATIVE:
-        (absent / f"{name}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{name}'\", name='{name}')\n")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(absent), str(ROOT)])}
-    return subprocess.run(
-        [sys.executable, str(ROOT / "job" / "main.py"), *arguments],
-        cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+        (folder / f"{name}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{name}'\", name='{name}')\n")
+    script = f"""
+from job.cli import main
+from tests.here import without_ray
+with without_ray():
+    raise SystemExit(main({list(arguments)!r}))
+"""
+    return fresh(script, folder)
 
 
-@pytest.mark.alone
 @pytest.mark.skipif(not {*NATIVE} <= {*PRESENT}, reason="lightgbm or xgboost is absent")
 def test_one_run_predicts_and_compares_all_kinds_and_one_without_a_library_all_others(
-    tmp_path: Path, local_ray: None
+    fresh: Fresh, tmp_path: Path
 ) -> None:
     write_world(tmp_path / "bars", symbols=1, days=20, seed=3, world="signal")
     settings = config_of(tmp_path, *NATIVE, *OTHERS)
     for end in ("2024-01-14", "2024-01-16"):
         until = settings.data.model_copy(update={"end": load_config({"data": {"end": end}}).data.end})
-        assert run(settings.model_copy(update={"data": until})).counts["trained"] == 4
+        assert run_here(settings.model_copy(update={"data": until})).counts["trained"] == 4
     everywhere = ("--models", str(tmp_path / "models"), "--input", str(tmp_path / "bars"))
     from job.cli import main
 
-    assert main(["predict", *everywhere, "--output", str(tmp_path / "all")]) == 0
-    assert {path.parent.name for path in (tmp_path / "all").rglob("*.parquet")} == {*NATIVE, *OTHERS}
-    registry = Storage(str(tmp_path / "models"))
-    runs = sorted({one.run_id for one in listed_versions(registry.list())})
-    assert main(["compare", *everywhere, "--a", runs[0], "--b", runs[1]]) == 0
+    with without_ray():
+        assert main(["predict", *everywhere, "--output", str(tmp_path / "all")]) == 0
+        assert {path.parent.name for path in (tmp_path / "all").rglob("*.parquet")} == {*NATIVE, *OTHERS}
+        registry = Storage(str(tmp_path / "models"))
+        runs = sorted({one.run_id for one in listed_versions(registry.list())})
+        assert main(["compare", *everywhere, "--a", runs[0], "--b", runs[1]]) == 0
 
-    done = without_native(tmp_path, "predict", *everywhere, "--output", str(tmp_path / "some"))
+    done = without_native(fresh, tmp_path, "predict", *everywhere, "--output", str(tmp_path / "some"))
     assert done.returncode == 1, done.stderr
     assert {path.parent.name for path in (tmp_path / "some").rglob("*.parquet")} == {*OTHERS}
     for name in NATIVE:
@@ -213,14 +212,15 @@ def test_a_plan_names_the_extra_that_is_missing(name: str, tmp_path: Path, monke
         make_plan(config_of(tmp_path, name))
 
 
-def test_other_models_import_no_library_of_boosting(tmp_path: Path) -> None:
+def test_other_models_import_no_library_of_boosting(fresh: Fresh, tmp_path: Path) -> None:
     script = (
         "import sys\nfrom job.storage.files import Storage\nfrom job.registry.versions import load\n"
         "from tests.test_registry_versions import commit_one\nfrom tests.registries import KEY\n"
         f"registry = Storage({str(tmp_path)!r})\ncommit_one(registry)\nload(registry, KEY)\n"
         "assert not {'lightgbm', 'xgboost'} & {*sys.modules}\n"
     )
-    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, timeout=120)
+    done = fresh(script, tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def noise_models(symbol: int, *, algorithm: str) -> list[float | None]:

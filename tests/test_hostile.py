@@ -33,8 +33,11 @@ from tests.test_registry_versions import commit_one
 Load = Callable[[Storage], Answer]
 
 
-def new_process() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), limit)
+def new_process(first: Callable[[], None] = limit) -> ProcessPoolExecutor:
+    """Return a process that is none of this one's, forked from one that has imported what takes seconds."""
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tests.hostile", "tests.hostile_boosters"])
+    return ProcessPoolExecutor(1, processes, first)
 
 
 @pytest.fixture(scope="module")

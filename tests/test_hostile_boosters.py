@@ -1,7 +1,6 @@
 """Nothing that takes the place of a LightGBM or XGBoost model reaches their loaders, hangs or ends the process."""
 
 import json
-import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from job.storage.files import Storage
+from tests import test_hostile
 from tests.algorithms import MISSING, each
 from tests.hostile import FOLDER, METADATA
 from tests.hostile_boosters import NATIVE_ATTACKS, NativeAnswer, NativeAttack, attempt_native, warm_up
@@ -33,7 +33,7 @@ pytestmark = [
 
 
 def new_process() -> ProcessPoolExecutor:
-    process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), warm_up)
+    process = test_hostile.new_process(warm_up)
     process.submit(int).result()
     return process
 

@@ -8,9 +8,11 @@ from typing import Final
 
 import pytest
 
+from job.cli import main
 from job.cluster import new_worker
 from job.core.environment import ROOT
 from job.core.synth import write_world
+from tests.here import without_ray
 
 HEAVY: Final = ("ray", "sklearn", "skops", "pandas", "scipy.special", "scipy.stats", "altair", "torch")
 """What takes a tenth of a second and more."""
@@ -23,17 +25,6 @@ status = main(sys.argv[1:])
 sys.stderr.write(" ".join(name for name in {heavy} if name in sys.modules) + "\\n")
 sys.exit(status)
 """
-TRAIN: Final = """
-import sys
-
-import job.cluster.worker_imports
-from tests.registries import fitted
-from job.registry.artifacts import dump
-
-for name in ("random_forest", "hist_gradient_boosting", "scaler"):
-    dump(fitted(name), format="skops")
-print(*(name for name in {heavy} if name in sys.modules))
-"""
 NEW_WORKER: Final = """
 import gc, sys
 
@@ -41,6 +32,13 @@ from job.cluster.worker_imports import MODULES
 
 print(sum(one["collections"] for one in gc.get_stats()), gc.get_freeze_count())
 print(gc.isenabled(), {*MODULES} <= {*sys.modules})
+
+from tests.registries import fitted
+from job.registry.artifacts import dump
+
+for name in ("random_forest", "hist_gradient_boosting", "scaler"):
+    dump(fitted(name), format="skops")
+print(*(name for name in ("skops", "altair", "torch", "fastparquet") if name in sys.modules))
 """
 
 
@@ -58,7 +56,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     write_world(folder / "bars", symbols=1, days=3, seed=3)
     few = ("--timeframes", "15m", "--set", "model_trainer.cv_folds=2", "--output", str(folder / "models"))
     arguments = ("--input", str(folder / "bars"), *few)
-    python("-m", "job", *arguments, folder=folder)
+    with without_ray():
+        assert main([*arguments]) == 0
     return arguments
 
 
@@ -70,17 +69,21 @@ def test_a_command_that_trains_nothing_imports_nothing_heavy(
     assert done.stderr.splitlines()[-1] == ""
 
 
-def test_a_worker_imports_neither_skops_nor_pictures(tmp_path: Path) -> None:
-    done = python("-c", TRAIN.format(heavy=("skops", "altair", "torch", "fastparquet")), folder=tmp_path)
-    assert done.stdout.split() == []
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What a worker prints that starts, fits and stores."""
+    return python("-c", NEW_WORKER, folder=tmp_path_factory.mktemp("worker")).stdout.splitlines()
 
 
-def test_a_new_worker_imports_what_training_needs_and_looks_for_no_garbage_meanwhile(tmp_path: Path) -> None:
-    done = python("-c", NEW_WORKER, folder=tmp_path)
-    looked, frozen, *rest = done.stdout.split()
-    assert int(looked) < 50
-    assert int(frozen) > 100_000
-    assert rest == ["True", "True"]
+def test_a_worker_imports_neither_skops_nor_pictures(worker: list[str]) -> None:
+    assert worker[2:] == [""]
+
+
+def test_a_new_worker_imports_what_training_needs_and_looks_for_no_garbage_meanwhile(worker: list[str]) -> None:
+    looked, frozen = map(int, worker[0].split())
+    assert looked < 50
+    assert frozen > 100_000
+    assert worker[1] == "True True"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there, no process can become another")

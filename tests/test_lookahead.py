@@ -67,7 +67,7 @@ def test_resampled_bars_stand(seed: int, share: float, timeframe: str) -> None:
     assert_no_leak(partial(resampled, timeframe=timeframe), seed=seed, share=share, count=BARS[timeframe])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=24, deadline=None)
 @a_case
 def test_features_stand(seed: int, share: float, timeframe: str) -> None:
     assert_no_leak(partial(all_features, timeframe=timeframe), seed=seed, share=share, count=BARS[timeframe])

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import cache
@@ -20,6 +18,7 @@ from job.core.errors import RegistryError
 from job.learning.estimators import ALGORITHMS
 from job.learning.networks.artifact import NETWORKS
 from job.registry.artifacts import dump, parse
+from tests.forks import Fresh
 
 pytestmark = pytest.mark.torch
 
@@ -63,17 +62,16 @@ def test_the_file_is_one_of_safetensors(name: str) -> None:
     }
 
 
-def test_another_process_writes_the_same_bytes_and_predicts_the_same_bits() -> None:
+def test_another_process_writes_the_same_bytes_and_predicts_the_same_bits(fresh: Fresh, tmp_path: Path) -> None:
     script = (
         "import hashlib\nfrom tests.test_networks_artifacts import NETWORKS, fitted, rows, sound\n"
         "for name in NETWORKS:\n"
         "    p = fitted(name).predict_proba(rows())\n"
         "    print(hashlib.sha256(sound(name) + p.tobytes()).hexdigest())\n"
     )
-    root = Path(__file__).parents[1]
-    run = subprocess.run([sys.executable, "-c", script], cwd=root, check=True, capture_output=True, text=True)
+    done = fresh(script, tmp_path)
     here = [hashlib.sha256(sound(name) + fitted(name).predict_proba(rows()).tobytes()).hexdigest() for name in NETWORKS]
-    assert run.stdout.split() == here
+    assert done.stdout.split() == here, done.stderr
 
 
 def parts(data: bytes) -> tuple[dict[str, Any], bytes]:

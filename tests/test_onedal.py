@@ -1,6 +1,5 @@
 """Forests grown by oneDAL are scikit-learn's, as good as its own, the same bits anywhere, and stored without oneDAL."""
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,6 @@ import pytest
 from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.metrics import log_loss, roc_auc_score
 
-from job.cluster.connect import running
 from job.config.settings import Config, load_config
 from job.core.environment import installed, versions
 from job.core.synth import write_world
@@ -27,7 +25,8 @@ from job.learning.training import Trained, predict_proba, train
 from job.registry.artifacts import dump, parse
 from job.registry.versions import load, read_metadata
 from job.storage.files import Storage
-from job.train.run import run
+from tests.forks import Fresh
+from tests.here import run_here
 from tests.oracles_training import FEATURES, KEY, made_samples, model_spec
 from tests.test_forest import Labels, Matrix, problem
 from tests.worlds import samples_for
@@ -35,7 +34,6 @@ from transforms.bars import clean
 
 sklearnex = pytest.importorskip("sklearnex.ensemble", reason="scikit-learn-intelex is absent: pip install '.[onedal]'")
 
-ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = "scikit-learn-intelex"
 Window = tuple[Matrix, Labels]
 fit: Callable[[RandomForestClassifier, Matrix, Labels], None]
@@ -136,32 +134,37 @@ def test_the_number_of_threads_changes_no_bit(rows: int, leaf: float) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
-@pytest.mark.parametrize(("threads", "aside"), [(1, False), (1, True), (2, False)])
-def test_no_more_threads_work_than_are_given(threads: int, *, aside: bool) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_no_more_threads_work_than_are_given(threads: int, fresh: Fresh, tmp_path: Path) -> None:
     """Also aside from the main thread, where scikit-learn-intelex warns that it would take all."""
     script = f"""
 import os, threading, warnings
+from pkgutil import resolve_name
+from sklearn.ensemble import RandomForestClassifier
 from tests.test_forest import problem
-from tests.test_onedal import grown
 warnings.simplefilter("ignore")
+fit = resolve_name({ALGORITHMS["random_forest"].fitters["onedal"].path!r})
 matrix, label = problem(20_000)
 def count():
     return len(os.listdir("/proc/self/task"))
 def work():
     before = count()
     for _ in range(3):
-        grown(matrix, label, n_jobs={threads})
+        fit(RandomForestClassifier(20, max_depth=10, random_state=0, n_jobs={threads}), matrix, label)
     print(count() - before)
+work()
 thread = threading.Thread(target=work)
-(thread.start if {aside} else work)()
+thread.start()
+thread.join()
 """
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
-    assert int(done.stdout) <= threads - 1
+    done = fresh(script, tmp_path)
+    assert done.returncode == 0, done.stderr
+    in_main, aside = map(int, done.stdout.split())
+    assert max(in_main, aside) <= threads - 1
 
 
 @pytest.mark.parametrize("form", GENERAL_FORMATS)
-def test_a_forest_loads_where_onedal_is_absent(form: str, tmp_path: Path) -> None:
+def test_a_forest_loads_where_onedal_is_absent(form: str, fresh: Fresh, tmp_path: Path) -> None:
     matrix, label = problem(800)
     model = grown(matrix, label, max_depth=None)
     data = dump(model, format=form)
@@ -172,14 +175,15 @@ def test_a_forest_loads_where_onedal_is_absent(form: str, tmp_path: Path) -> Non
     script = f"""
 import sys
 import numpy as np
+assert not {{"sklearnex", "daal4py", "onedal"}} & {{*sys.modules}}
 sys.modules |= dict.fromkeys(("sklearnex", "daal4py", "onedal"))
 from job.registry.artifacts import parse
-data = open({str(tmp_path / "model")!r}, "rb").read()
+data = open("model", "rb").read()
 model = parse(data, format={form!r}, where="here", allow_pickle=True)
-sys.stdout.buffer.write(model.predict_proba(np.load({str(tmp_path / "rows.npy")!r})).tobytes())
+print(model.predict_proba(np.load("rows.npy")).tobytes().hex())
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, check=True, timeout=120)
-    assert done.stdout == model.predict_proba(matrix).tobytes()
+    done = fresh(script, tmp_path)
+    assert done.stdout.strip() == model.predict_proba(matrix).tobytes().hex(), done.stderr
     assert type(parse(data, format=form, where="here", allow_pickle=True)) is RandomForestClassifier
 
 
@@ -201,16 +205,15 @@ def test_a_run_stores_forests_of_onedal_and_finds_them_again(tmp_path: Path) -> 
     write_world(tmp_path / "bars", symbols=1, days=3, seed=3)
     kinds = {"analyst_models": {"timeframes": ["5m"], "n_estimators": 5}, "enable_tactician_models": False}
     trainer = {**kinds, "cv_folds": 1, "model_directory": str(tmp_path / "models")}
-    settings = {"data": {"input": str(tmp_path / "bars")}, "ray": {"num_cpus": 1}, "model_trainer": trainer}
+    settings = {"data": {"input": str(tmp_path / "bars")}, "model_trainer": trainer}
     onedal, auto = (
         load_config(settings, [f"model_trainer.engine={name}"]).with_absolute_paths() for name in ("onedal", "auto")
     )
-    with running(onedal.ray):
-        (outcome,) = run(onedal).outcomes
-        assert outcome.status == "trained", outcome.error
-        assert run(onedal).counts["current"] == 1
-        assert run(auto).counts["trained"] == 1
-        assert run(onedal).counts["current_not_latest"] == 1
+    (outcome,) = run_here(onedal).outcomes
+    assert outcome.status == "trained", outcome.error
+    assert run_here(onedal).counts["current"] == 1
+    assert run_here(auto).counts["trained"] == 1
+    assert run_here(onedal).counts["current_not_latest"] == 1
     registry = Storage(str(tmp_path / "models"))
     metadata = read_metadata(registry, outcome.key, str(outcome.version))
     assert metadata["engine"]["name"] == "onedal"

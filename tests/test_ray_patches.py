@@ -4,14 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from job.cluster import ray_patches
+from job.config.settings import load_config
 from job.core.environment import ROOT
 from job.core.synth import write_world
+from tests.here import run_here
 
 FAST = (
     "--timeframes",
@@ -55,8 +58,15 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def outcome(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The outcome of the one model, with the patches as they are."""
-    return train("", bars, tmp_path_factory.mktemp("patched"))
+    """The outcome of the one model, without Ray."""
+    trainer = {
+        "analyst_models": {"timeframes": ["15m"], "n_estimators": 5},
+        "enable_tactician_models": False,
+        "cv_folds": 2,
+        "model_directory": str(tmp_path_factory.mktemp("models")),
+    }
+    (outcome,) = run_here(load_config({"data": {"input": str(bars)}, "model_trainer": trainer})).outcomes
+    return asdict(outcome)
 
 
 def train(change: str, bars: Path, folder: Path) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def test_rows_are_scored_alike_whatever_stands_beside_them(algorithm: str, tmp_p
     matrix = rng.normal(size=(500, len(scorer.definition.names))).astype(np.float32)
     read_all = scorer.probabilities(np.asfortranarray(matrix))
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=15, deadline=None)
     @given(cuts=st.lists(st.integers(0, 500), max_size=6))
     def check(cuts: list[int]) -> None:
         edges = sorted({0, 500, *cuts})
@@ -125,7 +125,7 @@ def test_the_last_500_bars_need_no_more_than_the_long_warm_up_before_them(algori
     assert np.abs(scorer.score(late) - scorer.score(read_all)).max() < 1e-6
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(cut=st.integers(1, 8600))
 def test_no_later_bar_changes_a_prediction(cut: int, registry: Storage) -> None:
     """Neither that it is made nor its bits; only the last, whose bar is not known to be closed, may be absent."""

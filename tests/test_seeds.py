@@ -119,7 +119,7 @@ def test_one_fit_tells_how_much_many_seeds_vary(algorithm: str) -> None:
     early, later = halves(1, days=10, kind="signal")
     fits = [
         train(early, spec_of(algorithm, calibrate="none", cv_folds=1, n_estimators=20, random_state=seed), key=KEY)
-        for seed in range(30)
+        for seed in range(20)
     ]
     found = [scored(one, later) for one in fits]
     spread = np.std([log_loss(later["label"].to_numpy(), p) for p, _ in found], ddof=1)

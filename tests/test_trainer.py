@@ -17,6 +17,7 @@ from job.core.errors import ConfigError, DataError, RegistryError, TrainingError
 from job.core.keys import Key
 from job.core.synth import write_world
 from job.registry.catalog import open_registry
+from tests.here import without_ray
 from tests.registries import find_version
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,7 +36,7 @@ def trainer(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ra
     """A trainer that has trained both symbols."""
     models = tmp_path_factory.mktemp("models")
     settings = {"data": {"input": str(bars)}, "model_trainer": {**SMALL, "model_directory": str(models)}}
-    with setup_model_trainer(settings) as trainer:
+    with without_ray(), setup_model_trainer(settings) as trainer:
         trainer.train_models()
         yield trainer
 
@@ -69,7 +70,7 @@ def test_kinds_by_name_are_trained_like_the_others(bars: Path, tmp_path: Path) -
         },
     }
     target = {"symbol": "SYN00USDT"}
-    with setup_model_trainer(settings) as trainer:
+    with without_ray(), setup_model_trainer(settings) as trainer:
         results = trainer.train_models(target)
         assert results["scalper_models"]["15m"]["status"] == "trained"
         assert results["analyst_models"] == results["tactician_models"] == {}
