@@ -398,7 +398,7 @@ ATTACKS: Final = (
     Attack(
         "array of 800 GB",
         member("1.npy", lambda _: header("{'descr': '<f8', 'fortran_order': False, 'shape': (100000000000,), }")),
-        "Unable to allocate",
+        "buffer is too small for requested array",
     ),
     Attack(
         "array of 10**15 empty texts",

@@ -34,10 +34,10 @@ print(sum(one["collections"] for one in gc.get_stats()), gc.get_freeze_count())
 print(gc.isenabled(), {*MODULES} <= {*sys.modules})
 
 from tests.registries import fitted
-from job.registry.artifacts import dump
+from job.registry.artifacts import dump, parse
 
 for name in ("random_forest", "hist_gradient_boosting", "scaler"):
-    dump(fitted(name), format="skops")
+    parse(dump(fitted(name), format="skops"), format="skops", where="here")
 print(*(name for name in ("skops", "altair", "torch", "fastparquet") if name in sys.modules))
 """
 
@@ -71,7 +71,7 @@ def test_a_command_that_trains_nothing_imports_nothing_heavy(
 
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What a worker prints that starts, fits and stores."""
+    """What a worker prints that starts, fits, stores and loads."""
     return python("-c", NEW_WORKER, folder=tmp_path_factory.mktemp("worker")).stdout.splitlines()
 
 

@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays, scalar_dtypes
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.pipeline import Pipeline
@@ -22,7 +25,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from job.core.errors import RegistryError
 from job.learning.estimators import ALGORITHMS
-from job.registry import artifacts, skops_schema
+from job.registry import artifacts, skops_objects, skops_schema
 from job.registry.artifacts import dump, parse
 from tests.registries import ESTIMATORS, NATIVE, fitted, samples
 
@@ -100,6 +103,38 @@ def test_models_are_written_without_skops_as_skops_would_write_them(name: str, m
     monkeypatch.setattr(skops_schema, "RELEASE", "0.0.")
     assert dump(fitted(name), format="skops") == own
     assert schema_of(own)["_skops_version"] == skops.__version__
+
+
+@pytest.mark.parametrize("name", [*ESTIMATORS, "a forest with a random state"])
+def test_models_are_built_without_skops_as_skops_builds_them(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawing = RandomForestClassifier(2, random_state=np.random.RandomState(1))
+    estimator = fitted(name) if name in ESTIMATORS else drawing.fit(*samples())
+    data = dump(estimator, format="skops")
+    by_skops = skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data))
+    monkeypatch.setattr(skops.io, "loads", lambda *_, **__: pytest.fail("skops was asked"))
+    own = load(data)
+    assert dump(own, format="skops") == dump(by_skops, format="skops") == data
+    assert vars(own).keys() == vars(by_skops).keys()
+
+
+@given(arrays(scalar_dtypes(), array_shapes(min_dims=0, max_dims=3, min_side=0), elements=None), st.booleans())
+def test_arrays_are_read_as_numpy_reads_them(values: NDArray[Any], by_column: bool) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.asfortranarray(values) if by_column and values.ndim else values)
+    found, expected = skops_objects._array_of(buffer.getvalue()), np.load(io.BytesIO(buffer.getvalue()))
+    assert (found.dtype, found.shape, found.tobytes("A")) == (expected.dtype, expected.shape, expected.tobytes("A"))
+    one, other = found.flags, expected.flags
+    assert (one.c_contiguous, one.f_contiguous) == (other.c_contiguous, other.f_contiguous)
+    assert one.writeable
+    assert one.aligned
+
+
+@pytest.mark.parametrize("shape", ["(-1,)", "(9,)", "(2, -3)", "(10000000000000,)", "(1.5,)", "('x',)"])
+def test_an_array_of_another_size_than_its_file_is_refused(shape: str) -> None:
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    forged = skops_objects.NPY_1 + len(header).to_bytes(2, "little") + header + np.arange(8.0).tobytes()
+    with pytest.raises(RegistryError, match="is no skops artifact of this job"):
+        load(repacked(dump(fitted("scaler"), format="skops"), lambda members: members.update({"1.npy": forged})))
 
 
 @pytest.mark.parametrize(
@@ -191,7 +226,8 @@ def test_a_type_hidden_inside_is_found_before_anything_is_built(
     monkeypatch: pytest.MonkeyPatch, loader: str, module: str, name: str
 ) -> None:
     hostile = with_schema(dump(fitted("scaler"), format="skops"), rename(loader, module, name))
-    monkeypatch.setattr(skops.io, "loads", lambda *_, **__: pytest.fail("it was handed on to be built"))
+    for builder, name_of in ((skops.io, "loads"), (skops_objects.Objects, "build")):
+        monkeypatch.setattr(builder, name_of, lambda *_, **__: pytest.fail("it was handed on to be built"))
     with pytest.raises(RegistryError, match=rf"holds types outside the allow-list \({module}\.{name}\)"):
         load(hostile)
 

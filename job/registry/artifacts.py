@@ -18,6 +18,7 @@ from job.learning.algorithms import GENERAL_FORMATS
 from job.learning.estimators import ALGORITHMS
 from job.learning.spec import BLEND
 from job.registry.parts import NO_OWN, Own, algorithms_by_format, allowed_types, check_parts, is_model
+from job.registry.skops_objects import Objects, are_known
 from job.registry.skops_schema import Schema, UnknownTypeError, npy_bytes
 
 COMPRESSION_LEVEL: Final = 1
@@ -163,13 +164,15 @@ def _parse_skops(data: bytes, where: str, own: Own) -> object:
         if starts != 0 or not data[-END_BYTES:].startswith(END_OF_ARCHIVE):
             raise ValueError("there is something before or behind the archive")
         schema = json.loads(archive.read("schema.json"))
-    allowed = allowed_types(own)
-    if foreign := _foreign(_types(schema), allowed):
-        named = first_of([f"{name:.100}" for name in foreign], MAX_NAMED)
-        raise RegistryError(f"{where} holds types outside the allow-list ({named}); it was not loaded")
-    if not isinstance(schema, dict) or schema.get("__loader__") != "ObjectNode":
-        raise ValueError("it holds no estimator")
-    import skops.io  # noqa: PLC0415 - takes a second, and most processes never touch an artifact
+        types, allowed = _types(schema), allowed_types(own)
+        if foreign := _foreign(types, allowed):
+            named = first_of([f"{name:.100}" for name in foreign], MAX_NAMED)
+            raise RegistryError(f"{where} holds types outside the allow-list ({named}); it was not loaded")
+        if not isinstance(schema, dict) or schema.get("__loader__") != "ObjectNode":
+            raise ValueError("it holds no estimator")
+        if are_known(types, schema.get("protocol")):
+            return Objects(archive.read).build(schema)
+    import skops.io  # noqa: PLC0415 - takes seconds, and only types of users' modules may need it
 
     return skops.io.loads(data, trusted=sorted({name for _, name in allowed}))
 
