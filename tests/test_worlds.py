@@ -15,7 +15,7 @@ from tests.oracles_worlds import best_rate
 from tests.worlds import DETECTOR, everything_for, in_two_processes, model_of, rule_for, samples_for, specs, world
 from transforms.labels import Direction
 
-SYMBOLS = 8
+SYMBOLS = 12
 LEAK_SYMBOLS = 12
 FIRST_LEAK_SYMBOL = 100
 
@@ -33,7 +33,7 @@ def noise_models(symbol: int) -> list[tuple[str, float | None, bool]]:
 @pytest.mark.slow
 def test_noise_shows_no_skill() -> None:
     models = [model for symbol in in_two_processes(noise_models, range(SYMBOLS)) for model in symbol]
-    assert len(models) >= 40
+    assert len(models) >= 60
     above = [name for name, low, _ in models if low is not None and low > 0]
     assert len(above) <= binom.ppf(0.99, len(models), 0.025), above
 
