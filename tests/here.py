@@ -1,5 +1,9 @@
-"""Operations with all steps in this process, where driver and worker are one and take turns, in place of Ray."""
+"""Operations with all steps in this process, where driver and worker are one and take turns, in place of Ray.
 
+`python -m tests.here` is the command line without Ray.
+"""
+
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Final
@@ -7,6 +11,7 @@ from unittest.mock import patch
 
 import pyarrow as pa
 
+from job.cli import main
 from job.cluster.bundles import Capacity, singles
 from job.cluster.operation import Operation
 from job.cluster.session import logged_events, run_in_session
@@ -119,3 +124,8 @@ class _Studies:
 def _after(step: Step, tables: Iterator[pa.Table], job: Job) -> Iterator[pa.Table]:
     for table in tables:
         yield from step(table, job=job)
+
+
+if __name__ == "__main__":
+    with without_ray():
+        sys.exit(main(sys.argv[1:]))
