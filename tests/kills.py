@@ -36,10 +36,10 @@ AGENTS_OUTLIVE_S: Final = 120.0
 Victim = Literal["driver", "group", "worker", "trainer"]
 
 SPREAD: Final[dict[Victim, tuple[int, float, float]]] = {
-    "driver": (3, 0.0, 7.75),
-    "group": (3, 0.0, 7.75),
+    "driver": (2, 0.0, 7.75),
+    "group": (2, 0.0, 7.75),
     "worker": (1, 1.0, 7.0),
-    "trainer": (3, 2.0, 7.0),
+    "trainer": (2, 2.0, 7.0),
 }
 """How many cases a victim gets, and the moments between which they lie.
 

@@ -24,7 +24,6 @@ from job.cluster.ray_patches import ACTORS, AGENTS, PREFETCHING, PROCESSES
 from job.config.settings import RaySettings, load_config
 from job.core.errors import ConfigError
 from job.core.paths import resolve_input, resolve_output
-from job.core.synth import write_world
 
 ROOT = Path(__file__).resolve().parents[1]
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -122,20 +121,6 @@ def test_an_output_that_ray_would_delete_is_refused_and_the_exit_status_told(hea
     assert done.returncode == 1  # what `ray job submit` returns for any failure
     assert "exit code 2" in done.stdout + done.stderr
     assert re.search(r"output models lies inside Ray's copy.*give a URL or an absolute path", done.stdout)
-
-
-@pytest.mark.slow
-def test_a_run_by_address_ships_its_code(head: Head, tmp_path: Path) -> None:
-    """With RAY_ADDRESS alone, from another folder, as a notebook or a cron job would."""
-    write_world(tmp_path / "bars", symbols=1, days=3, seed=1)
-    environment = {**head.environment, "RAY_ADDRESS": head.address}
-    command = [sys.executable, str(ROOT / "job" / "main.py"), "--input", "bars", "--output", "models"]
-    done = subprocess.run(
-        [*command, "--timeframes", "15m", *FAST], cwd=tmp_path, env=environment, capture_output=True, text=True,
-        check=False, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "models").rglob("analyst_15m_*.json"))) == 1
 
 
 def test_a_ray_of_its_own_has_no_process_that_only_a_cluster_uses() -> None:

@@ -108,7 +108,7 @@ def test_versions_that_differ_by_seed_only_are_rarely_called_different(algorithm
     """At most in 5% of pairs. The ten pairs of five fits share their rows, so they count as two."""
     told: list[bool] = []
     for kind in ("noise", "signal"):
-        by_symbol = in_two_processes(partial(by_seed, algorithm=algorithm, kind=kind), range(6))
+        by_symbol = in_two_processes(partial(by_seed, algorithm=algorithm, kind=kind), range(4))
         told += itertools.chain.from_iterable(by_symbol)
     independent = len(told) // 5
     assert sum(told) / 5 <= binom.ppf(0.99, independent, 0.05), f"{sum(told)} of {len(told)}"
