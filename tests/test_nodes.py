@@ -95,7 +95,7 @@ def key_of(outcome: dict[str, str]) -> Key:
 @pytest.mark.alone
 @pytest.mark.slow
 def test_predictions_and_comparisons_outlive_a_node(tmp_path: Path) -> None:
-    write_world(tmp_path / "bars", symbols=3, days=30, seed=1)
+    write_world(tmp_path / "bars", symbols=3, days=18, seed=1)
     fast = ("--timeframes", "1m", "--set", "model_trainer.cv_folds=1")
     for end in ("2024-01-11", "2024-01-12"):
         with running_job(tmp_path, *fast, "--end", end) as trained:
