@@ -57,7 +57,7 @@ def local_ray() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files that share a Ray at the end, one after the other, since its start takes 12 seconds of a CPU."""
+    """Put the files that share a Ray at the end, one after the other, since its start takes seconds."""
     SHARING.update(item.path for item in items if "local_ray" in getattr(item, "fixturenames", ()))
     items.sort(key=lambda item: item.path in SHARING)
 

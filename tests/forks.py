@@ -34,7 +34,7 @@ for line in sys.stdin:
         status = end.code if isinstance(end.code, int) else 1
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
-    except BaseException:
+    except BaseException:  # whatever it is, the child must not go on as its parent
         traceback.print_exc()
         status = 1
     sys.stdout.flush()

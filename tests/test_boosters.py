@@ -1,6 +1,5 @@
 """LightGBM and XGBoost: the same bits stored, beside any rows, by any threads; and what a process without them does."""
 
-import signal
 import subprocess
 import sys
 from functools import partial
@@ -116,33 +115,6 @@ def test_versions_of_any_format_are_listed_verified_and_pruned(name: str, memory
     assert sorted(old.files) == sorted(f"{FOLDER}/{VERSION}{part}" for part in (f".{name}", "_scaler.skops", ".json"))
     prune(memory, [old])
     assert [one.version for one in listed_versions(memory.list())] == [later]
-
-
-@pytest.mark.parametrize("name", each(*NATIVE))
-def test_a_commit_that_was_killed_is_completed_by_the_next_attempt(name: str, fresh: Fresh, tmp_path: Path) -> None:
-    """Killed before each of its three files."""
-    for written in range(3):
-        script = f"""
-import os, signal
-from job.storage.files import Storage
-from tests.test_registry_versions import commit_one
-link, left = os.link, [{written}]
-def dying_link(*names):
-    if not left[0]:
-        os.kill(os.getpid(), signal.SIGKILL)
-    left[0] -= 1
-    link(*names)
-os.link = dying_link
-commit_one(Storage({str(tmp_path / str(written))!r}), model={name!r}, format_={name!r})
-"""
-        assert fresh(script, tmp_path).returncode == -signal.SIGKILL
-        registry = Storage(str(tmp_path / str(written)))
-        assert registry.list() == [f"{FOLDER}/{VERSION}.{name}", f"{FOLDER}/{VERSION}_scaler.skops"][:written]
-        assert not any(one.committed for one in listed_versions(registry.list()))
-        commit_one(registry, model=name, format_=name)
-        features, _ = samples()
-        model, _, _ = load(registry, KEY)
-        assert model.predict_proba(features).tobytes() == fitted(name).predict_proba(features).tobytes()
 
 
 def config_of(folder: Path, *names: str) -> Config:

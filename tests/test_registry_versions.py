@@ -4,8 +4,6 @@ import json
 import pickle
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -18,7 +16,9 @@ from job.core.keys import Key
 from job.registry.names import version_name
 from job.registry.versions import commit, list_versions, load, metadata_text, new_run_id
 from job.storage.files import ExistingFileError, Storage
-from tests.registries import KEY, VERSION, find_version, fitted, samples
+from tests.algorithms import each
+from tests.forks import Fresh
+from tests.registries import KEY, NATIVE, VERSION, find_version, fitted, samples
 from tests.test_registry_artifacts import Payload
 
 FOLDER = "binance/BTC%2FUSDT%3AUSDT"
@@ -143,37 +143,32 @@ def test_a_version_has_one_format(memory: Storage) -> None:
     load(memory, KEY)
 
 
-def test_a_commit_that_was_killed_is_completed_by_the_next_attempt(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["random_forest", *each(*NATIVE)])
+def test_a_commit_that_was_killed_is_completed_by_the_next_attempt(name: str, fresh: Fresh, tmp_path: Path) -> None:
     """A process is killed before it writes the first, the second or the last of its files."""
-    script = (
-        "import os, signal, sys\n"
-        "from job.storage.files import Storage\n"
-        "from tests.test_registry_versions import commit_one\n"
-        "link = os.link\n"
-        "for written in range(3):\n"
-        "    if not (child := os.fork()):\n"
-        "        left = [written]\n"
-        "        def dying_link(*names):\n"
-        "            if not left[0]:\n"
-        "                os.kill(os.getpid(), signal.SIGKILL)\n"
-        "            left[0] -= 1\n"
-        "            link(*names)\n"
-        "        os.link = dying_link\n"
-        "        commit_one(Storage(f'{sys.argv[1]}/{written}'), model='random_forest')\n"
-        "        os._exit(0)\n"
-        "    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path)]
-    done = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
-    assert [*map(int, done.stdout.split())] == [-signal.SIGKILL] * 3
+    format_ = name if name in NATIVE else "skops"
     for written in range(3):
         registry = Storage(str(tmp_path / str(written)))
-        assert registry.list() == [MODEL, SCALER][:written]
+        script = f"""
+import os, signal
+from job.storage.files import Storage
+from tests.test_registry_versions import commit_one
+link, left = os.link, [{written}]
+def dying_link(*names):
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left[0] -= 1
+    link(*names)
+os.link = dying_link
+commit_one(Storage({registry.url!r}), model={name!r}, format_={format_!r})
+"""
+        assert fresh(script, tmp_path).returncode == -signal.SIGKILL
+        assert registry.list() == [f"{FOLDER}/{VERSION}.{format_}", SCALER][:written]
         assert find_version(registry, KEY) is None
-        commit_one(registry, model="random_forest")
+        commit_one(registry, model=name, format_=format_)
         features, _ = samples()
         model, _, _ = load(registry, KEY)
-        assert model.predict_proba(features).tobytes() == fitted("random_forest").predict_proba(features).tobytes()
+        assert model.predict_proba(features).tobytes() == fitted(name).predict_proba(features).tobytes()
 
 
 def test_metadata_that_is_no_json_writes_nothing(memory: Storage) -> None:

@@ -95,8 +95,8 @@ def test_a_record_without_trained_models_has_no_best() -> None:
     assert run.as_dict()["best"] is None
 
 
-FEW, MANY = 2_000, 20_000
-FLAT_MB = 5
+FEW, MANY = 2_000, 50_000
+FLAT_MB = 12
 """What 48,000 further outcomes may add; as objects they take more than 300 MB."""
 
 

@@ -138,6 +138,7 @@ def test_what_draws_no_numbers_has_no_variance_and_what_does_has(algorithm: str)
     assert first is not None
     assert second is not None
     if one.metadata["seeds"]["drawn"]:
+        assert algorithm in DRAWING or ALGORITHMS[algorithm].extra == "torch", "its pairs are to be tested, too"
         assert not np.array_equal(p_one, p_other)
         assert min(first.variance, second.variance) > 0
     else:

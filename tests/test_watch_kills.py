@@ -31,8 +31,8 @@ from tests.kills import ROOT, becomes, die_before
 from tests.test_watch import better, numbers
 
 KEY = Key("synthetic", "SYN00USDT", "5m", "analyst")
-EVERY = 12
-"""A watcher is killed before every twelfth change of the files, in all phases of a round."""
+EVERY = 8
+"""A watcher is killed before every eighth change of the files, in all phases of a round."""
 
 
 def settings(feed: Feed, folder: Path) -> Config:
@@ -97,7 +97,7 @@ def test_a_round_killed_before_any_change_is_made_up_for_by_the_next(prepared: t
         found = outcome(config)
         assert found == (pytest.approx(evidence, abs=1e-9), rest), (feed.folder / f"note{change}").read_text()
         shutil.rmtree(feed.folder / f"before{change}")
-    assert change / EVERY > 10
+    assert change / EVERY > 15
 
 
 def started(feed: Feed, *more: str) -> subprocess.Popen[str]:

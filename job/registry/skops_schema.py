@@ -1,4 +1,4 @@
-"""What `skops.io.dumps` would write of a model, made without skops: importing that takes each worker half a second.
+"""What `skops.io.dumps` would write of a model, made without skops: importing that takes each worker seconds.
 
 skops describes an object by nodes of JSON, which say what it is and what it contains, and puts arrays beside them as
 .npy files. Only what the models of this release are made of is known here, and only the nodes of one release of skops.
