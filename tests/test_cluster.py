@@ -19,7 +19,8 @@ import ray
 import ray.data
 
 from job.cluster import late_agent
-from job.cluster.connect import PRELOAD, running
+from job.cluster.connect import running
+from job.cluster.local_ray import PRELOAD
 from job.cluster.ray_patches import ACTORS, AGENTS, PREFETCHING, PROCESSES
 from job.config.settings import RaySettings, load_config
 from job.core.errors import ConfigError

@@ -1,9 +1,8 @@
-"""Start a local Ray or join a cluster, with one thread budget per task."""
+"""Have Ray run, here or on a cluster that is joined, with one thread budget per task."""
 
 import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -16,19 +15,9 @@ from ray.exceptions import AuthenticationError, RayError, RpcError
 
 from job.cluster.bundles import Capacity
 from job.cluster.heartbeat import HealthCheck, OnDeath, connection_error, is_reachable, monitored
-from job.cluster.machine import cannot_start, check_machine, ray_folder
+from job.cluster.local_ray import local_ray
 from job.cluster.observing import job_config
-from job.cluster.ray_patches import (
-    ACTORS,
-    AGENTS,
-    PREFETCHING,
-    PROCESSES,
-    WORKER_LOGS,
-    WORKERS,
-    ask_head,
-    head_address,
-    patched,
-)
+from job.cluster.ray_patches import ACTORS, PREFETCHING, WORKER_LOGS, ask_head, head_address, patched
 from job.config.settings import RaySettings
 from job.core.environment import INSTALLED, ROOT
 from job.core.errors import ConfigError
@@ -39,10 +28,6 @@ DRIVER_SETTINGS: Final = {
     "RAY_prestart_worker_first_driver": "0",
 }
 """What Ray takes from the environment of this process, unless it says otherwise."""
-
-PRELOAD: Final = "RAY_preload_python_modules"
-WORKER_MODULES: Final = "job.cluster.worker_imports"
-"""What each worker of a local Ray imports when it starts, and not in its first task, whose time it would take."""
 
 THREAD_LIMITS: Final = ("POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -112,12 +97,12 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
         if settings.logging_level != "debug":
             os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of objects lost with a node, made again
             stack.enter_context(patched(WORKER_LOGS))
+        stack.callback(_handle_stop, on_stop)
         if address and joined:
             _join(address, settings, environment, level)
+            stack.callback(ray.shutdown)
         else:
-            _start(settings, environment, level)
-        stack.callback(_handle_stop, on_stop)
-        stack.callback(ray.shutdown)
+            stack.enter_context(local_ray(settings, environment, level))
         # Ray's own handler ends the process on the spot; a stopped job must still close its run record.
         _handle_stop(signal.default_int_handler)
         size = _size(settings, joined=joined)
@@ -139,40 +124,6 @@ def _handle_stop(handler: Any) -> None:
 @ray.remote(num_cpus=1, max_retries=0)
 def take_worker() -> None:
     """Have Ray start a worker, which imports what training needs meanwhile, or an autoscaler bring a node for one."""
-
-
-def _start(settings: RaySettings, environment: Mapping[str, str], level: int) -> None:
-    """Start Ray on this machine. Its workers inherit this process's environment, which a runtime_env would slow.
-
-    Raises:
-        ConfigError: something that Ray needs of this machine is not to be had.
-    """
-    check_machine()
-    folder = ray_folder()
-    os.environ.update(environment)
-    if not INSTALLED:
-        paths = dict.fromkeys([str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
-        os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # that its local token is on is no news
-    starts = {} if sys.platform == "win32" else {**AGENTS, **WORKERS}  # there, no process can become another
-    preloaded = os.environ.setdefault(PRELOAD, WORKER_MODULES)
-    try:
-        with patched(PROCESSES), patched(starts):
-            ray.init(
-                address="local",
-                num_cpus=settings.num_cpus,
-                num_gpus=settings.num_gpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=level,
-                job_config=job_config(settings),
-                _temp_dir=folder,
-            )
-    except (OSError, ValueError, RuntimeError, RayError) as error:  # all that Ray raises where a process does not start
-        raise cannot_start(error) from error
-    finally:
-        if preloaded == WORKER_MODULES:
-            os.environ.pop(PRELOAD)  # a Ray that the caller starts later imports none of it
 
 
 def _join(address: str, settings: RaySettings, environment: Mapping[str, str], level: int) -> None:

@@ -4,17 +4,40 @@ Ray starts a script that imports Ray, reads which environment a worker is to hav
 Ray once more: .4 s of CPU for nothing on a machine where all workers have the environment that is there. This file runs
 as a process of its own, imports nothing of this project, and takes the script's command line:
 `new_worker.py DEFAULT_WORKER.PY … --language=PYTHON`, with `--serialized-runtime-env-context=…` where there is one.
+
+Where there is a process that has imported what workers need (`worker_parent`), the worker is a fork of that.
 """
 
 import gc
+import json
 import os
 import runpy
+import socket
 import sys
 from importlib import import_module
 from pathlib import Path
 
 ENVIRONMENT = "--serialized-runtime-env-context="
 LANGUAGE = "--language=PYTHON"
+PARENT = "OHLCV_WORKER_PARENT"
+"""Environment variable that names the socket of the process that forks workers."""
+PATIENCE_S = 40.0
+"""How long that may take to import; Ray gives a worker up after 60 s."""
+TAKEN = b"1"
+
+
+def is_taken(command: list[str]) -> bool:
+    """Ask for a worker of this command line, folder, environment and output; False where nobody makes one."""
+    try:
+        with socket.socket(socket.AF_UNIX) as parent:
+            parent.settimeout(PATIENCE_S)
+            parent.connect(os.environ[PARENT])
+            socket.send_fds(parent, [b" "], [1, 2])
+            parent.sendall(json.dumps([command, str(Path.cwd()), dict(os.environ)]).encode())
+            parent.shutdown(socket.SHUT_WR)
+            return parent.recv(1) == TAKEN
+    except OSError:
+        return False
 
 
 def main(arguments: list[str]) -> None:
@@ -23,6 +46,8 @@ def main(arguments: list[str]) -> None:
     worker = Path(arguments[0])
     if len(command) == len(arguments) or any(one.startswith(ENVIRONMENT) for one in command):
         os.execv(sys.executable, [sys.executable, str(worker.with_name("setup_worker.py")), *arguments])  # noqa: S606 - as Ray does
+    if PARENT in os.environ and is_taken(command):
+        return
     sys.argv, sys.path[0] = command, str(worker.parent)  # as if Python had been started with it
     gc.disable()  # what modules make while they load stays: looking for garbage would take a fifth of the time
     import_module("ray")

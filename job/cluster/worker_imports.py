@@ -6,9 +6,8 @@ for there later.
 
 import gc
 from importlib import import_module
-from typing import Final
 
-MODULES: Final = ("ray.data", "job.train.steps", "job.train.commit")
+from job.cluster.worker_parent import MODULES
 
 gc.disable()
 for name in MODULES:

@@ -18,7 +18,8 @@ from typing import Final
 import pyarrow as pa
 
 from job.cluster.bundles import Capacity
-from job.cluster.connect import PRELOAD, running
+from job.cluster.connect import running
+from job.cluster.local_ray import PRELOAD
 from job.config.settings import RaySettings
 from job.core.keys import Key
 from job.train.task import Task
