@@ -24,7 +24,7 @@ FAST = (
     "--set",
     "model_trainer.analyst_models.n_estimators=5",
 )
-TABLES = ("PROCESSES", "AGENTS", "WORKERS", "ACTORS", "PREFETCHING", "WORKER_LOGS")
+TABLES = ("PROCESSES", "AGENTS", "WORKERS", "ACTORS", "PREFETCHING", "POLLING", "WORKER_LOGS")
 CHANGES = {
     "all off": "".join(f"ray_patches.{table} = {{}}\n" for table in TABLES),
     "names, a module and a class are gone": (

@@ -17,7 +17,7 @@ from job.cluster.bundles import Capacity
 from job.cluster.heartbeat import HealthCheck, OnDeath, connection_error, is_reachable, monitored
 from job.cluster.local_ray import local_ray
 from job.cluster.observing import job_config
-from job.cluster.ray_patches import ACTORS, PREFETCHING, WORKER_LOGS, ask_head, head_address, patched
+from job.cluster.ray_patches import ACTORS, POLLING, PREFETCHING, WORKER_LOGS, ask_head, head_address, patched
 from job.config.settings import RaySettings
 from job.core.environment import INSTALLED, ROOT
 from job.core.errors import ConfigError
@@ -109,7 +109,9 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
         # Ray starts one worker ahead of those that tasks ask for; were there a task for each CPU, it would be a spare.
         starting = [] if joined else [take_worker.remote() for _ in range(max(1, size.cpus - 1))]
         stack.callback(starting.clear)
-        for patches in [PREFETCHING] if joined else [PREFETCHING, ACTORS]:  # imports Ray Data, while workers start
+        for patches in (
+            [PREFETCHING, POLLING] if joined else [PREFETCHING, POLLING, ACTORS]
+        ):  # imports Ray Data, while workers start
             stack.enter_context(patched(patches))
         monitoring.enter_context(_monitored(size, on_death))
         yield size

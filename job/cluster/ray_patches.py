@@ -7,9 +7,11 @@ patch is optional: where a release of Ray has no such name any more, it is skipp
 
 import logging
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pkgutil import resolve_name
+from types import SimpleNamespace
 from typing import Any, Final
 from uuid import uuid4
 
@@ -20,6 +22,8 @@ from job.cluster import late_agent, new_worker
 log = logging.getLogger("job")
 
 Resources = dict[str, dict[str, float]]
+
+POLL_S: Final = 0.05
 
 
 class LocalCoordinator:
@@ -85,6 +89,13 @@ ACTORS: Final[Patches] = {
 
 PREFETCHING: Final[Patches] = {"ray.data._internal.execution.metadata_fetcher": {"_PREFETCH_ON_THREAD": False}}
 """A thread that fetches ahead what is known of blocks: it leaves a CPU idle some 0.2 s after each bundle."""
+
+POLLING: Final[Patches] = {
+    "ray.data._internal.execution.streaming_executor_state": {
+        "time": SimpleNamespace(**{**vars(time), "sleep": lambda seconds: time.sleep(max(seconds, POLL_S))})
+    }
+}
+"""How often the driver looks whether a Dataset has yielded something: a hundred times a second, by itself."""
 
 WORKER_LOGS: Final[Patches] = {"ray._private.worker": {"_worker_logs_enabled": False}}
 """What raylets say goes to stdout, where the result belongs."""
