@@ -109,9 +109,8 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
         # Ray starts one worker ahead of those that tasks ask for; were there a task for each CPU, it would be a spare.
         starting = [] if joined else [take_worker.remote() for _ in range(max(1, size.cpus - 1))]
         stack.callback(starting.clear)
-        for patches in (
-            [PREFETCHING, POLLING] if joined else [PREFETCHING, POLLING, ACTORS]
-        ):  # imports Ray Data, while workers start
+        shared = {**PREFETCHING, **POLLING}  # to patch these imports Ray Data, while workers start
+        for patches in [shared] if joined else [shared, ACTORS]:
             stack.enter_context(patched(patches))
         monitoring.enter_context(_monitored(size, on_death))
         yield size
