@@ -1,4 +1,4 @@
-"""Tables of stored versions and of the decisions on them, and how every table of the command line is made."""
+"""Tables of versions, of fleets and of decisions on versions, and how every table of the command line is made."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from job.cli.logs import log
 from job.cli.selection import shell_name
 from job.core.keys import Key
 from job.learning.comparison import VERDICTS
@@ -27,6 +28,9 @@ DOUBTS: Final = {
     "‡": "‡ looked at before, and the fixed test is right at one look",
 }
 FEW_CLUSTERS: Final = "* underpowered: too few clusters of time to rely on t and p"
+FLEET_IN_WORDS: Final = (
+    "fleet {0}: {2} of {1} beat their base rate, change of log-loss {3}, t {4}, p {5}, clusters {6}, adjusted p {7}"
+)
 RUN_DIGITS: Final = 22
 """Length of a run's id, which is what tables show of a version."""
 
@@ -38,6 +42,16 @@ def console() -> Console:
     """Return a console on stdout: as wide as the terminal, or wide enough for all columns."""
     found = Console()
     return found if found.is_terminal else Console(width=WIDE)
+
+
+def show_table(table: Table, row_in_words: str) -> None:
+    """Print a table if stdout is a terminal; elsewhere log each of its rows as a line."""
+    screen = console()
+    if screen.is_terminal:
+        screen.print(table)
+        return
+    for cells in zip(*(column.cells for column in table.columns), strict=True):
+        log.info("%s", row_in_words.format(*cells))
 
 
 def number(value: float | None, digits: int) -> str:
@@ -154,6 +168,23 @@ FLEETS: Final[Columns] = (
     ("adjusted p", lambda row: probability(row["adjusted_p"])),
 )
 """Of all models of a kind and timeframe, from `compare.run.fleets`."""
+
+
+def fleet_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return one row per kind and timeframe, from the `fleet` of a training record."""
+    columns = ("model", "models", "beat base", "change", "t", "p", "clusters", "adjusted p")
+    cells = [
+        (
+            f"{row['model_type']} {row['timeframe']}", str(row["models"]), str(row["beat_base"]),
+            number(row["change"], 5), number(row["t"], 1), probability(row["p"]), clusters_in_words(row),
+            probability(row["adjusted_p"]),
+        )
+        for row in rows
+    ]  # fmt: skip
+    table = totals_table("log-loss of all models of a kind less their base rates'; below 0 is skill", columns, cells)
+    if any(row["underpowered"] for row in rows):
+        table.caption, table.caption_justify = FEW_CLUSTERS, "left"
+    return table
 
 
 def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
