@@ -102,7 +102,7 @@ def shared_in_words(shared: Mapping[str, Any]) -> str:
     return "; ".join(told)
 
 
-def totals_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+def totals_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
     """Return a table of text, in the first column, and numbers."""
     table = Table(title=title, title_justify="left")
     for position, name in enumerate(columns):
@@ -167,21 +167,24 @@ FLEETS: Final[Columns] = (
     ("clusters", clusters_in_words),
     ("adjusted p", lambda row: probability(row["adjusted_p"])),
 )
-"""Of all models of a kind and timeframe, from `compare.run.fleets`."""
+"""Of all comparisons of a kind and timeframe, from `compare.run.fleets`."""
+FLEET: Final[Columns] = (
+    ("model", lambda row: f"{row['model_type']} {row['timeframe']}"),
+    ("models", counted("models")),
+    ("beat base", counted("beat_base")),
+    ("change", lambda row: number(row["change"], 5)),
+    ("t", lambda row: number(row["t"], 1)),
+    ("p", lambda row: probability(row["p"])),
+    ("clusters", clusters_in_words),
+    ("adjusted p", lambda row: probability(row["adjusted_p"])),
+)
+"""Of all models of a kind and timeframe, from the `fleet` of a training record."""
 
 
 def fleet_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     """Return one row per kind and timeframe, from the `fleet` of a training record."""
-    columns = ("model", "models", "beat base", "change", "t", "p", "clusters", "adjusted p")
-    cells = [
-        (
-            f"{row['model_type']} {row['timeframe']}", str(row["models"]), str(row["beat_base"]),
-            number(row["change"], 5), number(row["t"], 1), probability(row["p"]), clusters_in_words(row),
-            probability(row["adjusted_p"]),
-        )
-        for row in rows
-    ]  # fmt: skip
-    table = totals_table("log-loss of all models of a kind less their base rates'; below 0 is skill", columns, cells)
+    title = "log-loss of all models of a kind less their base rates'; below 0 is skill"
+    table = totals_table(title, [name for name, _ in FLEET], ([cell(row) for _, cell in FLEET] for row in rows))
     if any(row["underpowered"] for row in rows):
         table.caption, table.caption_justify = FEW_CLUSTERS, "left"
     return table

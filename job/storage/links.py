@@ -10,11 +10,6 @@ CIRCLE: Final = "links that lead back to a folder above them"
 TWICE: Final = "links to what is read anyway"
 
 
-def resolved(fs: Any, infos: Infos) -> Infos:
-    """Details of what links lead to, in place of those of the links; a link that leads nowhere stays as it is."""
-    return {name: _target(fs, name) or info if info.get("islink") else info for name, info in infos.items()}
-
-
 def follow(fs: Any, infos: Infos) -> tuple[Infos, dict[str, str]]:
     """Put the files that links lead to in place of the links.
 
@@ -45,7 +40,7 @@ def follow(fs: Any, infos: Infos) -> tuple[Infos, dict[str, str]]:
 
 def _behind(fs: Any, link: str) -> tuple[Infos, str]:
     """Files that a link leads to, or the reason why there are none."""
-    target = _target(fs, link)
+    target = target_of(fs, link)
     if target is None:
         return {}, BROKEN
     if target["type"] != "directory":
@@ -56,7 +51,8 @@ def _behind(fs: Any, link: str) -> tuple[Infos, str]:
     return dict(fs.find(link, detail=True)), ""
 
 
-def _target(fs: Any, link: str) -> dict[str, Any] | None:
+def target_of(fs: Any, link: str) -> dict[str, Any] | None:
+    """Return the details of what a link leads to, None where that is nothing."""
     try:
         info: dict[str, Any] = fs.info(link)
     except OSError:

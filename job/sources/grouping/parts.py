@@ -10,7 +10,7 @@ from job.core.errors import DataError
 from job.core.wording import first_of
 from job.sources.access import as_data_errors, display_path, max_unpacked, unpacks_to_too_much
 from job.sources.columns.named import given, named_columns, resolve
-from job.sources.formats import FORMATS, format_of, name_in_format, name_of, stem_of
+from job.sources.formats import FORMATS, format_of, name_of, stem_of
 from job.sources.grouping.keyed import by_columns, key_columns
 from job.sources.grouping.mixtures import unknown_columns
 from job.sources.grouping.part import UNKNOWN, Part, Parts, Unreadable, part_of
@@ -159,7 +159,7 @@ def _looked(file: SourceFile, path: str, settings: DataSettings) -> list[Part | 
                 return [Stray(exchange, name.symbol, path, dated, error)]
             except EmptyFileError as error:
                 return [replace(_unreadable(name, DataError(str(error)), settings), empty=True)]
-            name, file = name_in_format(path, look.format), replace(file, format=look.format)
+            name, file = name_of(path, look.format), replace(file, format=look.format)
             unread = unknown_columns(look, settings)
             file = replace(file, unread=unread, labels=tuple(name for name in unread if name in look.text))
             columns = key_columns(look, settings)

@@ -254,34 +254,32 @@ def _written(text: pl.Series, zone: str, where: str, dates: Dates) -> pl.Series:
 
 
 def _parsed(text: pl.Series, notation: _Notation, zone: str, where: str, dates: Dates) -> pl.Series:
+    """Read times by the format that reads most rows; of several, the one without months between days.
+
+    Raises:
+        UnclearDaysError: neither tells which format is right.
+    """
     for pattern, replacement in notation.rewrites:
         text = text.str.replace(pattern, replacement)
     first = {"auto": slice(None), "day_first": slice(1), "month_first": slice(1, 2)}[dates]
     formats = notation.formats[first] if len(notation.formats) > 1 else notation.formats
     readings = [text.str.to_datetime(fmt, time_unit="us", strict=False) for fmt in formats]
-    best = _likeliest(readings, year_last=formats[-1].startswith("%y/"))
-    if best is None:
-        raise UnclearDaysError(
-            f"{where}: {quoted(text.drop_nulls()[0])} may be day/month or month/day, and no row tells; "
-            "write the dates as 2024-01-31, or set data.dates: day_first or data.dates: month_first"
-        )
-    return best if notation.zoned else from_zone(best, zone, where)
-
-
-def _likeliest(readings: list[pl.Series], *, year_last: bool) -> pl.Series | None:
-    """The reading that reads most rows; of several, the one without months between days; None where neither tells.
-
-    With `year_last`, the last reading has the year first, which nothing but the days that it gives can show.
-    """
     fewest = min(reading.null_count() for reading in readings)
     fitting = [reading for reading in readings if reading.null_count() == fewest]
-    if year_last and len(fitting) > 1 and fitting[-1] is readings[-1] and _gap(fitting[-1]) == 0:
+    # That a two-digit year comes first, nothing but the days that it gives can show.
+    year_first = formats[-1].startswith("%y/") and fitting[-1] is readings[-1]
+    if year_first and len(fitting) > 1 and _gap(fitting[-1]) == 0:
         fitting = fitting[:-1]
-    if all(other.equals(fitting[0]) for other in fitting):
-        return fitting[0]
-    near = [reading for reading in fitting if 0 < _gap(reading) <= _CLOSE]
-    far = [reading for reading in fitting if _gap(reading) >= _FAR_APART]
-    return near[0] if len(near) == 1 and len(near) + len(far) == len(fitting) else None
+    if not all(other.equals(fitting[0]) for other in fitting):
+        near = [reading for reading in fitting if 0 < _gap(reading) <= _CLOSE]
+        far = [reading for reading in fitting if _gap(reading) >= _FAR_APART]
+        if len(near) != 1 or len(near) + len(far) != len(fitting):
+            raise UnclearDaysError(
+                f"{where}: {quoted(text.drop_nulls()[0])} may be day/month or month/day, and no row tells; "
+                "write the dates as 2024-01-31, or set data.dates: day_first or data.dates: month_first"
+            )
+        fitting = near
+    return fitting[0] if notation.zoned else from_zone(fitting[0], zone, where)
 
 
 def _gap(times: pl.Series) -> float:
