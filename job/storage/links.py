@@ -25,8 +25,19 @@ def follow(fs: Any, infos: Infos) -> tuple[Infos, dict[str, str]]:
     waiting, entered = sorted(links), set[str]()
     while waiting:
         link = waiting.pop(0)
-        found, reason = ({}, TWICE) if os.path.realpath(link) in entered else _behind(fs, link)
-        entered.add(os.path.realpath(link))
+        real, parent = os.path.realpath(link), os.path.realpath(link.rpartition("/")[0])
+        target, found, reason = target_of(fs, link), Infos(), ""
+        if real in entered:
+            reason = TWICE
+        elif target is None:
+            reason = BROKEN
+        elif target["type"] != "directory":
+            found = {link: target}
+        elif f"{parent}/".startswith(f"{real.rstrip('/')}/"):
+            reason = CIRCLE
+        else:
+            found = fs.find(link, detail=True)
+        entered.add(real)
         inner = sorted(name for name, info in found.items() if info.get("islink") and name != link)
         waiting += inner
         new = {name: info for name, info in found.items() if name not in inner and os.path.realpath(name) not in known}
@@ -36,19 +47,6 @@ def follow(fs: Any, infos: Infos) -> tuple[Infos, dict[str, str]]:
             left_out[link] = reason or TWICE
     through = {link for link in left_out if any(name.startswith(f"{link}/") for name in files)}
     return files, {link: reason for link, reason in left_out.items() if link not in through}
-
-
-def _behind(fs: Any, link: str) -> tuple[Infos, str]:
-    """Files that a link leads to, or the reason why there are none."""
-    target = target_of(fs, link)
-    if target is None:
-        return {}, BROKEN
-    if target["type"] != "directory":
-        return {link: target}, ""
-    real, parent = os.path.realpath(link), os.path.realpath(link.rpartition("/")[0])
-    if f"{parent}/".startswith(f"{real.rstrip('/')}/"):
-        return {}, CIRCLE
-    return dict(fs.find(link, detail=True)), ""
 
 
 def target_of(fs: Any, link: str) -> dict[str, Any] | None:
