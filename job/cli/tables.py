@@ -233,22 +233,17 @@ def version_facts(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "tried", counts
     if shared := described["shared_holdout"]:
         yield "best of", shared_in_words(shared)
-    yield from stability(metadata.get("stability", {}), metadata.get("calibration", {}))
+    if folds := metadata.get("stability", {}).get("folds"):
+        yield "skill by fold", ", ".join(_interval(percent, one["value"], one["low"], one["high"]) for one in folds)
+    calibration = metadata.get("calibration", {})
+    if calibration.get("slope") is not None:
+        found = {
+            name: [calibration[f"{name}{end}"] for end in ("", "_low", "_high")] for name in ("slope", "intercept")
+        }
+        yield "calibration", ", ".join(f"{name} {_interval('{:+.2f}'.format, *of)}" for name, of in found.items())
     artifacts = [metadata["artefacts"][role] for role in ("model", "scaler")]
     yield "artifacts", ", ".join(f"{one['file']} ({one['bytes']:,} bytes)" for one in artifacts)
     yield from (("warning", warning) for warning in metadata.get("warnings", []))
-
-
-def stability(skills: Mapping[str, Any], calibration: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the skill of each walk-forward fold and the calibration on the holdout, where metadata has them."""
-    if folds := skills.get("folds"):
-        yield "skill by fold", ", ".join(_interval(percent, one["value"], one["low"], one["high"]) for one in folds)
-    if calibration.get("slope") is not None:
-        found = [
-            f"{name} {_interval('{:+.2f}'.format, *(calibration[f'{name}{end}'] for end in ('', '_low', '_high')))}"
-            for name in ("slope", "intercept")
-        ]
-        yield "calibration", ", ".join(found)
 
 
 def _interval(text: Callable[[float], str], value: float, low: float | None, high: float | None) -> str:
