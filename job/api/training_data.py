@@ -111,28 +111,33 @@ def read_training_data(config: Config, model_type: str, timeframe: str) -> Train
 
 
 def train_on(model: ModelConfig, data: TrainingData, config: Config) -> Outcome:
-    """Train, score and commit one model on given samples; see `RayModelTrainer.train_model`.
-
-    It is of its kind's settings with what `model` says instead, validated as settings are.
-    """
-    trainer, name = config.model_trainer, model.model_type
-    if (name, model.timeframe) != (data.model_type, data.timeframe):
-        raise ConfigError(f"model config is for {name} {model.timeframe}, data for {data.model_type} {data.timeframe}")
-    if name not in trainer.all_kinds:
-        raise ConfigError(f"model_type {name!r}: expected one of {', '.join(trainer.all_kinds)}")
-    if not model.features:
-        raise ConfigError("features: name at least one column of the data")
-    own = {"timeframes": [model.timeframe], "n_estimators": model.n_estimators, "max_depth": model.max_depth}
-    kind = {"models": {name: own}} if name in trainer.models else {f"{name}_models": own}
-    shared = {"test_size": model.test_size, "random_state": model.random_state}
-    validated = load_config(overlay(config.model_dump(), {"model_trainer": shared | kind}))
-    spec = validated.spec_of(name).model_copy(update={"features": tuple(model.features)})
+    """Train, score and commit one model on given samples; see `RayModelTrainer.train_model`."""
+    if (model.model_type, model.timeframe) != (data.model_type, data.timeframe):
+        raise ConfigError(
+            f"model config is for {model.model_type} {model.timeframe}, data for {data.model_type} {data.timeframe}"
+        )
+    spec = model_spec(model, config)
     exchange = str(data.data_info.get("exchange", config.data.exchange or "unknown"))
-    key = Key(exchange, str(data.data_info.get("symbol", "custom")), data.timeframe, name)
+    key = Key(exchange, str(data.data_info.get("symbol", "custom")), data.timeframe, data.model_type)
     samples = _samples(model, data, spec)
     task = Task(key=key, spec=spec, series=(), rows=samples.height, seconds=0.0, memory=0)
     stats = {"definition": spec.label.definition(), "source": CALLER, "column": model.target_column}
     return commit_version(SamplesRow(task, None, {"used": samples.height}, stats), samples, _job(config))
+
+
+def model_spec(model: ModelConfig, config: Config) -> ModelSpec:
+    """Return the spec of the model's kind with what `model` says instead, validated as settings are."""
+    trainer = config.model_trainer
+    if model.model_type not in trainer.all_kinds:
+        raise ConfigError(f"model_type {model.model_type!r}: expected one of {', '.join(trainer.all_kinds)}")
+    if not model.features:
+        raise ConfigError("features: name at least one column of the data")
+    own = {"timeframes": [model.timeframe], "n_estimators": model.n_estimators, "max_depth": model.max_depth}
+    named = model.model_type in trainer.models
+    kind = {"models": {model.model_type: own}} if named else {f"{model.model_type}_models": own}
+    shared = {"test_size": model.test_size, "random_state": model.random_state}
+    validated = load_config(overlay(config.model_dump(), {"model_trainer": shared | kind}))
+    return validated.spec_of(model.model_type).model_copy(update={"features": tuple(model.features)})
 
 
 def _samples(model: ModelConfig, data: TrainingData, spec: ModelSpec) -> pl.DataFrame:
