@@ -43,9 +43,8 @@ def _heat_map(kinds: Mapping[str, Sequence[Outcome]]) -> str:
     for kind, own in kinds.items():
         for one in own:
             series.setdefault(f"{one.exchange}/{one.symbol}", {})[kind] = one
-    ordered = sorted(
-        series, key=lambda name: (-sum(_skill(one) for one in series[name].values()) / len(series[name]), name)
-    )
+    means = {name: sum(_skill(one) for one in own.values()) / len(own) for name, own in series.items()}
+    ordered = sorted(series, key=lambda name: (-means[name], name))
     half = MOST_SERIES // 2
     shown = ordered if len(ordered) <= MOST_SERIES else [*ordered[:half], *ordered[-half:]]
     rows = [
