@@ -53,13 +53,12 @@ class Shelf:
         self.versions: dict[tuple[Key, str], Version] = {}
         self.aliases: dict[Key, Aliases] = {}
 
-    def sha256_of(self, key: Key, version: str) -> str | None:
-        held = self.versions.get((key, version))
-        return None if held is None else held.sha256
-
-    def add(self, version: Version) -> None:
-        assert (version.key, version.name) not in self.versions
-        self.versions[version.key, version.name] = version
+    def add(self, version: Version, *, dry_run: bool) -> str | None:
+        if held := self.versions.get((version.key, version.name)):
+            return held.sha256
+        if not dry_run:
+            self.versions[version.key, version.name] = version
+        return None
 
     def set_aliases(self, key: Key, aliases: Aliases) -> None:
         self.aliases[key] = aliases

@@ -6,7 +6,7 @@ import pytest
 
 from job.core.errors import DataError
 from job.core.timeframes import timeframe_of
-from job.sources.formats import name_in_format, name_of, stem_of
+from job.sources.formats import name_of, stem_of
 from job.sources.names.paths import Name
 from job.sources.names.symbols import normalize_symbol, symbol_named, unknown_symbol
 from transforms.bars import duration_us
@@ -124,9 +124,9 @@ def test_files_that_hold_no_bars_of_a_timeframe(path: str, kind: str) -> None:
 
 
 def test_kraken_minutes_count_only_where_the_content_says_kraken() -> None:
-    assert name_in_format("q/XBTUSD_240.csv", "kraken") == Name("kraken", "XBTUSD", "4h")
-    assert name_in_format("q/XBTUSD_240.csv", "csv") == name_of("q/XBTUSD_240.csv") == Name(None, "XBTUSD_240", None)
-    assert name_in_format("q/XBTUSD_7.csv", "kraken") == name_of("q/XBTUSD_7.csv")
+    assert name_of("q/XBTUSD_240.csv", "kraken") == Name("kraken", "XBTUSD", "4h")
+    assert name_of("q/XBTUSD_240.csv", "csv") == name_of("q/XBTUSD_240.csv") == Name(None, "XBTUSD_240", None)
+    assert name_of("q/XBTUSD_7.csv", "kraken") == name_of("q/XBTUSD_7.csv")
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from job.cli.logs import configure_logging, log
 from job.cli.progress import watching
-from job.cli.report import fleet_table, models_table, telling
-from job.cli.tables import best_in_words, tried_in_words
+from job.cli.report import models_table, telling
+from job.cli.tables import best_in_words, fleet_table, tried_in_words
 from job.config.settings import load_config
 from job.core.keys import Key
 from job.registry.catalog import scores_of

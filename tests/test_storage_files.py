@@ -181,10 +181,12 @@ def test_readers_of_a_replaced_file_see_all_of_it(folder: Storage) -> None:
     assert seen <= contents
 
 
-def test_temporary_names_say_who_writes() -> None:
+def test_temporary_names_say_who_writes(tmp_path: Path) -> None:
     name = local.temporary_name("20231201_120000_a1b2c3")
     assert local.is_temporary(name)
     assert name.startswith(f".20231201_120000_a1b2c3-{os.getpid()}-")
-    assert local.writer_of(name) == "20231201_120000_a1b2c3"
-    assert local.writer_of(local.temporary_name()) == ""
+    nobodys = local.temporary_name()
+    for one in (name, nobodys):
+        (tmp_path / one).touch()
+    assert Storage(str(tmp_path)).unfinished() == {name: "20231201_120000_a1b2c3", nobodys: ""}
     assert not local.is_temporary("analyst_1h_20231201_120000_a1b2c3.json")

@@ -14,7 +14,7 @@ from job.core.keys import Key
 from job.core.wording import first_of, on_one_line
 from job.learning.features import reads_flow
 from job.registry.model_age import check_age
-from job.sources.bars import raw_of
+from job.sources.bars import by_position, raw_of
 from job.sources.choices import without_meaning
 from job.sources.columns.flags import left_out
 from job.sources.columns.flow import contradiction, flow_columns
@@ -59,7 +59,7 @@ def clean_frame(bars: pl.DataFrame | pd.DataFrame, key: Key, data: DataSettings,
     """
     frame = plain_frame(bars)
     indices = flow_columns(resolve(frame.columns, data.columns, WHERE), frame.columns, data.columns, wanted=flow)
-    numbered = frame.rename({name: str(position) for position, name in enumerate(frame.columns)})
+    numbered = by_position(frame, range(frame.width))
     series = Series(key.exchange, key.symbol, data.timeframe, ())
     try:
         read = raw_of(numbered, indices, series, data, WHERE)

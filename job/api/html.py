@@ -18,26 +18,23 @@ CELL: Final = "padding:2px 8px;text-align:right"
 
 
 def run_as_html(record: Mapping[str, Any], outcomes: Sequence[Outcome]) -> str:
-    """Return a run as HTML; whatever names and messages hold is text in it."""
+    """Return a run as HTML; whatever names and messages hold is text in it.
+
+    A row for each kind and timeframe says how many models there are, how many beat their base rate, and the median
+    skill.
+    """
     counts = ", ".join(f"{number:,} {status}" for status, number in record["counts"].items() if number)
     title = f"<p><b>Run {escape(record['run_id'])}</b> {escape(record['status'])}: {escape(counts or 'no models')}</p>"
-    scored = [one for one in outcomes if isinstance(one.scores.get("skill"), int | float)]
-    kinds = by_kind(scored)
+    kinds = by_kind(one for one in outcomes if isinstance(one.scores.get("skill"), int | float))
+    fleets = []
+    for kind, own in kinds.items():
+        skills = [_skill(one) for one in own]
+        cells = (kind, f"{len(own):,}", f"{sum(skill > 0 for skill in skills):,}", f"{median(skills):+.2%}")
+        fleets.append("".join(f"<td style='{CELL}'>{escape(cell)}</td>" for cell in cells))
+    tables = f"{_table(('model', 'models', 'beat base', 'median skill'), fleets)}{_heat_map(kinds)}" if kinds else ""
     failed = [f"<li>{escape(str(one.key))}: {escape(one.error_message)}</li>" for one in outcomes if one.error]
     errors = f"<p>failed:</p><ul>{''.join(failed[:MOST_SERIES])}</ul>" if failed else ""
-    tables = f"{_fleets(kinds)}{_heat_map(kinds)}" if scored else ""
     return f"<div>{title}{tables}{errors}</div>"
-
-
-def _fleets(kinds: Mapping[str, Sequence[Outcome]]) -> str:
-    """Return a row for each kind and timeframe: models, how many beat their base rate, median skill."""
-    rows = []
-    for kind, own in kinds.items():
-        skills = [*map(_skill, own)]
-        best = sum(skill > 0 for skill in skills)
-        rows.append((kind, f"{len(own):,}", f"{best:,}", f"{median(skills):+.2%}"))
-    head = ("model", "models", "beat base", "median skill")
-    return _table(head, ("".join(f"<td style='{CELL}'>{escape(cell)}</td>" for cell in row) for row in rows))
 
 
 def _heat_map(kinds: Mapping[str, Sequence[Outcome]]) -> str:
@@ -46,7 +43,8 @@ def _heat_map(kinds: Mapping[str, Sequence[Outcome]]) -> str:
     for kind, own in kinds.items():
         for one in own:
             series.setdefault(f"{one.exchange}/{one.symbol}", {})[kind] = one
-    ordered = sorted(series, key=lambda name: (-sum(map(_skill, series[name].values())) / len(series[name]), name))
+    means = {name: sum(_skill(one) for one in own.values()) / len(own) for name, own in series.items()}
+    ordered = sorted(series, key=lambda name: (-means[name], name))
     half = MOST_SERIES // 2
     shown = ordered if len(ordered) <= MOST_SERIES else [*ordered[:half], *ordered[-half:]]
     rows = [

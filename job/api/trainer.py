@@ -55,9 +55,9 @@ class RayModelTrainer:
         self._started = 0.0
 
     def __repr__(self) -> str:
-        trainer, status = self._config.model_trainer, self.get_training_status()
+        trainer = self._config.model_trainer
         kinds = ", ".join(f"{name} {'/'.join(kind.timeframes)}" for name, kind in trainer.kinds.items())
-        done = f"{status['done']} of {status['total']} done" if status["total"] else "nothing trained yet"
+        done = f"{len(self._outcomes)} of {self._total} done" if self._total else "nothing trained yet"
         return f"RayModelTrainer({kinds or 'no kinds'}; into {redact_url(trainer.model_directory)}; {done})"
 
     def __enter__(self) -> Self:

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -38,19 +39,29 @@ class Finding:
 
 def doctor(options: argparse.Namespace) -> int:
     """Print every check and its remedy; 0 when all are good, 2 otherwise."""
-    findings = examine(run_settings(options))
+    findings = [*examine(run_settings(options))]
     for finding in findings:
         log.log(logging.INFO if finding.good else logging.ERROR, "%-7s %s", finding.subject, finding.text)
     print_json(options, [asdict(finding) for finding in findings])
     return 0 if all(finding.good for finding in findings) else ConfigError.exit_status
 
 
-def examine(config: Config) -> list[Finding]:
-    """Return every finding about this machine, the input, the registry and the cluster."""
+def examine(config: Config) -> Iterator[Finding]:
+    """Yield every finding about this machine, the input, the registry and the cluster."""
     here = versions(*OPTIONAL_LIBRARIES)
-    findings = [Finding("versions", good=True, text=", ".join(f"{name} {value}" for name, value in here.items()))]
-    plan, about_input = examine_input(config)
-    findings += about_input
+    yield Finding("versions", good=True, text=", ".join(f"{name} {value}" for name, value in here.items()))
+    plan = None
+    try:
+        plan = make_plan(config)
+    except JobError as error:
+        yield Finding("input", good=False, text=str(error))
+    else:
+        series = {one for task in plan.tasks for one in task.series}
+        files = sum(len(one.files) for one in series)
+        text = f"{len(series)} series, {files} files in {redact_url(config.data.input or '')}"
+        yield Finding("input", good=True, text=text)
+        yield from (Finding("input", good=not note.startswith(WILL_FAIL), text=note) for note in plan.notes)
+        yield from (Finding("input", good=False, text=message) for message in summarize(plan.problems))
     output = config.model_trainer.model_directory
     try:
         Storage(output, options=config.storage.options).check_writable()
@@ -59,30 +70,15 @@ def examine(config: Config) -> list[Finding]:
     else:
         free = "" if is_url(output) else f", {shutil.disk_usage(output).free / 2**30:.0f} GiB free"
         registry = Finding("store", good=True, text=f"{output} can be written{free}")
-    findings.append(registry)
+    yield registry
     if plan is not None:
         largest = max(plan.tasks, key=lambda task: task.memory)
         needed, left = largest.memory, psutil.virtual_memory().available
         text = f"largest task {largest.key} needs about {needed / 2**30:.1f} of {left / 2**30:.1f} GiB free here"
         remedy = "" if needed < left else ": shorten the range, or use a node with more memory"
-        findings.append(Finding("memory", good=needed < left, text=text + remedy))
+        yield Finding("memory", good=needed < left, text=text + remedy)
         if registry.good:
-            findings += examine_nodes(config, plan)
-    return findings
-
-
-def examine_input(config: Config) -> tuple[Plan | None, list[Finding]]:
-    """Return the plan for the input, None where none can be made, and what is found about it."""
-    try:
-        plan = make_plan(config)
-    except JobError as error:
-        return None, [Finding("input", good=False, text=str(error))]
-    series = {one for task in plan.tasks for one in task.series}
-    files = sum(len(one.files) for one in series)
-    text = f"{len(series)} series, {files} files in {redact_url(config.data.input or '')}"
-    notes = [Finding("input", good=not note.startswith(WILL_FAIL), text=note) for note in plan.notes]
-    problems = [Finding("input", good=False, text=message) for message in summarize(plan.problems)]
-    return plan, [Finding("input", good=True, text=text), *notes, *problems]
+            yield from examine_nodes(config, plan)
 
 
 def examine_nodes(config: Config, plan: Plan) -> list[Finding]:

@@ -2,7 +2,6 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -10,7 +9,7 @@ from job.cli.arguments import RUN, Command
 from job.cli.logs import log
 from job.cli.options import run_settings
 from job.cli.report import MAX_ROWS, gap_lines, print_json
-from job.cli.tables import console, totals_table
+from job.cli.tables import console, key_in, totals_table
 from job.core.wording import once_per_kind
 from job.sources.problems import summarize
 from job.train.plan import plan as plan_training
@@ -33,8 +32,14 @@ def plan(options: argparse.Namespace) -> int:
     for message in summarize(planned.problems):
         log.error("%s", message)
     described = describe_plan(planned, policy=config.retrain.is_set)
-    for line in policy_lines(described["answers"]):
-        log.info(line)
+    # What a retrain policy, if there is one, says of each model.
+    ends = {"bars": "bars until {}", "time": "{}"}
+    for one in described["answers"][:MAX_ROWS]:
+        until = " or ".join(ends[name].format(end.removesuffix("+00:00")) for name, end in one["until"].items())
+        answer = f"{one['answer'].replace('_', ' ')}: {one['why']}"
+        log.info("%s: %s%s", key_in(one), answer, until and f"; until {until}")
+    if (more := len(described["answers"]) - MAX_ROWS) > 0:
+        log.info("and %d more: --json has them all", more)
     answers = [name for name in ANSWERS if name != "fresh_enough" or config.retrain.is_set]
     columns = ("model", *(name.replace("_", " ") for name in answers), "rows", "CPU s", "peak MB a task")
     cells = [
@@ -89,17 +94,6 @@ def describe_plan(plan: Plan, *, policy: bool = False) -> dict[str, Any]:
         answer, version = "to_check" if task.to_check else "to_train", task.held.version if task.held else None
         answers.append({**asdict(task.key), "answer": answer, "version": version, "why": task.why, "until": {}})
     return {**totals, "cpu_seconds": seconds, "kinds": kinds, "answers": answers}
-
-
-def policy_lines(answers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield what a retrain policy says of each model, of the first that a person looks at."""
-    for one in answers[:MAX_ROWS]:
-        ends = {"bars": "bars until {}", "time": "{}"}
-        until = " or ".join(ends[name].format(end.removesuffix("+00:00")) for name, end in one["until"].items())
-        name = f"{one['exchange']}/{one['symbol']} {one['model_type']} {one['timeframe']}"
-        yield f"{name}: {one['answer'].replace('_', ' ')}: {one['why']}{until and f'; until {until}'}"
-    if len(answers) > MAX_ROWS:
-        yield f"and {len(answers) - MAX_ROWS} more: --json has them all"
 
 
 COMMAND: Final = Command("plan", plan, "say what train would do: models, rows, seconds and memory; trains nothing", RUN)

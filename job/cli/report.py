@@ -3,10 +3,9 @@
 import argparse
 import json
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from rich import box
 from rich.table import Table
@@ -14,17 +13,17 @@ from rich.text import Text
 
 from job.cli.logs import log
 from job.cli.tables import (
-    FEW_CLUSTERS,
+    FLEET_IN_WORDS,
     best_in_words,
-    clusters_in_words,
     console,
+    fleet_table,
     number,
     percent,
-    probability,
+    show_table,
     totals_table,
     tried_in_words,
 )
-from job.core.keys import by_kind, kind_order
+from job.core.keys import by_kind, kind_order, sums_by_kind
 from job.core.wording import once_per_kind
 from job.learning.metrics import scores_shown
 from job.predict.task import Predicted
@@ -39,7 +38,7 @@ MAX_ROWS: Final = 40
 TELLING: Final = 10
 """How many of the best, the worst and the failed models are shown where there are too many to show all."""
 SCORES_TITLE: Final = "holdout scores, shrunk probabilities"
-GAP_COUNTS: Final = ("bars", "filled", "low_coverage", "warmup", "segments")
+PREDICTIONS_IN_WORDS: Final = "{}: {} predicted, {} current, {} failed, {} rows, {} bars left out, {} drifted"
 WORTH_A_LINE: Final = 0.05
 """Share of a kind's bars from which on what gaps cost is told even where nothing is odd about the market."""
 GAP: Final = 2
@@ -97,7 +96,7 @@ def show_result(record: TrainingRecord, *, everything: bool = False) -> None:
 
     Of more than `MAX_ROWS` models, the best, the worst and those that failed stand in tables, unless `everything` does.
     """
-    _log_problems(record)
+    log_problems(record)
     summary = record.as_dict(first=len(record.outcomes))
     screen = console()
     if screen.is_terminal:
@@ -105,15 +104,7 @@ def show_result(record: TrainingRecord, *, everything: bool = False) -> None:
         groups = {SCORES_TITLE: record.outcomes} if whole else telling(record.outcomes)
         for title, members in groups.items():
             screen.print(models_table(members, width=screen.width, title=title, sort=whole))
-        screen.print(fleet_table(summary["fleet"]))
-    else:
-        for row in summary["fleet"]:
-            log.info(
-                "fleet %s %s: %d of %d beat their base rate, change of log-loss %s, t %s, p %s, clusters %s, "
-                "adjusted p %s",
-                row["model_type"], row["timeframe"], row["beat_base"], row["models"], number(row["change"], 5),
-                number(row["t"], 1), probability(row["p"]), clusters_in_words(row), probability(row["adjusted_p"]),
-            )  # fmt: skip
+    show_table(fleet_table(summary["fleet"]), FLEET_IN_WORDS)
     for line in filter(None, (best_in_words(summary["best"]), tried_in_words(summary["tried"]))):
         log.info("%s", line)
     for line in gap_lines(record.outcomes):
@@ -124,49 +115,30 @@ def show_result(record: TrainingRecord, *, everything: bool = False) -> None:
     log.info("run %s %s: %s; models in %s", record.run_id, record.status, counts, summary["output"])
 
 
-def fleet_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return one row per kind and timeframe, from the `fleet` of a training record."""
-    columns = ("model", "models", "beat base", "change", "t", "p", "clusters", "adjusted p")
-    cells = [
-        (
-            f"{row['model_type']} {row['timeframe']}", str(row["models"]), str(row["beat_base"]),
-            number(row["change"], 5), number(row["t"], 1), probability(row["p"]), clusters_in_words(row),
-            probability(row["adjusted_p"]),
-        )
-        for row in rows
-    ]  # fmt: skip
-    table = totals_table("log-loss of all models of a kind less their base rates'; below 0 is skill", columns, cells)
-    if any(row["underpowered"] for row in rows):
-        table.caption, table.caption_justify = FEW_CLUSTERS, "left"
-    return table
-
-
 def show_predictions(record: RunRecord[Predicted]) -> None:
     """Print what a run has predicted: a table if stdout is a terminal, log lines elsewhere, and every warning once."""
-    _log_problems(record)
+    log_problems(record)
     for outcome in record.failures:
         if outcome.attempts == 1 and (outcome.error or {}).get("where") == "planning":  # others were seen as they came
             log.error("%s", outcome_line(outcome)[1])
-    totals: dict[str, Counter[str]] = {}
-    kinds = {}
-    for one in record.outcomes:
-        kinds[one.key.stem] = one.key
-        total = totals.setdefault(one.key.stem, Counter())
-        left_out = sum(one.counts.get(what, 0) for what in ("warmup", "not_finite", "low_coverage"))
-        drifted = int(bool(one.drift and one.drift["unusual"]))
-        total.update({one.status: 1, "rows": one.rows, "left out": left_out, "drifted": drifted})
-    columns = {"predicted": "", "current": "", "failed": "", "rows": ",", "left out": ",", "drifted": ""}
+    counted = (
+        (
+            one.key,
+            {
+                one.status: 1,
+                "rows": one.rows,
+                "bars left out": sum(one.counts.get(what, 0) for what in ("warmup", "not_finite", "low_coverage")),
+                "drifted": int(bool(one.drift and one.drift["unusual"])),
+            },
+        )
+        for one in record.outcomes
+    )
+    columns = {"predicted": "", "current": "", "failed": "", "rows": ",", "bars left out": ",", "drifted": ""}
     rows = [
-        (f"{kind.model_type} {kind.timeframe}", *(f"{totals[kind.stem][name]:{how}}" for name, how in columns.items()))
-        for kind in sorted(kinds.values(), key=kind_order)
+        (kind, *(f"{total[name]:{how}}" for name, how in columns.items()))
+        for kind, total in sums_by_kind(counted).items()
     ]
-    screen = console()
-    if screen.is_terminal:
-        names = ("model", "predicted", "current", "failed", "rows", "bars left out", "drifted")
-        screen.print(totals_table("predictions", names, rows))
-    else:
-        for cells in rows:
-            log.info("{}: {} predicted, {} current, {} failed, {} rows, {} bars left out, {} drifted".format(*cells))
+    show_table(totals_table("predictions", ("model", *columns), rows), PREDICTIONS_IN_WORDS)
     for line in drift_lines(record.outcomes):
         log.info("%s", line)
     done = count_in_words(record.counts) or "nothing to do"
@@ -189,7 +161,8 @@ def drift_lines(outcomes: Iterable[Predicted]) -> Iterator[str]:
         )
 
 
-def _log_problems(record: TrainingRecord | RunRecord[Predicted]) -> None:
+def log_problems(record: RunRecord[OutcomeT]) -> None:
+    """Log what the outcomes of a run warn of, once per kind, and what could not be read."""
     for warning in once_per_kind(record.warnings()):
         log.warning("%s", warning)
     for message in summarize(record.problems):
@@ -198,16 +171,12 @@ def _log_problems(record: TrainingRecord | RunRecord[Predicted]) -> None:
 
 def gap_lines(outcomes: Iterable[Outcome]) -> Iterator[str]:
     """Yield the shares of bars that gaps cost each kind of model, where it has sessions, or they are worth a line."""
-    totals: dict[str, Counter[str]] = {}
-    kinds = {}
-    for one in outcomes:
-        if one.counts.get("bars"):
-            kinds[one.key.stem] = one.key
-            counts = {name: one.counts.get(name, 0) for name in GAP_COUNTS}
-            with_hours = one.gaps in {"sessions", "auto"}
-            totals.setdefault(one.key.stem, Counter()).update({**counts, "models": 1, "sessions": with_hours})
-    for kind in sorted(kinds.values(), key=kind_order):
-        total = totals[kind.stem]
+    counted = (
+        (one.key, {**one.counts, "models": 1, "sessions": one.gaps in {"sessions", "auto"}})
+        for one in outcomes
+        if one.counts.get("bars")
+    )
+    for kind, total in sums_by_kind(counted).items():
         shares = {
             "filled flat": total["filled"] / (total["bars"] + total["filled"]),
             "lost for too few source bars": total["low_coverage"] / (total["bars"] + total["low_coverage"]),
@@ -217,7 +186,7 @@ def gap_lines(outcomes: Iterable[Outcome]) -> Iterator[str]:
         lost = max(share for what, share in shares.items() if what != "never predicted, as they warm up")
         if cut or lost >= WORTH_A_LINE or total["sessions"]:
             said = ", ".join(f"{share:.1%} {what}" for what, share in shares.items())
-            yield f"{kind.model_type} {kind.timeframe}: of {total['bars']:,} bars {said}"
+            yield f"{kind}: of {total['bars']:,} bars {said}"
 
 
 def telling(outcomes: Outcomes[Outcome]) -> dict[str, Sequence[Outcome]]:

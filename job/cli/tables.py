@@ -1,4 +1,4 @@
-"""Tables of stored versions and of the decisions on them, and how every table of the command line is made."""
+"""Tables of versions, of fleets and of decisions on versions, and how every table of the command line is made."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from job.cli.logs import log
 from job.cli.selection import shell_name
 from job.core.keys import Key
 from job.learning.comparison import VERDICTS
@@ -27,6 +28,9 @@ DOUBTS: Final = {
     "‡": "‡ looked at before, and the fixed test is right at one look",
 }
 FEW_CLUSTERS: Final = "* underpowered: too few clusters of time to rely on t and p"
+FLEET_IN_WORDS: Final = (
+    "fleet {0}: {2} of {1} beat their base rate, change of log-loss {3}, t {4}, p {5}, clusters {6}, adjusted p {7}"
+)
 RUN_DIGITS: Final = 22
 """Length of a run's id, which is what tables show of a version."""
 
@@ -38,6 +42,16 @@ def console() -> Console:
     """Return a console on stdout: as wide as the terminal, or wide enough for all columns."""
     found = Console()
     return found if found.is_terminal else Console(width=WIDE)
+
+
+def show_table(table: Table, row_in_words: str) -> None:
+    """Print a table if stdout is a terminal; elsewhere log each of its rows as a line."""
+    screen = console()
+    if screen.is_terminal:
+        screen.print(table)
+        return
+    for cells in zip(*(column.cells for column in table.columns), strict=True):
+        log.info("%s", row_in_words.format(*cells))
 
 
 def number(value: float | None, digits: int) -> str:
@@ -88,7 +102,7 @@ def shared_in_words(shared: Mapping[str, Any]) -> str:
     return "; ".join(told)
 
 
-def totals_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+def totals_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> Table:
     """Return a table of text, in the first column, and numbers."""
     table = Table(title=title, title_justify="left")
     for position, name in enumerate(columns):
@@ -153,7 +167,27 @@ FLEETS: Final[Columns] = (
     ("clusters", clusters_in_words),
     ("adjusted p", lambda row: probability(row["adjusted_p"])),
 )
-"""Of all models of a kind and timeframe, from `compare.run.fleets`."""
+"""Of all comparisons of a kind and timeframe, from `compare.run.fleets`."""
+FLEET: Final[Columns] = (
+    ("model", lambda row: f"{row['model_type']} {row['timeframe']}"),
+    ("models", counted("models")),
+    ("beat base", counted("beat_base")),
+    ("change", lambda row: number(row["change"], 5)),
+    ("t", lambda row: number(row["t"], 1)),
+    ("p", lambda row: probability(row["p"])),
+    ("clusters", clusters_in_words),
+    ("adjusted p", lambda row: probability(row["adjusted_p"])),
+)
+"""Of all models of a kind and timeframe, from the `fleet` of a training record."""
+
+
+def fleet_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Return one row per kind and timeframe, from the `fleet` of a training record."""
+    title = "log-loss of all models of a kind less their base rates'; below 0 is skill"
+    table = totals_table(title, [name for name, _ in FLEET], ([cell(row) for _, cell in FLEET] for row in rows))
+    if any(row["underpowered"] for row in rows):
+        table.caption, table.caption_justify = FEW_CLUSTERS, "left"
+    return table
 
 
 def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
@@ -199,22 +233,17 @@ def version_facts(described: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "tried", counts
     if shared := described["shared_holdout"]:
         yield "best of", shared_in_words(shared)
-    yield from stability(metadata.get("stability", {}), metadata.get("calibration", {}))
+    if folds := metadata.get("stability", {}).get("folds"):
+        yield "skill by fold", ", ".join(_interval(percent, one["value"], one["low"], one["high"]) for one in folds)
+    calibration = metadata.get("calibration", {})
+    if calibration.get("slope") is not None:
+        found = {
+            name: [calibration[f"{name}{end}"] for end in ("", "_low", "_high")] for name in ("slope", "intercept")
+        }
+        yield "calibration", ", ".join(f"{name} {_interval('{:+.2f}'.format, *of)}" for name, of in found.items())
     artifacts = [metadata["artefacts"][role] for role in ("model", "scaler")]
     yield "artifacts", ", ".join(f"{one['file']} ({one['bytes']:,} bytes)" for one in artifacts)
     yield from (("warning", warning) for warning in metadata.get("warnings", []))
-
-
-def stability(skills: Mapping[str, Any], calibration: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the skill of each walk-forward fold and the calibration on the holdout, where metadata has them."""
-    if folds := skills.get("folds"):
-        yield "skill by fold", ", ".join(_interval(percent, one["value"], one["low"], one["high"]) for one in folds)
-    if calibration.get("slope") is not None:
-        found = [
-            f"{name} {_interval('{:+.2f}'.format, *(calibration[f'{name}{end}'] for end in ('', '_low', '_high')))}"
-            for name in ("slope", "intercept")
-        ]
-        yield "calibration", ", ".join(found)
 
 
 def _interval(text: Callable[[float], str], value: float, low: float | None, high: float | None) -> str:

@@ -24,13 +24,11 @@ from job.cli.arguments import (
 from job.cli.logs import log
 from job.cli.options import run_settings
 from job.cli.progress import watching
-from job.cli.report import print_json, print_record
+from job.cli.report import log_problems, print_json, print_record
 from job.cli.tables import console, number, totals_table
 from job.core.keys import kind_order
 from job.core.paths import redact_url
-from job.core.wording import once_per_kind
 from job.registry.studies import study_title
-from job.sources.problems import summarize
 from job.tune.plan import TuningPlan
 from job.tune.plan import plan as plan_tuning
 from job.tune.run import TuningRecord, planned_outcomes, run
@@ -84,10 +82,7 @@ def describe_plan(plan: TuningPlan) -> dict[str, Any]:
 
 def show(record: TuningRecord) -> None:
     """Print what studies chose, and every warning and problem once."""
-    for warning in once_per_kind(record.warnings()):
-        log.warning("%s", warning)
-    for problem in summarize(record.problems):
-        log.error("%s", problem)
+    log_problems(record)
     winners = sorted(record.winners, key=lambda one: (*kind_order(one), one.key))
     columns = ("study", "trials", "given up", "series", "best saves", "error", "needed", "chosen")
     cells = []

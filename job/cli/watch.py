@@ -26,7 +26,6 @@ from job.cli.logs import log
 from job.cli.options import run_settings
 from job.cli.progress import watching
 from job.cli.report import count_in_words, print_json
-from job.config.settings import Config
 from job.core.errors import ConfigError
 from job.core.log_fields import set_run
 from job.core.paths import redact_url, require_disjoint, resolve_output
@@ -61,8 +60,17 @@ def watch(options: argparse.Namespace) -> int:
     if config.watch.predictions is not None:
         output = require_disjoint(resolve_output(config.watch.predictions, chosen=True), models, source)
         config = config.model_copy(update={"watch": config.watch.model_copy(update={"predictions": output})})
-    if options.dry_run:
-        counts = preview(config)
+    if options.dry_run:  # what a round would begin with, as far as listings tell; nothing if it would wait
+        registry, counts = open_registry(config), dict[str, int]()
+        found = find_series(config.data, registry=registry.url)
+        if not as_before(config, registry, read_heartbeat(registry), digest_of(config, found)):
+            training = plan_training(config)
+            counts = {
+                "series to score": len(plan_scoring(config, registry, read_state(registry), found).tasks),
+                "models to train or check": len(training.tasks),
+                "current": len(training.current),
+                "fresh enough": len(training.fresh),
+            }
         log.info("%s into %s: %s", source, models, count_in_words(counts) or "nothing to do")
         print_json(options, counts)
         return 0
@@ -74,21 +82,6 @@ def watch(options: argparse.Namespace) -> int:
         status = done.exit_status
         print_json(options, done.record())
     return status
-
-
-def preview(config: Config) -> dict[str, int]:
-    """Return how many series and models a round would begin with, as far as listings tell; nothing if it would wait."""
-    registry = open_registry(config)
-    found = find_series(config.data, registry=registry.url)
-    if as_before(config, registry, read_heartbeat(registry), digest_of(config, found)):
-        return {}
-    training = plan_training(config)
-    return {
-        "series to score": len(plan_scoring(config, registry, read_state(registry), found).tasks),
-        "models to train or check": len(training.tasks),
-        "current": len(training.current),
-        "fresh enough": len(training.fresh),
-    }
 
 
 def show(done: Round) -> None:

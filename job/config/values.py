@@ -22,7 +22,7 @@ YEARS: Final = (1900, 2200)
 """Bars outside of these years are taken for a slip, as arithmetic on times ends with year 1 and year 9999."""
 
 
-def _feature(value: str) -> str:
+def _check_feature(value: str) -> str:
     """Check each entry of a list of features by itself, so that the message names its place in the list."""
     expand_feature(value)
     return value
@@ -93,7 +93,7 @@ def _count_or_share(value: object) -> object:
     return value
 
 
-def _algorithm(value: str) -> str:
+def _check_algorithm(value: str) -> str:
     """Check the name or import path of an algorithm here, so that a mistake is told with its place."""
     algorithm_named(value)
     return value
@@ -102,8 +102,8 @@ def _algorithm(value: str) -> str:
 Names = BeforeValidator(_names)
 Timeframe = Annotated[str, BeforeValidator(check_timeframe)]
 Timeframes = Annotated[tuple[Timeframe, ...], Names]
-Features = Annotated[tuple[Annotated[str, AfterValidator(_feature)], ...], Names, AfterValidator(expand_features)]
-Algorithm = Annotated[str, AfterValidator(_algorithm)]
+Features = Annotated[tuple[Annotated[str, AfterValidator(_check_feature)], ...], Names, AfterValidator(expand_features)]
+Algorithm = Annotated[str, AfterValidator(_check_algorithm)]
 CountOrShare = Annotated[int | float, BeforeValidator(_count_or_share)]
 Time = Annotated[datetime, WrapValidator(_time)]
 Duration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(duration_text)]

@@ -22,7 +22,7 @@ class Delayed:
         """Have it done, unless that is coming already."""
         with self._lock:
             if self._timer is None:
-                self._timer = threading.Timer(self._delay_s, self._due)
+                self._timer = threading.Timer(self._delay_s, self._fire)
                 self._timer.daemon = True
                 self._timer.start()
 
@@ -33,7 +33,7 @@ class Delayed:
                 self._timer.cancel()
             self._timer = None
 
-    def _due(self) -> None:
+    def _fire(self) -> None:
         with self._lock:
             self._timer = None
         self._act()

@@ -1,6 +1,7 @@
 """The name of a model: which series, timeframe and kind it stands for, and its folder in the registry."""
 
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Protocol, TypeVar
@@ -89,6 +90,15 @@ def by_kind(some: Iterable[T]) -> dict[str, list[T]]:
     for one in sorted(some, key=lambda one: kind_order(one.key)):
         kinds.setdefault(f"{one.key.model_type} {one.key.timeframe}", []).append(one)
     return kinds
+
+
+def sums_by_kind(counted: Iterable[tuple[Key, Mapping[str, int]]]) -> dict[str, Counter[str]]:
+    """Return the sums of what is counted of models, by kind as `by_kind` has them; only the sums are held in memory."""
+    sums: dict[tuple[str, str], Counter[str]] = {}
+    for key, counts in counted:
+        sums.setdefault((key.model_type, key.timeframe), Counter()).update(counts)
+    ordered = sorted(sums, key=lambda kind: (kind[0], -duration_us(kind[1])))
+    return {" ".join(kind): sums[kind] for kind in ordered}
 
 
 @lru_cache(2**16)

@@ -55,11 +55,7 @@ def stationary_gaussian(covariance: Callable[[Array], Array], white: Array) -> A
 def fractional_gaussian_noise(white: Array, hurst: float) -> Array:
     """Turn white noise of shape (…, 2n) into n increments of fractional Brownian motion, of unit variance."""
     power = 2 * hurst
-
-    def covariance(lag: Array) -> Array:
-        return ((lag + 1) ** power - 2 * lag**power + np.abs(lag - 1) ** power) / 2
-
-    return stationary_gaussian(covariance, white)
+    return stationary_gaussian(lambda lag: ((lag + 1) ** power - 2 * lag**power + np.abs(lag - 1) ** power) / 2, white)
 
 
 def ornstein_uhlenbeck(white: Array, half_life: float, deviation: float) -> Array:

@@ -79,17 +79,17 @@ class Server:
         self._aliases: dict[str, dict[str, str]] = {}
         self._registered: set[str] = set()
 
-    def sha256_of(self, key: Key, version: str) -> str | None:
-        """Return the digest of the metadata of a version that is exported already, None if it is not."""
-        with self._errors():
-            _, digest = self._known(key.stem).get((key.exchange, key.symbol, version), (None, None))
-        return digest
+    def add(self, version: Version, *, dry_run: bool) -> str | None:
+        """Log a version in a run of its own, with its scores, then register it, with all its tags at once.
 
-    def add(self, version: Version) -> None:
-        """Log a version in a run of its own, with its scores, then register it, with all its tags at once."""
+        As `Target` has it: where there is one of its name, the digest of its metadata is all that comes of it.
+        """
         key, scores = version.key, version.metadata.get("scores") or {}
+        series = key.exchange, key.symbol, version.name
         with self._errors():
             known = self._known(key.stem)
+            if series in known or dry_run:
+                return known[series][1] if series in known else None
             run = self._client.create_run(self._experiment, run_name=f"{key.exchange}/{key.symbol} {version.name}")
             number = run.info.run_id
             with tempfile.TemporaryDirectory() as folder:
@@ -106,7 +106,8 @@ class Server:
                 self._registered.add(key.stem)
             tags = {**asdict(key), "version": version.name, "metadata_sha256": version.sha256}
             made = self._client.create_model_version(key.stem, f"runs:/{number}/{PLACE}", number, tags=tags)
-        known[key.exchange, key.symbol, version.name] = str(made.version), version.sha256
+        known[series] = str(made.version), version.sha256
+        return None
 
     def set_aliases(self, key: Key, aliases: Aliases) -> None:
         """Let MLflow's aliases of a series name the exported versions that the registry's name, and no others."""

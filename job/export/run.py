@@ -67,17 +67,15 @@ def _export_one(registry: Storage, key: Key, name: str, target: Target, *, dry_r
     files = read_committed(registry, key, name)
     text = next(iter(files.values()))
     digest, metadata = hashlib.sha256(text).hexdigest(), json.loads(text)
-    there = target.sha256_of(key, name)
-    if there not in {None, digest}:
-        raise RegistryError(
-            f"{key}: another {name} is exported already (SHA-256 of its metadata {there}): it is of another registry, "
-            "or was altered; export to another server"
-        )
     if metadata["artefacts"]["format"] == "pkl":
         raise RegistryError(
             f"{key}: {name} is a pickle, which can run any code where it is loaded: train it again with "
             "storage.format=skops, and export that"
         )
-    if there is None and not dry_run:
-        target.add(Version(key, name, digest, metadata, files))
+    there = target.add(Version(key, name, digest, metadata, files), dry_run=dry_run)
+    if there not in {None, digest}:
+        raise RegistryError(
+            f"{key}: another {name} is exported already (SHA-256 of its metadata {there}): it is of another registry, "
+            "or was altered; export to another server"
+        )
     return there is not None

@@ -28,11 +28,11 @@ class Version:
 class Target(Protocol):
     """A connected target. All of a target's errors are RegistryErrors of one line."""
 
-    def sha256_of(self, key: Key, version: str) -> str | None:
-        """Return the digest of the metadata of a version that is exported already, None if it is not."""
+    def add(self, version: Version, *, dry_run: bool) -> str | None:
+        """Export a version, unless one of its name is there: then return the digest of the metadata of that one.
 
-    def add(self, version: Version) -> None:
-        """Export a version; it is there whole or not at all."""
+        It is there whole or not at all. A dry run only looks.
+        """
 
     def set_aliases(self, key: Key, aliases: Aliases) -> None:
         """Let the target's aliases of a model name the exported versions that the registry's name, and no others."""

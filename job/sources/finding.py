@@ -14,7 +14,7 @@ from job.sources.access import display_path
 from job.sources.columns.named import BAR, FINISHED, KEYS
 from job.sources.formats import FORMATS
 from job.sources.grouping.groups import check_folders, notes_on_timeframes, one_timeframe, split_markets
-from job.sources.grouping.numbered import by_count, by_number
+from job.sources.grouping.numbered import with_symbols
 from job.sources.grouping.part import UNKNOWN, Part, Parts, Unreadable
 from job.sources.grouping.parts import note_on, notes_on_doubts, parts_of
 from job.sources.names.symbols import symbol_named, unknown_symbol
@@ -46,7 +46,7 @@ def find_series(settings: DataSettings, *, registry: str | None = None) -> Found
     if models.startswith(f"{redact_url(settings.input).rstrip('/')}/"):
         listed = tuple(file for file in listed if not redact_url(file.url).startswith(models))
     parts = parts_of(listed, settings)
-    parts = replace(parts, good=by_count(by_number(parts.good, settings), settings))
+    parts = replace(parts, good=with_symbols(parts.good, settings))
     splits = declared(settings, {part.symbol for part in parts.good} | {bad.symbol for bad in parts.bad})
     found = _grouped(_asked(parts, settings), settings)
     found = replace(found, series=tuple(replace(one, splits=splits.get(one.symbol, ())) for one in found.series))

@@ -93,9 +93,14 @@ def stem_of(path: str) -> str:
     return stem
 
 
-def name_of(path: str) -> Name:
-    """Read a path, its folders included: by the first convention of names that is certain, else as any other."""
+def name_of(path: str, seen: str = "") -> Name:
+    """Read a path, its folders included: by the first convention of names that is certain, else as any other.
+
+    A file that is `seen` to be in a vendor's layout is read as that vendor names files, where that fits.
+    """
     stem = stem_of(path)
+    if seen in LAYOUTS and (name := LAYOUTS[seen].read_name(path, stem)) is not None:
+        return name
     for read in (hive_name, freqtrade_name):  # first, since the coin of GATE_USDT-1m is called as an exchange is
         if (name := read(path, stem)) is not None:
             return name
@@ -103,9 +108,3 @@ def name_of(path: str) -> Name:
         if (name := layout.read_name(path, stem)) is not None and name.certain:
             return replace(name, layout=layout.name)
     return plain_name(path, stem)
-
-
-def name_in_format(path: str, fmt: str) -> Name:
-    """Read the path of a file that is seen to be in a format: as its vendor names files, where that fits."""
-    named = LAYOUTS[fmt].read_name(path, stem_of(path)) if fmt in LAYOUTS else None
-    return named or name_of(path)

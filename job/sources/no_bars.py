@@ -46,7 +46,13 @@ def check_header(header: Sequence[str], first: Sequence[str], mapping: Mapping[s
     timed = not first or any(map(_TIME.search, first))
     if not header or not set(header).isdisjoint(mapping.values()):
         return
-    if (names_prices(header) and timed) or (not names_prices(header) and _is_bar(first)):
+    values = [_number(text) for text in first[1:]]
+    # Four values in a row are a bar that behave as open, high, low and close, and are not all the same.
+    a_bar = any(
+        all(value > 0 for value in four) and four[1] == max(four) and four[2] == min(four) and len({*four}) > 2
+        for four in zip(values, values[1:], values[2:], values[3:], strict=False)
+    )
+    if timed if names_prices(header) else a_bar:
         return
     try:
         resolve(header, mapping, where)
@@ -54,18 +60,9 @@ def check_header(header: Sequence[str], first: Sequence[str], mapping: Mapping[s
         raise NoBarsError(str(error), table=True) from None
 
 
-def _is_bar(row: Sequence[str]) -> bool:
-    """Return whether four values in a row behave as open, high, low and close, and are not all the same."""
-    values = [_number(text) for text in row[1:]]
-    for four in zip(values, values[1:], values[2:], values[3:], strict=False):
-        prices = [value for value in four if value is not None and value > 0]
-        if len(prices) == 4 and prices[1] == max(prices) and prices[2] == min(prices) and len(set(prices)) > 2:
-            return True
-    return False
-
-
-def _number(text: str) -> float | None:
+def _number(text: str) -> float:
+    """Return the number that a text is, 0 where it is none."""
     try:
         return float(text)
     except ValueError:
-        return None
+        return 0.0

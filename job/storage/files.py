@@ -170,7 +170,8 @@ class Storage:
     def unfinished(self) -> dict[str, str]:
         """Return the writer of every file that is being written, or was when its writer died, by path."""
         names = {path: path.rpartition("/")[2] for listing in self._listings(()) for path, _ in listing}
-        return {path: local.writer_of(name) for path, name in names.items() if local.is_temporary(name)}
+        # Behind the dot stands the writer, see `temporary_name`.
+        return {path: name[1:].partition("-")[0] for path, name in names.items() if local.is_temporary(name)}
 
     def remove(self, path: str) -> None:
         """Delete a file; it is no error if it is gone already."""

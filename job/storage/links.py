@@ -10,11 +10,6 @@ CIRCLE: Final = "links that lead back to a folder above them"
 TWICE: Final = "links to what is read anyway"
 
 
-def resolved(fs: Any, infos: Infos) -> Infos:
-    """Details of what links lead to, in place of those of the links; a link that leads nowhere stays as it is."""
-    return {name: _target(fs, name) or info if info.get("islink") else info for name, info in infos.items()}
-
-
 def follow(fs: Any, infos: Infos) -> tuple[Infos, dict[str, str]]:
     """Put the files that links lead to in place of the links.
 
@@ -30,8 +25,19 @@ def follow(fs: Any, infos: Infos) -> tuple[Infos, dict[str, str]]:
     waiting, entered = sorted(links), set[str]()
     while waiting:
         link = waiting.pop(0)
-        found, reason = ({}, TWICE) if os.path.realpath(link) in entered else _behind(fs, link)
-        entered.add(os.path.realpath(link))
+        real, parent = os.path.realpath(link), os.path.realpath(link.rpartition("/")[0])
+        target, found, reason = target_of(fs, link), Infos(), ""
+        if real in entered:
+            reason = TWICE
+        elif target is None:
+            reason = BROKEN
+        elif target["type"] != "directory":
+            found = {link: target}
+        elif f"{parent}/".startswith(f"{real.rstrip('/')}/"):
+            reason = CIRCLE
+        else:
+            found = fs.find(link, detail=True)
+        entered.add(real)
         inner = sorted(name for name, info in found.items() if info.get("islink") and name != link)
         waiting += inner
         new = {name: info for name, info in found.items() if name not in inner and os.path.realpath(name) not in known}
@@ -43,20 +49,8 @@ def follow(fs: Any, infos: Infos) -> tuple[Infos, dict[str, str]]:
     return files, {link: reason for link, reason in left_out.items() if link not in through}
 
 
-def _behind(fs: Any, link: str) -> tuple[Infos, str]:
-    """Files that a link leads to, or the reason why there are none."""
-    target = _target(fs, link)
-    if target is None:
-        return {}, BROKEN
-    if target["type"] != "directory":
-        return {link: target}, ""
-    real, parent = os.path.realpath(link), os.path.realpath(link.rpartition("/")[0])
-    if f"{parent}/".startswith(f"{real.rstrip('/')}/"):
-        return {}, CIRCLE
-    return dict(fs.find(link, detail=True)), ""
-
-
-def _target(fs: Any, link: str) -> dict[str, Any] | None:
+def target_of(fs: Any, link: str) -> dict[str, Any] | None:
+    """Return the details of what a link leads to, None where that is nothing."""
     try:
         info: dict[str, Any] = fs.info(link)
     except OSError:

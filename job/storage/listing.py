@@ -15,7 +15,7 @@ from job.core.paths import redact_url, without_query
 from job.core.wording import first_of
 from job.storage.backends import connect
 from job.storage.errors import transient_cause
-from job.storage.links import Infos, follow, resolved
+from job.storage.links import Infos, follow, target_of
 from job.storage.messages import input_errors, with_retries
 
 _WILD: Final = re.compile(r"[*?\[]")
@@ -127,7 +127,8 @@ def _entries(fs: Any, folders: list[str], pattern: str) -> Infos:
     wanted = re.compile(glob_translate(pattern))
     listings = [fs.ls(folder, detail=True) for folder in folders]
     named = ((info["name"].rstrip("/"), info) for listing in listings for info in listing)
-    return resolved(fs, {name: info for name, info in named if wanted.match(name)})
+    # A link counts as what it leads to; one that leads nowhere stays as it is.
+    return {name: (info.get("islink") and target_of(fs, name)) or info for name, info in named if wanted.match(name)}
 
 
 def _root(path: str) -> str:

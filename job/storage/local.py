@@ -89,11 +89,6 @@ def temporary_name(writer: str = "") -> str:
     return f".{writer}-{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}"
 
 
-def writer_of(name: str) -> str:
-    """Return the writer that a temporary name holds, empty if it holds none."""
-    return name[1:].partition("-")[0]
-
-
 @contextmanager
 def _staged(target: Path, data: bytes, writer: str) -> Iterator[Path]:
     """Yield a synced temporary file beside `target` that holds `data`, and remove it if it is still there."""

@@ -42,31 +42,27 @@ def content(url: str, member: str | None, options: Mapping[str, Any], limit: int
         DataError: it cannot be opened, is a damaged archive, or an archive of several files without `member`.
     """
     where = f"{redact_url(url)}/{member}" if member else redact_url(url)
+    path = without_query(url).lower()
     with opened(url, options) as file:
         try:
-            return _decompressed(file, url, member, limit)
+            if path.endswith(".gz"):
+                with gzip.GzipFile(fileobj=file) as inner:
+                    return inner.read(limit)
+            if not path.endswith(".zip"):
+                return file.read(limit)
+            with zipfile.ZipFile(file) as archive:
+                names = [member] if member else [info.filename for info in _files_of(archive)]
+                if len(names) != 1:
+                    raise DataError(
+                        f"{where}: expected one file in the archive, found {len(names)}; unpack it into a folder"
+                    )
+                with archive.open(names[0]) as unpacked:
+                    return unpacked.read(limit)
         except _DAMAGE as error:
             reason = str(error) or "it ends too early"
             raise DataError(f"{where}: truncated or damaged archive ({reason}); download it again") from None
         except _UNKNOWN_PACKING as error:
             raise DataError(f"{where}: {error}; unpack it first") from None
-
-
-def _decompressed(file: IO[bytes], url: str, member: str | None, limit: int) -> bytes:
-    path = without_query(url).lower()
-    if path.endswith(".zip"):
-        with zipfile.ZipFile(file) as archive:
-            names = [member] if member else [info.filename for info in _files_of(archive)]
-            if len(names) != 1:
-                raise DataError(
-                    f"{redact_url(url)}: expected one file in the archive, found {len(names)}; unpack it into a folder"
-                )
-            with archive.open(names[0]) as inner:
-                return inner.read(limit)
-    if path.endswith(".gz"):
-        with gzip.GzipFile(fileobj=file) as inner:
-            return inner.read(limit)
-    return file.read(limit)
 
 
 def _files_of(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:

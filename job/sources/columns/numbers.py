@@ -37,17 +37,11 @@ def _of_mark(pattern: str, mark: Mark) -> str:
     return pattern.replace("THOUSANDS", thousands).replace("DECIMALS", decimals)
 
 
-def plain(text: pl.Series) -> pl.Series:
-    """Text without blanks, quotes and currencies, with an ASCII minus; what stands for nothing is null."""
-    bare = text.str.replace_all(_BLANKS, "").str.replace_all(_MINUS, "-").str.replace_all(_CURRENCY, "")
-    return bare.set(bare.str.to_lowercase().is_in(NULLS).fill_null(value=True), None)
-
-
 def mark_of(columns: Iterable[pl.Series], decimal: str, where: str) -> Mark:
     """Decide by all columns of a file whether a comma or a point stands before the decimals.
 
     Args:
-        columns: `plain` texts.
+        columns: texts without blanks, quotes and currencies.
         decimal: `data.decimal`, which wins unless `auto`.
         where: the file, for the error.
 
@@ -81,7 +75,7 @@ def _first(texts: Iterable[pl.Series], pattern: str) -> str | None:
 
 
 def as_float(text: pl.Series, mark: Mark) -> pl.Series:
-    """Cast `plain` text to Float64, null where it is no number: without separators, with its `K`, `M`, `B` or `T`."""
+    """Cast bare text to Float64, null where it is no number: without separators, with its `K`, `M`, `B` or `T`."""
     valid = text.set(~text.str.contains(_of_mark(_VALID, mark)).fill_null(value=True), None)
     thousands, decimals = (",", ".") if mark == "point" else (".", ",")
     bare = valid.str.replace_all(thousands, "", literal=True).str.replace_all(decimals, ".", literal=True)
@@ -106,9 +100,13 @@ def numbers(columns: Sequence[pl.Series], where: str, *, decimal: str = "auto") 
     plainly = [_plainly(column) for column in columns]
     if decimal != "comma" and (read := [one for one in plainly if one is not None])[len(columns) - 1 :]:
         return read
-    texts = {column.name: plain(column.cast(pl.String)) for column in columns if not _is_number(column)}
+    texts: dict[str, pl.Series] = {}
     for column in columns:
-        if column.name in texts:
+        if not _is_number(column):
+            bare = column.cast(pl.String)
+            for pattern, instead in ((_BLANKS, ""), (_MINUS, "-"), (_CURRENCY, "")):
+                bare = bare.str.replace_all(pattern, instead)
+            texts[column.name] = bare.set(bare.str.to_lowercase().is_in(NULLS).fill_null(value=True), None)
             _refuse_text(column, ~texts[column.name].str.contains(_NUMBER), where)
     mark = mark_of(texts.values(), decimal, where)
     found = {name: as_float(text, mark) for name, text in texts.items()}

@@ -15,22 +15,23 @@ from job.sources.columns.named import COLUMN_ALIASES, KEYS, given
 from job.sources.formats import read_columns
 from job.sources.grouping.part import Part, part_of
 from job.sources.names.paths import Name
+from job.sources.names.symbols import normalize_symbol
 from job.sources.series import SourceFile
 from job.sources.words import LONGEST_QUOTE, normal, printable
 
 
-def key_columns(look: Look, settings: DataSettings) -> dict[str, str]:
-    """Names in the file of the columns that tell series apart."""
-    by_alias = {normal(name): name for name in reversed(look.names)}
+def by_columns(file: SourceFile, name: Name, path: str, look: Look, settings: DataSettings) -> Iterator[Part]:
+    """Yield one part for each exchange, symbol and timeframe that columns of a file hold; else the one of its name."""
+    by_alias = {normal(column): column for column in reversed(look.names)}
     found = {key: next((by_alias[alias] for alias in COLUMN_ALIASES[key] if alias in by_alias), None) for key in KEYS}
-    mapped = {key: name for key, name in given(settings.columns).items() if key in KEYS and name in look.names}
-    return {key: column for key, column in found.items() if column is not None} | mapped
-
-
-def by_columns(
-    file: SourceFile, name: Name, path: str, columns: dict[str, str], settings: DataSettings
-) -> Iterator[Part]:
-    """Yield one part for each exchange, symbol and timeframe that the columns hold."""
+    mapped = {key: column for key, column in given(settings.columns).items() if key in KEYS and column in look.names}
+    columns = {key: column for key, column in found.items() if column is not None} | mapped
+    part = part_of(file, name, path, settings)
+    first = dict(zip(look.names, look.first, strict=False)).get(columns.get("symbol", ""), "")
+    # Where the file's name and its first row agree on the symbol, the rest need not be read to know it.
+    if "symbol" not in columns or (first and normalize_symbol(first) == normalize_symbol(name.symbol)):
+        yield part
+        return
     values = read_columns(file, list(columns.values()), settings)
     text = values.select(pl.col(column).cast(pl.String).str.strip_chars().alias(key) for key, column in columns.items())
     for key, column in columns.items():
@@ -44,7 +45,6 @@ def by_columns(
         raise DataError(
             f"{display_path(file)}: not every {columns['timeframe']!r} is a timeframe ({names}); split the file"
         )
-    part = part_of(file, name, path, settings)
     for row in text.group_by(list(columns)).len().sort(list(columns)).iter_rows(named=True):
         yield replace(
             part,

@@ -59,7 +59,10 @@ def refuse_mixture(bars: pl.DataFrame, file: SourceFile, series: Series, setting
         DataError: a column holds several values, and either times come again with other prices under another value, or
             prices jump where the value changes.
     """
-    repeats = _share_repeated(bars)
+    steps = bars["timestamp"].to_physical().diff().drop_nulls()
+    in_order = bars.is_empty() or (steps > 0).all() or (steps < 0).all()
+    # The share of rows at a time at which another row has another close.
+    repeats = 0.0 if in_order else bars.select((pl.col("close").n_unique().over("timestamp") > 1).mean()).item()
     if repeats > MOST_REPEATS:
         _refuse_days(bars, file, series, settings)
     names = [
@@ -115,12 +118,3 @@ def _own_values(names: list[str], file: SourceFile, series: Series, settings: Da
     own = {name: value for name, value in keys.items() if name is not None}
     values = read_columns(file, [*names, *own], settings)
     return values.filter(*(pl.col(name).cast(pl.String).str.strip_chars() == value for name, value in own.items()))
-
-
-def _share_repeated(bars: pl.DataFrame) -> float:
-    """Share of rows at a time at which another row has another close."""
-    steps = bars["timestamp"].to_physical().diff().drop_nulls()
-    if bars.is_empty() or (steps > 0).all() or (steps < 0).all():
-        return 0.0
-    several = bars.select(pl.col("close").n_unique().over("timestamp") > 1).to_series()
-    return float(several.sum()) / bars.height

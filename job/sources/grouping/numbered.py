@@ -19,43 +19,35 @@ LONGEST_TICKER: Final = 6
 _COUNTED: Final = re.compile(r"(?P<name>.*[A-Za-z].*?)[-_.]p?(?P<number>\d{1,5})", re.DOTALL)
 
 
-def by_number(parts: Iterable[Part], settings: DataSettings) -> list[Part]:
-    """Give the parts whose name is a bare number the symbol that they are of: the number, or what their folder says.
+def with_symbols(parts: Iterable[Part], settings: DataSettings) -> list[Part]:
+    """Give the parts that are called by a number, alone or behind a name, the symbol that they are of.
 
-    The bars of two files decide where they are at the same times; else, numbers that count up and dates are parts.
+    A bare number is a ticker or, with others that count up and with dates, a part of what their folder says; where the
+    bars of two files are at the same times, these decide. Names that count from 0 or 1 (`BTC_0`, `BTC_1`) are one
+    symbol if the bars of two are of one series.
     """
-    groups: dict[tuple[str, str, str | None, str | None, str], list[Part]] = defaultdict(list)
+    bare: dict[tuple[str | None, ...], list[Part]] = defaultdict(list)
+    counted: dict[tuple[str, ...], list[tuple[int, Part]]] = defaultdict(list)
     result = []
     for part in parts:
-        if part.number is None or part.symbol_column is not None:
-            result.append(part)
+        folder, count = part.path.rpartition("/")[0], _COUNTED.fullmatch(part.symbol)
+        if part.symbol_column is None and part.number is not None:
+            bare[part.exchange, part.symbol, part.market, part.timeframe, folder].append(part)
+        elif part.symbol_column is None and count is not None:
+            told = (str(part.market), str(part.timeframe))
+            counted[count["name"], part.exchange, *told, folder].append((int(count["number"]), part))
         else:
-            folder = part.path.rpartition("/")[0]
-            groups[part.exchange, part.symbol, part.market, part.timeframe, folder].append(part)
-    for group in groups.values():
+            result.append(part)
+    for group in bare.values():
         tickers = _are_tickers(group, settings)
         result += [replace(part, symbol=part.number) if tickers and part.number else part for part in group]
-    return result
-
-
-def by_count(parts: Iterable[Part], settings: DataSettings) -> list[Part]:
-    """Give parts whose names count from 0 or 1 (`BTC_0`, `BTC_1`) one symbol, if the bars of two are of one series."""
-    groups: dict[tuple[str, ...], list[tuple[int, Part]]] = defaultdict(list)
-    result = []
-    for part in parts:
-        counted = _COUNTED.fullmatch(part.symbol)
-        if counted is None or part.symbol_column is not None or part.number is not None:
-            result.append(part)
-        else:
-            folder, told = part.path.rpartition("/")[0], (str(part.market), str(part.timeframe))
-            groups[counted["name"], part.exchange, *told, folder].append((int(counted["number"]), part))
-    for (name, *_), group in groups.items():
-        numbers = sorted(number for number, _ in group)
-        first, *others = [part for _, part in sorted(group, key=lambda one: one[0])]
+    for (name, *_), numbered in counted.items():
+        numbers = sorted(number for number, _ in numbered)
+        first, *others = [part for _, part in sorted(numbered, key=lambda one: one[0])]
         series = Series(first.exchange, first.symbol, None, (first.file,))
-        counting = len(group) > 1 and numbers in (list(range(len(group))), list(range(1, len(group) + 1)))
+        counting = len(numbered) > 1 and numbers in (list(range(len(numbered))), list(range(1, len(numbered) + 1)))
         one = counting and relation(first.file, others[0].file, series, settings) in {"same", "follows"}
-        result += [replace(part, symbol=name) if one else part for _, part in group]
+        result += [replace(part, symbol=name) if one else part for _, part in numbered]
     return result
 
 

@@ -10,8 +10,8 @@ from job.core.errors import DataError
 from job.core.wording import first_of
 from job.sources.access import as_data_errors, display_path, max_unpacked, unpacks_to_too_much
 from job.sources.columns.named import given, named_columns, resolve
-from job.sources.formats import FORMATS, format_of, name_in_format, name_of, stem_of
-from job.sources.grouping.keyed import by_columns, key_columns
+from job.sources.formats import FORMATS, format_of, name_of, stem_of
+from job.sources.grouping.keyed import by_columns
 from job.sources.grouping.mixtures import unknown_columns
 from job.sources.grouping.part import UNKNOWN, Part, Parts, Unreadable, part_of
 from job.sources.names.paths import Name
@@ -27,6 +27,9 @@ from job.storage.opening import is_packed, members
 LOOKS_AT_ONCE: Final = 16
 """Files looked into at the same time: each look is one short request."""
 
+NO_BARS: Final = {"no_bars": "without bars of trades", "no_fixed_length": "of bars without a fixed length"}
+"""What is said of files that are left out for what their names say that they hold."""
+
 HEADERS_ALONE: Final = frozenset({"parquet", "feather", "json", USUAL.name})
 """Formats whose header alone tells which column is which."""
 
@@ -41,26 +44,31 @@ def parts_of(listed: Sequence[ListedFile], settings: DataSettings) -> Parts:
         known = [(file, settings.format) for file in listed]
     readable = {file for file, _ in known}
     left_out["of no known format"] = [file.path for file in listed if file not in readable]
-    named = [(file, fmt, name_of(file.path)) for file, fmt in known]
-    for why, contents in (("without bars of trades", "no_bars"), ("of bars without a fixed length", "no_fixed_length")):
-        left_out[why] = [file.path for file, _, name in named if name.contents == contents]
-    bars = [item for item in named if item[2].contents == "bars"]
+    left_out |= {why: [] for why in NO_BARS.values()}
+    bars = []
+    for one, fmt in known:
+        name = name_of(one.path)
+        if name.contents == "bars":
+            layout = fmt if fmt != USUAL.name else name.layout or fmt
+            bars.append((SourceFile(one.url, one.size, one.stamp, layout, modified=one.modified), name, one.path))
+        else:
+            left_out[NO_BARS[name.contents]].append(one.path)
     with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:  # a file whose name says all is not looked into
-        looks = {item[0]: pool.submit(_understood, *item, settings) for item in bars if not item[2].certain}
-        found = (looks[item[0]].result() if item[0] in looks else _understood(*item, settings) for item in bars)
+        looks = [None if item[1].certain else pool.submit(_understood, *item, settings) for item in bars]
+        found = (look.result() if look else [part_of(*item, settings)] for look, item in zip(looks, bars, strict=True))
         outcomes = [one for parts in found for one in parts]
     good = _concerned([one for one in outcomes if isinstance(one, Part)], settings)
     bad = [one for one in outcomes if isinstance(one, Unreadable)]
     suffixes = {(part.exchange, part.symbol, part.path.rpartition(".")[2]) for part in good}
     left_out["without any bars"] = []
-    for one in (one for one in outcomes if isinstance(one, Stray)):
+    for stray in (one for one in outcomes if isinstance(one, Stray)):
         # A text that is called like a part of bars that are there, with a date or as they are, failed to load; where
         # there are no bars, all did.
-        due = one.dated or (one.exchange, one.symbol, one.path.rpartition(".")[2]) in suffixes
-        if not good or (due and not one.error.table):
-            bad.append(Unreadable(one.exchange, one.symbol, DataError(str(one.error))))
+        due = stray.dated or (stray.exchange, stray.symbol, stray.path.rpartition(".")[2]) in suffixes
+        if not good or (due and not stray.error.table):
+            bad.append(Unreadable(stray.exchange, stray.symbol, DataError(str(stray.error))))
         else:
-            left_out["without any bars"].append(one.path)
+            left_out["without any bars"].append(stray.path)
     file_names = {why: [printable(path.rsplit("/", 1)[-1]) for path in paths] for why, paths in left_out.items()}
     return Parts(good, bad, [line for why, names in file_names.items() for line in note_on(names, why)])
 
@@ -88,15 +96,10 @@ def _concerned(parts: list[Part], settings: DataSettings) -> list[Part]:
     return found or parts
 
 
-def _understood(listed: ListedFile, fmt: str, name: Name, settings: DataSettings) -> list[Part | Unreadable | Stray]:
+def _understood(file: SourceFile, name: Name, path: str, settings: DataSettings) -> list[Part | Unreadable | Stray]:
     """Parts that a file or the files of an archive hold, or why these cannot be understood."""
-    named = fmt if fmt != USUAL.name else name.layout or fmt
-    file = SourceFile(listed.url, listed.size, listed.stamp, named, modified=listed.modified)
-    if name.certain:
-        return [part_of(file, name, listed.path, settings)]
     try:
-        packed = listed.path.lower().endswith(".zip")
-        inner = _members(file, listed.path, settings) if packed else [(file, listed.path)]
+        inner = _members(file, path, settings) if path.lower().endswith(".zip") else [(file, path)]
     except DataError as error:
         return [_unreadable(name, error, settings)]
     return [one for part, path in inner for one in _looked(part, path, settings)]
@@ -159,15 +162,9 @@ def _looked(file: SourceFile, path: str, settings: DataSettings) -> list[Part | 
                 return [Stray(exchange, name.symbol, path, dated, error)]
             except EmptyFileError as error:
                 return [replace(_unreadable(name, DataError(str(error)), settings), empty=True)]
-            name, file = name_in_format(path, look.format), replace(file, format=look.format)
+            name, file = name_of(path, look.format), replace(file, format=look.format)
             unread = unknown_columns(look, settings)
             file = replace(file, unread=unread, labels=tuple(name for name in unread if name in look.text))
-            columns = key_columns(look, settings)
-            first = dict(zip(look.names, look.first, strict=False)).get(columns.get("symbol", ""))
-            # Where the file's name and its first row agree on the symbol, the rest need not be read to know it.
-            agree = bool(first) and normalize_symbol(str(first)) == normalize_symbol(name.symbol)
-            if "symbol" not in columns or agree:
-                return [replace(part_of(file, name, path, settings), names=look.names)]
-            return [replace(part, names=look.names) for part in by_columns(file, name, path, columns, settings)]
+            return [replace(part, names=look.names) for part in by_columns(file, name, path, look, settings)]
     except DataError as error:
         return [_unreadable(name, error, settings)]

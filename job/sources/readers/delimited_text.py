@@ -12,6 +12,7 @@ from typing import Final
 import polars as pl
 
 from job.core.errors import DataError
+from job.sources.bars import by_position
 from job.sources.columns.headers import fitted, one_header
 from job.sources.columns.named import names_prices
 from job.sources.no_bars import EmptyFileError, NoBarsError
@@ -145,4 +146,4 @@ def text_columns(text: DelimitedText, indices: Sequence[int], where: str) -> pl.
                     message = f"{where}: row {number} has {len(row)} fields, not {text.width}; {remedy}"
                     break
         raise DataError(message) from None
-    return frame.rename(dict(zip(frame.columns, map(str, wanted), strict=True)))
+    return by_position(frame, wanted)

@@ -95,7 +95,7 @@ def _tables(
             for number, inner in enumerate(value[:100]):
                 yield from _tables(inner, f"{path}[{number}]", times, depth + 1)
     elif isinstance(value, dict):
-        rows = _by_column(value, times or {}) or _by_time(value) or _split(value)
+        rows = _by_column(value, times or {}) or _by_row(value)
         if rows:
             yield path, rows
             return
@@ -156,22 +156,21 @@ def _names_time(names: Iterable[Any]) -> bool:
     return any(normal(str(name)) in COLUMN_ALIASES["timestamp"] for name in names)
 
 
-def _by_time(value: dict[str, Any]) -> Rows | None:
-    """`{"2024-01-01": {"open": 1, …}, …}`: pandas' orient='index', and APIs that key bars by their times."""
+def _by_row(value: dict[str, Any]) -> Rows | None:
+    """Rows whose labels, maybe the times, stand beside them.
+
+    `{"2024-01-01": {"open": 1, …}, …}`: pandas' orient='index', and APIs that key bars by their times; or
+    `{"columns": […], "index": […], "data": [[…], …]}`: pandas' orient='split'.
+    """
     first = next(iter(value.values()), None)
-    if not isinstance(first, dict) or not names_prices([*first]) or isinstance(next(iter(first.values())), dict | list):
+    columns, data, labels = value.get("columns"), value.get("data"), value.get("index")
+    if isinstance(first, dict) and names_prices([*first]) and not isinstance(next(iter(first.values())), dict | list):
+        bars = {key: one for key, one in value.items() if isinstance(one, dict)}
+        columns, rows, labels = [*first], [*bars.values()], [*bars]
+    elif isinstance(columns, list) and isinstance(data, list) and names_prices([*map(str, columns)]):
+        rows = [dict(zip(map(str, columns), row, strict=False)) for row in data]
+    else:
         return None
-    bars = {key: one for key, one in value.items() if isinstance(one, dict)}
-    timed = _names_time(first)
-    return [one if timed else {"": key, **one} for key, one in bars.items()]
-
-
-def _split(value: dict[str, Any]) -> Rows | None:
-    """`{"columns": […], "index": […], "data": [[…], …]}`: pandas' orient='split'."""
-    columns, data, index = value.get("columns"), value.get("data"), value.get("index")
-    if not (isinstance(columns, list) and isinstance(data, list) and names_prices([*map(str, columns)])):
-        return None
-    rows = [dict(zip(map(str, columns), row, strict=False)) for row in data]
-    if _names_time(columns) or not isinstance(index, list):
+    if _names_time(columns) or not isinstance(labels, list):
         return rows
-    return [{"": label, **row} for label, row in zip(index, rows, strict=False)]
+    return [{"": label, **row} for label, row in zip(labels, rows, strict=False)]

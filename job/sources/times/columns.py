@@ -164,7 +164,13 @@ def _by_order(
     if later:
         if "end" in says or any(column.end == "start" for column in ends):
             raise _undecided([*same, *ends], where)
-        _same_zone([same[0], *ends], step, where)
+        # The bar between columns may be the distance of two zones: one that does not say which end of a bar it is may
+        # be of another where it is called local, or where one of them does not tell its zone.
+        pair = [same[0], *ends]
+        unsaid = [column for column in pair if column.end is None]
+        zoned = all(column.absolute for column in pair) and not any("local" in normal(one.name) for one in unsaid)
+        if unsaid and not zoned and step is not None and step % (HOUR // 2) == 0:
+            raise _undecided(pair, where)
         if same[0] is steady[0]:  # the one that the names suggest
             return Stamps(same[0].times, "open", proven=True)
         others = first_of((repr(printable(column.name)) for column in later), 4)
@@ -202,20 +208,6 @@ def _closing(column: TimeColumn, other: TimeColumn) -> Stamps:
         return Stamps(column.times, "close", proven=True, notes=(f"{printable(column.name)!r} marks the end of a bar",))
     note = f"{printable(column.name)!r} marks the end of a bar, as {printable(other.name)!r} shows"
     return Stamps(column.times, "close", proven=True, notes=(note,))
-
-
-def _same_zone(columns: Sequence[TimeColumn], step: int | None, where: str) -> None:
-    """Refuse a whole bar between columns that may be of two zones: it may be the distance of these.
-
-    They may be where the name of one does not say which end of a bar it is, and it is called local, or one of them does
-    not tell its zone.
-    """
-    if step is None or step % (HOUR // 2):
-        return
-    unsaid = [column for column in columns if column.end is None]
-    local = any("local" in normal(column.name) for column in unsaid)
-    if unsaid and (local or not all(column.absolute for column in columns)):
-        raise _undecided(columns, where)
 
 
 def _edge_by_trades(column: TimeColumn, trades: Sequence[TimeColumn], step: int | None) -> Edge | None:

@@ -1,7 +1,6 @@
 """Times of bars in any usual notation, as UTC in microseconds."""
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -180,33 +179,6 @@ def _text(times: pl.Series, zone: str, where: str, dates: Dates) -> pl.Series:
     return _epoch(numbers, text, where).zip_with(numbers.is_not_null(), _in_zones(rest, zone, where, dates))
 
 
-@dataclass(frozen=True)
-class _Notation:
-    """How a time is written: `rewrites` to apply, then the `formats` it may be in; `zoned` if it names its zone."""
-
-    rewrites: tuple[tuple[str, str], ...]
-    formats: tuple[str, ...]
-    zoned: bool
-
-
-def _notation(text: str) -> _Notation | None:
-    """Notation of one time; None where it is none."""
-    rewrites = []
-    for pattern, replacement in REWRITES:
-        if re.search(pattern, text):
-            text = re.sub(pattern, re.sub(r"\$\{(\d)\}", r"\\g<\1>", replacement), text)
-            rewrites.append((pattern, replacement))
-    parts = _PARTS.fullmatch(text)
-    if parts is None:
-        return None
-    dates = next((formats for pattern, formats in DATES if pattern.fullmatch(parts["date"])), None)
-    clock = next((fmt for pattern, fmt in CLOCKS if parts["clock"] and pattern.fullmatch(parts["clock"])), None)
-    if dates is None or (parts["clock"] and clock is None):
-        return None
-    zone = "%z" if parts["zone"] else ""
-    return _Notation(tuple(rewrites), tuple(f"{date} {clock}{zone}" if clock else date for date in dates), bool(zone))
-
-
 def _in_zones(text: pl.Series, zone: str, where: str, dates: Dates) -> pl.Series:
     """Read times written as text, each in the zone that it names, else in `zone`."""
     if text.str.contains(r"\s\s").any():
@@ -244,8 +216,7 @@ def _written(text: pl.Series, zone: str, where: str, dates: Dates) -> pl.Series:
     rest, result = text, pl.Series(text.name, [None] * text.len(), dtype=UTC_TIME)
     while (left := rest.is_not_null()).any():
         first = int(left.arg_true()[0])
-        notation = _notation(rest[first])
-        read = _parsed(rest, notation, zone, where, dates) if notation else result.clear(text.len())
+        read = _parsed(rest, rest[first], zone, where, dates)
         if read.is_null()[first]:
             _refuse(text, left, where)
         result = result.zip_with(result.is_not_null(), read)
@@ -253,35 +224,45 @@ def _written(text: pl.Series, zone: str, where: str, dates: Dates) -> pl.Series:
     return result
 
 
-def _parsed(text: pl.Series, notation: _Notation, zone: str, where: str, dates: Dates) -> pl.Series:
-    for pattern, replacement in notation.rewrites:
-        text = text.str.replace(pattern, replacement)
-    first = {"auto": slice(None), "day_first": slice(1), "month_first": slice(1, 2)}[dates]
-    formats = notation.formats[first] if len(notation.formats) > 1 else notation.formats
-    readings = [text.str.to_datetime(fmt, time_unit="us", strict=False) for fmt in formats]
-    best = _likeliest(readings, year_last=formats[-1].startswith("%y/"))
-    if best is None:
-        raise UnclearDaysError(
-            f"{where}: {quoted(text.drop_nulls()[0])} may be day/month or month/day, and no row tells; "
-            "write the dates as 2024-01-31, or set data.dates: day_first or data.dates: month_first"
-        )
-    return best if notation.zoned else from_zone(best, zone, where)
+def _parsed(text: pl.Series, example: str, zone: str, where: str, dates: Dates) -> pl.Series:
+    """Read times in the notation of an example, one of them: null where they are in another, or it is in none.
 
+    Of the formats that a notation may be in, the right one reads most rows, and makes no months of the days between.
 
-def _likeliest(readings: list[pl.Series], *, year_last: bool) -> pl.Series | None:
-    """The reading that reads most rows; of several, the one without months between days; None where neither tells.
-
-    With `year_last`, the last reading has the year first, which nothing but the days that it gives can show.
+    Raises:
+        UnclearDaysError: neither tells which format is right.
     """
+    for pattern, replacement in REWRITES:
+        if re.search(pattern, example):
+            example = re.sub(pattern, re.sub(r"\$\{(\d)\}", r"\\g<\1>", replacement), example)
+            text = text.str.replace(pattern, replacement)
+    parts = _PARTS.fullmatch(example)
+    days = next((formats for pattern, formats in DATES if parts and pattern.fullmatch(parts["date"])), ())
+    clock = next(
+        (fmt for pattern, fmt in CLOCKS if parts and parts["clock"] and pattern.fullmatch(parts["clock"])), None
+    )
+    if parts is None or not days or (parts["clock"] and clock is None):
+        return text.clear(text.len())
+    formats = [f"{day} {clock}{'%z' if parts['zone'] else ''}" if clock else day for day in days]
+    if len(formats) > 1:
+        formats = formats[{"auto": slice(None), "day_first": slice(1), "month_first": slice(1, 2)}[dates]]
+    readings = [text.str.to_datetime(fmt, time_unit="us", strict=False) for fmt in formats]
     fewest = min(reading.null_count() for reading in readings)
     fitting = [reading for reading in readings if reading.null_count() == fewest]
-    if year_last and len(fitting) > 1 and fitting[-1] is readings[-1] and _gap(fitting[-1]) == 0:
+    # That a two-digit year comes first, nothing but the days that it gives can show.
+    year_first = formats[-1].startswith("%y/") and fitting[-1] is readings[-1]
+    if year_first and len(fitting) > 1 and _gap(fitting[-1]) == 0:
         fitting = fitting[:-1]
-    if all(other.equals(fitting[0]) for other in fitting):
-        return fitting[0]
-    near = [reading for reading in fitting if 0 < _gap(reading) <= _CLOSE]
-    far = [reading for reading in fitting if _gap(reading) >= _FAR_APART]
-    return near[0] if len(near) == 1 and len(near) + len(far) == len(fitting) else None
+    if not all(other.equals(fitting[0]) for other in fitting):
+        near = [reading for reading in fitting if 0 < _gap(reading) <= _CLOSE]
+        far = [reading for reading in fitting if _gap(reading) >= _FAR_APART]
+        if len(near) != 1 or len(near) + len(far) != len(fitting):
+            raise UnclearDaysError(
+                f"{where}: {quoted(text.drop_nulls()[0])} may be day/month or month/day, and no row tells; "
+                "write the dates as 2024-01-31, or set data.dates: day_first or data.dates: month_first"
+            )
+        fitting = near
+    return fitting[0] if parts["zone"] else from_zone(fitting[0], zone, where)
 
 
 def _gap(times: pl.Series) -> float:

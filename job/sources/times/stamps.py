@@ -58,13 +58,15 @@ def openings(files: Sequence[pl.Series], late: Sequence[int | None], step_us: in
     distinct = pl.concat([times for times, by in zip(ends, late, strict=True) if by is not None])
     distinct = distinct.drop_nulls().unique().sort()
     zone = grid_of(distinct, step_us, zones=zones).zone if distinct.len() else "UTC"
-
-    def before(times: pl.Series) -> pl.Series:
-        if zone == "UTC":
-            return (times.to_physical() - step_us).cast(times.dtype)
-        return instants(wall_us(times, zone) - step_us, zone, twice="earliest").cast(times.dtype)
-
-    return pl.concat([times if by is None else before(times) for times, by in zip(ends, late, strict=True)])
+    opens = []
+    for times, by in zip(ends, late, strict=True):
+        if by is None:
+            opens.append(times)
+        elif zone == "UTC":
+            opens.append((times.to_physical() - step_us).cast(times.dtype))
+        else:
+            opens.append(instants(wall_us(times, zone) - step_us, zone, twice="earliest").cast(times.dtype))
+    return pl.concat(opens)
 
 
 def are_months(distinct: pl.Series) -> bool:

@@ -43,20 +43,16 @@ def from_zone(naive: pl.Series, zone: str, where: str) -> pl.Series:
         )
     late = naive.dt.replace_time_zone(zone, ambiguous="latest", non_existent="null").dt.convert_time_zone("UTC")
     ambiguous = (early != late).fill_null(value=False) & ~absent
-    if long:
-        return early.zip_with(~_only_late_on_grid(early, late, ambiguous), late) if ambiguous.any() else early
-    return early.zip_with(~ambiguous | ~_fold(naive, ambiguous, zone, where), late) if ambiguous.any() else early
-
-
-def _only_late_on_grid(early: pl.Series, late: pl.Series, ambiguous: pl.Series) -> pl.Series:
-    """Mark the ambiguous rows whose later reading is on the one grid in UTC of all others, and whose earlier is not."""
+    if not ambiguous.any():
+        return early
+    if not long:
+        return early.zip_with(~ambiguous | ~_fold(naive, ambiguous, zone, where), late)
     sure = early.filter(~ambiguous).drop_nulls().unique().sort().to_physical()
     step = sure.diff().min()
     if not isinstance(step, int) or (sure % step).n_unique() > 1:
-        return pl.Series([False] * early.len())
+        return early  # the others are on no grid
     before, after = ((times.to_physical() - sure[0]) % step == 0 for times in (early, late))
-    only_late: pl.Series = (ambiguous & after & ~before).fill_null(value=False)
-    return only_late
+    return early.zip_with(~(ambiguous & after & ~before).fill_null(value=False), late)
 
 
 def _fold(naive: pl.Series, ambiguous: pl.Series, zone: str, where: str) -> pl.Series:
