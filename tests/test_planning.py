@@ -12,7 +12,7 @@ from job.cluster.bundles import bundle, by_series
 from job.config.settings import Config, load_config
 from job.core.errors import ConfigError
 from job.core.keys import Key
-from job.registry.fingerprints import fingerprint
+from job.registry.fingerprints import Recipe
 from job.sources.series import Series, SourceFile
 from job.train.plan import make_plan, plan_tasks, too_fine
 from job.train.resume import known_of
@@ -118,9 +118,8 @@ def test_a_fingerprint_changes_with_what_decides_the_model_and_with_nothing_else
     config = Config()
     spec = next(iter(config.model_specs()))[2]
 
-    def of(spec: object = spec, **changes: object) -> str:
-        values = {"timeframe": "1h", "data": config.data, "content": "abc", **changes}
-        return fingerprint(spec, **values)  # type: ignore[arg-type]
+    def of(spec: object = spec, *, content: str = "abc", **changes: object) -> str:
+        return Recipe(spec, **{"timeframe": "1h", "data": config.data, **changes}).fingerprint(content)  # type: ignore[arg-type]
 
     assert of() == of()
     assert of(data=config.data.model_copy(update={"input": "elsewhere", "symbols": ("BTC",)})) == of()

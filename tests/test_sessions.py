@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from job.config.settings import load_config
 from job.core.errors import RegistryError
 from job.registry.definition import Definition, describe_sampling
-from job.registry.fingerprints import bare_digest, digest_for, fingerprint, mark_sessions
+from job.registry.fingerprints import Recipe, bare_digest, digest_for, mark_sessions
 from job.sources.series import Series
 from job.worker.load_bars import in_range, sessions_of
 from transforms.bars import TIME, clean, duration_us
@@ -361,7 +361,7 @@ def series_info(times: pl.Series, gaps: str) -> tuple[str, str]:
     data = load_config({"data": {"gaps": gaps}})
     _, info = in_range(Series("x", "Y", "1m", ()), clean(bars_at(times), timeframe="1m"), data.data)
     (_, timeframe, spec), *_ = data.model_specs()
-    return info.digest, fingerprint(spec, timeframe=timeframe, data=data.data, content=info.digest)
+    return info.digest, Recipe(spec, timeframe=timeframe, data=data.data).fingerprint(info.digest)
 
 
 def test_fingerprints_of_markets_that_never_close_are_those_of_segments() -> None:

@@ -26,7 +26,7 @@ from job.learning.trading import Books, daily_returns
 from job.learning.training import Trained, train
 from job.registry.catalog import list_summaries, rebuild
 from job.registry.comparisons import write_comparison
-from job.registry.fingerprints import TRADING, fingerprint
+from job.registry.fingerprints import TRADING, Recipe
 from job.registry.ledger import Tried, remember, scored_versions, tried, versions_scored
 from job.registry.names import version_name
 from job.registry.outcome import Outcome
@@ -337,7 +337,7 @@ def test_fingerprints_are_as_they_were_unless_trading_is_on(monkeypatch: pytest.
 
     monkeypatch.setattr("job.registry.fingerprints._text", text)
     for trading in (None, TradingSettings(cost_bps=5), TradingSettings(cost_bps=6)):
-        fingerprint(spec_of(), timeframe="5m", data=Config().data, content="abc", trading=trading)
+        Recipe(spec_of(), timeframe="5m", data=Config().data, trading=trading).fingerprint("abc")
     off, five, six = kept
     assert set(off) == {
         "spec",

@@ -28,7 +28,7 @@ from job.learning.labels import label_at, parse_label
 from job.learning.spec import ModelSpec
 from job.learning.training import train
 from job.registry.definition import Definition
-from job.registry.fingerprints import fingerprint, prediction_fingerprints
+from job.registry.fingerprints import Recipe, prediction_fingerprints
 from job.registry.versions import read_metadata
 from job.storage.files import Storage
 from job.train.commit import commit_version
@@ -159,7 +159,7 @@ def spec_with(**analyst: Any) -> ModelSpec:
 
 
 def identity(spec: ModelSpec) -> str:
-    return fingerprint(spec, timeframe="5m", data=DataSettings(), content="abc")
+    return Recipe(spec, timeframe="5m", data=DataSettings()).fingerprint("abc")
 
 
 def commit(config: Config, folder: Path) -> tuple[Storage, pl.DataFrame]:

@@ -102,7 +102,7 @@ def describe_version(
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "run_id": job.run_id,
         "fingerprint": identity,
-        **({"definition": task.definition(job.config), "trained_on": bars} if bars else {}),
+        **({"definition": task.recipe(job.config).definition(), "trained_on": bars} if bars else {}),
         "library_versions": versions(*libraries_of(task.spec)),
         "cpu": cpu_model(),
         "data": {

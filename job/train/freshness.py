@@ -57,7 +57,7 @@ def with_decisions(
         verify: trust no listing.
     """
     # The newest version of each that was made as its task would make it, whatever its bars.
-    wanted = {task.key: task.definition(config)[:BASIS_DIGITS] for task in tasks if task.known}
+    wanted = {task.key: task.recipe(config).definition()[:BASIS_DIGITS] for task in tasks if task.known}
     named = ((key_of(one), one) for one in summaries)
     newest = {key: one for key, one in named if key in wanted and one.get("basis", "")[:BASIS_DIGITS] == wanted[key]}
     places = {(one, task.flow) for task in tasks if task.key in newest and not verify for one in task.series}

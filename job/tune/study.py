@@ -12,7 +12,7 @@ from job.core.keys import Key
 from job.learning.choice import FoldLoss, Trial, choose, first_losses, is_hopeless
 from job.learning.spaces import Space, describe_space
 from job.learning.spec import ModelSpec, Scalar
-from job.registry.fingerprints import fingerprint
+from job.registry.fingerprints import Recipe
 from job.registry.studies import StudyFolder, Winner, study_title
 from job.storage.files import Storage
 from job.tune.ask import LIBRARY, ask
@@ -50,8 +50,8 @@ class Study:
     def folder(self, registry: Storage, config: Config, contents: Mapping[Key, str]) -> StudyFolder:
         """Return where the study is kept: its name depends on all that decides what it tries and what comes of it."""
         models = {
-            f"{key.exchange}/{key.symbol}": fingerprint(
-                self.spec, timeframe=key.timeframe, data=config.data, content=content
+            f"{key.exchange}/{key.symbol}": Recipe(self.spec, timeframe=key.timeframe, data=config.data).fingerprint(
+                content
             )
             for key, content in contents.items()
         }
