@@ -151,43 +151,34 @@ def plan_tasks(series: Sequence[Series], config: Config, fleet: Sequence[Series]
     Raises:
         ConfigError: the fleet does not hold a symbol that a model sees, or holds it twice.
     """
-    trainer = config.model_trainer
+    trainer, sampling = config.model_trainer, Sampling.of(config.data)
     groups: dict[tuple[str, str], list[Series]] = {}
     for one in series:
         groups.setdefault(model_owner(one.exchange, one.symbol, trainer.group_by), []).append(one)
+    spans = {owner: [estimate_span(one, config.data) for one in own] for owner, own in groups.items()}
     tasks = []
-    sampling = Sampling.of(config.data)
-    kinds = [  # what does not depend on the series is found out once
+    for model_type, timeframe, spec in config.model_specs():
         # A pooled member is fitted on all series, but once for all of them: it costs each as a member of its own would.
-        (
-            model_type,
-            timeframe,
-            spec,
-            [algorithm_named(one.algorithm) for one in spec.estimators],
-            sequence_bars(spec) > 1,
-        )
-        for model_type, timeframe, spec in config.model_specs()
-    ]
-    for (exchange, symbol), own in groups.items():
-        members, pooled = tuple(own), exchange == POOLED
-        spans = [estimate_span(one, config.data) for one in members]
-        for model_type, timeframe, spec, algorithms, sequences in kinds:
-            available = sum(span // duration_us(timeframe) for span in spans)
+        algorithms = [algorithm_named(one.algorithm) for one in spec.estimators]
+        library = sum(one.import_bytes for one in algorithms)
+        sequences = sequence_bars(spec) > 1
+        whole: Flow | None = ("flow" if spec.flow else "bars") if spec.pooled else None
+        for (exchange, symbol), own in groups.items():
+            pooled = exchange == POOLED
+            available = sum(span // duration_us(timeframe) for span in spans[exchange, symbol])
             rows = min(available, trainer.max_samples) if pooled else available
             # seconds_per_row is of six fits: five folds and the holdout
             fits = sum(SECONDS_PER_FIT + one.seconds_per_row / 6 * rows * spec.n_estimators / 100 for one in algorithms)
             held = available if sequences else rows  # of a downsampled pool, sequences keep all bars
-            library = sum(one.import_bytes for one in algorithms)
             spread = trainer.samples_per_worker if pooled and can_spread(spec) else None
-            workers = min(len(members), math.ceil(rows / spread)) if spread else 1
+            workers = min(len(own), math.ceil(rows / spread)) if spread else 1
             memory = estimate_memory(held, len(spec.features), sequences=sequences, library=library)
-            whole: Flow | None = ("flow" if spec.flow else "bars") if spec.pooled else None
             if workers > 1:
                 memory = estimate_spread_memory(rows, math.ceil(rows / workers), len(spec.features))
             task = Task(
                 key=Key(exchange, symbol, timeframe, model_type),
                 spec=spec,
-                series=members,
+                series=tuple(own),
                 rows=rows,
                 seconds=(spec.cv_folds + 1) * fits + sum(one.import_seconds for one in algorithms),
                 memory=memory,
