@@ -23,7 +23,7 @@ from job.registry.listings import Growth, read_growth, write_listing
 from job.sources.reading import as_listed
 from job.sources.series import Series
 from job.storage.files import Storage
-from job.train.policy import NO_VERSION, Decision, Held, TrainedOn, decide, revised
+from job.train.policy import NO_VERSION, Decision, Held, TrainedOn, decide, minute
 from job.train.task import Task
 from job.worker.load_bars import with_digests
 from job.worker.messages import Job, SeriesInfo
@@ -156,7 +156,8 @@ def decide_on(policy: RetrainSettings, task: Task, held: Held, added: Mapping[st
     if gone := sorted(held.trained_on.keys() - {str(one) for one in task.series}):
         return Decision.to_train(f"it was trained on {first_of(gone)}, too")
     if others := [name for name, one in added.items() if one is None]:
-        return Decision.to_train(revised(held.trained_on[min(others)].end))
+        end = held.trained_on[min(others)].end
+        return Decision.to_train(f"bars before {minute(end)}, which it was trained on, are others now")
     longest = max((one for one in added.values() if one is not None), default=timedelta(0))
     return decide(policy, task.key.timeframe, held, added=longest)
 

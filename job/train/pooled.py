@@ -21,12 +21,11 @@ from job.core.keys import Key
 from job.learning.estimators import sequence_bars
 from job.learning.splits import holdout_start
 from job.registry.fingerprints import pooled_content
-from job.train.audit import certify
-from job.train.freshness import grown_of, trained_on
-from job.train.steps import samples_of, train_task
+from job.train.freshness import grown_of
+from job.train.steps import samples_row, train_task
 from job.train.task import SamplesRow, Task
-from job.worker.cost import Cost, Meter
-from job.worker.messages import Job, recorded_failure, unpack
+from job.worker.cost import Cost
+from job.worker.messages import Job, unpack
 from transforms.samples import MARKET, UNIQUENESS
 
 GROUP_COLUMNS: Final = ("pool", "timeframe", "model_type")
@@ -185,40 +184,9 @@ def uniform_hash(times: Times, name: str) -> npt.NDArray[np.float64]:
 def _samples(batch: pa.Table, job: Job) -> Iterator[tuple[Task, SamplesRow, pl.DataFrame]]:
     """Yield each task with its samples of one series; with an empty frame where that series failed."""
     for row, bars in unpack(batch):
-        series = str(row.bundle.series)
         for task in row.bundle.tasks:
-            if row.info is None:
-                yield (
-                    task,
-                    SamplesRow(task, None, series=series, error=row.error, cost=row.cost_of(task)),
-                    pl.DataFrame(),
-                )
-                continue
-            meter = Meter()
-            with recorded_failure("making samples", job) as failure:
-                certificates = certify(task, bars, row.info, job.config.data, name=series, context=job.context)
-                samples, left_out = samples_of(
-                    task, bars, row.info, job.config.data, name=series, market=job.trading, context=job.context
-                )
-            if failure.error is not None:
-                yield (
-                    task,
-                    SamplesRow(task, None, series=series, error=failure.error, cost=meter.cost()),
-                    pl.DataFrame(),
-                )
-                continue
-            header = SamplesRow(
-                task,
-                row.info,
-                samples.counts,
-                samples.label_stats,
-                left_out,
-                meter.cost(),
-                series,
-                certificates=certificates,
-                trained_on={series: trained_on(row.info, flow=task.flow)},
-            )
-            yield task, header, samples.frame
+            header, frame = samples_row(task, row, bars, job)
+            yield task, header, pl.DataFrame() if frame is None else frame
 
 
 def train_group(group: pa.Table, *, job: Job, members: Mapping[Key, frozenset[str]]) -> pa.Table:

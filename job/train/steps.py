@@ -72,20 +72,25 @@ def prepare_samples(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
 
 def prepare(task: Task, row: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[SamplesRow, pl.DataFrame | None]:
     """Return the header and the samples of one task; None in place of samples if it failed or is current."""
+    if row.info and task.known_version(job.config, job.content_of(task, row.info)):
+        return SamplesRow(task, row.info), None
+    with time_limit(job.config.model_trainer.task_timeout_s, on_timeout(job, task.key, "making samples")):
+        return samples_row(task, row, bars, job)
+
+
+def samples_row(task: Task, row: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[SamplesRow, pl.DataFrame | None]:
+    """Return the header and the samples of one task on one series; None in place of samples where that failed."""
     info, series = row.info, str(row.bundle.series)
     if info is None:
-        return SamplesRow(task, None, error=row.error, cost=row.cost_of(task)), None
-    if task.known_version(job.config, job.content_of(task, info)):
-        return SamplesRow(task, info), None
+        return SamplesRow(task, None, series=series, error=row.error, cost=row.cost_of(task)), None
     meter = Meter()
-    limit = time_limit(job.config.model_trainer.task_timeout_s, on_timeout(job, task.key, "making samples"))
-    with recorded_failure("making samples", job) as failure, limit:
+    with recorded_failure("making samples", job) as failure:
         certificates = certify(task, bars, info, job.config.data, name=series, context=job.context)
         samples, left_out = samples_of(
             task, bars, info, job.config.data, name=series, market=job.trading, context=job.context
         )
     if failure.error is not None:
-        return SamplesRow(task, None, error=failure.error, cost=meter.cost()), None
+        return SamplesRow(task, None, series=series, error=failure.error, cost=meter.cost()), None
     header = SamplesRow(
         task,
         info,

@@ -10,7 +10,7 @@ from job.core.keys import POOLED, Key
 from job.learning.estimators import algorithm_named, can_spread, libraries_of
 from job.learning.features import split_reference
 from job.learning.spec import ModelSpec
-from job.registry.catalog import Summary, short_fingerprint
+from job.registry.catalog import FINGERPRINT_DIGITS, Summary
 from job.registry.fingerprints import Recipe, joined_digest, pooled_content
 from job.registry.outcome import Outcome
 from job.registry.scored import Scored
@@ -26,7 +26,7 @@ Versions = tuple[tuple[str, str], ...]
 
 def version_of(known: Versions, fingerprint: str) -> str | None:
     """Return the version that has a fingerprint, the latest of several, None if there is none."""
-    return dict(known).get(short_fingerprint(fingerprint))
+    return dict(known).get(fingerprint[:FINGERPRINT_DIGITS])
 
 
 @dataclass(frozen=True, kw_only=True)
