@@ -34,7 +34,6 @@ from job.registry.prune import prunable, prune
 from job.registry.scored import Scored, holdout_range
 from job.registry.versions import list_versions, metadata_text
 from job.storage.files import Storage
-from job.train.commit import describe_timing
 from job.train.plan import make_plan, plan
 from job.train.pooled import flat_samples, sample_times, sampling_caps, train_group
 from job.train.steps import load_bars, prepare_samples, train_models
@@ -196,11 +195,12 @@ def test_what_pictures_need_is_small_whatever_the_model() -> None:
         cost_bps=5.0, years=10.0, held_days=0.1, made=net, turnover=1.0, gross=1.0,
         times=times, net=net, base_net=base_net,
     )  # fmt: skip
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
     bare: dict[str, Any] = {"scores": {"skill": 0.1}, "trading": {"days": days}}
     found = bare | {
         "drift": Reference.of(columns, rows=rows, up=0.123456).record(),
         "trading": {"days": days, "daily": daily_returns(books)},
-        "timing": describe_timing(datetime.now(UTC)) | {"worker": f"{'n' * 64}/{2**22}"},
+        "timing": {"started_at": now, "finished_at": now, "worker": f"{'n' * 64}/{2**22}"},
     }
     assert len(found["drift"]["features"]) >= 10
     assert len(found["trading"]["daily"]["net"]) == 36

@@ -95,7 +95,10 @@ class Definition:
                 "make its features and use load_model"
             )
         try:
-            label = _label(metadata["label"], where)
+            defined = label_definition(metadata["label"])
+            if is_import_path(kind := str(defined["kind"])):
+                _check_source(f"the label {kind}", kind, str(metadata["label"]["source_digest"]), where)
+            label = parse_label(defined)
             features = tuple(_feature(entry, where) for entry in metadata["features"])
             settings = data.model_dump(include={*SAMPLING}) | dict(metadata["data"].get("sampling", {}))
             if "sampling" not in metadata["data"] and settings["gaps"] != "ignore":
@@ -255,14 +258,6 @@ def label_definition(stats: Mapping[str, Any]) -> Mapping[str, Any]:
     one = next(iter(stats["series"].values())) if "series" in stats else stats
     found: Mapping[str, Any] = one["definition"]
     return found
-
-
-def _label(stats: Mapping[str, Any], where: str) -> Label:
-    defined = label_definition(stats)
-    kind = str(defined["kind"])
-    if is_import_path(kind):
-        _check_source(f"the label {kind}", kind, str(stats["source_digest"]), where)
-    return parse_label(defined)
 
 
 def _check_source(what: str, path: str, digest: str, where: str) -> None:
