@@ -169,13 +169,6 @@ None where the earlier bars are others now, or not all there.
 """
 
 
-def trained_on(info: SeriesInfo, *, flow: bool) -> TrainedOn:
-    """Return what a version keeps of the bars of a series that it is trained on."""
-    return TrainedOn(
-        bare_digest(info.content(flow=flow)), info.last + timedelta(microseconds=duration_us(info.timeframe))
-    )
-
-
 def grown_of(series: Series, bars: pl.DataFrame, info: SeriesInfo, job: Job) -> Grown:
     """Return how the tasks of a bundle learn by how much their series has grown; tasks that ask alike share the answer.
 

@@ -67,11 +67,16 @@ def with_pools(tasks: Sequence[Task], job: Job, capacity: Capacity, fleet: Seque
     pools: dict[Key, Task] = {}
     asking: dict[Key, set[str]] = {}
     for task in tasks:
-        if task.spec.pooled and is_to_train(task, job):
-            key, spec = Key(EXCHANGE, ALL, task.key.timeframe, task.key.model_type), task.spec.pooled
-            # What it costs is known once its samples are counted.
-            pools[key] = Task(key=key, spec=spec, series=tuple(fleet), rows=0, seconds=1.0, memory=0, needs=task.needs)
-            asking.setdefault(key, set()).add(str(task.series[0]))
+        if task.spec.pooled is None or job.context is None:
+            continue
+        read = [job.context.digests.get((one, task.flow)) for one in task.series]
+        content = task.content_by(read, job.context.digest(task.needs[0]))
+        if content is None or task.known_version(job.config, content):  # its bars could not be read, or it is current
+            continue
+        key, spec = Key(EXCHANGE, ALL, task.key.timeframe, task.key.model_type), task.spec.pooled
+        # What it costs is known once its samples are counted.
+        pools[key] = Task(key=key, spec=spec, series=tuple(fleet), rows=0, seconds=1.0, memory=0, needs=task.needs)
+        asking.setdefault(key, set()).add(str(task.series[0]))
     if not pools:
         return job
     trainer = job.config.model_trainer
@@ -98,16 +103,6 @@ def with_pools(tasks: Sequence[Task], job: Job, capacity: Capacity, fleet: Seque
     if lost := len(pools) - len(found):
         raise LostRowsError(f"workers died while pooled members were fitted: {lost} answers did not arrive")
     return replace(job, pools={pickle.loads(kind): kept(pool) for kind, pool in found.items()})  # noqa: S301 - made by this run
-
-
-def is_to_train(task: Task, job: Job) -> bool:
-    """Return whether a task's bars could be read for the context, and the registry does not hold its model."""
-    if job.context is None or any((one, task.flow) not in job.context.digests for one in task.series):
-        return False
-    content = task.content_by(
-        [job.context.digests[one, task.flow] for one in task.series], job.context.digest(task.needs[0])
-    )
-    return task.known_version(job.config, content) is None
 
 
 def windows_of(pools: Sequence[Task], job: Job, capacity: Capacity) -> dict[Key, list[Windows]]:
