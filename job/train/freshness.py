@@ -183,7 +183,7 @@ def grown_of(series: Series, bars: pl.DataFrame, info: SeriesInfo, job: Job) -> 
     step = timedelta(microseconds=duration_us(info.timeframe))
 
     @cache
-    def since(seen: TrainedOn, *, flow: bool) -> timedelta | None:
+    def added_since(seen: TrainedOn, *, flow: bool) -> timedelta | None:
         earlier = bars.filter(pl.col("timestamp") <= seen.end - step)
         if info.last < seen.end - step or bare_digest(with_digests(info, earlier).content(flow=flow)) != seen.digest:
             return None
@@ -196,6 +196,6 @@ def grown_of(series: Series, bars: pl.DataFrame, info: SeriesInfo, job: Job) -> 
 
     def grown(task: Task) -> timedelta | None:
         seen = task.held.trained_on.get(str(series)) if task.held else None
-        return timedelta(0) if seen is None else since(seen, flow=task.flow)
+        return timedelta(0) if seen is None else added_since(seen, flow=task.flow)
 
     return grown

@@ -13,7 +13,7 @@ from job.core.keys import POOLED, Key, model_owner
 from job.core.wording import first_of
 from job.learning.algorithms import Window
 from job.learning.estimators import algorithm_named, build, can_spread, sequence_bars
-from job.learning.spec import POOL, ModelSpec
+from job.learning.spec import POOL
 from job.registry.catalog import open_registry
 from job.registry.watching import alarms as noted_alarms
 from job.sources.estimates import estimate_span
@@ -67,15 +67,23 @@ def make_plan(config: Config) -> Plan:
 
     Raises:
         ConfigError: `data.input` is not set, an estimator does not take its `params` or weights, or its library or the
-            engine is not available; or `model_trainer.tuned` is set, and models are pooled.
+            engine is not available; or `model_trainer.tuned` is set, or a blend has a pooled member, and models are
+            pooled; or a pooled member sees sequences of bars.
         DataError: nothing there can be read.
         RegistryError: what was tuned cannot be read.
     """
     if config.data.input is None:
         raise ConfigError("data.input is not set: name a file, a folder, a glob or a URL of bars")
     for model_type, _, spec in config.model_specs():
-        if spec.pooled:
-            check_pooled(model_type, spec, config)
+        if spec.pooled and "symbol" not in config.model_trainer.group_by:
+            raise ConfigError(
+                f"{model_type}: its models are pooled, all members of a blend are: take {POOL} out of `of`"
+            )
+        if spec.pooled and sequence_bars(spec.pooled) > 1:
+            raise ConfigError(
+                f"{model_type}: params.{POOL}: {spec.pooled.algorithm} sees sequences of bars, which no pooled member "
+                "does: name another algorithm, such as tabm"
+            )
         for one in spec.estimators:
             library = algorithm_named(one.algorithm).library
             missing = library is not None and installed(library) is None
@@ -96,21 +104,6 @@ def make_plan(config: Config) -> Plan:
         tasks, untuned = with_winners(tasks, config)
         notes = (*notes, *untuned)
     return Plan(tasks, tuple(found.problems), notes, fleet=fleet)
-
-
-def check_pooled(model_type: str, spec: ModelSpec, config: Config) -> None:
-    """Check that a kind of model can have a pooled member.
-
-    Raises:
-        ConfigError: its own models are pooled, or the member sees sequences of bars.
-    """
-    if spec.pooled is None or "symbol" not in config.model_trainer.group_by:
-        raise ConfigError(f"{model_type}: its models are pooled, all members of a blend are: take {POOL} out of `of`")
-    if sequence_bars(spec.pooled) > 1:
-        raise ConfigError(
-            f"{model_type}: params.{POOL}: {spec.pooled.algorithm} sees sequences of bars, which no pooled member "
-            "does: name another algorithm, such as tabm"
-        )
 
 
 def too_fine(tasks: Iterable[Task]) -> Iterator[str]:
