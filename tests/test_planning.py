@@ -14,7 +14,7 @@ from job.core.errors import ConfigError
 from job.core.keys import Key
 from job.registry.fingerprints import Recipe
 from job.sources.series import Series, SourceFile
-from job.train.plan import make_plan, plan_tasks, too_fine
+from job.train.plan import make_plan, notes_on, plan_tasks
 from job.train.resume import known_of
 from job.train.task import Plan, Task
 from job.worker.messages import Bundle
@@ -161,7 +161,7 @@ def test_bundles_know_their_cost() -> None:
 def test_timeframes_that_bars_do_not_make_are_noted_once_for_all_series() -> None:
     coarse = [replace(series(f"S{number}"), timeframe="15m") for number in range(5)]
     tasks = plan_tasks([*coarse, series("BTC")], Config())
-    (note,) = too_fine(tasks)
+    (note,) = notes_on(tasks, Config())
     assert note.startswith(
         "binance/S0, binance/S1, binance/S2 and 2 more: bars of 15m do not make 5m, 1m; those models"
     )

@@ -88,32 +88,18 @@ def parse(data: bytes, *, own: Own = NO_OWN, where: str = "the blend") -> Blend:
 
 
 def _read(data: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """Return the header and the members' bytes of an archive, once it is found to be one that `dump` could write."""
+    """Return the header and the members' bytes of an archive, once it is found to be one that `dump` could write.
+
+    The header then has members of distinct names, and a weight for each; raises ValueError for anything else.
+    """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         listed = archive.infolist()
         if any(one.compress_type != zipfile.ZIP_STORED for one in listed):
             raise ValueError("it holds compressed files")
         if sum(one.file_size for one in listed) > len(data) or not listed or listed[0].file_size > MAX_HEADER:
             raise ValueError("its files are larger than it is")
-        header, *files = (archive.read(one) for one in listed)
-    described = json.loads(header)
-    _check_header(described)
-    if len(files) != len(described["members"]) or _archive(described, files) != data:
-        raise ValueError("it is not written as this job writes it")
-    return described, files
-
-
-def _archive(header: Mapping[str, Any], members: Sequence[bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(zipfile.ZipInfo(HEADER, artifacts.ZIP_TIME), json.dumps(header, separators=(",", ":")))
-        for position, (described, data) in enumerate(zip(header["members"], members, strict=True)):
-            archive.writestr(zipfile.ZipInfo(f"{position}.{described['format']}", artifacts.ZIP_TIME), data)
-    return buffer.getvalue()
-
-
-def _check_header(header: Any) -> None:
-    """Check that a header has members of distinct names, and a weight for each; raises ValueError."""
+        described, *files = (archive.read(one) for one in listed)
+    header = json.loads(described)
     if not isinstance(header, dict) or list(header) != ["weights", "members"]:
         raise ValueError("its header has other keys than weights and members")
     weights, members = header["weights"], header["members"]
@@ -127,6 +113,18 @@ def _check_header(header: Any) -> None:
         raise ValueError("its header names a member twice")
     if not all(type(one) is float and 0 <= one <= 1 for one in weights) or abs(math.fsum(weights) - 1) > TOLERANCE:
         raise ValueError("its weights are no shares of 1")
+    if len(files) != len(members) or _archive(header, files) != data:
+        raise ValueError("it is not written as this job writes it")
+    return header, files
+
+
+def _archive(header: Mapping[str, Any], members: Sequence[bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo(HEADER, artifacts.ZIP_TIME), json.dumps(header, separators=(",", ":")))
+        for position, (described, data) in enumerate(zip(header["members"], members, strict=True)):
+            archive.writestr(zipfile.ZipInfo(f"{position}.{described['format']}", artifacts.ZIP_TIME), data)
+    return buffer.getvalue()
 
 
 def _pooled(algorithm: str, model: Any, rows: Any) -> Pooled:

@@ -1,7 +1,7 @@
 """Which models to train, what each is likely to cost, and which of them share one reading of the bars."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -99,18 +99,27 @@ def make_plan(config: Config) -> Plan:
         tasks = tuple(plan_tasks(found.series, config, fleet))
     except ConfigError as error:
         raise ConfigError("; ".join([str(error), *map(str, found.problems[:1])])) from None
-    notes = (*found.notes, *too_fine(tasks), *spread_over(tasks, config))
+    notes = (*found.notes, *notes_on(tasks, config))
     if config.model_trainer.tuned is not None:
         tasks, untuned = with_winners(tasks, config)
         notes = (*notes, *untuned)
     return Plan(tasks, tuple(found.problems), notes, fleet=fleet)
 
 
-def too_fine(tasks: Iterable[Task]) -> Iterator[str]:
-    """Yield one note for each timeframe of bars from which some of the planned models cannot be made."""
+def notes_on(tasks: Sequence[Task], config: Config) -> Iterator[str]:
+    """Yield what a user must know of tasks: bars of which timeframe do not make some models, and which are spread.
+
+    Raises:
+        ConfigError: a model whose samples are spread over workers is scored by trading, too.
+    """
     wanted: dict[str, set[str]] = {}
     series: dict[str, set[str]] = {}
     for task in tasks:
+        if task.counted and config.model_trainer.trading is not None:
+            raise ConfigError(
+                f"{task.key}: trading is scored on all bars of the holdout, which no worker has where samples are "
+                "spread: unset model_trainer.samples_per_worker, or model_trainer.trading"
+            )
         for one in task.series:
             if one.timeframe and duration_us(task.key.timeframe) % duration_us(one.timeframe):
                 wanted.setdefault(one.timeframe, set()).add(task.key.timeframe)
@@ -119,20 +128,7 @@ def too_fine(tasks: Iterable[Task]) -> Iterator[str]:
         names = ", ".join(sorted(timeframes, key=duration_us, reverse=True))
         some = first_of(sorted(series[source]), 3)
         yield f"{some}: bars of {source} do not make {names}; those models will fail: choose with --timeframes"
-
-
-def spread_over(tasks: Iterable[Task], config: Config) -> Iterator[str]:
-    """Yield one note for each model whose samples are spread over several workers.
-
-    Raises:
-        ConfigError: it is scored by trading, too.
-    """
     for task in tasks:
-        if task.counted and config.model_trainer.trading is not None:
-            raise ConfigError(
-                f"{task.key}: trading is scored on all bars of the holdout, which no worker has where samples are "
-                "spread: unset model_trainer.samples_per_worker, or model_trainer.trading"
-            )
         if task.workers > 1:
             each = f"{task.memory / 2**30:.1f} GiB of memory each"
             yield f"{task.key}: about {task.rows:,} samples are spread over {task.workers} workers with {each}"
