@@ -150,10 +150,10 @@ def run(
 
 def judge(outcomes: Sequence[Compared], *, margin: float) -> list[ComparisonResult]:
     """Give each comparison its verdict, at a share of alpha of false ones among those that are better."""
-    # Through Benjamini and Hochberg goes p: 1 / e, where there is an e-value, makes it e-BH.
-    found = [one.comparison for one in outcomes]
-    ps = [one and (one.p if one.e is None or one.p is None else min(1.0, 1 / one.e)) for one in found]
-    q_values = false_discovery(ps)
+    ps = [one.comparison.p if one.comparison else None for one in outcomes]
+    es = [one.comparison.e if one.comparison else None for one in outcomes]
+    # What goes through Benjamini and Hochberg: 1 / e in place of p, where there is an e-value, makes it e-BH.
+    q_values = false_discovery([p if e is None or p is None else min(1.0, 1 / e) for p, e in zip(ps, es, strict=True)])
     results = []
     for outcome, q in zip(outcomes, q_values, strict=True):
         if outcome.comparison is None:
