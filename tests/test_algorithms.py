@@ -23,7 +23,7 @@ from job.learning.fitting import probability_of_up
 from job.learning.spec import ModelSpec
 from job.learning.training import Trained, predict_proba, train
 from job.registry.artifacts import check_pair, dump, parse
-from job.registry.fingerprints import fingerprint
+from job.registry.fingerprints import Recipe
 from job.registry.names import listed_versions
 from job.registry.parts import own_algorithms
 from job.storage.files import Storage
@@ -316,9 +316,9 @@ def test_a_source_of_a_member_enters_the_fingerprint(lab: Lab, monkeypatch: pyte
     settings = config(algorithm="blend", params={"of": ["logistic_regression", lab.path]})
     ((_, timeframe, spec),) = settings.model_specs()
     assert lab.path in spec.import_paths
-    before = fingerprint(spec, timeframe=timeframe, data=settings.data, content="abc")
+    before = Recipe(spec, timeframe=timeframe, data=settings.data).fingerprint("abc")
     monkeypatch.setattr("job.learning.estimators.source_digest", lambda *_: "another")
-    assert fingerprint(spec, timeframe=timeframe, data=settings.data, content="abc") != before
+    assert Recipe(spec, timeframe=timeframe, data=settings.data).fingerprint("abc") != before
 
 
 @pytest.mark.parametrize(
@@ -419,17 +419,17 @@ def refuse(_part: object, _features: int) -> None:
 def test_fingerprints_follow_a_users_source_and_no_other_model_does(lab: Lab, fresh: Fresh) -> None:
     def of(settings: Config) -> str:
         ((_, timeframe, spec),) = settings.model_specs()
-        return fingerprint(spec, timeframe=timeframe, data=settings.data, content="abc")
+        return Recipe(spec, timeframe=timeframe, data=settings.data).fingerprint("abc")
 
     script = f"""
 from job.config.settings import load_config
-from job.registry.fingerprints import fingerprint
+from job.registry.fingerprints import Recipe
 for name in ({lab.path!r}, 'random_forest'):
     kind = {{"timeframes": ["5m"], "n_estimators": 8, "algorithm": name}}
     settings = {{"cv_folds": 2, "enable_tactician_models": False, "analyst_models": kind}}
     settings = load_config({{"model_trainer": settings}})
     ((_, timeframe, spec),) = settings.model_specs()
-    print(fingerprint(spec, timeframe=timeframe, data=settings.data, content='abc'))
+    print(Recipe(spec, timeframe=timeframe, data=settings.data).fingerprint('abc'))
 """
     own, default = of(config(algorithm=lab.path)), of(config())
     lab.file("models").write_text(f"{lab.file('models').read_text()}\n# changed\n")

@@ -27,7 +27,7 @@ from job.learning.scikit_learn import LOGISTIC_C
 from job.learning.splits import walk_forward
 from job.learning.training import train
 from job.registry.blends import dump, parse
-from job.registry.fingerprints import fingerprint
+from job.registry.fingerprints import Recipe
 from job.train.plan import make_plan, plan_tasks
 from job.worker.scorer import load_scorer
 from tests.algorithms import each
@@ -322,7 +322,7 @@ def test_members_choose_the_engine_and_bring_their_versions(monkeypatch: pytest.
         settings = config(algorithm="blend", **kind)
         ((_, timeframe, spec),) = settings.model_specs()
         assert spec.engine == ("histogram" if "random_forest" in [one.algorithm for one in spec.fits] else "sklearn")
-        return fingerprint(spec, timeframe=timeframe, data=settings.data, content="abc")
+        return Recipe(spec, timeframe=timeframe, data=settings.data).fingerprint("abc")
 
     default = of()
     found = {

@@ -30,6 +30,7 @@ from job.storage.files import Storage
 from job.train.plan import plan
 from job.train.run import run
 from job.worker.load_bars import in_range, read_clean
+from job.worker.messages import SeriesInfo
 from job.worker.scorer import load_scorer
 from tests.documents import python_blocks
 from tests.here import run_here
@@ -115,7 +116,9 @@ def test_currencies_train_and_are_found_current_and_predicted_by_their_hours(
     few = pl.read_csv(folder / "EURUSD_1h.csv").tail(450)
     made = predict_bars(few, load_scorer(registry, key, data=config.data), config.data)
     assert made.height == 450 - 280
-    assert Definition.of(metadata, config.data, where="x").gaps_of("bars", few, "1h") == Sessions("UTC", ((0, 1_440),))
+    grid = SeriesInfo("1h", 0, few["timestamp"][0], few["timestamp"][-1], {}, "", ())
+    defined = Definition.of(metadata, config.data, where="x")
+    assert defined.preparation(few, grid).gaps == Sessions("UTC", ((0, 1_440),))
 
 
 @pytest.mark.usefixtures("local_ray")

@@ -18,7 +18,7 @@ from job.learning.fitting import fit_scaled
 from job.learning.forests import engines
 from job.learning.forests.engines import Engine, EngineSetting, are_large, leaf_rows, resolve
 from job.learning.training import train
-from job.registry.fingerprints import fingerprint
+from job.registry.fingerprints import Recipe
 from job.train.plan import plan_tasks
 from job.train.task import Plan
 from job.worker.messages import version_differences
@@ -171,7 +171,7 @@ def test_fingerprints_differ_by_engine_and_hold_the_library_of_their_own_only(mo
             "job.registry.fingerprints.versions", lambda *names: known if LIBRARY in names else versions()
         )
         changed = spec.model_copy(update={"engine": engine})
-        return fingerprint(changed, timeframe="1m", data=config.data, content="abc")
+        return Recipe(changed, timeframe="1m", data=config.data).fingerprint("abc")
 
     assert len({of(engine, "1") for engine in ("sklearn", "histogram", "onedal")}) == 3
     assert of("onedal", "1") != of("onedal", "2")

@@ -20,6 +20,7 @@ import pytest
 from job import setup_model_trainer
 from job.api.mlflow_model import _load_pyfunc
 from job.cli import main
+from job.compare.decisions import Decision, carry_out
 from job.core.environment import BUNDLED_SAMPLE, ROOT
 from job.core.errors import RegistryError
 from job.core.keys import Key
@@ -29,7 +30,7 @@ from job.export.run import Exported, export
 from job.export.targets import Version
 from job.registry.aliases import ALIASES, Aliases, read_aliases
 from job.registry.names import version_name
-from job.registry.promote import promote, release_challenger
+from job.registry.promote import promote
 from job.registry.versions import commit, list_versions
 from job.storage.files import Storage
 from tests.registries import fitted
@@ -272,7 +273,8 @@ def test_a_server_has_each_champion_once_and_its_predictions_are_ours(
     promote(registry, keys[3], "latest", alias="challenger")
     assert call(capsys, *where, "--version", "latest")["counts"] == {"current": 4}
     assert "challenger-synthetic-SYN01USDT" in client.get_registered_model("tactician_15m").aliases
-    release_challenger(registry, keys[3], list_versions(registry, keys[3])[-1], command="compare", reason="a test")
+    given_up, challenger = Decision("given up", "a test"), list_versions(registry, keys[3])[-1]
+    carry_out(given_up, registry, keys[3], challenger, command="compare")
     call(capsys, *where, "--version", "latest")
     assert "challenger-synthetic-SYN01USDT" not in client.get_registered_model("tactician_15m").aliases
 

@@ -23,6 +23,7 @@ from job.cluster.bundles import by_series
 from job.config.settings import Config, DataSettings, load_config
 from job.core.environment import versions
 from job.core.errors import DataError
+from job.core.keys import Key
 from job.core.synth import make_bars
 from job.predict.plan import Request
 from job.predict.plan import plan as plan_predictions
@@ -36,8 +37,8 @@ from job.sources.series import Series
 from job.storage.files import Storage
 from job.train.run import run
 from job.worker.load_bars import in_range, left_out, read_clean
-from job.worker.messages import Job, pack
-from job.worker.newest import ROWS, Newest, common, read_newest, read_newest_bars
+from job.worker.messages import Bundle, Job, Work, pack
+from job.worker.newest import ROWS, Newest, read_newest, read_newest_bars
 from transforms.bars import duration_us
 from transforms.digest import row_hashes
 
@@ -577,10 +578,19 @@ def test_tasks_that_know_other_things_are_read_whole() -> None:
     series_bars = bars_of(3)
     reading = Reading("x", "1m", 0, "UTC", (), (), (), START, series_bars["timestamp"][-1], 1)
     other = replace(reading, hashes=2)
-    assert common([START, START + MINUTE], [reading, reading]) == (START, reading)
-    assert common([START, None], [reading, reading]) == (None, reading)
-    assert common([START, START], [reading, other])[1] is None
-    assert common([START, START], [reading, None])[1] is None
+    key, series = Key("x", "Y", "1m", "analyst"), Series("x", "Y", "1m", ())
+
+    def bundle(since: Sequence[datetime | None], known: Sequence[Reading | None]) -> Bundle[Work]:
+        told = zip(since, known, strict=True)
+        works = (Work(key=key, series=(series,), seconds=0.0, memory=0, since=at, reading=one) for at, one in told)
+        return Bundle(series, tuple(works))
+
+    later = bundle([START, START + MINUTE], [reading, reading])
+    assert (later.since, later.reading) == (START, reading)
+    early = bundle([START, None], [reading, reading])
+    assert (early.since, early.reading) == (None, reading)
+    assert bundle([START, START], [reading, other]).reading is None
+    assert bundle([START, START], [reading, None]).reading is None
 
 
 def test_flow_is_read_alone_as_with_all(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from job.cluster.bundles import bundle, by_series
 from job.config.settings import Config, load_config
 from job.core.errors import ConfigError
 from job.core.keys import Key
-from job.registry.fingerprints import fingerprint
+from job.registry.fingerprints import Recipe
 from job.sources.series import Series, SourceFile
-from job.train.plan import make_plan, plan_tasks, too_fine
+from job.train.plan import make_plan, notes_on, plan_tasks
 from job.train.resume import known_of
 from job.train.task import Plan, Task
 from job.worker.messages import Bundle
@@ -118,9 +118,8 @@ def test_a_fingerprint_changes_with_what_decides_the_model_and_with_nothing_else
     config = Config()
     spec = next(iter(config.model_specs()))[2]
 
-    def of(spec: object = spec, **changes: object) -> str:
-        values = {"timeframe": "1h", "data": config.data, "content": "abc", **changes}
-        return fingerprint(spec, **values)  # type: ignore[arg-type]
+    def of(spec: object = spec, *, content: str = "abc", **changes: object) -> str:
+        return Recipe(spec, **{"timeframe": "1h", "data": config.data, **changes}).fingerprint(content)  # type: ignore[arg-type]
 
     assert of() == of()
     assert of(data=config.data.model_copy(update={"input": "elsewhere", "symbols": ("BTC",)})) == of()
@@ -162,7 +161,7 @@ def test_bundles_know_their_cost() -> None:
 def test_timeframes_that_bars_do_not_make_are_noted_once_for_all_series() -> None:
     coarse = [replace(series(f"S{number}"), timeframe="15m") for number in range(5)]
     tasks = plan_tasks([*coarse, series("BTC")], Config())
-    (note,) = too_fine(tasks)
+    (note,) = notes_on(tasks, Config())
     assert note.startswith(
         "binance/S0, binance/S1, binance/S2 and 2 more: bars of 15m do not make 5m, 1m; those models"
     )

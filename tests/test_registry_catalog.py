@@ -19,11 +19,11 @@ from job.registry.catalog import (
     list_summaries,
     read_catalog,
     rebuild,
-    short_fingerprint,
     summarize,
     write_catalog,
 )
 from job.storage.files import Storage
+from job.train.task import version_of
 from tests.registries import KEY, VERSION, open_registry
 
 ETHER = Key("kraken", "ETH/EUR", "1h", "analyst")
@@ -245,4 +245,6 @@ def test_metadata_without_its_artefacts_is_no_version(registry: Storage, absent:
 
 
 def test_fingerprints_are_compared_by_their_start() -> None:
-    assert short_fingerprint("0123456789abcdef" * 4) == "0123456789abcdef"
+    summary = summarize(metadata_of(KEY, VERSION))
+    assert summary["fingerprint"] == "0123456789abcdef"
+    assert version_of(((summary["fingerprint"], VERSION),), "0123456789abcdef" * 4) == VERSION

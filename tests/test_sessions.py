@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from job.config.settings import load_config
 from job.core.errors import RegistryError
 from job.registry.definition import Definition, describe_sampling
-from job.registry.fingerprints import bare_digest, digest_for, fingerprint, mark_sessions
+from job.registry.fingerprints import Recipe, bare_digest, digest_for, mark_sessions
 from job.sources.series import Series
 from job.worker.load_bars import in_range, sessions_of
-from transforms.bars import TIME, clean, duration_us
+from job.worker.messages import SeriesInfo
+from transforms.bars import TIME, Gaps, clean, duration_us
 from transforms.grids import DAY, HOUR, Grid, grid_of
 from transforms.labels import Direction
 from transforms.preparing import Preparation
@@ -361,7 +362,7 @@ def series_info(times: pl.Series, gaps: str) -> tuple[str, str]:
     data = load_config({"data": {"gaps": gaps}})
     _, info = in_range(Series("x", "Y", "1m", ()), clean(bars_at(times), timeframe="1m"), data.data)
     (_, timeframe, spec), *_ = data.model_specs()
-    return info.digest, fingerprint(spec, timeframe=timeframe, data=data.data, content=info.digest)
+    return info.digest, Recipe(spec, timeframe=timeframe, data=data.data).fingerprint(info.digest)
 
 
 def test_fingerprints_of_markets_that_never_close_are_those_of_segments() -> None:
@@ -398,22 +399,27 @@ def definition_of(sessions: dict[str, Sessions | None], gaps: str = "auto") -> D
     return Definition.of(metadata, load_config({}).data, where="x")
 
 
+def gaps_of(one: Definition, series: str, bars: pl.DataFrame) -> Gaps:
+    grid = SeriesInfo("1m", 0, bars["timestamp"][0], bars["timestamp"][-1], {}, "", ())
+    return one.preparation(bars, grid, name=series).gaps
+
+
 def test_a_model_keeps_the_sessions_that_it_was_trained_with() -> None:
     few = bars_at(STOCKS[:50])
     one = definition_of({"a/B": NASDAQ})
     assert one.gaps == "sessions"
-    assert one.gaps_of("a/B", few, "1m") == one.gaps_of("bars", few, "1m") == NASDAQ
-    assert definition_of({"a/B": None}).gaps_of("a/B", bars_at(STOCKS), "1m") == "segment"
-    assert definition_of({"a/B": None}, "ignore").gaps_of("a/B", bars_at(STOCKS), "1m") == "ignore"
+    assert gaps_of(one, "a/B", few) == gaps_of(one, "bars", few) == NASDAQ
+    assert gaps_of(definition_of({"a/B": None}), "a/B", bars_at(STOCKS)) == "segment"
+    assert gaps_of(definition_of({"a/B": None}, "ignore"), "a/B", bars_at(STOCKS)) == "ignore"
 
 
 def test_a_model_over_many_series_keeps_those_of_each_and_asks_the_bars_of_others() -> None:
     pooled = definition_of({"a/B": NASDAQ, "a/C": None})
     assert pooled.gaps == "auto"
-    assert pooled.gaps_of("a/B", bars_at(always("1m", 1)), "1m") == NASDAQ
-    assert pooled.gaps_of("a/C", bars_at(STOCKS), "1m") == "segment"
-    assert pooled.gaps_of("a/D", bars_at(STOCKS), "1m") == NASDAQ
-    assert pooled.gaps_of("a/D", bars_at(STOCKS[:50]), "1m") == "segment"
+    assert gaps_of(pooled, "a/B", bars_at(always("1m", 1))) == NASDAQ
+    assert gaps_of(pooled, "a/C", bars_at(STOCKS)) == "segment"
+    assert gaps_of(pooled, "a/D", bars_at(STOCKS)) == NASDAQ
+    assert gaps_of(pooled, "a/D", bars_at(STOCKS[:50])) == "segment"
 
 
 def test_hours_that_cannot_be_read_are_refused() -> None:

@@ -16,7 +16,7 @@ from job.core.keys import Key
 from job.learning.spec import ModelSpec
 from job.registry import fingerprints
 from job.registry.definition import SAMPLING
-from job.registry.fingerprints import fingerprint, listing_fingerprint
+from job.registry.fingerprints import Recipe, listing_fingerprint
 from job.sources.series import Series, SourceFile
 from job.train.plan import plan_tasks
 
@@ -215,7 +215,7 @@ def test_fingerprints_are_those_of_earlier_releases(
     monkeypatch.setattr(fingerprints, "versions", lambda *_: {"numpy": "1", "code": "x"})
     config = load_config(changes)
     found = {
-        f"{model_type} {timeframe}": fingerprint(spec, timeframe=timeframe, data=config.data, content="bars", **more)
+        f"{model_type} {timeframe}": Recipe(spec, timeframe=timeframe, data=config.data, **more).fingerprint("bars")
         for model_type, timeframe, spec in config.model_specs()
     }
     assert {model: digest[:16] for model, digest in found.items()} == expected

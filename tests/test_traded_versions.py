@@ -26,7 +26,7 @@ from job.learning.trading import Books, daily_returns
 from job.learning.training import Trained, train
 from job.registry.catalog import list_summaries, rebuild
 from job.registry.comparisons import write_comparison
-from job.registry.fingerprints import TRADING, fingerprint
+from job.registry.fingerprints import TRADING, Recipe
 from job.registry.ledger import Tried, remember, scored_versions, tried, versions_scored
 from job.registry.names import version_name
 from job.registry.outcome import Outcome
@@ -34,7 +34,6 @@ from job.registry.prune import prunable, prune
 from job.registry.scored import Scored, holdout_range
 from job.registry.versions import list_versions, metadata_text
 from job.storage.files import Storage
-from job.train.commit import describe_timing
 from job.train.plan import make_plan, plan
 from job.train.pooled import flat_samples, sample_times, sampling_caps, train_group
 from job.train.steps import load_bars, prepare_samples, train_models
@@ -196,11 +195,12 @@ def test_what_pictures_need_is_small_whatever_the_model() -> None:
         cost_bps=5.0, years=10.0, held_days=0.1, made=net, turnover=1.0, gross=1.0,
         times=times, net=net, base_net=base_net,
     )  # fmt: skip
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
     bare: dict[str, Any] = {"scores": {"skill": 0.1}, "trading": {"days": days}}
     found = bare | {
         "drift": Reference.of(columns, rows=rows, up=0.123456).record(),
         "trading": {"days": days, "daily": daily_returns(books)},
-        "timing": describe_timing(datetime.now(UTC)) | {"worker": f"{'n' * 64}/{2**22}"},
+        "timing": {"started_at": now, "finished_at": now, "worker": f"{'n' * 64}/{2**22}"},
     }
     assert len(found["drift"]["features"]) >= 10
     assert len(found["trading"]["daily"]["net"]) == 36
@@ -337,7 +337,7 @@ def test_fingerprints_are_as_they_were_unless_trading_is_on(monkeypatch: pytest.
 
     monkeypatch.setattr("job.registry.fingerprints._text", text)
     for trading in (None, TradingSettings(cost_bps=5), TradingSettings(cost_bps=6)):
-        fingerprint(spec_of(), timeframe="5m", data=Config().data, content="abc", trading=trading)
+        Recipe(spec_of(), timeframe="5m", data=Config().data, trading=trading).fingerprint("abc")
     off, five, six = kept
     assert set(off) == {
         "spec",

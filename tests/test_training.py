@@ -25,7 +25,7 @@ from job.learning.rows import read_rows, scaled
 from job.learning.splits import Fold, Splits, walk_forward
 from job.learning.training import Trained, predict_proba, train
 from job.registry.catalog import summarize
-from job.registry.fingerprints import fingerprint
+from job.registry.fingerprints import Recipe
 from job.registry.outcome import Outcome
 from tests.oracles_training import FEATURES, KEY, START_US, made_samples, model_spec, random_walk_samples
 
@@ -157,7 +157,7 @@ def test_shrinking_is_fitted_on_the_folds_and_applied_to_the_holdout() -> None:
 def test_a_score_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Registered here, it is computed, stored with its version and shown, and no model becomes another by it."""
     ((_, timeframe, spec), *_), data = Config().model_specs(), Config().data
-    before = fingerprint(spec, timeframe=timeframe, data=data, content="abc")
+    before = Recipe(spec, timeframe=timeframe, data=data).fingerprint("abc")
     up_share = Score(
         "up_share", lambda _label, p: float(np.mean(p)), version=3, title="ups", shown=frozenset(get_args(Place))
     )
@@ -178,7 +178,7 @@ def test_a_score_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = Outcome(**asdict(KEY), status="trained", scores=trained.scores)
     table = models_table([outcome, replace(outcome, scores=dict.fromkeys(CONTRACT, 0.5))])
     assert "ups" in [column.header for column in table.columns], "n/a for a version that was scored without it"
-    assert fingerprint(spec, timeframe=timeframe, data=data, content="abc") == before
+    assert Recipe(spec, timeframe=timeframe, data=data).fingerprint("abc") == before
 
 
 def test_scores_are_shown_where_they_say() -> None:

@@ -26,7 +26,7 @@ from job.storage.files import Storage
 from job.train.task import Task
 from job.tune import plan as planning
 from job.tune.ask import ask
-from job.tune.plan import plan, sample, space_of
+from job.tune.plan import plan, space_of, studies_of
 from job.tune.study import conduct
 from job.tune.task import Request
 from tests.algorithms import each, quick
@@ -400,16 +400,21 @@ def test_settings_of_the_space_replace_the_algorithms(undisturbed: tuple[Config,
 
 
 def test_series_are_sampled_evenly_and_by_seed() -> None:
-    tasks: list[Task] = [
-        replace(study_of(tuned_config("memory://x"), 1).tasks[0], key=Key("a", f"S{number:03d}", "15m", "analyst"))
-        for number in range(100)
-    ]
+    spec = Config().spec_of("analyst")
+    keys = [Key("a", f"S{number:03d}", "15m", "analyst") for number in range(100)]
+    tasks = [Task(key=key, spec=spec, series=(), rows=0, seconds=0.0, memory=0) for key in keys]
+
+    def sample(tasks: list[Task], size: int, seed: int) -> list[int]:
+        config = load_config({"tune": {"series": size}, "model_trainer": {"random_state": seed}})
+        (study,) = studies_of(tasks, config, per_key=False)
+        return [int(task.key.symbol[1:]) for task in study.tasks]
+
     for seed in range(3):
-        chosen = [int(task.key.symbol[1:]) for task in sample(tasks, 10, seed=seed)]
+        chosen = sample(tasks, 10, seed)
         assert [number // 10 for number in chosen] == list(range(10))
-        assert chosen == [int(task.key.symbol[1:]) for task in sample(tasks[::-1], 10, seed=seed)]
-    assert len({tuple(task.key for task in sample(tasks, 10, seed=seed)) for seed in range(3)}) == 3
-    assert sample(tasks, 200, seed=1) == tasks
+        assert chosen == sample(tasks[::-1], 10, seed)
+    assert len({tuple(sample(tasks, 10, seed)) for seed in range(3)}) == 3
+    assert sample(tasks, 200, 1) == list(range(100))
 
 
 @pytest.mark.parametrize(

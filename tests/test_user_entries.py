@@ -28,14 +28,15 @@ from job.learning.labels import label_at, parse_label
 from job.learning.spec import ModelSpec
 from job.learning.training import train
 from job.registry.definition import Definition
-from job.registry.fingerprints import fingerprint, prediction_fingerprints
+from job.registry.fingerprints import Recipe, prediction_fingerprints
 from job.registry.versions import read_metadata
+from job.sources.series import Series
 from job.storage.files import Storage
 from job.train.commit import commit_version
-from job.train.pooled import shuffle_schema
+from job.train.pooled import flat_samples
 from job.train.steps import samples_of
 from job.train.task import SamplesRow, Task
-from job.worker.messages import Job, SeriesInfo
+from job.worker.messages import BarsRow, Bundle, Job, SeriesInfo, pack
 from job.worker.scorer import load_scorer
 from tests.conformance import FEATURE_PROPERTIES, LABEL_PROPERTIES
 from transforms.bars import clean
@@ -159,7 +160,7 @@ def spec_with(**analyst: Any) -> ModelSpec:
 
 
 def identity(spec: ModelSpec) -> str:
-    return fingerprint(spec, timeframe="5m", data=DataSettings(), content="abc")
+    return Recipe(spec, timeframe="5m", data=DataSettings()).fingerprint("abc")
 
 
 def commit(config: Config, folder: Path) -> tuple[Storage, pl.DataFrame]:
@@ -454,8 +455,11 @@ def test_pooled_rows_have_the_columns_of_a_user_s_features(package: Path, tmp_pa
     config = config_with(**settings_of(package))
     ((_, _, spec),) = config.model_specs()
     job = Job(run_id="a", config=config, output=str(tmp_path), versions={})
-    schema = shuffle_schema(job, spec.feature_names)
-    assert {schema[name] for name in ("over_slow", "rsi_14")} == {pl.Float32}
+    task = Task(key=KEY, spec=spec, series=(), rows=0, seconds=0.0, memory=0)
+    failed = BarsRow(Bundle(Series(KEY.exchange, KEY.symbol, "1m", ()), (task,)), None, {"message": "no bars"})
+    (table,) = flat_samples(pack(failed), job=job, caps={}, feature_names=spec.feature_names)
+    rows = pl.DataFrame(pl.from_arrow(table))
+    assert {rows.schema[name] for name in ("over_slow", "rsi_14")} == {pl.Float32}
 
 
 @pytest.mark.parametrize("holds", FEATURE_PROPERTIES)

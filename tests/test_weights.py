@@ -26,7 +26,7 @@ from job.learning.splits import walk_forward
 from job.learning.training import train
 from job.learning.weights import BOTH_HALF_LIFE_DAYS, LIGHTEST, Weights, training_weights
 from job.registry.artifacts import dump, parse
-from job.registry.fingerprints import fingerprint
+from job.registry.fingerprints import Recipe
 from job.registry.outcome import Outcome
 from job.registry.versions import read_metadata
 from job.train.plan import make_plan, plan_tasks
@@ -97,7 +97,7 @@ def test_settings_that_are_refused(written: object, message: str) -> None:
 
 def test_only_weighted_models_have_other_fingerprints() -> None:
     def identity(weights: object) -> str:
-        return fingerprint(spec_of(configured(weights)), timeframe="5m", data=DataSettings(), content="abc")
+        return Recipe(spec_of(configured(weights)), timeframe="5m", data=DataSettings()).fingerprint("abc")
 
     assert "weights" not in spec_of(configured("none")).model_dump()
     distinct = {name: identity(written) for name, (written, _) in SPELLINGS.items()}

@@ -1,13 +1,14 @@
 """What `compare --promote` and `watch` do with a verdict: a new champion, a challenger held until decided, or none."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from job.config.settings import PromotionSettings
 from job.core.keys import Key
 from job.learning.comparison import Verdict
-from job.registry.promote import promote, release_challenger
+from job.registry.aliases import change_alias, read_aliases
+from job.registry.promote import promote
 from job.storage.files import Storage
 
 Action = Literal["promoted", "held", "given up"]
@@ -78,8 +79,19 @@ def carry_out(
     Raises:
         RegistryError: version b cannot be loaded, or another decision came first.
     """
-    if decision.action == "given up":
-        release_challenger(registry, key, version, command=command, reason=decision.reason, numbers=numbers)
+    if decision.action == "given up":  # with no challenger, the next comparison takes the latest version
+        seen = read_aliases(registry, key)
+        if seen.challenger == version:
+            change_alias(
+                registry,
+                key,
+                "challenger",
+                lambda now: replace(now, challenger=None),
+                seen=seen,
+                command=command,
+                reason=decision.reason,
+                numbers=numbers,
+            )
         return
     promoted = decision.action == "promoted"
     promote(

@@ -63,17 +63,16 @@ def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: s
         ConfigError: `data.input` is not set.
         DataError: nothing in the input can be read.
     """
-    models = config.model_trainer.model_directory
-    found = find_series(config.data, registry=models)
-    fleet = cache(partial(find_fleet, found, config.data, registry=models))
+    found = find_series(config.data, registry=registry.url)
+    fleet = cache(partial(find_fleet, found, config.data, registry=registry.url))
     registry = Snapshot(registry)
-    by_name: dict[tuple[str, str], list[Series]] = {}
+    series: dict[tuple[str, str], list[Series]] = {}
     for one in found.series:
-        by_name.setdefault((one.exchange, one.symbol), []).append(one)
+        for owner in {(one.exchange, one.symbol), (POOLED, ALL), (POOLED, one.exchange)}:
+            series.setdefault(owner, []).append(one)
     tasks: list[ComparisonTask] = []
     same: list[Key] = []
     failures: dict[Key, JobError] = {}
-    fresher: set[Key] = set()
     held: set[Key] = set()
     for key in keys:
         try:
@@ -87,10 +86,8 @@ def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: s
                 same.append(key)
                 continue
             metadata = [read_metadata(registry, key, version) for version in versions]
-            task = _task(key, metadata, _series_of(key, found.series, by_name), config, fleet)
+            task = _task(key, metadata, tuple(series.get((key.exchange, key.symbol), ())), config, fleet)
             tasks.append(_with_history(registry, task, only_input=config.data.start is not None))
-            if is_fresher(key, *metadata):
-                fresher.add(key)
         except JobError as error:
             failures[key] = error
     folders = sorted({task.key.folder for task in tasks})
@@ -101,9 +98,8 @@ def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: s
     others = fleet() if any(task.needs for task in tasks) else ()
     known = read_state(registry).models
     watched = frozenset(one.key for one in tasks if one.key in known and known[one.key].versions == (one.a, one.b))
-    return ComparisonPlan(
-        tuple(tasks), tuple(same), failures, notes, frozenset(fresher), frozenset(held), others, scored, watched
-    )
+    fresher = frozenset(task.key for task in tasks if task.fresher)
+    return ComparisonPlan(tuple(tasks), tuple(same), failures, notes, fresher, frozenset(held), others, scored, watched)
 
 
 def _others(task: ComparisonTask, scored: Iterable[Scored]) -> int:
@@ -124,15 +120,6 @@ def _with_history(registry: Storage, task: ComparisonTask, *, only_input: bool) 
         return replace(task, earlier=earlier, evidence=evidence)
     seen_before = task.usable_from.timestamp() * 1e6 <= evidence.last
     return replace(task, earlier=earlier, looked=evidence.looks if seen_before else 0)
-
-
-def _series_of(
-    key: Key, series: Sequence[Series], by_name: Mapping[tuple[str, str], Sequence[Series]]
-) -> tuple[Series, ...]:
-    """Return the series of the input that a model is about, which are also given by exchange and symbol."""
-    if key.exchange == POOLED:
-        return tuple(one for one in series if key.symbol in {ALL, one.exchange})
-    return tuple(by_name.get((key.exchange, key.symbol), ()))
 
 
 def _task(
@@ -177,6 +164,7 @@ def _task(
         a=a,
         b=b,
         usable_from=usable_from,
+        fresher=is_fresher(key, *metadata),
         series=own,
         seconds=SECONDS_PER_TASK + SECONDS_PER_ROW * rows,
         memory=estimate_memory(rows, len({*first.names, *second.names})),

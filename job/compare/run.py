@@ -13,7 +13,7 @@ from job.config.settings import Config, PromotionSettings
 from job.core.environment import versions
 from job.core.errors import ConfigError, DataError, JobError, RegistryError
 from job.core.keys import Key, by_kind
-from job.learning.comparison import VERDICTS, Comparison, Verdict, false_discovery, verdict
+from job.learning.comparison import VERDICTS, Verdict, false_discovery, verdict
 from job.learning.fleet import LogLossDelta, add_log_loss_delta, fleet_of_one, fleet_test
 from job.learning.multiplicity import Clusters, best_of
 from job.registry.aliases import read_aliases
@@ -150,7 +150,10 @@ def run(
 
 def judge(outcomes: Sequence[Compared], *, margin: float) -> list[ComparisonResult]:
     """Give each comparison its verdict, at a share of alpha of false ones among those that are better."""
-    q_values = false_discovery([_p_to_judge(one.comparison) if one.comparison else None for one in outcomes])
+    ps = [one.comparison.p if one.comparison else None for one in outcomes]
+    es = [one.comparison.e if one.comparison else None for one in outcomes]
+    # What goes through Benjamini and Hochberg: 1 / e in place of p, where there is an e-value, makes it e-BH.
+    q_values = false_discovery([p if e is None or p is None else min(1.0, 1 / e) for p, e in zip(ps, es, strict=True)])
     results = []
     for outcome, q in zip(outcomes, q_values, strict=True):
         if outcome.comparison is None:
@@ -160,11 +163,6 @@ def judge(outcomes: Sequence[Compared], *, margin: float) -> list[ComparisonResu
             result = ComparisonResult(outcome, verdict(outcome.comparison, q, margin=margin), q)
         results.append(result)
     return results
-
-
-def _p_to_judge(found: Comparison) -> float | None:
-    """Return the p that goes through Benjamini and Hochberg: 1 / e, where there is an e-value, makes it e-BH."""
-    return found.p if found.e is None or found.p is None else min(1.0, 1 / found.e)
 
 
 def _conclude(

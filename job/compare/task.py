@@ -23,6 +23,8 @@ class ComparisonTask(Work):
     a: str
     b: str
     usable_from: datetime
+    fresher: bool = False
+    """Whether b was trained on later bars than a."""
     earlier: int = 0
     others: int = 0
     evidence: Evidence | None = None

@@ -10,12 +10,10 @@ import json
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any, Final
 
 import numpy as np
 
-from job.learning.algorithms import Algorithm
 from job.learning.blend import Blend
 from job.learning.estimators import ALGORITHMS, algorithm_named
 from job.learning.pooled import Pooled
@@ -28,6 +26,9 @@ MAX_HEADER: Final = 2**16
 LARGEST: Final = float(np.finfo(np.float32).max)
 TOLERANCE: Final = 1e-9
 """How far weights may be from adding up to 1."""
+LISTS: Final = ("columns", "factor", "shift")
+NUMBERS: Final = ("n_features_in_", "until", "rows", "series")
+"""Fields of `Pooled` that an artifact keeps beside the member's model, in their order."""
 
 
 def dump(blend: Blend, *, own: Own = NO_OWN) -> bytes:
@@ -36,14 +37,13 @@ def dump(blend: Blend, *, own: Own = NO_OWN) -> bytes:
     Raises:
         RegistryError: a member holds a type that `parse` would refuse.
     """
-    described: list[dict[str, Any]] = [
-        {
-            "algorithm": one.algorithm,
-            "format": algorithm_named(one.algorithm).format,
-            **({} if one.pooled is None else {POOL: _rows_of(one.pooled)}),
-        }
-        for one in blend.fitted
-    ]
+    described: list[dict[str, Any]] = []
+    for one in blend.fitted:
+        about: dict[str, Any] = {"algorithm": one.algorithm, "format": algorithm_named(one.algorithm).format}
+        if one.pooled is not None:  # how it takes a blend's rows, and what it was fitted on
+            told = {name: getattr(one.pooled, name) for name in (*LISTS, *NUMBERS)}
+            about[POOL] = {name: kept.tolist() if name in LISTS else kept for name, kept in told.items()}
+        described.append(about)
     members = [
         artifacts.dump(one.model, format=about["format"], own=_own_of(one.algorithm, own))
         for one, about in zip(blend.fitted, described, strict=True)
@@ -61,16 +61,23 @@ def parse(data: bytes, *, own: Own = NO_OWN, where: str = "the blend") -> Blend:
         ValueError: saying what else is wrong.
     """
     header, files = _read(data)
-    weights, members = header["weights"], {}
+    known, weights, members = {**ALGORITHMS, **own}, header["weights"], {}
     for described, file in zip(header["members"], files, strict=True):
         name = described["algorithm"]
-        algorithm = _algorithm(name, own)
+        if name == BLEND or name not in known:  # nothing is imported because an artifact names it
+            raise ValueError(
+                f"its member {name!r:.100} is of no algorithm of this release, nor of one that came with it"
+            )
+        algorithm = known[name]
         if described["format"] != algorithm.format or algorithm.format == "pkl":
             raise ValueError(f"its member {name} is stored as {described['format']!r:.40}, not as {algorithm.format}")
         model = artifacts.parse(file, format=algorithm.format, where=f"{where}, member {name}", own=_own_of(name, own))
         if type(model) is not algorithm.estimator:
             raise ValueError(f"its member {name} is of type {type(model).__name__}")
-        members[_name(described)] = _pooled(name, model, described[POOL]) if POOL in described else model
+        if POOL in described:
+            members[POOL] = _pooled(name, model, described[POOL])
+        else:
+            members[name] = model
     features = {name: model.n_features_in_ for name, model in members.items()}
     if len({*features.values()}) != 1:
         raise ValueError(f"its members are of different numbers of features: {features!r:.100}")
@@ -81,19 +88,34 @@ def parse(data: bytes, *, own: Own = NO_OWN, where: str = "the blend") -> Blend:
 
 
 def _read(data: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """Return the header and the members' bytes of an archive, once it is found to be one that `dump` could write."""
+    """Return the header and the members' bytes of an archive, once it is found to be one that `dump` could write.
+
+    The header then has members of distinct names, and a weight for each; raises ValueError for anything else.
+    """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         listed = archive.infolist()
         if any(one.compress_type != zipfile.ZIP_STORED for one in listed):
             raise ValueError("it holds compressed files")
         if sum(one.file_size for one in listed) > len(data) or not listed or listed[0].file_size > MAX_HEADER:
             raise ValueError("its files are larger than it is")
-        header, *files = (archive.read(one) for one in listed)
-    described = json.loads(header)
-    _check_header(described)
-    if len(files) != len(described["members"]) or _archive(described, files) != data:
+        described, *files = (archive.read(one) for one in listed)
+    header = json.loads(described)
+    if not isinstance(header, dict) or list(header) != ["weights", "members"]:
+        raise ValueError("its header has other keys than weights and members")
+    weights, members = header["weights"], header["members"]
+    if not isinstance(weights, list) or not isinstance(members, list) or not len(weights) == len(members) >= 2:
+        raise ValueError("its header has no list of two members or more with as many weights")
+    for one in members:
+        named = {name: value for name, value in one.items() if name != POOL} if isinstance(one, dict) else {}
+        if list(named) != ["algorithm", "format"] or {str} != {*map(type, named.values())}:
+            raise ValueError("its header has a member without the names of its algorithm and format")
+    if len({POOL if POOL in one else one["algorithm"] for one in members}) < len(members):
+        raise ValueError("its header names a member twice")
+    if not all(type(one) is float and 0 <= one <= 1 for one in weights) or abs(math.fsum(weights) - 1) > TOLERANCE:
+        raise ValueError("its weights are no shares of 1")
+    if len(files) != len(members) or _archive(header, files) != data:
         raise ValueError("it is not written as this job writes it")
-    return described, files
+    return header, files
 
 
 def _archive(header: Mapping[str, Any], members: Sequence[bytes]) -> bytes:
@@ -105,41 +127,12 @@ def _archive(header: Mapping[str, Any], members: Sequence[bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _check_header(header: Any) -> None:
-    """Check that a header has members of distinct names, and a weight for each; raises ValueError."""
-    if not isinstance(header, dict) or list(header) != ["weights", "members"]:
-        raise ValueError("its header has other keys than weights and members")
-    weights, members = header["weights"], header["members"]
-    if not isinstance(weights, list) or not isinstance(members, list) or not len(weights) == len(members) >= 2:
-        raise ValueError("its header has no list of two members or more with as many weights")
-    for one in members:
-        named = {name: value for name, value in one.items() if name != POOL} if isinstance(one, dict) else {}
-        if list(named) != ["algorithm", "format"] or {str} != {*map(type, named.values())}:
-            raise ValueError("its header has a member without the names of its algorithm and format")
-    if len({*map(_name, members)}) < len(members):
-        raise ValueError("its header names a member twice")
-    if not all(type(one) is float and 0 <= one <= 1 for one in weights) or abs(math.fsum(weights) - 1) > TOLERANCE:
-        raise ValueError("its weights are no shares of 1")
-
-
-def _name(described: Mapping[str, Any]) -> str:
-    """Return what settings call a member."""
-    return POOL if POOL in described else str(described["algorithm"])
-
-
-def _rows_of(pooled: Pooled) -> dict[str, Any]:
-    """Return, as JSON values, how a pooled member takes a blend's rows, and what it was fitted on."""
-    told = {one.name: getattr(pooled, one.name) for one in fields(Pooled) if one.name not in {"algorithm", "model"}}
-    return {name: one.tolist() if isinstance(one, np.ndarray) else one for name, one in told.items()}
-
-
 def _pooled(algorithm: str, model: Any, rows: Any) -> Pooled:
-    """Return a pooled member of what `_rows_of` returned; raises ValueError where it is not sound."""
-    lists, numbers = ("columns", "factor", "shift"), ("n_features_in_", "until", "rows", "series")
-    if not isinstance(rows, dict) or [*rows] != [*lists, *numbers]:
+    """Return a pooled member of what `dump` wrote of its rows; raises ValueError where it is not sound."""
+    if not isinstance(rows, dict) or [*rows] != [*LISTS, *NUMBERS]:
         raise ValueError("its pooled member does not say which rows it takes")
-    columns, *scales = (rows[name] for name in lists)
-    if not all(type(rows[name]) is int for name in numbers) or not all(isinstance(one, list) for one in scales):
+    columns, *scales = (rows[name] for name in LISTS)
+    if not all(type(rows[name]) is int for name in NUMBERS) or not all(isinstance(one, list) for one in scales):
         raise ValueError("its pooled member is described by what is no number")
     features = range(rows["n_features_in_"])
     if not isinstance(columns, list) or not all(type(one) is int and one in features for one in columns):
@@ -149,16 +142,8 @@ def _pooled(algorithm: str, model: Any, rows: Any) -> Pooled:
     if not all(type(one) is float and abs(one) <= LARGEST for values in scales for one in values):
         raise ValueError("its pooled member scales rows by what is no finite number")
     factor, shift = (np.array(values, dtype=np.float32) for values in scales)
-    about = {name: rows[name] for name in numbers}
+    about = {name: rows[name] for name in NUMBERS}
     return Pooled(algorithm, model, np.array(columns, dtype=np.int64), factor, shift, **about)
-
-
-def _algorithm(name: str, own: Own) -> Algorithm:
-    """Return the algorithm of a member; nothing is imported because an artifact names it; raises ValueError."""
-    known = {**ALGORITHMS, **own}
-    if name == BLEND or name not in known:
-        raise ValueError(f"its member {name!r:.100} is of no algorithm of this release, nor of one that came with it")
-    return known[name]
 
 
 def _own_of(name: str, own: Own) -> Own:

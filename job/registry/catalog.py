@@ -106,13 +106,8 @@ def short_time(text: str) -> str:
         return text
 
 
-def short_fingerprint(fingerprint: str) -> str:
-    """Return the part of a fingerprint by which summaries are compared."""
-    return fingerprint[:FINGERPRINT_DIGITS]
-
-
 SHORT: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "fingerprint": short_fingerprint,
+    "fingerprint": lambda digest: digest[:FINGERPRINT_DIGITS],
     "created_at": short_time,
     "label_end": short_time,
     "peak_mb": round,

@@ -27,9 +27,8 @@ log = logging.getLogger("job")
 
 def overlapping(registry: Storage, key: Key, *, first: datetime, last: datetime) -> int:
     """Return how many comparisons of a model's versions used rows between two times, both inclusive."""
-    names = (path.rpartition("/")[2] for path in registry.list(_folder(key)))
-    ends = [(match["first"], match["last"]) for match in map(NAME.fullmatch, names) if match]
-    return sum(begun <= time_text(last) and ended >= time_text(first) for begun, ended in ends)
+    first = first.replace(microsecond=0)  # as names tell times
+    return sum(begun <= last and ended >= first for begun, ended in ranges(registry, [key]).get(key, ()))
 
 
 def ranges(registry: Storage, keys: Iterable[Key]) -> dict[Key, list[tuple[datetime, datetime]]]:

@@ -95,7 +95,10 @@ class Definition:
                 "make its features and use load_model"
             )
         try:
-            label = _label(metadata["label"], where)
+            defined = label_definition(metadata["label"])
+            if is_import_path(kind := str(defined["kind"])):
+                _check_source(f"the label {kind}", kind, str(metadata["label"]["source_digest"]), where)
+            label = parse_label(defined)
             features = tuple(_feature(entry, where) for entry in metadata["features"])
             settings = data.model_dump(include={*SAMPLING}) | dict(metadata["data"].get("sampling", {}))
             if "sampling" not in metadata["data"] and settings["gaps"] != "ignore":
@@ -126,24 +129,23 @@ class Definition:
                 "retrain the model"
             ) from None
 
-    def gaps_of(self, series: str, bars: pl.DataFrame, source: str, zone: str = "UTC") -> Gaps:
-        """Return what the gaps of a series' bars mean to the model: what they meant when it was trained.
-
-        A model over several series may be given another one, whose own bars tell then, if they are enough. `source` and
-        `zone` are the timeframe and the zone of the bars' grid.
-        """
-        if self.gaps in {"segment", "ignore"}:
-            return self.gaps
-        if series in self.sessions:
-            return self.sessions[series] or "segment"
-        known = next(filter(None, self.sessions.values()), None) if self.gaps == "sessions" else None
-        if known is not None and len(self.sessions) == 1:
-            return known
-        times = bars["timestamp"].to_physical().to_numpy()
-        return find_sessions(times, duration_us(source), zone) or known or "segment"
-
     def preparation(self, bars: pl.DataFrame, grid: OnGrid, *, name: str = "bars") -> Preparation:
-        """Return how the bars of a series become those of the model's timeframe; the arguments as in `features_of`."""
+        """Return how the bars of a series become those of the model's timeframe; the arguments as in `features_of`.
+
+        Gaps mean what they meant when the model was trained. One over several series may be given another one, whose
+        own bars tell then, if they are enough.
+        """
+        known = next(filter(None, self.sessions.values()), None) if self.gaps == "sessions" else None
+        gaps: Gaps
+        if self.gaps in {"segment", "ignore"}:
+            gaps = self.gaps
+        elif name in self.sessions:
+            gaps = self.sessions[name] or "segment"
+        elif known is not None and len(self.sessions) == 1:
+            gaps = known
+        else:
+            times = bars["timestamp"].to_physical().to_numpy()
+            gaps = find_sessions(times, duration_us(grid.timeframe), grid.zone) or known or "segment"
         return Preparation(
             source=grid.timeframe,
             timeframe=self.timeframe,
@@ -151,7 +153,7 @@ class Definition:
             zone=grid.zone,
             max_fill=self.max_fill,
             min_coverage=self.min_coverage,
-            gaps=self.gaps_of(name, bars, grid.timeframe, grid.zone),
+            gaps=gaps,
         )
 
     def features_of(
@@ -255,14 +257,6 @@ def label_definition(stats: Mapping[str, Any]) -> Mapping[str, Any]:
     one = next(iter(stats["series"].values())) if "series" in stats else stats
     found: Mapping[str, Any] = one["definition"]
     return found
-
-
-def _label(stats: Mapping[str, Any], where: str) -> Label:
-    defined = label_definition(stats)
-    kind = str(defined["kind"])
-    if is_import_path(kind):
-        _check_source(f"the label {kind}", kind, str(stats["source_digest"]), where)
-    return parse_label(defined)
 
 
 def _check_source(what: str, path: str, digest: str, where: str) -> None:

@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
 from typing import Any, Final
 
 from job.config.sections import Affects, fields_that_affect
@@ -59,51 +60,7 @@ READING: Final = fields_that_affect(DataSettings, Affects.READING)
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides a model's numbers but its bars, as text around the place where the bars' digest belongs.
-
-    Models of one kind and timeframe share it, and it takes many times longer to make than the fingerprint of each.
-    """
-
-    before: str
-    after: str
-
-    def fingerprint(self, content: str) -> str:
-        """Return the SHA-256 of it and the digest of the canonical bars, which also says where `data.end` cut them."""
-        return hashlib.sha256(f"{self.before}{json.dumps(content)}{self.after}".encode()).hexdigest()
-
-
-def fingerprint(
-    spec: ModelSpec,
-    *,
-    timeframe: str,
-    data: DataSettings,
-    content: str,
-    max_samples: int | None = None,
-    samples_per_worker: int | None = None,
-    trading: TradingSettings | None = None,
-) -> str:
-    """Return the fingerprint of a model on bars of the digest `content`; other arguments are those of `recipe`."""
-    made = recipe(
-        spec,
-        timeframe=timeframe,
-        data=data,
-        max_samples=max_samples,
-        samples_per_worker=samples_per_worker,
-        trading=trading,
-    )
-    return made.fingerprint(content)
-
-
-def recipe(
-    spec: ModelSpec,
-    *,
-    timeframe: str,
-    data: DataSettings,
-    max_samples: int | None = None,
-    samples_per_worker: int | None = None,
-    trading: TradingSettings | None = None,
-) -> Recipe:
-    """Return everything that decides a model's numbers but its bars: definitions, range and libraries.
+    """All that decides a model's numbers but its bars: models of one kind and timeframe share it.
 
     Args:
         spec: the model's definition.
@@ -114,64 +71,65 @@ def recipe(
             changes no fingerprint.
         trading: adds scores to a version's metadata, so a version without them is another; None changes no fingerprint.
     """
-    parts = _parts(spec, timeframe, max_samples, samples_per_worker, trading)
-    before, _, after = _text(parts | {"bars": _decisive(data), "content": CONTENT}).partition(json.dumps(CONTENT))
-    return Recipe(before, after)
 
+    spec: ModelSpec
+    _: KW_ONLY
+    timeframe: str
+    data: DataSettings
+    max_samples: int | None = None
+    samples_per_worker: int | None = None
+    trading: TradingSettings | None = None
 
-def definition_fingerprint(
-    spec: ModelSpec,
-    *,
-    timeframe: str,
-    data: DataSettings,
-    max_samples: int | None = None,
-    samples_per_worker: int | None = None,
-    trading: TradingSettings | None = None,
-) -> str:
-    """Return the SHA-256 of everything that decides a model's numbers but its bars; arguments as `fingerprint`.
+    def fingerprint(self, content: str) -> str:
+        """Return the SHA-256 of it and the digest of the canonical bars, which also says where `data.end` cut them."""
+        before, after = self._around_content
+        return hashlib.sha256(f"{before}{json.dumps(content)}{after}".encode()).hexdigest()
 
-    Where `data.end` cuts the bars does not count, as that says which bars there are.
-    """
-    parts = _parts(spec, timeframe, max_samples, samples_per_worker, trading)
-    endless = data.model_copy(update={"end": None})
-    # A model's fingerprint has what `auto` finds from the digest of its bars; without bars, the setting stands for it.
-    return _digest(parts | {"bars": _decisive(endless), "gaps": data.gaps})
+    def definition(self) -> str:
+        """Return the SHA-256 of it alone; where `data.end` cuts bars does not count, as that says which bars there are.
 
+        A fingerprint has what `auto` finds from the digest of the bars; without bars, the setting stands for it.
+        """
+        endless = self.data.model_copy(update={"end": None})
+        return _digest(self._parts() | {"bars": _decisive(endless), "gaps": self.data.gaps})
 
-def _parts(
-    spec: ModelSpec,
-    timeframe: str,
-    max_samples: int | None,
-    samples_per_worker: int | None,
-    trading: TradingSettings | None,
-) -> dict[str, Any]:
-    """Return what decides a model's numbers, but for its bars and the settings that say which of them count."""
-    sources = spec.sources()
-    named = {one.algorithm: one for one in spec.members} | ({POOL: spec.pooled} if spec.pooled else {})
-    members = {  # the rest that decides them is in the spec
-        name: {"version": algorithm_named(one.algorithm).version, "source": user_source(one.algorithm)}
-        for name, one in named.items()
-    }
-    return {
-        "spec": spec.model_dump(mode="json"),
-        "features": {
-            name: FEATURES[base].version for name in spec.features if (base := split_origin(name)[0]) in FEATURES
-        },
-        "label_version": spec.label.version,
-        "algorithm_version": algorithm_named(spec.algorithm).version,
-        "definitions": DEFINITIONS | _of_weeks(timeframe),
-        "timeframe": timeframe,
-        "max_samples": max_samples,
-        **({"samples_per_worker": samples_per_worker} if samples_per_worker else {}),
-        "libraries": {name: number for name, number in versions(*libraries_of(spec)).items() if name != "code"},
-        **({"trading": {**trading.model_dump(mode="json"), "version": TRADING}} if trading else {}),
-        **({"context": CONTEXT} if any(AT in name or name in MARKET_FEATURES for name in spec.features) else {}),
-        **({"weights_version": WEIGHTS} if spec.weights else {}),
-        **({"sources": sources} if sources else {}),
-        **({"algorithm_source": source} if (source := user_source(spec.algorithm)) else {}),
-        **({"members": members} if members else {}),
-        **({POOL: POOLING} if spec.pooled else {}),
-    }
+    @cached_property
+    def _around_content(self) -> tuple[str, str]:
+        """Its text before and after the digest of the bars; making it takes many times longer than a fingerprint."""
+        parts = self._parts() | {"bars": _decisive(self.data), "content": CONTENT}
+        before, _, after = _text(parts).partition(json.dumps(CONTENT))
+        return before, after
+
+    def _parts(self) -> dict[str, Any]:
+        """Return what decides a model's numbers, but for its bars and the settings that say which of them count."""
+        spec = self.spec
+        sources = spec.sources()
+        named = {one.algorithm: one for one in spec.members} | ({POOL: spec.pooled} if spec.pooled else {})
+        members = {  # the rest that decides them is in the spec
+            name: {"version": algorithm_named(one.algorithm).version, "source": user_source(one.algorithm)}
+            for name, one in named.items()
+        }
+        trading = {**self.trading.model_dump(mode="json"), "version": TRADING} if self.trading else None
+        return {
+            "spec": spec.model_dump(mode="json"),
+            "features": {
+                name: FEATURES[base].version for name in spec.features if (base := split_origin(name)[0]) in FEATURES
+            },
+            "label_version": spec.label.version,
+            "algorithm_version": algorithm_named(spec.algorithm).version,
+            "definitions": DEFINITIONS | _of_weeks(self.timeframe),
+            "timeframe": self.timeframe,
+            "max_samples": self.max_samples,
+            **({"samples_per_worker": self.samples_per_worker} if self.samples_per_worker else {}),
+            "libraries": {name: number for name, number in versions(*libraries_of(spec)).items() if name != "code"},
+            **({"trading": trading} if trading else {}),
+            **({"context": CONTEXT} if any(AT in name or name in MARKET_FEATURES for name in spec.features) else {}),
+            **({"weights_version": WEIGHTS} if spec.weights else {}),
+            **({"sources": sources} if sources else {}),
+            **({"algorithm_source": source} if (source := user_source(spec.algorithm)) else {}),
+            **({"members": members} if members else {}),
+            **({POOL: POOLING} if spec.pooled else {}),
+        }
 
 
 def prediction_fingerprints(wanted: Iterable[tuple[Key, str]], data: DataSettings) -> dict[tuple[Key, str], str]:

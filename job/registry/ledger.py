@@ -8,6 +8,7 @@ version's settings.
 import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -53,10 +54,8 @@ def remember(registry: Storage, key: Key, version: str, metadata: bytes) -> None
     except ValueError:
         tested = ALWAYS
     first, last = map(time_text, tested)
-    try:
+    with suppress(ExistingFileError):  # an earlier attempt was interrupted after it
         registry.create(f"{FOLDER}/{key.folder}/{key.stem}/{version}-{first}-{last}.json", content)
-    except ExistingFileError:  # an earlier attempt was interrupted after it
-        return
 
 
 def scored_versions(
@@ -71,9 +70,11 @@ def scored_versions(
         folder, _, name = path.rpartition("/")
         match = NAME.fullmatch(name)
         if match and folder in folders:
-            trials = trials_of(_json(contents.get(path, b"null")))
-            pruned = Scored(match["version"], time_of(match["first"]), time_of(match["last"]), trials=trials)
-            found[folders[folder]][pruned.version] = pruned
+            study = None
+            with suppress(ValueError):
+                study = json.loads(contents.get(path, b"null"))
+            ends = time_of(match["first"]), time_of(match["last"])
+            found[folders[folder]][match["version"]] = Scored(match["version"], *ends, trials=trials_of(study))
     for summary in summaries:
         if (key := key_of(summary)) in found:
             found[key][summary["version"]] = Scored.of_summary(summary)
@@ -112,10 +113,3 @@ def tried(registry: Storage, scored: Mapping[Key, Iterable[Scored]], tested: Map
             for begun, ended in compared.get(key, ())
         ),
     )
-
-
-def _json(data: bytes) -> object:
-    try:
-        return json.loads(data)
-    except ValueError:
-        return None

@@ -1,13 +1,13 @@
 """What became of a task: the record that travels from the workers to the run record and the terminal."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Final, Literal, Self
 
 from job.core.keys import Key
 from job.learning.fleet import cluster_us
-from job.registry.catalog import Summary, scores_of, summarize
+from job.registry.catalog import summarize
 from transforms.bars import duration_us
 
 Status = Literal["trained", "predicted", "compared", "scored", "tuned", "current", "fresh_enough", "failed"]
@@ -125,8 +125,15 @@ def version_cluster_us(key: Key, metadata: Mapping[str, Any]) -> int:
 
 def current(stored: Outcome, *, latest: str) -> Outcome:
     """Return the outcome of a model that the registry already holds; says so if a later version hides it."""
-    warnings = _hidden(stored.key, str(stored.version), latest)
+    warnings = hidden_by(latest, stored.key, str(stored.version))
     return replace(stored, status="current", bytes=0, warnings=warnings, summary={}, log_loss_delta={})
+
+
+def hidden_by(latest: str, key: Key, version: str) -> tuple[str, ...]:
+    """Return what to warn of where a version is current, and another one is later."""
+    if version == latest:
+        return ()
+    return (f"{key}: {version} is current, but {latest} is later: --force makes it the latest",)
 
 
 def fresh_enough(stored: Outcome, *, latest: str, why: str, until: Mapping[str, str]) -> Outcome:
@@ -143,29 +150,6 @@ def fresh_enough(stored: Outcome, *, latest: str, why: str, until: Mapping[str, 
         summary={},
         log_loss_delta={},
     )
-
-
-def current_summary(summary: Summary, key: Key, *, latest: str, scores: Sequence[str]) -> Outcome:
-    """Return the outcome of a model that the registry already holds as far as its summary in the catalog tells.
-
-    Of a later version, `latest`, it says that it hides this one; `scores` are the names of those that summaries keep.
-    """
-    version = summary["version"]
-    return Outcome(
-        *key.parts,
-        "current",
-        version=version,
-        rows=summary.get("rows", 0),
-        scores=scores_of(summary, scores),
-        warnings=_hidden(key, version, latest),
-    )
-
-
-def _hidden(key: Key, version: str, latest: str) -> tuple[str, ...]:
-    """Return what to warn of where a version is current, and another one is later."""
-    if version == latest:
-        return ()
-    return (f"{key}: {version} is current, but {latest} is later: --force makes it the latest",)
 
 
 def of(key: Key, status: Status) -> Outcome:

@@ -1,7 +1,7 @@
 """Promote and roll back: move an alias to a version that can be loaded, or back to the champion before."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from job.core.errors import RegistryError
@@ -77,34 +77,6 @@ def promote(
                 f"{key}: {version} was deleted while it became the {alias}: roll back, or promote another"
             )
     return move
-
-
-def release_challenger(
-    registry: Storage,
-    key: Key,
-    version: str,
-    *,
-    command: str,
-    reason: str,
-    numbers: Mapping[str, Any] | None = None,
-) -> None:
-    """Let no version be the challenger, if `version` still is, so that the next comparison takes the latest one.
-
-    Raises:
-        ConflictError: another decision came first.
-    """
-    seen = read_aliases(registry, key)
-    if seen.challenger == version:
-        change_alias(
-            registry,
-            key,
-            "challenger",
-            lambda now: replace(now, challenger=None),
-            seen=seen,
-            command=command,
-            reason=reason,
-            numbers=numbers,
-        )
 
 
 def restore_champion(registry: Storage, key: Key, *, reason: str = "", dry_run: bool = False) -> AliasChange:

@@ -117,7 +117,7 @@ def read_contents(registry: Storage, *, run_id: str | None = None, key: Key | No
     run, outcomes = read_run(registry, run_id)
     chosen = {key_of(one): one for one in known}
     if run_id is not None:
-        named = set(map(_identity, outcomes))
+        named = {_identity(one) for one in outcomes}
         own = {key_of(one): one for one in known if (*one["key"][:2], one["version"]) in named}
         chosen = own or {key_of(one): one for one in known if one["version"].endswith(run_id)} or chosen
     folders = [aliases.FOLDER, studies.FOLDER]
@@ -162,7 +162,7 @@ def describe(
         _row(key, one, scores.get((key.exchange, key.symbol, one["version"])))
         for key, one in ((key, summaries[key]) for key in order)
     ]
-    kinds = pl.Enum([*dict.fromkeys(map(kind_of, order))])
+    kinds = pl.Enum([*dict.fromkeys(kind_of(key) for key in order)])
     models = pl.DataFrame(rows, schema=MODELS).with_columns(
         kind=pl.concat_str("model_type", "timeframe", separator=" ").cast(kinds)
     )

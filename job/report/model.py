@@ -124,15 +124,6 @@ def facts(one: Described) -> Iterator[tuple[str, str]]:
     yield from (("warning", warning) for warning in warnings if warning)
 
 
-def rejected(one: Described) -> dict[str, int]:
-    """Return how many rows of a model's files broke each rule, where any did."""
-    counts = values.pairs(values.at(one.metadata, "data", "counts"))
-    found = {
-        values.text(name) or "": values.count(value) or 0 for name, value in counts.items() if name not in NO_RULES
-    }
-    return {name: counted for name, counted in found.items() if counted}
-
-
 def decisions(contents: Contents, one: Described) -> str:
     """Return the decisions on a model's aliases as a table, oldest first."""
     names = ("at", "alias", "before", "after", "command", "reason")
@@ -143,8 +134,12 @@ def decisions(contents: Contents, one: Described) -> str:
 
 
 def describe(one: Described) -> str:
-    """Return the facts of a model, and its rejected bars, as HTML."""
+    """Return the facts of a model, and how many rows of its files broke each rule, as HTML."""
     told = dict.fromkeys(facts(one))
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in told)
-    broken = ", ".join(f"{escape(rule.replace('_', ' '))} {counted:,}" for rule, counted in rejected(one).items())
+    counts = values.pairs(values.at(one.metadata, "data", "counts"))
+    rejected = {
+        values.text(name) or "": values.count(value) or 0 for name, value in counts.items() if name not in NO_RULES
+    }
+    broken = ", ".join(f"{escape(rule.replace('_', ' '))} {rows:,}" for rule, rows in rejected.items() if rows)
     return f"<dl>{listed}<dt>rows rejected</dt><dd>{broken or 'none'}</dd></dl>"

@@ -18,7 +18,7 @@ from job.report.markup import cell, interval, loss, prose, table
 from job.report.model import FOLDS, MODEL_PICTURES, alone, decisions, describe
 from job.report.pictures import PICTURES, RELIABILITY, Picture
 from job.report.summary import about, problems, tiles
-from job.report.theme import DARK, NARROW, WIDE
+from job.report.theme import DARK, NARROW, WIDE, to_html
 
 MOST_PARTS: Final = 12
 """Fleets of at most so many models have a part for each."""
@@ -62,12 +62,13 @@ def figure(picture: Picture, frame: pl.DataFrame, contents: Contents) -> str:
         return f'<figure id="{picture.name}"><figcaption>{title}</figcaption>{absent}</figure>'
     label = f"{picture.title}. {picture.sentence}"
     if picture.chart:  # for a wide page and for a narrow one, of which a page shows one; a table fits both
-        inner = "".join(
-            f'<div class="{name}">{picture.drawn(frame, width, name=f"{picture.name}-{name}", label=label)}</div>'
+        charts = {
+            name: to_html(picture.draw(frame, width), name=f"{picture.name}-{name}", label=label)
             for name, width in (("wide", WIDE), ("narrow", NARROW))
-        )
+        }
+        inner = "".join(f'<div class="{name}">{svg}</div>' for name, svg in charts.items())
     else:
-        inner = picture.drawn(frame, WIDE, name=picture.name, label=label)
+        inner = to_html(picture.draw(frame, WIDE), name=picture.name, label=label)
     if picture.sampled and contents.sampled:
         read, there = len(contents.described), contents.models.height
         inner += f'<p class="muted">From {read:,} of the {there:,} models, spread evenly over them.</p>'
@@ -114,7 +115,7 @@ def model_parts(contents: Contents, models: pl.DataFrame) -> str:
             for picture in (FOLDS, RELIABILITY):
                 if not (frame := picture.data(own)).is_empty():
                     label = values.text(f"{picture.title}: {one.key}") or ""
-                    svg = picture.drawn(frame, NARROW, name=f"{row['id']}-{picture.name}", label=label)
+                    svg = to_html(picture.draw(frame, NARROW), name=f"{row['id']}-{picture.name}", label=label)
                     charts += f"<h4>{escape(picture.title)}</h4>{svg}"
             inner = f"<div class=parts><div>{describe(one)}</div><div>{charts}</div></div>"
         parts.append(f"<section id={row['id']}><h3>{escape(row['series'])} {escape(row['kind'])}</h3>{inner}</section>")

@@ -11,7 +11,7 @@ from job.learning.drift import LARGE
 from job.report import heat_map, history, holdout, skill, timeline, trading, work
 from job.report.contents import Contents
 from job.report.shapes import spread_chart
-from job.report.theme import BLUE, GREEN, PURPLE, VERMILLION, to_svg
+from job.report.theme import BLUE, GREEN, PURPLE, VERMILLION
 
 if TYPE_CHECKING:
     import altair as alt
@@ -42,11 +42,6 @@ class Picture:
     draw: Callable[[pl.DataFrame, int], "alt.TopLevelMixin | str"]
     chart: bool = True
     sampled: bool = True
-
-    def drawn(self, frame: pl.DataFrame, width: int, *, name: str, label: str) -> str:
-        """Return the picture of a frame as HTML with the accessible name `label`; `name` keeps its ids apart."""
-        chart = self.draw(frame, width)
-        return chart if isinstance(chart, str) else to_svg(chart, name=name, label=label)
 
 
 TRAINED_BEFORE: Final = "The models were trained before it was kept: train them again."

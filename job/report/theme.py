@@ -77,11 +77,16 @@ def check_extra() -> None:
         ) from None
 
 
-def to_svg(chart: "alt.TopLevelMixin", *, name: str, label: str) -> str:
-    """Return a chart as an inline `<svg>` with the accessible name `label`; `name` keeps its ids apart from others'."""
+def to_html(drawn: "alt.TopLevelMixin | str", *, name: str, label: str) -> str:
+    """Return a chart as an inline `<svg>` with the accessible name `label`, and what is HTML already as it is.
+
+    `name` keeps ids of a chart apart from others'.
+    """
+    if isinstance(drawn, str):
+        return drawn
     import vl_convert  # noqa: PLC0415 - an optional library
 
-    svg = vl_convert.vegalite_to_svg({**chart.to_dict(validate=False), "config": CONFIG}, allowed_base_urls=[])
+    svg = vl_convert.vegalite_to_svg({**drawn.to_dict(validate=False), "config": CONFIG}, allowed_base_urls=[])
     root = ET.fromstring(svg)  # noqa: S314 - made here, of text without entities
     _clean(root, name)
     width, height = root.attrib.pop("width"), root.attrib.pop("height")

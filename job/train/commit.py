@@ -51,7 +51,11 @@ def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job, matrix: Spr
     seconds = time.perf_counter() - started
     metadata = {
         **describe_version(row, samples, spec, trained, job, identity=identity, seconds=seconds),
-        "timing": describe_timing(started_at),
+        "timing": {
+            "started_at": started_at.isoformat(timespec="milliseconds"),
+            "finished_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "worker": f"{platform.node()}/{os.getpid()}",
+        },
     }
     version = version_name(task.key, job.run_id)
     if job.trading:
@@ -68,15 +72,6 @@ def commit_version(row: SamplesRow, samples: pl.DataFrame, job: Job, matrix: Spr
         format="pkl" if by_pickle else algorithm_named(spec.algorithm).format,
     )
     return of_version(task.key, written)
-
-
-def describe_timing(started_at: datetime) -> dict[str, str]:
-    """Return from when until now a model was trained, and by which process of which node."""
-    return {
-        "started_at": started_at.isoformat(timespec="milliseconds"),
-        "finished_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "worker": f"{platform.node()}/{os.getpid()}",
-    }
 
 
 def describe_version(
@@ -102,7 +97,7 @@ def describe_version(
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "run_id": job.run_id,
         "fingerprint": identity,
-        **({"definition": task.definition(job.config), "trained_on": bars} if bars else {}),
+        **({"definition": task.recipe(job.config).definition(), "trained_on": bars} if bars else {}),
         "library_versions": versions(*libraries_of(task.spec)),
         "cpu": cpu_model(),
         "data": {

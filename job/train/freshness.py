@@ -23,7 +23,7 @@ from job.registry.listings import Growth, read_growth, write_listing
 from job.sources.reading import as_listed
 from job.sources.series import Series
 from job.storage.files import Storage
-from job.train.policy import NO_VERSION, Decision, Held, TrainedOn, decide, revised
+from job.train.policy import NO_VERSION, Decision, Held, TrainedOn, decide, minute
 from job.train.task import Task
 from job.worker.load_bars import with_digests
 from job.worker.messages import Job, SeriesInfo
@@ -57,7 +57,7 @@ def with_decisions(
         verify: trust no listing.
     """
     # The newest version of each that was made as its task would make it, whatever its bars.
-    wanted = {task.key: task.definition(config)[:BASIS_DIGITS] for task in tasks if task.known}
+    wanted = {task.key: task.recipe(config).definition()[:BASIS_DIGITS] for task in tasks if task.known}
     named = ((key_of(one), one) for one in summaries)
     newest = {key: one for key, one in named if key in wanted and one.get("basis", "")[:BASIS_DIGITS] == wanted[key]}
     places = {(one, task.flow) for task in tasks if task.key in newest and not verify for one in task.series}
@@ -156,7 +156,8 @@ def decide_on(policy: RetrainSettings, task: Task, held: Held, added: Mapping[st
     if gone := sorted(held.trained_on.keys() - {str(one) for one in task.series}):
         return Decision.to_train(f"it was trained on {first_of(gone)}, too")
     if others := [name for name, one in added.items() if one is None]:
-        return Decision.to_train(revised(held.trained_on[min(others)].end))
+        end = held.trained_on[min(others)].end
+        return Decision.to_train(f"bars before {minute(end)}, which it was trained on, are others now")
     longest = max((one for one in added.values() if one is not None), default=timedelta(0))
     return decide(policy, task.key.timeframe, held, added=longest)
 
@@ -166,13 +167,6 @@ Grown = Callable[[Task], timedelta | None]
 
 None where the earlier bars are others now, or not all there.
 """
-
-
-def trained_on(info: SeriesInfo, *, flow: bool) -> TrainedOn:
-    """Return what a version keeps of the bars of a series that it is trained on."""
-    return TrainedOn(
-        bare_digest(info.content(flow=flow)), info.last + timedelta(microseconds=duration_us(info.timeframe))
-    )
 
 
 def grown_of(series: Series, bars: pl.DataFrame, info: SeriesInfo, job: Job) -> Grown:
@@ -189,7 +183,7 @@ def grown_of(series: Series, bars: pl.DataFrame, info: SeriesInfo, job: Job) -> 
     step = timedelta(microseconds=duration_us(info.timeframe))
 
     @cache
-    def since(seen: TrainedOn, *, flow: bool) -> timedelta | None:
+    def added_since(seen: TrainedOn, *, flow: bool) -> timedelta | None:
         earlier = bars.filter(pl.col("timestamp") <= seen.end - step)
         if info.last < seen.end - step or bare_digest(with_digests(info, earlier).content(flow=flow)) != seen.digest:
             return None
@@ -202,6 +196,6 @@ def grown_of(series: Series, bars: pl.DataFrame, info: SeriesInfo, job: Job) -> 
 
     def grown(task: Task) -> timedelta | None:
         seen = task.held.trained_on.get(str(series)) if task.held else None
-        return timedelta(0) if seen is None else since(seen, flow=task.flow)
+        return timedelta(0) if seen is None else added_since(seen, flow=task.flow)
 
     return grown

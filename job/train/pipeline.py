@@ -127,10 +127,13 @@ def with_digests(tasks: Sequence[Task], job: Job, step: Mapping[str, Any]) -> li
         contents[series] = known
         for key, one in added.items():
             grown.setdefault(key, {})[str(series)] = one
-
-    def answered(task: Task) -> Task:
+    answered: list[tuple[Task, Added]] = []
+    for task in tasks:
+        if not task.to_check:
+            answered.append((task, {}))
+            continue
         known = tuple(contents[one][task.flow] if one in contents else None for one in task.series)
         beside = job.context.digest(task.needs[0]) if job.context and task.needs else None
-        return replace(task, cached_digests=known, context_digest=beside, trust_listing=True)
-
-    return [(answered(task), grown.get(task.key, {})) if task.to_check else (task, {}) for task in tasks]
+        read = replace(task, cached_digests=known, context_digest=beside, trust_listing=True)
+        answered.append((read, grown.get(task.key, {})))
+    return answered

@@ -1,7 +1,7 @@
 """Which models to train, what each is likely to cost, and which of them share one reading of the bars."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -13,7 +13,7 @@ from job.core.keys import POOLED, Key, model_owner
 from job.core.wording import first_of
 from job.learning.algorithms import Window
 from job.learning.estimators import algorithm_named, build, can_spread, sequence_bars
-from job.learning.spec import POOL, ModelSpec
+from job.learning.spec import POOL
 from job.registry.catalog import open_registry
 from job.registry.watching import alarms as noted_alarms
 from job.sources.estimates import estimate_span
@@ -67,15 +67,23 @@ def make_plan(config: Config) -> Plan:
 
     Raises:
         ConfigError: `data.input` is not set, an estimator does not take its `params` or weights, or its library or the
-            engine is not available; or `model_trainer.tuned` is set, and models are pooled.
+            engine is not available; or `model_trainer.tuned` is set, or a blend has a pooled member, and models are
+            pooled; or a pooled member sees sequences of bars.
         DataError: nothing there can be read.
         RegistryError: what was tuned cannot be read.
     """
     if config.data.input is None:
         raise ConfigError("data.input is not set: name a file, a folder, a glob or a URL of bars")
     for model_type, _, spec in config.model_specs():
-        if spec.pooled:
-            check_pooled(model_type, spec, config)
+        if spec.pooled and "symbol" not in config.model_trainer.group_by:
+            raise ConfigError(
+                f"{model_type}: its models are pooled, all members of a blend are: take {POOL} out of `of`"
+            )
+        if spec.pooled and sequence_bars(spec.pooled) > 1:
+            raise ConfigError(
+                f"{model_type}: params.{POOL}: {spec.pooled.algorithm} sees sequences of bars, which no pooled member "
+                "does: name another algorithm, such as tabm"
+            )
         for one in spec.estimators:
             library = algorithm_named(one.algorithm).library
             missing = library is not None and installed(library) is None
@@ -91,33 +99,27 @@ def make_plan(config: Config) -> Plan:
         tasks = tuple(plan_tasks(found.series, config, fleet))
     except ConfigError as error:
         raise ConfigError("; ".join([str(error), *map(str, found.problems[:1])])) from None
-    notes = (*found.notes, *too_fine(tasks), *spread_over(tasks, config))
+    notes = (*found.notes, *notes_on(tasks, config))
     if config.model_trainer.tuned is not None:
         tasks, untuned = with_winners(tasks, config)
         notes = (*notes, *untuned)
     return Plan(tasks, tuple(found.problems), notes, fleet=fleet)
 
 
-def check_pooled(model_type: str, spec: ModelSpec, config: Config) -> None:
-    """Check that a kind of model can have a pooled member.
+def notes_on(tasks: Sequence[Task], config: Config) -> Iterator[str]:
+    """Yield what a user must know of tasks: bars of which timeframe do not make some models, and which are spread.
 
     Raises:
-        ConfigError: its own models are pooled, or the member sees sequences of bars.
+        ConfigError: a model whose samples are spread over workers is scored by trading, too.
     """
-    if spec.pooled is None or "symbol" not in config.model_trainer.group_by:
-        raise ConfigError(f"{model_type}: its models are pooled, all members of a blend are: take {POOL} out of `of`")
-    if sequence_bars(spec.pooled) > 1:
-        raise ConfigError(
-            f"{model_type}: params.{POOL}: {spec.pooled.algorithm} sees sequences of bars, which no pooled member "
-            "does: name another algorithm, such as tabm"
-        )
-
-
-def too_fine(tasks: Iterable[Task]) -> Iterator[str]:
-    """Yield one note for each timeframe of bars from which some of the planned models cannot be made."""
     wanted: dict[str, set[str]] = {}
     series: dict[str, set[str]] = {}
     for task in tasks:
+        if task.counted and config.model_trainer.trading is not None:
+            raise ConfigError(
+                f"{task.key}: trading is scored on all bars of the holdout, which no worker has where samples are "
+                "spread: unset model_trainer.samples_per_worker, or model_trainer.trading"
+            )
         for one in task.series:
             if one.timeframe and duration_us(task.key.timeframe) % duration_us(one.timeframe):
                 wanted.setdefault(one.timeframe, set()).add(task.key.timeframe)
@@ -126,20 +128,7 @@ def too_fine(tasks: Iterable[Task]) -> Iterator[str]:
         names = ", ".join(sorted(timeframes, key=duration_us, reverse=True))
         some = first_of(sorted(series[source]), 3)
         yield f"{some}: bars of {source} do not make {names}; those models will fail: choose with --timeframes"
-
-
-def spread_over(tasks: Iterable[Task], config: Config) -> Iterator[str]:
-    """Yield one note for each model whose samples are spread over several workers.
-
-    Raises:
-        ConfigError: it is scored by trading, too.
-    """
     for task in tasks:
-        if task.counted and config.model_trainer.trading is not None:
-            raise ConfigError(
-                f"{task.key}: trading is scored on all bars of the holdout, which no worker has where samples are "
-                "spread: unset model_trainer.samples_per_worker, or model_trainer.trading"
-            )
         if task.workers > 1:
             each = f"{task.memory / 2**30:.1f} GiB of memory each"
             yield f"{task.key}: about {task.rows:,} samples are spread over {task.workers} workers with {each}"
@@ -151,43 +140,34 @@ def plan_tasks(series: Sequence[Series], config: Config, fleet: Sequence[Series]
     Raises:
         ConfigError: the fleet does not hold a symbol that a model sees, or holds it twice.
     """
-    trainer = config.model_trainer
+    trainer, sampling = config.model_trainer, Sampling.of(config.data)
     groups: dict[tuple[str, str], list[Series]] = {}
     for one in series:
         groups.setdefault(model_owner(one.exchange, one.symbol, trainer.group_by), []).append(one)
+    spans = {owner: [estimate_span(one, config.data) for one in own] for owner, own in groups.items()}
     tasks = []
-    sampling = Sampling.of(config.data)
-    kinds = [  # what does not depend on the series is found out once
+    for model_type, timeframe, spec in config.model_specs():
         # A pooled member is fitted on all series, but once for all of them: it costs each as a member of its own would.
-        (
-            model_type,
-            timeframe,
-            spec,
-            [algorithm_named(one.algorithm) for one in spec.estimators],
-            sequence_bars(spec) > 1,
-        )
-        for model_type, timeframe, spec in config.model_specs()
-    ]
-    for (exchange, symbol), own in groups.items():
-        members, pooled = tuple(own), exchange == POOLED
-        spans = [estimate_span(one, config.data) for one in members]
-        for model_type, timeframe, spec, algorithms, sequences in kinds:
-            available = sum(span // duration_us(timeframe) for span in spans)
+        algorithms = [algorithm_named(one.algorithm) for one in spec.estimators]
+        library = sum(one.import_bytes for one in algorithms)
+        sequences = sequence_bars(spec) > 1
+        whole: Flow | None = ("flow" if spec.flow else "bars") if spec.pooled else None
+        for (exchange, symbol), own in groups.items():
+            pooled = exchange == POOLED
+            available = sum(span // duration_us(timeframe) for span in spans[exchange, symbol])
             rows = min(available, trainer.max_samples) if pooled else available
             # seconds_per_row is of six fits: five folds and the holdout
             fits = sum(SECONDS_PER_FIT + one.seconds_per_row / 6 * rows * spec.n_estimators / 100 for one in algorithms)
             held = available if sequences else rows  # of a downsampled pool, sequences keep all bars
-            library = sum(one.import_bytes for one in algorithms)
             spread = trainer.samples_per_worker if pooled and can_spread(spec) else None
-            workers = min(len(members), math.ceil(rows / spread)) if spread else 1
+            workers = min(len(own), math.ceil(rows / spread)) if spread else 1
             memory = estimate_memory(held, len(spec.features), sequences=sequences, library=library)
-            whole: Flow | None = ("flow" if spec.flow else "bars") if spec.pooled else None
             if workers > 1:
                 memory = estimate_spread_memory(rows, math.ceil(rows / workers), len(spec.features))
             task = Task(
                 key=Key(exchange, symbol, timeframe, model_type),
                 spec=spec,
-                series=members,
+                series=tuple(own),
                 rows=rows,
                 seconds=(spec.cv_folds + 1) * fits + sum(one.import_seconds for one in algorithms),
                 memory=memory,

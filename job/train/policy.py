@@ -91,7 +91,7 @@ def decide(policy: RetrainSettings, timeframe: str, held: Held, *, added: timede
         (reached if age >= policy.max_age else below).append(old)
     if policy.on_evidence:
         flagged = held.alarm is not None and held.alarm > held.end
-        (reached if flagged else below).append(f"flagged at {_minute(held.alarm)}" if flagged else "not flagged")
+        (reached if flagged else below).append(f"flagged at {minute(held.alarm)}" if flagged else "not flagged")
     if reached and added > timedelta(0):
         return Decision.to_train(", ".join(reached))
     if reached:  # the same bars give the same model
@@ -105,10 +105,6 @@ def decide(policy: RetrainSettings, timeframe: str, held: Held, *, added: timede
     )
 
 
-def revised(end: datetime) -> str:
-    """Return why a model is trained of whose version the bars are others now."""
-    return f"bars before {_minute(end)}, which it was trained on, are others now"
-
-
-def _minute(time: datetime | None) -> str:
+def minute(time: datetime | None) -> str:
+    """Return a time as reasons tell it, to the minute: `2024-01-31T12:00+00:00`."""
     return "" if time is None else time.astimezone(UTC).isoformat(timespec="minutes")

@@ -21,12 +21,11 @@ from job.core.keys import Key
 from job.learning.estimators import sequence_bars
 from job.learning.splits import holdout_start
 from job.registry.fingerprints import pooled_content
-from job.train.audit import certify
-from job.train.freshness import grown_of, trained_on
-from job.train.steps import samples_of, train_task
+from job.train.freshness import grown_of
+from job.train.steps import samples_row, train_task
 from job.train.task import SamplesRow, Task
-from job.worker.cost import Cost, Meter
-from job.worker.messages import Job, recorded_failure, unpack
+from job.worker.cost import Cost
+from job.worker.messages import Job, unpack
 from transforms.samples import MARKET, UNIQUENESS
 
 GROUP_COLUMNS: Final = ("pool", "timeframe", "model_type")
@@ -44,7 +43,7 @@ SCHEMA: Final[dict[str, PolarsType]] = {
     "label": pl.Int8,
     "label_end": TIME,
 }
-"""Columns of every shuffled row, whatever its model; `shuffle_schema` adds those of the run."""
+"""Columns of every shuffled row, whatever its model; `flat_samples` adds those of the run."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,16 @@ def flat_samples(
 ) -> Iterator[pa.Table]:
     """Yield one table per task and series: its samples as rows, behind a first row that holds nothing but the header.
 
-    `feature_names` are those of all models of the run.
+    `feature_names` are those of all models of the run. The columns are the same for all rows, so features that a model
+    does not use are null. Where models are scored by trading, the columns of `MARKET` are there too, where some are
+    weighted by it, the uniqueness of labels, and for models of sequences, which rows are complete.
     """
-    schema = shuffle_schema(job, feature_names)
+    config = job.config
+    schema = SCHEMA | dict.fromkeys(feature_names, pl.Float32) | (MARKET if job.trading else {})
+    if any(sequence_bars(spec) > 1 for *_, spec in config.model_specs()):
+        schema["complete"] = pl.Boolean
+    if any(kind.weights and kind.weights.uniqueness for kind in config.model_trainer.kinds.values()):
+        schema[UNIQUENESS] = pl.Float64
     for task, header, frame in thinned_samples(batch, job, caps):
         group = {"pool": task.key.symbol, "timeframe": task.key.timeframe, "model_type": task.key.model_type}
         first = pl.DataFrame({**group, "header": pickle.dumps(header)})
@@ -85,21 +91,6 @@ def thinned_samples(
             counts = {**header.counts, "used": used, "thinned": labeled - used}
             header = replace(header, counts=counts, holdout_from=cap.holdout_from)  # noqa: PLW2901
         yield task, header, frame
-
-
-def shuffle_schema(job: Job, feature_names: Iterable[str]) -> dict[str, PolarsType]:
-    """Return the columns of a shuffled row, given those of all models' features.
-
-    They are the same for all rows, so features that a model does not use are null. Where models are scored by trading,
-    the columns of `MARKET` are there too, and where some are weighted by it, the uniqueness of labels; for models of
-    sequences, which rows are complete.
-    """
-    weights = [kind.weights for kind in job.config.model_trainer.kinds.values() if kind.weights]
-    unique = {UNIQUENESS: pl.Float64} if any(one.uniqueness for one in weights) else {}
-    sequences = (
-        {"complete": pl.Boolean} if any(sequence_bars(spec) > 1 for *_, spec in job.config.model_specs()) else {}
-    )
-    return SCHEMA | sequences | dict.fromkeys(feature_names, pl.Float32) | (MARKET if job.trading else {}) | unique
 
 
 def sample_times(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
@@ -185,40 +176,9 @@ def uniform_hash(times: Times, name: str) -> npt.NDArray[np.float64]:
 def _samples(batch: pa.Table, job: Job) -> Iterator[tuple[Task, SamplesRow, pl.DataFrame]]:
     """Yield each task with its samples of one series; with an empty frame where that series failed."""
     for row, bars in unpack(batch):
-        series = str(row.bundle.series)
         for task in row.bundle.tasks:
-            if row.info is None:
-                yield (
-                    task,
-                    SamplesRow(task, None, series=series, error=row.error, cost=row.cost_of(task)),
-                    pl.DataFrame(),
-                )
-                continue
-            meter = Meter()
-            with recorded_failure("making samples", job) as failure:
-                certificates = certify(task, bars, row.info, job.config.data, name=series, context=job.context)
-                samples, left_out = samples_of(
-                    task, bars, row.info, job.config.data, name=series, market=job.trading, context=job.context
-                )
-            if failure.error is not None:
-                yield (
-                    task,
-                    SamplesRow(task, None, series=series, error=failure.error, cost=meter.cost()),
-                    pl.DataFrame(),
-                )
-                continue
-            header = SamplesRow(
-                task,
-                row.info,
-                samples.counts,
-                samples.label_stats,
-                left_out,
-                meter.cost(),
-                series,
-                certificates=certificates,
-                trained_on={series: trained_on(row.info, flow=task.flow)},
-            )
-            yield task, header, samples.frame
+            header, frame = samples_row(task, row, bars, job)
+            yield task, header, pl.DataFrame() if frame is None else frame
 
 
 def train_group(group: pa.Table, *, job: Job, members: Mapping[Key, frozenset[str]]) -> pa.Table:

@@ -8,7 +8,7 @@ a rerun comes to the same numbers.
 
 import logging
 import pickle
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -64,19 +64,33 @@ def with_pools(tasks: Sequence[Task], job: Job, capacity: Capacity, fleet: Seque
     Raises:
         LostRowsError: a worker died.
     """
-    left = [task for task in tasks if task.spec.pooled and is_to_train(task, job)]
-    if not left:
+    pools: dict[Key, Task] = {}
+    asking: dict[Key, set[str]] = {}
+    for task in tasks:
+        if task.spec.pooled is None or job.context is None:
+            continue
+        read = [job.context.digests.get((one, task.flow)) for one in task.series]
+        content = task.content_by(read, job.context.digest(task.needs[0]))
+        if content is None or task.known_version(job.config, content):  # its bars could not be read, or it is current
+            continue
+        key, spec = Key(EXCHANGE, ALL, task.key.timeframe, task.key.model_type), task.spec.pooled
+        # What it costs is known once its samples are counted.
+        pools[key] = Task(key=key, spec=spec, series=tuple(fleet), rows=0, seconds=1.0, memory=0, needs=task.needs)
+        asking.setdefault(key, set()).add(str(task.series[0]))
+    if not pools:
         return job
     trainer = job.config.model_trainer
     config = job.config.model_copy(update={"model_trainer": trainer.model_copy(update={"trading": None})})
     own = replace(job, config=config)  # pools are not traded on, and need no bars without a label
-    pools = {pool_key(task): pool_task(task, fleet) for task in left}
     windows = windows_of([*pools.values()], own, capacity)
     times: dict[Key, list[int]] = {}
     caps: dict[Key, SamplingCap] = {}
     for key, pool in pools.items():
-        asking = {str(task.series[0]) for task in left if pool_key(task) == key}
-        times[key] = times_of(pool, windows[key], asking)
+        known = fit_times(start for one in windows[key] for start in one.starts)
+        wanted = [start for one in windows[key] if one.series in asking[key] for start in one.starts]
+        times[key] = times_taken(known, wanted)
+        if pool.spec.refit:  # the last fit knows all labels
+            times[key].append(max(one.end for one in windows[key]) + embargo_of(pool))
         rows = sum(one.samples for one in windows[key])
         if rows > trainer.max_samples:
             caps[key] = SamplingCap(EVER, trainer.max_samples / rows)
@@ -89,27 +103,6 @@ def with_pools(tasks: Sequence[Task], job: Job, capacity: Capacity, fleet: Seque
     if lost := len(pools) - len(found):
         raise LostRowsError(f"workers died while pooled members were fitted: {lost} answers did not arrive")
     return replace(job, pools={pickle.loads(kind): kept(pool) for kind, pool in found.items()})  # noqa: S301 - made by this run
-
-
-def is_to_train(task: Task, job: Job) -> bool:
-    """Return whether a task's bars could be read for the context, and the registry does not hold its model."""
-    if job.context is None or any((one, task.flow) not in job.context.digests for one in task.series):
-        return False
-    content = task.content_by(
-        [job.context.digests[one, task.flow] for one in task.series], job.context.digest(task.needs[0])
-    )
-    return task.known_version(job.config, content) is None
-
-
-def pool_key(task: Task) -> Key:
-    """Return the key of the pool that a task's blend has a member of."""
-    return Key(EXCHANGE, ALL, task.key.timeframe, task.key.model_type)
-
-
-def pool_task(task: Task, fleet: Sequence[Series]) -> Task:
-    """Return the task to fit that pool; what it costs is known once its samples are counted."""
-    spec = task.spec.pooled or task.spec
-    return Task(key=pool_key(task), spec=spec, series=tuple(fleet), rows=0, seconds=1.0, memory=0, needs=task.needs)
 
 
 def windows_of(pools: Sequence[Task], job: Job, capacity: Capacity) -> dict[Key, list[Windows]]:
@@ -145,13 +138,6 @@ def count_windows(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
                 folds = (*splits.folds, splits.holdout)
                 found = replace(found, starts=tuple(int(available_at[fold.test[0]]) for fold in folds))
         yield pa.table({"windows": [pickle.dumps(found)]})
-
-
-def times_of(pool: Task, windows: Sequence[Windows], asking: Collection[str]) -> list[int]:
-    """Return when those fits of a pool must end that some series ask for; the last knows all where models are refit."""
-    times = fit_times(start for one in windows for start in one.starts)
-    taken = times_taken(times, [start for one in windows if one.series in asking for start in one.starts])
-    return [*taken, max(one.end for one in windows) + embargo_of(pool)] if pool.spec.refit else taken
 
 
 def embargo_of(pool: Task) -> int:

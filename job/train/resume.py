@@ -11,11 +11,11 @@ from typing import Final, NamedTuple
 from job.config.settings import Config
 from job.core.keys import POOLED, Key
 from job.core.wording import first_of
-from job.registry.catalog import Summary, find_summaries, key_of, open_registry, summary_scores
+from job.registry.catalog import Summary, find_summaries, key_of, open_registry, scores_of, summary_scores
 from job.registry.fingerprints import Recipe, digest_for, has_sessions, listing_fingerprints
 from job.registry.ledger import scored_versions
 from job.registry.listings import read_listings
-from job.registry.outcome import Outcome, current, current_summary, fresh_enough, of_version
+from job.registry.outcome import Outcome, current, fresh_enough, hidden_by, of_version
 from job.registry.scored import Scored
 from job.registry.versions import DamagedMetadataError, read_metadata
 from job.sources.series import Series
@@ -146,7 +146,14 @@ def _catalogued(found: Mapping[Key, tuple[str, str]], summaries: list[Summary]) 
         one = summaries.pop()
         version, latest = found.get(key := key_of(one), ("", ""))
         if version == one["version"]:
-            stored[key] = current_summary(one, key, latest=latest, scores=scores)
+            stored[key] = Outcome(
+                *key.parts,
+                "current",
+                version=version,
+                rows=one.get("rows", 0),
+                scores=scores_of(one, scores),
+                warnings=hidden_by(latest, key, version),
+            )
     return stored
 
 

@@ -74,7 +74,7 @@ def run(
     return record
 
 
-def committed(missing: Mapping[Key, Task], job: Job) -> Iterator[Outcome]:
+def recovered(missing: Mapping[Key, Task], job: Job) -> Iterator[Outcome]:
     """Yield outcomes of models that this run committed although their worker's answer was lost."""
     registry, left = job.registry(), dict(missing)
     expected = {version_name(key, job.run_id) for key in left}
@@ -106,7 +106,7 @@ def begun(missing: Mapping[Key, Task], job: Job) -> dict[Key, Attempt]:
 TRAINING: Final = Operation[Task, Outcome](
     "job.train.pipeline",
     failed=lambda task, error: failed(task.key, error, attempts=task.attempt),
-    finished=committed,
+    finished=recovered,
     begun=begun,
 )
 
@@ -117,7 +117,7 @@ def _conclude(plan: Plan, job: Job, record: TrainingRecord, others: list[OtherRu
     if len(record.outcomes) < record.planned:
         done = {outcome.key for outcome in record.outcomes}
         missing = {task.key: task for task in plan.tasks if task.key not in done}
-        for outcome in committed(missing, job):
+        for outcome in recovered(missing, job):
             record.add(outcome)
     # A worker may have left something half written where it failed, died or was stopped.
     disturbed = record.status != "running" or record.by_status["failed"] or record.retried

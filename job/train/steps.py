@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -14,10 +15,12 @@ from job.core.keys import POOLED, Key
 from job.learning.estimators import sequence_bars
 from job.learning.features import resolve_features
 from job.registry.attempts import Attempt, record_attempt
+from job.registry.fingerprints import bare_digest
 from job.registry.outcome import Outcome, current, failed, fresh_enough, of_version
 from job.registry.versions import read_metadata
 from job.train.audit import certify
-from job.train.freshness import decide_on, grown_of, trained_on
+from job.train.freshness import decide_on, grown_of
+from job.train.policy import TrainedOn
 from job.train.task import SamplesRow, Task
 from job.worker.context import Context, Sampling, besides, history
 from job.worker.cost import Meter
@@ -25,7 +28,7 @@ from job.worker.load_bars import load_series, range_start
 from job.worker.memory import reset_peak
 from job.worker.messages import BarsRow, Job, SeriesInfo, check_versions, pack, recorded_failure, unpack
 from job.worker.timeout import time_limit
-from transforms.bars import Gaps
+from transforms.bars import Gaps, duration_us
 from transforms.clock import clock_columns
 from transforms.features.compute import available
 from transforms.features.feature import WARM
@@ -72,20 +75,26 @@ def prepare_samples(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
 
 def prepare(task: Task, row: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[SamplesRow, pl.DataFrame | None]:
     """Return the header and the samples of one task; None in place of samples if it failed or is current."""
+    if row.info and task.known_version(job.config, job.content_of(task, row.info)):
+        return SamplesRow(task, row.info), None
+    with time_limit(job.config.model_trainer.task_timeout_s, on_timeout(job, task.key, "making samples")):
+        return samples_row(task, row, bars, job)
+
+
+def samples_row(task: Task, row: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[SamplesRow, pl.DataFrame | None]:
+    """Return the header and the samples of one task on one series; None in place of samples where that failed."""
     info, series = row.info, str(row.bundle.series)
     if info is None:
-        return SamplesRow(task, None, error=row.error, cost=row.cost_of(task)), None
-    if task.known_version(job.config, job.content_of(task, info)):
-        return SamplesRow(task, info), None
+        return SamplesRow(task, None, series=series, error=row.error, cost=row.cost_of(task)), None
     meter = Meter()
-    limit = time_limit(job.config.model_trainer.task_timeout_s, on_timeout(job, task.key, "making samples"))
-    with recorded_failure("making samples", job) as failure, limit:
+    with recorded_failure("making samples", job) as failure:
         certificates = certify(task, bars, info, job.config.data, name=series, context=job.context)
         samples, left_out = samples_of(
             task, bars, info, job.config.data, name=series, market=job.trading, context=job.context
         )
     if failure.error is not None:
-        return SamplesRow(task, None, error=failure.error, cost=meter.cost()), None
+        return SamplesRow(task, None, series=series, error=failure.error, cost=meter.cost()), None
+    closed = info.last + timedelta(microseconds=duration_us(info.timeframe))
     header = SamplesRow(
         task,
         info,
@@ -95,7 +104,7 @@ def prepare(task: Task, row: BarsRow, bars: pl.DataFrame, job: Job) -> tuple[Sam
         meter.cost(),
         series,
         certificates=certificates,
-        trained_on={series: trained_on(info, flow=task.flow)},
+        trained_on={series: TrainedOn(bare_digest(info.content(flow=task.flow)), closed)},
     )
     return header, samples.frame
 

@@ -10,8 +10,8 @@ from job.core.keys import POOLED, Key
 from job.learning.estimators import algorithm_named, can_spread, libraries_of
 from job.learning.features import split_reference
 from job.learning.spec import ModelSpec
-from job.registry.catalog import Summary, short_fingerprint
-from job.registry.fingerprints import Recipe, definition_fingerprint, joined_digest, pooled_content, recipe
+from job.registry.catalog import FINGERPRINT_DIGITS, Summary
+from job.registry.fingerprints import Recipe, joined_digest, pooled_content
 from job.registry.outcome import Outcome
 from job.registry.scored import Scored
 from job.sources.series import Series
@@ -26,7 +26,7 @@ Versions = tuple[tuple[str, str], ...]
 
 def version_of(known: Versions, fingerprint: str) -> str | None:
     """Return the version that has a fingerprint, the latest of several, None if there is none."""
-    return dict(known).get(short_fingerprint(fingerprint))
+    return dict(known).get(fingerprint[:FINGERPRINT_DIGITS])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,26 +115,19 @@ class Task(Work):
 
     def recipe(self, config: Config) -> Recipe:
         """Return what decides its model's numbers beside its bars: the same for all tasks of its spec and timeframe."""
-        return recipe(self.spec, **self._how(config))
+        trainer = config.model_trainer
+        return Recipe(
+            self.spec,
+            timeframe=self.key.timeframe,
+            data=config.data,
+            max_samples=trainer.max_samples if self.key.exchange == POOLED or self.spec.pooled else None,
+            samples_per_worker=trainer.samples_per_worker if self.spreads else None,
+            trading=trainer.trading,
+        )
 
     def fingerprint(self, config: Config, content: str) -> str:
         """Return the fingerprint of its model, given the digest of its bars."""
         return self.recipe(config).fingerprint(content)
-
-    def definition(self, config: Config) -> str:
-        """Return the fingerprint of its model, whatever its bars."""
-        return definition_fingerprint(self.spec, **self._how(config))
-
-    def _how(self, config: Config) -> dict[str, Any]:
-        return {
-            "timeframe": self.key.timeframe,
-            "data": config.data,
-            "max_samples": config.model_trainer.max_samples
-            if self.key.exchange == POOLED or self.spec.pooled
-            else None,
-            "samples_per_worker": config.model_trainer.samples_per_worker if self.spreads else None,
-            "trading": config.model_trainer.trading,
-        }
 
     def known_version(self, config: Config, content: str | None) -> str | None:
         """Return the version of its key that was trained on bars of this digest in the same way, if there is one."""

@@ -79,15 +79,23 @@ def plan(config: Config, *, per_key: bool = False) -> TuningPlan:
 
 
 def studies_of(tasks: Sequence[Task], config: Config, *, per_key: bool) -> Iterator[Study]:
-    """Yield a study per kind of model and timeframe, or per model, in the order in which people read them."""
+    """Yield a study per kind of model and timeframe, or per model, in the order in which people read them.
+
+    Each is of a sample of `tune.series` of its series at most.
+    """
     groups: dict[Key, list[Task]] = {}
     for task in tasks:
         groups.setdefault(task.key if per_key else fleet_key(task.key), []).append(task)
     tune, folds = config.tune, config.model_trainer.cv_folds
     for key in sorted(groups, key=lambda key: (*kind_order(key), key)):
-        own = sample(groups[key], tune.series, seed=config.model_trainer.random_state)
+        own = groups[key]
+        if len(own) > tune.series:  # spread evenly over the order of their keys: one at random from each part
+            own = sorted(own, key=lambda task: task.key)
+            draw = random.Random(config.model_trainer.random_state)  # noqa: S311 - no secret
+            ends = [len(own) * part // tune.series for part in range(tune.series + 1)]
+            own = [own[draw.randrange(start, stop)] for start, stop in pairwise(ends)]
         spec = own[0].spec
-        space = space_of(spec, config.tune.space)
+        space = space_of(spec, tune.space)
         # Of windows that grow by equal steps, the holdout's is the one that is never fitted.
         share = tune.trials * folds / (folds + 2)
         yield Study(
@@ -101,15 +109,6 @@ def studies_of(tasks: Sequence[Task], config: Config, *, per_key: bool) -> Itera
             batch=tune.batch,
             first_folds=first_folds(folds),
         )
-
-
-def sample(tasks: Sequence[Task], size: int, *, seed: int) -> list[Task]:
-    """Return `size` of the tasks at most, spread evenly over the order of their keys: one at random from each part."""
-    if len(tasks) <= size:
-        return list(tasks)
-    ordered, draw = sorted(tasks, key=lambda task: task.key), random.Random(seed)  # noqa: S311 - no secret
-    ends = [len(ordered) * part // size for part in range(size + 1)]
-    return [ordered[draw.randrange(start, stop)] for start, stop in pairwise(ends)]
 
 
 def space_of(spec: ModelSpec, spaces: Mapping[str, Space]) -> Space:

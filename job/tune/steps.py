@@ -9,8 +9,6 @@ import pyarrow as pa
 
 from job.core.keys import Key
 from job.learning.choice import FoldLoss
-from job.learning.features import split_reference
-from job.learning.spec import ModelSpec
 from job.registry.attempts import Attempt, record_attempt
 from job.train.steps import on_timeout, prepare
 from job.train.task import SamplesRow
@@ -37,20 +35,13 @@ def cut(row: SamplesRow, samples: pl.DataFrame, job: Job) -> tuple[SamplesRow, p
     """Return a row with its samples before the holdout, or with the error that they cannot be split."""
     from job.learning.tuning import TuningRows, without_holdout  # noqa: PLC0415 - brings scikit-learn
 
-    spec = kept_spec(row)
+    spec = row.spec
     with recorded_failure("making samples", job) as failure:
         early, start = without_holdout(samples, spec)
         TuningRows.of(early, spec, timeframe=row.task.key.timeframe, holdout_from=start)
     if failure.error is not None:
         return replace(row, error=failure.error), None
     return replace(row, holdout_from=start), early
-
-
-def kept_spec(row: SamplesRow) -> ModelSpec:
-    """Return the default without the features that a series cannot give, as it would be trained."""
-    spec = row.task.spec
-    kept = tuple(one for one in spec.features if split_reference(one)[1] not in row.left_out)
-    return spec.model_copy(update={"features": kept})
 
 
 def try_settings(batch: pa.Table, *, job: Job, asked: Mapping[Key, Request]) -> Iterator[pa.Table]:
@@ -82,7 +73,7 @@ def fit_all(made: Tuned, row: SamplesRow, samples: pl.DataFrame, request: Reques
         return made
     from job.learning import tuning  # noqa: PLC0415 - brings scikit-learn
 
-    default = kept_spec(row)
+    default = row.spec
     features = {"features": default.features}
     tuned = tuning.TuningRows.of(samples, default, timeframe=row.task.key.timeframe, holdout_from=row.holdout_from or 0)
     losses: dict[int, list[FoldLoss]] = {number: [] for number in request.specs}

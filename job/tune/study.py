@@ -12,7 +12,7 @@ from job.core.keys import Key
 from job.learning.choice import FoldLoss, Trial, choose, first_losses, is_hopeless
 from job.learning.spaces import Space, describe_space
 from job.learning.spec import ModelSpec, Scalar
-from job.registry.fingerprints import fingerprint
+from job.registry.fingerprints import Recipe
 from job.registry.studies import StudyFolder, Winner, study_title
 from job.storage.files import Storage
 from job.tune.ask import LIBRARY, ask
@@ -50,8 +50,8 @@ class Study:
     def folder(self, registry: Storage, config: Config, contents: Mapping[Key, str]) -> StudyFolder:
         """Return where the study is kept: its name depends on all that decides what it tries and what comes of it."""
         models = {
-            f"{key.exchange}/{key.symbol}": fingerprint(
-                self.spec, timeframe=key.timeframe, data=config.data, content=content
+            f"{key.exchange}/{key.symbol}": Recipe(self.spec, timeframe=key.timeframe, data=config.data).fingerprint(
+                content
             )
             for key, content in contents.items()
         }
@@ -77,7 +77,13 @@ def conduct(study: Study, registry: Storage, config: Config) -> Requests:
             finished is kept.
     """
     made = yield [replace(task, request=Request()) for task in study.tasks]
-    contents = usable(study, made)
+    for task in study.tasks:
+        outcome = made[task.key]
+        if outcome.error is not None and outcome.error.get("type") not in OF_ITS_BARS:
+            raise JobError(f"{study}: {outcome.error_message}; run it again to go on")
+    contents = {task.key: made[task.key].content for task in study.tasks if made[task.key].error is None}
+    if not contents:
+        raise DataError(f"{study}: no series can be used: {made[study.tasks[0].key].error_message}")
     tasks = [task for task in study.tasks if task.key in contents]
     folder = study.folder(registry, config, contents)
     folder.open()
@@ -94,22 +100,6 @@ def conduct(study: Study, registry: Storage, config: Config) -> Requests:
             report(study, [trials[number] for number in range(wanted.stop)])
     tried = [trials[number] for number in range(study.trials)]
     return folder.choose(Winner.of(folder, tried, choose(tried)))
-
-
-def usable(study: Study, made: Mapping[Key, Tuned]) -> dict[Key, str]:
-    """Return the series that can be used with the digests of their bars; those of bad bars are left out.
-
-    Raises:
-        JobError: there is none, or a worker died over one.
-    """
-    for task in study.tasks:
-        outcome = made[task.key]
-        if outcome.error is not None and outcome.error.get("type") not in OF_ITS_BARS:
-            raise JobError(f"{study}: {outcome.error_message}; run it again to go on")
-    contents = {task.key: made[task.key].content for task in study.tasks if made[task.key].error is None}
-    if not contents:
-        raise DataError(f"{study}: no series can be used: {made[study.tasks[0].key].error_message}")
-    return contents
 
 
 @dataclass(frozen=True)

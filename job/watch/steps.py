@@ -36,12 +36,15 @@ def score(task: ScoringTask, row: BarsRow, bars: pl.DataFrame, job: Job) -> Scor
     """Return what a series says of the versions of one model."""
     meter, outcome = Meter(), Scored.failed(task, row.error or {})
     if row.info is not None and row.reading is not None:
+        known, added_us = task.reading, None
+        if known is not None and row.revised_from is None and row.info.first <= known.first:
+            added_us = bars.filter(pl.col("timestamp") > known.last).height * duration_us(known.timeframe)
         outcome = replace(
             Scored.of_task(task),
             reading=row.reading.record(),
             whole=row.whole,
             revised=not task.again and row.revised_from is not None,
-            added_us=added_us(task, row, bars),
+            added_us=added_us,
             warnings=row.info.warnings,
         )
         if not outcome.revised:
@@ -50,16 +53,6 @@ def score(task: ScoringTask, row: BarsRow, bars: pl.DataFrame, job: Job) -> Scor
             if failure.error is not None:
                 outcome = Scored.failed(task, failure.error)
     return meter.charge(outcome, attempts=task.attempt, before=row.cost_of(task))
-
-
-def added_us(task: ScoringTask, row: BarsRow, bars: pl.DataFrame) -> int | None:
-    """Return how long the bars last that a series has beyond those that were known.
-
-    None where these are others now, or not all there.
-    """
-    if task.reading is None or row.revised_from is not None or row.info is None or row.info.first > task.reading.first:
-        return None
-    return bars.filter(pl.col("timestamp") > task.reading.last).height * duration_us(task.reading.timeframe)
 
 
 def with_new_rows(outcome: Scored, task: ScoringTask, bars: pl.DataFrame, info: SeriesInfo, job: Job) -> Scored:
@@ -71,12 +64,18 @@ def with_new_rows(outcome: Scored, task: ScoringTask, bars: pl.DataFrame, info: 
         rows = rows.filter(AVAILABLE.max() // length * length > AVAILABLE)
     if rows.is_empty():
         return outcome
+    up = rows["label"].to_numpy()
     loss: FloatArray | None = None
     seeds: Seeds = ()
     if task.challenger is not None:
         other, theirs = scored_rows(task, task.challenger, 1, bars, info, job)
-        loss, seeds = against(rows, scorer, theirs.filter(task.challenger_from <= AVAILABLE), other)
-    up = rows["label"].to_numpy()
+        same = theirs.filter(task.challenger_from <= AVAILABLE).join(rows, on=["available_at", "label"], how="semi")
+        own = rows.join(same, on="available_at", how="semi")
+        influences = seed_influence(scorer, own), seed_influence(other, same)
+        found = seeds_of(([one] for one in influences), max(same.height, 1))
+        seeds = None if found is None else tuple(found)
+        p = rows.join(same.select("available_at", theirs="p"), on="available_at", how="left", maintain_order="left")
+        loss = row_log_loss(up, p["theirs"].fill_null(np.nan).to_numpy())  # nan where the challenger has no such row
     blocks = Blocks.of(
         rows["available_at"].to_physical().to_numpy(),
         row_log_loss(up, np.full(len(up), scorer.base_rate)),
@@ -88,19 +87,6 @@ def with_new_rows(outcome: Scored, task: ScoringTask, bars: pl.DataFrame, info: 
     )
     drift = drift_of(scorer.metadata, settled, labeled=True)
     return replace(outcome, found=blocks, rows=rows.height, drift=drift)
-
-
-def against(
-    rows: pl.DataFrame, champion: "Scorer", theirs: pl.DataFrame, challenger: "Scorer"
-) -> tuple[FloatArray, Seeds]:
-    """Return the challenger's log-loss of each of the champion's rows, nan where it has none, and the luck of seeds."""
-    theirs = theirs.join(rows, on=["available_at", "label"], how="semi")
-    own = rows.join(theirs, on="available_at", how="semi")
-    p = rows.join(theirs.select("available_at", theirs="p"), on="available_at", how="left", maintain_order="left")
-    influences = seed_influence(champion, own), seed_influence(challenger, theirs)
-    seeds = seeds_of(([one] for one in influences), max(theirs.height, 1))
-    loss = row_log_loss(rows["label"].to_numpy(), p["theirs"].fill_null(np.nan).to_numpy())
-    return loss, None if seeds is None else tuple(seeds)
 
 
 def scored_rows(  # noqa: PLR0917 - the version, and what it is to score

@@ -220,19 +220,14 @@ def nanoseconds_per_value(feature: Feature, bars: pl.DataFrame) -> float:
     best, slope = {few.height: math.inf, bars.height: math.inf}, 0.0
     for runs in RUNS:
         for frame in (few, bars):
-            best[frame.height] = min(best[frame.height], *_cpu_times(feature, frame, runs))
+            taken: list[int] = []
+            while len(taken) < runs and sum(taken) < ENOUGH_NS:
+                started = time.process_time_ns()  # unlike the clock, it does not count what other processes do
+                with _refused(f"feature {feature.name} cannot be computed on {frame.height} bars"):
+                    add_features(frame, [feature])
+                taken.append(time.process_time_ns() - started)
+            best[frame.height] = min(best[frame.height], *taken)
         slope = (best[bars.height] - best[few.height]) / (bars.height - few.height)
         if slope <= SLOW_NS:  # what seems slow may be noise, which only ever adds: it is timed again
             break
     return max(0.0, slope)
-
-
-def _cpu_times(feature: Feature, bars: pl.DataFrame, runs: int) -> list[int]:
-    """Return how many nanoseconds a feature takes, `runs` times, or as often as it takes to be sure."""
-    taken: list[int] = []
-    while len(taken) < runs and sum(taken) < ENOUGH_NS:
-        started = time.process_time_ns()  # unlike the clock, it does not count what other processes do
-        with _refused(f"feature {feature.name} cannot be computed on {bars.height} bars"):
-            add_features(bars, [feature])
-        taken.append(time.process_time_ns() - started)
-    return taken

@@ -75,29 +75,26 @@ def needs(
     Raises:
         ConfigError: the input does not hold a symbol, or holds it twice.
     """
-    others = tuple((symbol, _series_of(symbol, fleet, exchange), names) for symbol, names in seen.others.items())
+    others: list[tuple[str, Series, tuple[str, ...]]] = []
+    for symbol, names in seen.others.items():
+        known = {one.symbol for one in fleet}
+        name = symbol_named(symbol, known)
+        if name is None:
+            raise ConfigError(f"context of {symbol}: {unknown_symbol(symbol, known)}")
+        found = [one for one in fleet if one.symbol == name]
+        meant = found if len(found) == 1 else [one for one in found if one.exchange == exchange]
+        if len(meant) != 1:
+            where = ", ".join(sorted(one.exchange for one in found))
+            raise ConfigError(f"context of {symbol}: the input has it on {where}: name an input that holds one of them")
+        others.append((symbol, meant[0], names))
     is_market = bool(seen.market) and len(fleet) > FEWEST
-    return (Need(sampling, others, is_market, pooled),) if others or is_market or pooled else ()
+    return (Need(sampling, tuple(others), is_market, pooled),) if others or is_market or pooled else ()
 
 
 def needs_of(definition: Definition, fleet: Sequence[Series], exchange: str) -> tuple[Need, ...]:
     """Return what a version needs of other series; arguments and errors are those of `needs`."""
     sampling = Sampling(definition.max_fill, definition.min_coverage, definition.gaps_beside)
     return needs(definition.origins, fleet, exchange, sampling)
-
-
-def _series_of(symbol: str, fleet: Sequence[Series], exchange: str) -> Series:
-    known = {one.symbol for one in fleet}
-    name = symbol_named(symbol, known)
-    if name is None:
-        raise ConfigError(f"context of {symbol}: {unknown_symbol(symbol, known)}")
-    found = [one for one in fleet if one.symbol == name]
-    if len(found) > 1:
-        found = [one for one in found if one.exchange == exchange]
-    if len(found) != 1:
-        where = ", ".join(sorted(one.exchange for one in fleet if one.symbol == name))
-        raise ConfigError(f"context of {symbol}: the input has it on {where}: name an input that holds one of them")
-    return found[0]
 
 
 @dataclass(frozen=True)

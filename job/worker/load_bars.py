@@ -20,7 +20,7 @@ from job.sources.collisions import colliding_files
 from job.sources.finished import without_unfinished
 from job.sources.reading import SeriesBars, as_listed, read_series
 from job.sources.series import Series
-from job.storage.files import ExistingFileError, Storage
+from job.storage.files import ExistingFileError
 from job.worker.cost import Meter
 from job.worker.memory import reset_peak
 from job.worker.messages import BarsRow, Job, SeriesInfo, check_versions, pack, recorded_failure, unpack
@@ -60,7 +60,14 @@ def load_series(
     """
     cleaned, notes = read_clean(series, job.config.data, flow=True in listed)
     bars, info = in_range(series, cleaned, job.config.data)
-    kept = keep_rejected(series, cleaned, bare_digest(info.digest), job.registry())
+    kept: tuple[str, ...] = ()
+    if not cleaned.rejected.is_empty():
+        path = f"rejected/{encode(series.exchange)}/{encode(series.symbol)}/{bare_digest(info.digest)}.parquet"
+        buffer = io.BytesIO()
+        cleaned.rejected.write_parquet(buffer)
+        with suppress(ExistingFileError):  # the same bars, written by another version of the library
+            job.registry().create(path, buffer.getvalue())
+        kept = (f"{series}: rejected {rule_counts(cleaned.counts)}; kept in {path}{_revised(cleaned)}",)
     changed = [note for flow in listed for note in keep_listing(series, bars, info, listed[flow], job, flow=flow)]
     warnings = (*notes, *kept, *dict.fromkeys(changed))
     if info.sessions:
@@ -221,19 +228,6 @@ def rule_counts(counts: Mapping[str, int]) -> str:
     """Return `rule count` pairs of the rules that rows break, by the counts of `Cleaned`, most frequent first."""
     broken = sorted((-counts[rule.name], rule.name) for rule in RULES if counts[rule.name])
     return ", ".join(f"{name} {-count}" for count, name in broken)
-
-
-def keep_rejected(series: Series, cleaned: Cleaned, digest: str, registry: Storage) -> tuple[str, ...]:
-    """Write the rejected bars to the registry and return the warning that says so."""
-    if cleaned.rejected.is_empty():
-        return ()
-    path = f"rejected/{encode(series.exchange)}/{encode(series.symbol)}/{digest}.parquet"
-    buffer = io.BytesIO()
-    cleaned.rejected.write_parquet(buffer)
-    with suppress(ExistingFileError):  # the same bars, written by another version of the library
-        registry.create(path, buffer.getvalue())
-    by_rule, advice = rule_counts(cleaned.counts), _revised(cleaned)
-    return (f"{series}: rejected {by_rule}; kept in {path}{advice}",)
 
 
 def keep_listing(

@@ -91,6 +91,18 @@ class Bundle(Generic[T]):
         return any(task.flow for task in self.tasks)
 
     @property
+    def since(self) -> datetime | None:
+        """Open time of the first bar that any of its tasks needs; None where one needs all."""
+        times = [task.since for task in self.tasks if task.since is not None]
+        return min(times) if len(times) == len(self.tasks) else None
+
+    @property
+    def reading(self) -> Reading | None:
+        """What is known of the series, if all its tasks say the same."""
+        known = [task.reading for task in self.tasks]
+        return known[0] if len({one and one.digest for one in known}) == 1 else None
+
+    @property
     def memory(self) -> int:
         """Estimated bytes that its worker holds at most."""
         return max(task.memory for task in self.tasks)

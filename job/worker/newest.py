@@ -1,6 +1,6 @@
 """Read the newest bars of a series: what was read before is known by the files that did not change since."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -247,10 +247,11 @@ def read_newest_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
     for bundle, _ in unpack(batch):
         reset_peak()
         meter = Meter()
-        since, known = common([task.since for task in bundle.tasks], [task.reading for task in bundle.tasks])
         with recorded_failure("reading bars", job) as failure:
             check_versions(job)
-            newest = read_newest(bundle.series, job.config.data, since=since, known=known, flow=bundle.flow)
+            newest = read_newest(
+                bundle.series, job.config.data, since=bundle.since, known=bundle.reading, flow=bundle.flow
+            )
         if failure.error is not None:
             yield pack(BarsRow(bundle, None, failure.error, cost=meter.cost()))
         else:
@@ -258,10 +259,3 @@ def read_newest_bars(batch: pa.Table, *, job: Job) -> Iterator[pa.Table]:
                 bundle, newest.info, reading=newest.reading, whole=newest.whole, revised_from=newest.revised_from
             )
             yield pack(row, newest.bars)
-
-
-def common(since: Sequence[datetime | None], known: Sequence[Reading | None]) -> tuple[datetime | None, Reading | None]:
-    """Return from when on bars are needed, and what is known of the series: as the tasks say, if all say the same."""
-    times = [time for time in since if time is not None]
-    same = all(one is not None and known[0] is not None and one.digest == known[0].digest for one in known)
-    return min(times) if len(times) == len(since) else None, known[0] if same else None
