@@ -86,8 +86,7 @@ def conduct(study: Study, registry: Storage, config: Config) -> Requests:
         raise DataError(f"{study}: no series can be used: {made[study.tasks[0].key].error_message}")
     tasks = [task for task in study.tasks if task.key in contents]
     folder = study.folder(registry, config, contents)
-    folder.open()
-    trials = folder.trials()
+    trials = folder.open()
     for start in range(0, study.trials, study.batch):
         wanted = range(start, min(start + study.batch, study.trials))
         if left := [number for number in wanted if number not in trials]:
