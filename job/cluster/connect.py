@@ -91,20 +91,22 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
         return
     environment = {**dict.fromkeys(THREAD_LIMITS, str(threads)), **ALLOCATOR}
     level = getattr(logging, settings.logging_level.upper() if settings.logging_level != "info" else "WARNING")
-    on_stop = signal.getsignal(signal.SIGTERM)
+    on_stop, may_handle = signal.getsignal(signal.SIGTERM), threading.current_thread() is threading.main_thread()
     os.environ.update({name: os.environ.get(name, value) for name, value in DRIVER_SETTINGS.items()})
     with ExitStack() as monitoring, ExitStack() as stack:  # the cluster is watched until Ray is shut down, too
         if settings.logging_level != "debug":
             os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of objects lost with a node, made again
             stack.enter_context(patched(WORKER_LOGS))
-        stack.callback(_handle_stop, on_stop)
+        if may_handle:
+            stack.callback(signal.signal, signal.SIGTERM, on_stop)
         if address and joined:
             _join(address, settings, environment, level)
             stack.callback(ray.shutdown)
         else:
             stack.enter_context(local_ray(settings, environment, level))
         # Ray's own handler ends the process on the spot; a stopped job must still close its run record.
-        _handle_stop(signal.default_int_handler)
+        if may_handle:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         size = _size(settings, joined=joined)
         # Ray starts one worker ahead of those that tasks ask for; were there a task for each CPU, it would be a spare.
         starting = [] if joined else [take_worker.remote() for _ in range(max(1, size.cpus - 1))]
@@ -114,12 +116,6 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
             stack.enter_context(patched(patches))
         monitoring.enter_context(_monitored(size, on_death))
         yield size
-
-
-def _handle_stop(handler: Any) -> None:
-    """Set what SIGTERM does, where this is allowed: in the main thread."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
 
 
 @ray.remote(num_cpus=1, max_retries=0)
