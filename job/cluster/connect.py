@@ -140,7 +140,10 @@ def _join(address: str, settings: RaySettings, environment: Mapping[str, str], l
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ and not INSTALLED:
         runtime_env |= {"working_dir": str(ROOT), "excludes": [*NOT_SHIPPED]}
     try:
-        _check_reachable(address)
+        where = head_address(address)
+        if error := connection_error(where, CONNECT_S):  # `ray.init` would try for minutes
+            raise _unreachable(address, error)
+        ask_head(where)
         ray.init(
             address=address,
             runtime_env=runtime_env,
@@ -148,29 +151,13 @@ def _join(address: str, settings: RaySettings, environment: Mapping[str, str], l
             logging_level=level,
             job_config=job_config(settings),
         )
-    except (ConnectionError, ValueError) as error:  # Ray's word for an address that is none
-        raise _unreachable(address, error) from None
-    except RuntimeError as error:
-        raise ConfigError(f"cannot join the Ray cluster at {address}: {' '.join(str(error).split())}") from None
-
-
-def _check_reachable(address: str) -> None:
-    """Make sure that a Ray head listens at `host:port`, and lets this process in; `ray.init` would try for minutes.
-
-    Raises:
-        ValueError, ConnectionError: `address` is none.
-        ConfigError: nothing listens there, something else does, or the token is wrong.
-    """
-    where = head_address(address)
-    if error := connection_error(where, CONNECT_S):
-        raise _unreachable(address, error)
-    try:
-        ask_head(where)
     except AuthenticationError:
         remedy = "set RAY_AUTH_MODE and RAY_AUTH_TOKEN as on its head"
         raise ConfigError(f"the Ray cluster at {address} does not take this process's token: {remedy}") from None
-    except RpcError as refusal:
+    except (ConnectionError, ValueError, RpcError) as refusal:  # an address that is none, or no head's
         raise _unreachable(address, refusal) from None
+    except RuntimeError as error:
+        raise ConfigError(f"cannot join the Ray cluster at {address}: {' '.join(str(error).split())}") from None
 
 
 def _unreachable(address: str, error: Exception) -> ConfigError:
