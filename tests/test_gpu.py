@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from job.cluster.datasets import remote_options
 from job.config.settings import load_config
 from job.train import pipeline
 from job.train.plan import plan_tasks
+from job.train.task import Task
 from job.worker.messages import Job
 from tests.test_planning import series
 
@@ -74,12 +76,15 @@ def test_models_that_use_no_gpu_do_not_wait_for_one(monkeypatch: pytest.MonkeyPa
     config = load_config(kinds(ensemble="tabm", forest="random_forest", deep="mlp"))
     tasks = plan_tasks([series("BTC"), series("ETH")], config)
     job = Job(run_id="", config=config, output="", versions={})
+
+    def started(tasks: Sequence[Task], gpus: int, *, number: int = 1) -> Any:
+        return [*pipeline.runs(tasks, replace(job, round=number), capacity=capacity(gpus))]
+
     monkeypatch.setattr(pipeline, "train_pooled", lambda part, *_: [task.key.model_type for task in part])
-    assert [*pipeline.runs(tasks, job, capacity=capacity(0))] == [["deep", "ensemble", "forest"]]
-    assert [*pipeline.runs(tasks, job, capacity=capacity(1))] == [["deep", "ensemble"], ["forest"]]
-    assert [*pipeline.runs(tasks[:1], job, capacity=capacity(1))] == [["deep"]]
-    again = replace(job, round=2)
-    assert [*pipeline.runs(tasks, again, capacity=capacity(1))] == [["deep"], ["ensemble"], ["forest"]]
+    assert started(tasks, 0) == [["deep", "ensemble", "forest"]]
+    assert started(tasks, 1) == [["deep", "ensemble"], ["forest"]]
+    assert started(tasks[:1], 1) == [["deep"]]
+    assert started(tasks, 1, number=2) == [["deep"], ["ensemble"], ["forest"]]
 
 
 @pytest.mark.slow
