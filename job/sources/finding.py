@@ -47,7 +47,7 @@ def find_series(settings: DataSettings, *, registry: str | None = None) -> Found
         listed = tuple(file for file in listed if not redact_url(file.url).startswith(models))
     parts = parts_of(listed, settings)
     parts = replace(parts, good=with_symbols(parts.good, settings))
-    known = {part.symbol for part in (*parts.good, *parts.bad)}
+    known = {part.symbol for part in parts.good} | {bad.symbol for bad in parts.bad}
     splits: dict[str, tuple[Split, ...]] = {}
     for named, own in settings.splits.items():
         symbol = symbol_named(named, known)
