@@ -220,8 +220,9 @@ def stretches(series: IntArray) -> tuple[int, IntArray]:
     """
     order = np.argsort(series, kind="stable")
     _, lengths = np.unique(series, return_counts=True)
-    enough = (length for length in range(STRETCH, LEAST_STRETCH - 1, -1) if (lengths // length).sum() >= STRETCHES)
-    length, found = next(enough, 0), np.full(len(series), -1)
+    tried = np.arange(STRETCH, LEAST_STRETCH - 1, -1)
+    enough = tried[sum(rows // tried for rows in lengths) >= STRETCHES]
+    length, found = next(iter(enough.tolist()), 0), np.full(len(series), -1)
     first, count = 0, 0
     for rows in lengths.tolist() if length else ():
         whole = rows // length
