@@ -11,7 +11,6 @@ import polars as pl
 from sklearn.base import ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from job.core.errors import TrainingError
 from job.learning.algorithms import Window, bars_seen
@@ -38,6 +37,7 @@ from job.learning.scikit_learn import LOGISTIC, LOGISTIC_C, LOGISTIC_SOLVER
 from job.learning.sequences import Sequences
 from job.learning.spec import POOL, ModelSpec
 from job.learning.splits import Fold, last_part
+from job.learning.threads import limited_threads
 from job.learning.times import IntArray
 
 MANY_ROWS: Final = 100_000
@@ -86,7 +86,7 @@ def predict_proba(
 
     It runs on one thread, so that sums have one order and the same model gives the same bits anywhere.
     """
-    with threadpool_limits(limits=1):
+    with limited_threads():
         return probability_of_up(model, scaled_inputs(scaler, inputs_of(frame, features, bars_seen(model), chosen)))
 
 

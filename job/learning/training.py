@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from job.core.errors import TrainingError
 from job.core.keys import Key
@@ -29,6 +28,7 @@ from job.learning.rows import Rows, inputs, labeled_rows, sort_samples, weights_
 from job.learning.seeds import second_seed
 from job.learning.spec import ModelSpec
 from job.learning.splits import walk_forward
+from job.learning.threads import OPENMP_ROWS, limited_threads
 from job.learning.times import IntArray, time_of
 from job.learning.weights import describe_weights
 from transforms.bars import duration_us
@@ -40,8 +40,6 @@ Scores = dict[str, float | bool | None]
 
 FITS_AT_ONCE: Final = 3
 """Windows grow by equal steps, over five folds and the holdout, so more threads would wait for the longest window."""
-OPENMP_ROWS: Final = 200_000
-"""With fewer rows, boosting's threads wait for each other longer than they work, and much longer on busy CPUs."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def train(
         holdout_from=holdout_from,
     )
     windows, threads = [*splits.folds, splits.holdout], max(1, n_jobs // FITS_AT_ONCE)
-    with threadpool_limits(limits={"blas": 1, "openmp": threads if samples.height >= OPENMP_ROWS else 1}):
+    with limited_threads(threads if samples.height >= OPENMP_ROWS else 1):
         # oneDAL holds Python's global lock, so its threads share one fit; and workers of a group must keep step.
         if n_jobs == 1 or spec.engine == "onedal" or matrix is not None:
             evaluated = [evaluate(rows, fold, spec, n_jobs=n_jobs, pool=pool) for fold in windows]

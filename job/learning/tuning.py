@@ -11,7 +11,6 @@ from typing import Final
 import numpy as np
 import polars as pl
 import scipy
-from threadpoolctl import threadpool_limits
 
 from job.core.errors import TrainingError
 from job.learning.choice import SHRINK_WEIGHTS, FoldLoss
@@ -21,6 +20,7 @@ from job.learning.metrics import FloatArray, base_rate, clip
 from job.learning.rows import Inputs, Labels, Rows, inputs, labeled_rows, sort_samples, weights_of, window
 from job.learning.spec import ModelSpec
 from job.learning.splits import Fold, holdout_start, walk_forward
+from job.learning.threads import limited_threads
 from transforms.bars import duration_us
 
 DAY_US: Final = 86_400_000_000
@@ -102,7 +102,7 @@ def ready(tuned: TuningRows, number: int, spec: ModelSpec) -> Ready:
 def probabilities(windows: Ready, spec: ModelSpec, *, n_jobs: int) -> FloatArray:
     """Fit the model of `spec` and return its raw probabilities on the test rows: those of `fitting.evaluate`."""
     # As at training: sums have one order, and small boosting does not wait for its own threads.
-    with threadpool_limits(limits={"blas": 1, "openmp": 1}):
+    with limited_threads():
         model = fit_scaled(
             windows.training,
             windows.label,
