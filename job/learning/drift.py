@@ -57,6 +57,7 @@ class Reference:
         """
         length, stretch = stretches(np.zeros(rows, np.int64) if series is None else series)
         within, count = stretch >= 0, int(stretch.max(initial=-1)) + 1
+        stretch = stretch[within]
         taken, found, room = dict[str, Bins](), list[FloatArray](), MOST_BYTES
         for name, values in columns:
             bins = Bins.of(values)
@@ -67,7 +68,7 @@ class Reference:
                 break
             taken[name] = bins
             if count:
-                found.append(bins.psi_of_groups(values[within], stretch[within], groups=count, rows=rows))
+                found.append(bins.psi_of_groups(values[within], stretch, groups=count, rows=rows))
         if not found:
             return cls(rows, up, taken)
         # Limits in proportion to what 19 of 20 stretches stay below in each feature alone, such that 19 of 20 stretches
