@@ -231,7 +231,7 @@ def test_a_shuffled_split_shows_skill_on_noise(monkeypatch: pytest.MonkeyPatch) 
         parts = [np.sort(part) for part in np.array_split(order, 4)]
         return Splits((Fold(parts[0], parts[1]),), Fold(np.sort(np.concatenate(parts[:3])), parts[3]))
 
-    monkeypatch.setattr("job.learning.training.walk_forward", shuffled)
+    monkeypatch.setattr("job.learning.rows.walk_forward", shuffled)
     aucs, above = noise_scores(model_spec(params={"min_samples_leaf": 1}))
     assert aucs.mean() - 0.5 > 3 * aucs.std(ddof=1) / np.sqrt(len(aucs))
     assert above > CHANCE

@@ -17,9 +17,9 @@ from job.learning.choice import SHRINK_WEIGHTS, FoldLoss
 from job.learning.estimators import algorithm_named, sequence_bars
 from job.learning.fitting import fit_scaled, probability_of_up, validation_of
 from job.learning.metrics import FloatArray, base_rate, clip
-from job.learning.rows import Inputs, Labels, Rows, inputs, labeled_rows, sort_samples, weights_of, window
+from job.learning.rows import Inputs, Labels, Rows, inputs, labeled_rows, sort_samples, splits_of, weights_of, window
 from job.learning.spec import ModelSpec
-from job.learning.splits import Fold, holdout_start, walk_forward
+from job.learning.splits import Fold, holdout_start
 from job.learning.threads import limited_threads
 from transforms.bars import duration_us
 
@@ -57,18 +57,10 @@ class TuningRows:
             TrainingError: too few samples for the split, or labels of one class in the training window of a fold.
         """
         _, _, rows = labeled_rows(samples, spec)
-        step_us = duration_us(timeframe)
-        folds = walk_forward(
-            rows.available_at,
-            rows.label_end,
-            test_size=spec.test_size,
-            folds=spec.cv_folds,
-            embargo_us=spec.embargo * step_us,
-            holdout_from=holdout_from,
-        ).folds
+        folds = splits_of(rows, spec, timeframe, holdout_from).folds
         for fold in folds:
             window(rows, fold.train)
-        return cls(rows, folds, max(DAY_US, 5 * spec.label.horizon * step_us))
+        return cls(rows, folds, max(DAY_US, 5 * spec.label.horizon * duration_us(timeframe)))
 
 
 @dataclass(frozen=True)
