@@ -261,7 +261,12 @@ def test_openmp_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_libraries_that_came_in_since_are_limited_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
-    monkeypatch.setattr(threads, "ThreadpoolController", lambda: looked.append(1) or ThreadpoolController())
+
+    def found() -> ThreadpoolController:
+        looked.append(1)
+        return ThreadpoolController()
+
+    monkeypatch.setattr(threads, "ThreadpoolController", found)
     for times, module in enumerate(("new_here", "another"), start=1):
         monkeypatch.setitem(sys.modules, module, threads)
         for _ in range(3):

@@ -28,6 +28,8 @@ MIN_BLOCKS: Final = 8
 """An interval from fewer blocks is flagged as underpowered."""
 CONFIDENCE: Final = 0.95
 QUADRATURE_NODES: Final = 24
+_quadrature: Final = cache(lambda nodes: np.polynomial.legendre.leggauss(nodes))  # noqa: PLW0108 - loads on first use
+"""Gauss and Legendre's nodes and weights, which take longer to find than sums over a thousand rows."""
 SIDES: Final[tuple[Literal["left", "right"], ...]] = ("left", "right")
 
 
@@ -183,13 +185,6 @@ def fit_shrink(label: LabelArray, p: FloatArray, base: FloatArray) -> float:
     losses = np.array([np.log(np.multiply.reduceat(factor, products)).sum() for factor in factors])
     # Relative to the least loss, since exp(-loss) of many rows underflows.
     return float(np.average(weights, weights=shares * np.exp(losses.min() - losses)))
-
-
-@cache
-def _quadrature(nodes: int) -> tuple[FloatArray, FloatArray]:
-    """Return Gauss and Legendre's nodes and weights, which take longer to find than sums over a thousand rows."""
-    found: tuple[FloatArray, FloatArray] = np.polynomial.legendre.leggauss(nodes)
-    return found
 
 
 @dataclass(frozen=True)

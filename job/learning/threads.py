@@ -15,7 +15,5 @@ def limited_threads(openmp: int = 1) -> Any:
     return _libraries(len(sys.modules)).limit(limits={"blas": 1, "openmp": openmp})
 
 
-@lru_cache(1)
-def _libraries(_modules: int) -> ThreadpoolController:
-    """Find the libraries that are loaded, which takes 4 ms: again only where modules came in, and some with them."""
-    return ThreadpoolController()
+_libraries: Final = lru_cache(1)(lambda _modules: ThreadpoolController())
+"""The libraries that are loaded, which take 4 ms to find: they are looked for again where modules came in."""

@@ -217,6 +217,9 @@ def describe(
     method, known, label = algorithm_named(spec.algorithm).importance, holdout.fold.train, rows.label[fitted]
     test = inputs(rows, holdout.fold.test, holdout.scaler)
     values = importances(holdout.model, method, test, holdout.label, seed=f"{key} {spec.random_state}")
+    # What new bars are compared with: the rows that the model was fitted on, the most important features first.
+    order, series = np.argsort(-np.abs(values), kind="stable"), None if rows.series is None else rows.series[fitted]
+    columns = ((spec.feature_names[column], rows.matrix[fitted, column]) for column in order.tolist())
     times, horizon = rows.available_at[holdout.fold.test], spec.label.horizon
     loss, base_loss = (row_log_loss(holdout.label, p) for p in (holdout.p, holdout.p_base))
     lengths = {"horizon_bars": horizon, "timeframe_us": duration_us(key.timeframe)}
@@ -231,10 +234,7 @@ def describe(
             "folds": [describe_fold(rows, fold) for fold in folds],
             "holdout": describe_fold(rows, holdout),
         },
-        "class_shares": {
-            "training": class_shares(rows.label[known]),
-            "holdout": class_shares(holdout.label),
-        },
+        "class_shares": {"training": class_shares(rows.label[known]), "holdout": class_shares(holdout.label)},
         "stability": {
             "folds": [asdict(skill_of(rows, fold, horizon)) for fold in folds],
             "holdout": asdict(skill_of(rows, holdout, horizon)),
@@ -242,20 +242,12 @@ def describe(
         "calibration": calibration(times, holdout.label, holdout.p, horizon_bars=horizon),
         "score_versions": {name: score.version for name, score in SCORES.items()},
         "importances": {"method": method, "values": dict(zip(spec.feature_names, values, strict=True))},
-        "drift": reference_of(rows, fitted, spec.feature_names, values).record(),
+        "drift": Reference.of(columns, rows=len(fitted), up=class_shares(label)["up"], series=series).record(),
         "refit": spec.refit,
         **describe_weights(spec.weights, weights_of(rows, known, spec), rows=len(known)),
         "excess_log_loss": log_loss_delta_by_cluster(times, loss - base_loss, **lengths),
         "loss_by_block": loss_by_block(times, loss, **lengths),
     }
-
-
-def reference_of(rows: Rows, fitted: IntArray, features: Sequence[str], importance: Sequence[float]) -> Reference:
-    """Return what new bars are compared with: the rows that a model was fitted on, important features first."""
-    order = np.argsort(-np.abs(importance), kind="stable").tolist()
-    series = None if rows.series is None else rows.series[fitted]
-    columns = ((features[column], rows.matrix[fitted, column]) for column in order)
-    return Reference.of(columns, rows=len(fitted), up=float(np.mean(rows.label[fitted] == 1)), series=series)
 
 
 def describe_fold(rows: Rows, evaluated: Evaluated) -> dict[str, Any]:
