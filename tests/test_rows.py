@@ -1,5 +1,7 @@
 """What is computed by hand, because libraries take longer, has the bits of the libraries."""
 
+import math
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -58,8 +60,10 @@ def test_distinct_times_are_those_of_numpy(times: list[int]) -> None:
 def test_values_are_in_the_bins_of_numpy(edges: int) -> None:
     random = np.random.default_rng(edges)
     limits = np.sort(random.normal(size=edges))
-    values = np.concatenate((random.normal(size=100), limits))
-    assert bin_of(values, limits).tolist() == np.searchsorted(limits, values, side="left").tolist()
+    limits[::2] = limits[::2].astype(np.float32)
+    values = np.concatenate((random.normal(size=100), limits, [math.inf, -math.inf]))
+    for given in (values, values.astype(np.float32)):
+        assert bin_of(given, limits).tolist() == np.searchsorted(limits, given.astype(np.float64), side="left").tolist()
     assert bin_of(np.array([np.nan]), limits).tolist() == [edges + 1]
 
 

@@ -14,15 +14,17 @@ import pytest
 from polars.testing import assert_frame_equal
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import ThreadpoolController, threadpool_info
 
 from job.cli.report import models_table
 from job.config.settings import Config
 from job.core.errors import ConfigError, TrainingError
-from job.learning import fitting
+from job.learning import fitting, threads
 from job.learning.logistic import fit_logistic
 from job.learning.metrics import SCORES, Place, Score, fit_shrink, log_loss, scores_shown, shrink
 from job.learning.rows import read_rows, scaled
 from job.learning.splits import Fold, Splits, walk_forward
+from job.learning.threads import limited_threads
 from job.learning.training import Trained, predict_proba, train
 from job.registry.catalog import summarize
 from job.registry.fingerprints import Recipe
@@ -229,7 +231,7 @@ def test_a_shuffled_split_shows_skill_on_noise(monkeypatch: pytest.MonkeyPatch) 
         parts = [np.sort(part) for part in np.array_split(order, 4)]
         return Splits((Fold(parts[0], parts[1]),), Fold(np.sort(np.concatenate(parts[:3])), parts[3]))
 
-    monkeypatch.setattr("job.learning.training.walk_forward", shuffled)
+    monkeypatch.setattr("job.learning.rows.walk_forward", shuffled)
     aucs, above = noise_scores(model_spec(params={"min_samples_leaf": 1}))
     assert aucs.mean() - 0.5 > 3 * aucs.std(ddof=1) / np.sqrt(len(aucs))
     assert above > CHANCE
@@ -255,6 +257,22 @@ def test_openmp_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = bits(train(samples, spec, key=KEY, n_jobs=2))
     monkeypatch.setattr("job.learning.training.OPENMP_ROWS", 0)
     assert bits(train(samples, spec, key=KEY, n_jobs=2)) == alone
+
+
+def test_libraries_that_came_in_since_are_limited_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+
+    def found() -> ThreadpoolController:
+        looked.append(1)
+        return ThreadpoolController()
+
+    monkeypatch.setattr(threads, "ThreadpoolController", found)
+    for times, module in enumerate(("new_here", "another"), start=1):
+        monkeypatch.setitem(sys.modules, module, threads)
+        for _ in range(3):
+            with limited_threads():
+                assert {library["num_threads"] for library in threadpool_info()} == {1}
+        assert len(looked) == times
 
 
 def test_the_order_of_rows_changes_no_bit() -> None:

@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 from scipy.stats import binom
 
-from job.learning import training
 from job.learning.splits import Fold, Splits
 from tests.oracles_worlds import best_rate
 from tests.worlds import DETECTOR, everything_for, in_two_processes, model_of, rule_for, samples_for, specs, world
@@ -83,7 +82,7 @@ def detector_auc(symbol: int, leak: str = "") -> float:
     )
     with pytest.MonkeyPatch.context() as patch:
         if leak == "shuffled split":
-            patch.setattr(training, "walk_forward", shuffled_split)
+            patch.setattr("job.learning.rows.walk_forward", shuffled_split)
         auc = model_of(samples, symbol, "analyst", timeframe, spec).scores["roc_auc"]
     assert auc is not None
     return auc

@@ -77,8 +77,8 @@ class Rule:
     """A reason to reject a row. `breaks` is true for offenders; null counts as kept.
 
     `breaks` reads rows sorted by time, without exact duplicates, and beside the columns of a bar `residue`:
-    microseconds by which `timestamp` is off the grid of the series, in the bars' own zone, and `off_scale`: whether
-    the row is of a spell in another unit.
+    microseconds by which `timestamp` is off the grid of the series, in the bars' own zone, `off_scale`: whether the row
+    is of a spell in another unit, and `usual`: the median of its close and the two before.
     """
 
     name: str
@@ -91,8 +91,8 @@ _time = pl.col("timestamp")
 # Medians of three closes, so that an absurd bar does not make another one beside it credible, nor a good one absurd.
 _close = pl.when(pl.col("close").is_finite() & (pl.col("close") > 0)).then("close")
 _usual = _close.rolling_median(3, min_samples=1)
-_before = _usual.shift(1)
-_after = pl.coalesce(_usual.shift(-3), _close.shift(-1))
+_before = pl.col("usual").shift(1)
+_after = pl.coalesce(pl.col("usual").shift(-3), _close.shift(-1))
 
 
 def _beside(price: pl.Expr, compare: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> pl.Expr:
@@ -109,7 +109,7 @@ RULES: Final = (
     ),
     Rule(
         "not_finite",
-        ~pl.all_horizontal(cs.float().is_finite().fill_null(value=False)),
+        ~pl.all_horizontal(cs.by_name(*PRICES, "volume", require_all=False).is_finite().fill_null(value=False)),
         "a number is absent, NaN or infinite",
     ),
     Rule("non_positive_price", pl.min_horizontal(PRICES) <= 0, "a price is zero or below"),
@@ -184,11 +184,12 @@ def clean(
     times = times.filter(times.to_physical().diff().fill_null(1) > 0)
     timeframe = timeframe or infer_timeframe(times)
     grid = grid_of(times, duration_us(timeframe), zones=zones)
-    checked = distinct.with_columns(residue=grid.off(distinct["timestamp"]), off_scale=_off_scale(distinct["close"]))
+    residue, off_scale = grid.off(distinct["timestamp"]), _off_scale(distinct["close"])
+    checked = distinct.with_columns(residue=residue, off_scale=off_scale, usual=_usual)
     known = [rule for rule in RULES if set(rule.breaks.meta.root_names()) <= set(checked.columns)]
     names = pl.Enum([rule.name for rule in RULES])
     broken = pl.coalesce(pl.when(rule.breaks).then(pl.lit(rule.name, dtype=names)) for rule in known)
-    judged = checked.with_columns(rule=broken).drop("residue", "off_scale")
+    judged = checked.with_columns(rule=broken).drop("residue", "off_scale", "usual")
     bars = _with_flow(judged.filter(pl.col("rule").is_null()).drop("rule"), raw)
     rejected = judged.filter(pl.col("rule").is_not_null()).with_columns(pl.col("rule").cast(pl.String))
     counts = {"rows_read": given.height, "duplicate": duplicate}

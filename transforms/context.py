@@ -68,14 +68,6 @@ class Beside:
         return joined.drop("available_at")
 
 
-def reach(how: Preparation) -> timedelta:
-    """Return for how long a longer bar is the last one: until the next one closes, or as long as a market is closed."""
-    step = timedelta(microseconds=duration_us(how.timeframe))
-    if how.gaps != "segment":
-        return step + timedelta(microseconds=LONGEST_CLOSURE)
-    return step + timedelta(microseconds=HOUR if how.zone != "UTC" else 0)
-
-
 def known_features(
     bars: pl.DataFrame, how: Preparation, features: Sequence[Feature], *, tolerance: float
 ) -> pl.DataFrame:
@@ -102,7 +94,10 @@ def longer_bars(
     """Return features of longer bars of a series, as they stand beside those that `how` prepares; raises as above."""
     longer = replace(how, timeframe=timeframe)
     known = known_features(bars, longer, features, tolerance=tolerance)
-    return Beside(known.select("available_at", pl.exclude("available_at").name.suffix(f"@{timeframe}")), reach(longer))
+    # A longer bar is the last one until the next one closes, where clocks may be set back, or a market be closed.
+    wait = LONGEST_CLOSURE if how.gaps != "segment" else HOUR if how.zone != "UTC" else 0
+    within = timedelta(microseconds=duration_us(timeframe) + wait)
+    return Beside(known.select("available_at", pl.exclude("available_at").name.suffix(f"@{timeframe}")), within)
 
 
 def moves(bars: pl.DataFrame, how: Preparation) -> pl.DataFrame:

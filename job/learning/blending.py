@@ -9,9 +9,8 @@ import numpy as np
 from job.learning.blend import Blend, fit_weights
 from job.learning.estimators import algorithm_named, describe_algorithm
 from job.learning.fitting import Evaluated
-from job.learning.metrics import FloatArray, LabelArray, fit_shrink, log_loss, score_all, shrink
+from job.learning.metrics import fit_shrink, log_loss, score_all, shrink
 from job.learning.spec import MEMBERS, ModelSpec
-from job.learning.times import IntArray
 
 
 def weigh_members(evaluated: Sequence[Evaluated], *, horizon_bars: int) -> list[Evaluated]:
@@ -25,20 +24,16 @@ def weigh_members(evaluated: Sequence[Evaluated], *, horizon_bars: int) -> list[
     weighed = []
     for position, window in enumerate(evaluated):
         if position:
-            label, p = _before(window.fold.train, evaluated[:position])
+            folds = evaluated[:position]
+            known = [np.isin(fold.fold.test, window.fold.train, assume_unique=True) for fold in folds]
+            label = np.concatenate([fold.label[kept] for fold, kept in zip(folds, known, strict=True)])
+            p = np.concatenate([fold.p_members[kept] for fold, kept in zip(folds, known, strict=True)])
             model = replace(window.model, weights=fit_weights(label, p, horizon_bars=horizon_bars))
         else:
             model = window.model
         p_raw = model.pool(window.p_members)
         weighed.append(replace(window, model=model, p_raw=p_raw, p=p_raw))
     return weighed
-
-
-def _before(train: IntArray, folds: Sequence[Evaluated]) -> tuple[LabelArray, FloatArray]:
-    """Return labels and members' probabilities of the folds' test rows that are among the rows that may train."""
-    known = [np.isin(fold.fold.test, train, assume_unique=True) for fold in folds]
-    label = np.concatenate([fold.label[kept] for fold, kept in zip(folds, known, strict=True)])
-    return label, np.concatenate([fold.p_members[kept] for fold, kept in zip(folds, known, strict=True)])
 
 
 def describe_fit(spec: ModelSpec, model: Any, evaluated: Sequence[Evaluated], rows: int) -> dict[str, Any]:

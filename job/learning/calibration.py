@@ -5,10 +5,10 @@ from typing import Any, Final
 import numpy as np
 import scipy
 
+from job.learning.bins import BINS, bin_of
 from job.learning.metrics import CONFIDENCE, FloatArray, LabelArray, block_length, clip
 from job.learning.times import IntArray, numbered
 
-BINS: Final = 10
 STEPS: Final = 50
 TOLERANCE: Final = 1e-10
 STEEPEST: Final = 1e6
@@ -37,11 +37,17 @@ def calibration(times: IntArray, label: LabelArray, p: FloatArray, *, horizon_ba
     if fitted is not None:
         found |= dict(zip(names, fitted.tolist(), strict=True))
         if blocks > 1:
-            errors = _clustered_errors(fitted, odds, label, block, blocks)
+            # Inverse information around the spread of the blocks' scores.
+            design = np.column_stack([np.ones(len(odds)), odds])
+            chance = scipy.special.expit(design @ fitted)
+            inverse = np.linalg.inv(design.T @ (design * (chance * (1 - chance))[:, None]))
+            scores = np.zeros((blocks, 2))
+            np.add.at(scores, block, design * ((label == 1) - chance)[:, None])
+            errors = np.sqrt(np.diag(inverse @ (scores.T @ scores) @ inverse) * blocks / (blocks - 1))
             half_widths = float(scipy.special.stdtrit(blocks - 1, (1 + CONFIDENCE) / 2)) * errors
             for name, value, half in zip(names, fitted.tolist(), half_widths.tolist(), strict=True):
                 found |= {f"{name}_low": value - half, f"{name}_high": value + half}
-    decile = np.searchsorted(np.unique(np.quantile(p, np.arange(1, BINS) / BINS)), p, side="left")
+    decile = bin_of(p, np.unique(np.quantile(p, np.arange(1, BINS) / BINS)))
     reliability = [
         {"rows": int(rows.sum()), "p": round(float(p[rows].mean()), 6), "up": round(float(label[rows].mean()), 6)}
         for rows in (decile == one for one in np.unique(decile))
@@ -67,16 +73,3 @@ def _fit(odds: FloatArray, label: LabelArray) -> FloatArray | None:
         if np.abs(step).max() < TOLERANCE * (1 + np.abs(found).max()):
             return found
     return None
-
-
-def _clustered_errors(
-    fitted: FloatArray, odds: FloatArray, label: LabelArray, block: IntArray, blocks: int
-) -> FloatArray:
-    """Return the standard errors of intercept and slope: inverse information around the spread of blocks' scores."""
-    design = np.column_stack([np.ones(len(odds)), odds])
-    chance = scipy.special.expit(design @ fitted)
-    inverse = np.linalg.inv(design.T @ (design * (chance * (1 - chance))[:, None]))
-    scores = np.zeros((blocks, 2))
-    np.add.at(scores, block, design * ((label == 1) - chance)[:, None])
-    errors: FloatArray = np.sqrt(np.diag(inverse @ (scores.T @ scores) @ inverse) * blocks / (blocks - 1))
-    return errors

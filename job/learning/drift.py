@@ -57,6 +57,7 @@ class Reference:
         """
         length, stretch = stretches(np.zeros(rows, np.int64) if series is None else series)
         within, count = stretch >= 0, int(stretch.max(initial=-1)) + 1
+        stretch = stretch[within]
         taken, found, room = dict[str, Bins](), list[FloatArray](), MOST_BYTES
         for name, values in columns:
             bins = Bins.of(values)
@@ -67,7 +68,7 @@ class Reference:
                 break
             taken[name] = bins
             if count:
-                found.append(bins.psi_of_groups(values[within], stretch[within], groups=count, rows=rows))
+                found.append(bins.psi_of_groups(values[within], stretch, groups=count, rows=rows))
         if not found:
             return cls(rows, up, taken)
         # Limits in proportion to what 19 of 20 stretches stay below in each feature alone, such that 19 of 20 stretches
@@ -220,8 +221,9 @@ def stretches(series: IntArray) -> tuple[int, IntArray]:
     """
     order = np.argsort(series, kind="stable")
     _, lengths = np.unique(series, return_counts=True)
-    enough = (length for length in range(STRETCH, LEAST_STRETCH - 1, -1) if (lengths // length).sum() >= STRETCHES)
-    length, found = next(enough, 0), np.full(len(series), -1)
+    tried = np.arange(STRETCH, LEAST_STRETCH - 1, -1)
+    enough = tried[sum(rows // tried for rows in lengths) >= STRETCHES]
+    length, found = next(iter(enough.tolist()), 0), np.full(len(series), -1)
     first, count = 0, 0
     for rows in lengths.tolist() if length else ():
         whole = rows // length

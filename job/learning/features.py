@@ -118,6 +118,12 @@ def reads_flow(features: Iterable[Feature]) -> bool:
 
 
 @cache
+def flow_is_read(names: tuple[str, ...]) -> bool:
+    """Return whether `reads_flow` is true of the features of these names; raises as `resolve_features`."""
+    return reads_flow(resolve_features(names))
+
+
+@cache
 def features_at(path: str) -> Mapping[str, Feature]:
     """Return the features at an import path by name: one, or all of an iterable or of a mapping's values.
 

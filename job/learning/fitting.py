@@ -11,7 +11,6 @@ import polars as pl
 from sklearn.base import ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from job.core.errors import TrainingError
 from job.learning.algorithms import Window, bars_seen
@@ -38,6 +37,7 @@ from job.learning.scikit_learn import LOGISTIC, LOGISTIC_C, LOGISTIC_SOLVER
 from job.learning.sequences import Sequences
 from job.learning.spec import POOL, ModelSpec
 from job.learning.splits import Fold, last_part
+from job.learning.threads import limited_threads
 from job.learning.times import IntArray
 
 MANY_ROWS: Final = 100_000
@@ -86,7 +86,7 @@ def predict_proba(
 
     It runs on one thread, so that sums have one order and the same model gives the same bits anywhere.
     """
-    with threadpool_limits(limits=1):
+    with limited_threads():
         return probability_of_up(model, scaled_inputs(scaler, inputs_of(frame, features, bars_seen(model), chosen)))
 
 
@@ -132,11 +132,8 @@ def evaluate(rows: Rows, fold: Fold, spec: ModelSpec, *, n_jobs: int, pool: Pool
     Raises:
         TrainingError: the training labels are all of one class, or nothing pooled was known.
     """
-    scaler, training, label = window(rows, fold.train)
-    model = fit_window(rows, fold.train, scaler, spec, n_jobs=n_jobs, matrix=training)
-    if pool is not None:
-        began = int(rows.available_at[fold.test[0]])
-        model = with_member(model, pool.member(began, scaler, spec.feature_names))
+    began, label = int(rows.available_at[fold.test[0]]), rows.label[fold.train]
+    model, scaler, training = fit_on(rows, fold.train, spec, n_jobs=n_jobs, pool=pool, known_at=began)
     test = scaled(scaler, take(rows.matrix, fold.test))
     given = test if rows.sequences is None else inputs(rows, fold.test, scaler)
     members = probabilities_of_members(model, given) if isinstance(model, Blend) else np.empty((0, 0))
@@ -158,11 +155,6 @@ def evaluate(rows: Rows, fold: Fold, spec: ModelSpec, *, n_jobs: int, pool: Pool
         p_benchmark=p_benchmark,
         p_members=members,
     )
-
-
-def with_member(blend: Blend, pooled: Pooled) -> Blend:
-    """Return a blend of the members that it has and a pooled one, which all weigh the same."""
-    return Blend.of({**blend.members, POOL: pooled})
 
 
 def fit_benchmark(
@@ -187,6 +179,24 @@ def validation_of(rows: Rows, index: IntArray, spec: ModelSpec) -> Fold | None:
     """Return the part of the rows at `index` by which a fit knows when to stop, if the algorithm asks for one."""
     share = algorithm_named(spec.algorithm).validation
     return None if share is None else last_part(rows.available_at[index], rows.label_end[index], share=share)
+
+
+def fit_on(
+    rows: Rows, index: IntArray, spec: ModelSpec, *, n_jobs: int, pool: Pool | None = None, known_at: int | None = None
+) -> tuple[ClassifierMixin, StandardScaler, Matrix | SpreadMatrix]:
+    """Return the model of `spec` and its scaler, fitted on the rows at `index`, and these rows unscaled.
+
+    With a `pool` the model is a blend that has a pooled member, too: the one that was known at a time (µs), or else the
+    latest. All members weigh the same.
+
+    Raises:
+        TrainingError: the labels are all of one class, or nothing pooled was known.
+    """
+    scaler, matrix, _ = window(rows, index)
+    model = fit_window(rows, index, scaler, spec, n_jobs=n_jobs, matrix=matrix)
+    if pool is not None:
+        model = Blend.of({**model.members, POOL: pool.member(known_at, scaler, spec.feature_names)})
+    return model, scaler, matrix
 
 
 def fit_window(

@@ -98,7 +98,7 @@ def fit_scaler(training: Array | SpreadMatrix) -> StandardScaler:
     if not isinstance(training, SpreadMatrix):
         return _fit_by_column(training)
     features, rows = training.own.shape[1], len(training.own)
-    known = StandardScaler().fit(training.own) if rows else None
+    known = _fit_by_column(training.own) if rows else None
     nothing = np.zeros(features)
     parts = training.workers.gather((rows, known.mean_ if known else nothing, known.var_ if known else nothing))
     count, mean, variance = (np.array(part) for part in zip(*parts, strict=True))

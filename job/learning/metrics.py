@@ -10,6 +10,7 @@ score sum in another order, which changes the last bit.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -27,6 +28,8 @@ MIN_BLOCKS: Final = 8
 """An interval from fewer blocks is flagged as underpowered."""
 CONFIDENCE: Final = 0.95
 QUADRATURE_NODES: Final = 24
+_quadrature: Final = cache(lambda nodes: np.polynomial.legendre.leggauss(nodes))  # noqa: PLW0108 - loads on first use
+"""Gauss and Legendre's nodes and weights, which take longer to find than sums over a thousand rows."""
 SIDES: Final[tuple[Literal["left", "right"], ...]] = ("left", "right")
 
 
@@ -163,6 +166,7 @@ def fit_shrink(label: LabelArray, p: FloatArray, base: FloatArray) -> float:
     signed = np.where(label == 1, -distance, distance)
     offset = np.where(label == 1, -center, center)
 
+    @cache  # the search asks for both ends once more
     def slope(weight: float) -> float:
         return float((scipy.special.expit(offset + weight * signed) * signed).sum())
 
@@ -174,11 +178,11 @@ def fit_shrink(label: LabelArray, p: FloatArray, base: FloatArray) -> float:
     # The log-posterior is concave, so nearly all of it lies within six standard deviations of its mode. There
     # Gauss-Legendre quadrature needs few nodes; over all of [0, 1] it would miss the narrow peak that many rows make.
     low, high = max(0.0, mode - 6 * deviation), min(1.0, mode + 6 * deviation)
-    nodes, shares = np.polynomial.legendre.leggauss(QUADRATURE_NODES)
+    nodes, shares = _quadrature(QUADRATURE_NODES)
     weights = low + (high - low) * (nodes + 1) / 2
-    odds = (offset + weight * signed for weight in weights.tolist())
-    # As `np.logaddexp(0, odds)`, but by functions that NumPy has for whole vectors.
-    losses = np.array([(np.maximum(one, 0.0) + np.log1p(np.exp(-np.abs(one)))).sum() for one in odds])
+    # Logarithms of products of 16 rows' factors: each is 1 / `PROBABILITY_FLOOR` at most, of which float64 holds 20.
+    products, factors = np.arange(0, len(label), 16), (1 + np.exp(offset + one * signed) for one in weights.tolist())
+    losses = np.array([np.log(np.multiply.reduceat(factor, products)).sum() for factor in factors])
     # Relative to the least loss, since exp(-loss) of many rows underflows.
     return float(np.average(weights, weights=shares * np.exp(losses.min() - losses)))
 

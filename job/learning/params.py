@@ -50,12 +50,8 @@ def _check_blend(params: Mapping[str, Any]) -> None:
             )
         if name != MEMBERS and not isinstance(value, dict):
             raise EntryError(f"{name}: expected a mapping of parameters, such as {{max_depth: 6}}")
+    own = params.get(POOL, {}).get(POOL_ALGORITHM, DEFAULT_POOL_ALGORITHM)
+    if POOL in members and (own in {BLEND, POOL} or not isinstance(own, str)):
+        raise EntryError(f"{POOL}.{POOL_ALGORITHM}: expected an algorithm of one model, got {own}")
     for name in members:
-        algorithm_named(_pool_algorithm(params.get(POOL, {})) if name == POOL else name)
-
-
-def _pool_algorithm(params: Mapping[str, Any]) -> str:
-    algorithm = params.get(POOL_ALGORITHM, DEFAULT_POOL_ALGORITHM)
-    if algorithm in {BLEND, POOL} or not isinstance(algorithm, str):
-        raise EntryError(f"{POOL}.{POOL_ALGORITHM}: expected an algorithm of one model, got {algorithm}")
-    return algorithm
+        algorithm_named(own if name == POOL else name)

@@ -76,11 +76,13 @@ class Pool:
     series: int = 0
     error: str | None = None
 
-    def fit_at(self, time: int | None) -> PoolFit:
+    def member(self, time: int | None, scaler: StandardScaler, features: Sequence[str]) -> Pooled:
         """Return the latest fit that knows nothing of what came after a time (µs); without a time, the latest of all.
 
+        It is a member of a blend that sees these features, scaled by `scaler`.
+
         Raises:
-            TrainingError: there is none.
+            TrainingError: there is no such fit, or the series lacks a feature that all others have.
         """
         if self.error is not None:
             raise TrainingError(f"its pooled member could not be fitted: {self.error}")
@@ -88,15 +90,7 @@ class Pool:
         if not known:
             when = "" if time is None else f" before {time_of(time)}"
             raise TrainingError(f"the series hold no labels of both classes{when}, so its pooled member knows nothing")
-        return known[-1]
-
-    def member(self, time: int | None, scaler: StandardScaler, features: Sequence[str]) -> Pooled:
-        """Return what `fit_at` returns as a member of a blend that sees these features, scaled by `scaler`.
-
-        Raises:
-            TrainingError: as `fit_at`, or the series lacks a feature that all others have.
-        """
-        fit, names = self.fit_at(time), list(features)
+        fit, names = known[-1], list(features)
         if absent := [name for name in self.features if name not in names]:
             raise TrainingError(f"its pooled member sees {absent[0]}, which cannot be made of these bars: leave it out")
         columns = np.array([names.index(name) for name in self.features], dtype=np.int64)

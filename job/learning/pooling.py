@@ -4,14 +4,13 @@ from collections.abc import Iterable
 
 import numpy as np
 import polars as pl
-from threadpoolctl import threadpool_limits
 
-from job.learning.fitting import fit_window
+from job.learning.fitting import fit_on
 from job.learning.pooled import PoolFit
-from job.learning.rows import read_rows, sort_samples, window
+from job.learning.rows import read_rows, sort_samples
 from job.learning.spec import ModelSpec
 from job.learning.splits import is_known
-from job.learning.training import OPENMP_ROWS
+from job.learning.threads import OPENMP_ROWS, limited_threads
 
 
 def fit_pool(
@@ -24,11 +23,10 @@ def fit_pool(
     """
     rows = read_rows(sort_samples(samples), spec.feature_names)
     fits = []
-    with threadpool_limits(limits={"blas": 1, "openmp": n_jobs if samples.height >= OPENMP_ROWS else 1}):
+    with limited_threads(n_jobs if samples.height >= OPENMP_ROWS else 1):
         for time in times:
             index = np.flatnonzero(is_known(rows.available_at, rows.label_end, time, embargo_us))
             if len(np.unique(rows.label[index])) == 2:
-                scaler, training, _ = window(rows, index)
-                model = fit_window(rows, index, scaler, spec, n_jobs=n_jobs, matrix=training)
+                model, scaler, _ = fit_on(rows, index, spec, n_jobs=n_jobs)
                 fits.append(PoolFit(time, model, scaler, len(index)))
     return tuple(fits)

@@ -16,8 +16,10 @@ from job.learning.matrices import SpreadMatrix, fit_scaler, take
 from job.learning.metrics import FloatArray
 from job.learning.sequences import Sequences, sequences_of, with_complete
 from job.learning.spec import ModelSpec
+from job.learning.splits import Splits, walk_forward
 from job.learning.times import IntArray, time_of
 from job.learning.weights import training_weights
+from transforms.bars import duration_us
 from transforms.samples import UNIQUENESS
 
 Matrix = npt.NDArray[np.float32]
@@ -123,6 +125,18 @@ def window(rows: Rows, index: IntArray) -> tuple[StandardScaler, Matrix | Spread
         )
     training = take(rows.matrix, index)
     return fit_scaler(training), training, label
+
+
+def splits_of(rows: Rows, spec: ModelSpec, timeframe: str, holdout_from: int | None = None) -> Splits:
+    """Return the windows of `spec`; `holdout_from` and what is raised are those of `walk_forward`."""
+    return walk_forward(
+        rows.available_at,
+        rows.label_end,
+        test_size=spec.test_size,
+        folds=spec.cv_folds,
+        embargo_us=spec.embargo * duration_us(timeframe),
+        holdout_from=holdout_from,
+    )
 
 
 @overload

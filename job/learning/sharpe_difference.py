@@ -35,31 +35,23 @@ def sharpe_difference(
     variance = float(slope @ long_run_covariance(moments, lags=block - 1) @ slope)
     if variance < LEAST_VARIANCE:
         return dict.fromkeys(NAMES)
-    error = math.sqrt(variance / days)
-    far = np.abs(_resampled(moments, block, difference))
+    error, year, blocks = math.sqrt(variance / days), math.sqrt(days_per_year), days // block
+    running = np.concatenate([np.zeros((1, 4)), np.cumsum(np.concatenate([moments, moments[: block - 1]]), axis=0)])
+    means = (running[block:] - running[:-block]) / block  # of the blocks that begin on each day and wrap around
+    drawn = means[np.random.default_rng(SEED).integers(0, days, (RESAMPLES, blocks))]
+    center = drawn.mean(axis=1)
+    resampled, slope = _difference(center)
+    # Blocks are independent of each other, so their means alone tell the error of a resample.
+    off = np.einsum("rbm,rm->rb", drawn - center[:, None], slope)
+    errors = np.sqrt(np.maximum((off**2).mean(axis=1), LEAST_VARIANCE) / blocks)
+    far = np.abs((resampled - difference) / errors)
     half_width = float(np.quantile(far, CONFIDENCE)) * error
-    year = math.sqrt(days_per_year)
     return {
         "sharpe_difference": float(difference) * year,
         "sharpe_difference_low": (float(difference) - half_width) * year,
         "sharpe_difference_high": (float(difference) + half_width) * year,
         "sharpe_difference_p": (1 + int((far >= abs(difference) / error).sum())) / (RESAMPLES + 1),
     }
-
-
-def _resampled(moments: FloatArray, block: int, difference: FloatArray) -> FloatArray:
-    """Return how many of its own standard errors each resample's difference is away from the one that was found."""
-    days, blocks = len(moments), len(moments) // block
-    running = np.concatenate([np.zeros((1, 4)), np.cumsum(np.concatenate([moments, moments[: block - 1]]), axis=0)])
-    means = (running[block:] - running[:-block]) / block  # of the blocks that begin on each day and wrap around
-    drawn = means[np.random.default_rng(SEED).integers(0, days, (RESAMPLES, blocks))]
-    center = drawn.mean(axis=1)
-    found, slope = _difference(center)
-    # Blocks are independent of each other, so their means alone tell the error of a resample.
-    off = np.einsum("rbm,rm->rb", drawn - center[:, None], slope)
-    errors = np.sqrt(np.maximum((off**2).mean(axis=1), LEAST_VARIANCE) / blocks)
-    away: FloatArray = (found - difference) / errors
-    return away
 
 
 def _difference(moments: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -1,13 +1,12 @@
 """Everything that determines a model, given its bars."""
 
-from functools import lru_cache
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, PlainValidator
 
 from job.core.entries import is_import_path, source_digest
 from job.learning.context import Origins, origins
-from job.learning.features import reads_flow, resolve_features, split_reference
+from job.learning.features import flow_is_read, split_reference
 from job.learning.forests.engines import Engine
 from job.learning.labels import parse_label
 from job.learning.weights import Weights, parse_weights
@@ -91,7 +90,7 @@ class ModelSpec(BaseModel):
         Raises:
             EntryError: there is no such feature, or its module is not here.
         """
-        return _reads_flow(self.features)
+        return flow_is_read(self.features)
 
     @property
     def members(self) -> tuple[Self, ...]:
@@ -142,8 +141,3 @@ class ModelSpec(BaseModel):
         """
         algorithms = {one.algorithm for one in self.estimators}
         return {path: source_digest(path) for path in self.import_paths if path not in algorithms}
-
-
-@lru_cache
-def _reads_flow(features: tuple[str, ...]) -> bool:
-    return reads_flow(resolve_features(features))

@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from job.core.errors import TrainingError
 from job.core.keys import Key
@@ -18,17 +17,18 @@ from job.learning.blending import describe_fit, weigh_members
 from job.learning.calibration import calibration
 from job.learning.drift import Reference
 from job.learning.estimators import algorithm_named
-from job.learning.fitting import Evaluated, evaluate, fit_window, predict_proba, skill_of, with_member
+from job.learning.fitting import Evaluated, evaluate, fit_on, predict_proba, skill_of
 from job.learning.fleet import log_loss_delta_by_cluster
 from job.learning.importances import importances
 from job.learning.matrices import SpreadMatrix
 from job.learning.metrics import SCORES, accuracy, base_rate, fit_shrink, log_loss, row_log_loss, score_all, shrink
 from job.learning.overfitting import loss_by_block
 from job.learning.pooled import Pool
-from job.learning.rows import Rows, inputs, labeled_rows, sort_samples, weights_of, window
+from job.learning.rows import Rows, inputs, labeled_rows, sort_samples, splits_of, weights_of
 from job.learning.seeds import second_seed
 from job.learning.spec import ModelSpec
-from job.learning.splits import walk_forward
+from job.learning.splits import Splits
+from job.learning.threads import OPENMP_ROWS, limited_threads
 from job.learning.times import IntArray, time_of
 from job.learning.weights import describe_weights
 from transforms.bars import duration_us
@@ -40,8 +40,6 @@ Scores = dict[str, float | bool | None]
 
 FITS_AT_ONCE: Final = 3
 """Windows grow by equal steps, over five folds and the holdout, so more threads would wait for the longest window."""
-OPENMP_ROWS: Final = 200_000
-"""With fewer rows, boosting's threads wait for each other longer than they work, and much longer on busy CPUs."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +67,15 @@ class Shrinkage:
 
     model: float = 1.0
     benchmark: float = 1.0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model on each of its windows: folds in time order and the holdout, whose probabilities are shrunk."""
+
+    folds: tuple[Evaluated, ...]
+    holdout: Evaluated
+    shrinkage: Shrinkage
 
 
 def train(
@@ -106,50 +113,55 @@ def train(
     if spec.pooled and pool is None:
         raise TrainingError("a pooled member is fitted on all series of an input: train from files, or leave it out")
     bars, samples, rows = labeled_rows(sort_samples(samples), spec, matrix)
-    splits = walk_forward(
-        rows.available_at,
-        rows.label_end,
-        test_size=spec.test_size,
-        folds=spec.cv_folds,
-        embargo_us=spec.embargo * duration_us(key.timeframe),
-        holdout_from=holdout_from,
-    )
-    windows, threads = [*splits.folds, splits.holdout], max(1, n_jobs // FITS_AT_ONCE)
-    with threadpool_limits(limits={"blas": 1, "openmp": threads if samples.height >= OPENMP_ROWS else 1}):
-        # oneDAL holds Python's global lock, so its threads share one fit; and workers of a group must keep step.
-        if n_jobs == 1 or spec.engine == "onedal" or matrix is not None:
-            evaluated = [evaluate(rows, fold, spec, n_jobs=n_jobs, pool=pool) for fold in windows]
-        else:
-            fit = partial(evaluate, rows, spec=spec, n_jobs=threads, pool=pool)
-            with ThreadPoolExecutor(min(n_jobs, FITS_AT_ONCE)) as executor:
-                # The last window is the longest, so it goes first.
-                running = [executor.submit(fit, fold) for fold in reversed(windows)]
-            evaluated = [one.result() for one in reversed(running)]
-        if spec.members:
-            evaluated = weigh_members(evaluated, horizon_bars=spec.label.horizon)
-        shrinkage, folds, holdout = shrink_all(evaluated, fitted=spec.calibrate == "shrink")
+    splits, threads = splits_of(rows, spec, key.timeframe, holdout_from), max(1, n_jobs // FITS_AT_ONCE)
+    with limited_threads(threads if samples.height >= OPENMP_ROWS else 1):
+        evaluation = evaluate_all(rows, splits, spec, n_jobs=n_jobs, threads=threads, pool=pool)
+        holdout = evaluation.holdout
         model, scaler, fitted = holdout.model, holdout.scaler, holdout.fold.train
-        seeds = second_seed(rows, holdout, spec, weight=shrinkage.model, n_jobs=n_jobs)
+        seeds = second_seed(rows, holdout, spec, weight=evaluation.shrinkage.model, n_jobs=n_jobs)
         if spec.refit:
             fitted = np.arange(len(rows.label))
-            scaler, training, _ = window(rows, fitted)
-            model = fit_window(rows, fitted, scaler, spec, n_jobs=n_jobs, matrix=training)
-            if pool is not None:
-                model = with_member(model, pool.member(None, scaler, spec.feature_names))
+            model, scaler, _ = fit_on(rows, fitted, spec, n_jobs=n_jobs, pool=pool)
             if spec.members:
                 model = replace(model, weights=holdout.model.weights)
-        scores = score(rows, folds, holdout, shrinkage, horizon_bars=spec.label.horizon)
-        about = describe(rows, folds, holdout, shrinkage, spec=spec, key=key, model=model, fitted=fitted)
-        if matrix is not None:
-            about["spread"] = matrix.record()
-        kept, market = holdout_frame(samples, holdout), None
-        if set(MARKET) <= set(bars.columns):
-            market = holdout_market(bars, rows, holdout, shrinkage, spec.feature_names)
-        return Trained(model, scaler, spec.feature_names, scores, {**about, "seeds": seeds}, kept, market)
+        about = describe(rows, evaluation, spec, key=key, model=model, fitted=fitted)
+        spread = {} if matrix is None else {"spread": matrix.record()}
+        kept = [name for name in ("available_at", "series", "label") if name in samples.columns]
+        market = set(MARKET) <= set(bars.columns)
+        return Trained(
+            model,
+            scaler,
+            spec.feature_names,
+            score(rows, evaluation, horizon_bars=spec.label.horizon),
+            {**about, **spread, "seeds": seeds},
+            holdout=samples.select(kept)[holdout.fold.test].with_columns(
+                p_raw=holdout.p_raw, p=holdout.p, p_base=holdout.p_base, p_benchmark=holdout.p_benchmark
+            ),
+            market=holdout_market(bars, rows, evaluation, spec.feature_names) if market else None,
+        )
 
 
-def shrink_all(evaluated: Sequence[Evaluated], *, fitted: bool) -> tuple[Shrinkage, list[Evaluated], Evaluated]:
-    """Return how much to shrink, and folds and holdout, which is the last, with shrunk probabilities.
+def evaluate_all(
+    rows: Rows, splits: Splits, spec: ModelSpec, *, n_jobs: int, threads: int, pool: Pool | None
+) -> Evaluation:
+    """Fit and score the model on each window, some at a time, each by so many `threads`; raises as `evaluate`."""
+    folds = [*splits.folds, splits.holdout]
+    # oneDAL holds Python's global lock, so its threads share one fit; and workers of a group must keep step.
+    if n_jobs == 1 or spec.engine == "onedal" or isinstance(rows.matrix, SpreadMatrix):
+        evaluated = [evaluate(rows, fold, spec, n_jobs=n_jobs, pool=pool) for fold in folds]
+    else:
+        fit = partial(evaluate, rows, spec=spec, n_jobs=threads, pool=pool)
+        with ThreadPoolExecutor(min(n_jobs, FITS_AT_ONCE)) as executor:
+            # The last window is the longest, so it goes first.
+            running = [executor.submit(fit, fold) for fold in reversed(folds)]
+        evaluated = [one.result() for one in reversed(running)]
+    if spec.members:
+        evaluated = weigh_members(evaluated, horizon_bars=spec.label.horizon)
+    return shrink_all(evaluated, fitted=spec.calibrate == "shrink")
+
+
+def shrink_all(evaluated: Sequence[Evaluated], *, fitted: bool) -> Evaluation:
+    """Return folds and holdout, which is the last, with shrunk probabilities.
 
     Both weights are fitted on the test rows of all folds, none of which has a label that reaches into the holdout; they
     are 1 unless `fitted`.
@@ -170,16 +182,14 @@ def shrink_all(evaluated: Sequence[Evaluated], *, fitted: bool) -> tuple[Shrinka
         )
         for one in evaluated
     )
-    return shrinkage, shrunk, holdout
+    return Evaluation(tuple(shrunk), holdout, shrinkage)
 
 
-def score(
-    rows: Rows, folds: Sequence[Evaluated], holdout: Evaluated, shrinkage: Shrinkage, *, horizon_bars: int
-) -> Scores:
+def score(rows: Rows, evaluation: Evaluation, *, horizon_bars: int) -> Scores:
     """Return the flat scores: `SCORES` on the holdout, cross-validated accuracy, and skill over the base rate."""
-    label, base_loss = holdout.label, row_log_loss(holdout.label, holdout.p_base)
-    saved = skill_of(rows, holdout, horizon_bars)
-    accuracies = [accuracy(fold.label, fold.p) for fold in folds]
+    holdout, label = evaluation.holdout, evaluation.holdout.label
+    base_loss, saved = row_log_loss(label, holdout.p_base), skill_of(rows, holdout, horizon_bars)
+    accuracies = [accuracy(fold.label, fold.p) for fold in evaluation.folds]
     return {
         **score_all(label, p=holdout.p, p_raw=holdout.p_raw),
         "cv_mean": float(np.mean(accuracies)),
@@ -191,29 +201,25 @@ def score(
         "skill_high": saved.high,
         "skill_raw": 1 - float(row_log_loss(label, holdout.p_raw).mean() / base_loss.mean()),
         "benchmark_log_loss": log_loss(label, holdout.p_benchmark),
-        "shrink": shrinkage.model,
+        "shrink": evaluation.shrinkage.model,
         "underpowered": saved.underpowered,
     }
 
 
 def describe(
-    rows: Rows,
-    folds: Sequence[Evaluated],
-    holdout: Evaluated,
-    shrinkage: Shrinkage,
-    *,
-    spec: ModelSpec,
-    key: Key,
-    model: ClassifierMixin,
-    fitted: IntArray,
+    rows: Rows, evaluation: Evaluation, spec: ModelSpec, *, key: Key, model: ClassifierMixin, fitted: IntArray
 ) -> dict[str, Any]:
     """Return what a version's metadata says of training, as JSON values.
 
     `model` is the one to be stored, which was `fitted` on the rows at these positions.
     """
+    folds, holdout = evaluation.folds, evaluation.holdout
     method, known, label = algorithm_named(spec.algorithm).importance, holdout.fold.train, rows.label[fitted]
     test = inputs(rows, holdout.fold.test, holdout.scaler)
     values = importances(holdout.model, method, test, holdout.label, seed=f"{key} {spec.random_state}")
+    # What new bars are compared with: the rows that the model was fitted on, the most important features first.
+    order, series = np.argsort(-np.abs(values), kind="stable"), None if rows.series is None else rows.series[fitted]
+    columns = ((spec.feature_names[column], rows.matrix[fitted, column]) for column in order.tolist())
     times, horizon = rows.available_at[holdout.fold.test], spec.label.horizon
     loss, base_loss = (row_log_loss(holdout.label, p) for p in (holdout.p, holdout.p_base))
     lengths = {"horizon_bars": horizon, "timeframe_us": duration_us(key.timeframe)}
@@ -221,17 +227,14 @@ def describe(
         **describe_fit(spec, model, [*folds, holdout], len(label)),
         "classes": [int(value) for value in holdout.model.classes_],
         "base_rate": base_rate(label),
-        "shrink": {"model": shrinkage.model, "benchmark": shrinkage.benchmark, "fitted": spec.calibrate == "shrink"},
+        "shrink": {**asdict(evaluation.shrinkage), "fitted": spec.calibrate == "shrink"},
         "split": {
             "test_size": spec.test_size,
             "embargo_bars": spec.embargo,
             "folds": [describe_fold(rows, fold) for fold in folds],
             "holdout": describe_fold(rows, holdout),
         },
-        "class_shares": {
-            "training": class_shares(rows.label[known]),
-            "holdout": class_shares(holdout.label),
-        },
+        "class_shares": {"training": class_shares(rows.label[known]), "holdout": class_shares(holdout.label)},
         "stability": {
             "folds": [asdict(skill_of(rows, fold, horizon)) for fold in folds],
             "holdout": asdict(skill_of(rows, holdout, horizon)),
@@ -239,20 +242,12 @@ def describe(
         "calibration": calibration(times, holdout.label, holdout.p, horizon_bars=horizon),
         "score_versions": {name: score.version for name, score in SCORES.items()},
         "importances": {"method": method, "values": dict(zip(spec.feature_names, values, strict=True))},
-        "drift": reference_of(rows, fitted, spec.feature_names, values).record(),
+        "drift": Reference.of(columns, rows=len(fitted), up=class_shares(label)["up"], series=series).record(),
         "refit": spec.refit,
         **describe_weights(spec.weights, weights_of(rows, known, spec), rows=len(known)),
         "excess_log_loss": log_loss_delta_by_cluster(times, loss - base_loss, **lengths),
         "loss_by_block": loss_by_block(times, loss, **lengths),
     }
-
-
-def reference_of(rows: Rows, fitted: IntArray, features: Sequence[str], importance: Sequence[float]) -> Reference:
-    """Return what new bars are compared with: the rows that a model was fitted on, important features first."""
-    order = np.argsort(-np.abs(importance), kind="stable").tolist()
-    series = None if rows.series is None else rows.series[fitted]
-    columns = ((features[column], rows.matrix[fitted, column]) for column in order)
-    return Reference.of(columns, rows=len(fitted), up=float(np.mean(rows.label[fitted] == 1)), series=series)
 
 
 def describe_fold(rows: Rows, evaluated: Evaluated) -> dict[str, Any]:
@@ -277,23 +272,14 @@ def class_shares(label: Any) -> dict[str, float]:
     return {"down": 1 - up, "up": up}
 
 
-def holdout_frame(samples: pl.DataFrame, holdout: Evaluated) -> pl.DataFrame:
-    """Return the holdout's rows with all probabilities that scores were computed from."""
-    kept = [name for name in ("available_at", "series", "label") if name in samples.columns]
-    return samples.select(kept)[holdout.fold.test].with_columns(
-        p_raw=holdout.p_raw, p=holdout.p, p_base=holdout.p_base, p_benchmark=holdout.p_benchmark
-    )
-
-
-def holdout_market(
-    bars: pl.DataFrame, rows: Rows, holdout: Evaluated, shrinkage: Shrinkage, features: Sequence[str]
-) -> pl.DataFrame:
+def holdout_market(bars: pl.DataFrame, rows: Rows, evaluation: Evaluation, features: Sequence[str]) -> pl.DataFrame:
     """Return every bar from the holdout's first time on: times, `MARKET`, `p_base`, and `p`, null if not `complete`."""
+    holdout = evaluation.holdout
     start = rows.available_at[holdout.fold.test[0]]
     is_late = bars["available_at"].to_physical() >= start
     raw = predict_proba(holdout.model, holdout.scaler, bars, features, is_late & bars["complete"])
     late = bars.filter(is_late)
     p = np.full(late.height, np.nan)
-    p[late["complete"].to_numpy()] = shrink(raw, holdout.base, shrinkage.model)
+    p[late["complete"].to_numpy()] = shrink(raw, holdout.base, evaluation.shrinkage.model)
     kept = [name for name in ("series", "timestamp", "available_at", *MARKET) if name in late.columns]
     return late.select(kept).with_columns(p=pl.Series(p).fill_nan(None), p_base=pl.lit(holdout.base))

@@ -11,16 +11,16 @@ from typing import Final
 import numpy as np
 import polars as pl
 import scipy
-from threadpoolctl import threadpool_limits
 
 from job.core.errors import TrainingError
 from job.learning.choice import SHRINK_WEIGHTS, FoldLoss
 from job.learning.estimators import algorithm_named, sequence_bars
 from job.learning.fitting import fit_scaled, probability_of_up, validation_of
 from job.learning.metrics import FloatArray, base_rate, clip
-from job.learning.rows import Inputs, Labels, Rows, inputs, labeled_rows, sort_samples, weights_of, window
+from job.learning.rows import Inputs, Labels, Rows, inputs, labeled_rows, sort_samples, splits_of, weights_of, window
 from job.learning.spec import ModelSpec
-from job.learning.splits import Fold, holdout_start, walk_forward
+from job.learning.splits import Fold, holdout_start
+from job.learning.threads import limited_threads
 from transforms.bars import duration_us
 
 DAY_US: Final = 86_400_000_000
@@ -57,18 +57,10 @@ class TuningRows:
             TrainingError: too few samples for the split, or labels of one class in the training window of a fold.
         """
         _, _, rows = labeled_rows(samples, spec)
-        step_us = duration_us(timeframe)
-        folds = walk_forward(
-            rows.available_at,
-            rows.label_end,
-            test_size=spec.test_size,
-            folds=spec.cv_folds,
-            embargo_us=spec.embargo * step_us,
-            holdout_from=holdout_from,
-        ).folds
+        folds = splits_of(rows, spec, timeframe, holdout_from).folds
         for fold in folds:
             window(rows, fold.train)
-        return cls(rows, folds, max(DAY_US, 5 * spec.label.horizon * step_us))
+        return cls(rows, folds, max(DAY_US, 5 * spec.label.horizon * duration_us(timeframe)))
 
 
 @dataclass(frozen=True)
@@ -102,7 +94,7 @@ def ready(tuned: TuningRows, number: int, spec: ModelSpec) -> Ready:
 def probabilities(windows: Ready, spec: ModelSpec, *, n_jobs: int) -> FloatArray:
     """Fit the model of `spec` and return its raw probabilities on the test rows: those of `fitting.evaluate`."""
     # As at training: sums have one order, and small boosting does not wait for its own threads.
-    with threadpool_limits(limits={"blas": 1, "openmp": 1}):
+    with limited_threads():
         model = fit_scaled(
             windows.training,
             windows.label,

@@ -12,7 +12,7 @@ from job.config.settings import DataSettings, GapsSetting
 from job.core.errors import ConfigError, DataError
 from job.core.wording import first_of
 from job.learning.context import AT, Origins
-from job.learning.features import reads_flow, resolve_features
+from job.learning.features import flow_is_read, resolve_features
 from job.registry.definition import Definition
 from job.sources.names.symbols import symbol_named, unknown_symbol
 from job.sources.series import Series
@@ -138,7 +138,7 @@ def context_digest(need: Need, fleet: Iterable[Series], digests: Digests) -> str
         fleet: series that a market is made of, and on which pooled members are fitted.
         digests: of bars, by series and whether flow is one of the columns.
     """
-    seen = [(f"{symbol} {other}", (other, reads_flow(resolve_features(names)))) for symbol, other, names in need.others]
+    seen = [(f"{symbol} {other}", (other, flow_is_read(names))) for symbol, other, names in need.others]
     seen += [(f"market {one}", (one, False)) for one in fleet if need.market]
     seen += [(f"pooled {one}", (one, need.pooled == "flow")) for one in fleet if need.pooled]
     known = [(name, digests.get(place)) for name, place in seen]

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from job.core.keys import Key
-from job.learning.features import reads_flow, resolve_features
+from job.learning.features import flow_is_read, resolve_features
 from job.sources.series import Series
 from job.worker.audit import certificates
 from job.worker.context import Context, Place, Table
@@ -45,7 +45,7 @@ class Gathering(Work):
     @property
     def flow(self) -> bool:
         """Whether a feature reads a column of `transforms.bars.FLOW`."""
-        return self.with_flow or any(reads_flow(resolve_features(names)) for _, names in self.features)
+        return self.with_flow or any(flow_is_read(names) for _, names in self.features)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from typing import Any, Final, Self
 
 import numpy as np
 import polars as pl
-from threadpoolctl import threadpool_limits
 
 from job.config.settings import DataSettings
 from job.core.errors import RegistryError
@@ -15,6 +14,7 @@ from job.learning.fitting import probability_of_up
 from job.learning.metrics import FloatArray, predicted, shrink
 from job.learning.rows import Inputs, inputs_of, scaled_inputs
 from job.learning.sequences import Sequences
+from job.learning.threads import limited_threads
 from job.registry.definition import Definition
 from job.registry.versions import LATEST, load, resolve_version
 from job.storage.files import Storage
@@ -70,7 +70,7 @@ class Scorer:
         """Return the model's own probability of up, before shrinking."""
         if not len(matrix):  # for which scikit-learn has no answer
             return np.empty(0)
-        with threadpool_limits(limits=1):
+        with limited_threads():
             sequences = isinstance(matrix, Sequences)
             scaled = scaled_inputs(self.scaler, matrix) if sequences else self.scaler.transform(matrix)
             return probability_of_up(self.model, scaled)

@@ -62,9 +62,7 @@ class Windows:
             for one in self.evaluated
         ]
         weighed = weigh_members(made, horizon_bars=self.horizon) if len(names) > 1 else [alone(one) for one in made]
-        _, folds, _ = shrink_all(
-            [*weighed, weighed[-1]], fitted=True
-        )  # it takes a holdout, which there is none of here
+        folds = shrink_all([*weighed, weighed[-1]], fitted=True).folds  # it takes a holdout: there is none here
         return np.concatenate([row_log_loss(one.label, one.p) for one in folds])
 
 

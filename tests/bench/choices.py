@@ -23,9 +23,8 @@ from job.learning.features import expand_features, resolve_features
 from job.learning.fitting import evaluate
 from job.learning.fleet import log_loss_delta_by_cluster
 from job.learning.metrics import row_log_loss
-from job.learning.rows import labeled_rows, sort_samples
+from job.learning.rows import labeled_rows, sort_samples, splits_of
 from job.learning.spec import ModelSpec
-from job.learning.splits import walk_forward
 from job.learning.training import shrink_all
 from tests.bench import skill
 from tests.bench.bars import real_files
@@ -143,13 +142,10 @@ def compared(file: Path, model: str, sums: pl.DataFrame, *, members: int, last: 
 def out_of_fold(samples: pl.DataFrame, spec: ModelSpec, timeframe: str) -> tuple[Any, Any]:
     """Return times and log-loss of all out-of-fold rows."""
     _, _, rows = labeled_rows(sort_samples(samples), spec)
-    splits = walk_forward(
-        rows.available_at, rows.label_end, test_size=spec.test_size, folds=spec.cv_folds,
-        embargo_us=spec.embargo * duration_us(timeframe), holdout_from=None,
-    )  # fmt: skip
+    splits = splits_of(rows, spec, timeframe)
     with threadpool_limits(limits=1):
         made = [evaluate(rows, fold, spec, n_jobs=1) for fold in splits.folds]
-    _, folds, _ = shrink_all([*made, made[-1]], fitted=True)  # it takes a holdout, which there is none of here
+    folds = shrink_all([*made, made[-1]], fitted=True).folds  # it takes a holdout, which there is none of here
     return (
         np.concatenate([rows.available_at[one.fold.test] for one in folds]),
         np.concatenate([row_log_loss(one.label, one.p) for one in folds]),
