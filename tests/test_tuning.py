@@ -14,7 +14,7 @@ from job.config.settings import Config, load_config
 from job.core.errors import ConfigError, DataError, JobError, RegistryError
 from job.core.keys import Key
 from job.learning.algorithms import Window
-from job.learning.choice import SHRINK_WEIGHTS, Trial, choose, first_folds, gain
+from job.learning.choice import SHRINK_WEIGHTS, Trial, choose, first_folds, gain, is_hopeless
 from job.learning.estimators import ALGORITHMS, build
 from job.learning.fitting import evaluate
 from job.learning.metrics import row_log_loss, shrink
@@ -167,6 +167,8 @@ def test_a_gain_of_one_series_is_clustered_by_time_and_one_block_has_no_error() 
     expected = np.sqrt(np.square(saved - 0.06 * rows).sum() * 3 / 2) / 5
     assert gain(losses, other).error == pytest.approx(expected)
     assert gain({"A": {"1": [2, 1.0]}}, {"A": {"1": [2, 1.2]}}).error is None
+    assert is_hopeless(other, losses)
+    assert not is_hopeless(losses, other)
 
 
 def test_the_default_stays_unless_the_best_of_many_saves_more_than_chance_would() -> None:

@@ -161,6 +161,12 @@ def _variance(sums: npt.NDArray[np.float64]) -> float | None:
     return float(np.square(sums).sum()) * count / (count - 1) if count > 1 else None
 
 
+def is_hopeless(first: Losses, best: Losses) -> bool:
+    """Return whether settings lose to the best ones so far by more than a standard error, on the first folds."""
+    found = gain(first, best)
+    return found.error is not None and found.mean < -ERRORS * found.error
+
+
 def choose(trials: Sequence[Trial]) -> Choice:
     """Return which settings to use: the best ones where their gain over the default, trial 0, is no accident.
 

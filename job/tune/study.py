@@ -9,7 +9,7 @@ from job.config.settings import Config
 from job.core.environment import installed
 from job.core.errors import DataError, JobError, TrainingError
 from job.core.keys import Key
-from job.learning.choice import ERRORS, FoldLoss, Trial, by_block, choose, gain, shrink_weight
+from job.learning.choice import FoldLoss, Trial, by_block, choose, is_hopeless, shrink_weight
 from job.learning.spaces import Space, describe_space
 from job.learning.spec import ModelSpec, Scalar
 from job.registry.fingerprints import Recipe
@@ -130,8 +130,7 @@ def try_batch(study: Study, batch: Batch, config: Config) -> Requests:
     before = [batch.known[one] for one in range(start) if batch.known[one].state == "complete"]
     default = batch.known[0].first if 0 in batch.known else first.get(0)
     best = min(before, key=lambda one: (one.mean, one.number)).first if before else default
-    gains = {number: gain(own, best) for number, own in first.items() if number and best}
-    hopeless = {number for number, one in gains.items() if one.error is not None and one.mean < -ERRORS * one.error}
+    hopeless = {number for number, own in first.items() if number and best and is_hopeless(own, best)}
     promising = {number: specs[number] for number in first if number not in hopeless and best}
     late, more_failed = yield from losses(study, batch.tasks, promising, range(study.first_folds, study.spec.cv_folds))
     failed |= more_failed
