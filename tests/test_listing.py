@@ -25,7 +25,7 @@ from job.sources.reading import read_series
 from job.storage import errors as remote
 from job.storage.listing import list_files
 from job.storage.messages import input_errors
-from job.storage.opening import content, members, opened
+from job.storage.opening import content, opened, zip_members
 
 SECRET = "hunter2-very-secret"
 
@@ -146,7 +146,7 @@ def test_content_of_plain_and_packed_files(tmp_path: Path) -> None:
     for name in ("a.csv", "a.csv.gz", "a.zip"):
         assert content(str(tmp_path / name), None, {}) == b"hello"
         assert content(str(tmp_path / name), None, {}, limit=2) == b"he"
-    assert members(str(tmp_path / "a.zip"), {}) == (("folder/a.csv", 5),)
+    assert zip_members(str(tmp_path / "a.zip"), {}) == (("folder/a.csv", 5),)
     assert content(str(tmp_path / "a.zip"), "folder/a.csv", {}) == b"hello"
 
 
@@ -156,12 +156,12 @@ def test_archives_that_cannot_be_used(tmp_path: Path) -> None:
             for name in names:
                 archive.writestr(name, b"x")
     with pytest.raises(DataError, match=r"0.zip: the archive is empty; download it again"):
-        members(str(tmp_path / "0.zip"), {})
+        zip_members(str(tmp_path / "0.zip"), {})
     with pytest.raises(DataError, match=r"2.zip: expected one file in the archive, found 2; unpack it into a folder"):
         content(str(tmp_path / "2.zip"), None, {})
     (tmp_path / "page.zip").write_text("<html>404</html>")
     with pytest.raises(DataError, match=r"page.zip: truncated or no zip archive .*; download it again"):
-        members(str(tmp_path / "page.zip"), {})
+        zip_members(str(tmp_path / "page.zip"), {})
 
 
 def test_encrypted_archive(tmp_path: Path) -> None:

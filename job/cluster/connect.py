@@ -14,10 +14,10 @@ import ray
 from ray.exceptions import AuthenticationError, RayError, RpcError
 
 from job.cluster.bundles import Capacity
-from job.cluster.heartbeat import HealthCheck, OnDeath, connection_error, is_reachable, monitored
+from job.cluster.heartbeat import HealthCheck, OnDeath, is_reachable, monitored
 from job.cluster.local_ray import local_ray
 from job.cluster.observing import job_config
-from job.cluster.ray_patches import ACTORS, POLLING, PREFETCHING, WORKER_LOGS, ask_head, head_address, patched
+from job.cluster.ray_patches import ACTORS, POLLING, PREFETCHING, WORKER_LOGS, ask_head, patched
 from job.config.settings import RaySettings
 from job.core.environment import INSTALLED, ROOT
 from job.core.errors import ConfigError
@@ -140,10 +140,7 @@ def _join(address: str, settings: RaySettings, environment: Mapping[str, str], l
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ and not INSTALLED:
         runtime_env |= {"working_dir": str(ROOT), "excludes": [*NOT_SHIPPED]}
     try:
-        where = head_address(address)
-        if error := connection_error(where, CONNECT_S):  # `ray.init` would try for minutes
-            raise _unreachable(address, error)
-        ask_head(where)
+        ask_head(address, timeout_s=CONNECT_S)
         ray.init(
             address=address,
             runtime_env=runtime_env,
@@ -154,7 +151,7 @@ def _join(address: str, settings: RaySettings, environment: Mapping[str, str], l
     except AuthenticationError:
         remedy = "set RAY_AUTH_MODE and RAY_AUTH_TOKEN as on its head"
         raise ConfigError(f"the Ray cluster at {address} does not take this process's token: {remedy}") from None
-    except (ConnectionError, ValueError, RpcError) as refusal:  # an address that is none, or no head's
+    except (OSError, ValueError, RpcError) as refusal:  # an address that is none, or no head's
         raise _unreachable(address, refusal) from None
     except RuntimeError as error:
         raise ConfigError(f"cannot join the Ray cluster at {address}: {' '.join(str(error).split())}") from None
