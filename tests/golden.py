@@ -35,21 +35,21 @@ from job.core.synth import make_bars
 from job.learning.algorithms import Algorithm, Window
 from job.learning.estimators import ALGORITHMS
 from job.learning.fitting import fit_scaled, probability_of_up
-from job.learning.forests.trees import weighted_draws
 from job.learning.labels import parse_label
 from job.learning.metrics import SCORES, Score
-from job.learning.rows import Rows, read_rows
+from job.learning.rows import Rows, read_rows, weights_of
 from job.learning.spec import BLEND, ModelSpec
 from job.learning.splits import walk_forward
 from job.learning.trading import trading_scores
 from job.learning.training import Trained, predict_proba, train
 from job.learning.weights import DEFINITION as WEIGHTS
-from job.learning.weights import Weights, describe_weights, training_weights
+from job.learning.weights import Weights, describe_weights
 from job.registry.fingerprints import CONTEXT, DEFINITIONS, TRADING
 from job.train.pooled import downsample, sampling_caps
 from job.train.steps import samples_of
 from job.train.task import Task
 from job.worker.messages import SeriesInfo
+from tests.oracles_training import weighted_draws
 from transforms.bars import PRICES, clean
 from transforms.clock import CLOCK, add_clock
 from transforms.context import MARKET_FEATURES, Beside, known_features, longer_bars, market, market_sums, moves
@@ -662,11 +662,10 @@ def of_trading() -> Values:
 def of_weights() -> Values:
     """Return weights of every second stored bar, and how often a tree draws each."""
     rows = read_rows(learnable(), LEARNT)
-    known = slice(0, 1_500)
-    unique = 0.1 + np.arange(len(rows.label)) % 7 / 8
+    rows, known = replace(rows, uniqueness=0.1 + np.arange(len(rows.label)) % 7 / 8), np.arange(1_500)
     found: Values = {}
     for case, weights in {"unique": Weights(True), "aged": Weights(False, 0.5), "both": Weights(True, 2.0)}.items():
-        weight = training_weights(weights, label_end=rows.label_end[known], uniqueness=unique[known])
+        weight = weights_of(rows, known, spec("random_forest", weights=weights))
         assert weight is not None
         drawn = weighted_draws(weight, np.random.default_rng(7))
         found[case] = numbers_of(pl.Series(weight))

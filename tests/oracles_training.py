@@ -8,6 +8,9 @@ import numpy.typing as npt
 import polars as pl
 
 from job.core.keys import Key
+from job.learning.forests.binning import Binned
+from job.learning.forests.counts import by_class
+from job.learning.forests.trees import bootstrap
 from job.learning.spec import ModelSpec
 from transforms.labels import Direction
 
@@ -15,6 +18,15 @@ MINUTE_US = 60_000_000
 START_US = 1_700_000_000_000_000 // MINUTE_US * MINUTE_US
 KEY = Key("synthetic", "X", "1m", "analyst")
 FEATURES = ("return_1", "return_2", "noise_1", "noise_2")
+
+
+def weighted_draws(weight: npt.NDArray[np.float64], random: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Return how often a tree draws each row of these weights."""
+    rows = len(weight)
+    root = bootstrap(Binned(np.empty((0, rows), np.uint8), [], np.ones(rows, np.int64), weight), random)
+    draws = np.zeros(rows, np.int64)
+    draws[root.row] = by_class(root.counts)[0]
+    return draws
 
 
 def model_spec(algorithm: str = "random_forest", **settings: Any) -> ModelSpec:

@@ -1,6 +1,7 @@
 """Bars of markets with sessions as people have them, a Ray that cannot start, and models loaded without this code."""
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ import pytest
 from job.api.frames import predict_bars
 from job.cli import main
 from job.cluster import machine
+from job.cluster.local_ray import PRELOAD, local_ray
 from job.cluster.machine import check_machine, ray_folder
 from job.config.settings import Config, load_config
 from job.core.environment import ROOT
@@ -245,8 +247,16 @@ def test_a_port_that_is_none_is_refused(port: str, monkeypatch: pytest.MonkeyPat
         check_machine()
 
 
-def test_what_else_ray_says_is_one_line_of_bounded_length() -> None:
-    found = machine.cannot_start(RuntimeError("Failed to start GCS.\n" + "a line of C++\n" * 100))
+def test_what_else_ray_says_is_one_line_of_bounded_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_options: Any) -> None:
+        raise RuntimeError("Failed to start GCS.\n" + "a line of C++\n" * 100)
+
+    monkeypatch.setattr("ray.init", fail)
+    monkeypatch.setenv(PRELOAD, "")  # so that no process is started from which workers would be forked
+    monkeypatch.setenv("PYTHONPATH", "")  # to be restored
+    with pytest.raises(ConfigError) as raised, local_ray(load_config({}).ray, {}, logging.WARNING):
+        pass
+    found = raised.value
     assert str(found).startswith("Ray cannot start on this machine: Failed to start GCS. a line")
     assert len(str(found)) < 600
     assert "\n" not in str(found)

@@ -1,7 +1,6 @@
 """What dead runs leave is swept; what living ones are writing is not."""
 
 import json
-import logging
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from job.registry.attempts import Attempt, record_attempt
-from job.registry.cleanup import other_runs, sweep
+from job.registry.cleanup import open_runs, sweep
 from job.registry.leases import Lease
 from job.registry.names import version_name
 from job.registry.runs import open_marker, record_path
@@ -55,7 +54,7 @@ def test_what_an_expired_run_left_is_swept_and_its_record_closed(registry: Stora
     half_version(registry, DEAD)
     read_all = commit(registry, KEY, version_name(KEY, DEAD.replace("b", "d")), model=fitted("scaler"),
                    scaler=fitted("scaler"), metadata={})  # fmt: skip
-    others = other_runs(registry, OWN, lease_s=60)
+    others = open_runs(registry, lease_s=60)
     assert [(one.run_id, one.live) for one in others] == [(DEAD, False)]
     assert sweep(registry, OWN, others) == 2
     left = {f"{KEY.folder}/{read_all['version']}{part}" for part in (".json", ".skops", "_scaler.skops")}
@@ -64,15 +63,11 @@ def test_what_an_expired_run_left_is_swept_and_its_record_closed(registry: Stora
     assert (record["status"], record["reason"]) == ("aborted", "its process ended without closing the record")
 
 
-def test_a_living_run_is_mentioned_and_left_alone(registry: Storage, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_living_run_is_left_alone(registry: Storage) -> None:
     open_run(registry, ALIVE, live())
     open_run(registry, DEAD, expired())
     kept, gone = half_version(registry, ALIVE), half_version(registry, DEAD)
-    with caplog.at_level(logging.WARNING):
-        others = other_runs(registry, OWN, lease_s=60)
-    assert f"run {ALIVE} is writing to {registry.url}, too" in caplog.text
-    assert DEAD not in caplog.text
-    sweep(registry, OWN, others, at_end=True)
+    sweep(registry, OWN, open_runs(registry, lease_s=60), at_end=True)
     assert set(kept) <= all_files(registry)
     assert not set(gone) & all_files(registry)
     assert open_marker(ALIVE) in all_files(registry)
@@ -85,12 +80,12 @@ def test_a_run_whose_process_is_gone_is_swept_at_once_but_its_marker_stays_until
     lease = Lease.of_this_process(60)
     open_run(registry, DEAD, replace(lease, process_started=lease.process_started - 100))
     half_version(registry, DEAD)
-    others = other_runs(registry, OWN, lease_s=60)
+    others = open_runs(registry, lease_s=60)
     assert [one.live for one in others] == [False]
     assert sweep(registry, OWN, others) == 2
     assert all_files(registry) == {record_path(DEAD), open_marker(DEAD)}
     late = half_version(registry, DEAD)
-    (again,) = other_runs(registry, OWN, lease_s=60)
+    (again,) = open_runs(registry, lease_s=60)
     assert not again.live
     assert sweep(registry, OWN, [replace(again, expires_at=datetime.now(UTC))], at_end=True) == len(late)
     assert all_files(registry) == {record_path(DEAD)}
@@ -119,13 +114,13 @@ def test_a_run_that_died_before_its_record_was_whole_is_dead_after_a_lease(recor
     registry.create(open_marker(DEAD), b"")
     if record is not None:
         registry.replace(record_path(DEAD), record)
-    others = other_runs(registry, OWN, lease_s=60)
+    others = open_runs(registry, lease_s=60)
     assert [one.live for one in others] == [False]
     sweep(registry, OWN, others)
     assert open_marker(DEAD) not in registry.list()
     young = f"{datetime.now(UTC):%Y%m%d_%H%M%S}_00000f"
     registry.create(open_marker(young), b"")
-    assert [one.live for one in other_runs(registry, OWN, lease_s=60)] == [True]
+    assert [one.live for one in open_runs(registry, lease_s=60)] == [True]
 
 
 def test_a_folder_of_a_run_is_removed_whole(tmp_path: Path) -> None:

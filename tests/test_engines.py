@@ -16,7 +16,7 @@ from job.learning.algorithms import Window
 from job.learning.estimators import ALGORITHMS, OPTIONAL_LIBRARIES, build
 from job.learning.fitting import fit_scaled
 from job.learning.forests import engines
-from job.learning.forests.engines import Engine, EngineSetting, are_large, leaf_rows, resolve
+from job.learning.forests.engines import Engine, EngineSetting, leaf_rows, resolve
 from job.learning.training import train
 from job.registry.fingerprints import Recipe
 from job.train.plan import plan_tasks
@@ -128,7 +128,6 @@ def test_leaves_are_counted_as_scikit_learn_does(leaf: float, rows: int, count: 
 
 @pytest.mark.parametrize(("leaf", "large"), [(20, True), (19, False), (0.02, True), (0.019, False)])
 def test_a_window_is_fitted_by_histograms_where_its_leaves_are_large(leaf: float, *, large: bool) -> None:
-    assert are_large(leaf, 1_000) is large
     spec = model_spec(params={"min_samples_leaf": leaf})
     matrix, label = problem(1_000)
     scikit_learns = build(spec, Window(1_000)).fit(matrix, label).predict_proba(matrix)

@@ -15,7 +15,7 @@ from job.core.errors import RegistryError
 from job.core.keys import Key
 from job.core.synth import write_world
 from job.registry.attempts import Attempt, record_attempt
-from job.registry.cleanup import other_runs, sweep
+from job.registry.cleanup import open_runs, sweep
 from job.registry.events import PART_BYTES, EventLog, event_files, read_events
 from job.registry.outcome import Outcome, failed
 from job.registry.runs import events_path, open_marker
@@ -252,7 +252,7 @@ def test_the_log_of_a_dead_run_is_closed_by_the_next_one(memory: Storage) -> Non
     log.close()
     for one in (outcome(1).key, outcome(2).key):
         record_attempt(memory, RUN, 1, Attempt.of_this_process(one, "training"))
-    sweep(memory, "20240102_000000_00000b", other_runs(memory, "20240102_000000_00000b", lease_s=1))
+    sweep(memory, "20240102_000000_00000b", open_runs(memory, lease_s=1))
     events = events_of(memory)
     began = [one for one in named(events, "task_began") if "step" in one]
     assert [(one["symbol"], one["step"]) for one in began] == [("S00002", "training")]

@@ -100,7 +100,7 @@ def longest_run(holds: pl.Series) -> int:
 CHANGES: tuple[tuple[str, str, Any], ...] = (
     ("label direction", "transforms.labels.Direction.entry_price", lambda _label: pl.col("open")),
     ("label triple_barrier", "transforms.labels.rolling_std", lambda *window: rolling_std(*window) * (1 + 1e-7)),
-    ("algorithm random_forest", "job.learning.forests.engines.SMALLEST_LEAF_SHARE", 0.001),
+    ("algorithm random_forest", "job.learning.algorithms.SMALLEST_LEAF_SHARE", 0.001),
     ("algorithm random_forest", "job.learning.scikit_learn.FOREST_LEAF_SHARE", 0.11),
     ("algorithm extra_trees", "job.learning.scikit_learn.POOLED_LEAF_SHARE", 0.06),
     ("algorithm gradient_boosting", "job.learning.scikit_learn.BOOSTING_MAX_DEPTH", 3),
@@ -126,7 +126,7 @@ CHANGES: tuple[tuple[str, str, Any], ...] = (
     ("training", "job.learning.importances.PERMUTATION_ROWS", 300),
     ("training", "job.learning.metrics.QUADRATURE_NODES", 4),
     ("training", "job.learning.metrics.CONFIDENCE", 0.9),
-    ("weights", "job.learning.weights.DAY_US", 86_000_000_000),
+    ("weights", "job.learning.rows.DAY_US", 86_000_000_000),
     ("context", "transforms.context.LIMIT", 1.0),
     ("context", "transforms.context.QUANTUM", 2.0**-6),
     ("trading", "job.learning.positions.ROUNDING", 0.3),

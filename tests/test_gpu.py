@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import pytest
 from job.cluster.bundles import Capacity
 from job.cluster.datasets import remote_options
 from job.config.settings import load_config
-from job.train.pipeline import by_device
+from job.train import pipeline
 from job.train.plan import plan_tasks
+from job.train.task import Task
 from job.worker.messages import Job
 from tests.test_planning import series
 
@@ -69,18 +72,19 @@ def test_a_step_asks_for_a_gpu_where_there_is_one() -> None:
     assert asked == {(True, 2): 1, (True, 0): 0, (False, 2): 0, (False, 0): 0}
 
 
-def test_models_that_use_no_gpu_do_not_wait_for_one() -> None:
-    tasks = plan_tasks(
-        [series("BTC"), series("ETH")], load_config(kinds(ensemble="tabm", forest="random_forest", deep="mlp"))
-    )
-    assert [[task.key.model_type for task in part] for part in by_device(tasks, capacity(0))] == [
-        ["deep", "ensemble", "forest"]
-    ]
-    assert [[task.key.model_type for task in part] for part in by_device(tasks, capacity(1))] == [
-        ["deep", "ensemble"],
-        ["forest"],
-    ]
-    assert [len(part) for part in by_device(tasks[:1], capacity(1))] == [1]
+def test_models_that_use_no_gpu_do_not_wait_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config(kinds(ensemble="tabm", forest="random_forest", deep="mlp"))
+    tasks = plan_tasks([series("BTC"), series("ETH")], config)
+    job = Job(run_id="", config=config, output="", versions={})
+
+    def started(tasks: Sequence[Task], gpus: int, *, number: int = 1) -> Any:
+        return [*pipeline.runs(tasks, replace(job, round=number), capacity=capacity(gpus))]
+
+    monkeypatch.setattr(pipeline, "train_pooled", lambda part, *_: [task.key.model_type for task in part])
+    assert started(tasks, 0) == [["deep", "ensemble", "forest"]]
+    assert started(tasks, 1) == [["deep", "ensemble"], ["forest"]]
+    assert started(tasks[:1], 1) == [["deep"]]
+    assert started(tasks, 1, number=2) == [["deep"], ["ensemble"], ["forest"]]
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from job.core.keys import Key
 from job.core.synth import write_world
 from job.registry.attempts import Attempt, record_attempt
 from job.registry.catalog import CATALOG, key_of, list_summaries, read_catalog
-from job.registry.cleanup import other_runs, sweep
+from job.registry.cleanup import open_runs, sweep
 from job.registry.leases import Lease
 from job.registry.names import listed_versions, version_name
 from job.registry.runs import events_path, open_marker, record_path
@@ -252,7 +252,7 @@ def check_what_was_cut_off(config: Config, models: Mapping[Key, tuple[Any, ...]]
     assert len(after) == len(models)
     assert strays(registry) <= {open_marker(one) for one in told} or not told
     assert {ended for one, ended in records(registry).items() if one in told} <= {ABORTED, ("finished", None)}
-    others = other_runs(registry, "", lease_s=0)
+    others = open_runs(registry, lease_s=0)
     sweep(registry, "", [replace(one, live=False, expires_at=datetime.now(UTC)) for one in others])
     assert strays(registry) == set()
 

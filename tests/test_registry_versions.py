@@ -14,7 +14,7 @@ import pytest
 from job.core.errors import RegistryError
 from job.core.keys import Key
 from job.registry.names import version_name
-from job.registry.versions import commit, list_versions, load, metadata_text, new_run_id
+from job.registry.versions import commit, list_versions, load, new_run_id
 from job.storage.files import ExistingFileError, Storage
 from tests.algorithms import each
 from tests.forks import Fresh
@@ -63,17 +63,20 @@ def test_a_version_is_three_files_and_loads_as_it_was(registry: Storage) -> None
     assert scaler.transform(features).tobytes() == fitted("scaler").transform(features).tobytes()
 
 
-def test_lists_of_numbers_are_on_one_line_each() -> None:
+def test_lists_of_numbers_are_on_one_line_each(memory: Storage) -> None:
     odd = "[\n 1,\n 2\n]"
     document = {
-        "key": {"name": odd, odd: [odd]},
+        "names": {"name": odd, odd: [odd]},
         "numbers": [1, 2.5, -3e-05, 1e22],
         "pairs": [[1, 2], [3, 4]],
         "mixed": [1, None, "2", True, []],
         "none": [],
     }
-    text = metadata_text(document)
-    assert json.loads(text) == document
+    estimators = {"model": fitted("logistic_regression"), "scaler": fitted("scaler")}
+    committed = commit(memory, KEY, VERSION, **estimators, metadata=document)
+    text = memory.read(METADATA).decode()
+    assert json.loads(text) == committed
+    assert document.items() <= committed.items()
     assert '\n "numbers": [1, 2.5, -3e-05, 1e+22],\n "pairs": [\n  [1, 2],\n  [3, 4]\n ],\n' in text
 
 

@@ -32,7 +32,7 @@ from job.registry.names import version_name
 from job.registry.outcome import Outcome
 from job.registry.prune import prunable, prune
 from job.registry.scored import Scored, holdout_range
-from job.registry.versions import list_versions, metadata_text
+from job.registry.versions import commit, list_versions
 from job.storage.files import Storage
 from job.train.plan import make_plan, plan
 from job.train.pooled import flat_samples, sample_times, sampling_caps, train_group
@@ -40,7 +40,7 @@ from job.train.steps import load_bars, prepare_samples, train_models
 from job.train.task import Task
 from job.worker.messages import Bundle, Job, pack
 from tests.oracles_training import made_samples, model_spec
-from tests.registries import find_version
+from tests.registries import find_version, fitted
 from transforms.bars import PRICES
 from transforms.features import DEFAULT_FEATURES, PACKS
 from transforms.labels import Direction, Label, TripleBarrier
@@ -182,7 +182,7 @@ def test_metadata_have_what_pictures_need(tmp_path: Path) -> None:
     assert times[-1] <= last < times[-1] + length
 
 
-def test_what_pictures_need_is_small_whatever_the_model() -> None:
+def test_what_pictures_need_is_small_whatever_the_model(tmp_path: Path) -> None:
     """Long names, many features, ten years of trading, and numbers that take all their digits."""
     rng = np.random.default_rng(5)
     rows, days = 20_000, 3_653
@@ -204,7 +204,13 @@ def test_what_pictures_need_is_small_whatever_the_model() -> None:
     }
     assert len(found["drift"]["features"]) >= 10
     assert len(found["trading"]["daily"]["net"]) == 36
-    assert len(metadata_text(found)) - len(metadata_text(bare)) <= 4_096
+    registry = Storage(str(tmp_path))
+    estimators = {"model": fitted("logistic_regression"), "scaler": fitted("scaler")}
+    small, large = (version_name(KEY, f"20240101_000000_00000{one}") for one in "ab")
+    commit(registry, KEY, small, **estimators, metadata=bare)
+    commit(registry, KEY, large, **estimators, metadata=found)
+    sizes = registry.sizes(KEY.folder)
+    assert sizes[f"{KEY.folder}/{large}.json"] - sizes[f"{KEY.folder}/{small}.json"] <= 4_096
 
 
 def test_versions_are_counted_whose_holdout_shares_time(tmp_path: Path) -> None:

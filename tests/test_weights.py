@@ -19,12 +19,12 @@ from job.learning.estimators import ALGORITHMS
 from job.learning.fitting import fit_scaled
 from job.learning.forests.binning import bin_rows
 from job.learning.forests.counts import by_class
-from job.learning.forests.trees import bootstrap, weighted_draws
-from job.learning.rows import read_rows
+from job.learning.forests.trees import bootstrap
+from job.learning.rows import Rows, read_rows, weights_of
 from job.learning.spec import ModelSpec
 from job.learning.splits import walk_forward
 from job.learning.training import train
-from job.learning.weights import BOTH_HALF_LIFE_DAYS, LIGHTEST, Weights, training_weights
+from job.learning.weights import BOTH_HALF_LIFE_DAYS, LIGHTEST, Weights
 from job.registry.artifacts import dump, parse
 from job.registry.fingerprints import Recipe
 from job.registry.outcome import Outcome
@@ -34,7 +34,7 @@ from job.train.pooled import flat_samples, train_group
 from job.train.steps import prepare, train_task
 from job.worker.messages import BarsRow, Bundle, Job, SeriesInfo, pack
 from tests.algorithms import each, quick
-from tests.oracles_training import FEATURES, KEY, MINUTE_US, made_samples, model_spec
+from tests.oracles_training import FEATURES, KEY, MINUTE_US, made_samples, model_spec, weighted_draws
 from tests.oracles_transforms import oracle_uniqueness, random_bars
 from tests.test_forest import problem
 from tests.test_planning import series
@@ -115,13 +115,20 @@ def oracle_weights(label_end: list[int], uniqueness: list[float] | None, half_li
     return [one / (sum(found) / len(found)) for one in found]
 
 
+def weights_by(weights: Weights, *, label_end: Any, uniqueness: Any) -> Any:
+    """Return the weights of all rows with labels that are known at these times."""
+    known, rows = np.zeros(len(label_end), np.int8), np.arange(len(label_end))
+    given = Rows(np.empty((len(rows), 0), np.float32), known, label_end, label_end, pooled=False, uniqueness=uniqueness)
+    return weights_of(given, rows, model_spec(weights=weights))
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("weights", [Weights(True), Weights(half_life_days=0.01), Weights(True, 3.0)])
 def test_weights_are_those_of_the_oracle(weights: Weights, seed: int) -> None:
     random = np.random.default_rng(seed)
     ends = 1_700_000_000_000_000 + np.sort(random.integers(0, 10**9, 200))[random.permutation(200)]
     unique = random.uniform(0.05, 1, 200)
-    made = training_weights(weights, label_end=ends, uniqueness=unique)
+    made = weights_by(weights, label_end=ends, uniqueness=unique)
     expected = oracle_weights(ends.tolist(), unique.tolist() if weights.uniqueness else None, weights.half_life_days)
     assert made is not None
     assert made.tolist() == pytest.approx(expected, rel=1e-9)
@@ -130,10 +137,10 @@ def test_weights_are_those_of_the_oracle(weights: Weights, seed: int) -> None:
 
 def test_no_row_weighs_nothing_and_equal_weights_are_none() -> None:
     ends = np.array([0, 10**15])
-    made = training_weights(Weights(half_life_days=0.001), label_end=ends, uniqueness=None)
+    made = weights_by(Weights(half_life_days=0.001), label_end=ends, uniqueness=None)
     assert made is not None
     assert made.min() / made.max() == pytest.approx(LIGHTEST)
-    assert training_weights(Weights(True), label_end=ends, uniqueness=np.full(2, 0.25)) is None
+    assert weights_by(Weights(True), label_end=ends, uniqueness=np.full(2, 0.25)) is None
 
 
 def samples_with(label: Any, seed: int = 0, *, market: bool = False, unique: bool = True) -> Samples:

@@ -272,9 +272,8 @@ def _off_scale(closes: pl.Series) -> pl.Series:
 
     A jump alone is a split or a new denomination, and marks nothing.
     """
-    known, moves = _moves(closes)
+    known, moves, jumps = jumps_of(closes)
     marked = np.zeros(closes.len(), np.bool_)
-    jumps = np.flatnonzero(np.abs(moves) > np.log(OTHER_UNIT))
     number = 0
     while number + 1 < jumps.size:
         away, back = jumps[number], jumps[number + 1]
@@ -285,14 +284,13 @@ def _off_scale(closes: pl.Series) -> pl.Series:
     return pl.Series(marked)
 
 
-def has_jump(closes: pl.Series) -> bool:
-    """Whether any close is so far from the one before it that a spell in another unit may begin or end there."""
-    return bool((np.abs(_moves(closes)[1]) > np.log(OTHER_UNIT)).any())
+def jumps_of(closes: pl.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places of the closes that are prices, the logarithmic changes from each of them to the next, and which are jumps.
 
-
-def _moves(closes: pl.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the closes that are prices, and the logarithmic changes from each of them to the next."""
+    At these a spell in another unit may begin or end.
+    """
     close = closes.to_numpy().copy()
     close[~(np.isfinite(close) & (close > 0))] = np.nan
     known = np.flatnonzero(~np.isnan(close))
-    return known, np.diff(np.log(close[known]))
+    moves = np.diff(np.log(close[known]))
+    return known, moves, np.flatnonzero(np.abs(moves) > np.log(OTHER_UNIT))

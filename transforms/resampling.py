@@ -8,8 +8,8 @@ import polars as pl
 import polars.selectors as cs
 
 from transforms.bars import FLOW, Gaps, duration_us
-from transforms.grids import Grid, Ints, windows_of
-from transforms.sessions import Sessions
+from transforms.grids import Grid, windows_of
+from transforms.sessions import CLOSURE, Sessions
 
 _ROUNDING: Final = 1e-9
 _STUB: Final = 0.25
@@ -64,8 +64,7 @@ def resample(
         unfinished = int(gaps.open_us(np.array([last]), np.array([end - last]))[0] != 0)
     finished = joined.head(joined.height - unfinished)
     if isinstance(gaps, Sessions):
-        holes = gaps.holes(bars["timestamp"], sources)
-        covered = _covers_sessions(finished, windows, holes, gaps, source_step=source_step, min_coverage=min_coverage)
+        covered = _covers_sessions(finished, windows, bars["timestamp"], sources, gaps, min_coverage=min_coverage)
     else:
         covered = finished["rows"] >= (0 if gaps == "ignore" else min_coverage * (step // source_step) - _ROUNDING)
     valid = finished.filter(covered).drop("rows")
@@ -73,17 +72,22 @@ def resample(
 
 
 def _covers_sessions(
-    joined: pl.DataFrame, windows: Grid, holes: Ints, sessions: Sessions, *, source_step: int, min_coverage: float
+    joined: pl.DataFrame, windows: Grid, times: pl.Series, sources: Grid, sessions: Sessions, *, min_coverage: float
 ) -> pl.Series:
-    """Return which windows hold enough of the bars of their time, given the times of those that are missing."""
+    """Return which windows hold enough of the bars of their time, given the `times` of the source's bars."""
+    missing = sessions.missing_before(times, sources)
+    missing[missing * sources.step_us >= CLOSURE] = 0
+    before = np.repeat(np.cumsum(missing), missing) - np.arange(missing.sum())
+    # When bars are missing while the market is open, in order.
+    holes = sources.moved(times[np.repeat(np.arange(times.len()), missing)], -before).to_physical().to_numpy()
     starts, rows = joined["timestamp"].to_physical().to_numpy(), joined["rows"].to_numpy()
     ends = windows.closes(joined["timestamp"]).to_physical().to_numpy()
     window = np.searchsorted(starts, holes, side="right") - 1
     within = (window >= 0) & (holes < ends[window])
-    missing = np.bincount(window[within], minlength=starts.size)
+    lacking = np.bincount(window[within], minlength=starts.size)
     opening = sessions.open_us(starts, ends - starts)
-    enough = rows >= min_coverage * (rows + missing) - _ROUNDING
-    return pl.Series(enough & (rows * source_step >= _STUB * opening))
+    enough = rows >= min_coverage * (rows + lacking) - _ROUNDING
+    return pl.Series(enough & (rows * sources.step_us >= _STUB * opening))
 
 
 def _aggregate(bars: pl.DataFrame, windows: Grid) -> pl.DataFrame:

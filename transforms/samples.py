@@ -111,7 +111,11 @@ def make_samples(
     """
     prepared, counts = how.of(bars)
     labeled = label.apply(_featured(prepared, how, features, beside, exact=False), how.timeframe)
-    left_out = _rarely_known(rows_from(labeled, start)[1], beside)
+    # Columns beside the features that too many bars lack which could be samples.
+    others = [name for one in beside for name in one.names]
+    given = rows_from(labeled, start)[1].select("filled", "cold", *others)
+    lacking = given.filter(~pl.col("filled") & ~pl.col("cold")).select(pl.col(others).is_null().mean())
+    left_out = tuple(name for name in others if (lacking[name][0] or 0) > MOST_LACKING)
     names = [name for name in _names(features, beside) if name not in left_out]
     judged = judge(labeled, names, sequence_bars, unlabeled=pl.col("label").is_null())
     seen, span = rows_from(judged, start, sequence_bars)
@@ -175,15 +179,6 @@ def _featured(
 
 def _names(features: Sequence[Feature], beside: Sequence[Beside]) -> list[str]:
     return [*(feature.name for feature in features), *(name for one in beside for name in one.names)]
-
-
-def _rarely_known(rows: pl.DataFrame, beside: Sequence[Beside]) -> tuple[str, ...]:
-    """Return the columns beside the features that too many bars lack which could be samples."""
-    if not beside:
-        return ()
-    names = [name for one in beside for name in one.names]
-    lacking = rows.filter(~pl.col("filled") & ~pl.col("cold")).select(pl.col(names).is_null().mean())
-    return tuple(name for name in names if (lacking[name][0] or 0) > MOST_LACKING)
 
 
 def _counts(span: pl.DataFrame) -> dict[str, int]:

@@ -92,14 +92,6 @@ class Sessions:
         missing[gaps[closed & (width <= LONGEST_CLOSURE)]] = 0
         return missing
 
-    def holes(self, times: pl.Series, grid: Grid) -> Ints:
-        """Return the times of the bars that are missing while the market is open, in order."""
-        missing = self.missing_before(times, grid)
-        missing[missing * grid.step_us >= CLOSURE] = 0
-        before = np.repeat(np.cumsum(missing), missing) - np.arange(missing.sum())
-        holes: Ints = grid.moved(times[np.repeat(np.arange(times.len()), missing)], -before).to_physical().to_numpy()
-        return holes
-
 
 MAX_OPENINGS: Final = 4
 """No market opens more often a day; what seems to is one whose bars are missing here and there."""

@@ -11,7 +11,7 @@ from job.cli.logs import log
 from job.cli.options import settings
 from job.cli.report import print_json
 from job.cli.selection import FILTER_ARGUMENTS, selected
-from job.cli.tables import FLEETS, comparison_table, console, shared_in_words, text_table, tried_in_words
+from job.cli.tables import COMPARISONS, DOUBTS, FLEETS, console, doubt, shared_in_words, text_table, tried_in_words
 from job.compare.plan import ComparisonPlan
 from job.compare.plan import plan as plan_comparisons
 from job.compare.run import ComparisonResult, fleets
@@ -117,7 +117,12 @@ def show(
     compared = [one for one in results if one.verdict is not None]
     log.info("a is %s, b is %s; a difference below 0 is for b", options.a, options.b)
     if compared and not options.json:
-        console().print(comparison_table([one.record() for one in compared]))
+        rows = [one.record() for one in compared]
+        level = 100 * (1 - max(row["alpha"] for row in rows))
+        columns = [(name.format(level=level), cell) for name, cell in COMPARISONS]
+        doubts = {doubt(row) for row in rows}
+        caption = "; ".join(text for mark, text in DOUBTS.items() if mark in doubts)
+        console().print(text_table(columns, rows, caption=caption))
         console().print(text_table(FLEETS, fleets(compared), caption=tried_in_words(tried)))
     for one in results:
         a, b = one.compared.a, one.compared.b

@@ -154,7 +154,7 @@ COMPARISONS: Final[Columns] = (
     ("log-loss b", lambda row: f"{row['log_loss_b']:.5f}"),
     ("difference [{level:.4g}%]", lambda row: _interval("{:+.5f}".format, row["difference"], row["low"], row["high"])),
     ("q", lambda row: "" if row["q"] is None else f"{row['q']:.3f}"),
-    ("verdict", lambda row: row["verdict"] + (f", {row['action']}" if row["action"] else "") + _doubt(row)),
+    ("verdict", lambda row: row["verdict"] + (f", {row['action']}" if row["action"] else "") + doubt(row)),
 )
 """Of a comparison, from `ComparisonResult.record`; a difference below 0 says that b is better."""
 FLEETS: Final[Columns] = (
@@ -190,15 +190,7 @@ def fleet_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def comparison_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return one row per comparison, above what makes some of their intervals doubtful."""
-    level = 100 * (1 - max(row["alpha"] for row in rows))
-    doubts = {_doubt(row) for row in rows}
-    caption = "; ".join(text for mark, text in DOUBTS.items() if mark in doubts)
-    return text_table([(name.format(level=level), cell) for name, cell in COMPARISONS], rows, caption=caption)
-
-
-def _doubt(row: Mapping[str, Any]) -> str:
+def doubt(row: Mapping[str, Any]) -> str:
     """Return the mark in `DOUBTS` of a comparison whose interval must not be relied on, empty for others."""
     if row["underpowered"] or row["seed_error"] is None:
         return "*" if row["underpowered"] else "†"

@@ -14,10 +14,10 @@ import ray
 from ray.exceptions import AuthenticationError, RayError, RpcError
 
 from job.cluster.bundles import Capacity
-from job.cluster.heartbeat import HealthCheck, OnDeath, connection_error, is_reachable, monitored
+from job.cluster.heartbeat import HealthCheck, OnDeath, is_reachable, monitored
 from job.cluster.local_ray import local_ray
 from job.cluster.observing import job_config
-from job.cluster.ray_patches import ACTORS, POLLING, PREFETCHING, WORKER_LOGS, ask_head, head_address, patched
+from job.cluster.ray_patches import ACTORS, POLLING, PREFETCHING, WORKER_LOGS, ask_head, patched
 from job.config.settings import RaySettings
 from job.core.environment import INSTALLED, ROOT
 from job.core.errors import ConfigError
@@ -91,20 +91,22 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
         return
     environment = {**dict.fromkeys(THREAD_LIMITS, str(threads)), **ALLOCATOR}
     level = getattr(logging, settings.logging_level.upper() if settings.logging_level != "info" else "WARNING")
-    on_stop = signal.getsignal(signal.SIGTERM)
+    on_stop, may_handle = signal.getsignal(signal.SIGTERM), threading.current_thread() is threading.main_thread()
     os.environ.update({name: os.environ.get(name, value) for name, value in DRIVER_SETTINGS.items()})
     with ExitStack() as monitoring, ExitStack() as stack:  # the cluster is watched until Ray is shut down, too
         if settings.logging_level != "debug":
             os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of objects lost with a node, made again
             stack.enter_context(patched(WORKER_LOGS))
-        stack.callback(_handle_stop, on_stop)
+        if may_handle:
+            stack.callback(signal.signal, signal.SIGTERM, on_stop)
         if address and joined:
             _join(address, settings, environment, level)
             stack.callback(ray.shutdown)
         else:
             stack.enter_context(local_ray(settings, environment, level))
         # Ray's own handler ends the process on the spot; a stopped job must still close its run record.
-        _handle_stop(signal.default_int_handler)
+        if may_handle:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         size = _size(settings, joined=joined)
         # Ray starts one worker ahead of those that tasks ask for; were there a task for each CPU, it would be a spare.
         starting = [] if joined else [take_worker.remote() for _ in range(max(1, size.cpus - 1))]
@@ -114,12 +116,6 @@ def running(settings: RaySettings, *, threads: int = 1, on_death: OnDeath | None
             stack.enter_context(patched(patches))
         monitoring.enter_context(_monitored(size, on_death))
         yield size
-
-
-def _handle_stop(handler: Any) -> None:
-    """Set what SIGTERM does, where this is allowed: in the main thread."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)
 
 
 @ray.remote(num_cpus=1, max_retries=0)
@@ -144,7 +140,7 @@ def _join(address: str, settings: RaySettings, environment: Mapping[str, str], l
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ and not INSTALLED:
         runtime_env |= {"working_dir": str(ROOT), "excludes": [*NOT_SHIPPED]}
     try:
-        _check_reachable(address)
+        ask_head(address, timeout_s=CONNECT_S)
         ray.init(
             address=address,
             runtime_env=runtime_env,
@@ -152,29 +148,13 @@ def _join(address: str, settings: RaySettings, environment: Mapping[str, str], l
             logging_level=level,
             job_config=job_config(settings),
         )
-    except (ConnectionError, ValueError) as error:  # Ray's word for an address that is none
-        raise _unreachable(address, error) from None
-    except RuntimeError as error:
-        raise ConfigError(f"cannot join the Ray cluster at {address}: {' '.join(str(error).split())}") from None
-
-
-def _check_reachable(address: str) -> None:
-    """Make sure that a Ray head listens at `host:port`, and lets this process in; `ray.init` would try for minutes.
-
-    Raises:
-        ValueError, ConnectionError: `address` is none.
-        ConfigError: nothing listens there, something else does, or the token is wrong.
-    """
-    where = head_address(address)
-    if error := connection_error(where, CONNECT_S):
-        raise _unreachable(address, error)
-    try:
-        ask_head(where)
     except AuthenticationError:
         remedy = "set RAY_AUTH_MODE and RAY_AUTH_TOKEN as on its head"
         raise ConfigError(f"the Ray cluster at {address} does not take this process's token: {remedy}") from None
-    except RpcError as refusal:
+    except (OSError, ValueError, RpcError) as refusal:  # an address that is none, or no head's
         raise _unreachable(address, refusal) from None
+    except RuntimeError as error:
+        raise ConfigError(f"cannot join the Ray cluster at {address}: {' '.join(str(error).split())}") from None
 
 
 def _unreachable(address: str, error: Exception) -> ConfigError:

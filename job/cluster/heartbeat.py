@@ -46,7 +46,7 @@ def monitored(checks: Sequence[HealthCheck], on_death: OnDeath) -> Iterator[None
     def interrupt(*_: object) -> None:
         raise ClusterError(reasons[0])
 
-    def watch() -> None:
+    def monitor() -> None:
         failing = first_failing(checks, over)
         if failing is None:
             return
@@ -60,7 +60,7 @@ def monitored(checks: Sequence[HealthCheck], on_death: OnDeath) -> Iterator[None
             os._exit(ClusterError.exit_status)
 
     before = signal.signal(signal.SIGUSR1, interrupt) if caller is main else None
-    thread = threading.Thread(target=watch, name="heartbeat of the cluster", daemon=True)
+    thread = threading.Thread(target=monitor, name="heartbeat of the cluster", daemon=True)
     thread.start()
     try:
         yield

@@ -10,12 +10,14 @@ from typing import Final
 import ray
 from ray.exceptions import RayError
 
-from job.cluster.machine import cannot_start, check_machine, ray_folder
+from job.cluster.machine import check_machine, ray_folder
 from job.cluster.observing import job_config
 from job.cluster.ray_patches import AGENTS, PROCESSES, WORKERS, patched
 from job.cluster.worker_parent import worker_parent
 from job.config.settings import RaySettings
 from job.core.environment import INSTALLED, ROOT
+from job.core.errors import ConfigError
+from job.core.wording import on_one_line
 
 PRELOAD: Final = "RAY_preload_python_modules"
 WORKER_MODULES: Final = "job.cluster.worker_imports"
@@ -55,7 +57,12 @@ def local_ray(settings: RaySettings, environment: Mapping[str, str], level: int)
                     _temp_dir=folder,
                 )
         except (OSError, ValueError, RuntimeError, RayError) as error:  # all that Ray raises where none starts
-            raise cannot_start(error) from error
+            reason = on_one_line(error)
+            raise ConfigError(
+                f"Ray cannot start on this machine: {reason[:300]}{'…' * (len(reason) > 300)}; its logs are in "
+                "session_latest/logs of Ray's folder (RAY_TMPDIR): free memory, disk space or ports, or join a cluster "
+                "with ray.address"
+            ) from error
         finally:
             for name in given:
                 os.environ.pop(name)

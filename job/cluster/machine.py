@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 from job.core.errors import ConfigError
-from job.core.wording import on_one_line
 
 SOCKET_PATH: Final = 107 if sys.platform == "linux" else 103
 """Bytes that the path of a Unix socket may have."""
@@ -84,13 +83,3 @@ def check_machine() -> None:
             f"Ray cannot start: port {port} ({PORT}) is taken or none: end what listens there, choose another port, "
             f"or unset {PORT} to let Ray choose"
         ) from None
-
-
-def cannot_start(error: Exception) -> ConfigError:
-    """Return the error of a Ray that did not start for another reason: what it says first, and where it says more."""
-    reason = on_one_line(error)
-    short = reason if len(reason) <= 300 else f"{reason[:300]}…"
-    return ConfigError(
-        f"Ray cannot start on this machine: {short}; its logs are in session_latest/logs of Ray's folder "
-        "(RAY_TMPDIR): free memory, disk space or ports, or join a cluster with ray.address"
-    )

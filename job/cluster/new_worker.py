@@ -14,6 +14,7 @@ import os
 import runpy
 import socket
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -26,28 +27,21 @@ PATIENCE_S = 40.0
 TAKEN = b"1"
 
 
-def is_taken(command: list[str]) -> bool:
-    """Ask for a worker of this command line, folder, environment and output; False where nobody makes one."""
-    try:
-        with socket.socket(socket.AF_UNIX) as parent:
-            parent.settimeout(PATIENCE_S)
-            parent.connect(os.environ[PARENT])
-            socket.send_fds(parent, [b" "], [1, 2])
-            parent.sendall(json.dumps([command, str(Path.cwd()), dict(os.environ)]).encode())
-            parent.shutdown(socket.SHUT_WR)
-            return parent.recv(1) == TAKEN
-    except OSError:
-        return False
-
-
 def main(arguments: list[str]) -> None:
     """Become a worker, by Ray's own script, which lies beside that of workers, where an environment is asked for."""
     command = [one for one in arguments if one != LANGUAGE]
     worker = Path(arguments[0])
     if len(command) == len(arguments) or any(one.startswith(ENVIRONMENT) for one in command):
         os.execv(sys.executable, [sys.executable, str(worker.with_name("setup_worker.py")), *arguments])  # noqa: S606 - as Ray does
-    if PARENT in os.environ and is_taken(command):
-        return
+    if PARENT in os.environ:  # there, a worker of this command line, folder, environment and output is asked for
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as parent:
+            parent.settimeout(PATIENCE_S)
+            parent.connect(os.environ[PARENT])
+            socket.send_fds(parent, [b" "], [1, 2])
+            parent.sendall(json.dumps([command, str(Path.cwd()), dict(os.environ)]).encode())
+            parent.shutdown(socket.SHUT_WR)
+            if parent.recv(1) == TAKEN:
+                return
     sys.argv, sys.path[0] = command, str(worker.parent)  # as if Python had been started with it
     gc.disable()  # what modules make while they load stays: looking for garbage would take a fifth of the time
     import_module("ray")

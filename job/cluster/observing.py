@@ -30,26 +30,23 @@ class RayMetrics:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._told: dict[tuple[Family, tuple[str, ...]], float] = {}
-        self._meter = cache(_meter)
+        self._meters: dict[Family, Counter | Gauge] = {}
 
     def tell(self) -> None:
         """Tell Ray what has changed: counters take what they have grown by."""
         for family, values, value in self._metrics.samples():
             before = self._told.get((family, values), 0.0)
             labels = dict(zip(family.labels, values, strict=True))
-            meter = self._meter(family)
+            if family not in self._meters:
+                kind = Counter if family.type == "counter" else Gauge  # Ray adds the ending of counters
+                self._meters[family] = kind(family.name.removesuffix("_total"), family.help, tag_keys=family.labels)
+            meter = self._meters[family]
             if isinstance(meter, Counter):
                 if value > before:
                     meter.inc(value - before, labels)
             else:
                 meter.set(value, labels)
             self._told[family, values] = value
-
-
-def _meter(family: Family) -> Counter | Gauge:
-    if family.type == "counter":  # Ray adds the ending
-        return Counter(family.name.removesuffix("_total"), family.help, tag_keys=family.labels)
-    return Gauge(family.name, family.help, tag_keys=family.labels)
 
 
 _ray_metrics: Final = cache(RayMetrics)

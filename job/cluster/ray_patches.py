@@ -18,6 +18,7 @@ from uuid import uuid4
 import ray
 
 from job.cluster import late_agent, new_worker
+from job.cluster.heartbeat import connection_error
 
 log = logging.getLogger("job")
 
@@ -116,21 +117,21 @@ def patched(patches: Patches) -> Iterator[None]:
         yield
 
 
-def head_address(address: str) -> str:
-    """Return where a cluster's head listens: Ray takes 127.0.0.1 for the machine's own address."""
-    canonical = _private("ray._private.services:canonicalize_bootstrap_address")
-    return (canonical and canonical(address)) or address
-
-
-def ask_head(address: str) -> None:
-    """Ask a head whether it lets this process in; `ray.init` would try for minutes.
+def ask_head(address: str, *, timeout_s: float) -> None:
+    """Ask the head at `host:port` whether it lets this process in; `ray.init` would try for minutes.
 
     Raises:
+        OSError: nothing listens there.
+        ValueError: it is no address.
         ray.exceptions.AuthenticationError: it does not take this process's token.
         ray.exceptions.RpcError: what listens there is no head.
     """
+    canonical = _private("ray._private.services:canonicalize_bootstrap_address")
+    where = (canonical and canonical(address)) or address  # Ray takes 127.0.0.1 for the machine's own address
+    if error := connection_error(where, timeout_s):
+        raise error
     if (client := _private("ray._raylet:GcsClient")) is not None:
-        client(address=address)
+        client(address=where)
 
 
 def _private(place: str) -> Any:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import cache
 from typing import Any, Final
 
 from job.compare.task import ComparisonTask
@@ -64,7 +64,7 @@ def plan(config: Config, registry: Storage, keys: Iterable[Key], *, a: str, b: s
         DataError: nothing in the input can be read.
     """
     found = find_series(config.data, registry=registry.url)
-    fleet = cache(partial(find_fleet, found, config.data, registry=registry.url))
+    fleet = cache(lambda: find_fleet(found, config.data, registry=registry.url))
     registry = Snapshot(registry)
     series: dict[tuple[str, str], list[Series]] = {}
     for one in found.series:

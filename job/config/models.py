@@ -8,8 +8,8 @@ from job.config.sections import AffectsModel, AffectsNothing, Section
 from job.config.values import MAX_BARS, Algorithm, Features, Names, Timeframes
 from job.learning.context import as_timeframe
 from job.learning.features import expand_feature
-from job.learning.params import check_params
-from job.learning.spec import LabelSetting, Params, WeightsSetting
+from job.learning.params import check_blend
+from job.learning.spec import BLEND, NO_SCALAR, LabelSetting, Params, Scalar, WeightsSetting
 from transforms.context import MARKET_FEATURES
 from transforms.features import DEFAULT_FEATURES
 from transforms.labels import Direction, Label, TripleBarrier
@@ -29,7 +29,7 @@ class ContextSettings(Section):
     @field_validator("symbols")
     @classmethod
     def _no_timeframe(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if found := next(filter(as_timeframe, value), None):
+        if found := next((one for one in value if as_timeframe(one)), None):
             raise ValueError(f"{found!r} is a timeframe: name it in context.timeframes")
         return value
 
@@ -73,8 +73,11 @@ class ModelSettings(Section):
     @field_validator("params")
     @classmethod
     def _of_its_algorithm(cls, value: Params, info: ValidationInfo) -> Params:
-        if "algorithm" in info.data:  # otherwise it was refused itself
-            check_params(info.data["algorithm"], value)
+        algorithm = info.data.get("algorithm")  # None if it was refused itself
+        if algorithm == BLEND:
+            check_blend(value)
+        elif algorithm and (strange := [name for name, one in value.items() if not isinstance(one, Scalar)]):
+            raise ValueError(f"{strange[0]}: {NO_SCALAR}")
         return value
 
     @field_validator("features")

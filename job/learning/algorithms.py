@@ -13,7 +13,7 @@ import numpy as np
 
 from job.core.errors import ConfigError
 from job.core.wording import on_one_line
-from job.learning.forests.engines import Engine, are_large
+from job.learning.forests.engines import SMALLEST_LEAF_SHARE, Engine, leaf_rows
 from job.learning.spaces import Space
 from job.learning.spec import ModelSpec
 
@@ -194,6 +194,8 @@ class Algorithm:
 
     def engine_for(self, estimator: Any, rows: int, engine: Engine) -> Engine:
         """Return the engine that fits `estimator` on a window of `rows`, given the one chosen for the model."""
-        if engine not in self.fitters or (engine == "histogram" and not are_large(estimator.min_samples_leaf, rows)):
+        if engine not in self.fitters:
+            return "sklearn"
+        if engine == "histogram" and leaf_rows(estimator.min_samples_leaf, rows) < SMALLEST_LEAF_SHARE * rows:
             return "sklearn"
         return engine

@@ -54,29 +54,23 @@ def sequences(
     low, high = np.maximum(-CLIP, (total - gain) / count), np.minimum(CLIP, (total + gain) / count)
     p = np.minimum(1.0, 2 * np.exp(-log_wealth(toward, spread)))
     if drawn.any():
-        p[drawn] = _p_with_luck(*(part[drawn] for part in (blocks, toward, spread, variance, freedom)))
+        # With luck, p is the least of `LEVELS` at which the interval is without 0, found by bisection. The last level
+        # is 1, at which nothing need differ.
+        lowest, highest = np.zeros(len(p), np.int64), np.full(len(p), len(LEVELS) - 1)
+        while (lowest < highest).any():
+            middle = (lowest + highest) // 2
+            level = 10.0 ** LEVELS[middle]
+            beyond = toward - blocks * _luck(level / 4, variance, freedom)
+            differs = log_wealth(beyond, spread) >= np.log(4 / level)
+            highest = np.where(differs, middle, highest)
+            lowest = np.where(differs, lowest, np.minimum(middle + 1, highest))
+        p = np.where(drawn, 10.0 ** LEVELS[highest], p)
     return Sequences(np.minimum(low - luck, mean), np.maximum(high + luck, mean), p)
 
 
 def _luck(tail: Any, variance: FloatArray, freedom: FloatArray) -> FloatArray:
     """Return what the luck of seeds exceeds with a probability of `tail`."""
     found: FloatArray = np.where(variance > 0, -scipy.special.stdtrit(freedom, tail) * np.sqrt(variance), 0.0)
-    return found
-
-
-def _p_with_luck(
-    blocks: FloatArray, toward: FloatArray, spread: FloatArray, variance: FloatArray, freedom: FloatArray
-) -> FloatArray:
-    """Return the least of `LEVELS` at which the interval is without 0, by bisection; 1 where there is none."""
-    lowest, highest = np.zeros(len(blocks), np.int64), np.full(len(blocks), len(LEVELS) - 1)
-    while (lowest < highest).any():
-        middle = (lowest + highest) // 2
-        level = 10.0 ** LEVELS[middle]
-        gain = toward - blocks * _luck(level / 4, variance, freedom)
-        differs = log_wealth(gain, spread) >= np.log(4 / level)
-        highest = np.where(differs, middle, highest)
-        lowest = np.where(differs, lowest, np.minimum(middle + 1, highest))
-    found: FloatArray = 10.0 ** LEVELS[highest]  # the last level is 1, at which nothing need differ
     return found
 
 

@@ -122,11 +122,6 @@ def by_block(folds: Iterable[FoldLoss], weight: int) -> dict[str, list[float]]:
     return found
 
 
-def first_losses(folds: Mapping[str, Sequence[FoldLoss]]) -> dict[str, dict[str, list[float]]]:
-    """Return losses by series, each shrunk by what its folds say: none is given up for what shrinking mends."""
-    return {series: by_block(own, shrink_weight(own)) for series, own in folds.items()}
-
-
 def mean_loss(losses: Losses) -> float:
     """Return the mean log-loss of a row."""
     cells = [cell for blocks in losses.values() for cell in blocks.values()]

@@ -192,24 +192,20 @@ def measure(reference: Reference, features: pl.DataFrame, up: float | None = Non
         if rows and name in features.columns:
             values = features[name].cast(pl.Float64).fill_null(math.nan).to_numpy()
             found[name] = bins.psi(values, rows=reference.rows)
+    chance = None
+    if rows:
+        # What 19 of 20 indices stay below if all rows are independent draws of one distribution: the index then is
+        # about (1 / n + 1 / m) times chi-square with one degree of freedom less than bins (Yurdakul and Naranjo 2020).
+        chance = float(scipy.special.chdtri(BINS - 1, 1 - CONFIDENCE)) * (1 / rows + 1 / reference.rows)
     return Drift(
         rows=rows,
         psi=found,
         usual={name: bins.usual for name, bins in reference.features.items() if bins.usual is not None},
-        chance=chance(rows, reference.rows) if rows else None,
+        chance=chance,
         up=up,
         up_trained=reference.up,
         stretch=reference.stretch,
     )
-
-
-def chance(new_rows: int, trained_rows: int) -> float:
-    """Return what 19 of 20 indices over ten bins stay below, if all rows are independent draws of one distribution.
-
-    The index then is about (1 / n + 1 / m) times chi-square with one degree of freedom less than bins (Yurdakul and
-    Naranjo 2020).
-    """
-    return float(scipy.special.chdtri(BINS - 1, 1 - CONFIDENCE)) * (1 / new_rows + 1 / trained_rows)
 
 
 def stretches(series: IntArray) -> tuple[int, IntArray]:

@@ -1,4 +1,4 @@
-"""Which params an algorithm takes at all: scalars, and a blend the names of its members and the params of each."""
+"""Which params a blend takes: the names of its members, and the params of each."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,28 +11,19 @@ from job.learning.spec import (
     DEFAULT_MEMBERS,
     DEFAULT_POOL_ALGORITHM,
     MEMBERS,
-    NO_SCALAR,
     POOL,
     POOL_ALGORITHM,
-    Scalar,
 )
 
 
-def check_params(algorithm: str, params: Mapping[str, Any]) -> None:
-    """Check the kinds of an algorithm's params, and that a blend is one of several known algorithms.
+def check_blend(params: Mapping[str, Any]) -> None:
+    """Check the kinds of a blend's params, and that it is one of several known algorithms.
 
     Whether an estimator knows a param of that name and value is found when it is built.
 
     Raises:
         EntryError: they are not, a member is unknown, or there is no blend of these members.
     """
-    if algorithm == BLEND:
-        _check_blend(params)
-    elif strange := [name for name, value in params.items() if not isinstance(value, Scalar)]:
-        raise EntryError(f"{strange[0]}: {NO_SCALAR}")
-
-
-def _check_blend(params: Mapping[str, Any]) -> None:
     members = params.get(MEMBERS, [*DEFAULT_MEMBERS])
     if not isinstance(members, list):
         raise EntryError(f"{MEMBERS}: expected a list of algorithms, such as [{', '.join(DEFAULT_MEMBERS)}]")

@@ -18,7 +18,7 @@ from job.learning.sequences import Sequences, sequences_of, with_complete
 from job.learning.spec import ModelSpec
 from job.learning.splits import Splits, walk_forward
 from job.learning.times import IntArray, time_of
-from job.learning.weights import training_weights
+from job.learning.weights import DAY_US, LIGHTEST
 from transforms.bars import duration_us
 from transforms.samples import UNIQUENESS
 
@@ -182,18 +182,29 @@ def scaled_inputs(scaler: StandardScaler, rows: Inputs) -> Inputs:
 
 
 def weights_of(rows: Rows, index: IntArray, spec: ModelSpec) -> FloatArray | None:
-    """Return the weights of the training rows at `index`; see `learning.weights.training_weights`.
+    """Return the weights of the training rows at `index`, of mean 1; None if all rows count alike.
+
+    A row's age is how long before the newest label of these rows its own was known.
 
     Raises:
         TrainingError: they depend on the labels' uniqueness, and the samples came without.
     """
-    if spec.weights is not None and spec.weights.uniqueness and rows.uniqueness is None:
-        raise TrainingError(
-            f"weights by uniqueness need the column {UNIQUENESS}, which these samples lack: set weights to none or to "
-            "{half_life_days: 30}"
-        )
-    unique = None if rows.uniqueness is None else rows.uniqueness[index]
-    return training_weights(spec.weights, label_end=rows.label_end[index], uniqueness=unique)
+    if spec.weights is None:
+        return None
+    label_end = rows.label_end[index]
+    found = np.ones(len(label_end))
+    if spec.weights.uniqueness:
+        if rows.uniqueness is None:
+            raise TrainingError(
+                f"weights by uniqueness need the column {UNIQUENESS}, which these samples lack: set weights to none or "
+                "to {half_life_days: 30}"
+            )
+        found *= rows.uniqueness[index]
+    if spec.weights.half_life_days is not None:
+        found *= 0.5 ** ((label_end.max() - label_end) / (spec.weights.half_life_days * DAY_US))
+    found = np.maximum(found, LIGHTEST * found.max())
+    # Equal weights are none: the fit is the same, bit for bit, as without the setting.
+    return None if np.ptp(found) == 0 else found / found.mean()
 
 
 def inputs(

@@ -78,33 +78,24 @@ def influence_of(
     told_by = seeds.get("influence") or (algorithm.seed_influence if algorithm is not None else None)
     slope = (shrink(probability_of_up(model, matrix), base_rate, weight) - (up == 1)) * weight
     if isinstance(model, Blend) and isinstance(told_by, dict):
-        return influence_of_members(told_by, model, matrix, slope)
+        known = {one.name: (one, share) for one, share in zip(model.fitted, model.weights, strict=True)}
+        if not all(name in known and influence in INFLUENCES for name, influence in told_by.items()):
+            return None
+        found = []
+        for name, influence in told_by.items():
+            one, share = known[name]
+            rows = one.pooled.rescaled(matrix) if one.pooled else matrix
+            found.append(INFLUENCES[influence](one.model, rows, slope * share))
+        # Members draw independently, so their influences add up. Those of different lengths are brought to that of the
+        # shortest by means of neighbors, which have the same spread over their number.
+        shortest = min(map(len, found))
+        shortened = [np.array([part.mean() for part in np.array_split(one, shortest)]) for one in found]
+        return sum(shortened, np.zeros(shortest))
     if isinstance(told_by, str) and told_by in INFLUENCES:
         return INFLUENCES[told_by](model, matrix, slope)
     change = seeds.get("log_loss_change")
     # Two seeds are two draws; the factor makes `seed_variance`, which is about a mean of draws, that of one of them.
     return None if change is None else np.array([math.sqrt(2) * change * len(up), 0.0])
-
-
-def influence_of_members(
-    told_by: Mapping[str, str], blend: Blend, matrix: Matrix, slope: FloatArray
-) -> FloatArray | None:
-    """Return the influence of a blend: the sum of its members', which draw independently, each by its weight.
-
-    Influences of different lengths are brought to that of the shortest by means of neighbors, which have the same
-    spread over their number. None where a member's is not known.
-    """
-    known = {one.name: (one, weight) for one, weight in zip(blend.fitted, blend.weights, strict=True)}
-    if not all(name in known and influence in INFLUENCES for name, influence in told_by.items()):
-        return None
-    found = []
-    for name, influence in told_by.items():
-        one, weight = known[name]
-        rows = one.pooled.rescaled(matrix) if one.pooled else matrix
-        found.append(INFLUENCES[influence](one.model, rows, slope * weight))
-    shortest = min(map(len, found))
-    shortened = [np.array([part.mean() for part in np.array_split(one, shortest)]) for one in found]
-    return sum(shortened, np.zeros(shortest))
 
 
 def loss_by_tree(model: Any, matrix: Matrix, slope: FloatArray) -> FloatArray:

@@ -28,7 +28,7 @@ DEFAULT_POOL_ALGORITHM: Final = "random_forest"
 NO_SCALAR: Final = "expected a number, text, true, false or null"
 
 
-def _parameter(value: object) -> object:
+def _check_parameter(value: object) -> object:
     """Check one of `params`: a scalar, or what a blend takes, a list of names and a mapping of a member's own."""
     names = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
     own = isinstance(value, dict) and all(isinstance(name, str) for name in value)
@@ -39,7 +39,7 @@ def _parameter(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-Params = dict[str, Annotated[Scalar | list[str] | Scalars, PlainValidator(_parameter)]]
+Params = dict[str, Annotated[Scalar | list[str] | Scalars, PlainValidator(_check_parameter)]]
 LabelSetting = Annotated[InstanceOf[Label], BeforeValidator(parse_label), PlainSerializer(Label.definition)]
 WeightsSetting = Annotated[
     InstanceOf[Weights] | None,

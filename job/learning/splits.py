@@ -1,7 +1,7 @@
 """The one splitter: expanding walk-forward folds and a holdout, cut by clock time and purged."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -99,22 +99,18 @@ def last_part(available_at: IntArray, label_end: IntArray, *, share: float) -> F
     return Fold(train=known, test=_where(available_at >= start, rows)) if len(known) else None
 
 
-def fit_times(starts: Iterable[int]) -> list[int]:
+def fit_times(starts: Iterable[int], wanted: Iterable[int]) -> list[int]:
     """Return when fits must end, in ascending order, given when the test windows of all series begin (µs).
 
     Each window takes the latest fit that ended when it began, which knows all but a twentieth of the windows' time at
-    most: a fit for each of many series' windows would take as long as all else.
+    most: a fit for each of many series' windows would take as long as all else. Fits are left out that none of the
+    windows takes which begin at the `wanted` ones of all `starts`.
     """
     ordered, times = sorted(starts), list[int]()
     for start in ordered:
         if not times or start > times[-1] + (ordered[-1] - ordered[0]) // SHARED:
             times.append(start)
-    return times
-
-
-def times_taken(times: Sequence[int], starts: Iterable[int]) -> list[int]:
-    """Return those of the times of `fit_times` whose fits are taken by windows that begin at `starts`."""
-    return sorted({times[bisect_right(times, start) - 1] for start in starts})
+    return sorted({times[bisect_right(times, start) - 1] for start in wanted})
 
 
 def is_known(available_at: IntArray, label_end: IntArray, start: int, embargo_us: int) -> npt.NDArray[np.bool_]:

@@ -82,30 +82,6 @@ def parse_weights(value: object) -> Weights | None:
     return Weights(uniqueness, None if days is None else float(days)) if uniqueness or days is not None else None
 
 
-def training_weights(
-    weights: Weights | None, *, label_end: IntArray, uniqueness: FloatArray | None
-) -> FloatArray | None:
-    """Return the weights of one training window's rows, of mean 1; None if all rows count alike.
-
-    A row's age is how long before the newest label of this window its own was known.
-
-    Args:
-        weights: the setting.
-        label_end: of the rows, µs since the epoch.
-        uniqueness: of the rows' labels, above 0 and at most 1; needed where the setting says so.
-    """
-    if weights is None:
-        return None
-    found = np.ones(len(label_end))
-    if weights.uniqueness and uniqueness is not None:
-        found *= uniqueness
-    if weights.half_life_days is not None:
-        found *= 0.5 ** ((label_end.max() - label_end) / (weights.half_life_days * DAY_US))
-    found = np.maximum(found, LIGHTEST * found.max())
-    # Equal weights are none: the fit is the same, bit for bit, as without the setting.
-    return None if np.ptp(found) == 0 else found / found.mean()
-
-
 def describe_weights(weights: Weights | None, weight: FloatArray | None, *, rows: int) -> dict[str, Any]:
     """Return `weights` as metadata keeps it, as JSON values: the setting, and how much of a window is left.
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache, partial
+from functools import cache
 from typing import Final, TypeVar
 
 from job.config.settings import Config
@@ -106,7 +106,7 @@ def plan(config: Config, request: Request) -> PredictionPlan:
         held, listing = one.held, one.listing
         if held and listing and (held.listing == listing or bare_digest(listings.get(listing, "")) == held.content):
             current[one.key] = held
-    fleet = cache(partial(find_fleet, found, config.data, registry=models.url))
+    fleet = cache(lambda: find_fleet(found, config.data, registry=models.url))
     tasks, refused = _tasks([one for one in wanted if one.key not in current], config, request, models, fleet)
     failures += refused
     stand, too_old = _current([one for one in wanted if one.key in current], config, models)

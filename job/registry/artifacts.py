@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import re
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,9 +18,9 @@ from job.core.wording import first_of, on_one_line
 from job.learning.algorithms import GENERAL_FORMATS
 from job.learning.estimators import ALGORITHMS
 from job.learning.spec import BLEND
-from job.registry.parts import NO_OWN, Own, algorithms_by_format, allowed_types, check_parts, is_model
-from job.registry.skops_objects import Objects, are_known
-from job.registry.skops_schema import Schema, UnknownTypeError, npy_bytes
+from job.registry.parts import NO_OWN, Own, algorithms_by_format, algorithms_with, allowed_types, check_parts
+from job.registry.skops_objects import BUILDERS, CONTAINERS, Objects
+from job.registry.skops_schema import PROTOCOL, Schema, UnknownTypeError, npy_bytes
 
 COMPRESSION_LEVEL: Final = 1
 """A 100-tree forest of depth 10: 4.8 MB become 1.1 MB at level 1, 0.95 at 6, 0.92 at 9, in 0.12, 0.17 and 0.97 s. One
@@ -170,7 +171,8 @@ def _parse_skops(data: bytes, where: str, own: Own) -> object:
             raise RegistryError(f"{where} holds types outside the allow-list ({named}); it was not loaded")
         if not isinstance(schema, dict) or schema.get("__loader__") != "ObjectNode":
             raise ValueError("it holds no estimator")
-        if are_known(types, schema.get("protocol")):
+        known = all(loader in BUILDERS and CONTAINERS.get(loader, name) == name for loader, name in types)
+        if known and schema.get("protocol") == PROTOCOL:
             return Objects(archive.read).build(schema)
     import skops.io  # noqa: PLC0415 - takes seconds, and only types of users' modules may need it
 
@@ -194,7 +196,11 @@ def check_pair(model: Any, scaler: Any, *, features: int | None, where: str, own
 
     claim, reason = f"{where} holds no model and scaler of this job", ""
     with _malformed_refused(f"{claim}: they do not predict"):
-        if not is_model(model, own):
+        # No optional library is imported to compare: the class of what was parsed has been imported already.
+        imported = [
+            one for one in algorithms_with(own) if one.library is None or one.path.partition(":")[0] in sys.modules
+        ]
+        if type(model) not in {one.estimator for one in [*imported, *own.values()]}:
             reason = f"the model is of type {type(model).__name__}"
         elif type(scaler) is not StandardScaler:
             reason = f"the scaler is of type {type(scaler).__name__}"

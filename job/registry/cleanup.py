@@ -21,20 +21,11 @@ UNKNOWN_S = 86_400.0
 
 @dataclass(frozen=True)
 class OtherRun:
-    """Another run whose record is not closed; a dead one may have a lease that has not yet expired."""
+    """A run whose record is not closed; a dead one may have a lease that has not yet expired."""
 
     run_id: str
     live: bool
     expires_at: datetime
-
-
-def other_runs(registry: Storage, own: str, *, lease_s: float) -> list[OtherRun]:
-    """Return the runs that have begun and not ended, oldest first; log those that are alive."""
-    runs = [one for one in open_runs(registry, lease_s=lease_s) if one.run_id != own]
-    for run in runs:
-        if run.live:
-            log.warning("run %s is writing to %s, too: both will commit what they train", run.run_id, registry.url)
-    return runs
 
 
 def open_runs(registry: Storage, *, lease_s: float) -> list[OtherRun]:

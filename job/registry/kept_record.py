@@ -105,7 +105,7 @@ class KeptRecord(RunRecord[OutcomeT]):
     def add(self, outcome: OutcomeT) -> OutcomeT:
         """Take an outcome and return it as it is kept."""
         with self._lock:
-            self._summaries += [outcome.summary] if outcome.summary else []
+            self.add_to_catalog([outcome.summary] if outcome.summary else [])
             return super().add(outcome)
 
     def add_to_catalog(self, summaries: Iterable[Summary]) -> None:

@@ -96,19 +96,22 @@ def carry_growth(registry: Storage, continued: Iterable[Continued]) -> None:
             registry.remove(_path(one.before, growth))
 
 
-def write_listing(registry: Storage, listing: str, held: str | Growth, about: Mapping[str, Any]) -> None:
-    """Keep what files hold, or hold more than before; `about` (JSON values) is for people who look at the registry."""
+def write_listing(
+    registry: Storage, listing: str, held: str | Growth, about: Mapping[str, Any], *, instead_of: str | None = None
+) -> None:
+    """Keep what files hold, or hold more than before; `about` (JSON values) is for people who look at the registry.
+
+    All is removed that was known of files which were noted to hold bars of the digest `instead_of`, and do no more,
+    although names, sizes and stamps stayed.
+    """
+    if instead_of is not None:
+        for digest in (bare_digest(instead_of), mark_sessions(instead_of)):
+            registry.remove(_path(listing, digest))
+        for path in registry.list(FOLDER):
+            if (match := GROWN.fullmatch(path)) and match["listing"] == listing:
+                registry.remove(path)
     with suppress(ExistingFileError):  # another run or worker found the same
         registry.create(_path(listing, held), json.dumps(about, indent=1, ensure_ascii=False).encode())
-
-
-def forget_listing(registry: Storage, listing: str, content: str) -> None:
-    """Remove what is not so any more: the files changed although names, sizes and stamps stayed."""
-    for digest in (bare_digest(content), mark_sessions(content)):
-        registry.remove(_path(listing, digest))
-    for path in registry.list(FOLDER):
-        if (match := GROWN.fullmatch(path)) and match["listing"] == listing:
-            registry.remove(path)
 
 
 def _path(listing: str, held: str | Growth) -> str:

@@ -1,7 +1,6 @@
 """What an artifact may be made of: the types that algorithms declare, by the skops loader that may build each."""
 
 import platform
-import sys
 from collections.abc import Mapping
 from pkgutil import resolve_name
 from types import MappingProxyType
@@ -84,18 +83,6 @@ def algorithms_by_format(own: Own) -> dict[str, tuple[Algorithm, ArtifactFormat]
         for algorithm in algorithms_with(own)
         if isinstance(algorithm.artifact, ArtifactFormat)
     }
-
-
-def is_model(estimator: object, own: Own) -> bool:
-    """Return whether an estimator is of the class of an algorithm.
-
-    No optional library is imported to compare: an estimator's class has been imported already.
-    """
-    return any(
-        type(estimator) is algorithm.estimator
-        for algorithm in algorithms_with(own)
-        if algorithm in own.values() or algorithm.library is None or algorithm.path.partition(":")[0] in sys.modules
-    )
 
 
 def allowed_types(own: Own) -> frozenset[tuple[str, str]]:

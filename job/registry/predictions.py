@@ -126,9 +126,10 @@ def write_predictions(registry: Storage, path: str, table: pa.Table, footer: Foo
 
 def read_footers(registry: Storage, paths: Iterable[str]) -> dict[str, Footer]:
     """Return the footer of every file that exists and is one of predictions; of each only its end is read."""
+    wanted = list(paths)
     with ThreadPoolExecutor(CONCURRENT_READS) as pool:
-        read = [(path, pool.submit(registry.look_into, path, _footer)) for path in paths]
-    return {path: footer for path, one in read if (footer := one.result()) is not None}
+        footers = pool.map(lambda path: registry.look_into(path, _footer), wanted)
+        return {path: footer for path, footer in zip(wanted, footers, strict=True) if footer is not None}
 
 
 def read_predictions(registry: Storage, path: str) -> tuple[pa.Table, Footer | None]:

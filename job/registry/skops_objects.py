@@ -16,8 +16,6 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from job.registry.skops_schema import PROTOCOL
-
 Node = Mapping[str, Any]
 
 NPY_1: Final = b"\x93NUMPY\x01\x00"
@@ -126,13 +124,6 @@ CONTAINERS: Final = {"ListNode": "builtins.list", "TupleNode": "builtins.tuple",
 """Of subclasses of these, such as named tuples, only skops knows how they are made."""
 
 
-def are_known(types: set[tuple[str, str]], protocol: object) -> bool:
-    """Return whether all (loader, type) of a schema, and the protocol that it is written by, are known here."""
-    return protocol == PROTOCOL and all(
-        loader in BUILDERS and CONTAINERS.get(loader, name) == name for loader, name in types
-    )
-
-
 def _array_of(data: bytes) -> NDArray[Any]:
     """Return the array of a .npy file as `numpy.load` does, which spends most of its time on the header."""
     if data.startswith(NPY_1):
@@ -144,7 +135,5 @@ def _array_of(data: bytes) -> NDArray[Any]:
     return loaded
 
 
-@lru_cache(1_000)
-def _header_of(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return shape, whether columns come first, and dtype; most arrays of a model have a header that others have."""
-    return npy.read_array_header_1_0(io.BytesIO(header))
+_header_of: Final = lru_cache(1_000)(lambda header: npy.read_array_header_1_0(io.BytesIO(header)))
+"""Shape, whether columns come first, and dtype; most arrays of a model have a header that others have."""

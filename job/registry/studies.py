@@ -56,16 +56,13 @@ class StudyFolder:
         """Its folder."""
         return f"{FOLDER}/{self.key.folder}/{self.name}"
 
-    def open(self) -> None:
-        """Write what it is about, unless that is written."""
-        self._create("study.json", {"schema_version": 1, "key": asdict(self.key), "definition": self.definition})
-
-    def trials(self) -> dict[int, Trial]:
-        """Return the finished trials by number.
+    def open(self) -> dict[int, Trial]:
+        """Write what it is about, unless that is written, and return the trials that are finished, by number.
 
         Raises:
             RegistryError: a file is damaged.
         """
+        self._create("study.json", {"schema_version": 1, "key": asdict(self.key), "definition": self.definition})
         found = {}
         for path, data in self.registry.read_many(self.registry.list(f"{self.path}/trials")).items():
             trial = _parse(path, data, Trial)

@@ -81,7 +81,9 @@ def commit(
         **metadata,
         "artefacts": {"format": format, **artifacts},
     }
-    text = metadata_text(document)
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    # A list of numbers stands on one line. No string holds a line break: JSON writes it as two characters.
+    text = NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
     for role in ROLES:
         registry.create(f"{key.folder}/{artifacts[role]['file']}", data[role])
     committed: dict[str, Any] = json.loads(text)
@@ -219,13 +221,6 @@ def parse_metadata(data: bytes, key: Key, version: str, *, where: str) -> dict[s
         other = repr(str(metadata["version"]))[1:-1]
         raise DamagedMetadataError(f"{where} describes another model ({other:.80}); it was moved or altered")
     return metadata
-
-
-def metadata_text(document: Mapping[str, Any]) -> str:
-    """Return metadata as JSON text, a value to a line; lists of numbers stand on one line each."""
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
-    # A line break never is inside a string, where JSON writes it as two characters.
-    return NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
 
 
 def _unknown_format(named: object, where: str, known: Iterable[str]) -> RegistryError:

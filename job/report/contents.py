@@ -131,13 +131,19 @@ def read_contents(registry: Storage, *, run_id: str | None = None, key: Key | No
     # of each model the last decision, then the last but one, and so on; the studies of the whole fleet first
     ages = sorted((age, path) for own in by_model.values() for age, path in enumerate(sorted(own, reverse=True)))
     shown = sorted(by_study, key=lambda study: (not study.startswith(f"{studies.FOLDER}/pooled/"), study))
+    # of the last run that compared new bars with training rows, the ends of its tasks
+    logs = sorted((match[1] for path in registry.list("runs") if (match := LOG.fullmatch(path))), reverse=True)
+    begun = ((name, next(read_events(registry, name, most_bytes=FIRST_LINE), {})) for name in logs[:MOST_RECORDS])
+    ends = (_ends_of(registry, name) for name, first in begun if first.get("operation") in {"predict", "watch"})
+    drifts = ([one for one in own if isinstance(one.get("drift"), Mapping)] for own in ends)
+    newest = next(filter(None, drifts), [])
     return replace(
         contents,
         versions=len(known),
         run=run,
         outcomes=outcomes,
         events=_ends_of(registry, values.text(values.at(run, "run_id"))),
-        newest=[one for one in _newest(registry) if key is None or asdict(key).items() <= one.items()],
+        newest=[one for one in newest if key is None or asdict(key).items() <= one.items()],
         decisions=_documents(registry, [path for _, path in ages[:MOST_DECISIONS]]),
         trials={study: _documents(registry, by_study[study]) for study in shown[:MOST_STUDIES]},
     )
@@ -197,18 +203,6 @@ def _ends_of(registry: Storage, run_id: str | None) -> list[Mapping[str, Any]]:
         return []
     ends = (one for one in read_events(registry, run_id) if one.get("event") in {"task_ended", "task_retried"})
     return [*islice(ends, MOST_EVENTS)]
-
-
-def _newest(registry: Storage) -> list[Mapping[str, Any]]:
-    """Return the ends of tasks of the last run that compared new bars with training rows; none where there is none."""
-    logs = sorted((match[1] for path in registry.list("runs") if (match := LOG.fullmatch(path))), reverse=True)
-    for run_id in logs[:MOST_RECORDS]:
-        first = next(read_events(registry, run_id, most_bytes=FIRST_LINE), {})
-        if first.get("operation") in {"predict", "watch"}:
-            ends = _ends_of(registry, run_id)
-            if found := [one for one in ends if isinstance(one.get("drift"), Mapping)]:
-                return found
-    return []
 
 
 def _identity(outcome: Mapping[str, Any]) -> tuple[str, ...]:

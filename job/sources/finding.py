@@ -18,8 +18,7 @@ from job.sources.grouping.numbered import with_symbols
 from job.sources.grouping.part import UNKNOWN, Part, Parts, Unreadable
 from job.sources.grouping.parts import note_on, notes_on_doubts, parts_of
 from job.sources.names.symbols import symbol_named, unknown_symbol
-from job.sources.series import Found, Series
-from job.sources.splits import declared
+from job.sources.series import Found, Series, Split
 from job.sources.words import quoted
 from job.storage.listing import list_files
 from transforms.bars import FLOW
@@ -36,7 +35,8 @@ def find_series(settings: DataSettings, *, registry: str | None = None) -> Found
 
     Raises:
         ConfigError: a setting of the data is unknown, or splits are of a symbol that the input does not hold.
-        DataError: nothing is there, no file holds bars, or none of the symbols asked for is in them.
+        DataError: nothing is there, no file holds bars, none of the symbols asked for is in them, or the name of one in
+            `data.splits` may mean several of them.
     """
     check(settings)
     if settings.input is None:
@@ -47,7 +47,13 @@ def find_series(settings: DataSettings, *, registry: str | None = None) -> Found
         listed = tuple(file for file in listed if not redact_url(file.url).startswith(models))
     parts = parts_of(listed, settings)
     parts = replace(parts, good=with_symbols(parts.good, settings))
-    splits = declared(settings, {part.symbol for part in parts.good} | {bad.symbol for bad in parts.bad})
+    known = {part.symbol for part in parts.good} | {bad.symbol for bad in parts.bad}
+    splits: dict[str, tuple[Split, ...]] = {}
+    for named, own in settings.splits.items():
+        symbol = symbol_named(named, known)
+        if symbol is None:
+            raise ConfigError(f"data.splits: {unknown_symbol(named, known)}")
+        splits[symbol] = (*splits.get(symbol, ()), *own.items())
     found = _grouped(_asked(parts, settings), settings)
     found = replace(found, series=tuple(replace(one, splits=splits.get(one.symbol, ())) for one in found.series))
     if not found.series and not found.problems:

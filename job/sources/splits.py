@@ -1,32 +1,13 @@
 """Splits that the settings declare: prices before one are made comparable with those after it."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, time
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from job.config.settings import DataSettings
-from job.core.errors import ConfigError
 from job.sources.columns.named import PRICES
-from job.sources.names.symbols import symbol_named, unknown_symbol
 from job.sources.series import Split
-
-
-def declared(settings: DataSettings, known: Collection[str]) -> dict[str, tuple[Split, ...]]:
-    """Return the splits in `data.splits` by the symbols of the input that are meant, of which there are `known`.
-
-    Raises:
-        ConfigError: one is of a symbol that is not among them.
-        DataError: a name may mean several of them.
-    """
-    found: dict[str, tuple[Split, ...]] = {}
-    for named, splits in settings.splits.items():
-        symbol = symbol_named(named, known)
-        if symbol is None:
-            raise ConfigError(f"data.splits: {unknown_symbol(named, known)}")
-        found[symbol] = (*found.get(symbol, ()), *splits.items())
-    return found
 
 
 def adjusted(bars: pl.DataFrame, splits: Iterable[Split], zone: str) -> pl.DataFrame:

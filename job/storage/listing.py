@@ -50,7 +50,14 @@ def list_files(url: str, options: Mapping[str, Any]) -> tuple[ListedFile, ...]:
             f"{redact_url(url)}: no such file, or no files there{f' ({links})' if listed else ''}; "
             "set data.input to a file, a folder or a pattern"
         )
-    return tuple(sorted(listed, key=lambda file: natural(file.path)))
+    return tuple(
+        sorted(
+            listed,
+            key=lambda file: [  # part-2 comes before part-10
+                (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", file.path)
+            ],
+        )
+    )
 
 
 def _listed(url: str, options: Mapping[str, Any]) -> list[ListedFile]:
@@ -74,11 +81,6 @@ def _listed(url: str, options: Mapping[str, Any]) -> list[ListedFile]:
         for name, info in infos.items()
         if info["type"] == "file" and not is_hidden(name, _root(path))
     ]
-
-
-def natural(text: str) -> tuple[tuple[int, str], ...]:
-    """Sort key by which part-2 comes before part-10."""
-    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", text))
 
 
 def _infos(fs: Any, path: str) -> Infos:

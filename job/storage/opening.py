@@ -69,7 +69,7 @@ def _files_of(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     return [info for info in archive.infolist() if not info.is_dir() and not is_hidden(info.filename, "")]
 
 
-def members(url: str, options: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+def zip_members(url: str, options: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
     """Names and sizes of the files in a zip archive.
 
     Raises:

@@ -44,7 +44,11 @@ def runs(tasks: Sequence[Task], job: Job, *, capacity: Capacity) -> Iterator[Ite
     job = with_context(tasks, job, remote_options(job, capacity), tolerance=WARM)
     job = with_pools(tasks, job, capacity, fleet)
     if "symbol" not in job.config.model_trainer.group_by:
-        for part in by_device(tasks, capacity) if first else [[task] for task in tasks]:
+        parts = [[task] for task in tasks]
+        if first:  # those that use a GPU apart, where there is one: others would only wait for it
+            by_gpu = ([task for task in tasks if (task.gpu and capacity.gpus > 0) is gpu] for gpu in (True, False))
+            parts = [part for part in by_gpu if part]
+        for part in parts:
             yield train_pooled(part, job, capacity)
         return
     bundles = bundle(tasks, cpus=capacity.cpus) if first else singles(tasks)
@@ -59,13 +63,6 @@ def runs(tasks: Sequence[Task], job: Job, *, capacity: Capacity) -> Iterator[Ite
         )
         chains.append(chain)
     yield outcomes_of(chains, Outcome)
-
-
-def by_device(tasks: Sequence[Task], capacity: Capacity) -> list[list[Task]]:
-    """Return the tasks that get a GPU, and those that would only wait for one; all together where there is none."""
-    if not capacity.gpus:
-        return [[*tasks]]
-    return [part for gpu in (True, False) if (part := [task for task in tasks if task.gpu is gpu])]
 
 
 def train_pooled(tasks: Sequence[Task], job: Job, capacity: Capacity) -> Iterator[Outcome]:

@@ -20,7 +20,7 @@ from job.cluster.bundles import Capacity, by_series
 from job.cluster.datasets import kept, loaded_bars, remote_options
 from job.core.errors import LostRowsError, TrainingError
 from job.core.keys import ALL, Key
-from job.learning.splits import fit_times, times_taken, walk_forward
+from job.learning.splits import fit_times, walk_forward
 from job.sources.series import Series
 from job.train.pooled import SamplingCap, read_group, thinned_samples
 from job.train.shuffle import shuffled
@@ -86,9 +86,8 @@ def with_pools(tasks: Sequence[Task], job: Job, capacity: Capacity, fleet: Seque
     times: dict[Key, list[int]] = {}
     caps: dict[Key, SamplingCap] = {}
     for key, pool in pools.items():
-        known = fit_times(start for one in windows[key] for start in one.starts)
         wanted = [start for one in windows[key] if one.series in asking[key] for start in one.starts]
-        times[key] = times_taken(known, wanted)
+        times[key] = fit_times([start for one in windows[key] for start in one.starts], wanted)
         if pool.spec.refit:  # the last fit knows all labels
             times[key].append(max(one.end for one in windows[key]) + embargo_of(pool))
         rows = sum(one.samples for one in windows[key])

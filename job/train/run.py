@@ -14,7 +14,7 @@ from job.core.errors import RegistryError
 from job.core.keys import Key
 from job.registry.attempts import Attempt, read_attempts
 from job.registry.catalog import key_of, list_summaries, open_registry
-from job.registry.cleanup import OtherRun, other_runs, sweep
+from job.registry.cleanup import OtherRun, open_runs, sweep
 from job.registry.ledger import scored_versions, tried
 from job.registry.names import listed_versions, version_name
 from job.registry.outcome import Outcome, failed, of_version
@@ -62,7 +62,12 @@ def run(
     job = Job(run_id=run_id, config=config, output=registry.url, versions=versions(*plan.libraries), fleet=plan.fleet)
     others: list[OtherRun] = []
     with record.kept(partial(_conclude, plan, job, record, others)):
-        others += other_runs(registry, run_id, lease_s=config.storage.lease_s)
+        others += (one for one in open_runs(registry, lease_s=config.storage.lease_s) if one.run_id != run_id)
+        for other in others:
+            if other.live:
+                log.warning(
+                    "run %s is writing to %s, too: both will commit what they train", other.run_id, registry.url
+                )
         if any(not one.live for one in others):
             sweep(registry, run_id, others)
         for outcome in plan.settled:

@@ -39,10 +39,18 @@ def ask(numbers: Iterable[int], known: Iterable[Trial], space: Space, *, seed: i
 
 def _params(number: int, known: list[Trial], seen: list[dict[str, Any]], space: Space, seed: int) -> dict[str, Scalar]:
     import optuna  # noqa: PLC0415 - an optional library, which takes a second to import
+    from optuna import distributions as kinds  # noqa: PLC0415 - as above
     from optuna.trial import TrialState, create_trial  # noqa: PLC0415 - as above
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    distributions = _distributions(space)
+    distributions: dict[str, BaseDistribution] = {}
+    for name, one in sorted(space.items()):
+        if not isinstance(one, Range):
+            distributions[name] = kinds.CategoricalDistribution(one)
+        elif one.whole:
+            distributions[name] = kinds.IntDistribution(int(one.low), int(one.high), log=one.log)
+        else:
+            distributions[name] = kinds.FloatDistribution(one.low, one.high, log=one.log)
     finished = [
         create_trial(value=trial.mean, params=trial.params, distributions=distributions)
         if trial.state != "pruned"  # one that was counts as worse than all complete ones
@@ -65,17 +73,3 @@ def _params(number: int, known: list[Trial], seen: list[dict[str, Any]], space: 
         if params not in seen:
             break
     return params
-
-
-def _distributions(space: Space) -> dict[str, "BaseDistribution"]:
-    from optuna import distributions as kinds  # noqa: PLC0415 - as above
-
-    found: dict[str, BaseDistribution] = {}
-    for name, one in sorted(space.items()):
-        if not isinstance(one, Range):
-            found[name] = kinds.CategoricalDistribution(one)
-        elif one.whole:
-            found[name] = kinds.IntDistribution(int(one.low), int(one.high), log=one.log)
-        else:
-            found[name] = kinds.FloatDistribution(one.low, one.high, log=one.log)
-    return found

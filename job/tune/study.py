@@ -9,7 +9,7 @@ from job.config.settings import Config
 from job.core.environment import installed
 from job.core.errors import DataError, JobError, TrainingError
 from job.core.keys import Key
-from job.learning.choice import FoldLoss, Trial, choose, first_losses, is_hopeless
+from job.learning.choice import FoldLoss, Trial, by_block, choose, is_hopeless, shrink_weight
 from job.learning.spaces import Space, describe_space
 from job.learning.spec import ModelSpec, Scalar
 from job.registry.fingerprints import Recipe
@@ -86,8 +86,7 @@ def conduct(study: Study, registry: Storage, config: Config) -> Requests:
         raise DataError(f"{study}: no series can be used: {made[study.tasks[0].key].error_message}")
     tasks = [task for task in study.tasks if task.key in contents]
     folder = study.folder(registry, config, contents)
-    folder.open()
-    trials = folder.trials()
+    trials = folder.open()
     for start in range(0, study.trials, study.batch):
         wanted = range(start, min(start + study.batch, study.trials))
         if left := [number for number in wanted if number not in trials]:
@@ -120,7 +119,11 @@ def try_batch(study: Study, batch: Batch, config: Config) -> Requests:
     params = {number: dict(own) for number, own in batch.params.items()}
     specs = {number: config.spec_of(study.key.model_type, own) for number, own in params.items()}
     early, failed = yield from losses(study, batch.tasks, specs, range(study.first_folds))
-    first = {number: first_losses(own) for number, own in early.items()}
+    # Shrunk by what the first folds say of each series: no settings are given up for what shrinking mends.
+    first = {
+        number: {series: by_block(folds, shrink_weight(folds)) for series, folds in own.items()}
+        for number, own in early.items()
+    }
     # The first folds are compared with those of what was best in earlier batches: before the second, of the default.
     start = min(batch.params) // study.batch * study.batch
     before = [batch.known[one] for one in range(start) if batch.known[one].state == "complete"]

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache
 from typing import Any, Final
 
 from job.compare.plan import known_until, needs_of_each
@@ -63,7 +63,7 @@ def plan(
     series = series_of_models(config, keys(registry), found)
     aliases = read_all_aliases(registry, series.keys() if only is None else series.keys() & only)
     due = [key for key, own in aliases.items() if own.champion and _due(state.models.get(key), own, config)]
-    fleet = cache(partial(find_fleet, found, config.data, registry=registry.url))
+    fleet = cache(lambda: find_fleet(found, config.data, registry=registry.url))
     useless: dict[Key, tuple[str, str]] = {}
 
     def planned(key: Key) -> tuple[WatchedModel, list[ScoringTask]] | JobError:

@@ -15,7 +15,7 @@ from job.core.errors import DataError
 from job.core.keys import encode
 from job.core.paths import redact_url
 from job.registry.fingerprints import bare_digest, listing_fingerprint, mark_sessions
-from job.registry.listings import forget_listing, write_listing
+from job.registry.listings import write_listing
 from job.sources.collisions import colliding_files
 from job.sources.finished import without_unfinished
 from job.sources.reading import SeriesBars, as_listed, read_series
@@ -240,9 +240,7 @@ def keep_listing(
     listing, content = listing_fingerprint(series, job.config.data, flow=flow), info.content(flow=flow)
     if listing is None or content == listed or not as_listed(series, job.config.data):
         return
-    registry = job.registry()
     if listed is not None:
-        forget_listing(registry, listing, listed)
         yield f"{series}: the files hold other bars than before, although names, sizes and times of change are the same"
     digest = bare_digest(content)
     about = {
@@ -256,7 +254,8 @@ def keep_listing(
     }
     # Another run may ask for what was noticed, whatever this one was told.
     noticed = sessions_of(bars, info.timeframe, "auto", info.zone)
-    write_listing(registry, listing, mark_sessions(digest) if noticed else digest, about)
+    held = mark_sessions(digest) if noticed else digest
+    write_listing(job.registry(), listing, held, about, instead_of=listed)
 
 
 def range_start(last: datetime, timeframe: str, data: DataSettings) -> datetime | None:

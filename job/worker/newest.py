@@ -19,7 +19,7 @@ from job.worker.cuts import counted_since, head_digest, possible_cuts, thinned, 
 from job.worker.load_bars import clean_reading, finished, in_range, left_out, too_many_rejected
 from job.worker.memory import reset_peak
 from job.worker.messages import BarsRow, Job, SeriesInfo, check_versions, pack, recorded_failure, unpack
-from transforms.bars import Cleaned, clean, duration_us, has_jump
+from transforms.bars import Cleaned, clean, duration_us, jumps_of
 from transforms.grids import DAY, HOUR
 from transforms.sessions import no_sessions_until
 
@@ -210,7 +210,8 @@ def _clean_behind(cut: Cut, read: SeriesBars, series: Series, known: Reading, da
     if (cleaned.offset_us, cleaned.zone) != (known.offset_us, known.zone):
         raise Doubt("its newest bars are on another grid")
     rows = [one.select("timestamp", "close") for one in (cleaned.bars, cleaned.rejected)]
-    if has_jump(pl.concat(rows).sort("timestamp")["close"]):
+    *_, jumps = jumps_of(pl.concat(rows).sort("timestamp")["close"])
+    if jumps.size:
         raise Doubt("prices jump")
     since = counted_since(cut, read.bars, cleaned, data.duplicates)
     counts = {name: cut.counts.get(name, 0) + count for name, count in since.items()}

@@ -1,7 +1,6 @@
 """What estimators around a native model have in common."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, Final, Self
 
@@ -15,7 +14,6 @@ from job.learning.matrices import SpreadMatrix, Workers
 Matrix = npt.NDArray[np.floating[Any]]
 
 CLASSES: Final = (0, 1)
-ALONE: Final[Mapping[str, Any]] = {}
 BOOSTER: Final = "_booster"
 
 CONSTRAINTS: Final[dict[str, list[Any]]] = {
@@ -57,7 +55,7 @@ class NativeModel(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]  #
             artifact = self._grow(matrix, label, sample_weight)
         else:
             weight = None if sample_weight is None else sample_weight[matrix.at]
-            grown = self._grow_together(matrix.own, label[matrix.at], weight, matrix.workers)
+            grown = self._grow(matrix.own, label[matrix.at], weight, matrix.workers)
             artifact = next(filter(None, matrix.workers.gather(grown)))
         return self.restore(artifact, self._check(artifact))
 
@@ -84,19 +82,9 @@ class NativeModel(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]  #
         matrix: Matrix,
         label: npt.NDArray[np.int8],
         weight: npt.NDArray[np.float64] | None,
-        network: Mapping[str, Any] = ALONE,
+        workers: Workers | None = None,
     ) -> bytes:
-        """Return the artifact of trees grown on rows, and on those of the other workers in a library's `network`."""
-
-    @abstractmethod
-    def _grow_together(
-        self,
-        matrix: Matrix,
-        label: npt.NDArray[np.int8],
-        weight: npt.NDArray[np.float64] | None,
-        workers: Workers,
-    ) -> bytes:
-        """Return what `_grow` does on all workers' rows; nothing where this worker has none."""
+        """Return the artifact of trees grown on rows and those of all other `workers`; nothing without own rows."""
 
     @abstractmethod
     def _check(self, artifact: bytes) -> int:

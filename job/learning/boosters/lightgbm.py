@@ -1,7 +1,6 @@
 """LightGBM's boosted trees as an estimator, and its text as an artifact."""
 
 import socket
-from collections.abc import Mapping
 from functools import cached_property
 from ipaddress import ip_address
 from numbers import Integral
@@ -13,7 +12,7 @@ import numpy.typing as npt
 from sklearn.utils._param_validation import Interval
 
 from job.learning.boosters.checks import MOST_LEAVES
-from job.learning.boosters.estimator import ALONE, CONSTRAINTS, Matrix, NativeModel
+from job.learning.boosters.estimator import CONSTRAINTS, Matrix, NativeModel
 from job.learning.boosters.lightgbm_text import check, stored
 from job.learning.matrices import Workers
 
@@ -77,8 +76,26 @@ class LightGBM(NativeModel):
         matrix: Matrix,
         label: npt.NDArray[np.int8],
         weight: npt.NDArray[np.float64] | None,
-        network: Mapping[str, Any] = ALONE,
+        workers: Workers | None = None,
     ) -> bytes:
+        network: dict[str, Any] = {}
+        if workers is not None:
+            with socket.socket() as free:  # each fit has ports of its own: the last one's may not be free yet
+                free.bind(("", 0))
+                port = free.getsockname()[1]
+            # Of the loopback's addresses, it knows this one alone as its own.
+            host = "127.0.0.1" if ip_address(workers.host).is_loopback else workers.host
+            machines = [place for place in workers.gather(f"{host}:{port}" if len(matrix) else "") if place]
+            if not len(matrix):
+                return b""
+            if len(machines) > 1:
+                network = {
+                    "machines": ",".join(machines),
+                    "num_machines": len(machines),
+                    "local_listen_port": port,
+                    "tree_learner": "data",
+                    "pre_partition": True,
+                }
         parameters = FIXED | {
             "num_leaves": self.num_leaves,
             "max_depth": self.max_depth or -1,
@@ -99,30 +116,6 @@ class LightGBM(NativeModel):
         if network:
             booster.free_network()
         return stored(booster.model_to_string())
-
-    def _grow_together(
-        self,
-        matrix: Matrix,
-        label: npt.NDArray[np.int8],
-        weight: npt.NDArray[np.float64] | None,
-        workers: Workers,
-    ) -> bytes:
-        with socket.socket() as free:  # each fit has ports of its own: the last one's may not be free yet
-            free.bind(("", 0))
-            port = free.getsockname()[1]
-        host = "127.0.0.1" if ip_address(workers.host).is_loopback else workers.host  # the only one it knows as its own
-        places = workers.gather(f"{host}:{port}" if len(matrix) else "")
-        machines = [place for place in places if place]
-        if not len(matrix) or len(machines) == 1:
-            return self._grow(matrix, label, weight) if len(matrix) else b""
-        network = {
-            "machines": ",".join(machines),
-            "num_machines": len(machines),
-            "local_listen_port": port,
-            "tree_learner": "data",
-            "pre_partition": True,
-        }
-        return self._grow(matrix, label, weight, network)
 
     def _check(self, artifact: bytes) -> int:
         return check(artifact)

@@ -14,7 +14,7 @@ from xgboost.collective import CommunicatorContext
 from xgboost.tracker import RabitTracker
 
 from job.learning.boosters.checks import MOST_LEAVES
-from job.learning.boosters.estimator import ALONE, CONSTRAINTS, Matrix, NativeModel
+from job.learning.boosters.estimator import CONSTRAINTS, Matrix, NativeModel
 from job.learning.boosters.xgboost_ubj import check
 from job.learning.matrices import Workers
 
@@ -73,8 +73,20 @@ class XGBoost(NativeModel):
         matrix: Matrix,
         label: npt.NDArray[np.int8],
         weight: npt.NDArray[np.float64] | None,
-        network: Mapping[str, Any] = ALONE,
+        workers: Workers | None = None,
     ) -> bytes:
+        where: Mapping[str, Any] = {}
+        tracker = None
+        if workers is not None:
+            holders = [rank for rank, holds in enumerate(workers.gather(len(matrix) > 0)) if holds]
+            if len(holders) > 1 and workers.rank == holders[0]:
+                tracker = RabitTracker(len(holders), workers.host, sortby="task")
+                tracker.start()
+            where = workers.gather(tracker.worker_args() if tracker else {})[holders[0]]
+            if not len(matrix):
+                return b""
+            if where:
+                where = {**where, "dmlc_task_id": f"{workers.rank:06d}"}
         parameters = FIXED | {
             "max_leaves": self.max_leaves,
             "max_depth": self.max_depth or 0,
@@ -87,28 +99,10 @@ class XGBoost(NativeModel):
             "max_bin": self.max_bin,
             "seed": self.random_state,
         }
-        with CommunicatorContext(**network) if network else nullcontext():
+        with CommunicatorContext(**where) if where else nullcontext():
             rows = xgboost.QuantileDMatrix(matrix, label, weight=weight, max_bin=self.max_bin, nthread=1)
             booster = xgboost.train(parameters, rows, self.n_estimators)
-        return bytes(booster.save_raw("ubj"))
-
-    def _grow_together(
-        self,
-        matrix: Matrix,
-        label: npt.NDArray[np.int8],
-        weight: npt.NDArray[np.float64] | None,
-        workers: Workers,
-    ) -> bytes:
-        holders = [rank for rank, holds in enumerate(workers.gather(len(matrix) > 0)) if holds]
-        tracker = None
-        if len(holders) > 1 and workers.rank == holders[0]:
-            tracker = RabitTracker(len(holders), workers.host, sortby="task")
-            tracker.start()
-        where = workers.gather(tracker.worker_args() if tracker else ALONE)[holders[0]]
-        if not len(matrix):
-            return b""
-        network = {**where, "dmlc_task_id": f"{workers.rank:06d}"} if where else ALONE
-        artifact = self._grow(matrix, label, weight, network)
+        artifact = bytes(booster.save_raw("ubj"))
         if tracker:
             tracker.wait_for()
         return artifact

@@ -68,8 +68,3 @@ def resolve(
 def leaf_rows(leaf: float, rows: int) -> int:
     """Return the fewest rows of a leaf, as scikit-learn reads `min_samples_leaf`: a number, or a share of all rows."""
     return leaf if isinstance(leaf, int) else math.ceil(leaf * rows)
-
-
-def are_large(leaf: float, rows: int) -> bool:
-    """Return whether leaves of a window of `rows` hold so many of them that histograms are the faster way."""
-    return leaf_rows(leaf, rows) >= SMALLEST_LEAF_SHARE * rows

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sklearn.tree._tree import NODE_DTYPE, Tree
 
 from job.learning.forests.binning import Binned
-from job.learning.forests.counts import Counts, Floats, Ints, by_class, distinct_rows, row_counts
+from job.learning.forests.counts import Counts, Ints, by_class, distinct_rows, row_counts
 
 Bools = npt.NDArray[np.bool_]
 
@@ -84,28 +84,20 @@ class Level:
 
 
 def bootstrap(binned: Binned, random: np.random.Generator) -> NodeRows:
-    """Draw as many rows as there are, with replacement, for a tree's root."""
+    """Draw as many rows as there are, with replacement and chances in proportion to any weight, for a tree's root."""
     rows = len(binned.counts)
     if binned.weight is None:
         draws = np.bincount(random.integers(rows, size=rows), minlength=rows)
     else:
-        draws = weighted_draws(binned.weight, random)
+        # A draw is a uniform number that falls into the row's part of [0, 1). Sums of exponential gaps are uniform
+        # numbers in ascending order (Devroye 1986, ch. V), several times faster to place than unordered ones.
+        gaps = random.exponential(size=rows + 1).cumsum()
+        ends = binned.weight.cumsum()
+        below = np.searchsorted(gaps[:-1] / gaps[-1], ends / ends[-1])
+        below[-1] = rows
+        draws = np.diff(below, prepend=0)
     drawn = (draws != 0).nonzero()[0]  # of booleans several times faster than of whole numbers
     return NodeRows(drawn, row_counts(binned.counts.take(drawn), draws.take(drawn)))
-
-
-def weighted_draws(weight: Floats, random: np.random.Generator) -> Ints:
-    """Return how often each row is drawn, out of as many draws as rows, with chances in proportion to `weight`.
-
-    A draw is a uniform number that falls into the row's part of [0, 1). Sums of exponential gaps are uniform numbers in
-    ascending order (Devroye 1986, ch. V), which are several times faster to place than unordered ones.
-    """
-    gaps = random.exponential(size=len(weight) + 1).cumsum()
-    ends = weight.cumsum()
-    below = np.searchsorted(gaps[:-1] / gaps[-1], ends / ends[-1])
-    below[-1] = len(weight)
-    counts: Ints = np.diff(below, prepend=0)
-    return counts
 
 
 def grow_batch(binned: Binned, trees: int, params: TreeParams, random: np.random.Generator) -> list[Tree]:

@@ -42,7 +42,7 @@ def one_header(rows: Sequence[Row], where: str) -> tuple[tuple[str, ...], int]:
     return tuple(names), len(header)
 
 
-def fitted(header: Row, rows: Sequence[Row]) -> tuple[str, ...] | None:
+def fit_header(header: Row, rows: Sequence[Row]) -> tuple[str, ...] | None:
     """Return the names of a header that has fewer or more than the rows have values; None where none is certain.
 
     What is evidence: names too many are empty, a delimiter ends every row, or the header lacks one name, that of a

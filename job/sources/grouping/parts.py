@@ -22,7 +22,7 @@ from job.sources.series import WILL_FAIL, SourceFile
 from job.sources.words import printable, quoted
 from job.storage.listing import ListedFile
 from job.storage.messages import with_retries
-from job.storage.opening import is_packed, members
+from job.storage.opening import is_packed, zip_members
 
 LOOKS_AT_ONCE: Final = 16
 """Files looked into at the same time: each look is one short request."""
@@ -126,7 +126,7 @@ def _unreadable(name: Name, error: DataError, settings: DataSettings) -> Unreada
 
 def _members(file: SourceFile, path: str, settings: DataSettings) -> list[tuple[SourceFile, str]]:
     """Files in an archive with their paths; the only file of an archive is called as the archive is."""
-    inner = with_retries(file.url, settings.options, lambda: members(file.url, settings.options))
+    inner = with_retries(file.url, settings.options, lambda: zip_members(file.url, settings.options))
     if file.size and sum(size for _, size in inner) > max_unpacked(file):
         raise unpacks_to_too_much(file)
     if len({name for name, _ in inner}) < len(inner):

@@ -13,7 +13,7 @@ import polars as pl
 
 from job.core.errors import DataError
 from job.sources.bars import by_position
-from job.sources.columns.headers import fitted, one_header
+from job.sources.columns.headers import fit_header, one_header
 from job.sources.columns.named import names_prices
 from job.sources.no_bars import EmptyFileError, NoBarsError
 
@@ -70,7 +70,7 @@ def read_delimited(raw: bytes, where: str) -> DelimitedText:
         raise EmptyFileError(message) if names_prices(header or ()) else NoBarsError(message)
     unfit: tuple[str, ...] = ()
     if header is None and preamble and names_prices(rows[preamble - 1]):
-        header = fitted(rows[preamble - 1], [row for row in rows[preamble:] if len(row) == width])
+        header = fit_header(rows[preamble - 1], [row for row in rows[preamble:] if len(row) == width])
         unfit = () if header else rows[preamble - 1]
         preamble -= 1
     before = "\n".join(lines[:preamble])

@@ -71,7 +71,15 @@ def choose(
         refuse_zone(columns[0].zone, columns[0].name, zone, where)
     if len(columns) == 1:
         return _only(columns[0])
-    step = duration_us(timeframe) if timeframe else _step(columns)
+    step = duration_us(timeframe) if timeframe else None
+    if step is None:  # the most common one of the column in which it is most common
+        most = (0.0, 0)
+        for column in columns:
+            steps = np.diff(column.times.drop_nulls().unique().sort().to_physical().to_numpy())
+            if steps.size:
+                values, counted = np.unique(steps, return_counts=True)
+                most = max(most, (float(counted.max() / steps.size), int(values[counted.argmax()])))
+        step = most[1] or None
     # The share of times on one grid, on which a shift of clocks moves no bar; one zone sets its clocks by half an hour.
     grid = math.gcd(step or HOUR // 2, HOUR // 2)
     residues = [(column.times.drop_nulls().to_physical() % grid).to_numpy() for column in columns]
@@ -101,17 +109,6 @@ def _only(column: TimeColumn) -> Stamps:
         note = f"times are those of {printable(column.name)!r}, by its name the end of a bar"
         return Stamps(column.times, "close", notes=(note,))
     return Stamps(column.times)
-
-
-def _step(columns: list[TimeColumn]) -> int | None:
-    """Most common step of the column in which it is most common."""
-    best = (0.0, 0)
-    for column in columns:
-        steps = np.diff(column.times.drop_nulls().unique().sort().to_physical().to_numpy())
-        if steps.size:
-            values, counts = np.unique(steps, return_counts=True)
-            best = max(best, (float(counts.max() / steps.size), int(values[counts.argmax()])))
-    return best[1] or None
 
 
 def _difference(column: TimeColumn, first: TimeColumn) -> Ints:
