@@ -46,14 +46,14 @@ def worker_parent(folder: str | None) -> Iterator[dict[str, str]]:
         listener.bind(address)
         listener.listen()
         number = listener.fileno()
-        # -P: no folder of the user's comes before the libraries. In a session of its own, Ctrl-C does not reach it.
+        # -P: no folder of the user's comes before the libraries. In a group of its own, Ctrl-C does not reach it.
         process = subprocess.Popen(  # noqa: S603 - this file
             [sys.executable, "-P", "-m", __name__, str(number)],
             pass_fds=[number],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            process_group=0,
         )
         listener.close()
         try:

@@ -132,8 +132,10 @@ def evaluate(rows: Rows, fold: Fold, spec: ModelSpec, *, n_jobs: int, pool: Pool
     Raises:
         TrainingError: the training labels are all of one class, or nothing pooled was known.
     """
-    began, label = int(rows.available_at[fold.test[0]]), rows.label[fold.train]
-    model, scaler, training = fit_on(rows, fold.train, spec, n_jobs=n_jobs, pool=pool, known_at=began)
+    scaler, training, label = window(rows, fold.train)
+    model = fit_window(rows, fold.train, scaler, spec, n_jobs=n_jobs, matrix=training)
+    if pool is not None:
+        model = with_member(model, pool.member(int(rows.available_at[fold.test[0]]), scaler, spec.feature_names))
     test = scaled(scaler, take(rows.matrix, fold.test))
     given = test if rows.sequences is None else inputs(rows, fold.test, scaler)
     members = probabilities_of_members(model, given) if isinstance(model, Blend) else np.empty((0, 0))
@@ -182,12 +184,11 @@ def validation_of(rows: Rows, index: IntArray, spec: ModelSpec) -> Fold | None:
 
 
 def fit_on(
-    rows: Rows, index: IntArray, spec: ModelSpec, *, n_jobs: int, pool: Pool | None = None, known_at: int | None = None
-) -> tuple[ClassifierMixin, StandardScaler, Matrix | SpreadMatrix]:
-    """Return the model of `spec` and its scaler, fitted on the rows at `index`, and these rows unscaled.
+    rows: Rows, index: IntArray, spec: ModelSpec, *, n_jobs: int, pool: Pool | None = None
+) -> tuple[ClassifierMixin, StandardScaler]:
+    """Return the model of `spec` and its scaler, fitted on the rows at `index`.
 
-    With a `pool` the model is a blend that has a pooled member, too: the one that was known at a time (µs), or else the
-    latest. All members weigh the same.
+    With a `pool` the model is a blend that has the latest pooled member, too. All members weigh the same.
 
     Raises:
         TrainingError: the labels are all of one class, or nothing pooled was known.
@@ -195,8 +196,13 @@ def fit_on(
     scaler, matrix, _ = window(rows, index)
     model = fit_window(rows, index, scaler, spec, n_jobs=n_jobs, matrix=matrix)
     if pool is not None:
-        model = Blend.of({**model.members, POOL: pool.member(known_at, scaler, spec.feature_names)})
-    return model, scaler, matrix
+        model = with_member(model, pool.member(None, scaler, spec.feature_names))
+    return model, scaler
+
+
+def with_member(blend: Blend, pooled: Pooled) -> Blend:
+    """Return a blend of the members that it has and a pooled one, which all weigh the same."""
+    return Blend.of({**blend.members, POOL: pooled})
 
 
 def fit_window(

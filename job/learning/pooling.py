@@ -27,6 +27,6 @@ def fit_pool(
         for time in times:
             index = np.flatnonzero(is_known(rows.available_at, rows.label_end, time, embargo_us))
             if len(np.unique(rows.label[index])) == 2:
-                model, scaler, _ = fit_on(rows, index, spec, n_jobs=n_jobs)
+                model, scaler = fit_on(rows, index, spec, n_jobs=n_jobs)
                 fits.append(PoolFit(time, model, scaler, len(index)))
     return tuple(fits)

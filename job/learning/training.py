@@ -121,7 +121,7 @@ def train(
         seeds = second_seed(rows, holdout, spec, weight=evaluation.shrinkage.model, n_jobs=n_jobs)
         if spec.refit:
             fitted = np.arange(len(rows.label))
-            model, scaler, _ = fit_on(rows, fitted, spec, n_jobs=n_jobs, pool=pool)
+            model, scaler = fit_on(rows, fitted, spec, n_jobs=n_jobs, pool=pool)
             if spec.members:
                 model = replace(model, weights=holdout.model.weights)
         about = describe(rows, evaluation, spec, key=key, model=model, fitted=fitted)
