@@ -1,12 +1,15 @@
 """What dead runs leave is swept; what living ones are writing is not."""
 
 import json
+import logging
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from job.config.settings import load_config
+from job.core.synth import write_world
 from job.registry.attempts import Attempt, record_attempt
 from job.registry.cleanup import open_runs, sweep
 from job.registry.leases import Lease
@@ -15,6 +18,7 @@ from job.registry.runs import open_marker, record_path
 from job.registry.versions import commit
 from job.storage.files import Storage
 from job.storage.local import temporary_name
+from tests.here import run_here
 from tests.registries import KEY, fitted
 
 OWN, DEAD, ALIVE = "20240101_000000_00000a", "20240102_000000_00000b", "20240103_000000_00000c"
@@ -71,6 +75,23 @@ def test_a_living_run_is_left_alone(registry: Storage) -> None:
     assert set(kept) <= all_files(registry)
     assert not set(gone) & all_files(registry)
     assert open_marker(ALIVE) in all_files(registry)
+
+
+def test_a_run_tells_of_living_ones_and_not_of_dead_ones(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_world(tmp_path / "bars", symbols=1, days=3, seed=3)
+    registry = Storage(str(tmp_path / "models"))
+    trainer = {
+        "analyst_models": {"timeframes": ["15m"], "n_estimators": 5},
+        "enable_tactician_models": False,
+        "cv_folds": 2,
+        "model_directory": registry.url,
+    }
+    open_run(registry, ALIVE, live())
+    open_run(registry, DEAD, expired())
+    with caplog.at_level(logging.WARNING):
+        run_here(load_config({"data": {"input": str(tmp_path / "bars")}, "model_trainer": trainer}))
+    assert f"run {ALIVE} is writing to {registry.url}, too" in caplog.text
+    assert f"run {DEAD} is writing" not in caplog.text
 
 
 def test_a_run_whose_process_is_gone_is_swept_at_once_but_its_marker_stays_until_the_lease_ends(

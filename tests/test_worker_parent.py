@@ -81,6 +81,16 @@ def test_workers_are_forks_of_what_has_imported_all(parent: dict[str, str], tmp_
     assert (other["FOO"], other["parent"] != seen["parent"]) == ("else", True)
 
 
+def test_a_worker_that_fails_says_so_and_ends(parent: dict[str, str], tmp_path: Path) -> None:
+    script = tmp_path / "default_worker.py"
+    script.write_text("raise OSError('no worker at all')")
+    given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **parent, "FOO": "bar"}
+    command = [sys.executable, new_worker.__file__, str(script), "--language=PYTHON"]
+    done = subprocess.run(command, cwd=tmp_path, env=given, capture_output=True, text=True, check=False, timeout=120)
+    assert done.stderr.splitlines()[-1] == "OSError: no worker at all"
+    assert start(tmp_path, {**parent, "FOO": "bar"})[0]["loaded"] == [*MODULES], "the next one is none the worse"
+
+
 def test_where_the_process_is_gone_a_worker_imports_by_itself(tmp_path: Path) -> None:
     seen, done = start(tmp_path, {PARENT: str(tmp_path / "nothing")})
     assert seen["loaded"] == []
@@ -88,15 +98,17 @@ def test_where_the_process_is_gone_a_worker_imports_by_itself(tmp_path: Path) ->
 
 
 def test_the_process_ends_with_the_one_that_started_it(tmp_path: Path) -> None:
-    script = "from job.cluster.worker_parent import worker_parent\nwith worker_parent(None): print(flush=True); input()"
+    script = "from job.cluster.worker_parent import worker_parent\nwith worker_parent(None) as given:\n    "
+    script += "print(*given.values(), flush=True)\n    input()"
     with subprocess.Popen(
         [sys.executable, "-c", script], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as starter:
         assert starter.stdout is not None
-        starter.stdout.readline()
+        folder = Path(starter.stdout.readline().decode().strip()).parent
         (started,) = psutil.Process(starter.pid).children()
         starter.kill()
     assert psutil.wait_procs([started], timeout=60)[1] == []
+    assert not folder.exists()
 
 
 def test_the_workers_of_a_run_have_one_parent_and_a_dead_one_is_replaced() -> None:

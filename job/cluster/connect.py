@@ -151,7 +151,7 @@ def _join(address: str, settings: RaySettings, environment: Mapping[str, str], l
     except AuthenticationError:
         remedy = "set RAY_AUTH_MODE and RAY_AUTH_TOKEN as on its head"
         raise ConfigError(f"the Ray cluster at {address} does not take this process's token: {remedy}") from None
-    except (OSError, ValueError, RpcError) as refusal:  # an address that is none, or no head's
+    except (ConnectionError, ValueError, RpcError) as refusal:  # an address that is none, or no head's
         raise _unreachable(address, refusal) from None
     except RuntimeError as error:
         raise ConfigError(f"cannot join the Ray cluster at {address}: {' '.join(str(error).split())}") from None

@@ -121,7 +121,7 @@ def ask_head(address: str, *, timeout_s: float) -> None:
     """Ask the head at `host:port` whether it lets this process in; `ray.init` would try for minutes.
 
     Raises:
-        OSError: nothing listens there.
+        ConnectionError: nothing listens there.
         ValueError: it is no address.
         ray.exceptions.AuthenticationError: it does not take this process's token.
         ray.exceptions.RpcError: what listens there is no head.
@@ -129,7 +129,7 @@ def ask_head(address: str, *, timeout_s: float) -> None:
     canonical = _private("ray._private.services:canonicalize_bootstrap_address")
     where = (canonical and canonical(address)) or address  # Ray takes 127.0.0.1 for the machine's own address
     if error := connection_error(where, timeout_s):
-        raise error
+        raise ConnectionError(str(error)) from None
     if (client := _private("ray._raylet:GcsClient")) is not None:
         client(address=where)
 

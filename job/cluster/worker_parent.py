@@ -12,6 +12,7 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -73,20 +74,33 @@ def main(number: int) -> None:
     common: dict[str, str] = {}
     with socket.socket(fileno=number) as listener:
         while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
-            with listener.accept()[0] as client, suppress(OSError, ValueError):  # who hung up before all was said
-                outputs = socket.recv_fds(client, 1, 2)[1]
-                command, folder, environment = json.loads(client.makefile("rb").read())
-                if not common:
-                    os.environ.update(environment)
-                    common = environment
-                    import_module("job.cluster.worker_imports")
-                if environment == common:
-                    client.sendall(TAKEN)
-                    if not os.fork():
-                        listener.close()
-                        become(command, folder, outputs)
-                for output in outputs:
-                    os.close(output)
+            command, folder, outputs = next_worker(listener, common)
+            if command and not os.fork():
+                listener.close()
+                become(command, folder, outputs)
+            for output in outputs:
+                os.close(output)
+        # Who started this one may have been killed, and have left the folder of the socket.
+        shutil.rmtree(Path(listener.getsockname()).parent, ignore_errors=True)
+
+
+def next_worker(listener: socket.socket, common: dict[str, str]) -> tuple[list[str], str, list[int]]:
+    """Return command line, folder, and output files of the worker that is asked for; no command if it is declined.
+
+    `common` is the environment of all workers, which is that of the first one.
+    """
+    outputs: list[int] = []
+    with listener.accept()[0] as client, suppress(OSError, ValueError):  # who hung up before all was said
+        outputs = socket.recv_fds(client, 1, 2)[1]
+        command, folder, environment = json.loads(client.makefile("rb").read())
+        if not common:
+            common.update(environment)
+            os.environ.update(environment)
+            import_module("job.cluster.worker_imports")
+        if environment == common:
+            client.sendall(TAKEN)
+            return command, folder, outputs
+    return [], "", outputs
 
 
 def become(command: list[str], folder: str, outputs: list[int]) -> None:
