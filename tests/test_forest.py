@@ -14,7 +14,7 @@ from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
 from sklearn.metrics import log_loss
 from sklearn.tree import DecisionTreeClassifier
 
-from job.learning.forests import counts
+from job.learning.forests import counts, trees
 from job.learning.forests import histogram as forests
 from job.learning.forests.binning import MAX_BINS, bin_rows
 from job.learning.forests.counts import (
@@ -23,6 +23,7 @@ from job.learning.forests.counts import (
     by_class,
     distinct_rows,
     draw_counts,
+    has_rows,
     row_counts,
 )
 from job.learning.forests.histogram import candidates, grow
@@ -156,6 +157,16 @@ def test_any_batch_size_grows_all_trees(entries: int, monkeypatch: pytest.Monkey
     assert [tree.tree_.n_node_samples[0] > 550 for tree in grown.estimators_] == [True] * 10
 
 
+def test_nodes_have_the_same_splits_one_by_one_as_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix, label = problem(2_000)
+    apart, together = (RandomForestClassifier(10, min_samples_leaf=60, random_state=0) for _ in range(2))
+    for forest, large in ((apart, 0), (together, len(matrix))):
+        monkeypatch.setattr(trees, "LARGE_NODE", large)
+        grow(forest, matrix, label)
+    for one, other in zip(apart.estimators_, together.estimators_, strict=True):
+        assert np.array_equal(one.tree_.__getstate__()["nodes"], other.tree_.__getstate__()["nodes"])
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_counts_of_large_windows_give_the_same_trees(monkeypatch: pytest.MonkeyPatch, *, weighted: bool) -> None:
     matrix, label = problem(2_000)
@@ -181,6 +192,8 @@ def test_counts_are_exact(monkeypatch: pytest.MonkeyPatch, rows: int, *, packed:
         sums = row_counts(of_one_draw, np.array([draws, draws])) * times
         assert np.array_equal(by_class(sums), [[rows, 0], [0, rows]])
         assert distinct_rows(sums).tolist() == [distinct, distinct]
+        assert has_rows(sums, distinct).all()
+        assert not has_rows(sums, distinct + 1).any()
 
 
 @pytest.mark.parametrize("constant", [slice(2, 6), slice(0, 6)])

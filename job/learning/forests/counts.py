@@ -48,3 +48,9 @@ def by_class(sums: Counts) -> tuple[Floats, Floats]:
 def distinct_rows(sums: Counts) -> Ints:
     """Return how many distinct rows were drawn."""
     return sums.imag.astype(np.intp) if np.iscomplexobj(sums) else sums >> 2 * BITS
+
+
+def has_rows(sums: Counts, rows: int) -> npt.NDArray[np.bool_]:
+    """Return where at least so many distinct rows were drawn; the lower fields do not change that."""
+    enough: npt.NDArray[np.bool_] = sums.imag >= rows if np.iscomplexobj(sums) else sums >= rows << 2 * BITS
+    return enough

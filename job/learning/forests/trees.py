@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sklearn.tree._tree import NODE_DTYPE, Tree
 
 from job.learning.forests.binning import Binned
-from job.learning.forests.counts import Counts, Ints, by_class, distinct_rows, row_counts
+from job.learning.forests.counts import Counts, Ints, by_class, distinct_rows, has_rows, row_counts
 
 Bools = npt.NDArray[np.bool_]
 
@@ -21,9 +21,12 @@ LEAF: Final = -1
 """Child of a node without children."""
 NO_FEATURE: Final = -2
 """Feature and threshold of a leaf."""
-BLOCK_CELLS: Final = 2**13
+BLOCK_CELLS: Final = 2**15
 """Cells of histograms that are searched at a time: few enough for the CPU's caches, many enough that calls cost
 little."""
+LARGE_NODE: Final = 1_500
+"""Rows of a node above which its histograms are filled apart from other nodes': a call of NumPy takes as long as
+hundreds of rows, but rows of several nodes need to be told apart."""
 
 
 @dataclass(frozen=True)
@@ -152,12 +155,31 @@ def find_splits(binned: Binned, nodes: Sequence[NodeRows], features: Ints, total
     step = max(1, BLOCK_CELLS // max(1, cells))
     for start in range(0, len(nodes) if cells else 0, step):
         block = slice(start, start + step)
-        histograms = np.zeros((*features[block].shape, binned.bins), dtype=total.dtype)
-        for node, candidates, of_node in zip(nodes[block], features[block].tolist(), histograms, strict=True):
-            for feature, histogram in zip(candidates, of_node, strict=True):
-                np.add.at(histogram, binned.codes[feature].take(node.row).astype(np.intp), node.counts)
+        histograms = fill_histograms(binned, nodes[block], features[block])
         splits.put(block, best_splits(histograms, features[block], total[block], leaf))
     return splits
+
+
+def fill_histograms(binned: Binned, nodes: Sequence[NodeRows], features: Ints) -> Counts:
+    """Return what the rows of each node count, by their codes of its candidate `features`: (nodes, candidates, bins).
+
+    There is at least one node.
+    """
+    histograms = np.zeros((*features.shape, binned.bins), dtype=binned.counts.dtype)
+    sizes = np.array([len(node.row) for node in nodes])
+    if sizes.mean() > LARGE_NODE:
+        for node, candidates, of_node in zip(nodes, features.tolist(), histograms, strict=True):
+            for feature, histogram in zip(candidates, of_node, strict=True):
+                np.add.at(histogram, binned.codes[feature].take(node.row).astype(np.intp), node.counts)
+        return histograms
+    row, counts = np.concatenate([node.row for node in nodes]), np.concatenate([node.counts for node in nodes])
+    # Histograms and codes are read as flat arrays: a row's code lies behind its feature's first one by the row's
+    # number, and its cell behind the first one of its node and candidate by that code.
+    first_cells = np.arange(0, histograms.size, binned.bins).reshape(features.shape)
+    for first_cell, first_code in zip(first_cells.T, features.T * len(binned.counts), strict=True):
+        codes = binned.codes.reshape(-1).take(np.repeat(first_code, sizes) + row)
+        np.add.at(histograms.reshape(-1), np.repeat(first_cell, sizes) + codes, counts)
+    return histograms
 
 
 def best_splits(histograms: Counts, features: Ints, total: Counts, leaf: int) -> Splits:
@@ -169,7 +191,7 @@ def best_splits(histograms: Counts, features: Ints, total: Counts, leaf: int) ->
     left = histograms.cumsum(axis=2)
     right = total[:, None, None] - left
     # Behind an empty bin is the split before it once more.
-    tried = (distinct_rows(left) >= leaf) & (distinct_rows(right) >= leaf) & (histograms != 0)
+    tried = has_rows(left, leaf) & has_rows(right, leaf) & (histograms != 0)
     allowed = tried.ravel().nonzero()[0]
     down, up = by_class(np.stack((left.take(allowed), right.take(allowed))))
     purity = np.full(left.size, -np.inf)
