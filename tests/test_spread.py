@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import signal
 import threading
 from dataclasses import replace
 from math import ceil
@@ -29,7 +30,7 @@ from job.train.task import Task
 from job.worker.memory import estimate_memory, estimate_spread_memory
 from job.worker.messages import Job
 from tests.algorithms import MISSING, each
-from tests.nodes import kill, running_job, started, wait_for
+from tests.nodes import kill, running_job, started, wait_for, workers
 
 BOOSTERS = ("lightgbm", "xgboost")
 KEYS = [Key("pooled", "all", "1m", kind) for kind in ("analyst", "tactician")]
@@ -205,7 +206,10 @@ def test_a_plan_says_what_is_spread_and_what_cannot_be(algorithm: str, tmp_path:
 @pytest.mark.slow
 @pytest.mark.timeout(1_200)
 def test_a_group_that_exceeds_a_node_is_trained_on_two_of_them(tmp_path: Path) -> None:
-    """Nodes have one CPU, and memory for half of the group: so each of its two workers is on a node of its own."""
+    """Nodes have one CPU, and memory for half of the group: so each of its two workers is on a node of its own.
+
+    A node that is lost is replaced; Ctrl-C ends both workers, and leaves what is committed.
+    """
     write_world(tmp_path / "bars", symbols=4, days=8, seed=1, world="signal")
     alone = results(tmp_path, *BOTH)
     rows = int(alone[KEYS[0]][2]["data"]["samples"]["used"])
@@ -223,6 +227,16 @@ def test_a_group_that_exceeds_a_node_is_trained_on_two_of_them(tmp_path: Path) -
             cluster.add_node(num_cpus=1, node_ip_address="127.0.0.5", memory=memory)
             assert run.process.wait(400) == 0, run.lines()
         assert [line for line in run.lines() if "attempt 1 of 3 failed" in line], run.lines()
+        with running_job(tmp_path, *spread, *address, "--force") as run:
+            wait_for(run.training)
+            began = [one for node in cluster.worker_nodes for one in workers(node) if "Train" in one.name()]
+            run.process.send_signal(signal.SIGINT)
+            assert run.process.wait(60) == 130, run.lines()
+            wait_for(lambda: not any(one.is_running() for one in began))
+        assert len(began) == 2
+        assert "interrupted: 2 not run" in run.lines()[-1]
+        assert "Traceback" not in run.log.read_text()
+        assert run.record()["status"] == "interrupted"
     again = {key: load(Storage(str(tmp_path / "models")), key) for key in KEYS}
     for key in KEYS:
         model, scaler, metadata = first[key]
