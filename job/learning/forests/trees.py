@@ -25,8 +25,8 @@ BLOCK_CELLS: Final = 2**15
 """Cells of histograms that are searched at a time: few enough for the CPU's caches, many enough that calls cost
 little."""
 LARGE_NODE: Final = 1_500
-"""Rows of a node above which its histograms are filled apart from other nodes': a call of NumPy takes as long as
-hundreds of rows, but rows of several nodes need to be told apart."""
+"""Mean rows of nodes above which the histograms of each are filled apart, and else together: a call of NumPy takes as
+long as hundreds of rows, but rows of several nodes need to be told apart."""
 
 
 @dataclass(frozen=True)
